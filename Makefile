@@ -1,0 +1,97 @@
+# Works with GNU make 3.81 (macOS) and any clone path. `make help` lists the targets.
+
+PYTHON ?= python3
+# For `make test PYTEST_ARGS='-k sse'` and `make lock LOCK_ARGS=--upgrade`.
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# Wheels only: an sdist would run build code that no hash here covers.
+PIP_INSTALL_LOCK := $(PIP) install --require-hashes --only-binary :all: -r
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' pyproject.toml --group build
+NODE_MODULES := tests/node/node_modules/.package-lock.json
+
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two pips at once in one .venv would get in each other's way.
+.NOTPARALLEL:
+.PHONY: help run test check bench docs lock clean system
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.project ## Serve config.yaml with the built-in demo backend; needs python3 >= 3.11 only
+	@exec $(BIN)/gateway serve --config config.yaml
+
+test: system check $(NODE_MODULES) ## Set up what the tests need, then check and run every test
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict gateway tests
+	@$(BIN)/python -m gateway.config.reference > $(VENV)/configuration.md
+	@diff -u docs/configuration.md $(VENV)/configuration.md || \
+		{ echo 'docs/configuration.md is out of date: run `make docs`' >&2; exit 1; }
+
+bench: $(VENV)/.project $(VENV)/.dev ## Run the benchmarks
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.project ## Regenerate the generated documentation
+	$(BIN)/python -m gateway.config.reference > $(VENV)/configuration.md
+	mkdir -p docs
+	cp $(VENV)/configuration.md docs/configuration.md
+
+# Keeps the versions already locked; LOCK_ARGS=--upgrade or '--upgrade-package NAME' moves them.
+lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml and tests/node/package.json
+	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements.lock
+	$(UV_COMPILE) --group dev --constraint requirements.lock $(LOCK_ARGS) \
+		--output-file requirements-dev.lock
+	cd tests/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
+		--omit-lockfile-registry-resolved
+
+clean: ## Remove what make made: .venv, node_modules, caches
+	rm -rf $(VENV) tests/node/node_modules dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find gateway tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+system:
+	@sh tests/setup-system
+
+# What is installed, each step stamped so that it runs again only when its input changed.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "The gateway needs Python 3.11 or newer, but $(PYTHON) says:" \
+			"$$($(PYTHON) --version 2>&1). Install one, or name the one to use:" \
+			"make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: its venv module is missing." \
+			"On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; }
+	@echo 'Making $(VENV)'
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.run: requirements.lock $(BIN)/python
+	@echo 'Installing requirements.lock'
+	@$(PIP_INSTALL_LOCK) requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	@echo 'Installing requirements-dev.lock'
+	@$(PIP_INSTALL_LOCK) requirements-dev.lock
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.run
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check || { \
+		echo 'pyproject.toml asks for what the lock does not hold: run `make lock`' >&2; exit 1; }
+	@touch $@
+
+$(NODE_MODULES): tests/node/package.json tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,268 @@
+"""Builds what runs out of one configuration: a `Runtime`, which serves requests until it is closed.
+
+Nothing here is decided at request time. A reload builds another runtime beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from aiohttp import HttpVersion11, web
+from limits import parse as parse_rate
+from structlog.typing import FilteringBoundLogger
+
+from gateway.auth.jwt import JwtProvider
+from gateway.config import Config, models
+from gateway.dialects import DIALECTS
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RequestError, VersionNotSupported
+from gateway.exchange import GatewayRequest
+from gateway.forwarded import Claims, TrustedProxies
+from gateway.headers import lines
+from gateway.limiting.bucket import Buckets, Rate
+from gateway.middleware.access_log import AccessLog
+from gateway.middleware.auth import Authenticate
+from gateway.middleware.chain import Middleware, compose
+from gateway.middleware.errors import ErrorMapping
+from gateway.middleware.limits import KEYS, Limit, Limits
+from gateway.middleware.plugin import load_plugin
+from gateway.middleware.request_id import request_id
+from gateway.proxy.forward import Forward, ForwardOptions, Target
+from gateway.routing import Handler, RouteEntry, RouteTable
+from gateway.target import host_name, split_target
+from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.tls import client_context
+from gateway.upstream.upstream import Endpoint, Timeouts, Upstream
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_CACHED_TARGETS = 4096
+
+
+class Runtime:
+    """Everything one configuration needs at request time."""
+
+    def __init__(self, config: Config, logger: FilteringBoundLogger) -> None:
+        """Raise PluginError for a plug-in that cannot be used."""
+        self.proxies = TrustedProxies(config.server.trusted_proxies)
+        self.upstreams = _upstreams(config)
+        self.routes = RouteTable(_routes(config, self.upstreams, logger))
+        self._refuse = compose(
+            [*_outer(config, logger), ErrorMapping(DIALECTS["openai"], logger)], _refuse
+        )
+        self._split = lru_cache(_CACHED_TARGETS)(split_target)
+        self._host_name = lru_cache(_CACHED_TARGETS)(host_name)
+
+    async def respond(self, request: GatewayRequest) -> web.StreamResponse:
+        """The response to a request. Errors are responses too; only a cancellation is raised."""
+        try:
+            handler = self._resolve(request)
+        except GatewayError as error:
+            request.exchange.refusal = error
+            handler = self._refuse
+        return await handler(request)
+
+    def close(self) -> None:
+        """Close idle upstream connections; exchanges under way go on."""
+        for upstream in self.upstreams.values():
+            upstream.close()
+
+    def _resolve(self, request: GatewayRequest) -> Handler:
+        """Fill in what the request asks for, and find the chain that serves it."""
+        exchange = request.exchange
+        message = request._message
+        headers = message.headers
+        if message.version != HttpVersion11:
+            raise VersionNotSupported
+        if message.method not in METHODS:
+            raise MethodNotAllowed(", ".join(METHODS))
+        host = headers["Host"]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
+        name = self._host_name(host)
+        if name is None:
+            raise RequestError("The Host header is malformed.", code="invalid_host")
+        if message.chunked and headers["Transfer-Encoding"].strip().lower() != "chunked":
+            raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
+        if "Upgrade" in headers:
+            self._check_upgrade(request)
+        target = message.path
+        if not target.startswith("/"):
+            target = self._origin_form(target, host)
+        split = self._split(target)
+        if split is None:
+            raise RequestError(
+                "The path is not in canonical form: send it without '.' and '..' segments, "
+                "empty segments, backslashes or needless escapes.",
+                code="invalid_path",
+            )
+        exchange.host = name
+        exchange.path, exchange.query = split
+        self._find_client(request, host)
+        match = self.routes.find(message.method, name, exchange.path)
+        route = match.route
+        if route is None:
+            if match.allowed:
+                raise MethodNotAllowed(", ".join(sorted(match.allowed)))
+            raise NotFound
+        exchange.route = route.name
+        return route.handler
+
+    @staticmethod
+    def _check_upgrade(request: GatewayRequest) -> None:
+        """No upgrade is served. One that cannot be ignored is refused; the rest is ignored."""
+        request.exchange.must_close = True
+        if request._message.upgrade or request.body_exists:
+            raise RequestError("This path serves no protocol upgrade.", code="upgrade_refused")
+
+    @staticmethod
+    def _origin_form(target: str, host: str) -> str:
+        """The origin-form of an absolute-form target (RFC 9112 section 3.2.2)."""
+        scheme, separator, rest = target.partition("://")
+        authority, slash, path = rest.partition("/")
+        if not separator or scheme.lower() not in ("http", "https"):
+            raise RequestError("The request target is malformed.", code="invalid_path")
+        if authority.lower() != host.lower():
+            raise RequestError("The request target and Host differ.", code="invalid_host")
+        return slash + path or "/"
+
+    def _find_client(self, request: GatewayRequest, host: str) -> None:
+        exchange = request.exchange
+        peer = exchange.client_ip
+        secure = request._transport_sslcontext is not None
+        if exchange.trusted_peer:
+            headers = request._message.headers
+            forwarded_host = headers.get("X-Forwarded-Host", "")
+            claims = Claims(
+                ", ".join(headers.getall("X-Forwarded-For", ())),
+                headers.get("X-Forwarded-Proto", ""),
+                forwarded_host if self._host_name(forwarded_host) is not None else "",
+            )
+            origin = self.proxies.origin(peer, secure=secure, host=host, claims=claims)
+        else:
+            origin = self.proxies.origin(peer, secure=secure, host=host)
+        exchange.client_ip = origin.client_ip
+        exchange.forwarded = origin.lines
+
+
+async def _refuse(request: GatewayRequest) -> web.StreamResponse:
+    assert request.exchange.refusal is not None
+    raise request.exchange.refusal
+
+
+def _outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
+    chain: list[Middleware] = [request_id]
+    if config.telemetry.log.access:
+        chain.append(AccessLog(logger))
+    return chain
+
+
+def _upstreams(config: Config) -> dict[str, Upstream]:
+    return {name: _upstream(name, options) for name, options in config.upstreams.items()}
+
+
+def _upstream(name: str, options: models.Upstream) -> Upstream:
+    context = None
+    if any(endpoint.url.startswith("https:") for endpoint in options.endpoints):
+        context = client_context(options.tls.ca, verify=options.tls.verify)
+    fields = list(options.headers.items())
+    match options.credentials:
+        case models.Bearer(bearer=secret):
+            fields.append(("Authorization", f"Bearer {secret.reveal().decode()}"))
+        case models.HeaderCredential(header=header, value=secret):
+            fields.append((header, secret.reveal().decode()))
+    endpoints = []
+    for endpoint in options.endpoints:
+        address = parse_address(endpoint.url, context, options.tls.server_name)
+        pool = EndpointPool(
+            address,
+            max_connections=options.max_connections,
+            keepalive_s=options.keepalive,
+            connect_s=options.timeouts.connect,
+        )
+        fixed = lines([("Host", address.authority), *fields])
+        endpoints.append(Endpoint(pool, endpoint.weight, fixed))
+    return Upstream(
+        name,
+        tuple(endpoints),
+        Timeouts(options.timeouts.first_byte, options.timeouts.idle),
+        frozenset(field.lower().encode() for field, _ in fields),
+    )
+
+
+def _routes(
+    config: Config, upstreams: Mapping[str, Upstream], logger: FilteringBoundLogger
+) -> list[RouteEntry]:
+    providers = {name: _provider(name, options) for name, options in config.auth.items()}
+    limits = {name: _limit(name, options) for name, options in config.limits.items()}
+    entries = []
+    for route in config.routes:
+        dialect = route_dialect(config, route)
+        chain = [*_outer(config, logger), ErrorMapping(DIALECTS[dialect], logger)]
+        if route.auth != "anonymous":
+            chain.append(Authenticate([providers[name] for name in route.auth]))
+        if route.limits:
+            chain.append(Limits([limits[name] for name in route.limits]))
+        chain += [load_plugin(plugin.use, plugin.options) for plugin in route.middleware]
+        entries.append(
+            RouteEntry(
+                name=route.name,
+                path=route.path,
+                methods=frozenset(route.methods),
+                hosts=frozenset(route.hosts),
+                handler=compose(chain, _forward(config, route, upstreams, dialect)),
+                dialect=dialect,
+            )
+        )
+    return entries
+
+
+def route_dialect(config: Config, route: models.Route) -> models.Dialect:
+    """What callers speak on a route: what it says, else what its upstream speaks."""
+    if route.dialect is not None:
+        return route.dialect
+    name = route.upstream or config.models[route.models[0]].upstream
+    return config.upstreams[name].dialect
+
+
+def _forward(
+    config: Config, route: models.Route, upstreams: Mapping[str, Upstream], dialect: str
+) -> Forward:
+    anonymous = route.auth == "anonymous"
+    targets = {
+        name: Target(upstreams[model.upstream], model.model, anonymous=anonymous)
+        for name, model in ((name, config.models[name]) for name in route.models)
+    }
+    fallback = (
+        Target(upstreams[route.upstream], None, anonymous=anonymous) if route.upstream else None
+    )
+    spoken = DIALECTS[dialect]
+    return Forward(
+        ForwardOptions(
+            models=targets,
+            fallback=fallback,
+            models_path=route.path + spoken.models_path if route.path.endswith("/") else None,
+            strip=len(route.path.rstrip("/")) if route.strip else 0,
+            body_cap_bytes=route.body,
+            body_silence_s=config.server.body_timeout,
+            dialect=spoken,
+            hide_server=config.server.hide_server,
+        )
+    )
+
+
+def _provider(name: str, options: models.JwtProvider) -> JwtProvider:
+    key = options.secret if options.algorithm == "HS256" else options.public_key
+    assert key is not None  # check.py has seen to it
+    return JwtProvider(
+        name,
+        algorithm=options.algorithm,
+        key=key.reveal(),
+        issuer=options.issuer,
+        audience=options.audience,
+        leeway_s=options.leeway,
+        claims=dict(options.claims),
+    )
+
+
+def _limit(name: str, options: models.Limit) -> Limit:
+    rate = parse_rate(options.requests)
+    burst = options.burst or rate.amount
+    return Limit(name, KEYS[options.key], Buckets(Rate(rate.amount / rate.get_expiry(), burst)))

@@ -1,0 +1,259 @@
+"""The shape of `config.yaml`. Models describe YAML and nothing else: no behaviour, no I/O.
+
+Checks that need more than one section (does this route's upstream exist?) are in `check.py`;
+reading files, `${ENV}` and line numbers in `load.py`. Field descriptions are the source of
+`docs/configuration.md`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from gateway.config.secrets import Secret
+from gateway.config.units import Duration, Size
+
+Dialect = Literal["openai", "anthropic", "ollama"]
+"""What a caller or an upstream speaks; decides the shape of errors."""
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>\d{1,5})")
+_HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
+
+
+def _listen(value: str) -> str:
+    match = _LISTEN.fullmatch(value)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError("not an address to listen on: write HOST:PORT, such as 127.0.0.1:8080")
+    return value
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value)
+    return value
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER.fullmatch(value):
+        raise ValueError("not a header name (RFC 9110 section 5.1, and no underscore)")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("a header value holds printable characters only")
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+Network = Annotated[str, AfterValidator(_network)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Server(_Model):
+    """The public listener."""
+
+    listen: Listen = Field("127.0.0.1:8080", description="Address and port; port 0 asks the kernel.")
+    trusted_proxies: tuple[Network, ...] = Field(
+        (),
+        description="Networks whose X-Forwarded-* and X-Request-ID are believed, such as nginx's.",
+    )
+    max_connections: int = Field(
+        10_000, ge=1, description="Open client connections; one more is answered 503 and closed."
+    )
+    header_bytes: Size = Field(32 * 1024, description="Request line and headers together; more is 431.")
+    header_count: int = Field(100, ge=1, le=1000, description="Request headers; more is 431.")
+    header_timeout: Duration = Field(10.0, description="From a request's first byte to its last header; 408.")
+    body_timeout: Duration = Field(30.0, description="Longest silence inside a request body; 408.")
+    send_timeout: Duration = Field(
+        30.0, description="Longest time a client may take no byte of what waits for it; then it is cut."
+    )
+    keepalive: Duration = Field(75.0, description="How long an idle client connection stays open.")
+    drain: Duration = Field(30.0, description="On SIGTERM, how long requests and streams may go on.")
+    hide_server: bool = Field(True, description="Drop the upstream's Server header from responses.")
+
+
+class Log(_Model):
+    """The structured log on standard output."""
+
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, JSON lines elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level kept.")
+    access: bool = Field(True, description="One line for each request, when it ends.")
+
+
+class Telemetry(_Model):
+    """What the gateway tells about itself."""
+
+    log: Log = Field(default_factory=Log, description="The log.")
+
+
+class Demo(_Model):
+    """A built-in backend that plays OpenAI, Ollama and Anthropic; for trying things out."""
+
+    listen: Listen = Field("127.0.0.1:8081", description="Where the demo backend listens.")
+    pace: Duration = Field(0.02, description="Time between two tokens.")
+
+
+class JwtProvider(_Model):
+    """Bearer tokens, verified locally."""
+
+    type: Literal["jwt"]
+    issuer: str = Field(min_length=1, description="The `iss` a token must carry.")
+    audience: str = Field(min_length=1, description="The `aud` a token must carry or include.")
+    algorithm: Literal["HS256", "RS256"] = Field(
+        description="The one algorithm accepted; what the token's header says is never trusted."
+    )
+    secret: Secret | None = Field(None, description="HS256: the shared secret, 32 bytes or more.")
+    public_key: Secret | None = Field(None, description="RS256: the public key, PEM.")
+    leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
+    claims: dict[Literal["subject", "tenant", "tier"], str] = Field(
+        default_factory=dict,
+        description="Which claim gives the principal's subject (default sub), tenant and tier.",
+    )
+
+
+class Limit(_Model):
+    """A token bucket: `requests` refill it steadily, `burst` is what it holds."""
+
+    key: Literal["subject", "tenant", "ip", "route"] = Field(
+        description="Who shares a bucket: everyone with the same subject, tenant, address, or the route."
+    )
+    requests: str = Field(
+        pattern=r"^\d+/(second|minute|hour|day)$", description="Rate, such as 60/minute."
+    )
+    burst: int | None = Field(None, ge=1, description="Bucket size; default: the rate's own number.")
+
+
+class Endpoint(_Model):
+    """One address of an upstream."""
+
+    url: str = Field(
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        description="http(s)://host[:port][/base]; the base path is put before the request's path.",
+    )
+    weight: int = Field(1, ge=1, le=1000, description="Share of requests relative to its siblings.")
+
+
+class Timeouts(_Model):
+    """How long each phase of an upstream exchange may take."""
+
+    connect: Duration = Field(5.0, description="TCP and TLS; 504 upstream_connect_timeout.")
+    first_byte: Duration = Field(
+        60.0, description="Request sent to response head; 504 upstream_first_byte_timeout."
+    )
+    idle: Duration = Field(300.0, description="Longest silence inside a response body.")
+
+
+class Tls(_Model):
+    """TLS towards an upstream; the certificate is always verified unless `verify` says no."""
+
+    ca: str | None = Field(None, description="PEM file of the authority to trust instead of the system's.")
+    server_name: str | None = Field(None, description="Name for SNI and verification, if not the URL's host.")
+    verify: bool = Field(True, description="False accepts any certificate: for tests only.")
+
+
+class Bearer(_Model):
+    """`Authorization: Bearer …` towards the upstream."""
+
+    bearer: Secret = Field(description="The token.")
+
+
+class HeaderCredential(_Model):
+    """A credential in a header of its own, such as x-api-key (Anthropic) or api-key (Azure)."""
+
+    header: HeaderName = Field(description="The header's name.")
+    value: Secret = Field(description="The header's value.")
+
+
+class Upstream(_Model):
+    """A model backend: one or more equal endpoints."""
+
+    dialect: Dialect = Field("openai", description="What the upstream speaks.")
+    endpoints: tuple[Endpoint, ...] = Field(min_length=1, description="Where it is.")
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="Phase timeouts.")
+    credentials: Bearer | HeaderCredential | None = Field(
+        None, description="Put in place of the caller's credential."
+    )
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default_factory=dict, description="Set on every request to the upstream."
+    )
+    tls: Tls = Field(default_factory=Tls, description="For https endpoints.")
+    max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint; more is 503.")
+    keepalive: Duration = Field(
+        4.0,
+        description="How long an idle connection is kept for reuse; below uvicorn's 5s, so that "
+        "the upstream is not the one that closes first.",
+    )
+
+
+class Model(_Model):
+    """A model name callers use, and what stands behind it."""
+
+    upstream: Name = Field(description="The upstream that serves it.")
+    model: str | None = Field(
+        None, min_length=1, description="The upstream's own name for it; default: the same name."
+    )
+
+
+class Middleware(_Model):
+    """A plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
+
+    use: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", description="Dotted name, such as acme.headers.stamp."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Passed to the plug-in's own `Options` model."
+    )
+
+
+class Route(_Model):
+    """Which requests go where, and what they must pass on the way."""
+
+    name: Name = Field(description="Shown in logs and by `gateway routes`.")
+    path: str = Field(
+        pattern=r"^/[A-Za-z0-9._~/-]*$",
+        description="Ends in / : everything below it. Otherwise exactly this path.",
+    )
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
+        (), description="Methods served; empty: all. Another method is 405."
+    )
+    hosts: tuple[str, ...] = Field((), description="Host names served, without port; empty: all.")
+    auth: tuple[Name, ...] | Literal["anonymous"] = Field(
+        description="Providers tried in order, or `anonymous`, which has to be said."
+    )
+    limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
+    models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
+    upstream: Name | None = Field(
+        None, description="Where requests go; beside `models`, where those without a model go."
+    )
+    strip: bool = Field(False, description="Take the route's path off before forwarding.")
+    dialect: Dialect | None = Field(
+        None, description="What callers speak here; default: what the upstream speaks."
+    )
+    body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
+    middleware: tuple[Middleware, ...] = Field(
+        (), description="Plug-ins, run in this order after limits and before forwarding."
+    )
+
+
+class Config(_Model):
+    """The whole file."""
+
+    server: Server = Field(default_factory=Server, description="The public listener.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
+    demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
+    auth: dict[Name, JwtProvider] = Field(default_factory=dict, description="Identity providers by name.")
+    limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
+    upstreams: dict[Name, Upstream] = Field(min_length=1, description="Backends by name.")
+    models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
+    routes: tuple[Route, ...] = Field(min_length=1, description="Routes; the most specific path wins.")

@@ -1,0 +1,51 @@
+"""Durations, sizes and rates as people write them in YAML: `30s`, `10MiB`, `60/minute`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|kB|KB|MB|GB)")
+_SIZE_BYTES = {
+    "B": 1,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+}
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of `500ms`, `30s`, `5m`, `1h` or `1d`. ValueError says what is accepted."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return float(match[1]) * _DURATION_S[match[2]]
+    raise ValueError("not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h")
+
+
+def parse_size(value: object) -> int:
+    """Bytes of `512B`, `64KiB` or `10MiB`. ValueError says what is accepted."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(match[1]) * _SIZE_BYTES[match[2]]
+    raise ValueError("not a size: write a whole number with its unit, such as 64KiB or 10MiB")
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["30s"]}),
+]
+"""A time span; seconds once validated."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_SIZE.pattern}$", "examples": ["10MiB"]}),
+]
+"""An amount of data; bytes once validated."""

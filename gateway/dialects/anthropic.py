@@ -1,0 +1,61 @@
+"""Anthropic's shapes: `{"type": "error", ...}` bodies and `event: error` in streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+
+from gateway.errors import GatewayError
+
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+class Anthropic:
+    """https://docs.anthropic.com/en/api/errors"""
+
+    name = "anthropic"
+    stream_type = b"text/event-stream"
+    models_path = "models"
+
+    def error_body(self, error: GatewayError, request_id: str) -> bytes:
+        fallback = "invalid_request_error" if error.status < 500 else "api_error"
+        return orjson.dumps(
+            {
+                "type": "error",
+                "error": {"type": _KINDS.get(error.status, fallback), "message": error.message},
+                "request_id": request_id,
+            }
+        )
+
+    def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
+        # See OpenAI.error_event for the leading blank line.
+        return b"\n\nevent: error\ndata: %b\n\n" % self.error_body(error, request_id)
+
+    def model_list(self, names: Iterable[str]) -> bytes:
+        data = [
+            {
+                "type": "model",
+                "id": name,
+                "display_name": name,
+                "created_at": "1970-01-01T00:00:00Z",
+            }
+            for name in names
+        ]
+        return orjson.dumps(
+            {
+                "data": data,
+                "has_more": False,
+                "first_id": data[0]["id"] if data else None,
+                "last_id": data[-1]["id"] if data else None,
+            }
+        )

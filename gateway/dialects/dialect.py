@@ -1,0 +1,31 @@
+"""The interface every dialect has. Values in, bytes out: no I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from gateway.errors import GatewayError
+
+
+class Dialect(Protocol):
+    """How one family of clients wants to be told things."""
+
+    name: str
+    stream_type: bytes
+    """The media type of this dialect's streams; an error can be told inside one."""
+
+    models_path: str
+    """Below a route's path: where clients ask which models there are."""
+
+    def error_body(self, error: GatewayError, request_id: str) -> bytes:
+        """The JSON body of an error response."""
+
+    def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
+        """One error event to end a stream with, well-formed whatever was sent before it.
+
+        `tail` is the last piece of the stream that was sent, empty if none was.
+        """
+
+    def model_list(self, names: Iterable[str]) -> bytes:
+        """The JSON body that lists these models."""

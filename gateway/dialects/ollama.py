@@ -1,0 +1,49 @@
+"""Ollama's shapes: `{"error": "..."}` bodies, streams as one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+
+from gateway.errors import GatewayError
+
+
+class Ollama:
+    """https://github.com/ollama/ollama/blob/main/docs/api.md"""
+
+    name = "ollama"
+    stream_type = b"application/x-ndjson"
+    models_path = "tags"
+
+    def error_body(self, error: GatewayError, request_id: str) -> bytes:
+        return orjson.dumps({"error": error.message, "code": error.code, "request_id": request_id})
+
+    def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
+        # Clients parse every line, a blank one too: end only a line that was left half-sent.
+        end = b"" if not tail or tail.endswith(b"\n") else b"\n"
+        return b"%b%b\n" % (end, self.error_body(error, request_id))
+
+    def model_list(self, names: Iterable[str]) -> bytes:
+        return orjson.dumps(
+            {
+                "models": [
+                    {
+                        "name": name,
+                        "model": name,
+                        "modified_at": "1970-01-01T00:00:00Z",
+                        "size": 0,
+                        "digest": "",
+                        "details": {
+                            "parent_model": "",
+                            "format": "",
+                            "family": "",
+                            "families": [],
+                            "parameter_size": "",
+                            "quantization_level": "",
+                        },
+                    }
+                    for name in names
+                ]
+            }
+        )

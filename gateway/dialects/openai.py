@@ -1,0 +1,46 @@
+"""OpenAI's shapes: errors as `{"error": {...}}`, streams as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+
+from gateway.errors import GatewayError
+
+
+class OpenAI:
+    """https://platform.openai.com/docs/api-reference, also spoken by vLLM, SGLang and llama.cpp."""
+
+    name = "openai"
+    stream_type = b"text/event-stream"
+    models_path = "models"
+
+    def error_body(self, error: GatewayError, request_id: str) -> bytes:
+        return orjson.dumps(
+            {
+                "error": {
+                    "message": error.message,
+                    "type": error.kind,
+                    "code": error.code,
+                    "param": error.param,
+                    "request_id": request_id,
+                }
+            }
+        )
+
+    def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
+        # The blank line first ends an event the upstream left half-sent; after a whole one it
+        # is nothing (WHATWG HTML section 9.2.6: an empty data buffer dispatches no event).
+        return b"\n\ndata: %b\n\n" % self.error_body(error, request_id)
+
+    def model_list(self, names: Iterable[str]) -> bytes:
+        return orjson.dumps(
+            {
+                "object": "list",
+                "data": [
+                    {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
+                    for name in names
+                ],
+            }
+        )

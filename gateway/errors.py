@@ -1,0 +1,222 @@
+"""Every error a caller may be told: its status, its `code`, a message that is safe to show.
+
+What shape it takes on the wire (OpenAI's, Anthropic's, Ollama's) is the dialect's business.
+Messages name what is wrong and what to do; they never repeat what the client sent.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """An outcome that ends a request with an error response.
+
+    `code` is stable and meant for programs; `message` is for people. `headers` go on the response.
+    `reason` is for the log only and may name internals.
+    """
+
+    status = 500
+    code = "internal_error"
+    kind = "server_error"
+    default_message = "The gateway failed to handle this request."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        reason: str | None = None,
+    ) -> None:
+        self.message = message or self.default_message
+        if code is not None:
+            self.code = code
+        self.param = param
+        self.headers = headers
+        self.reason = reason
+        super().__init__(self.message)
+
+
+class RequestError(GatewayError):
+    """The request cannot be served as it was sent."""
+
+    status = 400
+    code = "invalid_request"
+    kind = "invalid_request_error"
+    default_message = "The request is malformed."
+
+
+class Unauthenticated(RequestError):
+    """No acceptable credential (RFC 9110 section 15.5.2). `challenge` becomes WWW-Authenticate."""
+
+    status = 401
+    code = "invalid_api_key"
+    kind = "authentication_error"
+    default_message = "A valid credential is required: send it as 'Authorization: Bearer <token>'."
+
+    def __init__(self, challenge: str, *, reason: str, message: str | None = None) -> None:
+        super().__init__(message, headers=(("WWW-Authenticate", challenge),), reason=reason)
+
+
+class NotFound(RequestError):
+    """No route, or a model this route does not serve."""
+
+    status = 404
+    code = "not_found"
+    default_message = "Nothing is served at this path. Check the base URL."
+
+
+class ModelNotFound(NotFound):
+    """The model is unknown here. Which others exist is not told."""
+
+    code = "model_not_found"
+    default_message = "The model does not exist here, or you may not use it. See GET /v1/models."
+
+    def __init__(self) -> None:
+        super().__init__(param="model")
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, the method does not (RFC 9110 section 15.5.6)."""
+
+    status = 405
+    code = "method_not_allowed"
+    default_message = "This method is not served at this path."
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(headers=(("Allow", allowed),))
+
+
+class RequestTimeout(RequestError):
+    """The client was too slow to send its request (RFC 9110 section 15.5.9)."""
+
+    status = 408
+    code = "request_timeout"
+    default_message = "The request did not arrive in time."
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the route's cap (RFC 9110 section 15.5.14)."""
+
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, cap_bytes: int) -> None:
+        super().__init__(f"The request body is larger than the {cap_bytes} bytes allowed here.")
+
+
+class ExpectationFailed(RequestError):
+    """An Expect header other than 100-continue (RFC 9110 section 10.1.1)."""
+
+    status = 417
+    code = "expectation_failed"
+    default_message = "Only 'Expect: 100-continue' is understood."
+
+
+class HeadersTooLarge(RequestError):
+    """Too many header bytes or fields (RFC 6585 section 5)."""
+
+    status = 431
+    code = "headers_too_large"
+    default_message = "The request's headers are too large or too many."
+
+
+class RateLimited(RequestError):
+    """A limit was reached; `retry_after_s` says when to come back (RFC 6585 section 4)."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    kind = "rate_limit_error"
+
+    def __init__(self, limit: str, retry_after_s: int) -> None:
+        super().__init__(
+            f"Limit '{limit}' is reached. Retry after {retry_after_s} seconds.",
+            headers=(("Retry-After", str(retry_after_s)),),
+        )
+
+
+class VersionNotSupported(RequestError):
+    """HTTP/1.0 and other versions: only HTTP/1.1 can carry what this gateway promises."""
+
+    status = 505
+    code = "http_version_not_supported"
+    default_message = "Only HTTP/1.1 is served here."
+
+
+class Unavailable(GatewayError):
+    """The gateway is draining or full; trying again later may work."""
+
+    status = 503
+    code = "unavailable"
+    default_message = "The gateway cannot take this request now. Retry shortly."
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers=(("Retry-After", "1"),))
+
+
+class UpstreamError(GatewayError):
+    """The backend failed. `sent` says whether it may have seen the request."""
+
+    status = 502
+    code = "upstream_error"
+    kind = "upstream_error"
+    default_message = "The model backend failed."
+
+    def __init__(self, reason: str, *, sent: bool = True) -> None:
+        super().__init__(reason=reason)
+        self.sent = sent
+
+
+class UpstreamConnectFailed(UpstreamError):
+    """Refused, unreachable, unresolvable, or its certificate is not trusted."""
+
+    code = "upstream_connect_failed"
+    default_message = "The model backend cannot be reached."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
+
+
+class UpstreamConnectTimeout(UpstreamConnectFailed):
+    """No connection within `timeouts.connect`."""
+
+    status = 504
+    code = "upstream_connect_timeout"
+    default_message = "The model backend did not accept a connection in time."
+
+
+class UpstreamFirstByteTimeout(UpstreamError):
+    """No response head within `timeouts.first_byte`."""
+
+    status = 504
+    code = "upstream_first_byte_timeout"
+    default_message = "The model backend did not begin its answer in time."
+
+
+class UpstreamIdleTimeout(UpstreamError):
+    """The response body fell silent for longer than `timeouts.idle`."""
+
+    status = 504
+    code = "upstream_idle_timeout"
+    default_message = "The model backend stopped in the middle of its answer."
+
+
+class UpstreamReset(UpstreamError):
+    """The connection ended before the response did."""
+
+    code = "upstream_reset"
+    default_message = "The model backend closed the connection before its answer was complete."
+
+
+class UpstreamInvalidResponse(UpstreamError):
+    """What came back is not HTTP, or breaks its rules or our caps."""
+
+    code = "upstream_invalid_response"
+    default_message = "The model backend sent an invalid response."
+
+
+class UpstreamBusy(Unavailable):
+    """Every allowed connection to the backend is in use."""
+
+    def __init__(self) -> None:
+        super().__init__("The model backend is at its connection limit.", code="upstream_busy")

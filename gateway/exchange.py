@@ -1,0 +1,151 @@
+"""One request's state: everything known about it, from its first byte to its end.
+
+The exchange is made by the listener and reached from the request in one attribute. Whatever
+has to happen when the last byte has left (a log line, a released slot) is an `at_end` callback,
+called exactly once, however the request ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from gateway.auth.principal import Principal
+    from gateway.errors import GatewayError
+
+RawHeaders = tuple[tuple[bytes, bytes], ...]
+
+
+class EndReason(StrEnum):
+    """Why an exchange ended."""
+
+    COMPLETE = "complete"
+    """The response was sent in full; it may have been an error response."""
+    CLIENT_ABORT = "client_abort"
+    """The client left, or took no byte for too long."""
+    UPSTREAM_RESET = "upstream_reset"
+    """The upstream broke off after its response had begun."""
+    TIMEOUT = "timeout"
+    """The upstream fell silent after its response had begun."""
+    DRAIN = "drain"
+    """The gateway stopped before the response was complete."""
+    INTERNAL = "internal_error"
+    """A fault of the gateway's own."""
+
+
+class BodyWriter(Protocol):
+    """What writes a response body to a client; a relay."""
+
+    def pause(self) -> None:
+        """The client is behind: stop the source."""
+
+    def resume(self) -> None:
+        """The client has caught up."""
+
+    def probe(self) -> bool:
+        """Send bytes that mean nothing, to learn whether the client is there. False: cannot."""
+
+
+class ClientConnection(Protocol):
+    """The client's connection, as a relay sees it."""
+
+    transport: asyncio.Transport | None
+
+    def may_keep_alive(self) -> bool:
+        """Whether the connection may serve another request after this one."""
+
+    def attach(self, writer: BodyWriter) -> None:
+        """Tell `writer` when to pause and resume, until `detach`."""
+
+    def detach(self) -> None:
+        """The body is done."""
+
+
+class Exchange:
+    """The state of one request. Times are `time.perf_counter` seconds; None until known."""
+
+    __slots__ = (
+        "_at_end",
+        "bytes_in",
+        "bytes_out",
+        "client_ip",
+        "end_reason",
+        "endpoint",
+        "error_code",
+        "first_byte_at",
+        "forwarded",
+        "host",
+        "method",
+        "model",
+        "must_close",
+        "path",
+        "principal",
+        "query",
+        "reason",
+        "refusal",
+        "request_id",
+        "response_headers",
+        "route",
+        "started_at",
+        "status",
+        "trusted_peer",
+        "upstream",
+    )
+
+    def __init__(self, method: str, client_ip: str, *, trusted_peer: bool) -> None:
+        self.method = method
+        self.client_ip = client_ip
+        self.trusted_peer = trusted_peer
+        self.started_at = time.perf_counter()
+        self.first_byte_at: float | None = None
+        self.request_id = ""
+        self.host = ""
+        self.path = ""
+        """The canonical path: what routes were matched on and what is forwarded."""
+        self.query = ""
+        self.route: str | None = None
+        self.principal: Principal | None = None
+        self.model: str | None = None
+        self.upstream: str | None = None
+        self.endpoint: str | None = None
+        self.forwarded = b""
+        """Header lines that tell the upstream who is calling."""
+        self.status: int | None = None
+        self.error_code: str | None = None
+        self.reason: str | None = None
+        """Details of an error, for the log only."""
+        self.refusal: GatewayError | None = None
+        """Why no route serves it."""
+        self.must_close = False
+        """The connection must not serve another request."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.response_headers: list[tuple[str, str]] = []
+        """Headers every response to this request carries, whoever makes it."""
+        self.end_reason: EndReason | None = None
+        self._at_end: list[Callable[[Exchange], None]] = []
+
+    def at_end(self, callback: Callable[[Exchange], None]) -> None:
+        """Call back once when the exchange has ended; newest first, as a stack unwinds."""
+        self._at_end.append(callback)
+
+    def end(self, reason: EndReason) -> None:
+        """End the exchange. The first reason given stands; callbacks run on the first call."""
+        if self.end_reason is not None:
+            return
+        self.end_reason = reason
+        callbacks = self._at_end
+        while callbacks:
+            callbacks.pop()(self)
+
+
+class GatewayRequest(web.Request):
+    """aiohttp's request, with the exchange it belongs to."""
+
+    exchange: Exchange

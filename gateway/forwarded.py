@@ -1,0 +1,89 @@
+"""Who the client really is, and how the upstream is told: X-Forwarded-* and Forwarded (RFC 7239).
+
+Only a peer inside the configured networks is believed; what anybody else claims is replaced.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+_CACHED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, and the header lines that say so."""
+
+    client_ip: str
+    lines: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a trusted proxy says of its client, as it stands in its headers."""
+
+    forwarded_for: str = ""
+    proto: str = ""
+    host: str = ""
+
+
+_NO_CLAIMS = Claims()
+
+
+class TrustedProxies:
+    """The networks whose word is taken. Results are cached: clients repeat themselves."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+        self.trusts: Callable[[str], bool] = lru_cache(_CACHED)(self._trusts)
+        """Whether a peer, by its address, is one of the proxies."""
+        self._origin = lru_cache(_CACHED)(self._make_origin)
+
+    def origin(self, peer: str, *, secure: bool, host: str, claims: Claims = _NO_CLAIMS) -> Origin:
+        """The origin of a request from `peer`; `claims` only where the peer is trusted."""
+        return self._origin(peer, secure, host, claims)
+
+    def _trusts(self, peer: str) -> bool:
+        if not self._networks:
+            return False
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self._networks)
+
+    def _make_origin(self, peer: str, secure: bool, host: str, claims: Claims) -> Origin:
+        chain = [hop.strip() for hop in claims.forwarded_for.split(",") if hop.strip()]
+        client_ip = peer
+        for hop in reversed(chain):
+            if not _is_address(hop):
+                break
+            client_ip = hop
+            if not self.trusts(hop):
+                break
+        proto = claims.proto if claims.proto in ("http", "https") else ""
+        proto = proto or ("https" if secure else "http")
+        host = claims.host or host
+        node = f'"[{client_ip}]"' if ":" in client_ip else client_ip
+        via = ", ".join([hop for hop in chain if _is_address(hop)] + [peer])
+        return Origin(
+            client_ip,
+            (
+                f"X-Forwarded-For: {via}\r\n"
+                f"X-Forwarded-Proto: {proto}\r\n"
+                f"X-Forwarded-Host: {host}\r\n"
+                f'Forwarded: for={node};host="{host}";proto={proto}\r\n'
+            ).encode("latin-1"),
+        )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""Which header fields pass a proxy, which do not, and which it writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Fields that mean one connection only (RFC 9110 section 7.6.1)."""
+
+FORWARDING = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
+        b"x-forwarded-uri",
+        b"x-original-uri",
+        b"x-original-url",
+        b"x-real-ip",
+        b"x-rewrite-url",
+        b"true-client-ip",
+    }
+)
+"""Fields that claim who the client is or what it asked for: ours to say, not the client's."""
+
+IDENTITY = frozenset({b"x-gateway-subject", b"x-gateway-tenant"})
+"""Fields that tell the upstream who was authenticated."""
+
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"cookie"})
+"""Fields that carry the caller's credential to the gateway; the upstream's is put in instead."""
+
+OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
+"""Fields the gateway writes itself on every upstream request, or answers itself."""
+
+
+def connection_tokens(value: bytes) -> set[bytes]:
+    """The lower-cased fields a Connection header nominates as hop-by-hop."""
+    return {token.strip().lower() for token in value.split(b",")}
+
+
+def lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Header fields as they stand on the wire."""
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")

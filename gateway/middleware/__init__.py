@@ -1,0 +1,1 @@
+"""What wraps a request. Every middleware here has aiohttp's signature."""

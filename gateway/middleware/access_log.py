@@ -1,0 +1,48 @@
+"""The access log: one line for each request, written when it has ended."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.exchange import Exchange, GatewayRequest
+from gateway.routing import Handler
+
+
+class AccessLog:
+    """Logs `request` lines. Fields that are not known are left out."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        self._info = logger.info
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        request.exchange.at_end(self._log)
+        return await handler(request)
+
+    def _log(self, exchange: Exchange) -> None:
+        started = exchange.started_at
+        principal = exchange.principal
+        first = exchange.first_byte_at
+        fields = {
+            "request_id": exchange.request_id,
+            "client": exchange.client_ip,
+            "method": exchange.method,
+            "path": exchange.path,
+            "route": exchange.route,
+            "subject": principal and principal.subject,
+            "tenant": principal and principal.tenant,
+            "model": exchange.model,
+            "upstream": exchange.upstream,
+            "endpoint": exchange.endpoint,
+            "status": exchange.status,
+            "error": exchange.error_code,
+            "reason": exchange.reason,
+            "end": exchange.end_reason,
+            "bytes_in": exchange.bytes_in,
+            "bytes_out": exchange.bytes_out,
+            "ttft_ms": first and round((first - started) * 1e3, 3),
+            "duration_ms": round((time.perf_counter() - started) * 1e3, 3),
+        }
+        self._info("request", **{k: v for k, v in fields.items() if v is not None})

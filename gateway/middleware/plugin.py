@@ -1,0 +1,58 @@
+"""Plug-ins: middleware from outside, by its dotted name.
+
+Either an async function with aiohttp's middleware signature, which takes no options; or a class
+with an `Options` pydantic model, made with the validated options and called as a middleware:
+
+    class Stamp:
+        class Options(BaseModel):
+            header: str
+
+        def __init__(self, options: Options) -> None: ...
+
+        async def __call__(self, request, handler): ...
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.middleware.chain import Middleware
+
+
+class PluginError(Exception):
+    """A plug-in cannot be used; the text says why, `path` which option is meant."""
+
+    def __init__(self, message: str, path: tuple[str | int, ...] = ("use",)) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
+    """The middleware a dotted name stands for. Raise PluginError."""
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as exc:
+        raise PluginError(f"cannot import {module_name}: {exc}") from exc
+    except AttributeError as exc:
+        raise PluginError(f"{module_name} has no {attribute}") from exc
+    if inspect.iscoroutinefunction(found):
+        if options:
+            raise PluginError("a function takes no options", ("options",))
+        return cast(Middleware, found)
+    model = getattr(found, "Options", None)
+    if not (inspect.isclass(found) and inspect.isclass(model) and issubclass(model, BaseModel)):
+        raise PluginError("neither an async function nor a class with an Options model")
+    if not inspect.iscoroutinefunction(getattr(found, "__call__", None)):
+        raise PluginError("its instances have no async __call__(request, handler)")
+    try:
+        parsed = model.model_validate(dict(options))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        raise PluginError(first["msg"], ("options", *first["loc"])) from exc
+    return cast(Middleware, found(parsed))

@@ -1,0 +1,25 @@
+"""The request id: taken from a trusted peer if it is sane, made otherwise; on every response."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from aiohttp import web
+
+from gateway.exchange import GatewayRequest
+from gateway.routing import Handler
+
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+async def request_id(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    """Give the exchange its id. 32 hexadecimal digits from the system's random source."""
+    exchange = request.exchange
+    theirs = request.headers.get("X-Request-ID") if exchange.trusted_peer else None
+    if theirs is not None and _SANE.fullmatch(theirs):
+        exchange.request_id = theirs
+    else:
+        exchange.request_id = secrets.token_hex(16)
+    exchange.response_headers.append(("X-Request-ID", exchange.request_id))
+    return await handler(request)

@@ -1,0 +1,76 @@
+"""Reading request bodies: whole, or piece by piece, within the route's cap and in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import StreamReader, web
+
+from gateway.errors import BodyTooLarge, ExpectationFailed, RequestError, RequestTimeout
+from gateway.exchange import GatewayRequest
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def admit(request: GatewayRequest, cap_bytes: int) -> None:
+    """Refuse a body that is announced too large; ask for one whose sender waits to be asked.
+
+    Called once a request has passed everything that could still refuse it, and before its body
+    is read (RFC 9110 section 10.1.1). Raise BodyTooLarge or ExpectationFailed.
+    """
+    length = request.content_length
+    if length is not None and length > cap_bytes:
+        raise BodyTooLarge(cap_bytes)
+    expect = request.headers.get("Expect")
+    if expect is None:
+        return
+    if expect.lower() != "100-continue":
+        raise ExpectationFailed
+    content = request.content
+    if request.transport is not None and not content.total_bytes and not content.is_eof():
+        request.transport.write(_CONTINUE)
+
+
+async def pieces(
+    request: GatewayRequest, cap_bytes: int, silence_s: float
+) -> AsyncIterator[bytes]:
+    """The body as it arrives.
+
+    Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte,
+    RequestError if its framing is broken.
+    """
+    content = request.content
+    exchange = request.exchange
+    while not content.at_eof():
+        try:
+            if content.is_eof() or content._buffer:
+                data = content.read_nowait(-1)
+            else:
+                async with asyncio.timeout(silence_s):
+                    data = await content.readany()
+        except TimeoutError:
+            raise RequestTimeout from None
+        except web.RequestPayloadError as exc:
+            raise RequestError("The request body is malformed.", reason=str(exc)) from exc
+        exchange.bytes_in += len(data)
+        if exchange.bytes_in > cap_bytes:
+            raise BodyTooLarge(cap_bytes)
+        if data:
+            yield data
+
+
+async def whole(request: GatewayRequest, cap_bytes: int, silence_s: float) -> bytes:
+    """The whole body; a middleware may have read it before. Raises what `pieces` raises."""
+    if request._read_bytes is None:
+        content: StreamReader = request.content
+        if content.is_eof() and content.exception() is None:
+            # It came in one packet with the head, as nearly all do.
+            body = content.read_nowait(-1)
+            request.exchange.bytes_in = len(body)
+            if len(body) > cap_bytes:
+                raise BodyTooLarge(cap_bytes)
+        else:
+            body = b"".join([piece async for piece in pieces(request, cap_bytes, silence_s)])
+        request._read_bytes = body
+    return request._read_bytes

@@ -1,0 +1,85 @@
+"""The route table: method, host and canonical path to a route, decided when it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.exchange import GatewayRequest
+
+Handler = Callable[[GatewayRequest], Awaitable[web.StreamResponse]]
+
+_CACHED_LOOKUPS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route as the table sees it; `handler` is its whole chain."""
+
+    name: str
+    path: str
+    """Ending in `/`: a prefix. Otherwise exactly this path."""
+    methods: frozenset[str]
+    """Empty: every method."""
+    hosts: frozenset[str]
+    """Empty: every host."""
+    handler: Handler
+    dialect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The outcome of a lookup: a route; or the methods that would have found one; or neither."""
+
+    route: RouteEntry | None
+    allowed: frozenset[str] = frozenset()
+
+
+_NO_MATCH = Match(None)
+
+
+class RouteTable:
+    """Finds the most specific route: exact before prefix, longer before shorter, a route for
+    certain hosts before one for all, a route for certain methods before one for all."""
+
+    def __init__(self, routes: Iterable[RouteEntry]) -> None:
+        self._routes = sorted(
+            routes,
+            key=lambda r: (r.path.endswith("/"), -len(r.path), not r.hosts, not r.methods),
+        )
+        self._found: dict[tuple[str, str, str], Match] = {}
+
+    @property
+    def routes(self) -> tuple[RouteEntry, ...]:
+        """All routes in the order they are tried."""
+        return tuple(self._routes)
+
+    def find(self, method: str, host: str, path: str) -> Match:
+        """The match for a canonical path and a lower-case host name."""
+        key = (method, host, path)
+        match = self._found.get(key)
+        if match is None:
+            match = self._look_up(method, host, path)
+            if len(self._found) >= _CACHED_LOOKUPS:
+                # Clients choose paths; what they can make us remember is bounded.
+                self._found.clear()
+            self._found[key] = match
+        return match
+
+    def _look_up(self, method: str, host: str, path: str) -> Match:
+        allowed: set[str] = set()
+        for route in self._routes:
+            prefix = route.path
+            if prefix.endswith("/"):
+                if not path.startswith(prefix):
+                    continue
+            elif path != prefix:
+                continue
+            if route.hosts and host not in route.hosts:
+                continue
+            if not route.methods or method in route.methods:
+                return Match(route)
+            allowed |= route.methods
+        return Match(None, frozenset(allowed)) if allowed else _NO_MATCH

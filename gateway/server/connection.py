@@ -1,0 +1,456 @@
+"""One client connection: aiohttp's protocol, with the caps and clocks a front door needs.
+
+aiohttp parses requests and offers the request and response objects; what is different here is
+that heads have a total cap and a deadline, refusals are fixed bytes that reflect nothing, one
+task serves a whole connection, and a client that has left is told from one that only stopped
+sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.dialects import DIALECTS
+from gateway.errors import GatewayError, HeadersTooLarge, RequestError, RequestTimeout, Unavailable
+from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
+from gateway.proxy.relay import RelayedResponse
+
+if TYPE_CHECKING:
+    from gateway.server.listener import Listener
+
+_WRITE_BUFFER_BYTES = 64 * 1024
+"""What waits in memory for a slow client before its upstream is paused."""
+_LINGER_S = 2.0
+_LINGER_CAP_BYTES = 1024 * 1024
+_STALL_CHECKS = 10
+"""Looks at a stalled client within its send timeout."""
+_PROBE_FIRST_S, _PROBE_LONGEST_S = 0.001, 1.0
+_TCP_CLOSE = 7  # linux/tcp_states.h
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+_NEVER = float("inf")
+
+
+class Connection(RequestHandler):
+    """Serves the requests of one client connection, one after the other."""
+
+    __slots__ = (
+        "_body",
+        "_deadline",
+        "_discarded",
+        "_discarding",
+        "_half_closed",
+        "_head_bytes",
+        "_last",
+        "_listener",
+        "_peer",
+        "_probe_delay_s",
+        "_probe_timer",
+        "_refusal",
+        "_stall_buffered",
+        "_stall_checks",
+        "_stall_timer",
+        "_tcp",
+        "_timer",
+        "_timer_at",
+        "_trusted",
+        "_writer",
+        "exchange",
+    )
+
+    def __init__(self, listener: Listener, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, keepalive_timeout=0, access_log=None, **options)  # type: ignore[arg-type]
+        self._listener = listener
+        self.exchange: Exchange | None = None
+        """The exchange under way."""
+        self._peer = ""
+        self._trusted = False
+        self._tcp: asyncio.Transport | None = None
+        self._head_bytes = 0
+        self._body: StreamReader | None = None
+        self._refusal: GatewayError | None = None
+        self._last = False
+        self._half_closed = False
+        self._writer: BodyWriter | None = None
+        self._discarding: asyncio.Future[None] | None = None
+        self._discarded = 0
+        self._deadline = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall_buffered = 0
+        self._stall_checks = 0
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._probe_delay_s = _PROBE_FIRST_S
+
+    # -- asyncio calls these -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        listener = self._listener
+        self._tcp = tcp = transport  # type: ignore[assignment]
+        assert tcp is not None
+        if not listener.admits(self):
+            tcp.write(_fixed_response(Unavailable(code="too_many_connections")))
+            tcp.close()
+            return
+        peer = tcp.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
+        self._trusted = listener.runtime.proxies.trusts(self._peer)
+        tcp.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self._set_deadline(self._loop.time() + listener.options.header_timeout)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        for timer in (self._timer, self._stall_timer, self._probe_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stall_timer = self._probe_timer = None
+        self._tcp = None
+        if self._discarding is not None and not self._discarding.done():
+            self._discarding.set_result(None)
+        self._listener.lost(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarding is not None:
+            self._discarded += len(data)
+            if self._discarded > _LINGER_CAP_BYTES and not self._discarding.done():
+                self._discarding.set_result(None)
+            return
+        if self._force_close or self._refusal is not None or self._parser is None:
+            return
+        try:
+            messages, _, _ = self._parser.feed_data(data)
+        except HttpProcessingError as exc:
+            self._refuse(_refusal_for(exc))
+            return
+        if messages:
+            self._accept(messages, len(data))
+        elif data and (self._body is None or self._body.is_eof()):
+            self._await_head(len(data))
+
+    def eof_received(self) -> bool:
+        """The client sends no more. True keeps the connection open for the response."""
+        self._half_closed = self._last = True
+        if self._discarding is not None:
+            if not self._discarding.done():
+                self._discarding.set_result(None)
+            return False
+        whole = self._body is not None and self._body.is_eof()
+        if self.exchange is None and not self._messages or not whole or _TCP_INFO is None:
+            return False
+        self._probe()
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._writer is not None:
+            self._writer.pause()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._writer is not None:
+            self._writer.resume()
+
+    # -- what a relay asks ---------------------------------------------------------------
+
+    def may_keep_alive(self) -> bool:
+        """Whether another request may follow: not when this one's body is still coming in."""
+        exchange, body = self.exchange, self._body
+        return not (
+            self._last
+            or (exchange is not None and exchange.must_close)
+            or (body is not None and not body.is_eof())
+        )
+
+    def attach(self, writer: BodyWriter) -> None:
+        """Tell `writer` when to pause and resume, until `detach`."""
+        self._writer = writer
+        if self._paused:
+            writer.pause()
+
+    def detach(self) -> None:
+        """The body is done."""
+        self._writer = None
+
+    # -- requests ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Serve requests until the connection is done. aiohttp runs this as a task."""
+        loop = self._loop
+        messages = self._messages
+        listener = self._listener
+        try:
+            while not self._force_close:
+                if messages:
+                    message, payload = messages.popleft()
+                    if self._parser is not None:
+                        self._parser.message_consumed()
+                    if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
+                        self._resume_reading_if_drained()
+                    self._deadline = _NEVER
+                    if not await self._serve(message, payload):  # type: ignore[arg-type]
+                        break
+                    self._set_deadline(loop.time() + listener.options.keepalive)
+                elif self._refusal is not None:
+                    self._write(_fixed_response(self._refusal))
+                    break
+                elif self._last:
+                    break
+                else:
+                    self._waiter = loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
+        except asyncio.CancelledError:
+            if not self._force_close and self._tcp is not None:
+                self._tcp.abort()
+            raise
+        await self._finish()
+
+    async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        """Answer one request. True if the connection may serve another."""
+        listener = self._listener
+        exchange = Exchange(message.method, self._peer, trusted_peer=self._trusted)
+        exchange.must_close = message.should_close
+        self.exchange = exchange
+        listener.opened(exchange)
+        request = GatewayRequest(
+            message,
+            payload,
+            self,
+            StreamWriter(self, self._loop),
+            self._task_handler,  # type: ignore[arg-type]
+            self._loop,
+        )
+        request.exchange = exchange
+        reason = EndReason.INTERNAL
+        try:
+            response = await listener.runtime.respond(request)
+            if not isinstance(response, RelayedResponse) and not response.prepared:
+                self._complete_head(response, exchange)
+            await response.prepare(request)
+            await response.write_eof()
+            reason = EndReason.COMPLETE
+            return bool(response.keep_alive) and self.may_keep_alive()
+        except (asyncio.CancelledError, ConnectionError) as exc:
+            reason = EndReason.DRAIN if listener.cutting else EndReason.CLIENT_ABORT
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            return False
+        except Exception:
+            # The head may be half-sent: there is no honest way on but to cut.
+            listener.logger.exception("response_failed", request_id=exchange.request_id)
+            if self._tcp is not None:
+                self._tcp.abort()
+            return False
+        finally:
+            exchange.end(reason)
+            self.exchange = None
+
+    def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
+        exchange.status = response.status
+        for name, value in exchange.response_headers:
+            response.headers[name] = value
+        response.headers["Server"] = "gateway"  # or aiohttp would tell its version
+        if not self.may_keep_alive():
+            response.force_close()
+
+    def _accept(self, messages: Any, size: int) -> None:
+        """Queue what was parsed from `size` bytes."""
+        options = self._listener.options
+        if self._head_bytes + size > options.header_bytes:
+            # Only then can a head be over the cap. (A pipelined one that follows in the same
+            # packet is counted from its next packet on.)
+            for message, _ in messages:
+                if _head_size(message) > options.header_bytes:
+                    self._refuse(HeadersTooLarge())
+                    return
+        self._head_bytes = 0
+        self._body = messages[-1][1]
+        self._messages.extend(messages)
+        self._wake()
+        if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
+            self._pause_reading_for_buffer()
+
+    def _await_head(self, size: int) -> None:
+        """A head has begun and is not complete."""
+        options = self._listener.options
+        if not self._head_bytes and not self._messages and self.exchange is None:
+            self._set_deadline(self._loop.time() + options.header_timeout)
+        self._head_bytes += size
+        if self._head_bytes > options.header_bytes:
+            self._refuse(HeadersTooLarge())
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer `error` when the requests before it are answered, then close."""
+        self._refusal = error
+        body = self._body
+        if body is not None and not body.is_eof():
+            # It broke inside a body somebody may be waiting for.
+            body.set_exception(web.RequestPayloadError("malformed"))
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # -- closing -------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Serve no further request; an idle connection closes at once."""
+        self._last = True
+        if self.exchange is None and not self._messages and not self._head_bytes:
+            self._wake()
+
+    def cut(self) -> None:
+        """Close now, whatever is under way."""
+        if self._tcp is not None:
+            self._tcp.abort()
+
+    async def _finish(self) -> None:
+        """Close so that the last response arrives (RFC 9112 section 9.6)."""
+        tcp = self._tcp
+        if tcp is None:
+            return
+        unread = self._refusal is not None or (
+            self._body is not None and not self._body.is_eof()
+        )
+        if unread and not self._half_closed:
+            # The client may be sending still; closing on it would reset what we sent.
+            self._discarding = self._loop.create_future()
+            if tcp.can_write_eof():
+                tcp.write_eof()
+            self._resume_transport_reading()
+            try:
+                async with asyncio.timeout(_LINGER_S):
+                    await self._discarding
+            except TimeoutError:
+                pass
+        if self._tcp is not None:
+            tcp.close()
+            self._watch_stall()
+
+    def _write(self, data: bytes) -> None:
+        if self._tcp is not None:
+            self._tcp.write(data)
+
+    # -- clocks --------------------------------------------------------------------------
+
+    def _set_deadline(self, deadline: float) -> None:
+        """Like the upstream connection's: one timer, and moving it later costs nothing."""
+        self._deadline = deadline
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        deadline = self._deadline
+        if deadline == _NEVER:
+            return
+        if self._loop.time() < deadline:
+            self._set_deadline(deadline)
+        elif self._head_bytes:
+            self._refuse(RequestTimeout())
+        else:
+            self._last = True
+            self._wake()
+
+    def _watch_stall(self) -> None:
+        """Cut a client that takes no byte of what waits for it for `send_timeout`."""
+        if self._stall_timer is None and self._tcp is not None:
+            self._stall_buffered = self._tcp.get_write_buffer_size()
+            self._stall_checks = 0
+            self._stall_timer = self._loop.call_later(
+                self._listener.options.send_timeout / _STALL_CHECKS, self._check_stall
+            )
+
+    def _check_stall(self) -> None:
+        self._stall_timer = None
+        tcp = self._tcp
+        if tcp is None:
+            return
+        buffered = tcp.get_write_buffer_size()
+        if not buffered or not (self._paused or tcp.is_closing()):
+            return
+        self._stall_checks = self._stall_checks + 1 if buffered >= self._stall_buffered else 0
+        self._stall_buffered = buffered
+        if self._stall_checks >= _STALL_CHECKS - 1:
+            tcp.abort()
+            return
+        self._stall_timer = self._loop.call_later(
+            self._listener.options.send_timeout / _STALL_CHECKS, self._check_stall
+        )
+
+    # -- is a half-closed client still there? ----------------------------------------------
+
+    def _probe(self) -> None:
+        """After a client's FIN: has it only stopped sending, or is it gone?
+
+        TCP does not say. But one that is gone answers any byte with a reset, so send some that
+        mean nothing: an interim response (RFC 9110 section 15.2), or what the relay knows.
+        """
+        if self._writer is not None:
+            self._writer.probe()
+        else:
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
+
+    def _check_gone(self) -> None:
+        self._probe_timer = None
+        tcp = self._tcp
+        if tcp is None or _TCP_INFO is None:
+            return
+        # The event loop does not poll a socket that was read to its end: ask the kernel.
+        state = tcp.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0]
+        if state == _TCP_CLOSE:
+            tcp.abort()
+            return
+        self._probe_delay_s = min(2 * self._probe_delay_s, _PROBE_LONGEST_S)
+        self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
+
+
+def _head_size(message: RawRequestMessage) -> int:
+    """Bytes of a request's head as it was on the wire, but for optional white space."""
+    size = len(message.method) + len(message.path) + len(" HTTP/1.1\r\n") + 3
+    return size + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
+
+
+def _refusal_for(exc: HttpProcessingError) -> GatewayError:
+    """What to answer to a head or body aiohttp's parser did not accept."""
+    if isinstance(exc, LineTooLong) or exc.message == "Too many headers received":
+        return HeadersTooLarge()
+    return RequestError("The request is not valid HTTP/1.1.", code="invalid_http")
+
+
+def _fixed_response(error: GatewayError) -> bytes:
+    """A response to bytes that made no request: nothing of them is in it."""
+    body = DIALECTS["openai"].error_body(error, "")
+    head = (
+        f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nServer: gateway\r\nConnection: close\r\n"
+    )
+    head += "".join(f"{name}: {value}\r\n" for name, value in error.headers)
+    return head.encode() + b"\r\n" + body
+
+
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}

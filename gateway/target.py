@@ -1,0 +1,38 @@
+"""What a request asks for, in one form: what is matched is what is forwarded.
+
+A request target has many spellings (RFC 3986 section 6) and components that disagree on them are
+how a path slips past a check. There is no normalising here: a target is canonical already, or it
+is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Segments of unreserved and sub-delim characters, ':' and '@', and percent-escapes that stand
+# for none of: the unreserved characters (which need no escape), '/', '\', '%', NUL and the other
+# controls. ';' is refused: servers that strip path parameters would see another path.
+_ESCAPE = r"%(?:2[0-4]|2[6-9A-Ca-c]|3[A-Fa-f]|40|5[BDEbde]|60|7[B-Db-d]|[89A-Fa-f][0-9A-Fa-f])"
+_PATH = re.compile(rf"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|{_ESCAPE})+)*/?")
+_DOTS = re.compile(r"/\.{1,2}(?:/|\Z)")
+_QUERY = re.compile(r"[\x21\x22\x24-\x7e]*")  # visible ASCII but '#'
+_HOST = re.compile(
+    r"(?P<name>(?=.{1,253}(?::|\Z))[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
+    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
+
+
+def split_target(target: str) -> tuple[str, str] | None:
+    """Path and query of an origin-form target, or None if it is not canonical."""
+    path, mark, query = target.partition("?")
+    if _PATH.fullmatch(path) is None or _DOTS.search(path) is not None or not path:
+        return None
+    if mark and _QUERY.fullmatch(query) is None:
+        return None
+    return path, query
+
+
+def host_name(host: str) -> str | None:
+    """The lower-case name in a Host header, without its port; None if it is not one."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else match["name"].lower().rstrip(".")

@@ -1,0 +1,125 @@
+"""The structured log: structlog to bytes, one line an event, written off the event loop.
+
+Every line is JSON in ASCII (orjson escapes control characters; we escape the rest), so nothing a
+client sends can begin a second line or colour a terminal.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+LogSink = Callable[[bytes], None]
+"""Takes one finished line, newline included. Must not block."""
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_BACKLOG_CAP_BYTES = 8 * 1024 * 1024
+
+
+def make_logger(sink: LogSink, *, level: str, console: bool) -> FilteringBoundLogger:
+    """A logger whose lines go to `sink`: coloured text for people, or JSON."""
+    render = _console_renderer() if console else _render_json
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _SinkLogger(sink),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        processors=[_stamp, structlog.processors.format_exc_info, render],
+    )
+    return logger
+
+
+class _SinkLogger:
+    """What structlog calls with a rendered line."""
+
+    __slots__ = ("debug", "error", "info", "warning")
+
+    def __init__(self, sink: LogSink) -> None:
+        self.debug = self.info = self.warning = self.error = sink
+
+
+def _stamp(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+    event["level"] = level
+    event["time"] = datetime.now(UTC)
+    return event
+
+
+def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
+    line = orjson.dumps(
+        event,
+        default=str,
+        option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
+    )
+    if line.isascii():
+        return line
+    # U+2028 and bidirectional controls can rewrite a line on some screens.
+    return line.decode().encode("ascii", "backslashreplace").replace(b"\\x", b"\\u00")
+
+
+def _console_renderer() -> structlog.typing.Processor:
+    renderer = structlog.dev.ConsoleRenderer(colors=True)
+
+    def render(logger: WrappedLogger, name: str, event: EventDict) -> bytes:
+        event["time"] = event["time"].strftime("%H:%M:%S")
+        event["timestamp"] = event.pop("time")
+        clean = {k: _printable(v) for k, v in event.items() if v is not None}
+        return renderer(logger, name, clean).encode("utf-8", "backslashreplace") + b"\n"
+
+    return render
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str) and not value.isprintable() and "\n" not in value:
+        return value.encode("ascii", "backslashreplace").decode()
+    return value
+
+
+class StreamWriter:
+    """A sink that writes to a file descriptor from its own thread.
+
+    A blocked or full standard output never blocks serving: lines beyond a backlog of 8 MiB are
+    dropped and counted.
+    """
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = stream or sys.stdout.buffer
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._backlog_bytes = 0
+        self.dropped = 0
+        """Lines lost because nobody took them."""
+        self._thread = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def __call__(self, line: bytes) -> None:
+        if self._backlog_bytes > _BACKLOG_CAP_BYTES:
+            self.dropped += 1
+            return
+        self._backlog_bytes += len(line)
+        self._queue.put(line)
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what is left, for at most `timeout_s`."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+
+    def _write_all(self) -> None:
+        last = False
+        while not last:
+            lines = [self._queue.get()]
+            while not self._queue.empty():
+                lines.append(self._queue.get_nowait())
+            last = lines[-1] is None
+            data = b"".join(line for line in lines if line is not None)
+            try:
+                self._stream.write(data)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # Disk full or pipe closed: there is nowhere to complain to.
+                self.dropped += len(lines)
+            self._backlog_bytes -= len(data)

@@ -1,0 +1,458 @@
+"""One HTTP/1.1 connection to an upstream: an asyncio protocol on llhttp.
+
+aiohttp's client costs more per request than the rest of the gateway together, so this side is
+ours. A connection carries one exchange at a time. What arrives is parsed for framing only and
+handed on in the same call: there is no queue, task or copy between the two sockets.
+
+Trailers are dropped, interim (1xx) responses are swallowed, upgrades are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, cast
+
+import httptools
+
+from gateway.errors import (
+    GatewayError,
+    UpstreamFirstByteTimeout,
+    UpstreamIdleTimeout,
+    UpstreamInvalidResponse,
+    UpstreamReset,
+)
+from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
+
+HEAD_CAP_BYTES = 32 * 1024
+FIELD_CAP_BYTES = 16 * 1024
+INTERIM_CAP = 32
+"""Interim responses before the final one; more is an attack or a fault."""
+UNREAD_CAP_BYTES = 64 * 1024
+"""Body bytes kept while nobody reads the response yet; then reading pauses."""
+
+
+class State(Enum):
+    """Where a connection stands. NEW → ACTIVE ⇄ IDLE → CLOSED."""
+
+    NEW = "new"
+    ACTIVE = "active"
+    IDLE = "idle"
+    CLOSED = "closed"
+
+
+class BodySink(Protocol):
+    """Where a response body goes. Called from the event loop, in order, without awaiting."""
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the body."""
+
+    def finish(self, error: GatewayError | None) -> None:
+        """The body is complete, or will never be."""
+
+
+class UpstreamResponse:
+    """A response whose head has arrived. Its body waits here until a sink is attached."""
+
+    __slots__ = ("_connection", "_sink", "complete", "error", "head", "unread", "unread_bytes")
+
+    def __init__(self, head: ResponseHead, connection: UpstreamConnection) -> None:
+        self.head = head
+        self.unread: list[bytes] = []
+        self.unread_bytes = 0
+        self.complete = False
+        self.error: GatewayError | None = None
+        self._sink: BodySink | None = None
+        self._connection: UpstreamConnection | None = connection
+
+    def take_unread(self) -> bytes:
+        """What has arrived so far; it is the caller's now."""
+        unread = self.unread
+        data = unread[0] if len(unread) == 1 else b"".join(unread)
+        self.unread = []
+        self.unread_bytes = 0
+        return data
+
+    def attach(self, sink: BodySink) -> None:
+        """Send what arrives from now on to `sink`. Take the unread bytes first."""
+        self._sink = sink
+        self.resume()
+
+    def pause(self) -> None:
+        """Stop reading from the upstream: the reader is behind."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def abort(self) -> None:
+        """Close the upstream connection unless the response is complete."""
+        connection, self._connection, self._sink = self._connection, None, None
+        if connection is not None:
+            connection.abort()
+
+    # What follows is for the connection.
+
+    def feed(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.feed(data)
+            return
+        self.unread.append(data)
+        self.unread_bytes += len(data)
+        if self.unread_bytes > UNREAD_CAP_BYTES:
+            self.pause()
+
+    def finish(self, error: GatewayError | None) -> None:
+        if self.complete or self.error is not None:
+            return
+        self.complete = error is None
+        self.error = error
+        self._connection = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.finish(error)
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection that `UpstreamPool` opened. `on_idle` and `on_closed` tell it what became."""
+
+    __slots__ = (
+        "_deadline",
+        "_drained",
+        "_excess",
+        "_head_bytes",
+        "_head_only",
+        "_idle_s",
+        "_in_head",
+        "_interim",
+        "_loop",
+        "_message_done",
+        "_on_closed",
+        "_on_idle",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_raw",
+        "_reason",
+        "_request_sent",
+        "_response",
+        "_timer",
+        "_timer_at",
+        "_violation",
+        "_waiter",
+        "_written_paused",
+        "reused",
+        "state",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_idle: Callable[[UpstreamConnection], None],
+        on_closed: Callable[[UpstreamConnection], None],
+    ) -> None:
+        self._loop = loop
+        self._on_idle = on_idle
+        self._on_closed = on_closed
+        self.transport: asyncio.Transport | None = None
+        self.state = State.NEW
+        self.reused = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[UpstreamResponse] | None = None
+        self._response: UpstreamResponse | None = None
+        self._raw: list[RawHeader] = []
+        self._parts: list[bytes] = []
+        self._reason = b""
+        self._head_bytes = 0
+        self._interim = 0
+        self._in_head = True
+        self._head_only = False
+        self._message_done = False
+        self._excess = False
+        self._request_sent = False
+        self._violation: str | None = None
+        self._paused = False
+        self._written_paused = False
+        self._drained: asyncio.Future[None] | None = None
+        self._idle_s = 0.0
+        # One timer serves every phase: it fires at the earliest moment a deadline can have
+        # been, looks, and goes back to sleep. Moving the deadline later is then free.
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    # -- the request ---------------------------------------------------------------------
+
+    def send(
+        self, data: bytes, *, last: bool, head_only: bool, first_byte_s: float, idle_s: float
+    ) -> asyncio.Future[UpstreamResponse]:
+        """Write a request's head (and body, if `last`); the future is its response.
+
+        `head_only`: a HEAD request, whose response has no body. The first-byte timer starts when
+        the request is complete. The future raises UpstreamError, or what `fail` is given.
+        """
+        assert self.transport is not None
+        self.state = State.ACTIVE
+        self._waiter = self._loop.create_future()
+        self._response = None
+        self._head_only = head_only
+        self._head_bytes = 0
+        self._interim = 0
+        self._message_done = False
+        self._excess = False
+        self._violation = None
+        self._request_sent = last
+        self._idle_s = idle_s
+        # While a long body is going up the clock is the client's; see `body_sent`.
+        self._set_deadline(self._loop.time() + first_byte_s if last else float("inf"))
+        self.transport.write(data)
+        return self._waiter
+
+    def send_body(self, data: bytes) -> None:
+        """Write a piece of a request body."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def body_sent(self, first_byte_s: float) -> None:
+        """The request is complete: from now on the upstream is timed."""
+        self._request_sent = True
+        if self.state is State.ACTIVE and self._response is None:
+            self._set_deadline(self._loop.time() + first_byte_s)
+
+    async def drain(self) -> None:
+        """Wait until the upstream has taken enough for more to be written."""
+        if self._written_paused and self.state is State.ACTIVE:
+            self._drained = self._loop.create_future()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
+
+    def abort(self) -> None:
+        """Drop the exchange and close at once."""
+        self._close()
+
+    # -- reading -------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop reading; silence is then nobody's fault and not timed."""
+        if not self._paused and self.transport is not None:
+            self._paused = True
+            self._deadline = float("inf")
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on, and time the upstream's silence again."""
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self._set_deadline(self._loop.time() + self._idle_s)
+            self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self.state is not State.ACTIVE:
+            # Nobody asked: whatever this is, it must not become somebody's answer.
+            self._close()
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            # After the end of the message it is excess, and only the connection suffers.
+            self._excess = True
+            if not self._message_done and self._violation is None:
+                self._violation = f"{type(exc).__name__}: {exc}"
+        if self._violation is None and self._in_head and self._head_bytes > HEAD_CAP_BYTES:
+            self._violation = f"head larger than {HEAD_CAP_BYTES} bytes"
+        response = self._response
+        if response is not None:
+            waiter = self._waiter
+            if waiter is not None:
+                self._waiter = None
+                if not waiter.done():
+                    waiter.set_result(response)
+            parts = self._parts
+            if parts:
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                response.feed(body)
+        if self._message_done:
+            self._settle()
+        elif self._violation is not None:
+            self.fail(UpstreamInvalidResponse(self._violation))
+        elif response is not None and not self._paused:
+            self._deadline = self._loop.time() + self._idle_s
+
+    # httptools calls these from within feed_data.
+
+    def on_message_begin(self) -> None:
+        if self._message_done:
+            self._excess = True
+            return
+        self._in_head = True
+        self._raw = []
+        self._reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._message_done or not self._in_head:
+            return  # a trailer
+        if len(name) + len(value) > FIELD_CAP_BYTES:
+            self._violation = f"header field larger than {FIELD_CAP_BYTES} bytes"
+        self._raw.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._message_done or self._violation is not None:
+            return
+        self._in_head = False
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interim += 1
+            if status == 101 or status < 100 or self._interim > INTERIM_CAP:
+                self._violation = f"interim response {status}, number {self._interim}"
+            self._head_bytes = 0
+            return
+        try:
+            head = ResponseHead(
+                status, self._reason, self._raw, self._parser.get_http_version()
+            )
+        except InvalidHead as exc:
+            self._violation = str(exc)
+            return
+        self._response = UpstreamResponse(head, self)
+        self._set_deadline(self._loop.time() + self._idle_s)
+        if self._head_only or status in (204, 304):
+            # llhttp does not know the request and would wait for a body.
+            self._message_done = True
+            self._parser = httptools.HttpResponseParser(self)
+
+    def on_body(self, body: bytes) -> None:
+        if self._message_done:
+            self._excess = True
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._response is not None:
+            self._message_done = True
+        self._in_head = True
+
+    # -- ends ----------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """The response is complete: tell its reader, then keep the connection or close it."""
+        response = self._response
+        assert response is not None
+        if (
+            self._excess
+            or not self._request_sent
+            or response.head.close
+            or self._violation is not None
+        ):
+            self._close(keep_response=True)
+        else:
+            self._response = None
+            self.state = State.IDLE
+            self.reused = True
+            if self._paused:
+                self.resume()
+            self._on_idle(self)
+        response.finish(None)
+
+    def fail(self, error: GatewayError) -> None:
+        """End the exchange with an error, unless it has ended: its reader is told."""
+        if self.state is not State.ACTIVE:
+            return
+        response, waiter = self._response, self._waiter
+        self._close(keep_response=True)
+        if response is not None:
+            response.finish(error)
+        elif waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+
+    def _close(self, *, keep_response: bool = False) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            # abort, not close: what is still unsent is for nobody any more.
+            transport.abort()
+        if not keep_response:
+            self._response = None
+            self._waiter = None
+        self._on_closed(self)
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self._close()
+
+    # -- asyncio calls these -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def pause_writing(self) -> None:
+        self._written_paused = True
+
+    def resume_writing(self) -> None:
+        self._written_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self.state is not State.ACTIVE:
+            self._close()
+            return
+        response = self._response
+        if (
+            response is not None
+            and exc is None
+            and not response.head.chunked
+            and response.head.content_length is None
+        ):
+            # The body was delimited by the end of the connection (RFC 9112 section 6.3).
+            self._excess = True
+            self._settle()
+        else:
+            self.fail(UpstreamReset(f"connection lost: {exc or 'end of stream'}"))
+
+    # -- time ----------------------------------------------------------------------------
+
+    def set_expiry(self, keepalive_s: float) -> None:
+        """Close the connection if it is still idle in `keepalive_s`."""
+        self._set_deadline(self._loop.time() + keepalive_s)
+
+    def _set_deadline(self, deadline: float) -> None:
+        self._deadline = deadline
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        if deadline != float("inf"):
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._set_deadline(self._deadline)
+        elif self.state is State.IDLE:
+            self._close()
+        elif self._response is not None:
+            self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))
+        else:
+            self.fail(UpstreamFirstByteTimeout("no response head in time"))

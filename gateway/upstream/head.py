@@ -1,0 +1,93 @@
+"""What a response head says about its body and its connection. No I/O here."""
+
+from __future__ import annotations
+
+from gateway.headers import HOP_BY_HOP, connection_tokens
+
+RawHeader = tuple[bytes, bytes]
+
+
+class InvalidHead(Exception):
+    """The head breaks HTTP's rules, or one of our caps."""
+
+
+_CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
+_CACHE_CONTROL, _SERVER, _ACCEL = range(5, 8)
+_NOTABLE: dict[bytes, int] = {
+    **dict.fromkeys(HOP_BY_HOP, _DROPPED),
+    b"x-request-id": _DROPPED,  # ours stands on every response
+    b"content-length": _CONTENT_LENGTH,
+    b"content-type": _CONTENT_TYPE,
+    b"transfer-encoding": _TRANSFER_ENCODING,
+    b"connection": _CONNECTION,
+    b"cache-control": _CACHE_CONTROL,
+    b"server": _SERVER,
+    b"x-accel-buffering": _ACCEL,
+}
+_NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"content-type"})
+
+
+class ResponseHead:
+    """Status line and header fields that pass on, framing and connection fields taken out."""
+
+    __slots__ = (
+        "accel",
+        "cacheable",
+        "chunked",
+        "close",
+        "content_length",
+        "content_type",
+        "fields",
+        "reason",
+        "server",
+        "status",
+    )
+
+    def __init__(self, status: int, reason: bytes, raw: list[RawHeader], version: str) -> None:
+        """Raise InvalidHead where the framing is ambiguous (RFC 9112 section 6.3)."""
+        if version not in ("1.1", "1.0"):
+            raise InvalidHead(f"HTTP version {version}")
+        self.status = status
+        self.reason = reason
+        self.chunked = False
+        self.close = version == "1.0"
+        self.content_length: int | None = None
+        self.content_type = b""
+        self.cacheable = False
+        """The upstream said something about caching."""
+        self.server: bytes | None = None
+        self.accel: bytes | None = None
+        """What the upstream asked nginx for: X-Accel-Buffering."""
+        self.fields: list[RawHeader] = []
+        nominated: set[bytes] = set()
+        notable, fields = _NOTABLE, self.fields
+        for field in raw:
+            what = notable.get(field[0].lower())
+            if what is None:
+                fields.append(field)
+            elif what == _CONTENT_LENGTH:
+                self.content_length = int(field[1])
+                fields.append(field)
+            elif what == _CONTENT_TYPE:
+                self.content_type = field[1]
+                fields.append(field)
+            elif what == _CACHE_CONTROL:
+                self.cacheable = True
+                fields.append(field)
+            elif what == _SERVER:
+                self.server = field[1]
+            elif what == _CONNECTION:
+                nominated |= connection_tokens(field[1])
+            elif what == _TRANSFER_ENCODING:
+                # Another coding than chunked would have to be undone here, by RFC 9112
+                # section 7; no model server sends one.
+                if field[1].strip().lower() != b"chunked" or version != "1.1":
+                    raise InvalidHead("transfer-encoding is not exactly chunked")
+                self.chunked = True
+            elif what == _ACCEL:
+                self.accel = field[1]
+        if nominated:
+            self.close = self.close or b"close" in nominated
+            nominated -= _NEVER_NOMINATED
+            if nominated:
+                self.fields = [f for f in fields if f[0].lower() not in nominated]

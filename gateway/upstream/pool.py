@@ -1,0 +1,125 @@
+"""The connections to one endpoint: idle ones kept for reuse, new ones opened under a cap."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.errors import UpstreamBusy, UpstreamConnectFailed, UpstreamConnectTimeout
+from gateway.upstream.connection import State, UpstreamConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an endpoint is, taken apart once."""
+
+    url: str
+    host: str
+    port: int
+    authority: str
+    """What goes into the Host header."""
+    base: str
+    """Path put before every request's path; no trailing slash."""
+    tls: ssl.SSLContext | None
+    server_name: str | None
+
+
+def parse_address(url: str, tls: ssl.SSLContext | None, server_name: str | None) -> Address:
+    """An endpoint's URL as an Address. ValueError if there is no usable host or port."""
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.username is not None:
+        raise ValueError("the URL needs a host, and no user name")
+    secure = parts.scheme == "https"
+    return Address(
+        url=url,
+        host=parts.hostname,
+        port=parts.port or (443 if secure else 80),
+        authority=parts.netloc,
+        base=parts.path.rstrip("/"),
+        tls=tls if secure else None,
+        server_name=(server_name or parts.hostname) if secure else None,
+    )
+
+
+class EndpointPool:
+    """Connections to one address. `in_use` counts those carrying or awaiting an exchange."""
+
+    def __init__(
+        self, address: Address, *, max_connections: int, keepalive_s: float, connect_s: float
+    ) -> None:
+        self.address = address
+        self.in_use = 0
+        self._open = 0
+        self._max = max_connections
+        self._keepalive_s = keepalive_s
+        self._connect_s = connect_s
+        # Last in, first out: the most recently used is the least likely to be closed by the
+        # peer, and the surplus of a busy hour expires.
+        self._idle: list[UpstreamConnection] = []
+        self._closed = False
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """An open connection nobody uses, or None."""
+        while self._idle:
+            connection = self._idle.pop()
+            transport = connection.transport
+            if connection.state is State.IDLE and transport and not transport.is_closing():
+                self.in_use += 1
+                return connection
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection.
+
+        Raise UpstreamBusy at the cap, UpstreamConnectFailed or UpstreamConnectTimeout.
+        """
+        if self._open >= self._max:
+            raise UpstreamBusy
+        self._open += 1
+        self.in_use += 1
+        loop = asyncio.get_running_loop()
+        connection = UpstreamConnection(loop, self._now_idle, self._now_closed)
+        address = self.address
+        try:
+            async with asyncio.timeout(self._connect_s):
+                await loop.create_connection(
+                    lambda: connection,
+                    address.host,
+                    address.port,
+                    ssl=address.tls,
+                    server_hostname=address.server_name,
+                )
+        except TimeoutError as exc:
+            connection.close()
+            raise UpstreamConnectTimeout(f"{address.url}: {self._connect_s} s") from exc
+        except OSError as exc:  # ssl.SSLError is one too
+            connection.close()
+            raise UpstreamConnectFailed(f"{address.url}: {exc}") from exc
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes when it is done."""
+        self._closed = True
+        for connection in list(self._idle):
+            connection.close()
+
+    def _now_idle(self, connection: UpstreamConnection) -> None:
+        self.in_use -= 1
+        if self._closed:
+            self.in_use += 1  # it is given back once more by closing
+            connection.close()
+            return
+        connection.set_expiry(self._keepalive_s)
+        self._idle.append(connection)
+
+    def _now_closed(self, connection: UpstreamConnection) -> None:
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+        else:
+            self.in_use -= 1
