@@ -15,7 +15,13 @@ from structlog.typing import FilteringBoundLogger
 from gateway.auth.jwt import JwtProvider
 from gateway.config import Config, models
 from gateway.dialects import DIALECTS
-from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RequestError, VersionNotSupported
+from gateway.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    VersionNotSupported,
+)
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import Claims, TrustedProxies
 from gateway.headers import lines
@@ -195,7 +201,7 @@ def _routes(
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain = [*_outer(config, logger), ErrorMapping(DIALECTS[dialect], logger)]
+        chain: list[Middleware] = [*_outer(config, logger), ErrorMapping(DIALECTS[dialect], logger)]
         if route.auth != "anonymous":
             chain.append(Authenticate([providers[name] for name in route.auth]))
         if route.limits:
@@ -258,7 +264,7 @@ def _provider(name: str, options: models.JwtProvider) -> JwtProvider:
         issuer=options.issuer,
         audience=options.audience,
         leeway_s=options.leeway,
-        claims=dict(options.claims),
+        claims={**options.claims},
     )
 
 

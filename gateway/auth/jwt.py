@@ -83,7 +83,10 @@ class JwtProvider:
         if not isinstance(subject, str) or not subject:
             raise Rejected(f"claim {self._subject} is missing or not a string")
         principal = Principal(
-            subject, self.name, self._optional(claims, self._tenant), self._optional(claims, self._tier)
+            subject,
+            self.name,
+            self._optional(claims, self._tenant),
+            self._optional(claims, self._tier),
         )
         return float(claims["exp"]) + self._leeway_s, principal
 

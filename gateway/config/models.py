@@ -61,7 +61,9 @@ class _Model(BaseModel):
 class Server(_Model):
     """The public listener."""
 
-    listen: Listen = Field("127.0.0.1:8080", description="Address and port; port 0 asks the kernel.")
+    listen: Listen = Field(
+        "127.0.0.1:8080", description="Address and port; port 0 asks the kernel."
+    )
     trusted_proxies: tuple[Network, ...] = Field(
         (),
         description="Networks whose X-Forwarded-* and X-Request-ID are believed, such as nginx's.",
@@ -69,15 +71,22 @@ class Server(_Model):
     max_connections: int = Field(
         10_000, ge=1, description="Open client connections; one more is answered 503 and closed."
     )
-    header_bytes: Size = Field(32 * 1024, description="Request line and headers together; more is 431.")
+    header_bytes: Size = Field(
+        32 * 1024, description="Request line and headers together; more is 431."
+    )
     header_count: int = Field(100, ge=1, le=1000, description="Request headers; more is 431.")
-    header_timeout: Duration = Field(10.0, description="From a request's first byte to its last header; 408.")
+    header_timeout: Duration = Field(
+        10.0, description="From a request's first byte to its last header; 408."
+    )
     body_timeout: Duration = Field(30.0, description="Longest silence inside a request body; 408.")
     send_timeout: Duration = Field(
-        30.0, description="Longest time a client may take no byte of what waits for it; then it is cut."
+        30.0,
+        description="Longest time a client may take no byte of what waits for it; then it is cut.",
     )
     keepalive: Duration = Field(75.0, description="How long an idle client connection stays open.")
-    drain: Duration = Field(30.0, description="On SIGTERM, how long requests and streams may go on.")
+    drain: Duration = Field(
+        30.0, description="On SIGTERM, how long requests and streams may go on."
+    )
     hide_server: bool = Field(True, description="Drop the upstream's Server header from responses.")
 
 
@@ -87,7 +96,9 @@ class Log(_Model):
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON lines elsewhere."
     )
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level kept.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level kept."
+    )
     access: bool = Field(True, description="One line for each request, when it ends.")
 
 
@@ -126,12 +137,14 @@ class Limit(_Model):
     """A token bucket: `requests` refill it steadily, `burst` is what it holds."""
 
     key: Literal["subject", "tenant", "ip", "route"] = Field(
-        description="Who shares a bucket: everyone with the same subject, tenant, address, or the route."
+        description="Who shares a bucket: those with one subject, tenant, address, or route."
     )
     requests: str = Field(
         pattern=r"^\d+/(second|minute|hour|day)$", description="Rate, such as 60/minute."
     )
-    burst: int | None = Field(None, ge=1, description="Bucket size; default: the rate's own number.")
+    burst: int | None = Field(
+        None, ge=1, description="Bucket size; default: the rate's own number."
+    )
 
 
 class Endpoint(_Model):
@@ -157,8 +170,12 @@ class Timeouts(_Model):
 class Tls(_Model):
     """TLS towards an upstream; the certificate is always verified unless `verify` says no."""
 
-    ca: str | None = Field(None, description="PEM file of the authority to trust instead of the system's.")
-    server_name: str | None = Field(None, description="Name for SNI and verification, if not the URL's host.")
+    ca: str | None = Field(
+        None, description="PEM file of the authority to trust instead of the system's."
+    )
+    server_name: str | None = Field(
+        None, description="Name for SNI and verification, if not the URL's host."
+    )
     verify: bool = Field(True, description="False accepts any certificate: for tests only.")
 
 
@@ -188,7 +205,9 @@ class Upstream(_Model):
         default_factory=dict, description="Set on every request to the upstream."
     )
     tls: Tls = Field(default_factory=Tls, description="For https endpoints.")
-    max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint; more is 503.")
+    max_connections: int = Field(
+        1024, ge=1, description="Open connections to each endpoint; more is 503."
+    )
     keepalive: Duration = Field(
         4.0,
         description="How long an idle connection is kept for reuse; below uvicorn's 5s, so that "
@@ -209,7 +228,8 @@ class Middleware(_Model):
     """A plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
 
     use: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", description="Dotted name, such as acme.headers.stamp."
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
+        description="Dotted name, such as acme.headers.stamp.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Passed to the plug-in's own `Options` model."
@@ -224,8 +244,8 @@ class Route(_Model):
         pattern=r"^/[A-Za-z0-9._~/-]*$",
         description="Ends in / : everything below it. Otherwise exactly this path.",
     )
-    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
-        (), description="Methods served; empty: all. Another method is 405."
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = (
+        Field((), description="Methods served; empty: all. Another method is 405.")
     )
     hosts: tuple[str, ...] = Field((), description="Host names served, without port; empty: all.")
     auth: tuple[Name, ...] | Literal["anonymous"] = Field(
@@ -252,8 +272,12 @@ class Config(_Model):
     server: Server = Field(default_factory=Server, description="The public listener.")
     telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
-    auth: dict[Name, JwtProvider] = Field(default_factory=dict, description="Identity providers by name.")
+    auth: dict[Name, JwtProvider] = Field(
+        default_factory=dict, description="Identity providers by name."
+    )
     limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
     upstreams: dict[Name, Upstream] = Field(min_length=1, description="Backends by name.")
     models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
-    routes: tuple[Route, ...] = Field(min_length=1, description="Routes; the most specific path wins.")
+    routes: tuple[Route, ...] = Field(
+        min_length=1, description="Routes; the most specific path wins."
+    )

@@ -5,10 +5,3 @@ so a missing one is an error of the file, not of the first request.
 """
 
 from __future__ import annotations
-
-import os
-import secrets
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, model_validator

@@ -13,7 +13,7 @@ from gateway.routing import Handler
 
 
 class Authenticate:
-    """Requires a bearer token (RFC 6750), or the same in `x-api-key` as Anthropic's SDK sends it."""
+    """Requires a bearer token (RFC 6750), or the same in `x-api-key`, as Anthropic's SDK sends."""
 
     def __init__(self, providers: Sequence[JwtProvider]) -> None:
         self._providers = tuple(providers)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
 from aiohttp import web
 
 from gateway.exchange import GatewayRequest
 from gateway.routing import Handler
 
-Middleware = Callable[[GatewayRequest, Handler], Awaitable[web.StreamResponse]]
-"""aiohttp's middleware signature: `async (request, handler) -> response`."""
+
+class Middleware(Protocol):
+    """aiohttp's middleware signature: `async (request, handler) -> response`."""
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Answer the request, or pass it to `handler` and its response back."""
 
 
 def compose(middlewares: Sequence[Middleware], handler: Handler) -> Handler:

@@ -27,8 +27,8 @@ class ErrorMapping:
             # A plug-in's way of answering. Its text is meant for clients, its shape is not ours.
             if exc.status < 400:
                 return exc
-            error = GatewayError if exc.status >= 500 else RequestError
-            mapped = error(exc.text or exc.reason, code=f"http_{exc.status}")
+            shape = GatewayError if exc.status >= 500 else RequestError
+            mapped = shape(exc.text or exc.reason, code=f"http_{exc.status}")
             mapped.status = exc.status
             return self.response(mapped, request.exchange)
         except Exception:

@@ -48,11 +48,11 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
     model = getattr(found, "Options", None)
     if not (inspect.isclass(found) and inspect.isclass(model) and issubclass(model, BaseModel)):
         raise PluginError("neither an async function nor a class with an Options model")
-    if not inspect.iscoroutinefunction(getattr(found, "__call__", None)):
+    if not inspect.iscoroutinefunction(inspect.getattr_static(found, "__call__", None)):
         raise PluginError("its instances have no async __call__(request, handler)")
     try:
         parsed = model.model_validate(dict(options))
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         raise PluginError(first["msg"], ("options", *first["loc"])) from exc
-    return cast(Middleware, found(parsed))
+    return cast(Middleware, cast(Any, found)(parsed))

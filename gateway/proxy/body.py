@@ -32,9 +32,7 @@ def admit(request: GatewayRequest, cap_bytes: int) -> None:
         request.transport.write(_CONTINUE)
 
 
-async def pieces(
-    request: GatewayRequest, cap_bytes: int, silence_s: float
-) -> AsyncIterator[bytes]:
+async def pieces(request: GatewayRequest, cap_bytes: int, silence_s: float) -> AsyncIterator[bytes]:
     """The body as it arrives.
 
     Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte,

@@ -91,13 +91,16 @@ class Forward:
             target, body = await self._by_model(request)
         if target is None:
             raise RequestError(
-                "The body has to name a model: {\"model\": ...}.", code="model_required", param="model"
+                'The body has to name a model: {"model": ...}.',
+                code="model_required",
+                param="model",
             )
         exchange.upstream = target.upstream.name
+        if body is None and request.content.is_eof() and request.body_exists:
+            # It is here already: send it with the head, in one write.
+            body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
         response = await self._send(request, target, body)
-        return RelayedResponse(
-            response, exchange, options.dialect, hide_server=options.hide_server
-        )
+        return RelayedResponse(response, exchange, options.dialect, hide_server=options.hide_server)
 
     # -- which model -----------------------------------------------------------------------
 
@@ -121,9 +124,7 @@ class Forward:
             body = rename_model(body, target.rename_to)
         return target, body
 
-    async def _by_form(
-        self, request: GatewayRequest, content_type: str
-    ) -> tuple[Target, bytes]:
+    async def _by_form(self, request: GatewayRequest, content_type: str) -> tuple[Target, bytes]:
         # The model may stand behind the file, so up to the whole body is held here.
         options = self._options
         body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
@@ -193,7 +194,7 @@ class Forward:
         if streamed:
             upload = asyncio.create_task(self._upload(request, connection, timeouts.first_byte_s))
             # It may go on beside the response; it never outlives the exchange.
-            exchange.at_end(lambda _: upload.cancel())
+            exchange.at_end(lambda _: _cancel(upload))
         try:
             response = await answer
         except asyncio.CancelledError:
@@ -261,3 +262,7 @@ class Forward:
         else:
             parts.append(b"\r\n")
         return b"".join(parts)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()

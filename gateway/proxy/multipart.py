@@ -1,4 +1,8 @@
-"""Where the `model` field of a multipart/form-data body stands (RFC 7578)."""
+"""Where the `model` field of a multipart/form-data body stands (RFC 7578).
+
+The whole body is looked at: a second field of that name behind the file must not reach an upstream
+that would believe the last one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from gateway.errors import RequestError
 
 _NAME_CAP_BYTES = 1024
 _DISPOSITION = re.compile(
-    rb'^content-disposition[ \t]*:[ \t]*form-data[ \t]*;(?:[^\r\n]*;)?[ \t]*name=(?:"model"|model(?=[;\s]|\Z))',
+    rb"^content-disposition[ \t]*:[ \t]*form-data[ \t]*;"
+    rb"(?:[^\r\n]*;)?[ \t]*name=(?:\"model\"|model(?=[;\s]|\Z))",
     re.IGNORECASE | re.MULTILINE,
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
@@ -94,8 +94,7 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         listener = self._listener
-        self._tcp = tcp = transport  # type: ignore[assignment]
-        assert tcp is not None
+        self._tcp = tcp = cast(asyncio.Transport, transport)
         if not listener.admits(self):
             tcp.write(_fixed_response(Unavailable(code="too_many_connections")))
             tcp.close()
@@ -136,7 +135,7 @@ class Connection(RequestHandler):
         elif data and (self._body is None or self._body.is_eof()):
             self._await_head(len(data))
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. True keeps the connection open for the response."""
         self._half_closed = self._last = True
         if self._discarding is not None:
@@ -144,7 +143,7 @@ class Connection(RequestHandler):
                 self._discarding.set_result(None)
             return False
         whole = self._body is not None and self._body.is_eof()
-        if self.exchange is None and not self._messages or not whole or _TCP_INFO is None:
+        if (self.exchange is None and not self._messages) or not whole or _TCP_INFO is None:
             return False
         self._probe()
         return True
@@ -323,9 +322,7 @@ class Connection(RequestHandler):
         tcp = self._tcp
         if tcp is None:
             return
-        unread = self._refusal is not None or (
-            self._body is not None and not self._body.is_eof()
-        )
+        unread = self._refusal is not None or (self._body is not None and not self._body.is_eof())
         if unread and not self._half_closed:
             # The client may be sending still; closing on it would reset what we sent.
             self._discarding = self._loop.create_future()

@@ -28,7 +28,7 @@ class Listener:
         """Connections are being closed before their time."""
         self._connections: set[Connection] = set()
         self._all_ended: asyncio.Future[None] | None = None
-        self._manager = web.Server(self._unused, handler_cancellation=True)  # type: ignore[arg-type]
+        self._manager = web.Server(self._unused, handler_cancellation=True)
         self._connection_options: dict[str, Any] = {
             "loop": asyncio.get_running_loop(),
             "max_line_size": options.header_bytes,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -18,6 +20,7 @@ from gateway.server.listener import Listener
 from gateway.telemetry.logs import LogSink, StreamWriter, make_logger
 
 _BACKLOG = 4096
+_GC_YOUNG_OBJECTS = 10_000
 
 
 class CannotStart(Exception):
@@ -42,6 +45,8 @@ class Server:
         self._stopped = asyncio.Event()
         self.port = 0
         self.demo: DemoBackend | None = None
+        self.on_listening: Callable[[], None] = lambda: None
+        """Called once the listener accepts connections."""
 
     @property
     def url(self) -> str:
@@ -81,6 +86,7 @@ class Server:
         self.port = server.sockets[0].getsockname()[1]
         self._server = server
         self.logger.info("listening", url=self.url, port=self.port)
+        self.on_listening()
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Stop listening, let what is under way end within `grace_s`, then cut it."""
@@ -100,9 +106,12 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signals.put_nowait, number)
         await self.start()
+        _settle_garbage_collector()
         received = await signals.get()
         grace_s = self._config.server.drain
-        self.logger.info("draining", signal=received.name, open=self.open_exchanges, grace_s=grace_s)
+        self.logger.info(
+            "draining", signal=received.name, open=self.open_exchanges, grace_s=grace_s
+        )
         draining = asyncio.create_task(self.stop(grace_s))
         impatient = asyncio.create_task(signals.get())
         await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
@@ -136,6 +145,17 @@ class Server:
                 f"cannot listen on {address}: {exc.strerror or exc}. "
                 "Is another process there? Change server.listen."
             ) from exc
+
+
+def _settle_garbage_collector() -> None:
+    """Keep what lives for ever out of collections, and collect in larger steps.
+
+    A full collection walks every module and model and stops the loop for 25 ms; requests leave
+    next to no cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_YOUNG_OBJECTS, 20, 50)
 
 
 def split_address(address: str) -> tuple[str | None, int]:

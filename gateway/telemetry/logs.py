@@ -6,9 +6,10 @@ client sends can begin a second line or colour a terminal.
 
 from __future__ import annotations
 
-import queue
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -22,6 +23,7 @@ LogSink = Callable[[bytes], None]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _BACKLOG_CAP_BYTES = 8 * 1024 * 1024
+_GATHER_S = 0.02
 
 
 def make_logger(sink: LogSink, *, level: str, console: bool) -> FilteringBoundLogger:
@@ -89,37 +91,50 @@ class StreamWriter:
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._backlog_bytes = 0
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._wake = threading.Event()
+        self._awake = False
+        self._closing = False
         self.dropped = 0
         """Lines lost because nobody took them."""
-        self._thread = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     def __call__(self, line: bytes) -> None:
-        if self._backlog_bytes > _BACKLOG_CAP_BYTES:
+        if self._pending_bytes > _BACKLOG_CAP_BYTES:
             self.dropped += 1
             return
-        self._backlog_bytes += len(line)
-        self._queue.put(line)
+        self._pending_bytes += len(line)
+        self._pending.append(line)
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what is left, for at most `timeout_s`."""
-        self._queue.put(None)
+        self._closing = True
+        self._wake.set()
         self._thread.join(timeout_s)
 
-    def _write_all(self) -> None:
-        last = False
-        while not last:
-            lines = [self._queue.get()]
-            while not self._queue.empty():
-                lines.append(self._queue.get_nowait())
-            last = lines[-1] is None
-            data = b"".join(line for line in lines if line is not None)
-            try:
-                self._stream.write(data)
-                self._stream.flush()
-            except (OSError, ValueError):
-                # Disk full or pipe closed: there is nowhere to complain to.
-                self.dropped += len(lines)
-            self._backlog_bytes -= len(data)
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+            # Waking a thread costs more than a line: let a few gather. Lines that come after
+            # `_awake` is cleared wake us again.
+            time.sleep(_GATHER_S)
+            self._awake = False
+            self._write_pending()
+        self._write_pending()
+
+    def _write_pending(self) -> None:
+        lines = [self._pending.popleft() for _ in range(len(self._pending))]
+        data = b"".join(lines)
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # Disk full or pipe closed: there is nowhere to complain to.
+            self.dropped += len(lines)
+        self._pending_bytes -= len(data)

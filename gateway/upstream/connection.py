@@ -320,9 +320,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._head_bytes = 0
             return
         try:
-            head = ResponseHead(
-                status, self._reason, self._raw, self._parser.get_http_version()
-            )
+            head = ResponseHead(status, self._reason, self._raw, self._parser.get_http_version())
         except InvalidHead as exc:
             self._violation = str(exc)
             return

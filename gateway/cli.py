@@ -1,0 +1,266 @@
+"""The command line: `gateway serve | check | schema | routes | token | demo`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jwt
+import structlog
+import uvloop
+
+import gateway
+from gateway.app import Runtime, route_dialect
+from gateway.config import Config, ConfigError, load
+from gateway.config import models as config_models
+from gateway.config.schema import json_schema
+from gateway.config.units import parse_duration
+from gateway.demo import DemoBackend
+from gateway.server.serving import CannotStart, Server, require_c_parser, split_address
+
+EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
+
+_EPILOG = """\
+exit codes:
+  0  done
+  1  the configuration has problems; each is on its own line on standard error
+  2  the command line is wrong
+  3  the gateway cannot start: the address is taken, or a part it needs is missing
+
+examples:
+  gateway serve --config config.yaml
+  gateway check config.yaml && kill -TERM "$(pidof -s gateway)"
+  curl -H "Authorization: Bearer $(gateway token)" http://127.0.0.1:8080/v1/models
+"""
+
+
+class _Usage(Exception):
+    """The command line asks for something that cannot be."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return EXIT_CONFIG
+    except CannotStart as exc:
+        print(f"gateway: {exc}", file=sys.stderr)
+        return EXIT_CANNOT_START
+    except _Usage as exc:
+        print(f"gateway: {exc}", file=sys.stderr)
+        return EXIT_USAGE
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gateway",
+        description="A reverse-proxy gateway for LLM APIs. Configured by one YAML file.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {gateway.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="serve a configuration until SIGTERM")
+    _config_option(serve)
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", help="validate a file; print every problem at once")
+    check.add_argument("file", nargs="?", type=Path, default=Path("config.yaml"))
+    check.set_defaults(run=_check)
+
+    schema = commands.add_parser("schema", help="print the configuration's JSON Schema")
+    schema.set_defaults(run=_schema)
+
+    routes = commands.add_parser("routes", help="print the routes in the order they are tried")
+    _config_option(routes)
+    routes.add_argument("--json", action="store_true", help="one JSON object a line")
+    routes.set_defaults(run=_routes)
+
+    token = commands.add_parser(
+        "token", help="mint a development JWT", description="Signs with an HS256 provider's secret."
+    )
+    _config_option(token)
+    token.add_argument("--provider", help="which provider of `auth`; default: the first HS256 one")
+    token.add_argument("--subject", default="developer", help="who it speaks for (%(default)s)")
+    token.add_argument("--tenant", help="the tenant claim, if the provider maps one")
+    token.add_argument("--ttl", default="1h", help="how long it is valid (%(default)s)")
+    token.set_defaults(run=_token)
+
+    demo = commands.add_parser("demo", help="run the demo backend alone")
+    demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
+    demo.add_argument("--pace", default="20ms", help="time between two tokens (%(default)s)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", "-c", type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    config = _load_whole(arguments.config)
+
+    async def serve() -> None:
+        server = Server(config)
+        server.on_listening = lambda: _welcome(config, server)
+        await server.run()
+
+    uvloop.run(serve())
+    return EXIT_OK
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    _load_whole(arguments.file)
+    print(f"{arguments.file}: ok")
+    return EXIT_OK
+
+
+def _schema(_: argparse.Namespace) -> int:
+    print(json.dumps(json_schema(), indent=2))
+    return EXIT_OK
+
+
+def _routes(arguments: argparse.Namespace) -> int:
+    config = _load_whole(arguments.config)
+    by_name = {route.name: route for route in config.routes}
+    table = Runtime(config, structlog.get_logger()).routes
+    rows = []
+    for entry in table.routes:
+        route = by_name[entry.name]
+        rows.append(
+            {
+                "route": entry.name,
+                "path": entry.path + ("*" if entry.path.endswith("/") else ""),
+                "methods": ",".join(sorted(entry.methods)) or "any",
+                "hosts": ",".join(sorted(entry.hosts)) or "any",
+                "auth": route.auth if isinstance(route.auth, str) else ",".join(route.auth),
+                "limits": ",".join(route.limits) or "none",
+                "dialect": route_dialect(config, route),
+                "to": ",".join([*route.models, *([route.upstream] if route.upstream else [])]),
+            }
+        )
+    if arguments.json:
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        _print_table(rows)
+    return EXIT_OK
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    header = {key: key.upper() for key in rows[0]}
+    widths = {key: max(len(row[key]) for row in [header, *rows]) for key in header}
+    for row in [header, *rows]:
+        print("  ".join(row[key].ljust(widths[key]) for key in header).rstrip())
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    try:
+        ttl_s = parse_duration(arguments.ttl)
+    except ValueError as exc:
+        raise _Usage(f"--ttl: {exc}") from exc
+    name = arguments.provider or _signing_provider(config)
+    provider = config.auth.get(name or "")
+    if provider is None or provider.secret is None:
+        raise _Usage("no HS256 provider to sign for: name one of `auth` with --provider")
+    print(mint(provider, subject=arguments.subject, tenant=arguments.tenant, ttl_s=ttl_s))
+    return EXIT_OK
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    try:
+        pace_s = parse_duration(arguments.pace)
+        host, port = split_address(arguments.listen)
+    except ValueError as exc:
+        raise _Usage(str(exc)) from exc
+
+    async def serve() -> None:
+        backend = DemoBackend(pace_s=pace_s)
+        try:
+            await backend.start(host or "0.0.0.0", port)  # noqa: S104 -- asked for by name
+        except OSError as exc:
+            raise CannotStart(f"cannot listen on {arguments.listen}: {exc.strerror}") from exc
+        print(f"demo backend on {backend.url}", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await backend.stop()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve())
+    return EXIT_OK
+
+
+def _load_whole(path: Path) -> Config:
+    """Load a file and build what it describes, so that `check` says what `serve` would meet."""
+    require_c_parser()
+    config = load(path)
+    Runtime(config, structlog.get_logger())
+    return config
+
+
+def mint(
+    provider: config_models.JwtProvider, *, subject: str, tenant: str | None, ttl_s: float
+) -> str:
+    """A token the provider accepts, valid for `ttl_s` seconds."""
+    assert provider.secret is not None
+    now = int(time.time())
+    claims: dict[str, object] = {
+        "iss": provider.issuer,
+        "aud": provider.audience,
+        "iat": now,
+        "exp": now + int(ttl_s),
+        provider.claims.get("subject", "sub"): subject,
+    }
+    if tenant is not None:
+        claims[provider.claims.get("tenant", "tenant")] = tenant
+    return jwt.encode(claims, provider.secret.reveal(), algorithm="HS256")
+
+
+def _signing_provider(config: Config) -> str | None:
+    return next((name for name, p in config.auth.items() if p.algorithm == "HS256"), None)
+
+
+def _welcome(config: Config, server: Server) -> None:
+    """With the demo backend: where everything is, and a request to paste."""
+    name = _signing_provider(config)
+    if server.demo is None or name is None:
+        return
+    token = mint(config.auth[name], subject="demo", tenant="demo", ttl_s=3600)
+    body = json.dumps(
+        {
+            "model": next(iter(config.models), "demo"),
+            "stream": True,
+            "messages": [{"role": "user", "content": "Hello"}],
+        }
+    )
+    print(
+        f"""
+  gateway       {server.url}      set your SDK's base_url to {server.url}/v1
+  demo backend  {server.demo.url}
+  another token gateway token      (this one is good for an hour)
+
+Try it:
+
+  curl -N {server.url}/v1/chat/completions \\
+    -H 'Authorization: Bearer {token}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{body}'
+""",
+        file=sys.stderr,
+        flush=True,
+    )
