@@ -10,32 +10,51 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
+from structlog.typing import FilteringBoundLogger
 
+from gateway.app import Runtime
+from gateway.config import models
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, HeadersTooLarge, RequestError, RequestTimeout, Unavailable
 from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
 from gateway.proxy.relay import RelayedResponse
 
-if TYPE_CHECKING:
-    from gateway.server.listener import Listener
-
 _WRITE_BUFFER_BYTES = 64 * 1024
 """What waits in memory for a slow client before its upstream is paused."""
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
+_TURNED_AWAY_S = 0.5
 _STALL_CHECKS = 10
 """Looks at a stalled client within its send timeout."""
 _PROBE_FIRST_S, _PROBE_LONGEST_S = 0.001, 1.0
 _TCP_CLOSE = 7  # linux/tcp_states.h
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 _NEVER = float("inf")
+
+
+class Owner(Protocol):
+    """What a connection needs of the listener that accepted it."""
+
+    runtime: Runtime
+    options: models.Server
+    logger: FilteringBoundLogger
+    cutting: bool
+
+    def admits(self, connection: Connection) -> bool:
+        """Count a connection in; False: there are too many, and it is not counted."""
+
+    def lost(self, connection: Connection) -> None:
+        """Count it out."""
+
+    def opened(self, exchange: Exchange) -> None:
+        """Count an exchange in, until it ends."""
 
 
 class Connection(RequestHandler):
@@ -50,6 +69,7 @@ class Connection(RequestHandler):
         "_head_bytes",
         "_last",
         "_listener",
+        "_output",
         "_peer",
         "_probe_delay_s",
         "_probe_timer",
@@ -65,7 +85,7 @@ class Connection(RequestHandler):
         "exchange",
     )
 
-    def __init__(self, listener: Listener, manager: web.Server, **options: Any) -> None:
+    def __init__(self, listener: Owner, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, keepalive_timeout=0, access_log=None, **options)  # type: ignore[arg-type]
         self._listener = listener
         self.exchange: Exchange | None = None
@@ -79,6 +99,7 @@ class Connection(RequestHandler):
         self._last = False
         self._half_closed = False
         self._writer: BodyWriter | None = None
+        self._output: StreamWriter
         self._discarding: asyncio.Future[None] | None = None
         self._discarded = 0
         self._deadline = _NEVER
@@ -96,8 +117,7 @@ class Connection(RequestHandler):
         listener = self._listener
         self._tcp = tcp = cast(asyncio.Transport, transport)
         if not listener.admits(self):
-            tcp.write(_fixed_response(Unavailable(code="too_many_connections")))
-            tcp.close()
+            self._turn_away(tcp)
             return
         peer = tcp.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
@@ -198,7 +218,9 @@ class Connection(RequestHandler):
                     self._deadline = _NEVER
                     if not await self._serve(message, payload):  # type: ignore[arg-type]
                         break
-                    self._set_deadline(loop.time() + listener.options.keepalive)
+                    options = listener.options
+                    patience_s = options.header_timeout if self._head_bytes else options.keepalive
+                    self._set_deadline(loop.time() + patience_s)
                 elif self._refusal is not None:
                     self._write(_fixed_response(self._refusal))
                     break
@@ -223,11 +245,12 @@ class Connection(RequestHandler):
         exchange.must_close = message.should_close
         self.exchange = exchange
         listener.opened(exchange)
+        self._output = StreamWriter(self, self._loop)
         request = GatewayRequest(
             message,
             payload,
             self,
-            StreamWriter(self, self._loop),
+            self._output,
             self._task_handler,  # type: ignore[arg-type]
             self._loop,
         )
@@ -317,6 +340,14 @@ class Connection(RequestHandler):
         if self._tcp is not None:
             self._tcp.abort()
 
+    def _turn_away(self, tcp: asyncio.Transport) -> None:
+        """One connection too many: say so, and give the client a moment to read it."""
+        self._discarding = self._loop.create_future()
+        tcp.write(_fixed_response(Unavailable(code="too_many_connections")))
+        if tcp.can_write_eof():
+            tcp.write_eof()
+        self._timer = self._loop.call_later(_TURNED_AWAY_S, tcp.abort)
+
     async def _finish(self) -> None:
         """Close so that the last response arrives (RFC 9112 section 9.6)."""
         tcp = self._tcp
@@ -401,9 +432,10 @@ class Connection(RequestHandler):
         TCP does not say. But one that is gone answers any byte with a reset, so send some that
         mean nothing: an interim response (RFC 9110 section 15.2), or what the relay knows.
         """
+        exchange = self.exchange
         if self._writer is not None:
             self._writer.probe()
-        else:
+        elif exchange is not None and exchange.status is None and not self._output.output_size:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
 
