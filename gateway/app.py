@@ -8,20 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from limits import parse as parse_rate
 from structlog.typing import FilteringBoundLogger
 
 from gateway.auth.jwt import JwtProvider
 from gateway.config import Config, models
 from gateway.dialects import DIALECTS
-from gateway.errors import (
-    GatewayError,
-    MethodNotAllowed,
-    NotFound,
-    RequestError,
-    VersionNotSupported,
-)
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import Claims, TrustedProxies
 from gateway.headers import lines
@@ -64,6 +58,9 @@ class Runtime:
             handler = self._resolve(request)
         except GatewayError as error:
             request.exchange.refusal = error
+            if error.status not in (404, 405):
+                # Whoever sent this may see other message boundaries than we do.
+                request.exchange.must_close = True
             handler = self._refuse
         return await handler(request)
 
@@ -77,9 +74,8 @@ class Runtime:
         exchange = request.exchange
         message = request._message
         headers = message.headers
-        if message.version != HttpVersion11:
-            raise VersionNotSupported
         if message.method not in METHODS:
+            exchange.must_close = True  # what follows a CONNECT is no request
             raise MethodNotAllowed(", ".join(METHODS))
         host = headers["Host"]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
         name = self._host_name(host)
@@ -264,7 +260,7 @@ def _provider(name: str, options: models.JwtProvider) -> JwtProvider:
         issuer=options.issuer,
         audience=options.audience,
         leeway_s=options.leeway,
-        claims={**options.claims},
+        claims={str(ours): theirs for ours, theirs in options.claims.items()},
     )
 
 

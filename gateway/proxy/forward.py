@@ -33,6 +33,7 @@ from gateway.upstream.upstream import Endpoint, Upstream
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
+_CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 _OPAQUE = ("application/octet-stream", "audio/", "video/", "image/")
 """Bodies that cannot name a model: not read, only passed on."""
 
@@ -242,16 +243,16 @@ class Forward:
                 exchange.request_id.encode(),
             )
         ]
-        nominated: set[bytes] | None = None
+        nominated: set[bytes] = set()
         for name, value in request.raw_headers:
             lowered = name.lower()
             if lowered in dropped:
                 if lowered == b"connection":
-                    nominated = connection_tokens(value)
+                    nominated |= connection_tokens(value)
             elif b"_" not in name:
                 # Names with an underscore pass for the same name with a hyphen in CGI and WSGI.
                 parts.append(b"%b: %b\r\n" % (name, value))
-        if nominated and not nominated <= {b"close", b"keep-alive"}:
+        if not nominated <= _CONNECTION_OPTIONS:
             parts[1:] = [p for p in parts[1:] if p[: p.index(b":")].lower() not in nominated]
         if body is not None:
             parts.append(b"Content-Length: %d\r\n\r\n" % len(body))

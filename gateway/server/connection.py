@@ -12,7 +12,7 @@ import asyncio
 import socket
 from typing import Any, Protocol, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
@@ -22,7 +22,14 @@ from structlog.typing import FilteringBoundLogger
 from gateway.app import Runtime
 from gateway.config import models
 from gateway.dialects import DIALECTS
-from gateway.errors import GatewayError, HeadersTooLarge, RequestError, RequestTimeout, Unavailable
+from gateway.errors import (
+    GatewayError,
+    HeadersTooLarge,
+    RequestError,
+    RequestTimeout,
+    Unavailable,
+    VersionNotSupported,
+)
 from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
 from gateway.proxy.relay import RelayedResponse
 
@@ -216,12 +223,17 @@ class Connection(RequestHandler):
                     if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
                         self._resume_reading_if_drained()
                     self._deadline = _NEVER
+                    if message.version != HttpVersion11:  # type: ignore[union-attr]
+                        self._refusal = VersionNotSupported()
+                        messages.clear()
+                        continue
                     if not await self._serve(message, payload):  # type: ignore[arg-type]
                         break
                     options = listener.options
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
                 elif self._refusal is not None:
+                    listener.logger.info("refused", client=self._peer, error=self._refusal.code)
                     self._write(_fixed_response(self._refusal))
                     break
                 elif self._last:
@@ -482,4 +494,5 @@ _REASONS = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
     503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
 }

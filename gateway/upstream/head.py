@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.headers import HOP_BY_HOP, connection_tokens
 
 RawHeader = tuple[bytes, bytes]
@@ -24,6 +26,7 @@ _NOTABLE: dict[bytes, int] = {
     b"server": _SERVER,
     b"x-accel-buffering": _ACCEL,
 }
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"content-type"})
 
 
@@ -47,6 +50,8 @@ class ResponseHead:
         """Raise InvalidHead where the framing is ambiguous (RFC 9112 section 6.3)."""
         if version not in ("1.1", "1.0"):
             raise InvalidHead(f"HTTP version {version}")
+        if not _REASON.fullmatch(reason):
+            raise InvalidHead("control characters in the reason phrase")
         self.status = status
         self.reason = reason
         self.chunked = False
@@ -81,7 +86,7 @@ class ResponseHead:
             elif what == _TRANSFER_ENCODING:
                 # Another coding than chunked would have to be undone here, by RFC 9112
                 # section 7; no model server sends one.
-                if field[1].strip().lower() != b"chunked" or version != "1.1":
+                if self.chunked or field[1].strip().lower() != b"chunked" or version != "1.1":
                     raise InvalidHead("transfer-encoding is not exactly chunked")
                 self.chunked = True
             elif what == _ACCEL:
