@@ -74,8 +74,8 @@ class Runtime:
         exchange = request.exchange
         message = request._message
         headers = message.headers
-        if message.method not in METHODS:
-            exchange.must_close = True  # what follows a CONNECT is no request
+        if message.method == "CONNECT":
+            exchange.must_close = True  # what follows is no request
             raise MethodNotAllowed(", ".join(METHODS))
         host = headers["Host"]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
         name = self._host_name(host)
@@ -100,10 +100,10 @@ class Runtime:
         self._find_client(request, host)
         match = self.routes.find(message.method, name, exchange.path)
         route = match.route
-        if route is None:
-            if match.allowed:
-                raise MethodNotAllowed(", ".join(sorted(match.allowed)))
+        if route is None and not match.allowed:
             raise NotFound
+        if route is None or message.method not in METHODS:
+            raise MethodNotAllowed(", ".join(sorted(match.allowed or METHODS)))
         exchange.route = route.name
         return route.handler
 

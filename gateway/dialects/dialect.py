@@ -24,7 +24,7 @@ class Dialect(Protocol):
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
         """One error event to end a stream with, well-formed whatever was sent before it.
 
-        `tail` is the last piece of the stream that was sent, empty if none was.
+        `tail` is the last byte of the stream that was sent, empty if none was.
         """
 
     def model_list(self, names: Iterable[str]) -> bytes:

@@ -34,8 +34,6 @@ from gateway.upstream.upstream import Endpoint, Upstream
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
 _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
-_OPAQUE = ("application/octet-stream", "audio/", "video/", "image/")
-"""Bodies that cannot name a model: not read, only passed on."""
 
 
 class Target:
@@ -112,11 +110,13 @@ class Forward:
             return options.fallback, None
         content_type = request.headers.get("Content-Type", "")
         kind = content_type.lower()
-        if kind.startswith(_OPAQUE):
-            return options.fallback, None
         if kind.startswith("multipart/form-data"):
             return await self._by_form(request, content_type)
         body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        if not body.lstrip().startswith(b"{") and not _is_json(kind):
+            # Audio and the like. Whatever could be read as JSON is, whatever it calls itself:
+            # some servers do not look at the content type either.
+            return options.fallback, body
         name = read_model(body)
         if name is None:
             return options.fallback, body
@@ -150,9 +150,10 @@ class Forward:
         upstream = target.upstream
         tried: list[Endpoint] = []
         failure: GatewayError | None = None
+        fresh = False
         while (endpoint := upstream.pick(tried)) is not None:
             request.exchange.endpoint = endpoint.url
-            connection = endpoint.pool.take_idle()
+            connection = None if fresh else endpoint.pool.take_idle()
             if connection is None:
                 try:
                     connection = await endpoint.pool.connect()
@@ -169,6 +170,7 @@ class Forward:
                 streamed = body is None and request.body_exists
                 if not reused or streamed or request.method not in _IDEMPOTENT:
                     raise
+                fresh = True
         assert failure is not None
         raise failure
 
@@ -263,6 +265,11 @@ class Forward:
         else:
             parts.append(b"\r\n")
         return b"".join(parts)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip()
+    return media_type.endswith("json") or not media_type
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -29,13 +29,14 @@ def read_model(body: bytes) -> str | None:
         raise RequestError("The request body is not valid JSON.", code="invalid_json") from exc
     if not isinstance(document, dict):
         raise RequestError("The request body is not a JSON object.", code="invalid_json")
-    model = document.get("model")
-    if model is None:
-        return None
-    if not isinstance(model, str):
-        raise RequestError("'model' has to be a string.", param="model")
-    if (body.count(_KEY) > 1 or _ESCAPED in body) and len(_spans(body)) != 1:
+    if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in document):
+        # encoding/json of Go, and so Ollama, takes any case for the same key.
+        raise RequestError("'model' is written in another case.", param="model")
+    if (body.count(_KEY) > 1 or _ESCAPED in body) and len(_spans(body)) > 1:
         raise RequestError("'model' is given more than once.", param="model")
+    model = document.get("model")
+    if model is not None and not isinstance(model, str):
+        raise RequestError("'model' has to be a string.", param="model")
     return model
 
 

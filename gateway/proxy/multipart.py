@@ -1,7 +1,8 @@
-"""Where the `model` field of a multipart/form-data body stands (RFC 7578).
+"""Where the `model` field of a multipart/form-data body stands (RFC 7578, RFC 2046 section 5.1).
 
-The whole body is looked at: a second field of that name behind the file must not reach an upstream
-that would believe the last one.
+Parsers of forms disagree on every corner: padding after a boundary, bare line feeds, folded or
+doubled headers, escapes in names. A form with such a corner could name one model to the gateway
+and another to the upstream, so only plain forms are accepted, and the whole body is looked at.
 """
 
 from __future__ import annotations
@@ -11,46 +12,115 @@ from email.message import Message
 
 from gateway.errors import RequestError
 
-_NAME_CAP_BYTES = 1024
-_DISPOSITION = re.compile(
-    rb"^content-disposition[ \t]*:[ \t]*form-data[ \t]*;"
-    rb"(?:[^\r\n]*;)?[ \t]*name=(?:\"model\"|model(?=[;\s]|\Z))",
-    re.IGNORECASE | re.MULTILINE,
+_VALUE_CAP_BYTES = 1024
+_HEAD_LINE = re.compile(rb"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):(?P<value>[^\r\n\0]*)")
+_DISPOSITION = re.compile(rb"[ \t]*form-data(?P<parameters>(?:[ \t]*;.*)?)", re.IGNORECASE)
+_ONE_PARAMETER = re.compile(
+    rb"""[ \t]*;[ \t]*(?P<key>name|filename|filename\*)=
+    (?:"(?P<quoted>(?:[^"\\]|\\(?!"))*)"|(?P<token>[!\#$%&'*+.^_`|~0-9A-Za-z-]+))[ \t]*""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary parameter. Raise RequestError where there is none."""
+    """The boundary parameter. Raise RequestError unless there is exactly one."""
     message = Message()
     message["content-type"] = content_type
-    boundary = message.get_param("boundary")
-    if not isinstance(boundary, str) or not 0 < len(boundary) <= 70:
-        raise RequestError("The multipart body needs a boundary of 1 to 70 characters.")
-    return boundary.encode("latin-1", "replace")
+    found = [value for name, value in message.get_params([]) if name.lower() == "boundary"]
+    if len(found) != 1 or not 0 < len(found[0]) <= 70 or not found[0].isascii():
+        raise RequestError("The form needs one boundary, of 1 to 70 ASCII characters.")
+    return found[0].encode()
 
 
 def find_model_field(body: bytes, boundary: bytes) -> tuple[int, int]:
     """Start and end of the field's value, which may stand before or behind the file.
 
-    Raise RequestError if the field is missing, given twice, or too long to be a name.
+    Raise RequestError if the form is not plain, or the field is missing, given twice, or too long
+    to be a name.
     """
-    delimiter = b"\r\n--" + boundary
-    spans: list[tuple[int, int]] = []
-    # The first delimiter may open the body; later ones begin with the line break they end.
-    position = 0 if body.startswith(delimiter[2:]) else body.find(delimiter) + 2
-    while position >= 2 or (position == 0 and not spans):
-        head_end = body.find(b"\r\n\r\n", position)
-        next_delimiter = body.find(delimiter, head_end + 2) if head_end >= 0 else -1
-        if next_delimiter < 0:
-            break
-        if _DISPOSITION.search(body, position, head_end):
-            spans.append((head_end + 4, next_delimiter))
-        position = next_delimiter + 2
+    spans = []
+    for head_start, head_end, end in _parts(body, boundary):
+        name, encoded = _field(body[head_start:head_end])
+        if name == b"model":
+            if encoded:
+                raise _not_plain("a transfer encoding on the model")
+            spans.append((head_end + 4, end))
     if not spans:
         raise RequestError("The form has no 'model' field.", code="model_required", param="model")
     if len(spans) > 1:
         raise RequestError("'model' is given more than once.", param="model")
-    (start, end) = spans[0]
-    if end - start > _NAME_CAP_BYTES:
+    ((start, end),) = spans
+    if end - start > _VALUE_CAP_BYTES:
         raise RequestError("The 'model' field is too long.", param="model")
     return start, end
+
+
+def _parts(body: bytes, boundary: bytes) -> list[tuple[int, int, int]]:
+    """Head start, head end and end of every part."""
+    first = b"--" + boundary + b"\r\n"
+    between = b"\r\n" + first
+    last = b"\r\n--" + boundary + b"--"
+    end = len(body.removesuffix(b"\r\n")) - len(last)
+    if not body.startswith(first) or not body.startswith(last, max(end, 0)):
+        raise _not_plain("no boundary at its start or its end")
+    parts = []
+    start = len(first)
+    while True:
+        stop = body.find(between, start - 2, end)
+        stop = end if stop < 0 else stop
+        head_end = body.find(b"\r\n\r\n", start, stop)
+        if head_end < 0:
+            raise _not_plain("a part without a head")
+        parts.append((start, head_end, stop))
+        if stop == end:
+            break
+        start = stop + len(between)
+    if body.count(b"--" + boundary) != len(parts) + 1:
+        raise _not_plain("a boundary that is not on a line of its own")
+    return parts
+
+
+def _field(head: bytes) -> tuple[bytes, bool]:
+    """A part's field name, and whether its head says that the value is encoded."""
+    disposition: bytes | None = None
+    encoded = False
+    for line in head.split(b"\r\n"):
+        match = _HEAD_LINE.fullmatch(line)
+        if match is None:
+            raise _not_plain("a malformed line in a part's head")
+        name = match["name"].lower()
+        if name == b"content-disposition":
+            if disposition is not None:
+                raise _not_plain("two dispositions in one part")
+            disposition = match["value"]
+        encoded = encoded or name == b"content-transfer-encoding"
+    found = _DISPOSITION.fullmatch(disposition or b"")
+    if found is None:
+        raise _not_plain("a part without a disposition")
+    return _field_name(found["parameters"]), encoded
+
+
+def _field_name(parameters: bytes) -> bytes:
+    name: bytes | None = None
+    position = 0
+    while position < len(parameters):
+        match = _ONE_PARAMETER.match(parameters, position)
+        if match is None:
+            raise _not_plain("an unusual parameter of a disposition")
+        if match["key"].lower() == b"name":
+            value = match["quoted"] if match["quoted"] is not None else match["token"]
+            if name is not None or b"\\" in value:
+                raise _not_plain("an ambiguous field name")
+            name = value
+        position = match.end()
+    if name is None:
+        raise _not_plain("a part without a name")
+    return name
+
+
+def _not_plain(what: str) -> RequestError:
+    return RequestError(
+        "The form is not plain multipart/form-data, so its model cannot be told for sure.",
+        code="invalid_form",
+        reason=what,
+    )

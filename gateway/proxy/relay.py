@@ -125,7 +125,7 @@ class RelayedResponse(web.StreamResponse):
                 self._transport.write(b"\r\n")
         else:
             self._transport.write(data)
-        self._tail = data
+        self._tail = data[-1:]
         exchange = self._exchange
         if not exchange.bytes_out:
             exchange.first_byte_at = time.perf_counter()
@@ -175,7 +175,7 @@ class RelayedResponse(web.StreamResponse):
         exchange = self._exchange
         exchange.first_byte_at = time.perf_counter()
         exchange.bytes_out = len(data)
-        self._tail = data
+        self._tail = data[-1:]
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def _head_bytes(self, has_body: bool) -> bytes:

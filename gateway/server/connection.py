@@ -33,7 +33,7 @@ from gateway.errors import (
 from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
 from gateway.proxy.relay import RelayedResponse
 
-_WRITE_BUFFER_BYTES = 64 * 1024
+_WRITE_BUFFER_BYTES = 32 * 1024
 """What waits in memory for a slow client before its upstream is paused."""
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024

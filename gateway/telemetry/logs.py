@@ -6,6 +6,7 @@ client sends can begin a second line or colour a terminal.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -58,10 +59,10 @@ def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
         default=str,
         option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
     )
-    if line.isascii():
+    if line.isascii() and b"\x7f" not in line:
         return line
     # U+2028 and bidirectional controls can rewrite a line on some screens.
-    return line.decode().encode("ascii", "backslashreplace").replace(b"\\x", b"\\u00")
+    return json.dumps(orjson.loads(line)).replace("\x7f", "\\u007f").encode() + b"\n"
 
 
 def _console_renderer() -> structlog.typing.Processor:

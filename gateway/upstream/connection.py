@@ -117,15 +117,19 @@ class UpstreamResponse:
             sink.finish(error)
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection that `UpstreamPool` opened. `on_idle` and `on_closed` tell it what became."""
 
     __slots__ = (
+        "_bodiless",
+        "_buffer",
         "_deadline",
         "_drained",
-        "_excess",
+        "_fields_bytes",
         "_head_bytes",
+        "_head_end",
         "_head_only",
+        "_idle_bytes",
         "_idle_s",
         "_in_head",
         "_interim",
@@ -140,6 +144,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reason",
         "_request_sent",
         "_response",
+        "_spent",
         "_timer",
         "_timer_at",
         "_violation",
@@ -155,7 +160,11 @@ class UpstreamConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         on_idle: Callable[[UpstreamConnection], None],
         on_closed: Callable[[UpstreamConnection], None],
+        buffer: memoryview,
     ) -> None:
+        """`buffer` is what the kernel's bytes are read into. Parsing copies out of it before the
+        event loop goes on, so that connections can share one."""
+        self._buffer = buffer
         self._loop = loop
         self._on_idle = on_idle
         self._on_closed = on_closed
@@ -169,11 +178,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._reason = b""
         self._head_bytes = 0
+        self._head_end = b""
+        self._fields_bytes = 0
+        self._idle_bytes = 0
         self._interim = 0
         self._in_head = True
         self._head_only = False
-        self._message_done = False
-        self._excess = False
+        self._message_done = self._bodiless = False
+        self._spent = False
         self._request_sent = False
         self._violation: str | None = None
         self._paused = False
@@ -201,10 +213,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         self._response = None
         self._head_only = head_only
-        self._head_bytes = 0
+        self._head_bytes = self._idle_bytes = 0
+        self._head_end = b""
         self._interim = 0
-        self._message_done = False
-        self._excess = False
+        self._message_done = self._bodiless = False
+        self._spent = False
         self._violation = None
         self._request_sent = last
         self._idle_s = idle_s
@@ -253,35 +266,49 @@ class UpstreamConnection(asyncio.Protocol):
             self._set_deadline(self._loop.time() + self._idle_s)
             self.transport.resume_reading()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
+        data = self._buffer[:size]
         if self.state is not State.ACTIVE:
             # Nobody asked: whatever this is, it must not become somebody's answer.
             self._close()
             return
         if self._in_head:
-            self._head_bytes += len(data)
+            self._head_bytes += size
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             # After the end of the message it is excess, and only the connection suffers.
-            self._excess = True
+            self._spent = True
             if not self._message_done and self._violation is None:
                 self._violation = f"{type(exc).__name__}: {exc}"
         if self._violation is None and self._in_head and self._head_bytes > HEAD_CAP_BYTES:
             self._violation = f"head larger than {HEAD_CAP_BYTES} bytes"
         response = self._response
-        if response is not None:
+        if response is None:
+            self._head_end = (self._head_end + bytes(data[-4:]))[-4:]
+        else:
             waiter = self._waiter
             if waiter is not None:
                 self._waiter = None
                 if not waiter.done():
                     waiter.set_result(response)
             parts = self._parts
-            if parts:
+            if not parts:
+                # Chunk extensions and trailers: bytes that bring nothing.
+                self._idle_bytes += size
+                if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
+                    self._violation = "endless trailer or chunk extension"
+            else:
+                self._idle_bytes = 0
                 body = parts[0] if len(parts) == 1 else b"".join(parts)
                 parts.clear()
                 response.feed(body)
         if self._message_done:
+            if self._bodiless and (self._head_end + bytes(data[-4:]))[-4:] != b"\r\n\r\n":
+                self._spent = True
             self._settle()
         elif self._violation is not None:
             self.fail(UpstreamInvalidResponse(self._violation))
@@ -292,11 +319,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._message_done:
-            self._excess = True
+            self._spent = True
             return
         self._in_head = True
         self._raw = []
         self._reason = b""
+        self._fields_bytes = 0
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
@@ -304,8 +332,10 @@ class UpstreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._message_done or not self._in_head:
             return  # a trailer
-        if len(name) + len(value) > FIELD_CAP_BYTES:
-            self._violation = f"header field larger than {FIELD_CAP_BYTES} bytes"
+        size = len(name) + len(value) + 4
+        self._fields_bytes += size
+        if size > FIELD_CAP_BYTES or self._fields_bytes > HEAD_CAP_BYTES:
+            self._violation = "header field or head too large"
         self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -328,18 +358,23 @@ class UpstreamConnection(asyncio.Protocol):
         self._set_deadline(self._loop.time() + self._idle_s)
         if self._head_only or status in (204, 304):
             # llhttp does not know the request and would wait for a body.
-            self._message_done = True
+            self._message_done = self._bodiless = True
+            # A 204 that announces one (RFC 9112 section 6.3) may yet send it.
+            announced = status == 204 and (head.content_length or head.chunked)
+            self._spent = bool(announced) or not self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
 
     def on_body(self, body: bytes) -> None:
         if self._message_done:
-            self._excess = True
+            self._spent = True
         else:
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        if self._response is not None:
+        if self._response is not None and not self._message_done:
             self._message_done = True
+            # Only here does llhttp know, trailers and Proxy-Connection included.
+            self._spent = not self._parser.should_keep_alive()
         self._in_head = True
 
     # -- ends ----------------------------------------------------------------------------
@@ -348,12 +383,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The response is complete: tell its reader, then keep the connection or close it."""
         response = self._response
         assert response is not None
-        if (
-            self._excess
-            or not self._request_sent
-            or response.head.close
-            or self._violation is not None
-        ):
+        if self._spent or not self._request_sent or self._violation is not None:
             self._close(keep_response=True)
         else:
             self._response = None
@@ -423,7 +453,7 @@ class UpstreamConnection(asyncio.Protocol):
             and response.head.content_length is None
         ):
             # The body was delimited by the end of the connection (RFC 9112 section 6.3).
-            self._excess = True
+            self._spent = True
             self._settle()
         else:
             self.fail(UpstreamReset(f"connection lost: {exc or 'end of stream'}"))

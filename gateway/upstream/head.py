@@ -37,7 +37,6 @@ class ResponseHead:
         "accel",
         "cacheable",
         "chunked",
-        "close",
         "content_length",
         "content_type",
         "fields",
@@ -55,7 +54,6 @@ class ResponseHead:
         self.status = status
         self.reason = reason
         self.chunked = False
-        self.close = version == "1.0"
         self.content_length: int | None = None
         self.content_type = b""
         self.cacheable = False
@@ -72,7 +70,8 @@ class ResponseHead:
                 fields.append(field)
             elif what == _CONTENT_LENGTH:
                 self.content_length = int(field[1])
-                fields.append(field)
+                if status != 204:  # where there must be none (RFC 9110 section 8.6)
+                    fields.append(field)
             elif what == _CONTENT_TYPE:
                 self.content_type = field[1]
                 fields.append(field)
@@ -92,7 +91,6 @@ class ResponseHead:
             elif what == _ACCEL:
                 self.accel = field[1]
         if nominated:
-            self.close = self.close or b"close" in nominated
             nominated -= _NEVER_NOMINATED
             if nominated:
                 self.fields = [f for f in fields if f[0].lower() not in nominated]

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from gateway.errors import UpstreamBusy, UpstreamConnectFailed, UpstreamConnectTimeout
 from gateway.upstream.connection import State, UpstreamConnection
 
+_READ_BYTES = 64 * 1024
+"""Read at once; also the most that comes on top of a slow client's buffer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -59,6 +62,7 @@ class EndpointPool:
         # peer, and the surplus of a busy hour expires.
         self._idle: list[UpstreamConnection] = []
         self._closed = False
+        self._buffer = memoryview(bytearray(_READ_BYTES))
 
     def take_idle(self) -> UpstreamConnection | None:
         """An open connection nobody uses, or None."""
@@ -80,7 +84,7 @@ class EndpointPool:
         self._open += 1
         self.in_use += 1
         loop = asyncio.get_running_loop()
-        connection = UpstreamConnection(loop, self._now_idle, self._now_closed)
+        connection = UpstreamConnection(loop, self._now_idle, self._now_closed, self._buffer)
         address = self.address
         try:
             async with asyncio.timeout(self._connect_s):

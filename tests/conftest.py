@@ -1,0 +1,97 @@
+"""Fixtures for every test: uvloop as in production, gateways, and the figures of the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.support.figures import Figure, Report, table
+from tests.support.gateway import (
+    Footprint,
+    GatewayProcess,
+    RunningGateway,
+    StartGateway,
+    StartGatewayProcess,
+)
+
+_FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def start_gateway() -> AsyncIterator[StartGateway]:
+    before = Footprint()
+    running: list[RunningGateway] = []
+
+    async def start(config: Mapping[str, Any] | str, **sections: Any) -> RunningGateway:
+        gateway = RunningGateway(config, sections)
+        await gateway.start()
+        running.append(gateway)
+        return gateway
+
+    yield start
+    faults = [fault for gateway in reversed(running) for fault in await gateway.stop()]
+    faults += await before.leaks()
+    assert not faults, "; ".join(faults)
+
+
+@pytest.fixture
+async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayProcess]:
+    running: list[GatewayProcess] = []
+
+    async def start(
+        config: Mapping[str, Any] | str, *, nofile: int | None = None, **sections: Any
+    ) -> GatewayProcess:
+        file = tmp_path / f"gateway-{len(running)}.yaml"
+        gateway = GatewayProcess(config, sections, file, nofile=nofile)
+        await gateway.start()
+        running.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in running:
+        await gateway.stop()
+        assert b"Traceback" not in gateway.errors, gateway.errors.decode()
+        assert gateway.log.malformed == []
+
+
+@pytest.fixture
+def report(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Report:
+    figures = request.config.stash[_FIGURES]
+
+    def add(case: str, name: str, value: float | str) -> None:
+        figures.append(Figure(case, name, value))
+        record_property(f"{case} {name}", value)
+
+    return add
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slow-readers", type=int, default=500, help="S3: how many streams nobody reads in time"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if figures := config.stash[_FIGURES]:
+        terminalreporter.section("Reliability figures")
+        for line in table(figures):
+            terminalreporter.write_line(line)

@@ -1,0 +1,1 @@
+"""What tests drive the gateway with: raw clients, scripted upstreams, running gateways."""

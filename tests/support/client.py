@@ -1,0 +1,418 @@
+"""A client that says exactly the bytes a test gives it, and judges strictly what comes back.
+
+It breaks every rule of HTTP the test wants broken, and forgives the gateway none: a response
+that is not well-formed raises MalformedResponse. Building requests beyond the simplest, and
+what an answer ought to be, is the test's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import ssl
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Any, Self, cast
+
+HOST = "gateway.test"
+PATIENCE_S = 10.0
+"""How long a read waits before it says what is missing."""
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ([\t\x20-\x7e\x80-\xff]*)")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
+
+
+class MalformedResponse(Exception):
+    """What arrived breaks RFC 9112."""
+
+
+class ConnectionEnded(ConnectionError):
+    """The gateway ended the connection before what the test waits for."""
+
+
+class End(Enum):
+    """How far the gateway's side of the connection has come to its end."""
+
+    OPEN = "open"
+    CLOSED = "closed"  # FIN
+    RESET = "reset"  # RST
+
+
+class Framing(Enum):
+    """What says where a body ends (RFC 9112 section 6.3)."""
+
+    NONE = "none"
+    LENGTH = "content-length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A status line and its header fields, in order, as they came."""
+
+    status: int
+    reason: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    raw: bytes
+
+    def values(self, name: str) -> list[bytes]:
+        """Every value of a field, in order."""
+        lowered = name.lower().encode()
+        return [value for field, value in self.headers if field.lower() == lowered]
+
+    def value(self, name: str) -> bytes | None:
+        """The value of a field that must not stand twice; None if absent."""
+        values = self.values(name)
+        assert len(values) < 2, f"{name} stands {len(values)} times: {values}"
+        return values[0] if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A final response with as much of its body as came."""
+
+    head: Head
+    body: bytes
+    framing: Framing
+    clean_end: bool
+    """The body ended as its framing says; a stream cut short did not."""
+    interim: tuple[Head, ...]
+    """The 1xx responses before it."""
+
+    @property
+    def status(self) -> int:
+        return self.head.status
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return self.head.headers
+
+    def values(self, name: str) -> list[bytes]:
+        """Every value of a field, in order."""
+        return self.head.values(name)
+
+    def value(self, name: str) -> bytes | None:
+        """The value of a field that must not stand twice; None if absent."""
+        return self.head.value(name)
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class RawClient(asyncio.Protocol):
+    """One TCP (or TLS) connection to the gateway; an async context manager.
+
+    `receive_buffer_bytes` sets SO_RCVBUF before connecting (Linux doubles it), for clients
+    that are slow to read.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self.end = End.OPEN
+        self.ended_at: float | None = None
+        """Loop time at which the gateway's FIN or RST was seen."""
+        self.received_bytes = 0
+        self._address = (host, port)
+        self._receive_buffer_bytes = receive_buffer_bytes
+        self._tls = tls
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._changed = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+
+    async def __aenter__(self) -> Self:
+        sock = socket.socket(socket.AF_INET)
+        sock.setblocking(False)
+        if self._receive_buffer_bytes is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
+        try:
+            await self._loop.sock_connect(sock, self._address)
+            await self._loop.create_connection(
+                lambda: self,
+                sock=sock,
+                ssl=self._tls,
+                server_hostname="localhost" if self._tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        await self._lost.wait()
+
+    # -- writing -------------------------------------------------------------------------
+
+    async def send(self, data: bytes) -> None:
+        """Write, and wait while the gateway takes too little. Raise ConnectionEnded."""
+        self._live().write(data)
+        await self._writable.wait()
+        self._live()
+
+    async def send_until_answered(self, pieces: Iterable[bytes]) -> int:
+        """Write pieces for as long as nothing comes back; how many bytes were written."""
+        sent = 0
+        for piece in pieces:
+            if self._transport is None or self._answered():
+                break
+            self._transport.write(piece)
+            sent += len(piece)
+            async with asyncio.timeout(self._patience_s):
+                while not (self._writable.is_set() or self._answered()):
+                    self._changed.clear()
+                    await self._changed.wait()
+            await asyncio.sleep(0)  # let an answer in, and others run
+        return sent
+
+    def half_close(self) -> None:
+        """Send FIN and go on reading."""
+        self._live().write_eof()
+
+    def close(self) -> None:
+        """Close both directions: FIN, and an RST for whatever still comes (RFC 9293 3.6.1)."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def reset(self) -> None:
+        """Close with RST."""
+        if self._transport is not None:
+            linger = struct.pack("ii", 1, 0)
+            self.raw_socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._transport.abort()
+
+    # -- reading -------------------------------------------------------------------------
+
+    async def read_response(self, method: str = "GET") -> Response:
+        """The next final response. A body cut short is returned, with `clean_end` False.
+
+        Raise ConnectionEnded if not even its head is complete.
+        """
+        interim: list[Head] = []
+        while (head := await self.read_head()).status < 200 and head.status != 101:
+            interim.append(head)
+        framing, length = _framing(head, method)
+        body = bytearray()
+        clean_end = True
+        try:
+            if framing is Framing.LENGTH:
+                while len(body) < length:
+                    body += await self.read_some(length - len(body))
+            elif framing is Framing.CHUNKED:
+                while (data := await self.read_chunk()) is not None:
+                    body += data
+            elif framing is Framing.CLOSE:
+                while True:
+                    body += await self.read_some()
+        except ConnectionEnded:
+            # A body that ends with the connection cannot end otherwise; a reset cuts even it.
+            clean_end = framing is Framing.CLOSE and self.end is End.CLOSED
+        return Response(head, bytes(body), framing, clean_end, tuple(interim))
+
+    async def read_head(self) -> Head:
+        """The next head, interim ones included."""
+        return _parse_head(await self.read_until(b"\r\n\r\n"))
+
+    async def read_chunk(self) -> bytes | None:
+        """The data of the next chunk of a body, None for the last. Trailers are malformed here:
+        the gateway sends none."""
+        line = (await self.read_until(b"\r\n"))[:-2]
+        if not _CHUNK_SIZE.fullmatch(line):
+            raise MalformedResponse(f"chunk size line {line!r}")
+        size = int(line, 16)
+        data = await self.read_exactly(size + 2)
+        if data[-2:] != b"\r\n":
+            raise MalformedResponse(f"chunk of {size} bytes ends in {data[-2:]!r}")
+        return data[:-2] if size else None
+
+    async def read_some(self, at_most: int | None = None) -> bytes:
+        """Whatever has arrived, at least one byte."""
+        while not self._buffer:
+            await self._more("any byte")
+        return self._take(len(self._buffer) if at_most is None else at_most)
+
+    async def read_exactly(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        while len(self._buffer) < count:
+            await self._more(f"{count} bytes")
+        return self._take(count)
+
+    async def read_until(self, end: bytes) -> bytes:
+        """Everything up to and with `end`."""
+        while (index := self._buffer.find(end)) < 0:
+            await self._more(repr(end))
+        return self._take(index + len(end))
+
+    async def read_to_end(self) -> bytes:
+        """Everything until the gateway ends the connection; `end` says how it did."""
+        await self._ended()
+        return self._take(len(self._buffer))
+
+    async def wait_closed(self) -> float:
+        """Loop time at which the gateway's FIN or RST was seen; what comes before is dropped."""
+        await self._ended(discard=True)
+        assert self.ended_at is not None
+        return self.ended_at
+
+    @property
+    def unread(self) -> bytes:
+        """What has arrived and was not read yet."""
+        return bytes(self._buffer)
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the socket, so that its window closes."""
+        self._live().pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._live().resume_reading()
+
+    def raw_socket(self) -> socket.socket:
+        """The socket, for options that only a test would set."""
+        return cast(socket.socket, self._live().get_extra_info("socket"))
+
+    # -- private -------------------------------------------------------------------------
+
+    def _live(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise ConnectionEnded(f"{self.end.value}; unread: {bytes(self._buffer[:300])!r}")
+        return self._transport
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    async def _more(self, what: str) -> None:
+        if self.end is not End.OPEN or self._transport is None:
+            raise ConnectionEnded(
+                f"{self.end.value} before {what}; unread: {bytes(self._buffer[:300])!r}"
+            )
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(
+                f"no {what} within {self._patience_s} s; unread: {bytes(self._buffer[:300])!r}"
+            ) from None
+
+    async def _ended(self, *, discard: bool = False) -> None:
+        async with asyncio.timeout(self._patience_s):
+            while self.end is End.OPEN:
+                self._changed.clear()
+                await self._changed.wait()
+                if discard:
+                    self._buffer.clear()
+
+    def _answered(self) -> bool:
+        return self.received_bytes > 0 or self.end is not End.OPEN
+
+    # -- asyncio calls these -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
+        self._buffer += data
+        self._changed.set()
+
+    def eof_received(self) -> bool:
+        self._peer_ended(End.CLOSED)
+        return self._tls is None  # TLS cannot stay half open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if exc is not None:
+            self._peer_ended(End.RESET)
+        self._writable.set()
+        self._changed.set()
+        self._lost.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self._changed.set()
+
+    def _peer_ended(self, how: End) -> None:
+        self.end = how
+        if self.ended_at is None:
+            self.ended_at = self._loop.time()
+        self._changed.set()
+
+
+def request(
+    method: str = "GET",
+    target: str = "/v1/x",
+    *,
+    headers: Iterable[str | bytes] = (),
+    body: bytes | None = None,
+    host: str | None = HOST,
+) -> bytes:
+    """A request; with Content-Length where there is a body, without Host where `host` is None."""
+    lines = [f"{method} {target} HTTP/1.1".encode("latin-1")]
+    if host is not None:
+        lines.append(b"Host: " + host.encode("latin-1"))
+    lines += [line if isinstance(line, bytes) else line.encode("latin-1") for line in headers]
+    if body is not None:
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join([*lines, b"", b""]) + (body or b"")
+
+
+def _parse_head(raw: bytes) -> Head:
+    status_line, *lines = raw[:-4].split(b"\r\n")
+    status = _STATUS_LINE.fullmatch(status_line)
+    if status is None:
+        raise MalformedResponse(f"status line {status_line!r}")
+    fields = []
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise MalformedResponse(f"header line {line!r}")
+        fields.append((field[1], field[2]))
+    return Head(int(status[1]), status[2], tuple(fields), raw)
+
+
+def _framing(head: Head, method: str) -> tuple[Framing, int]:
+    codings, lengths = head.values("transfer-encoding"), head.values("content-length")
+    if codings and lengths:
+        raise MalformedResponse("both Transfer-Encoding and Content-Length")
+    if codings not in ([], [b"chunked"]) or len(lengths) > 1:
+        raise MalformedResponse(f"ambiguous framing: {codings} {lengths}")
+    if lengths and not lengths[0].isdigit():
+        raise MalformedResponse(f"Content-Length {lengths[0]!r}")
+    if method == "HEAD" or head.status in (204, 304) or head.status < 200:
+        return Framing.NONE, 0
+    if codings:
+        return Framing.CHUNKED, 0
+    if lengths:
+        return Framing.LENGTH, int(lengths[0])
+    return Framing.CLOSE, 0

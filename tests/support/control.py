@@ -1,0 +1,94 @@
+"""An innocent client beside an attack: it keeps asking, and counts how it is served.
+
+Every case of the reliability bar owes its innocent clients: no 5xx, and an answer in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from tests.support.client import RawClient, request
+from tests.support.figures import Report, percentile
+from tests.support.upstream import Script, UpstreamConnection, reply
+
+CONTROL_TARGET = "/v1/control"
+_PERIOD_S = 0.02
+
+
+def beside_control(script: Script) -> Script:
+    """Answer control requests; let `script` play every other.
+
+    `script` finds its first request in `connection.requests`, already read.
+    """
+
+    async def play(connection: UpstreamConnection) -> None:
+        while (await connection.read_request()).target == CONTROL_TARGET:
+            await connection.send(reply(b"{}"))
+        await script(connection)
+
+    return play
+
+
+async def control_request(port: int) -> float:
+    """Ask once, on a connection of its own; seconds it took. It must be served."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with RawClient(port) as client:
+        await client.send(request(target=CONTROL_TARGET))
+        response = await client.read_response()
+    assert response.status == 200, f"an innocent client was answered {response.head.raw!r}"
+    return loop.time() - started
+
+
+class Control:
+    """Control requests every 20 ms while the block runs; the first that fails is raised."""
+
+    def __init__(self, port: int) -> None:
+        self.latencies_s: list[float] = []
+        self._port = port
+        self._enough = asyncio.Event()
+        self._served = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def served(self, count: int) -> None:
+        """Return when so many have been served."""
+        while len(self.latencies_s) < count and self._task and not self._task.done():
+            self._served.clear()
+            await self._served.wait()
+
+    @property
+    def p99_ms(self) -> float:
+        """How long 99 in 100 control requests took at most."""
+        return percentile(self.latencies_s, 99) * 1e3
+
+    def report(self, report: Report, case: str) -> None:
+        """Hand in this client's figures."""
+        report(case, "control request p99, ms", self.p99_ms)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._ask())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._enough.set()
+        if exc is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        else:
+            await self._task
+
+    async def _ask(self) -> None:
+        while not self._enough.is_set():
+            try:
+                self.latencies_s.append(await control_request(self._port))
+            finally:
+                self._served.set()
+            await asyncio.sleep(_PERIOD_S)

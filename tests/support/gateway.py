@@ -1,0 +1,312 @@
+"""Gateways under test: one in the test's own event loop, or one as a process of its own.
+
+The first is quick, shows its log and is watched for leaks; the second is for what only a process
+has: memory, signals, file descriptor limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import stat
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from gateway.config import load_text
+from gateway.server.serving import Server
+
+LogLine = dict[str, Any]
+_PATIENCE_S = 10.0
+_LEAK_GRACE_S = 2.0
+_POLL_S = 0.02
+
+
+def simple_config(
+    upstream_url: str,
+    *,
+    server: Mapping[str, Any] | None = None,
+    upstream: Mapping[str, Any] | None = None,
+    **route: Any,
+) -> dict[str, Any]:
+    """One anonymous route `/v1/` to one upstream; keywords widen or replace the route's keys."""
+    return {
+        "server": {**(server or {})},
+        "upstreams": {"main": {"endpoints": [{"url": upstream_url}], **(upstream or {})}},
+        "routes": [
+            {"name": "main", "path": "/v1/", "auth": "anonymous", "upstream": "main", **route}
+        ],
+    }
+
+
+def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) -> str:
+    """YAML for tests: any port, JSON logs; `sections` are merged over the top-level ones."""
+    document: dict[str, Any] = yaml.safe_load(config) if isinstance(config, str) else {**config}
+    for name, value in sections.items():
+        old = document.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        document[name] = {**old, **value} if both else value  # type: ignore[dict-item]
+    document["server"] = {"listen": "127.0.0.1:0", **document.get("server", {})}
+    document.setdefault("telemetry", {"log": {"format": "json"}})
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+class LogLines:
+    """A log sink that keeps what it gets, and lets tests wait for a line."""
+
+    def __init__(self) -> None:
+        self.raw = bytearray()
+        """Every byte written."""
+        self.lines: list[LogLine] = []
+        """Every line, parsed."""
+        self.malformed: list[bytes] = []
+        """What is not JSON; the fixtures find fault with it."""
+        self._changed = asyncio.Event()
+
+    def __call__(self, data: bytes) -> None:
+        self.raw += data
+        for line in data.split(b"\n")[:-1]:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.malformed.append(line)
+        self._changed.set()
+
+    @property
+    def requests(self) -> list[LogLine]:
+        """The access log."""
+        return [line for line in self.lines if line.get("event") == "request"]
+
+    async def wait_for(self, predicate: Callable[[LogLine], bool]) -> LogLine:
+        """The first line, past or to come, that the predicate accepts."""
+        async with asyncio.timeout(_PATIENCE_S):
+            seen = 0
+            while True:
+                for line in self.lines[seen:]:
+                    if predicate(line):
+                        return line
+                seen = len(self.lines)
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class RunningGateway:
+    """A gateway in the running event loop."""
+
+    def __init__(self, config: Mapping[str, Any] | str, sections: Mapping[str, Any]) -> None:
+        self.log = LogLines()
+        self.config = load_text(config_text(config, sections))
+        self.server = Server(self.config, log=self.log)
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1."""
+        return self.server.port
+
+    @property
+    def url(self) -> str:
+        """Its base URL, no slash at the end."""
+        return self.server.url
+
+    @property
+    def log_lines(self) -> list[LogLine]:
+        """Every log line, parsed."""
+        return self.log.lines
+
+    async def wait_for_log(self, predicate: Callable[[LogLine], bool]) -> LogLine:
+        """The first log line, past or to come, that the predicate accepts."""
+        return await self.log.wait_for(predicate)
+
+    async def start(self) -> None:
+        """Listen."""
+        await self.server.start()
+
+    async def stop(self) -> list[str]:
+        """Stop, and name the faults: exchanges that outlived their clients, broken log lines."""
+        ended = not await _outlasts(lambda: self.server.open_exchanges)
+        open_exchanges = self.server.open_exchanges
+        await self.server.stop()
+        faults = [] if ended else [f"{open_exchanges} exchanges are open without a client"]
+        return faults + [f"log line {line!r} is not JSON" for line in self.log.malformed]
+
+
+class Footprint:
+    """What the process holds when this is made: later on it should be no more."""
+
+    def __init__(self) -> None:
+        self._tasks = asyncio.all_tasks()
+        self._fds = _open_fds()
+
+    async def leaks(self) -> list[str]:
+        """What has come since, and does not end within a grace of 2 s."""
+        leaks = []
+        if await _outlasts(lambda: len(self._new_tasks())):
+            leaks.append(f"tasks are still running: {self._new_tasks()}")
+        if await _outlasts(lambda: max(0, _open_fds() - self._fds)):
+            leaks.append(f"{_open_fds() - self._fds} file descriptors are still open")
+        return leaks
+
+    def _new_tasks(self) -> set[asyncio.Task[Any]]:
+        me = asyncio.current_task()
+        return {task for task in asyncio.all_tasks() - self._tasks if task is not me}
+
+
+class GatewayProcess:
+    """`gateway serve` as a process of its own.
+
+    `nofile` is its file descriptor limit. Memory and CPU are read from /proc (Linux).
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | str,
+        sections: Mapping[str, Any],
+        file: Path,
+        *,
+        nofile: int | None = None,
+    ) -> None:
+        self.log = LogLines()
+        self.errors = bytearray()
+        """What came on standard error."""
+        self.port = 0
+        self._file = file
+        self._file.write_text(config_text(config, sections))
+        self._nofile = nofile
+        self._process: asyncio.subprocess.Process | None = None
+        self._readers: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start it, and return when it listens."""
+        self._process = process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "serve", "--config", str(self._file)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=self._limit,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._readers = [
+            asyncio.create_task(self._keep_lines(process.stdout)),
+            asyncio.create_task(self._keep_errors(process.stderr)),
+        ]
+        ready = asyncio.create_task(self.log.wait_for(lambda line: line["event"] == "listening"))
+        ended = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                await asyncio.wait(self._readers)
+                raise AssertionError(f"the gateway did not start: {self.errors.decode()}")
+            self.port = int(ready.result()["port"])
+        except BaseException:
+            await self.stop()
+            raise
+        finally:
+            ready.cancel()
+            ended.cancel()
+
+    async def stop(self) -> None:
+        """End it: in order if it can, by force if it does not within a grace."""
+        process = self._running()
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(_LEAK_GRACE_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await asyncio.wait(self._readers)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
+    @property
+    def rss_bytes(self) -> int:
+        """Memory it holds in RAM now."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time it has used so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def open_fds(self) -> int:
+        """File descriptors it holds open now."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._running().send_signal(number)
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        async with asyncio.timeout(_PATIENCE_S):
+            return await self._running().wait()
+
+    def _running(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "not started"
+        return self._process
+
+    def _limit(self) -> None:
+        if self._nofile is not None:
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._nofile, hard))
+
+    async def _keep_lines(self, stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            self.log(line)
+
+    async def _keep_errors(self, stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            self.errors += line
+
+
+class StartGateway(Protocol):
+    """`await start_gateway(simple_config(upstream.url), server={"send_timeout": "1s"})`."""
+
+    def __call__(
+        self, config: Mapping[str, Any] | str, **sections: Any
+    ) -> Awaitable[RunningGateway]:
+        """Start one; it stops, and is checked for leaks, when the test ends."""
+
+
+class StartGatewayProcess(Protocol):
+    """As StartGateway, in a process of its own; `nofile` is its file descriptor limit."""
+
+    def __call__(
+        self, config: Mapping[str, Any] | str, *, nofile: int | None = None, **sections: Any
+    ) -> Awaitable[GatewayProcess]:
+        """Start one; it is stopped when the test ends."""
+
+
+async def _outlasts(left: Callable[[], int]) -> bool:
+    """Whether something is still left after the grace."""
+    deadline = asyncio.get_running_loop().time() + _LEAK_GRACE_S
+    while left():
+        if asyncio.get_running_loop().time() > deadline:
+            return True
+        await asyncio.sleep(_POLL_S)
+    return False
+
+
+def _open_fds() -> int:
+    """Sockets, pipes and files; not the /dev/null that libuv keeps as a spare descriptor."""
+    count = 0
+    for name in os.listdir("/dev/fd"):
+        try:
+            count += not stat.S_ISCHR(os.fstat(int(name)).st_mode)
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return count

@@ -1,0 +1,626 @@
+"""S1 to S7: clients that send slowly, read slowly, stop sending, or leave."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.support.client import End, RawClient, request
+from tests.support.control import Control, beside_control, control_request
+from tests.support.figures import Report, percentile
+from tests.support.gateway import (
+    RunningGateway,
+    StartGateway,
+    StartGatewayProcess,
+    simple_config,
+)
+from tests.support.refusal import assert_error, assert_nothing_forwarded
+from tests.support.upstream import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    PeerGone,
+    ScriptedUpstream,
+    UpstreamConnection,
+    chunk,
+    json_reply,
+    reply,
+)
+
+KIB = 1024
+EVENT = b"data: x\n\n"
+ABORTS = 60
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    """An upstream that answers at once."""
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def player() -> AsyncIterator[ScriptedUpstream]:
+    """An upstream that the test plays itself."""
+    async with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def trickle(client: RawClient, data: bytes, period_s: float) -> float:
+    """Send a byte each period until the gateway answers or ends; seconds that took."""
+    started = now()
+    for at in range(len(data)):
+        if client.received_bytes or client.end is not End.OPEN:
+            return now() - started
+        await client.send(data[at : at + 1])
+        await asyncio.sleep(period_s)
+    raise AssertionError(f"{len(data)} bytes trickled in without an answer")
+
+
+# -- S1: slow headers ------------------------------------------------------------------------
+
+
+async def test_s1_a_header_that_trickles_in_is_408_in_time(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, report: Report
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"header_timeout": "500ms"}))
+    async with RawClient(gateway.port) as client:
+        took_s = await trickle(client, request(headers=["X-Slow: " + "x" * 1000]), 0.02)
+        response = await client.read_response()
+        await client.read_to_end()
+    assert_error(response, 408, code="request_timeout")
+    assert response.value("connection") == b"close"
+    report("S1", "s to 408 where 0.5 s are allowed", took_s)
+    assert 0.45 <= took_s <= 1.0
+    await assert_nothing_forwarded(gateway.port, upstream)
+
+
+async def test_s1_a_header_that_stops_is_408_on_a_kept_alive_connection_too(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"header_timeout": "300ms"}))
+    async with RawClient(gateway.port) as client:
+        await client.send(request())
+        assert (await client.read_response()).status == 200
+        started = now()
+        await client.send(b"GET /v1/x HTTP/1.1\r\nHost: gate")
+        response = await client.read_response()
+        assert_error(response, 408)
+        assert 0.25 <= now() - started <= 0.8
+        await client.read_to_end()
+
+
+async def test_s1_the_408_has_a_fixed_body(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"header_timeout": "200ms"}))
+    bodies = set()
+    for raw in (b"GET /canary", b"GET /v1/x HTTP/1.1\r\nX-Canary: canary", b"POST / HTTP/1.1\r\n"):
+        async with RawClient(gateway.port) as client:
+            await client.send(raw)
+            response = await client.read_response()
+        assert b"canary" not in response.head.raw
+        bodies.add(response.body)
+    assert len(bodies) == 1
+
+
+async def test_s1_a_client_that_never_says_anything_is_closed(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"header_timeout": "300ms"}))
+    async with RawClient(gateway.port, patience_s=3) as client:
+        await client.wait_closed()
+    assert client.end is End.CLOSED
+
+
+async def test_s1_an_idle_connection_is_closed_without_a_word(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"keepalive": "300ms"}))
+    async with RawClient(gateway.port, patience_s=3) as client:
+        await client.send(request())
+        await client.read_response()
+        started = now()
+        assert await client.read_to_end() == b""
+        assert 0.25 <= now() - started <= 0.8
+    assert client.end is End.CLOSED
+
+
+async def test_s1_ten_seconds_are_allowed_unless_the_configuration_says_otherwise(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url))
+    assert gateway.config.server.header_timeout == 10
+
+
+async def test_s1_200_slow_headers_do_not_slow_an_innocent_client(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, report: Report
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"header_timeout": "1s"}))
+
+    async def be_slow() -> None:
+        async with RawClient(gateway.port) as client:
+            await trickle(client, b"GET /v1/x HTTP/1.1\r\nX: " + b"x" * 1000, 0.1)
+            assert_error(await client.read_response(), 408)
+
+    async with Control(gateway.port) as control:
+        await asyncio.gather(*(be_slow() for _ in range(200)))
+    control.report(report, "S1")
+
+
+# -- S2: slow bodies -------------------------------------------------------------------------
+
+FRAMINGS = {
+    "length": request("POST", headers=["Content-Length: 1000"]) + b'{"model": ',
+    "chunked": request("POST", headers=["Transfer-Encoding: chunked"]) + chunk(b'{"model": '),
+    "mid-chunk": request("POST", headers=["Transfer-Encoding: chunked"]) + b'400\r\n{"model": ',
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_s2_a_buffered_body_that_stops_is_408_and_holds_no_upstream(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, framing: str, report: Report
+) -> None:
+    config = simple_config(upstream.url, server={"body_timeout": "300ms"}, models=["llama"])
+    gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
+    async with RawClient(gateway.port) as client:
+        started = now()
+        await client.send(FRAMINGS[framing])
+        response = await client.read_response()
+        took_s = now() - started
+        await client.read_to_end()
+    assert_error(response, 408, code="request_timeout")
+    report("S2", f"s to 408 where 0.3 s are allowed, {framing}", took_s)
+    report("S2", f"upstream connections held, buffered, {framing}", len(upstream.connections))
+    assert 0.25 <= took_s <= 0.8
+    assert upstream.connections == []
+    await assert_nothing_forwarded(gateway.port, upstream)
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_s2_a_streamed_body_that_stops_is_408_and_frees_its_upstream(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, framing: str, report: Report
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server={"body_timeout": "300ms"}))
+    async with RawClient(gateway.port) as client:
+        started = now()
+        await client.send(FRAMINGS[framing])
+        response = await client.read_response()
+        took_s = now() - started
+        await client.read_to_end()
+    assert_error(response, 408, code="request_timeout")
+    assert 0.25 <= took_s <= 0.8
+    await upstream.wait_closed()
+    report("S2", f"upstream connections held after 408, {framing}", upstream.open_connections)
+    assert upstream.requests == []
+    await control_request(gateway.port)
+
+
+async def test_s2_a_body_that_trickles_into_a_buffer_holds_no_upstream(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    config = simple_config(upstream.url, server={"body_timeout": "200ms"}, models=["llama"])
+    gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
+    body = b'{"model": "llama", "pad": "xxxxxx"}'
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", headers=[f"Content-Length: {len(body)}"]))
+        for at in range(len(body)):
+            assert upstream.connections == []
+            await client.send(body[at : at + 1])
+            await asyncio.sleep(0.02)
+        assert (await client.read_response()).status == 200
+    assert upstream.requests[-1].body == body
+
+
+# -- S3 and S4: slow readers -----------------------------------------------------------------
+
+SOCKET_BUFFER = 32 * KIB  # Linux doubles it
+PAGE = b"data: " + b"x" * (4 * KIB - 8) + b"\n\n"
+
+
+class Flood:
+    """Streams without end; counts what it gets rid of."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def __call__(self, connection: UpstreamConnection) -> None:
+        await connection.send(STREAM_HEAD)
+        while True:
+            await connection.send(chunk(PAGE))
+            self.sent += 1
+
+    async def stalled(self) -> None:
+        """Return when nobody has taken anything for 150 ms."""
+        sent = -1
+        while sent != self.sent:
+            sent = self.sent
+            await asyncio.sleep(0.15)
+
+
+async def test_s3_slow_readers_of_streams_cost_at_most_128_kib_each(
+    start_gateway_process: StartGatewayProcess,
+    pytestconfig: pytest.Config,
+    report: Report,
+) -> None:
+    count: int = pytestconfig.getoption("--slow-readers")
+    flood = Flood()
+    async with ScriptedUpstream(beside_control(flood), send_buffer_bytes=SOCKET_BUFFER) as upstream:
+        gateway = await start_gateway_process(
+            simple_config(
+                upstream.url,
+                server={"send_timeout": "5m", "max_connections": count + 100},
+                upstream={"max_connections": count + 100},
+            ),
+            nofile=2 * count + 200,
+        )
+        for _ in range(20):
+            await control_request(gateway.port)
+        before = gateway.rss_bytes
+        clients: list[RawClient] = []
+        try:
+            for at in range(0, count, 50):
+                batch = [
+                    RawClient(gateway.port, receive_buffer_bytes=SOCKET_BUFFER)
+                    for _ in range(min(50, count - at))
+                ]
+                await asyncio.gather(*(open_and_stall(client) for client in batch))
+                clients += batch
+            await flood.stalled()
+            grown = gateway.rss_bytes - before
+            async with Control(gateway.port) as control:
+                await control.served(50)
+            report("S3", f"KiB/stream, {count} slow readers", grown / count / KIB)
+            report("S3", "RSS, MiB", gateway.rss_bytes / KIB**2)
+            control.report(report, "S3")
+            assert grown / count <= 128 * KIB
+            # None of them has lost or mixed up anything.
+            for client in clients[:: max(1, count // 20)]:
+                client.resume_reading()
+                got = bytearray()
+                while len(got) < 256 * KIB:
+                    got += await client.read_chunk() or b"the stream ended"
+                whole = len(got) // len(PAGE) * len(PAGE)
+                assert got[:whole] == PAGE * (whole // len(PAGE))
+                client.reset()
+        finally:
+            for client in clients:
+                await client.__aexit__(None, None, None)
+        await upstream.wait_closed()
+
+
+async def open_and_stall(client: RawClient) -> None:
+    """Open a stream, read its head, and read no more."""
+    await client.__aenter__()
+    await client.send(request(target="/v1/stream"))
+    assert (await client.read_head()).status == 200
+    client.pause_reading()
+
+
+async def test_s4_a_client_with_a_closed_window_is_cut_in_time(
+    start_gateway: StartGateway, report: Report
+) -> None:
+    flood = Flood()
+    async with ScriptedUpstream(beside_control(flood)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, server={"send_timeout": "1s"}))
+        async with RawClient(gateway.port, receive_buffer_bytes=4 * KIB) as client:
+            await open_and_stall_on(client)
+            started = now()
+            connection = upstream.connections[0]
+            took_s = await connection.wait_client_gone() - started
+            report("S4", "s to the cut where 1 s is allowed", took_s)
+            assert 0.8 <= took_s <= 1.5
+            line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+            assert line["end"] == "client_abort"
+            client.resume_reading()
+            rest = await client.read_to_end()
+        # It must not look like a stream that was complete.
+        assert not rest.endswith(LAST_CHUNK)
+        await control_request(gateway.port)
+
+
+async def open_and_stall_on(client: RawClient) -> None:
+    """The same on a connection that is open already."""
+    await client.send(request(target="/v1/stream"))
+    assert (await client.read_head()).status == 200
+    client.pause_reading()
+
+
+async def test_s4_a_finished_response_that_nobody_takes_is_cut_too(
+    start_gateway: StartGateway,
+) -> None:
+    async def answer(connection: UpstreamConnection) -> None:
+        await connection.send(reply(b"x" * 16 * KIB * KIB))
+
+    async with ScriptedUpstream(beside_control(answer)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, server={"send_timeout": "1s"}))
+        async with RawClient(gateway.port, receive_buffer_bytes=4 * KIB) as client:
+            await open_and_stall_on(client)
+            started = now()
+            await gateway.wait_for_log(lambda line: line["event"] == "request")
+            assert now() - started <= 2.0
+        assert gateway.server.open_exchanges == 0
+
+
+async def test_s4_a_client_that_reads_slowly_but_steadily_is_not_cut(
+    start_gateway: StartGateway, report: Report
+) -> None:
+    # The kernel takes megabytes for a slow reader before it lets the gateway write again: what
+    # counts as progress is what the client acknowledges.
+    flood = Flood()
+    loop = asyncio.get_running_loop()
+    async with ScriptedUpstream(beside_control(flood)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, server={"send_timeout": "1s"}))
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * KIB)
+            await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
+            await loop.sock_sendall(sock, request(target="/v1/stream"))
+            started, taken = now(), 0
+            while now() - started < 4.0:
+                data = await loop.sock_recv(sock, 8 * KIB)
+                assert data, f"cut after {now() - started:.1f} s of steady reading"
+                taken += len(data)
+                await asyncio.sleep(0.05)
+        report("S4", "KiB/s of a slow reader that is not cut", taken / KIB / 4.0)
+
+
+# -- S5: half-close --------------------------------------------------------------------------
+
+
+async def test_s5_a_half_close_before_the_first_byte_leaves_the_response_whole(
+    player: ScriptedUpstream, start_gateway: StartGateway, report: Report
+) -> None:
+    gateway = await start_gateway(simple_config(player.url))
+    whole = 0
+    for _ in range(20):
+        async with RawClient(gateway.port) as client:
+            await client.send(request("POST", body=b"{}"))
+            connection = await player.accept()
+            await connection.read_request()
+            client.half_close()
+            await asyncio.sleep(0.05)  # there is no event for "the gateway did nothing"
+            await connection.send(reply(b"whole"))
+            response = await client.read_response()
+            assert (response.status, response.body, response.clean_end) == (200, b"whole", True)
+            await client.read_to_end()
+            assert client.end is End.CLOSED
+            connection.close()
+            whole += 1
+    report("S5", "whole responses of 20 after a half-close, first byte", whole)
+
+
+async def test_s5_a_half_close_in_mid_stream_leaves_the_stream_whole(
+    player: ScriptedUpstream, start_gateway: StartGateway, report: Report
+) -> None:
+    gateway = await start_gateway(simple_config(player.url))
+    whole = 0
+    for _ in range(20):
+        async with RawClient(gateway.port) as client:
+            await client.send(request("POST", body=b"{}"))
+            connection = await player.accept()
+            await connection.read_request()
+            await connection.send(STREAM_HEAD + chunk(EVENT))
+            assert (await client.read_head()).status == 200
+            assert await client.read_chunk() == EVENT
+            client.half_close()
+            for _ in range(3):
+                await asyncio.sleep(0.02)
+                await connection.send(chunk(EVENT))
+                assert await client.read_chunk() == EVENT
+            await connection.send(LAST_CHUNK)
+            assert await client.read_chunk() is None
+            assert await client.read_to_end() == b""
+            assert client.end is End.CLOSED
+            connection.close()
+            whole += 1
+    report("S5", "whole streams of 20 after a half-close, mid-SSE", whole)
+
+
+async def test_s5_a_half_close_with_the_request_in_one_go_is_served(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    # As `printf ... | nc` does it.
+    gateway = await start_gateway(simple_config(upstream.url))
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", body=b"{}"))
+        client.half_close()
+        response = await client.read_response()
+        assert (response.status, response.clean_end) == (200, True)
+        assert await client.read_to_end() == b""
+        assert client.end is End.CLOSED
+
+
+async def test_s5_a_half_close_in_the_middle_of_a_request_ends_it(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url))
+    for raw in (
+        b"GET /v1/x HTTP/1.1\r\n",
+        request("POST", headers=["Content-Length: 9"]) + b"x",
+        request("POST", headers=["Transfer-Encoding: chunked"]) + b"5\r\nhel",
+    ):
+        async with RawClient(gateway.port, patience_s=3) as client:
+            await client.send(raw)
+            client.half_close()
+            assert not (await client.read_to_end()).startswith(b"HTTP/1.1 2")
+    await control_request(gateway.port)
+    assert [r.target for r in upstream.requests] == ["/v1/control"]
+
+
+# -- S6: abort -------------------------------------------------------------------------------
+
+LEAVE: dict[str, Callable[[RawClient], None]] = {"FIN": RawClient.close, "RST": RawClient.reset}
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+async def test_s6_an_abort_before_the_first_byte_closes_the_upstream_in_50_ms(
+    player: ScriptedUpstream,
+    start_gateway: StartGateway,
+    leave: Callable[[RawClient], None],
+    report: Report,
+) -> None:
+    gateway = await start_gateway(simple_config(player.url))
+    delays_ms = []
+    for _ in range(ABORTS):
+        async with RawClient(gateway.port) as client:
+            await client.send(request("POST", body=b"{}"))
+            connection = await player.accept()
+            await connection.read_request()
+            left = now()
+            leave(client)
+            delays_ms.append((await connection.wait_client_gone() - left) * 1e3)
+            connection.close()
+    how = "FIN" if leave is RawClient.close else "RST"
+    report(
+        "S6", f"{how} before the first byte to upstream closed, p99 ms", percentile(delays_ms, 99)
+    )
+    assert percentile(delays_ms, 99) <= 50
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+async def test_s6_an_abort_in_a_quiet_stream_closes_the_upstream_in_50_ms(
+    player: ScriptedUpstream,
+    start_gateway: StartGateway,
+    leave: Callable[[RawClient], None],
+    report: Report,
+) -> None:
+    gateway = await start_gateway(simple_config(player.url))
+    delays_ms = []
+    for _ in range(ABORTS):
+        async with RawClient(gateway.port) as client:
+            await client.send(request("POST", body=b"{}"))
+            connection = await player.accept()
+            await connection.read_request()
+            await connection.send(STREAM_HEAD + chunk(EVENT))
+            await client.read_head()
+            assert await client.read_chunk() == EVENT
+            left = now()
+            leave(client)
+            delays_ms.append((await connection.wait_client_gone() - left) * 1e3)
+            connection.close()
+    how = "FIN" if leave is RawClient.close else "RST"
+    report("S6", f"{how} mid-SSE to upstream closed, p99 ms", percentile(delays_ms, 99))
+    assert percentile(delays_ms, 99) <= 50
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+async def test_s6_after_an_abort_hardly_a_token_is_billed(
+    start_gateway: StartGateway, leave: Callable[[RawClient], None], report: Report
+) -> None:
+    tokens: list[float] = []
+
+    async def generate(connection: UpstreamConnection) -> None:
+        try:
+            await connection.read_request()
+            await connection.send(STREAM_HEAD)
+            while True:
+                await connection.send(chunk(EVENT))
+                tokens.append(now())
+                await asyncio.sleep(0.005)
+        except PeerGone:
+            pass
+
+    billed = []
+    async with ScriptedUpstream(generate) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        for _ in range(ABORTS // 3):
+            async with RawClient(gateway.port) as client:
+                await client.send(request("POST", body=b"{}"))
+                await client.read_head()
+                await client.read_chunk()
+                await client.read_chunk()
+                left = now()
+                leave(client)
+                await upstream.wait_closed()
+            billed.append(sum(at > left for at in tokens))
+            tokens.clear()
+    how = "FIN" if leave is RawClient.close else "RST"
+    report("S6", f"tokens after a {how}, worst, at 200 tokens/s", max(billed))
+    assert max(billed) <= 10  # 50 ms of them
+
+
+async def test_s6_an_abort_of_a_client_that_has_fallen_behind_closes_the_upstream(
+    start_gateway: StartGateway, report: Report
+) -> None:
+    flood = Flood()
+    delays_ms = []
+    async with ScriptedUpstream(beside_control(flood)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        for _ in range(10):
+            async with RawClient(gateway.port, receive_buffer_bytes=4 * KIB) as client:
+                await open_and_stall_on(client)
+                await flood.stalled()
+                left = now()
+                client.reset()
+                gone = await upstream.connections[-1].wait_client_gone()
+                delays_ms.append((gone - left) * 1e3)
+    report("S6", "RST of a stalled reader to upstream closed, worst ms", max(delays_ms))
+    assert max(delays_ms) <= 50
+
+
+# -- S7: abort while queued ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+async def test_s7_requests_queued_behind_another_are_never_sent_once_the_client_has_left(
+    player: ScriptedUpstream, start_gateway: StartGateway, leave: Callable[[RawClient], None]
+) -> None:
+    gateway = await start_gateway(simple_config(player.url))
+    async with RawClient(gateway.port) as client:
+        await client.send(b"".join(request("POST", f"/v1/{n}", body=b"{}") for n in range(5)))
+        connection = await player.accept()
+        assert (await connection.read_request()).target == "/v1/0"
+        leave(client)
+        await connection.wait_client_gone()
+        connection.close()
+    await assert_only(gateway, player, ["/v1/0"])
+
+
+async def test_s7_a_request_waiting_for_its_connection_is_never_sent_once_the_client_has_left(
+    player: ScriptedUpstream, start_gateway: StartGateway, report: Report
+) -> None:
+    # The upstream takes the connection and never answers the TLS handshake.
+    url = player.url.replace("http:", "https:")
+    gateway = await start_gateway(simple_config(url))
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", body=b"{}"))
+        connection = await player.accept()
+        assert (await connection.read_some()).startswith(b"\x16\x03")  # a ClientHello
+        left = now()
+        client.close()
+        delay_s = await connection.wait_client_gone() - left
+        connection.close()
+    report("S7", "FIN while connecting to upstream closed, ms", delay_s * 1e3)
+    assert delay_s <= 0.05
+    assert player.requests == []
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+async def test_s7_a_buffered_body_that_is_not_whole_is_never_sent(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, leave: Callable[[RawClient], None]
+) -> None:
+    config = simple_config(upstream.url, models=["llama"], body="1MiB")
+    gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", headers=["Content-Length: 99"]) + b'{"model":"llama"}')
+        leave(client)
+    line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert line["end"] == "client_abort"
+    await assert_nothing_forwarded(gateway.port, upstream)
+
+
+async def assert_only(
+    gateway: RunningGateway, player: ScriptedUpstream, targets: list[str]
+) -> None:
+    """The upstream has had these requests and, now, an innocent one; no other."""
+    player.script = json_reply({})
+    await control_request(gateway.port)
+    assert [r.target for r in player.requests] == [*targets, "/v1/control"]
+    assert len(player.connections) == len(targets) + 1
