@@ -165,11 +165,11 @@ def _upstream(name: str, options: models.Upstream) -> Upstream:
     if any(endpoint.url.startswith("https:") for endpoint in options.endpoints):
         context = client_context(options.tls.ca, verify=options.tls.verify)
     fields = list(options.headers.items())
-    match options.credentials:
-        case models.Bearer(bearer=secret):
-            fields.append(("Authorization", f"Bearer {secret.reveal().decode()}"))
-        case models.HeaderCredential(header=header, value=secret):
-            fields.append((header, secret.reveal().decode()))
+    shown = options.credentials
+    if shown is not None and shown.bearer is not None:
+        fields.append(("Authorization", f"Bearer {shown.bearer.reveal().decode()}"))
+    elif shown is not None and shown.header is not None and shown.value is not None:
+        fields.append((shown.header, shown.value.reveal().decode()))
     endpoints = []
     for endpoint in options.endpoints:
         address = parse_address(endpoint.url, context, options.tls.server_name)
@@ -240,7 +240,7 @@ def _forward(
         ForwardOptions(
             models=targets,
             fallback=fallback,
-            models_path=route.path + spoken.models_path if route.path.endswith("/") else None,
+            models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
             strip=len(route.path.rstrip("/")) if route.strip else 0,
             body_cap_bytes=route.body,
             body_silence_s=config.server.body_timeout,

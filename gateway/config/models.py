@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from gateway.config.secrets import Secret
 from gateway.config.units import Duration, Size
@@ -20,7 +28,28 @@ Dialect = Literal["openai", "anthropic", "ollama"]
 """What a caller or an upstream speaks; decides the shape of errors."""
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>\d{1,5})")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_PATH = r"/[A-Za-z0-9._~/-]*"
+_URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
+_RATE = r"\d+/(?:second|minute|hour|day)"
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
+
+
+def _must_match(pattern: str, otherwise: str) -> AfterValidator:
+    """A check against a pattern; `otherwise` says in plain words what was expected."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(otherwise)
+        return value
+
+    return AfterValidator(check)
+
+
+def _pattern(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
 def _listen(value: str) -> str:
@@ -47,11 +76,45 @@ def _header_value(value: str) -> str:
     return value
 
 
+def _providers(value: object) -> object:
+    if value == "anonymous" or (isinstance(value, tuple) and value):
+        return value
+    raise ValueError("list the providers, such as [corp], or write anonymous")
+
+
 Listen = Annotated[str, AfterValidator(_listen)]
 Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[
+    str,
+    _must_match(
+        _NAME, "not a name: use letters, digits, dots, hyphens and underscores, 64 at most"
+    ),
+    _pattern(_NAME),
+]
+Path = Annotated[
+    str,
+    _must_match(_PATH, "not a path: begin with /, and use letters, digits, . _ ~ - and /"),
+    _pattern(_PATH),
+]
+Url = Annotated[
+    str,
+    _must_match(
+        _URL, "not an endpoint: write http://HOST:PORT or https://HOST, with a base path if need be"
+    ),
+    _pattern(_URL),
+]
+Rate = Annotated[
+    str,
+    _must_match(
+        _RATE, "not a rate: write a number per second, minute, hour or day, such as 60/minute"
+    ),
+    _pattern(_RATE),
+]
+DottedName = Annotated[
+    str, _must_match(_DOTTED, "not a dotted name, such as acme.headers.Stamp"), _pattern(_DOTTED)
+]
 
 
 class _Model(BaseModel):
@@ -139,9 +202,7 @@ class Limit(_Model):
     key: Literal["subject", "tenant", "ip", "route"] = Field(
         description="Who shares a bucket: those with one subject, tenant, address, or route."
     )
-    requests: str = Field(
-        pattern=r"^\d+/(second|minute|hour|day)$", description="Rate, such as 60/minute."
-    )
+    requests: Rate = Field(description="Rate, such as 60/minute.")
     burst: int | None = Field(
         None, ge=1, description="Bucket size; default: the rate's own number."
     )
@@ -150,8 +211,7 @@ class Limit(_Model):
 class Endpoint(_Model):
     """One address of an upstream."""
 
-    url: str = Field(
-        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+    url: Url = Field(
         description="http(s)://host[:port][/base]; the base path is put before the request's path.",
     )
     weight: int = Field(1, ge=1, le=1000, description="Share of requests relative to its siblings.")
@@ -179,17 +239,22 @@ class Tls(_Model):
     verify: bool = Field(True, description="False accepts any certificate: for tests only.")
 
 
-class Bearer(_Model):
-    """`Authorization: Bearer …` towards the upstream."""
+class Credentials(_Model):
+    """What the gateway shows the upstream: a bearer token, or a secret in a header of its own."""
 
-    bearer: Secret = Field(description="The token.")
+    bearer: Secret | None = Field(None, description="Sent as `Authorization: Bearer …`.")
+    header: HeaderName | None = Field(
+        None, description="A header instead, such as x-api-key (Anthropic) or api-key (Azure)."
+    )
+    value: Secret | None = Field(None, description="What stands in `header`.")
 
-
-class HeaderCredential(_Model):
-    """A credential in a header of its own, such as x-api-key (Anthropic) or api-key (Azure)."""
-
-    header: HeaderName = Field(description="The header's name.")
-    value: Secret = Field(description="The header's value.")
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.bearer is None) == (self.header is None) or (
+            (self.header is None) != (self.value is None)
+        ):
+            raise ValueError("give either `bearer`, or `header` and `value`")
+        return self
 
 
 class Upstream(_Model):
@@ -198,7 +263,7 @@ class Upstream(_Model):
     dialect: Dialect = Field("openai", description="What the upstream speaks.")
     endpoints: tuple[Endpoint, ...] = Field(min_length=1, description="Where it is.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="Phase timeouts.")
-    credentials: Bearer | HeaderCredential | None = Field(
+    credentials: Credentials | None = Field(
         None, description="Put in place of the caller's credential."
     )
     headers: dict[HeaderName, HeaderValue] = Field(
@@ -227,8 +292,7 @@ class Model(_Model):
 class Middleware(_Model):
     """A plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
 
-    use: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
+    use: DottedName = Field(
         description="Dotted name, such as acme.headers.stamp.",
     )
     options: dict[str, Any] = Field(
@@ -240,15 +304,14 @@ class Route(_Model):
     """Which requests go where, and what they must pass on the way."""
 
     name: Name = Field(description="Shown in logs and by `gateway routes`.")
-    path: str = Field(
-        pattern=r"^/[A-Za-z0-9._~/-]*$",
+    path: Path = Field(
         description="Ends in / : everything below it. Otherwise exactly this path.",
     )
     methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = (
         Field((), description="Methods served; empty: all. Another method is 405.")
     )
     hosts: tuple[str, ...] = Field((), description="Host names served, without port; empty: all.")
-    auth: tuple[Name, ...] | Literal["anonymous"] = Field(
+    auth: Annotated[tuple[Name, ...] | Literal["anonymous"], BeforeValidator(_providers)] = Field(
         description="Providers tried in order, or `anonymous`, which has to be said."
     )
     limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")

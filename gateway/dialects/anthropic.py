@@ -42,15 +42,7 @@ class Anthropic:
         return b"\n\nevent: error\ndata: %b\n\n" % self.error_body(error, request_id)
 
     def model_list(self, names: Iterable[str]) -> bytes:
-        data = [
-            {
-                "type": "model",
-                "id": name,
-                "display_name": name,
-                "created_at": "1970-01-01T00:00:00Z",
-            }
-            for name in names
-        ]
+        data = [_model(name) for name in names]
         return orjson.dumps(
             {
                 "data": data,
@@ -59,3 +51,15 @@ class Anthropic:
                 "last_id": data[-1]["id"] if data else None,
             }
         )
+
+    def model_entry(self, name: str) -> bytes:
+        return orjson.dumps(_model(name))
+
+
+def _model(name: str) -> dict[str, str]:
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+    }

@@ -29,3 +29,6 @@ class Dialect(Protocol):
 
     def model_list(self, names: Iterable[str]) -> bytes:
         """The JSON body that lists these models."""
+
+    def model_entry(self, name: str) -> bytes:
+        """The JSON body that describes one model."""

@@ -25,25 +25,25 @@ class Ollama:
         return b"%b%b\n" % (end, self.error_body(error, request_id))
 
     def model_list(self, names: Iterable[str]) -> bytes:
-        return orjson.dumps(
-            {
-                "models": [
-                    {
-                        "name": name,
-                        "model": name,
-                        "modified_at": "1970-01-01T00:00:00Z",
-                        "size": 0,
-                        "digest": "",
-                        "details": {
-                            "parent_model": "",
-                            "format": "",
-                            "family": "",
-                            "families": [],
-                            "parameter_size": "",
-                            "quantization_level": "",
-                        },
-                    }
-                    for name in names
-                ]
-            }
-        )
+        return orjson.dumps({"models": [_model(name) for name in names]})
+
+    def model_entry(self, name: str) -> bytes:
+        return orjson.dumps(_model(name))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": "1970-01-01T00:00:00Z",
+        "size": 0,
+        "digest": "",
+        "details": {
+            "parent_model": "",
+            "format": "",
+            "family": "",
+            "families": [],
+            "parameter_size": "",
+            "quantization_level": "",
+        },
+    }

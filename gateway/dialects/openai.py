@@ -35,12 +35,11 @@ class OpenAI:
         return b"\n\ndata: %b\n\n" % self.error_body(error, request_id)
 
     def model_list(self, names: Iterable[str]) -> bytes:
-        return orjson.dumps(
-            {
-                "object": "list",
-                "data": [
-                    {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
-                    for name in names
-                ],
-            }
-        )
+        return orjson.dumps({"object": "list", "data": [_model(name) for name in names]})
+
+    def model_entry(self, name: str) -> bytes:
+        return orjson.dumps(_model(name))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}

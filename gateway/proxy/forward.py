@@ -59,8 +59,8 @@ class ForwardOptions:
     models: Mapping[str, Target]
     fallback: Target | None
     """Where a request goes that names no model."""
-    models_path: str | None
-    """The canonical path at which the models are listed, or None."""
+    models_path: str
+    """The canonical path at which the models are listed, and below which each is described."""
     strip: int
     """How many characters of the path belong to the route and are not forwarded."""
     body_cap_bytes: int
@@ -75,6 +75,10 @@ class Forward:
     def __init__(self, options: ForwardOptions) -> None:
         self._options = options
         self._listing = options.dialect.model_list(options.models)
+        self._entries = {
+            f"{options.models_path}/{name}": options.dialect.model_entry(name)
+            for name in options.models
+        }
 
     async def __call__(self, request: GatewayRequest) -> web.StreamResponse:
         """Raise GatewayError where there is no response to pass on."""
@@ -84,8 +88,10 @@ class Forward:
             bodies.admit(request, options.body_cap_bytes)
         if not options.models:
             target, body = options.fallback, None
-        elif exchange.path == options.models_path and request.method in ("GET", "HEAD"):
-            return web.Response(body=self._listing, content_type="application/json")
+        elif request.method in ("GET", "HEAD") and (
+            (exchange.path + "/").startswith(options.models_path + "/")
+        ):
+            return self._models(exchange.path)
         else:
             target, body = await self._by_model(request)
         if target is None:
@@ -100,6 +106,13 @@ class Forward:
             body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
         response = await self._send(request, target, body)
         return RelayedResponse(response, exchange, options.dialect, hide_server=options.hide_server)
+
+    def _models(self, path: str) -> web.Response:
+        """What the caller may use: all of it, or one model. Nothing of it is the upstream's."""
+        known = self._listing if path == self._options.models_path else self._entries.get(path)
+        if known is None:
+            raise ModelNotFound
+        return web.Response(body=known, content_type="application/json")
 
     # -- which model -----------------------------------------------------------------------
 

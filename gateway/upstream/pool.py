@@ -47,13 +47,12 @@ def parse_address(url: str, tls: ssl.SSLContext | None, server_name: str | None)
 
 
 class EndpointPool:
-    """Connections to one address. `in_use` counts those carrying or awaiting an exchange."""
+    """Connections to one address."""
 
     def __init__(
         self, address: Address, *, max_connections: int, keepalive_s: float, connect_s: float
     ) -> None:
         self.address = address
-        self.in_use = 0
         self._open = 0
         self._max = max_connections
         self._keepalive_s = keepalive_s
@@ -64,14 +63,19 @@ class EndpointPool:
         self._closed = False
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
+    @property
+    def in_use(self) -> int:
+        """Connections that carry an exchange, or are being made for one."""
+        return self._open - len(self._idle)
+
     def take_idle(self) -> UpstreamConnection | None:
         """An open connection nobody uses, or None."""
         while self._idle:
             connection = self._idle.pop()
             transport = connection.transport
             if connection.state is State.IDLE and transport and not transport.is_closing():
-                self.in_use += 1
                 return connection
+            connection.close()
         return None
 
     async def connect(self) -> UpstreamConnection:
@@ -82,7 +86,6 @@ class EndpointPool:
         if self._open >= self._max:
             raise UpstreamBusy
         self._open += 1
-        self.in_use += 1
         loop = asyncio.get_running_loop()
         connection = UpstreamConnection(loop, self._now_idle, self._now_closed, self._buffer)
         address = self.address
@@ -113,9 +116,7 @@ class EndpointPool:
             connection.close()
 
     def _now_idle(self, connection: UpstreamConnection) -> None:
-        self.in_use -= 1
         if self._closed:
-            self.in_use += 1  # it is given back once more by closing
             connection.close()
             return
         connection.set_expiry(self._keepalive_s)
@@ -125,5 +126,3 @@ class EndpointPool:
         self._open -= 1
         if connection in self._idle:
             self._idle.remove(connection)
-        else:
-            self.in_use -= 1

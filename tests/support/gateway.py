@@ -13,6 +13,7 @@ import resource
 import signal
 import stat
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -137,20 +138,32 @@ class RunningGateway:
 
 
 class Footprint:
-    """What the process holds when this is made: later on it should be no more."""
+    """What the process holds when this is made: later on it should be no more.
+
+    It also collects what the event loop would only log: exceptions nobody else has caught.
+    """
 
     def __init__(self) -> None:
+        self._uncaught: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._keep)
         self._tasks = asyncio.all_tasks()
         self._fds = _open_fds()
 
     async def leaks(self) -> list[str]:
-        """What has come since, and does not end within a grace of 2 s."""
+        """What has come since, and does not end within a grace of 2 s; and uncaught exceptions."""
         leaks = []
         if await _outlasts(lambda: len(self._new_tasks())):
             leaks.append(f"tasks are still running: {self._new_tasks()}")
         if await _outlasts(lambda: max(0, _open_fds() - self._fds)):
             leaks.append(f"{_open_fds() - self._fds} file descriptors are still open")
-        return leaks
+        asyncio.get_running_loop().set_exception_handler(None)
+        return leaks + self._uncaught
+
+    def _keep(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        exception = context.get("exception")
+        trace = "".join(traceback.format_exception(exception)) if exception else ""
+        self._uncaught.append(f"{context['message']} {trace}")
 
     def _new_tasks(self) -> set[asyncio.Task[Any]]:
         me = asyncio.current_task()

@@ -224,12 +224,11 @@ async def test_u5_silence_mid_sse_ends_it_with_one_idle_timeout_event(
             started = loop.time()
             rest, clean = await read_stream(client)
             took = loop.time() - started
-        gone_at = await connection.wait_client_gone()
+        await connection.wait_client_gone()
     assert not clean
     assert rest.startswith(b"\n\ndata: {")
     assert rest.count(b"data: ") == rest.count(b"upstream_idle_timeout") == 1
     report("U5", "idle timeout off its 400 ms by, ms", abs(took - 0.4) * 1e3)
-    report("U5", "end of stream to upstream closed, ms", (gone_at - started - took) * 1e3)
     assert abs(took - 0.4) < 0.4
 
 

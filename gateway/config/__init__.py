@@ -1,0 +1,9 @@
+"""The configuration: one YAML file, fully checked before anything is built from it."""
+
+from __future__ import annotations
+
+from gateway.config.load import Loaded, load, load_source, load_text
+from gateway.config.models import Config
+from gateway.config.problems import ConfigError, Problem
+
+__all__ = ["Config", "ConfigError", "Loaded", "Problem", "load", "load_source", "load_text"]

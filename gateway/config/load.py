@@ -1,0 +1,243 @@
+"""Reading a configuration file: YAML with positions, `${ENV}`, and every problem in one go."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.config.check import check
+from gateway.config.models import Config
+from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
+
+_SIZE_CAP_BYTES = 1024 * 1024
+_NODE_CAP = 100_000
+_VARIABLE = re.compile(
+    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\$\{)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where it came from."""
+
+    config: Config
+    source: Source
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file. Raise ConfigError with every problem found."""
+    return load_source(path).config
+
+
+def load_source(path: Path) -> Loaded:
+    """As `load`, with the positions, for those who find problems later."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SIZE_CAP_BYTES + 1)
+        text = data.decode("utf-8")
+    except OSError as exc:
+        raise ConfigError([_whole(str(path), f"cannot be read: {exc.strerror}")]) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError([_whole(str(path), "is not UTF-8 text")]) from exc
+    return _load(text, str(path), path.parent)
+
+
+def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> Config:
+    """The configuration in a text; `base` is the folder its relative paths start from."""
+    return _load(text, name, base).config
+
+
+def _load(text: str, name: str, base: Path) -> Loaded:
+    reader = _Reader(name)
+    document = reader.read(text)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    source = Source(name, reader.positions)
+    try:
+        config = Config.model_validate(document, context={"base": base})
+    except ValidationError as exc:
+        details = exc.errors(include_url=False, include_input=False)
+        raise ConfigError(_translate(details, source)) from exc
+    problems = [source.problem(*finding) for finding in check(config, base)]
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(config, source)
+
+
+def _whole(name: str, message: str) -> Problem:
+    return Problem(name, 1, 1, (), message)
+
+
+class _Reader:
+    """Turns YAML into plain values, remembering where each of them stands."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes = 0
+        self.positions: dict[ConfigPath, tuple[int, int]] = {}
+        self.problems: list[Problem] = []
+
+    def read(self, text: str) -> Any:
+        if len(text) > _SIZE_CAP_BYTES:
+            self.problems.append(_whole(self._name, "is larger than 1 MiB"))
+            return None
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if root is None:
+                self.problems.append(_whole(self._name, "is empty"))
+                return None
+            return self._value(root, ())
+        except yaml.MarkedYAMLError as exc:
+            mark = exc.problem_mark or exc.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            message = f"not valid YAML: {exc.problem or exc.context}"
+            self.problems.append(Problem(self._name, line, column, (), message))
+        except yaml.YAMLError as exc:
+            self.problems.append(_whole(self._name, f"not valid YAML: {exc}"))
+        except RecursionError:
+            self.problems.append(_whole(self._name, "is nested too deeply"))
+        return None
+
+    def _value(self, node: yaml.Node, path: ConfigPath) -> Any:
+        self._nodes += 1
+        if self._nodes > _NODE_CAP:
+            raise yaml.YAMLError("its aliases expand to too much")
+        self.positions.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self._value(item, (*path, i)) for i, item in enumerate(node.value))
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: ConfigPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
+            if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
+                self._add(line, column, path, "a key has to be plain text")
+                continue
+            here = (*path, key)
+            if key in found:
+                self._add(line, column, here, "is given twice")
+            self.positions[here] = (line, column)
+            found[key] = self._value(value_node, here)
+        return found
+
+    def _scalar(self, node: yaml.Node, path: ConfigPath) -> Any:
+        constructor: Any = yaml.SafeLoader("")
+        text, tag = node.value, node.tag
+        if "${" in text:
+            text = self._expand(node, path)
+            if isinstance(node, yaml.ScalarNode) and node.style is None:
+                # Written plain, not quoted: it may have become a number.
+                tag = constructor.resolve(yaml.ScalarNode, text, (True, False))
+        if tag == "tag:yaml.org,2002:timestamp":
+            return text
+        try:
+            return constructor.construct_object(yaml.ScalarNode(tag, text), deep=True)
+        except (yaml.YAMLError, ValueError, KeyError) as exc:
+            mark = node.start_mark
+            self._add(mark.line + 1, mark.column + 1, path, f"cannot be read: {exc}")
+            return None
+
+    def _expand(self, node: yaml.Node, path: ConfigPath) -> str:
+        def replace(match: re.Match[str]) -> str:
+            if match["bad"]:
+                self._add_at(
+                    node, path, "`${` needs NAME} or NAME:-default}; `$${` is a plain `${`"
+                )
+            if match["name"] is None:
+                return "${"
+            value = os.environ.get(match["name"])
+            # As in a shell, `:-` stands in for an empty value too.
+            if not value and match["default"] is not None:
+                return match["default"]
+            if value is None:
+                self._add_at(
+                    node,
+                    path,
+                    f"environment variable {match['name']} is not set",
+                    f"write ${{{match['name']}:-default}} to do without",
+                )
+                return ""
+            return value
+
+        return _VARIABLE.sub(replace, node.value)
+
+    def _add_at(
+        self, node: yaml.Node, path: ConfigPath, message: str, hint: str | None = None
+    ) -> None:
+        mark = node.start_mark
+        self._add(mark.line + 1, mark.column + 1, path, message, hint)
+
+    def _add(
+        self, line: int, column: int, path: ConfigPath, message: str, hint: str | None = None
+    ) -> None:
+        self.problems.append(Problem(self._name, line, column, path, message, hint))
+
+
+# -- pydantic's errors in plain words ---------------------------------------------------------
+
+
+def _translate(errors: Sequence[ErrorDetails], source: Source) -> list[Problem]:
+    problems = []
+    # A list of which some items are bad counts as too short, too: that is noise.
+    errors = [e for e in errors if e["type"] != "too_short" or not _has_inner(e, errors)]
+    for error in errors:
+        path = tuple(part for part in error["loc"] if part != "[key]")
+        kind, context = error["type"], error.get("ctx", {})
+        hint = None
+        if kind == "extra_forbidden":
+            message = "unknown key"
+            model = _model_at(path[:-1])
+            hint = nearest(str(path[-1]), model.model_fields if model else ())
+        elif kind == "missing":
+            message = "is missing"
+        elif kind == "value_error":
+            message = str(context["error"])
+        elif kind == "literal_error":
+            message = f"has to be one of {context['expected']}"
+        else:
+            message = error["msg"][:1].lower() + error["msg"][1:]
+        problem = source.problem(path, message, hint)
+        if problem not in problems:
+            problems.append(problem)
+    return problems
+
+
+def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    size = len(error["loc"])
+    return any(len(e["loc"]) > size and e["loc"][:size] == error["loc"] for e in errors)
+
+
+def _model_at(path: ConfigPath) -> type[BaseModel] | None:
+    """The model that describes the mapping at a path."""
+    kind: Any = Config
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:  # dict[name, item] or tuple[item, ...]
+            arguments = get_args(kind)
+            kind = arguments[0 if get_origin(kind) is tuple else -1] if arguments else None
+        models = [k for k in get_args(kind) if k is not NoneType]
+        if isinstance(kind, UnionType) and len(models) == 1:
+            kind = models[0]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def nearest(word: str, known: Any) -> str | None:
+    """A hint with the known word that looks most like this one, or None."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else None

@@ -1,0 +1,59 @@
+"""Configuration problems: where, what is wrong, what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+ConfigPath = tuple[str | int, ...]
+"""The way to a value: `("routes", 0, "auth")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a configuration file. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: ConfigPath
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: "
+        what = f"{dotted(self.path)}: {self.message}" if self.path else self.message
+        return where + what + (f"; {self.hint}" if self.hint else "")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; holds every problem found in it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: Sequence[Problem] = sorted(problems, key=lambda p: (p.line, p.column))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configuration file's name, and where in it everything stands."""
+
+    name: str
+    positions: Mapping[ConfigPath, tuple[int, int]]
+    """Line and column of every value; of a mapping's entry, where its key stands."""
+
+    def problem(self, path: ConfigPath, message: str, hint: str | None = None) -> Problem:
+        """A problem at a path, or at the nearest part of it that is written in the file."""
+        known = path
+        while known and known not in self.positions:
+            known = known[:-1]
+        line, column = self.positions.get(known, (1, 1))
+        return Problem(self.name, line, column, path, message, hint)
+
+
+def dotted(path: ConfigPath) -> str:
+    """`routes[0].auth`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -1,0 +1,41 @@
+"""Streams faster than any client, and clients that take nothing of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.support.client import RawClient, request
+from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
+
+KIB = 1024
+VAST_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n"
+PAGE = b"data: " + b"x" * (4 * KIB - 8) + b"\n\n"
+
+
+class Flood:
+    """Streams without end, chunked or of a vast length; counts the pages it gets rid of."""
+
+    def __init__(self, *, chunked: bool = True) -> None:
+        self.sent = 0
+        self._head = STREAM_HEAD if chunked else VAST_HEAD
+        self._page = chunk(PAGE) if chunked else PAGE
+
+    async def __call__(self, connection: UpstreamConnection) -> None:
+        await connection.send(self._head)
+        while True:
+            await connection.send(self._page)
+            self.sent += 1
+
+    async def stalled(self) -> None:
+        """Return when nobody has taken anything for 150 ms."""
+        sent = -1
+        while sent != self.sent:
+            sent = self.sent
+            await asyncio.sleep(0.15)
+
+
+async def open_and_stall(client: RawClient) -> None:
+    """Ask for a stream, read its head, and read no more."""
+    await client.send(request(target="/v1/stream"))
+    assert (await client.read_head()).status == 200
+    client.pause_reading()
