@@ -1,0 +1,87 @@
+"""The demo backend as a server: all dialects on one port."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.demo import anthropic, ollama, openai
+from gateway.demo.generation import PACE_S, STATS, Refusal, Stats
+
+_DIALECTS = (openai, anthropic, ollama)
+_BODY_CAP_BYTES = 128 * 1024 * 1024
+_SHUTDOWN_S = 0.1
+
+
+def build(*, pace_s: float = 0.02) -> web.Application:
+    """The application; `pace_s` seconds pass between two tokens."""
+    application = web.Application(middlewares=[_errors], client_max_size=_BODY_CAP_BYTES)
+    application[PACE_S] = pace_s
+    application[STATS] = Stats()
+    for dialect in _DIALECTS:
+        application.add_routes(dialect.routes())
+    application.add_routes([web.get("/health", _health), web.get("/demo/stats", _stats)])
+    return application
+
+
+class DemoBackend:
+    """The application, listening."""
+
+    def __init__(self, *, pace_s: float = 0.02) -> None:
+        self._application = build(pace_s=pace_s)
+        self._runner = web.AppRunner(
+            self._application,
+            access_log=None,
+            handler_cancellation=True,  # a reader that leaves stops its generation
+            shutdown_timeout=_SHUTDOWN_S,
+        )
+        self._host = ""
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{self._host}:{self.port}"
+
+    @property
+    def stats(self) -> Stats:
+        """What it has done since it started."""
+        return self._application[STATS]
+
+    async def start(self, host: str | None = "127.0.0.1", port: int = 0) -> None:
+        """Listen. Raise OSError if the address is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self._host = host or "127.0.0.1"
+        self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Close everything, generations under way included."""
+        await self._runner.cleanup()
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as error:
+        if request.path.startswith("/api/"):
+            return ollama.refusal(error)
+        if request.path.startswith("/v1/messages"):
+            return anthropic.refusal(error)
+        return openai.refusal(error)
+
+
+async def _health(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"status": "ok"})
+
+
+async def _stats(request: web.Request) -> web.StreamResponse:
+    return web.json_response(asdict(request.app[STATS]))

@@ -1,0 +1,122 @@
+"""One generation: tokens at a pace, counted, with the fault that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.demo import faults
+from gateway.demo.faults import Fault, Kind
+from gateway.demo.text import count_tokens, tokens_of
+
+_SLOWER = 10
+_RETRY_AFTER_S = 2
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the backend has done since it started."""
+
+    requests: int = 0
+    active: int = 0
+    finished: int = 0
+    aborted: int = 0
+    """Generations whose reader left, or that failed on purpose."""
+
+
+STATS = web.AppKey("stats", Stats)
+PACE_S = web.AppKey("pace_s", float)
+
+
+class Refusal(Exception):
+    """A request the demo backend answers with an error, in the shape of its dialect."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 429 else {}
+
+
+class Generation:
+    """The answer to one prompt."""
+
+    def __init__(
+        self, request: web.Request, model: str, prompt: str, max_tokens: int | None
+    ) -> None:
+        self._request = request
+        self._pace_s = request.app[PACE_S]
+        self.fault: Fault | None = faults.choose(request, model)
+        tokens = tokens_of(prompt)
+        self.cut = max_tokens is not None and max_tokens < len(tokens)
+        """`max_tokens` ended it."""
+        self.tokens = tokens[:max_tokens] if max_tokens is not None else tokens
+        self.prompt_tokens = count_tokens(prompt)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.tokens)
+
+    async def begin(self) -> None:
+        """Fail before the response head if that was asked for. Raise Refusal."""
+        stats = self._request.app[STATS]
+        stats.requests += 1
+        kind = self.fault.kind if self.fault else None
+        if kind is Kind.ERROR:
+            raise Refusal(500, "The demo backend failed on purpose.")
+        if kind is Kind.OVERLOADED:
+            raise Refusal(429, "The demo backend is overloaded on purpose.")
+        if kind is Kind.REFUSE:
+            faults.reset(self._request)
+        elif kind is Kind.GARBAGE and self._request.transport is not None:
+            self._request.transport.write(b"SSH-2.0-demo\r\n")
+            self._request.transport.close()
+        if kind in (Kind.REFUSE, Kind.GARBAGE, Kind.HANG):
+            stats.aborted += 1
+            await _until_cancelled()
+
+    async def stream(self) -> AsyncIterator[str]:
+        """The tokens, at the backend's pace. Counts how it ended."""
+        stats = self._request.app[STATS]
+        fault = self.fault
+        pace_s = self._pace_s
+        stats.active += 1
+        finished = False
+        try:
+            if fault and fault.kind is Kind.SLOW:
+                pace_s *= _SLOWER
+                await asyncio.sleep(pace_s * _SLOWER)
+            for index, token in enumerate(self.tokens):
+                if fault and index == fault.after:
+                    await self._fail(fault.kind)
+                await asyncio.sleep(pace_s)
+                yield token
+            finished = True
+        finally:
+            stats.active -= 1
+            if finished:
+                stats.finished += 1
+            else:
+                stats.aborted += 1
+
+    async def whole(self) -> str:
+        """All tokens, in the time they take."""
+        return "".join([token async for token in self.stream()])
+
+    async def _fail(self, kind: Kind) -> None:
+        transport = self._request.transport
+        if kind is Kind.RESET:
+            faults.reset(self._request)
+        elif kind is Kind.TRUNCATE and transport is not None:
+            transport.close()
+        if kind in (Kind.RESET, Kind.TRUNCATE, Kind.STALL):
+            await _until_cancelled()
+
+
+async def _until_cancelled() -> None:
+    """Wait for the connection to go, which cancels the handler."""
+    await asyncio.Event().wait()
