@@ -18,6 +18,7 @@ from tests.support.gateway import (
     StartGateway,
     StartGatewayProcess,
 )
+from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
 _FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
 
@@ -63,6 +64,13 @@ async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayPro
         await gateway.stop()
         assert b"Traceback" not in gateway.errors, gateway.errors.decode()
         assert gateway.log.malformed == []
+
+
+@pytest.fixture
+def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
+    """An `auth` section whose tokens `tests.support.tokens.bearer` makes."""
+    monkeypatch.setenv(SECRET_VARIABLE, SECRET)
+    return CORP
 
 
 @pytest.fixture

@@ -17,17 +17,15 @@ class OpenAI:
     models_path = "models"
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
-        return orjson.dumps(
-            {
-                "error": {
-                    "message": error.message,
-                    "type": error.kind,
-                    "code": error.code,
-                    "param": error.param,
-                    "request_id": request_id,
-                }
-            }
-        )
+        body = {
+            "message": error.message,
+            "type": error.kind,
+            "code": error.code,
+            "param": error.param,
+        }
+        if request_id:
+            body["request_id"] = request_id
+        return orjson.dumps({"error": body})
 
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
         # The blank line first ends an event the upstream left half-sent; after a whole one it

@@ -14,12 +14,17 @@ _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 async def request_id(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-    """Give the exchange its id. 32 hexadecimal digits from the system's random source."""
+    """Give the exchange its id."""
     exchange = request.exchange
     theirs = request.headers.get("X-Request-ID") if exchange.trusted_peer else None
     if theirs is not None and _SANE.fullmatch(theirs):
         exchange.request_id = theirs
     else:
-        exchange.request_id = secrets.token_hex(16)
+        exchange.request_id = new_request_id()
     exchange.response_headers.append(("X-Request-ID", exchange.request_id))
     return await handler(request)
+
+
+def new_request_id() -> str:
+    """32 hexadecimal digits from the system's random source."""
+    return secrets.token_hex(16)

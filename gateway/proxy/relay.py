@@ -115,16 +115,19 @@ class RelayedResponse(web.StreamResponse):
 
     def feed(self, data: bytes) -> None:
         """Write what has just arrived. On the path of every event: nothing else belongs here."""
+        transport = self._transport
+        if transport.is_closing():
+            return  # the client left in this turn of the loop; it will be told in the next
         if self._chunked:
             size = len(data)
             if size <= _COPY_CAP_BYTES:
-                self._transport.write(b"%x\r\n%b\r\n" % (size, data))
+                transport.write(b"%x\r\n%b\r\n" % (size, data))
             else:
-                self._transport.write(b"%x\r\n" % size)
-                self._transport.write(data)
-                self._transport.write(b"\r\n")
+                transport.write(b"%x\r\n" % size)
+                transport.write(data)
+                transport.write(b"\r\n")
         else:
-            self._transport.write(data)
+            transport.write(data)
         self._tail = data[-1:]
         exchange = self._exchange
         if not exchange.bytes_out:
@@ -133,11 +136,10 @@ class RelayedResponse(web.StreamResponse):
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
-        if error is None:
-            if self._chunked:
-                self._transport.write(_LAST_CHUNK)
-        else:
+        if error is not None:
             self._break_off(error)
+        elif self._chunked and not self._transport.is_closing():
+            self._transport.write(_LAST_CHUNK)
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
@@ -155,9 +157,10 @@ class RelayedResponse(web.StreamResponse):
         """Write the first digit of the next chunk's size: it may begin with zeros (RFC 9112
         section 7.1), so a client that is there sees no difference, and one that is gone resets.
         """
-        if self._chunked:
+        probing = self._chunked and not self._transport.is_closing()
+        if probing:
             self._transport.write(b"0")
-        return self._chunked
+        return probing
 
     def _break_off(self, error: GatewayError) -> None:
         exchange = self._exchange
@@ -165,7 +168,11 @@ class RelayedResponse(web.StreamResponse):
         self.error = error
         exchange.error_code, exchange.reason = error.code, error.reason
         head = self._upstream.head
-        if self._chunked and head.content_type.lower().startswith(self._dialect.stream_type):
+        if (
+            self._chunked
+            and head.content_type.lower().startswith(self._dialect.stream_type)
+            and not self._transport.is_closing()
+        ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
         timed_out = isinstance(error, UpstreamIdleTimeout)

@@ -31,6 +31,7 @@ from gateway.errors import (
     VersionNotSupported,
 )
 from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
+from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
 
 _WRITE_BUFFER_BYTES = 32 * 1024
@@ -233,8 +234,14 @@ class Connection(RequestHandler):
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
                 elif self._refusal is not None:
-                    listener.logger.info("refused", client=self._peer, error=self._refusal.code)
-                    self._write(_fixed_response(self._refusal))
+                    request_id = new_request_id()
+                    listener.logger.info(
+                        "refused",
+                        request_id=request_id,
+                        client=self._peer,
+                        error=self._refusal.code,
+                    )
+                    self._write(_fixed_response(self._refusal, request_id))
                     break
                 elif self._last:
                     break
@@ -274,6 +281,8 @@ class Connection(RequestHandler):
                 self._complete_head(response, exchange)
             await response.prepare(request)
             await response.write_eof()
+            if not exchange.bytes_out:
+                exchange.bytes_out = response.body_length
             reason = EndReason.COMPLETE
             return bool(response.keep_alive) and self.may_keep_alive()
         except (asyncio.CancelledError, ConnectionError) as exc:
@@ -355,7 +364,8 @@ class Connection(RequestHandler):
     def _turn_away(self, tcp: asyncio.Transport) -> None:
         """One connection too many: say so, and give the client a moment to read it."""
         self._discarding = self._loop.create_future()
-        tcp.write(_fixed_response(Unavailable(code="too_many_connections")))
+        error = Unavailable(code="too_many_connections")
+        tcp.write(_fixed_response(error, new_request_id()))
         if tcp.can_write_eof():
             tcp.write_eof()
         self._timer = self._loop.call_later(_TURNED_AWAY_S, tcp.abort)
@@ -478,12 +488,13 @@ def _refusal_for(exc: HttpProcessingError) -> GatewayError:
     return RequestError("The request is not valid HTTP/1.1.", code="invalid_http")
 
 
-def _fixed_response(error: GatewayError) -> bytes:
+def _fixed_response(error: GatewayError, request_id: str) -> bytes:
     """A response to bytes that made no request: nothing of them is in it."""
     body = DIALECTS["openai"].error_body(error, "")
     head = (
         f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nServer: gateway\r\nConnection: close\r\n"
+        f"X-Request-ID: {request_id}\r\n"
     )
     head += "".join(f"{name}: {value}\r\n" for name, value in error.headers)
     return head.encode() + b"\r\n" + body

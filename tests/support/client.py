@@ -387,6 +387,13 @@ def request(
     return b"\r\n".join([*lines, b"", b""]) + (body or b"")
 
 
+async def ask(port: int, raw: bytes, method: str = "GET") -> Response:
+    """Send a request on a connection of its own; the response."""
+    async with RawClient(port, patience_s=4) as client:
+        await client.send(raw)
+        return await client.read_response(method)
+
+
 def _parse_head(raw: bytes) -> Head:
     status_line, *lines = raw[:-4].split(b"\r\n")
     status = _STATUS_LINE.fullmatch(status_line)

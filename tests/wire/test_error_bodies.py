@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.client import HOST, RawClient, Response, request
+from tests.support.client import HOST, Response, ask, request
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.refusal import assert_error
+from tests.support.tokens import Auth
 from tests.support.upstream import (
     STREAM_HEAD,
     ScriptedUpstream,
     chunk,
     hang,
-    json_reply,
     raw_reply,
     reply_then_close,
 )
-
-SECRET = "a-secret-of-thirty-two-characters-or-more"
-AUTH = {
-    "corp": {
-        "type": "jwt",
-        "algorithm": "HS256",
-        "secret": {"env": "JWT_SECRET"},
-        "issuer": "https://sso.test",
-        "audience": "llm",
-        "claims": {"tenant": "org"},
-    }
-}
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JWT_SECRET", SECRET)
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
-
-
-async def ask(port: int, raw: bytes) -> Response:
-    """Send a request on a connection of its own; the response."""
-    async with RawClient(port, patience_s=4) as client:
-        await client.send(raw)
-        return await client.read_response()
-
 
 CANARY = "canary7f3a"
 LEAKS = re.compile(
@@ -133,7 +101,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str | None]] = {
 
 @pytest.mark.parametrize("case", BAD_REQUESTS)
 async def test_x11_an_error_about_a_request_tells_nothing_back(
-    upstream: ScriptedUpstream, start_gateway: StartGateway, case: str
+    upstream: ScriptedUpstream, start_gateway: StartGateway, auth: Auth, case: str
 ) -> None:
     raw, status, code = BAD_REQUESTS[case]
     config = simple_config(upstream.url)
@@ -149,7 +117,7 @@ async def test_x11_an_error_about_a_request_tells_nothing_back(
         {"name": "guarded", "path": "/guarded/", "auth": ["corp"], "upstream": "main"},
         {"name": "models", "path": "/models/", "auth": "anonymous", "models": ["llama"]},
     ]
-    gateway = await start_gateway(config, auth=AUTH)
+    gateway = await start_gateway(config, auth=auth)
     response = await ask(gateway.port, raw)
     if case == "method":
         # An unknown method is bad syntax to one parser and merely not allowed to the next.

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
-
-import jwt
 import pytest
 
-from tests.support.client import HOST, RawClient, Response, request
+from tests.support.client import HOST, RawClient, ask, request
 from tests.support.control import control_request
 from tests.support.figures import Report
 from tests.support.gateway import LogLine, RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error, assert_nothing_forwarded, refusal_flaw
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import Request, ScriptedUpstream, json_reply, raw_reply, reply
 
-SECRET = "a-secret-of-thirty-two-characters-or-more"
 TRUSTED = {"trusted_proxies": ["127.0.0.1/32"]}
 SPOOFED = "203.0.113.66"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-async def gateway(upstream: ScriptedUpstream, start_gateway: StartGateway) -> RunningGateway:
-    return await start_gateway(simple_config(upstream.url))
-
-
-async def ask(port: int, raw: bytes, method: str = "GET") -> Response:
-    """Send a request on a connection of its own; the response."""
-    async with RawClient(port) as client:
-        await client.send(raw)
-        return await client.read_response(method)
 
 
 async def forwarded(gateway: RunningGateway, upstream: ScriptedUpstream, raw: bytes) -> Request:
@@ -297,29 +274,10 @@ async def test_h5_a_name_with_an_underscore_is_dropped_beside_its_twin(
 
 @pytest.fixture
 async def guarded(
-    upstream: ScriptedUpstream, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+    upstream: ScriptedUpstream, start_gateway: StartGateway, auth: Auth
 ) -> RunningGateway:
     """A gateway whose route wants a token."""
-    monkeypatch.setenv("JWT_SECRET", SECRET)
-    config = simple_config(upstream.url, auth=["corp"])
-    provider = {
-        "type": "jwt",
-        "algorithm": "HS256",
-        "secret": {"env": "JWT_SECRET"},
-        "issuer": "https://sso.test",
-        "audience": "llm",
-        "claims": {"tenant": "org"},
-    }
-    return await start_gateway(config, auth={"corp": provider})
-
-
-@pytest.fixture
-def token() -> Callable[..., str]:
-    def mint(**claims: Any) -> str:
-        standard = {"iss": "https://sso.test", "aud": "llm", "exp": int(time.time()) + 60}
-        return jwt.encode({**standard, "sub": "alice", **claims}, SECRET, algorithm="HS256")
-
-    return mint
+    return await start_gateway(simple_config(upstream.url, auth=["corp"]), auth=auth)
 
 
 IDENTITY = [
@@ -340,13 +298,9 @@ async def test_h6_identity_headers_of_a_client_are_stripped_on_an_anonymous_rout
 
 
 async def test_h6_identity_headers_of_an_authenticated_client_are_stripped(
-    guarded: RunningGateway,
-    upstream: ScriptedUpstream,
-    token: Callable[..., str],
-    report: Report,
+    guarded: RunningGateway, upstream: ScriptedUpstream, report: Report
 ) -> None:
-    bearer = f"Authorization: Bearer {token(org='acme')}"
-    got = await forwarded(guarded, upstream, request(headers=[bearer, *IDENTITY]))
+    got = await forwarded(guarded, upstream, request(headers=[bearer(org="acme"), *IDENTITY]))
     report("H6", "identity headers passed, authenticated", got.raw.count(b"mallory"))
     assert b"mallory" not in got.raw
 
@@ -360,11 +314,11 @@ async def test_h6_even_a_trusted_proxy_does_not_say_who_the_caller_is(
 
 
 async def test_h6_the_token_is_not_forwarded(
-    guarded: RunningGateway, upstream: ScriptedUpstream, token: Callable[..., str]
+    guarded: RunningGateway, upstream: ScriptedUpstream
 ) -> None:
-    bearer = token()
-    got = await forwarded(guarded, upstream, request(headers=[f"Authorization: Bearer {bearer}"]))
-    assert bearer.encode() not in got.raw
+    authorization = bearer()
+    got = await forwarded(guarded, upstream, request(headers=[authorization]))
+    assert authorization.rpartition(" ")[2].encode() not in got.raw
 
 
 # -- the response ----------------------------------------------------------------------------

@@ -34,13 +34,6 @@ ABORTS = 60
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    """An upstream that answers at once."""
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
-
-
-@pytest.fixture
 async def player() -> AsyncIterator[ScriptedUpstream]:
     """An upstream that the test plays itself."""
     async with ScriptedUpstream() as upstream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
@@ -11,30 +11,15 @@ from tests.support.control import control_request
 from tests.support.figures import Report
 from tests.support.gateway import (
     RunningGateway,
-    StartGateway,
-    simple_config,
 )
 from tests.support.refusal import assert_nothing_forwarded, refusal_flaw
 from tests.support.upstream import (
     LAST_CHUNK,
     ScriptedUpstream,
     chunk,
-    json_reply,
 )
 
-MIB = 1024 * 1024
 SMUGGLED = request(target="/v1/smuggled")
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-async def gateway(upstream: ScriptedUpstream, start_gateway: StartGateway) -> RunningGateway:
-    return await start_gateway(simple_config(upstream.url))
 
 
 async def flaws(

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
-import jwt
 import pytest
 
 from tests.support.client import RawClient, request
@@ -19,6 +16,7 @@ from tests.support.control import Control, control_request
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
 from tests.support.refusal import assert_error, assert_nothing_forwarded
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
     LAST_CHUNK,
     PeerGone,
@@ -33,13 +31,6 @@ KIB = 1024
 MIB = 1024 * KIB
 CAP = 64 * KIB
 CHUNKED = "Transfer-Encoding: chunked"
-SECRET = "a-secret-of-thirty-two-characters-or-more"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
 
 
 def config(upstream_url: str, *, models: bool, **route: Any) -> dict[str, Any]:
@@ -158,31 +149,16 @@ async def test_b2_a_chunked_body_of_exactly_the_cap_is_served(
 # -- B3: Expect: 100-continue ----------------------------------------------------------------
 
 EXPECT = "Expect: 100-continue"
-AUTH = {
-    "corp": {
-        "type": "jwt",
-        "algorithm": "HS256",
-        "secret": {"env": "JWT_SECRET"},
-        "issuer": "https://sso.test",
-        "audience": "llm",
-    }
-}
-
-
-def bearer() -> str:
-    claims = {"iss": "https://sso.test", "aud": "llm", "sub": "alice", "exp": time.time() + 60}
-    return f"Authorization: Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JWT_SECRET", SECRET)
 
 
 async def test_b3_an_unauthorised_expectation_is_401_without_100(
-    upstream: ScriptedUpstream, start_gateway: StartGateway, models: bool, report: Report
+    upstream: ScriptedUpstream,
+    start_gateway: StartGateway,
+    auth: Auth,
+    models: bool,
+    report: Report,
 ) -> None:
-    gateway = await start_gateway(config(upstream.url, models=models, auth=["corp"]), auth=AUTH)
+    gateway = await start_gateway(config(upstream.url, models=models, auth=["corp"]), auth=auth)
     async with RawClient(gateway.port) as client:
         await client.send(request("POST", headers=[EXPECT, "Content-Length: 2"]))
         response = await client.read_response()
@@ -207,9 +183,9 @@ async def test_b3_an_expectation_over_the_cap_is_413_without_100(
 
 
 async def test_b3_an_authorised_expectation_is_told_to_continue_and_served(
-    upstream: ScriptedUpstream, start_gateway: StartGateway, models: bool
+    upstream: ScriptedUpstream, start_gateway: StartGateway, auth: Auth, models: bool
 ) -> None:
-    gateway = await start_gateway(config(upstream.url, models=models, auth=["corp"]), auth=AUTH)
+    gateway = await start_gateway(config(upstream.url, models=models, auth=["corp"]), auth=auth)
     body = b'{"model":"llama"}'
     length = f"Content-Length: {len(body)}"
     async with RawClient(gateway.port) as client:

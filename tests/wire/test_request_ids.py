@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from tests.support.client import RawClient, Response, request
+from tests.support.client import RawClient, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
-from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.upstream import ScriptedUpstream
 
 TRUSTED = {"trusted_proxies": ["127.0.0.1/32"]}
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-async def gateway(upstream: ScriptedUpstream, start_gateway: StartGateway) -> RunningGateway:
-    return await start_gateway(simple_config(upstream.url))
-
-
-async def ask(port: int, raw: bytes, method: str = "GET") -> Response:
-    """Send a request on a connection of its own; the response."""
-    async with RawClient(port) as client:
-        await client.send(raw)
-        return await client.read_response(method)
 
 
 INSANE_IDS = {

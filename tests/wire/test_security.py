@@ -5,60 +5,21 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import time
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import unquote
 
-import jwt
 import pytest
 
-from tests.support.client import RawClient, Response, request
+from tests.support.client import ask, request
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error, error_flaw
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
     ScriptedUpstream,
     json_reply,
     reply_then_close,
 )
-
-SECRET = "a-secret-of-thirty-two-characters-or-more"
-AUTH = {
-    "corp": {
-        "type": "jwt",
-        "algorithm": "HS256",
-        "secret": {"env": "JWT_SECRET"},
-        "issuer": "https://sso.test",
-        "audience": "llm",
-        "claims": {"tenant": "org"},
-    }
-}
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JWT_SECRET", SECRET)
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
-
-
-async def ask(port: int, raw: bytes) -> Response:
-    """Send a request on a connection of its own; the response."""
-    async with RawClient(port, patience_s=4) as client:
-        await client.send(raw)
-        return await client.read_response()
-
-
-def bearer(**claims: Any) -> str:
-    standard = {"iss": "https://sso.test", "aud": "llm", "sub": "alice", "exp": time.time() + 60}
-    token = jwt.encode({**standard, **claims}, SECRET, algorithm="HS256")
-    return f"Authorization: Bearer {token}"
-
 
 # -- X1: log lines ---------------------------------------------------------------------------
 
@@ -153,10 +114,10 @@ async def test_x1_raw_bytes_in_the_path_are_refused_and_stay_out_of_the_log(
 
 @pytest.mark.parametrize("name", [name for name in NASTY if name != "lone surrogate"])
 async def test_x1_what_a_token_says_stays_on_one_log_line(
-    upstream: ScriptedUpstream, start_gateway: StartGateway, name: str
+    upstream: ScriptedUpstream, start_gateway: StartGateway, auth: Auth, name: str
 ) -> None:
     text = NASTY[name]
-    gateway = await start_gateway(simple_config(upstream.url, auth=["corp"]), auth=AUTH)
+    gateway = await start_gateway(simple_config(upstream.url, auth=["corp"]), auth=auth)
     response = await ask(gateway.port, request(headers=[bearer(sub=text, org=text)]))
     assert response.status in (200, 401)
     await wait_for_requests(gateway, 1)
@@ -289,7 +250,7 @@ async def admin() -> AsyncIterator[ScriptedUpstream]:
 
 @pytest.fixture
 async def two_routes(
-    upstream: ScriptedUpstream, admin: ScriptedUpstream, start_gateway: StartGateway
+    upstream: ScriptedUpstream, admin: ScriptedUpstream, start_gateway: StartGateway, auth: Auth
 ) -> RunningGateway:
     """`/v1/` for everyone, `/admin/` with a token."""
     config = simple_config(upstream.url)
@@ -297,7 +258,7 @@ async def two_routes(
     config["routes"].append(
         {"name": "admin", "path": "/admin/", "auth": ["corp"], "upstream": "admin"}
     )
-    return await start_gateway(config, auth=AUTH)
+    return await start_gateway(config, auth=auth)
 
 
 def readings(path: str) -> set[str]:

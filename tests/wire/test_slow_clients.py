@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -23,18 +22,10 @@ from tests.support.upstream import (
     ScriptedUpstream,
     UpstreamConnection,
     chunk,
-    json_reply,
     reply,
 )
 
 KIB = 1024
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    """An upstream that answers at once."""
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        yield upstream
 
 
 def now() -> float:

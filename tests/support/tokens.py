@@ -1,0 +1,32 @@
+"""An identity provider of the tests' own, and tokens it would have issued."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+
+SECRET_VARIABLE = "GATEWAY_TEST_JWT_SECRET"
+SECRET = "a-secret-of-thirty-two-characters-or-more"
+
+Auth = dict[str, dict[str, Any]]
+"""An `auth` section. The fixture of that name has one provider, `corp`."""
+
+CORP: Auth = {
+    "corp": {
+        "type": "jwt",
+        "algorithm": "HS256",
+        "secret": {"env": SECRET_VARIABLE},
+        "issuer": "https://sso.test",
+        "audience": "llm",
+        "claims": {"tenant": "org"},
+    }
+}
+
+
+def bearer(**claims: Any) -> str:
+    """An Authorization header that `corp` accepts, unless these claims say otherwise."""
+    standard = {"iss": "https://sso.test", "aud": "llm", "sub": "alice", "exp": time.time() + 60}
+    token = jwt.encode({**standard, **claims}, SECRET, algorithm="HS256")
+    return f"Authorization: Bearer {token}"
