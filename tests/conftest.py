@@ -18,6 +18,7 @@ from tests.support.gateway import (
     StartGateway,
     StartGatewayProcess,
 )
+from tests.support.nginx import Nginx, StartNginx
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
 _FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
@@ -64,6 +65,23 @@ async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayPro
         await gateway.stop()
         assert b"Traceback" not in gateway.errors, gateway.errors.decode()
         assert gateway.log.malformed == []
+
+
+@pytest.fixture
+async def start_nginx(tmp_path: Path) -> AsyncIterator[StartNginx]:
+    running: list[Nginx] = []
+
+    async def start(gateway_port: int) -> Nginx:
+        folder = tmp_path / f"nginx-{len(running)}"
+        folder.mkdir()
+        nginx = Nginx(folder, gateway_port)
+        await nginx.start()
+        running.append(nginx)
+        return nginx
+
+    yield start
+    for nginx in running:
+        await nginx.stop()
 
 
 @pytest.fixture
