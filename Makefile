@@ -12,6 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 PIP_INSTALL_LOCK := $(PIP) install --require-hashes --only-binary :all: -r
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml --group build
+GENERATED := configuration.md config.schema.json
+WRITE_REFERENCE = mkdir -p $(VENV)/docs && \
+	$(BIN)/python -m gateway.config.reference > $(VENV)/docs/configuration.md && \
+	$(BIN)/gateway schema > $(VENV)/docs/config.schema.json
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 MAKEFLAGS += --no-builtin-rules
@@ -34,17 +38,16 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict gateway tests
-	@$(BIN)/python -m gateway.config.reference > $(VENV)/configuration.md
-	@diff -u docs/configuration.md $(VENV)/configuration.md || \
-		{ echo 'docs/configuration.md is out of date: run `make docs`' >&2; exit 1; }
+	@$(WRITE_REFERENCE)
+	@for file in $(GENERATED); do diff -u docs/$$file $(VENV)/docs/$$file || { \
+		echo "docs/$$file is out of date: run \`make docs\`" >&2; exit 1; }; done
 
 bench: $(VENV)/.project $(VENV)/.dev ## Run the benchmarks
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.project ## Regenerate the generated documentation
-	$(BIN)/python -m gateway.config.reference > $(VENV)/configuration.md
-	mkdir -p docs
-	cp $(VENV)/configuration.md docs/configuration.md
+	$(WRITE_REFERENCE)
+	cp $(VENV)/docs/* docs/
 
 # Keeps the versions already locked; LOCK_ARGS=--upgrade or '--upgrade-package NAME' moves them.
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml and tests/node/package.json

@@ -5,7 +5,7 @@ Nothing here is decided at request time. A reload builds another runtime beside 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.auth.jwt import JwtProvider
 from gateway.config import Config, models
+from gateway.config.problems import ConfigPath, dotted
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import GatewayRequest
@@ -25,7 +26,7 @@ from gateway.middleware.auth import Authenticate
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.limits import KEYS, Limit, Limits
-from gateway.middleware.plugin import load_plugin
+from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.proxy.forward import Forward, ForwardOptions, Target
 from gateway.routing import Handler, RouteEntry, RouteTable
@@ -38,11 +39,22 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CACHED_TARGETS = 4096
 
 
+class CannotBuild(Exception):
+    """A valid configuration asks for parts that do not work here.
+
+    Each fault is the path of a value, and what is wrong with it.
+    """
+
+    def __init__(self, faults: Sequence[tuple[ConfigPath, str]]) -> None:
+        super().__init__("; ".join(f"{dotted(path)}: {message}" for path, message in faults))
+        self.faults = faults
+
+
 class Runtime:
     """Everything one configuration needs at request time."""
 
     def __init__(self, config: Config, logger: FilteringBoundLogger) -> None:
-        """Raise PluginError for a plug-in that cannot be used."""
+        """Raise CannotBuild, with every plug-in that cannot be used."""
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = _upstreams(config)
         self.routes = RouteTable(_routes(config, self.upstreams, logger))
@@ -194,6 +206,7 @@ def _routes(
 ) -> list[RouteEntry]:
     providers = {name: _provider(name, options) for name, options in config.auth.items()}
     limits = {name: _limit(name, options) for name, options in config.limits.items()}
+    plugins = _plugins(config)
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
@@ -202,7 +215,7 @@ def _routes(
             chain.append(Authenticate([providers[name] for name in route.auth]))
         if route.limits:
             chain.append(Limits([limits[name] for name in route.limits]))
-        chain += [load_plugin(plugin.use, plugin.options) for plugin in route.middleware]
+        chain += plugins[route.name]
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -214,6 +227,22 @@ def _routes(
             )
         )
     return entries
+
+
+def _plugins(config: Config) -> dict[str, list[Middleware]]:
+    """The plug-ins of each route."""
+    plugins: dict[str, list[Middleware]] = {}
+    faults: list[tuple[ConfigPath, str]] = []
+    for number, route in enumerate(config.routes):
+        plugins[route.name] = []
+        for index, plugin in enumerate(route.middleware):
+            try:
+                plugins[route.name].append(load_plugin(plugin.use, plugin.options))
+            except PluginError as exc:
+                faults.append((("routes", number, "middleware", index, *exc.path), exc.message))
+    if faults:
+        raise CannotBuild(faults)
+    return plugins
 
 
 def route_dialect(config: Config, route: models.Route) -> models.Dialect:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jwt
@@ -16,8 +16,8 @@ import structlog
 import uvloop
 
 import gateway
-from gateway.app import Runtime, route_dialect
-from gateway.config import Config, ConfigError, load
+from gateway.app import CannotBuild, Runtime, route_dialect
+from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
 from gateway.config.units import parse_duration
@@ -111,19 +111,20 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    config = _load_whole(arguments.config)
+    loaded = load_source(arguments.config)
 
     async def serve() -> None:
-        server = Server(config)
-        server.on_listening = lambda: _welcome(config, server)
+        server = Server(loaded.config)
+        server.on_listening = lambda: _welcome(loaded.config, server)
         await server.run()
 
-    uvloop.run(serve())
+    with _placing_faults(loaded):
+        uvloop.run(serve())
     return EXIT_OK
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    _load_whole(arguments.file)
+    _build(load_source(arguments.file))
     print(f"{arguments.file}: ok")
     return EXIT_OK
 
@@ -134,11 +135,11 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _routes(arguments: argparse.Namespace) -> int:
-    config = _load_whole(arguments.config)
+    loaded = load_source(arguments.config)
+    config = loaded.config
     by_name = {route.name: route for route in config.routes}
-    table = Runtime(config, structlog.get_logger()).routes
     rows = []
-    for entry in table.routes:
+    for entry in _build(loaded).routes.routes:
         route = by_name[entry.name]
         rows.append(
             {
@@ -205,12 +206,20 @@ def _demo(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _load_whole(path: Path) -> Config:
-    """Load a file and build what it describes, so that `check` says what `serve` would meet."""
+def _build(loaded: Loaded) -> Runtime:
+    """Build what a file describes, so that `check` and `routes` say what `serve` would meet."""
     require_c_parser()
-    config = load(path)
-    Runtime(config, structlog.get_logger())
-    return config
+    with _placing_faults(loaded):
+        return Runtime(loaded.config, structlog.get_logger())
+
+
+@contextlib.contextmanager
+def _placing_faults(loaded: Loaded) -> Iterator[None]:
+    """Say of parts that cannot be built where in the file they stand."""
+    try:
+        yield
+    except CannotBuild as exc:
+        raise ConfigError(loaded.source.problem(*fault) for fault in exc.faults) from exc
 
 
 def mint(

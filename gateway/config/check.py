@@ -7,7 +7,6 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -40,7 +39,7 @@ _RESERVED_HEADERS = frozenset(
 )
 
 
-def check(config: models.Config, base: Path) -> Iterator[Finding]:
+def check(config: models.Config) -> Iterator[Finding]:
     """Every problem of a configuration whose single values are fine."""
     yield from _check_addresses(config)
     for name, provider in config.auth.items():
@@ -49,7 +48,7 @@ def check(config: models.Config, base: Path) -> Iterator[Finding]:
         if limit.requests.startswith("0/") or int(limit.requests.split("/")[0]) == 0:
             yield ("limits", name, "requests"), "has to let at least one request through", None
     for name, upstream in config.upstreams.items():
-        yield from _check_upstream(("upstreams", name), upstream, base)
+        yield from _check_upstream(("upstreams", name), upstream)
     for name, model in config.models.items():
         path = ("models", name, "upstream")
         yield from _unknown(path, "upstream", model.upstream, config.upstreams)
@@ -93,7 +92,7 @@ def _check_provider(path: ConfigPath, provider: models.JwtProvider) -> Iterator[
         yield (*path, "public_key"), f"is shorter than {_MIN_RSA_BITS} bits", None
 
 
-def _check_upstream(path: ConfigPath, upstream: models.Upstream, base: Path) -> Iterator[Finding]:
+def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
     for index, endpoint in enumerate(upstream.endpoints):
         yield from _check_url((*path, "endpoints", index, "url"), endpoint.url)
     for name in upstream.headers:
@@ -108,7 +107,7 @@ def _check_upstream(path: ConfigPath, upstream: models.Upstream, base: Path) -> 
                 yield (*path, "credentials", key), "holds characters a header cannot", None
     if upstream.tls.ca is not None:
         try:
-            ssl.create_default_context(cafile=str(base / upstream.tls.ca))
+            ssl.create_default_context(cafile=upstream.tls.ca)
         except (OSError, ssl.SSLError) as exc:
             reason = exc.strerror or "not PEM certificates"
             yield (*path, "tls", "ca"), f"cannot be used: {reason}", None

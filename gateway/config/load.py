@@ -68,7 +68,7 @@ def _load(text: str, name: str, base: Path) -> Loaded:
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_input=False)
         raise ConfigError(_translate(details, source)) from exc
-    problems = [source.problem(*finding) for finding in check(config, base)]
+    problems = [source.problem(*finding) for finding in check(config)]
     if problems:
         raise ConfigError(problems)
     return Loaded(config, source)

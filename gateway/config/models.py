@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -52,6 +53,11 @@ def _pattern(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
+def _file_name(value: str, info: ValidationInfo) -> str:
+    base = (info.context or {}).get("base")
+    return value if base is None else str(base / value)
+
+
 def _listen(value: str) -> str:
     match = _LISTEN.fullmatch(value)
     if match is None or int(match["port"]) > 65535:
@@ -83,6 +89,8 @@ def _providers(value: object) -> object:
 
 
 Listen = Annotated[str, AfterValidator(_listen)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""A file, seen from the configuration's folder."""
 Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
@@ -230,7 +238,7 @@ class Timeouts(_Model):
 class Tls(_Model):
     """TLS towards an upstream; the certificate is always verified unless `verify` says no."""
 
-    ca: str | None = Field(
+    ca: FileName | None = Field(
         None, description="PEM file of the authority to trust instead of the system's."
     )
     server_name: str | None = Field(

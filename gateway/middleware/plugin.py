@@ -25,10 +25,11 @@ from gateway.middleware.chain import Middleware
 
 
 class PluginError(Exception):
-    """A plug-in cannot be used; the text says why, `path` which option is meant."""
+    """A plug-in cannot be used; `message` says why, `path` which of its keys is meant."""
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ("use",)) -> None:
         super().__init__(message)
+        self.message = message
         self.path = path
 
 
@@ -36,11 +37,12 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
     """The middleware a dotted name stands for. Raise PluginError."""
     module_name, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except ImportError as exc:
-        raise PluginError(f"cannot import {module_name}: {exc}") from exc
-    except AttributeError as exc:
-        raise PluginError(f"{module_name} has no {attribute}") from exc
+        module = importlib.import_module(module_name)
+    except Exception as exc:  # whatever the plug-in's own code raises
+        raise PluginError(f"cannot import {module_name}: {_told(exc)}") from exc
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise PluginError(f"{module_name} has no {attribute}")
     if inspect.iscoroutinefunction(found):
         if options:
             raise PluginError("a function takes no options", ("options",))
@@ -55,4 +57,11 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         raise PluginError(first["msg"], ("options", *first["loc"])) from exc
-    return cast(Middleware, cast(Any, found)(parsed))
+    try:
+        return cast(Middleware, cast(Any, found)(parsed))
+    except Exception as exc:
+        raise PluginError(f"cannot be made: {_told(exc)}", ("options",)) from exc
+
+
+def _told(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"

@@ -71,7 +71,7 @@ class Server:
         return self._listener.runtime
 
     async def start(self) -> None:
-        """Listen. Raise CannotStart, or PluginError from a plug-in."""
+        """Listen. Raise CannotStart, or CannotBuild."""
         require_c_parser()
         loop = asyncio.get_running_loop()
         try:

@@ -1,0 +1,98 @@
+"""The `config.yaml` that ships: what it serves, and the examples in its comments."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import trustme
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.app import Runtime
+from gateway.config import load, load_text
+from gateway.telemetry.logs import make_logger
+
+SHIPPED = Path(__file__).parents[1] / "config.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files, and an environment with the keys, that the examples name."""
+    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, "sk-made-up")
+    for name in ("GATEWAY_PORT", "DEMO_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "internal-ca.pem"))
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "corp.pem").write_bytes(pem)
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme" / "gateway.py").write_text(_first_class_in("plugins.md"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_it_says_what_the_documentation_says_of_it(folder: Path) -> None:
+    config = load_text(SHIPPED.read_text(), base=folder)
+    assert config.server.listen == "127.0.0.1:8080"
+    assert config.demo is not None
+    assert config.demo.listen == "127.0.0.1:8081"
+    assert (folder / ".gateway/demo-secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_its_ports_can_be_changed_from_outside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "9000")
+    monkeypatch.setenv("DEMO_PORT", "9001")
+    config = load_text(SHIPPED.read_text(), base=folder)
+    assert config.server.listen == "127.0.0.1:9000"
+    assert config.upstreams["demo"].endpoints[0].url == "http://127.0.0.1:9001"
+
+
+def test_its_settings_are_the_defaults_where_it_says_so(folder: Path) -> None:
+    document = yaml.safe_load(SHIPPED.read_text())
+    shown = load_text(SHIPPED.read_text(), base=folder)
+    del document["server"]
+    del document["telemetry"]
+    silent = load_text(yaml.safe_dump(document), base=folder)
+    changed = {"listen", "trusted_proxies"}
+    assert shown.server.model_dump(exclude=changed) == silent.server.model_dump(exclude=changed)
+    assert shown.telemetry == silent.telemetry
+
+
+def test_every_example_in_its_comments_is_valid(folder: Path) -> None:
+    text = _uncommented(SHIPPED.read_text())
+    file = folder / "config.yaml"
+    file.write_text(text)
+    config = load(file)
+    Runtime(config, make_logger(lambda _: None, level="info", console=False))
+    assert {"corp", "demo"} == set(config.auth)
+    assert {"vllm", "llama-cpp", "ollama", "openai", "azure", "anthropic", "whisper"} < set(
+        config.upstreams
+    )
+    assert {"azure", "status", "stamped"} < {route.name for route in config.routes}
+
+
+def _uncommented(text: str) -> str:
+    """The text with each block of comments below a `#>` taken as YAML."""
+    lines, inside = [], False
+    for line in text.splitlines():
+        stripped = line.lstrip()
+        if stripped.startswith("#>"):
+            inside = True
+        elif not stripped.startswith("#"):
+            inside = False
+        elif inside:
+            line = line.replace("# ", "", 1)
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _first_class_in(page: str) -> str:
+    text = (SHIPPED.parent / "docs" / page).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return next(block for block in blocks if "class " in block)
