@@ -244,6 +244,12 @@ def _signing_provider(config: Config) -> str | None:
     return next((name for name, p in config.auth.items() if p.algorithm == "HS256"), None)
 
 
+def _command() -> str:
+    """How this program was called, for others to call it again."""
+    name = sys.argv[0]
+    return "python -m gateway" if name.endswith("__main__.py") else name
+
+
 def _welcome(config: Config, server: Server) -> None:
     """With the demo backend: where everything is, and a request to paste."""
     name = _signing_provider(config)
@@ -261,7 +267,7 @@ def _welcome(config: Config, server: Server) -> None:
         f"""
   gateway       {server.url}      set your SDK's base_url to {server.url}/v1
   demo backend  {server.demo.url}
-  another token gateway token      (this one is good for an hour)
+  more tokens   {_command()} token      (this one is good for an hour)
 
 Try it:
 
@@ -269,6 +275,8 @@ Try it:
     -H 'Authorization: Bearer {token}' \\
     -H 'Content-Type: application/json' \\
     -d '{body}'
+
+Watch it fail: add  -H 'x-demo-fault: reset@5'  (or stall, hang, error, …: see config.yaml).
 """,
         file=sys.stderr,
         flush=True,

@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,6 +21,7 @@ Finding = tuple[ConfigPath, str, str | None]
 
 _MIN_HMAC_BYTES = 32  # RFC 7518 section 3.2: at least as long as the hash
 _MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
+_SECTIONS = {"provider": "auth", "limit": "limits", "model": "models", "upstream": "upstreams"}
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]")
 _RESERVED_HEADERS = frozenset(
     {
@@ -49,9 +50,6 @@ def check(config: models.Config) -> Iterator[Finding]:
             yield ("limits", name, "requests"), "has to let at least one request through", None
     for name, upstream in config.upstreams.items():
         yield from _check_upstream(("upstreams", name), upstream)
-    for name, model in config.models.items():
-        path = ("models", name, "upstream")
-        yield from _unknown(path, "upstream", model.upstream, config.upstreams)
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
@@ -128,20 +126,11 @@ def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
 
 
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
-    if isinstance(route.auth, tuple):
-        for index, name in enumerate(route.auth):
-            yield from _unknown((*path, "auth", index), "provider", name, config.auth)
     for index, name in enumerate(route.limits):
-        where = (*path, "limits", index)
-        yield from _unknown(where, "limit", name, config.limits)
         limit = config.limits.get(name)
         if limit and route.auth == "anonymous" and limit.key in ("subject", "tenant"):
+            where = (*path, "limits", index)
             yield where, f"counts by {limit.key}, but the route is anonymous", "count by ip"
-    for index, name in enumerate(route.models):
-        yield from _unknown((*path, "models", index), "model", name, config.models)
-    if route.upstream is not None:
-        where = (*path, "upstream")
-        yield from _unknown(where, "upstream", route.upstream, config.upstreams)
     if route.upstream is None and not route.models:
         yield path, "goes nowhere", "give it `models` or `upstream`"
     for index, host in enumerate(route.hosts):
@@ -185,8 +174,36 @@ def _check_overlaps(config: models.Config) -> Iterator[Finding]:
             break
 
 
-def _unknown(path: ConfigPath, kind: str, name: str, known: Iterable[str]) -> Iterator[Finding]:
-    if name not in known:
-        close = difflib.get_close_matches(name, list(known), n=1)
+def check_references(document: object) -> Iterator[Finding]:
+    """Names of things that are not there.
+
+    Looks at the plain document, so that it finds them beside values that are wrong in themselves.
+    """
+    file = _mapping(document)
+    for name, model in _mapping(file.get("models")).items():
+        where = ("models", str(name), "upstream")
+        yield from _reference(file, where, "upstream", _mapping(model).get("upstream"))
+    for index, item in enumerate(_sequence(file.get("routes"))):
+        route, path = _mapping(item), ("routes", index)
+        yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))
+        for key, kind in (("auth", "provider"), ("limits", "limit"), ("models", "model")):
+            for number, name in enumerate(_sequence(route.get(key))):
+                yield from _reference(file, (*path, key, number), kind, name)
+
+
+def _reference(
+    file: Mapping[object, object], path: ConfigPath, kind: str, name: object
+) -> Iterator[Finding]:
+    known = [str(key) for key in _mapping(file.get(_SECTIONS[kind]))]
+    if isinstance(name, str) and name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else None
         yield path, f"there is no {kind} '{name}'", hint
+
+
+def _sequence(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _mapping(value: object) -> Mapping[object, object]:
+    return value if isinstance(value, Mapping) else {}

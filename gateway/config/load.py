@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.check import check
+from gateway.config.check import check, check_references
 from gateway.config.models import Config
 from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
 
@@ -63,12 +63,13 @@ def _load(text: str, name: str, base: Path) -> Loaded:
     if reader.problems:
         raise ConfigError(reader.problems)
     source = Source(name, reader.positions)
+    unknown = [source.problem(*finding) for finding in check_references(document)]
     try:
         config = Config.model_validate(document, context={"base": base})
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_input=False)
-        raise ConfigError(_translate(details, source)) from exc
-    problems = [source.problem(*finding) for finding in check(config)]
+        raise ConfigError([*_translate(details, source), *unknown]) from exc
+    problems = [*unknown, *(source.problem(*finding) for finding in check(config))]
     if problems:
         raise ConfigError(problems)
     return Loaded(config, source)
