@@ -94,5 +94,5 @@ def _uncommented(text: str) -> str:
 
 def _first_class_in(page: str) -> str:
     text = (SHIPPED.parent / "docs" / page).read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return next(block for block in blocks if "class " in block)
