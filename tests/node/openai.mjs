@@ -1,0 +1,44 @@
+// Does one task with the OpenAI client and prints in JSON what it met. The client finds the address
+// and the key in its environment.
+import OpenAI from "openai";
+
+const client = new OpenAI({ maxRetries: 0 });
+const messages = [{ role: "user", content: "Hello there" }];
+
+async function streamed(model, onChunk) {
+  const stream = await client.chat.completions.create({ model, messages, stream: true });
+  for await (const chunk of stream) onChunk(chunk);
+}
+
+async function caught(attempt) {
+  try {
+    await attempt();
+  } catch (error) {
+    return { name: error.constructor.name, status: error.status, code: error.code };
+  }
+  return { name: null };
+}
+
+const tasks = {
+  async chat() {
+    const whole = await client.chat.completions.create({ model: "demo", messages });
+    let text = "";
+    await streamed("demo", (chunk) => (text += chunk.choices[0].delta.content ?? ""));
+    return { whole: whole.choices[0].message.content, streamed: text };
+  },
+  async models() {
+    const models = [];
+    for await (const model of client.models.list()) models.push(model.id);
+    return { models };
+  },
+  async unknown() {
+    return caught(() => client.chat.completions.create({ model: "gpt-9", messages }));
+  },
+  async reset() {
+    let chunks = 0;
+    const error = await caught(() => streamed("demo-reset", () => (chunks += 1)));
+    return { chunks, ...error };
+  },
+};
+
+console.log(JSON.stringify(await tasks[process.argv[2]]()));

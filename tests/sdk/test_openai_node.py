@@ -1,0 +1,53 @@
+"""openai-node, driven by a script of ours that says in JSON what it met."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.sdk.conftest import Door
+
+SCRIPT = Path(__file__).parents[1] / "node" / "openai.mjs"
+
+
+async def met(door: Door, task: str) -> dict[str, Any]:
+    """What the script tells of one task."""
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(SCRIPT), task),
+        env={
+            "PATH": os.environ["PATH"],
+            "OPENAI_BASE_URL": door.url + "/v1",
+            "OPENAI_API_KEY": door.token,
+            "NODE_EXTRA_CA_CERTS": str(door.ca_file or ""),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    told: dict[str, Any] = json.loads(said)
+    return told
+
+
+async def test_a_stream_says_what_the_whole_answer_says(door: Door) -> None:
+    told = await met(door, "chat")
+    assert told["whole"]
+    assert told["streamed"] == told["whole"]
+
+
+async def test_the_list_of_models_is_the_routes(door: Door) -> None:
+    assert "llama-3" in (await met(door, "models"))["models"]
+
+
+async def test_an_unknown_model_is_a_not_found_error(door: Door) -> None:
+    told = await met(door, "unknown")
+    assert (told["name"], told["status"], told["code"]) == ("NotFoundError", 404, "model_not_found")
+
+
+async def test_a_stream_that_breaks_off_throws(door: Door) -> None:
+    told = await met(door, "reset")
+    assert told["chunks"] > 0
+    assert (told["name"], told["code"]) == ("APIError", "upstream_reset")
