@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.config import models
 from gateway.config.problems import ConfigPath
+from gateway.target import split_target
 
 Finding = tuple[ConfigPath, str, str | None]
 """Where, what, and a hint."""
@@ -106,9 +107,10 @@ def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Fin
     if upstream.tls.ca is not None:
         try:
             ssl.create_default_context(cafile=upstream.tls.ca)
-        except (OSError, ssl.SSLError) as exc:
-            reason = exc.strerror or "not PEM certificates"
-            yield (*path, "tls", "ca"), f"cannot be used: {reason}", None
+        except ssl.SSLError:
+            yield (*path, "tls", "ca"), "cannot be used: not PEM certificates", None
+        except OSError as exc:
+            yield (*path, "tls", "ca"), f"cannot be used: {exc.strerror}", None
 
 
 def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
@@ -126,6 +128,8 @@ def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
 
 
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
+    if split_target(route.path) != (route.path, ""):
+        yield (*path, "path"), "has a second spelling, so no request matches it", None
     for index, name in enumerate(route.limits):
         limit = config.limits.get(name)
         if limit and route.auth == "anonymous" and limit.key in ("subject", "tenant"):

@@ -60,17 +60,22 @@ def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> C
 def _load(text: str, name: str, base: Path) -> Loaded:
     reader = _Reader(name)
     document = reader.read(text)
-    if reader.problems:
+    if document is None:
         raise ConfigError(reader.problems)
     source = Source(name, reader.positions)
-    unknown = [source.problem(*finding) for finding in check_references(document)]
+    # What could not be read is not judged as well.
+    unread = {problem.path for problem in reader.problems}
+    problems = [source.problem(*finding) for finding in check_references(document)]
+    config: Config | None = None
     try:
         config = Config.model_validate(document, context={"base": base})
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_input=False)
-        raise ConfigError([*_translate(details, source), *unknown]) from exc
-    problems = [*unknown, *(source.problem(*finding) for finding in check(config))]
-    if problems:
+        problems += _translate(details, source)
+    else:
+        problems += (source.problem(*finding) for finding in check(config))
+    problems = [*reader.problems, *(p for p in problems if p.path not in unread)]
+    if config is None or problems:
         raise ConfigError(problems)
     return Loaded(config, source)
 
