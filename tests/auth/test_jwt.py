@@ -1,0 +1,206 @@
+"""JSON Web Tokens: what is accepted, and everything that is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.auth.jwt import JwtProvider, Rejected
+from gateway.auth.principal import Principal
+
+SECRET = b"a-secret-of-thirty-two-characters-or-more"
+_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PRIVATE = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+PUBLIC = _KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def provider(algorithm: str = "HS256", **changes: Any) -> JwtProvider:
+    options: dict[str, Any] = {
+        "algorithm": algorithm,
+        "key": SECRET if algorithm == "HS256" else PUBLIC,
+        "issuer": "https://sso.test",
+        "audience": "llm",
+        "leeway_s": 10.0,
+        "claims": {"tenant": "org", "tier": "plan"},
+        **changes,
+    }
+    return JwtProvider("corp", **options)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    standard = {
+        "iss": "https://sso.test",
+        "aud": "llm",
+        "sub": "ann",
+        "exp": time.time() + 60,
+        "org": "acme",
+    }
+    return {key: value for key, value in {**standard, **changes}.items() if value is not None}
+
+
+def token(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    return jwt.encode(claims(**changes), key, algorithm=algorithm)
+
+
+def rejection(text: str, by: JwtProvider | None = None) -> str:
+    with pytest.raises(Rejected) as caught:
+        (by or provider()).verify(text)
+    assert text not in str(caught.value) or not text
+    return str(caught.value)
+
+
+def part(data: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
+
+
+def test_a_good_token_names_its_principal() -> None:
+    expected = Principal("ann", "corp", "acme", None)
+    assert provider().verify(token()) == expected
+    assert provider("RS256").verify(token(PRIVATE, "RS256")) == expected
+
+
+def test_claims_are_mapped_as_configured() -> None:
+    mapped = provider(claims={"subject": "email", "tenant": "team", "tier": "plan"})
+    principal = mapped.verify(token(email="ann@test", team="ml", plan="gold"))
+    assert principal == Principal("ann@test", "corp", "ml", "gold")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"exp": 1}, "ExpiredSignatureError"),
+        ({"exp": None}, "MissingRequiredClaimError"),
+        ({"exp": "soon"}, "DecodeError"),
+        ({"iss": "https://evil.test"}, "InvalidIssuerError"),
+        ({"iss": None}, "MissingRequiredClaimError"),
+        ({"aud": "other"}, "InvalidAudienceError"),
+        ({"aud": None}, "MissingRequiredClaimError"),
+        ({"nbf": 2**40}, "ImmatureSignatureError"),
+        ({"sub": None}, "claim sub is missing"),
+        ({"sub": ""}, "claim sub is missing"),
+    ],
+)
+def test_a_token_that_fails_a_check_is_rejected_with_its_name(
+    changes: dict[str, Any], reason: str
+) -> None:
+    assert reason in rejection(token(**changes))
+
+
+def test_leeway_is_granted_and_no_more() -> None:
+    provider().verify(token(exp=time.time() - 5))
+    assert rejection(token(exp=time.time() - 15)) == "ExpiredSignatureError"
+
+
+def test_an_audience_may_be_one_of_a_list() -> None:
+    provider().verify(token(aud=["other", "llm"]))
+
+
+# -- forgeries ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", ""])
+def test_an_unsigned_token_is_rejected(name: str) -> None:
+    body = part(claims())
+    for signature in ("", "AA"):
+        rejection(f"{part({'alg': name, 'typ': 'JWT'})}.{body}.{signature}")
+
+
+def test_the_public_key_is_no_shared_secret() -> None:
+    import hashlib
+    import hmac
+
+    head = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part(claims())}"
+    signature = hmac.digest(PUBLIC, head.encode(), hashlib.sha256)
+    forged = f"{head}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+    assert rejection(forged, provider("RS256")) == "InvalidAlgorithmError"
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_another_algorithm_of_the_same_family_is_rejected(algorithm: str) -> None:
+    long = b"s" * 64
+    forged = token(long, algorithm)
+    assert rejection(forged, provider(key=long)) == "InvalidAlgorithmError"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"jku": "http://127.0.0.1:1/jwks"},
+        {"x5u": "http://127.0.0.1:1/cert"},
+        {"jwk": {"kty": "oct", "k": "c2VjcmV0"}},
+        {"kid": "../../etc/passwd"},
+        {"crit": ["exp"]},
+        {"crit": ["b64"], "b64": False},
+    ],
+)
+def test_what_the_header_points_to_is_never_used(header: dict[str, Any]) -> None:
+    forged = jwt.encode(claims(), "another-secret-of-thirty-two-characters", headers=header)
+    rejection(forged)
+
+
+def test_an_unknown_critical_extension_is_rejected_even_if_the_signature_is_good() -> None:
+    rejection(jwt.encode(claims(), SECRET, headers={"crit": ["x"], "x": 1}))
+
+
+def test_a_token_that_is_too_long_is_not_even_looked_at() -> None:
+    assert rejection(token(pad="x" * 9000)) == "token too long"
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_rejection(text: str) -> None:
+    rejection(text)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.data())
+def test_a_changed_character_is_a_rejection(data: st.DataObject) -> None:
+    good = jwt.encode(claims(exp=2**31), SECRET)
+    place = data.draw(st.integers(0, len(good) - 1))
+    character = data.draw(st.sampled_from("ABCabc012-_.= \n"))
+    changed = good[:place] + character + good[place + 1 :]
+    if changed == good or place == len(good) - 1:
+        return  # the last character of base64url has bits that mean nothing
+    rejection(changed)
+
+
+# -- the cache ---------------------------------------------------------------------------------
+
+
+def test_a_verified_token_is_remembered_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = provider(leeway_s=0.0)
+    now = time.time()
+    good = token(exp=now + 30)
+    first = one.verify(good)
+    monkeypatch.setattr(one, "_verify", lambda _: pytest.fail("verified twice"))
+    assert one.verify(good) is first
+    monkeypatch.undo()
+    monkeypatch.setattr(time, "time", lambda: now + 31)
+    monkeypatch.setattr(
+        one, "_verify", lambda _: (_ for _ in ()).throw(Rejected("looked at again"))
+    )
+    assert rejection(good, one) == "looked at again"
+
+
+def test_rejections_are_not_remembered_and_the_memory_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.auth.jwt._CACHED_TOKENS", 10)
+    one = provider()
+    rejection("x.y.z", one)
+    for number in range(25):
+        one.verify(token(sub=f"user-{number}"))
+    assert len(one._verified) == 10

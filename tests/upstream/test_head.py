@@ -1,0 +1,71 @@
+"""What a response head says of its body, and what of it passes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
+
+
+def head(*fields: RawHeader, status: int = 200, version: str = "1.1") -> ResponseHead:
+    return ResponseHead(status, b"OK", list(fields), version)
+
+
+def test_fields_pass_in_order_with_their_case() -> None:
+    fields = [(b"Set-Cookie", b"a=1"), (b"X-A", b"1"), (b"set-cookie", b"b=2")]
+    assert head(*fields).fields == fields
+
+
+def test_framing_and_connection_fields_do_not_pass() -> None:
+    parsed = head(
+        (b"Connection", b"close, X-Private"),
+        (b"Keep-Alive", b"timeout=5"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Trailer", b"X-T"),
+        (b"X-Private", b"1"),
+        (b"X-Request-ID", b"theirs"),
+        (b"Upgrade", b"h2c"),
+    )
+    assert parsed.fields == []
+    assert parsed.chunked
+
+
+def test_a_nomination_cannot_take_away_what_the_body_needs() -> None:
+    parsed = head((b"Connection", b"Content-Length, Content-Type"), (b"Content-Length", b"5"))
+    assert parsed.content_length == 5
+    assert parsed.fields == [(b"Content-Length", b"5")]
+
+
+def test_notable_fields_are_noted() -> None:
+    parsed = head(
+        (b"Content-Type", b"text/event-stream"),
+        (b"Cache-Control", b"no-store"),
+        (b"Server", b"uvicorn"),
+        (b"X-Accel-Buffering", b"yes"),
+    )
+    assert parsed.content_type == b"text/event-stream"
+    assert (parsed.cacheable, parsed.server, parsed.accel) == (True, b"uvicorn", b"yes")
+    assert [name for name, _ in parsed.fields] == [b"Content-Type", b"Cache-Control"]
+
+
+def test_a_204_has_no_length() -> None:
+    assert head((b"Content-Length", b"0"), status=204).fields == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "version"),
+    [
+        ([(b"Transfer-Encoding", b"gzip, chunked")], "1.1"),
+        ([(b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")], "1.1"),
+        ([(b"Transfer-Encoding", b"chunked")], "1.0"),
+        ([], "2.0"),
+    ],
+)
+def test_ambiguous_framing_is_refused(fields: list[RawHeader], version: str) -> None:
+    with pytest.raises(InvalidHead):
+        head(*fields, version=version)
+
+
+def test_control_characters_in_the_reason_are_refused() -> None:
+    with pytest.raises(InvalidHead, match="reason"):
+        ResponseHead(200, b"O\x01K", [], "1.1")
