@@ -1,0 +1,1 @@
+"""Benchmarks: the gateway beside its peers, in one run, as ratios. See README.md."""

@@ -1,0 +1,74 @@
+"""The load: runs sseload and reads its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+UNARY, STREAM = "mock-20-0", "mock-50-20000"
+"""Models of mockllm: an answer at once; 50 events, 20 ms apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One peer in one round; times in µs."""
+
+    rps: float
+    single_p50: float
+    ttft_p50: float
+    ttft_p99: float
+    relay_p50: float
+    relay_p99: float
+
+
+class WrongAnswer(Exception):
+    """A peer did not answer as the backend does."""
+
+
+class Load:
+    """Requests to one port, from one core."""
+
+    def __init__(self, tool: Path, core: set[int], seconds: int) -> None:
+        self._tool = tool
+        self._core = core
+        self._seconds = seconds
+
+    def measure(self, port: int, token: str | None) -> Figures:
+        """All figures of a peer. Raise WrongAnswer."""
+        many = self._run(port, token, connections=64)
+        one = self._run(port, token, connections=1)
+        streams = self._run(port, token, connections=200, stream=True)
+        return Figures(
+            rps=many["rps"],
+            single_p50=one["total_us"]["p50"],
+            ttft_p50=streams["ttfb_us"]["p50"],
+            ttft_p99=streams["ttfb_us"]["p99"],
+            relay_p50=streams["relay_us"]["p50"],
+            relay_p99=streams["relay_us"]["p99"],
+        )
+
+    def _run(
+        self, port: int, token: str | None, *, connections: int, stream: bool = False
+    ) -> dict[str, Any]:
+        command = [str(self._tool), "-p", str(port), "-c", str(connections)]
+        command += ["-d", str(self._seconds), "-m", STREAM if stream else UNARY]
+        command += ["-s"] if stream else []
+        command += ["-a", token] if token else []
+        said = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, self._core),
+        )
+        figures: dict[str, Any] = json.loads(said.stdout)
+        # What is under way when the time is over counts as neither.
+        if figures["errors"] or figures["non200"] or not figures["reqs"]:
+            raise WrongAnswer(f"{' '.join(command)}: {said.stdout}")
+        if stream and figures["done"] < figures["reqs"]:
+            raise WrongAnswer(f"streams without [DONE]: {said.stdout}")
+        return figures

@@ -1,0 +1,117 @@
+"""What is compared: nginx, a plain aiohttp proxy, the gateway bare, and with its whole chain."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+import yaml
+
+SECRET = "a-secret-of-thirty-two-characters-or-more"
+
+_NGINX = """\
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  keepalive_requests 1000000000;
+  upstream backend {{
+    server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off;
+    }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One program: how it is started, what it wants to see from callers."""
+
+    name: str
+    command: Callable[[Path, int, int], list[str]]
+    """The command, given a folder of its own, its port and the backend's."""
+    token: bool = False
+
+
+def bearer() -> str:
+    """A token the whole chain accepts."""
+    claims = {"iss": "bench", "aud": "bench", "sub": "load", "exp": int(time.time()) + 3600}
+    return jwt.encode(claims, SECRET, algorithm="HS256")
+
+
+def _nginx(folder: Path, port: int, upstream: int) -> list[str]:
+    file = folder / "nginx.conf"
+    file.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream))
+    return [shutil.which("nginx") or "/usr/sbin/nginx", "-e", "stderr", "-c", str(file)]
+
+
+def _plain(_: Path, port: int, upstream: int) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.plain_proxy", str(port), str(upstream)]
+
+
+def _bare(folder: Path, port: int, upstream: int) -> list[str]:
+    return _gateway(folder, port, upstream, access=False)
+
+
+def _whole(folder: Path, port: int, upstream: int) -> list[str]:
+    (folder / "secret").write_text(SECRET)
+    provider = {"type": "jwt", "algorithm": "HS256", "issuer": "bench", "audience": "bench"}
+    return _gateway(
+        folder,
+        port,
+        upstream,
+        access=True,
+        route={"auth": ["bench"], "limits": ["all"]},
+        sections={
+            "auth": {"bench": {**provider, "secret": {"file": "secret"}}},
+            "limits": {"all": {"key": "subject", "requests": "1000000000/minute"}},
+        },
+    )
+
+
+def _gateway(
+    folder: Path,
+    port: int,
+    upstream: int,
+    *,
+    access: bool,
+    route: Mapping[str, Any] | None = None,
+    sections: Mapping[str, Any] | None = None,
+) -> list[str]:
+    file = folder / "config.yaml"
+    config = {
+        "server": {"listen": f"127.0.0.1:{port}"},
+        "telemetry": {"log": {"access": access, "format": "json"}},
+        "upstreams": {"mock": {"endpoints": [{"url": f"http://127.0.0.1:{upstream}"}]}},
+        "routes": [
+            {"name": "all", "path": "/", "auth": "anonymous", "upstream": "mock", **(route or {})}
+        ],
+        **(sections or {}),
+    }
+    file.write_text(yaml.safe_dump(config))
+    return [sys.executable, "-m", "gateway", "serve", "--config", str(file)]
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("nginx", _nginx),
+        Peer("aiohttp", _plain),
+        Peer("gateway", _bare),
+        Peer("gateway-whole", _whole, token=True),
+    )
+}
+"""`gateway` has one anonymous route; `gateway-whole` JWT, a limit and the access log."""

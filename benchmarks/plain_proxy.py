@@ -1,0 +1,61 @@
+"""The peer to beat: a straightforward streaming proxy of aiohttp's server and aiohttp's client.
+
+python -m benchmarks.plain_proxy LISTEN_PORT UPSTREAM_PORT
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+_DROPPED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
+
+
+async def forward(request: web.Request) -> web.StreamResponse:
+    """Pass one request on and its response back, chunk by chunk as they come."""
+    session = request.app[_SESSION]
+    body = await request.read()
+    headers = {k: v for k, v in request.headers.items() if k.lower() not in _DROPPED}
+    async with session.request(
+        request.method, request.path_qs, data=body, headers=headers, allow_redirects=False
+    ) as answer:
+        passed = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}
+        if answer.content_length is not None:
+            return web.Response(status=answer.status, headers=passed, body=await answer.read())
+        response = web.StreamResponse(status=answer.status, headers=passed)
+        await response.prepare(request)
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+        return response
+
+
+_SESSION = web.AppKey("session", aiohttp.ClientSession)
+
+
+def main() -> None:
+    """Serve until it is ended."""
+    port, upstream = int(sys.argv[1]), int(sys.argv[2])
+    application = web.Application(client_max_size=16 * 2**20)
+    application.router.add_route("*", "/{path:.*}", forward)
+
+    async def session(app: web.Application) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession(
+            f"http://127.0.0.1:{upstream}",
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+        ) as made:
+            app[_SESSION] = made
+            yield
+
+    application.cleanup_ctx.append(session)
+    uvloop.install()
+    web.run_app(application, host="127.0.0.1", port=port, access_log=None, print=None)
+
+
+if __name__ == "__main__":
+    main()
