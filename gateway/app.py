@@ -12,7 +12,6 @@ from aiohttp import web
 from limits import parse as parse_rate
 from structlog.typing import FilteringBoundLogger
 
-from gateway.auth.jwt import JwtProvider
 from gateway.config import Config, models
 from gateway.config.problems import ConfigPath, dotted
 from gateway.dialects import DIALECTS
@@ -34,18 +33,20 @@ from gateway.target import host_name, split_target
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Endpoint, Timeouts, Upstream
+from gateway.wiring.auth import providers
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CACHED_TARGETS = 4096
 
 
+ConfigFault = tuple[ConfigPath, str]
+"""The path of a value, and what is wrong with it."""
+
+
 class CannotBuild(Exception):
-    """A valid configuration asks for parts that do not work here.
+    """A valid configuration asks for parts that do not work here."""
 
-    Each fault is the path of a value, and what is wrong with it.
-    """
-
-    def __init__(self, faults: Sequence[tuple[ConfigPath, str]]) -> None:
+    def __init__(self, faults: Sequence[ConfigFault]) -> None:
         super().__init__("; ".join(f"{dotted(path)}: {message}" for path, message in faults))
         self.faults = faults
 
@@ -54,10 +55,17 @@ class Runtime:
     """Everything one configuration needs at request time."""
 
     def __init__(self, config: Config, logger: FilteringBoundLogger) -> None:
-        """Raise CannotBuild, with every plug-in that cannot be used."""
+        """Raise CannotBuild, with all that cannot be built."""
+        faults: list[ConfigFault] = []
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = _upstreams(config)
-        self.routes = RouteTable(_routes(config, self.upstreams, logger))
+        self.providers = providers(
+            config, lambda name, text: logger.warning("auth", provider=name, reason=text), faults
+        )
+        plugins = _plugins(config, faults)
+        if faults:
+            raise CannotBuild(faults)
+        self.routes = RouteTable(_routes(config, self, plugins, logger))
         self._refuse = compose(
             [*_outer(config, logger), ErrorMapping(DIALECTS["openai"], logger)], _refuse
         )
@@ -76,8 +84,15 @@ class Runtime:
             handler = self._refuse
         return await handler(request)
 
+    def start(self) -> None:
+        """Begin what goes on beside requests; there is an event loop now."""
+        for provider in self.providers.values():
+            provider.start()
+
     def close(self) -> None:
         """Close idle upstream connections; exchanges under way go on."""
+        for provider in self.providers.values():
+            provider.close()
         for upstream in self.upstreams.values():
             upstream.close()
 
@@ -202,17 +217,20 @@ def _upstream(name: str, options: models.Upstream) -> Upstream:
 
 
 def _routes(
-    config: Config, upstreams: Mapping[str, Upstream], logger: FilteringBoundLogger
+    config: Config,
+    runtime: Runtime,
+    plugins: Mapping[str, Sequence[Middleware]],
+    logger: FilteringBoundLogger,
 ) -> list[RouteEntry]:
-    providers = {name: _provider(name, options) for name, options in config.auth.items()}
     limits = {name: _limit(name, options) for name, options in config.limits.items()}
-    plugins = _plugins(config)
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
         chain: list[Middleware] = [*_outer(config, logger), ErrorMapping(DIALECTS[dialect], logger)]
         if route.auth != "anonymous":
-            chain.append(Authenticate([providers[name] for name in route.auth]))
+            chain.append(
+                Authenticate([runtime.providers[name] for name in route.auth], route.scopes)
+            )
         if route.limits:
             chain.append(Limits([limits[name] for name in route.limits]))
         chain += plugins[route.name]
@@ -222,17 +240,16 @@ def _routes(
                 path=route.path,
                 methods=frozenset(route.methods),
                 hosts=frozenset(route.hosts),
-                handler=compose(chain, _forward(config, route, upstreams, dialect)),
+                handler=compose(chain, _forward(config, route, runtime, dialect)),
                 dialect=dialect,
             )
         )
     return entries
 
 
-def _plugins(config: Config) -> dict[str, list[Middleware]]:
-    """The plug-ins of each route."""
+def _plugins(config: Config, faults: list[ConfigFault]) -> dict[str, list[Middleware]]:
+    """The plug-ins of each route. Those that cannot be used are added to `faults`."""
     plugins: dict[str, list[Middleware]] = {}
-    faults: list[tuple[ConfigPath, str]] = []
     for number, route in enumerate(config.routes):
         plugins[route.name] = []
         for index, plugin in enumerate(route.middleware):
@@ -240,8 +257,6 @@ def _plugins(config: Config) -> dict[str, list[Middleware]]:
                 plugins[route.name].append(load_plugin(plugin.use, plugin.options))
             except PluginError as exc:
                 faults.append((("routes", number, "middleware", index, *exc.path), exc.message))
-    if faults:
-        raise CannotBuild(faults)
     return plugins
 
 
@@ -253,17 +268,28 @@ def route_dialect(config: Config, route: models.Route) -> models.Dialect:
     return config.upstreams[name].dialect
 
 
-def _forward(
-    config: Config, route: models.Route, upstreams: Mapping[str, Upstream], dialect: str
-) -> Forward:
+def _forward(config: Config, route: models.Route, runtime: Runtime, dialect: str) -> Forward:
     anonymous = route.auth == "anonymous"
+    # Of every provider: what says who somebody is on one route says nothing on another.
+    identity = frozenset[bytes]().union(
+        *(provider.sent_headers for provider in runtime.providers.values()),
+        {p.header.lower().encode() for p in runtime.providers.values() if p.header},
+    )
+
+    def target(upstream: str, model: models.Model | None) -> Target:
+        return Target(
+            runtime.upstreams[upstream],
+            model.model if model else None,
+            anonymous=anonymous,
+            identity=identity,
+            scopes=model.scopes if model else (),
+        )
+
     targets = {
-        name: Target(upstreams[model.upstream], model.model, anonymous=anonymous)
+        name: target(model.upstream, model)
         for name, model in ((name, config.models[name]) for name in route.models)
     }
-    fallback = (
-        Target(upstreams[route.upstream], None, anonymous=anonymous) if route.upstream else None
-    )
+    fallback = target(route.upstream, None) if route.upstream else None
     spoken = DIALECTS[dialect]
     return Forward(
         ForwardOptions(
@@ -276,20 +302,6 @@ def _forward(
             dialect=spoken,
             hide_server=config.server.hide_server,
         )
-    )
-
-
-def _provider(name: str, options: models.JwtProvider) -> JwtProvider:
-    key = options.secret if options.algorithm == "HS256" else options.public_key
-    assert key is not None  # check.py has seen to it
-    return JwtProvider(
-        name,
-        algorithm=options.algorithm,
-        key=key.reveal(),
-        issuer=options.issuer,
-        audience=options.audience,
-        leeway_s=options.leeway,
-        claims={str(ours): theirs for ours, theirs in options.claims.items()},
     )
 
 

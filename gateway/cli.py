@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | schema | routes | token | demo`."""
+"""The command line: `gateway serve | check | schema | routes | token | keys | demo`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import structlog
 import uvloop
 
 import gateway
+from gateway import cli_keys
 from gateway.app import CannotBuild, Runtime, route_dialect
+from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
@@ -49,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
-    except ConfigError as exc:
+    except (ConfigError, BadKeyFile) as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
     except CannotStart as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_CANNOT_START
-    except _Usage as exc:
+    except (_Usage, cli_keys.CannotDo) as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_USAGE
     return code
@@ -88,14 +90,22 @@ def _parser() -> argparse.ArgumentParser:
     routes.set_defaults(run=_routes)
 
     token = commands.add_parser(
-        "token", help="mint a development JWT", description="Signs with an HS256 provider's secret."
+        "token",
+        help="mint a development JWT",
+        description="Signs with the secret of a JWT provider.",
     )
     _config_option(token)
-    token.add_argument("--provider", help="which provider of `auth`; default: the first HS256 one")
+    token.add_argument(
+        "--provider", help="which provider of `auth`; default: the first with a secret"
+    )
     token.add_argument("--subject", default="developer", help="who it speaks for (%(default)s)")
     token.add_argument("--tenant", help="the tenant claim, if the provider maps one")
+    token.add_argument("--scopes", help="what it may do, separated by spaces")
     token.add_argument("--ttl", default="1h", help="how long it is valid (%(default)s)")
     token.set_defaults(run=_token)
+
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    cli_keys.add_commands(keys)
 
     demo = commands.add_parser("demo", help="run the demo backend alone")
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
@@ -176,9 +186,10 @@ def _token(arguments: argparse.Namespace) -> int:
         raise _Usage(f"--ttl: {exc}") from exc
     name = arguments.provider or _signing_provider(config)
     provider = config.auth.get(name or "")
-    if provider is None or provider.secret is None:
-        raise _Usage("no HS256 provider to sign for: name one of `auth` with --provider")
-    print(mint(provider, subject=arguments.subject, tenant=arguments.tenant, ttl_s=ttl_s))
+    if not isinstance(provider, config_models.JwtProvider) or provider.secret is None:
+        raise _Usage("no provider with a secret to sign with: name one of `auth` with --provider")
+    said = {"subject": arguments.subject, "tenant": arguments.tenant, "scopes": arguments.scopes}
+    print(mint(provider, ttl_s, **{key: value for key, value in said.items() if value}))
     return EXIT_OK
 
 
@@ -223,25 +234,36 @@ def _placing_faults(loaded: Loaded) -> Iterator[None]:
 
 
 def mint(
-    provider: config_models.JwtProvider, *, subject: str, tenant: str | None, ttl_s: float
+    provider: config_models.JwtProvider,
+    ttl_s: float,
+    *,
+    subject: str,
+    tenant: str | None = None,
+    scopes: str | None = None,
 ) -> str:
-    """A token the provider accepts, valid for `ttl_s` seconds."""
+    """A token the provider accepts, valid for `ttl_s` seconds. `scopes` are words of one text."""
     assert provider.secret is not None
     now = int(time.time())
     claims: dict[str, object] = {
         "iss": provider.issuer,
-        "aud": provider.audience,
+        "aud": provider.audience[0],
         "iat": now,
         "exp": now + int(ttl_s),
-        provider.claims.get("subject", "sub"): subject,
+        provider.claims.subject: subject,
     }
     if tenant is not None:
-        claims[provider.claims.get("tenant", "tenant")] = tenant
-    return jwt.encode(claims, provider.secret.reveal(), algorithm="HS256")
+        claims[provider.claims.tenant or "tenant"] = tenant
+    if scopes is not None:
+        claims[provider.claims.scopes[0] if provider.claims.scopes else "scope"] = scopes
+    return jwt.encode(claims, provider.secret.reveal(), algorithm=provider.algorithm)
 
 
 def _signing_provider(config: Config) -> str | None:
-    return next((name for name, p in config.auth.items() if p.algorithm == "HS256"), None)
+    """The first provider whose tokens can be signed here: it has a shared secret."""
+    for name, provider in config.auth.items():
+        if isinstance(provider, config_models.JwtProvider) and provider.secret is not None:
+            return name
+    return None
 
 
 def _command() -> str:
@@ -253,9 +275,10 @@ def _command() -> str:
 def _welcome(config: Config, server: Server) -> None:
     """With the demo backend: where everything is, and a request to paste."""
     name = _signing_provider(config)
-    if server.demo is None or name is None:
+    provider = config.auth.get(name or "")
+    if server.demo is None or not isinstance(provider, config_models.JwtProvider):
         return
-    token = mint(config.auth[name], subject="demo", tenant="demo", ttl_s=3600)
+    token = mint(provider, 3600, subject="demo", tenant="demo")
     body = json.dumps(
         {
             "model": next(iter(config.models), "demo"),

@@ -58,6 +58,19 @@ class Unauthenticated(RequestError):
         super().__init__(message, headers=(("WWW-Authenticate", challenge),), reason=reason)
 
 
+class Forbidden(RequestError):
+    """The caller is known, and may not do this (RFC 6750 section 3.1)."""
+
+    status = 403
+    code = "insufficient_scope"
+    kind = "permission_error"
+    default_message = "Your credential does not allow this."
+
+    def __init__(self, reason: str) -> None:
+        challenge = ("WWW-Authenticate", 'Bearer error="insufficient_scope"')
+        super().__init__(headers=(challenge,), reason=reason)
+
+
 class NotFound(RequestError):
     """No route, or a model this route does not serve."""
 
@@ -152,6 +165,16 @@ class Unavailable(GatewayError):
 
     def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
         super().__init__(message, code=code, headers=(("Retry-After", "1"),))
+
+
+class AuthUnavailable(Unavailable):
+    """Whether the credential is good cannot be told now: its issuer's keys are out of reach."""
+
+    default_message = "Credentials cannot be verified at the moment. Retry shortly."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(code="auth_unavailable")
+        self.reason = reason
 
 
 class UpstreamError(GatewayError):

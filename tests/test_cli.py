@@ -79,7 +79,7 @@ def file(tmp_path: Path, auth: Auth) -> Path:
 async def test_help_names_every_command_and_every_exit_code() -> None:
     said = await run("--help")
     assert said.code == 0
-    for word in ("serve", "check", "schema", "routes", "token", "demo", "exit codes"):
+    for word in ("serve", "check", "schema", "routes", "token", "keys", "demo", "exit codes"):
         assert word in said.out
     for code in ("0  done", "1  ", "2  ", "3  "):
         assert code in said.out
@@ -187,7 +187,7 @@ async def test_a_token_is_what_the_provider_accepts(file: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--provider", "none"], "no HS256 provider"),
+        (["--provider", "none"], "no provider with a secret"),
         (["--ttl", "soon"], "--ttl: not a duration"),
     ],
 )

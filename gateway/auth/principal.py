@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +16,15 @@ class Principal:
     """The name of the provider that vouched."""
     tenant: str | None = None
     tier: str | None = None
+    groups: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    """What it may do: the token's scopes and roles."""
+    models: frozenset[str] | None = None
+    """The only models it may use; None: whatever the route serves."""
+    limits: tuple[str, ...] = ()
+    """Limits of its own, beside the route's."""
+    key_id: str | None = None
+    """The API key it came with."""
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    headers: bytes = field(default=b"", compare=False, repr=False)
+    """Header lines that tell the upstream of it, as the provider's allow-list says."""

@@ -10,19 +10,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.config import models
 from gateway.config.problems import ConfigPath
+from gateway.config.secrets import Secret
 from gateway.target import split_target
+from gateway.urls import is_trustworthy
 
 Finding = tuple[ConfigPath, str, str | None]
 """Where, what, and a hint."""
 
-_MIN_HMAC_BYTES = 32  # RFC 7518 section 3.2: at least as long as the hash
 _MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 _SECTIONS = {"provider": "auth", "limit": "limits", "model": "models", "upstream": "upstreams"}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "RS": RSAPublicKey,
+    "PS": RSAPublicKey,
+    "ES": EllipticCurvePublicKey,
+    "Ed": (Ed25519PublicKey, Ed448PublicKey),
+}
+_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]")
 _RESERVED_HEADERS = frozenset(
     {
@@ -62,33 +73,87 @@ def _check_addresses(config: models.Config) -> Iterator[Finding]:
         yield ("demo", "listen"), "is the gateway's own address", "choose another port"
 
 
-def _check_provider(path: ConfigPath, provider: models.JwtProvider) -> Iterator[Finding]:
+def _check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Finding]:
+    if isinstance(provider, models.JwtProvider):
+        yield from _check_keys(path, provider)
+        for header in provider.headers:
+            if header.lower() in _RESERVED_HEADERS:
+                yield (*path, "headers", header), "is the gateway's to set", None
+    elif provider.header and provider.header.lower() in _RESERVED_HEADERS:
+        yield (*path, "header"), "cannot carry a key", None
+
+
+def _check_keys(path: ConfigPath, provider: models.JwtProvider) -> Iterator[Finding]:
+    """One source of keys, with what belongs to it."""
     secret, public_key = provider.secret, provider.public_key
-    if provider.algorithm == "HS256":
-        if public_key is not None:
-            yield (*path, "public_key"), "is not used with HS256", "use `secret`, or RS256"
-        if secret is None:
-            yield path, "HS256 needs `secret`", None
-        elif b"-----BEGIN" in secret.reveal():
-            # With a public key as HMAC secret everybody could sign (RFC 8725 section 2.1).
-            yield (*path, "secret"), "holds a PEM key, which is no secret", "use RS256"
-        elif len(secret.reveal()) < _MIN_HMAC_BYTES:
-            yield (*path, "secret"), f"is shorter than {_MIN_HMAC_BYTES} bytes", None
+    if provider.jwks is not None:
+        for name in ("secret", "public_key", "algorithm"):
+            if getattr(provider, name) is not None:
+                yield (*path, name), "is not used with `jwks`", "take one of them away"
+        url = provider.issuer if provider.jwks == "auto" else provider.jwks
+        if not is_trustworthy(url):
+            hint = "use https" if provider.jwks != "auto" else "use https, or `jwks` with a URL"
+            yield (*path, "jwks"), "keys cannot be fetched safely without TLS", hint
+        if provider.ca is not None:
+            yield from _check_authority((*path, "ca"), provider.ca)
         return
+    for name in ("algorithms", "ca"):
+        if getattr(provider, name):
+            yield (*path, name), "is used with `jwks` only", None
+    if provider.algorithm is None:
+        yield path, "needs `jwks`, or `algorithm` with its key", None
+        return
+    if provider.algorithm.startswith("HS"):
+        yield from _check_secret(path, provider.algorithm, secret, public_key)
+    else:
+        yield from _check_public_key(path, provider.algorithm, secret, public_key)
+
+
+def _check_secret(
+    path: ConfigPath, algorithm: str, secret: Secret | None, public_key: Secret | None
+) -> Iterator[Finding]:
+    least_bytes = int(algorithm[2:]) // 8  # RFC 7518 section 3.2: as long as the hash
+    if public_key is not None:
+        yield (*path, "public_key"), f"is not used with {algorithm}", "use `secret`"
+    if secret is None:
+        yield path, f"{algorithm} needs `secret`", None
+    elif b"-----BEGIN" in secret.reveal():
+        # With a public key as HMAC secret everybody could sign (RFC 8725 section 2.1).
+        yield (*path, "secret"), "holds a PEM key, which is no secret", "use RS256 or its like"
+    elif len(secret.reveal()) < least_bytes:
+        yield (*path, "secret"), f"is shorter than {least_bytes} bytes", None
+
+
+def _check_public_key(
+    path: ConfigPath, algorithm: str, secret: Secret | None, public_key: Secret | None
+) -> Iterator[Finding]:
+    where = (*path, "public_key")
     if secret is not None:
-        yield (*path, "secret"), "is not used with RS256", "use `public_key`, or HS256"
+        yield (*path, "secret"), f"is not used with {algorithm}", "use `public_key`"
     if public_key is None:
-        yield path, "RS256 needs `public_key`", None
+        yield path, f"{algorithm} needs `public_key`", None
         return
     try:
         key = load_pem_public_key(public_key.reveal())
     except (ValueError, UnsupportedAlgorithm):
-        yield (*path, "public_key"), "is not a public key in PEM form", None
+        yield where, "is not a public key in PEM form", None
         return
-    if not isinstance(key, RSAPublicKey):
-        yield (*path, "public_key"), "is not an RSA key, which RS256 needs", None
-    elif key.key_size < _MIN_RSA_BITS:
-        yield (*path, "public_key"), f"is shorter than {_MIN_RSA_BITS} bits", None
+    kind, curve = _KINDS[algorithm[:2]], _CURVES.get(algorithm)
+    if not isinstance(key, kind):
+        yield where, f"is not of the kind {algorithm} needs", None
+    elif isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+        yield where, f"is shorter than {_MIN_RSA_BITS} bits", None
+    elif isinstance(key, EllipticCurvePublicKey) and key.curve.name != curve:
+        yield where, f"is on another curve than {algorithm} needs", None
+
+
+def _check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        yield path, "cannot be used: not PEM certificates", None
+    except OSError as exc:
+        yield path, f"cannot be used: {exc.strerror}", None
 
 
 def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
@@ -105,12 +170,7 @@ def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Fin
             if secret is not None and not re.fullmatch(rb"[\x21-\x7e]+", secret.reveal()):
                 yield (*path, "credentials", key), "holds characters a header cannot", None
     if upstream.tls.ca is not None:
-        try:
-            ssl.create_default_context(cafile=upstream.tls.ca)
-        except ssl.SSLError:
-            yield (*path, "tls", "ca"), "cannot be used: not PEM certificates", None
-        except OSError as exc:
-            yield (*path, "tls", "ca"), f"cannot be used: {exc.strerror}", None
+        yield from _check_authority((*path, "tls", "ca"), upstream.tls.ca)
 
 
 def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
@@ -130,6 +190,11 @@ def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     if split_target(route.path) != (route.path, ""):
         yield (*path, "path"), "has a second spelling, so no request matches it", None
+    if route.auth == "anonymous":
+        needy = [name for name in route.models if _scopes_of(config, name)]
+        if route.scopes or needy:
+            what = "scopes are" if route.scopes else f"model '{needy[0]}' is"
+            yield path, f"{what} for known callers, but the route is anonymous", None
     for index, name in enumerate(route.limits):
         limit = config.limits.get(name)
         if limit and route.auth == "anonymous" and limit.key in ("subject", "tenant"):
@@ -149,6 +214,11 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     if route.dialect is None and len(spoken) > 1:
         hint = f"say which callers speak: dialect: {sorted(spoken)[0]}"
         yield path, f"its upstreams speak different dialects: {', '.join(sorted(spoken))}", hint
+
+
+def _scopes_of(config: models.Config, model: str) -> tuple[str, ...]:
+    found = config.models.get(model)
+    return found.scopes if found else ()
 
 
 def _upstreams_of(route: models.Route, config: models.Config) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -201,12 +201,11 @@ def _translate(errors: Sequence[ErrorDetails], source: Source) -> list[Problem]:
     # A list of which some items are bad counts as too short, too: that is noise.
     errors = [e for e in errors if e["type"] != "too_short" or not _has_inner(e, errors)]
     for error in errors:
-        path = tuple(part for part in error["loc"] if part != "[key]")
+        path, model = _walk(error["loc"])
         kind, context = error["type"], error.get("ctx", {})
         hint = None
         if kind == "extra_forbidden":
             message = "unknown key"
-            model = _model_at(path[:-1])
             hint = nearest(str(path[-1]), model.model_fields if model else ())
         elif kind == "missing":
             message = "is missing"
@@ -227,20 +226,57 @@ def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
     return any(len(e["loc"]) > size and e["loc"][:size] == error["loc"] for e in errors)
 
 
-def _model_at(path: ConfigPath) -> type[BaseModel] | None:
-    """The model that describes the mapping at a path."""
+def _walk(location: ConfigPath) -> tuple[ConfigPath, type[BaseModel] | None]:
+    """A path as people write it, and the model of the mapping that its last part stands in.
+
+    pydantic's own location also names the branch it took where there are several: a tag, a type.
+    """
+    path: list[str | int] = []
+    model: type[BaseModel] | None = None
     kind: Any = Config
-    for part in path:
+    for part in location:
+        if part == "[key]":
+            continue
+        branches = _branches(kind)
+        if len(branches) > 1:
+            chosen = [one for one in branches if _tag(one) == part]
+            if chosen or part not in _fields(branches):
+                kind = chosen[0] if chosen else None
+                continue
+        path.append(part)
+        kind = branches[0] if branches else None
+        model = None
         if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
             field = kind.model_fields.get(str(part))
             kind = field.annotation if field else None
         else:  # dict[name, item] or tuple[item, ...]
             arguments = get_args(kind)
             kind = arguments[0 if get_origin(kind) is tuple else -1] if arguments else None
-        models = [k for k in get_args(kind) if k is not NoneType]
-        if isinstance(kind, UnionType) and len(models) == 1:
-            kind = models[0]
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return tuple(path), model
+
+
+def _branches(kind: Any) -> list[Any]:
+    """What a type may be, None left out."""
+    if get_origin(kind) is Annotated:
+        return _branches(get_args(kind)[0])
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        return [one for part in get_args(kind) if part is not NoneType for one in _branches(part)]
+    return [kind]
+
+
+def _fields(kinds: list[Any]) -> set[str]:
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return {name for model in models for name in model.model_fields}
+
+
+def _tag(kind: Any) -> str | None:
+    """The `type` a model of a tagged union has."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return None
+    field = kind.model_fields.get("type")
+    words = get_args(field.annotation) if field else ()
+    return str(words[0]) if words else None
 
 
 def nearest(word: str, known: Any) -> str | None:

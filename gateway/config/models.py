@@ -70,6 +70,10 @@ def _network(value: str) -> str:
     return value
 
 
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 def _header_name(value: str) -> str:
     if not _HEADER.fullmatch(value):
         raise ValueError("not a header name (RFC 9110 section 5.1, and no underscore)")
@@ -122,6 +126,22 @@ Rate = Annotated[
 ]
 DottedName = Annotated[
     str, _must_match(_DOTTED, "not a dotted name, such as acme.headers.Stamp"), _pattern(_DOTTED)
+]
+
+
+AsymmetricAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+Algorithm = Literal["HS256", "HS384", "HS512"] | AsymmetricAlgorithm
+OneOrMore = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_one_or_more),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Required = str | int | bool | tuple[str | int | bool, ...]
+Jwks = Annotated[
+    str,
+    _must_match(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
 ]
 
 
@@ -186,22 +206,74 @@ class Demo(_Model):
     pace: Duration = Field(0.02, description="Time between two tokens.")
 
 
+class Claims(_Model):
+    """Which claims of a token say what; a dotted name looks inside: `realm_access.roles`."""
+
+    subject: str = Field("sub", min_length=1, description="Who it is.")
+    tenant: str | None = Field(None, description="Whose budget and limits it shares.")
+    tier: str | None = Field(None, description="Its class of service, such as gold.")
+    groups: str | None = Field(None, description="The groups it is in; a list.")
+    scopes: tuple[str, ...] = Field(
+        ("scope", "scp", "roles"), description="What it may do: texts of words, or lists."
+    )
+
+
 class JwtProvider(_Model):
-    """Bearer tokens, verified locally."""
+    """Bearer tokens of one issuer, verified here."""
 
     type: Literal["jwt"]
     issuer: str = Field(min_length=1, description="The `iss` a token must carry.")
-    audience: str = Field(min_length=1, description="The `aud` a token must carry or include.")
-    algorithm: Literal["HS256", "RS256"] = Field(
-        description="The one algorithm accepted; what the token's header says is never trusted."
+    audience: OneOrMore = Field(
+        min_length=1, description="The `aud` a token must carry, or the ones of which it needs one."
     )
-    secret: Secret | None = Field(None, description="HS256: the shared secret, 32 bytes or more.")
-    public_key: Secret | None = Field(None, description="RS256: the public key, PEM.")
+    algorithm: Algorithm | None = Field(
+        None,
+        description="With `secret` or `public_key`: the one algorithm accepted. What a token's "
+        "header says is never trusted.",
+    )
+    secret: Secret | None = Field(
+        None, description="HS256, HS384, HS512: the shared secret, as long as the hash or longer."
+    )
+    public_key: Secret | None = Field(None, description="The other algorithms: the key, in PEM.")
+    jwks: Jwks | None = Field(
+        None,
+        description="Where the issuer's keys are, instead of a key here: `auto` finds them by "
+        "OpenID Connect Discovery, or an https URL.",
+    )
+    algorithms: tuple[AsymmetricAlgorithm, ...] = Field(
+        (),
+        description="With `jwks`: those accepted; empty: all that are asymmetric. The first that "
+        "fits is pinned to a key that names none.",
+    )
+    ca: FileName | None = Field(
+        None, description="With `jwks`: PEM file of the authority to trust, not the system's."
+    )
     leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
-    claims: dict[Literal["subject", "tenant", "tier"], str] = Field(
+    claims: Claims = Field(default_factory=Claims, description="Which claims say what.")
+    require: dict[str, Required] = Field(
         default_factory=dict,
-        description="Which claim gives the principal's subject (default sub), tenant and tier.",
+        description="Claims a token must have, with a value, or a list of which one has to be.",
     )
+    headers: dict[HeaderName, str] = Field(
+        default_factory=dict,
+        description="Headers for the upstream, and the claims they are filled from. What clients "
+        "send under these names is dropped.",
+    )
+
+
+class ApiKeyProvider(_Model):
+    """API keys made by `gateway keys create`."""
+
+    type: Literal["api_key"]
+    file: FileName = Field(
+        description="YAML file with the keys' salted hashes; changes take effect within a second."
+    )
+    header: HeaderName | None = Field(
+        None, description="Where the key may stand, beside Authorization, x-api-key and api-key."
+    )
+
+
+Provider = Annotated[JwtProvider | ApiKeyProvider, Field(discriminator="type")]
 
 
 class Limit(_Model):
@@ -295,6 +367,9 @@ class Model(_Model):
     model: str | None = Field(
         None, min_length=1, description="The upstream's own name for it; default: the same name."
     )
+    scopes: tuple[str, ...] = Field(
+        (), description="Scopes or roles a caller needs for it; to others it does not exist."
+    )
 
 
 class Middleware(_Model):
@@ -322,6 +397,9 @@ class Route(_Model):
     auth: Annotated[tuple[Name, ...] | Literal["anonymous"], BeforeValidator(_providers)] = Field(
         description="Providers tried in order, or `anonymous`, which has to be said."
     )
+    scopes: tuple[str, ...] = Field(
+        (), description="Scopes or roles a caller needs, all of them; else 403."
+    )
     limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
     models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
     upstream: Name | None = Field(
@@ -343,7 +421,7 @@ class Config(_Model):
     server: Server = Field(default_factory=Server, description="The public listener.")
     telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
-    auth: dict[Name, JwtProvider] = Field(
+    auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."
     )
     limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")

@@ -7,12 +7,13 @@ when an idempotent one met a pooled connection that closed before answering.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
 
+from gateway.auth.principal import Principal
 from gateway.dialects import Dialect
 from gateway.errors import (
     GatewayError,
@@ -39,16 +40,39 @@ _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 class Target:
     """An upstream as one route uses it, under one model name."""
 
-    __slots__ = ("dropped", "rename_to", "upstream")
+    __slots__ = ("dropped", "rename_to", "scopes", "upstream")
 
-    def __init__(self, upstream: Upstream, rename_to: str | None, *, anonymous: bool) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        rename_to: str | None,
+        *,
+        anonymous: bool,
+        identity: frozenset[bytes] = frozenset(),
+        scopes: Iterable[str] = (),
+    ) -> None:
+        """`identity` are lower-cased headers that say who the caller is: ours to send, not the
+        client's. `scopes` are those a caller needs for it.
+        """
         self.upstream = upstream
+        self.scopes = frozenset(scopes)
         self.rename_to = None if rename_to is None else orjson.dumps(rename_to)
         # A caller nobody authenticated may bring the upstream's credential itself, unless the
         # upstream has one of ours.
         keeps_credential = anonymous and not upstream.replaced & CREDENTIALS
         self.dropped = (
-            _ALWAYS_DROPPED | upstream.replaced | (frozenset() if keeps_credential else CREDENTIALS)
+            _ALWAYS_DROPPED
+            | identity
+            | upstream.replaced
+            | (frozenset() if keeps_credential else CREDENTIALS)
+        )
+
+    def serves(self, name: str, principal: Principal | None) -> bool:
+        """Whether a caller may use it under this name."""
+        if principal is None:
+            return not self.scopes
+        return self.scopes <= principal.scopes and (
+            principal.models is None or name in principal.models
         )
 
 
@@ -74,11 +98,6 @@ class Forward:
 
     def __init__(self, options: ForwardOptions) -> None:
         self._options = options
-        self._listing = options.dialect.model_list(options.models)
-        self._entries = {
-            f"{options.models_path}/{name}": options.dialect.model_entry(name)
-            for name in options.models
-        }
 
     async def __call__(self, request: GatewayRequest) -> web.StreamResponse:
         """Raise GatewayError where there is no response to pass on."""
@@ -91,7 +110,7 @@ class Forward:
         elif request.method in ("GET", "HEAD") and (
             (exchange.path + "/").startswith(options.models_path + "/")
         ):
-            return self._models(exchange.path)
+            return self._models(exchange)
         else:
             target, body = await self._by_model(request)
         if target is None:
@@ -107,12 +126,23 @@ class Forward:
         response = await self._send(request, target, body)
         return RelayedResponse(response, exchange, options.dialect, hide_server=options.hide_server)
 
-    def _models(self, path: str) -> web.Response:
+    def _models(self, exchange: Exchange) -> web.Response:
         """What the caller may use: all of it, or one model. Nothing of it is the upstream's."""
-        known = self._listing if path == self._options.models_path else self._entries.get(path)
-        if known is None:
-            raise ModelNotFound
-        return web.Response(body=known, content_type="application/json")
+        options = self._options
+        if exchange.path.rstrip("/") == options.models_path:
+            names = [
+                name
+                for name, target in options.models.items()
+                if target.serves(name, exchange.principal)
+            ]
+            body = options.dialect.model_list(names)
+        else:
+            name = exchange.path.removeprefix(options.models_path + "/")
+            target = options.models.get(name)
+            if target is None or not target.serves(name, exchange.principal):
+                raise ModelNotFound
+            body = options.dialect.model_entry(name)
+        return web.Response(body=body, content_type="application/json")
 
     # -- which model -----------------------------------------------------------------------
 
@@ -150,7 +180,8 @@ class Forward:
 
     def _target(self, exchange: Exchange, name: str) -> Target:
         target = self._options.models.get(name)
-        if target is None:
+        if target is None or not target.serves(name, exchange.principal):
+            # One answer for both: which models exist is nobody's business who may not use them.
             raise ModelNotFound
         exchange.model = name
         return target
@@ -248,13 +279,14 @@ class Forward:
         if exchange.query:
             path = f"{path}?{exchange.query}"
         parts = [
-            b"%b %b%b HTTP/1.1\r\n%b%bX-Request-ID: %b\r\n"
+            b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n"
             % (
                 request.method.encode(),
                 endpoint.base,
                 path.encode("latin-1"),
                 endpoint.fixed_lines,
                 exchange.forwarded,
+                exchange.principal.headers if exchange.principal is not None else b"",
                 exchange.request_id.encode(),
             )
         ]

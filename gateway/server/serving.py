@@ -78,6 +78,7 @@ class Server:
             await self._start_demo()
             runtime = Runtime(self._config, self.logger)
             self._stack.callback(runtime.close)
+            runtime.start()
             self._listener = Listener(runtime, self._config.server, self.logger)
             server = await self._listen(self._listener, loop)
         except BaseException:

@@ -1,9 +1,10 @@
-// Does one task with the OpenAI client and prints in JSON what it met. The client finds the address
-// and the key in its environment.
+// `node openai.mjs TASK PROMPT` does one task with the OpenAI client and prints in JSON what it met.
+// The client finds the address and the key in its environment.
 import OpenAI from "openai";
 
 const client = new OpenAI({ maxRetries: 0 });
-const messages = [{ role: "user", content: "Hello there" }];
+const [task, prompt] = process.argv.slice(2);
+const messages = [{ role: "user", content: prompt }];
 
 async function streamed(model, onChunk) {
   const stream = await client.chat.completions.create({ model, messages, stream: true });
@@ -41,4 +42,4 @@ const tasks = {
   },
 };
 
-console.log(JSON.stringify(await tasks[process.argv[2]]()));
+console.log(JSON.stringify(await tasks[task]()));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -11,11 +13,19 @@ from typing import Any
 import pytest
 
 from gateway.demo import DemoBackend
+from gateway.demo.text import tokens_of
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.nginx import StartNginx
 from tests.support.tokens import Auth, bearer
 
+PROMPT = "Hello there"
+ANSWER = "".join(tokens_of(PROMPT))
+"""What the demo backend says to PROMPT, in every dialect, streamed or not."""
+
 _PACE_S = 0.001
+_PATIENCE_S = 5.0
+_POLL_S = 0.01
+_CLIENTS_OWN = ("OPENAI_", "ANTHROPIC_", "OLLAMA_")
 
 
 @dataclass(frozen=True)
@@ -30,9 +40,18 @@ class Door:
     backend: DemoBackend
 
     @property
-    def verify(self) -> ssl.SSLContext | bool:
-        """For clients made of httpx."""
-        return ssl.create_default_context(cafile=self.ca_file) if self.ca_file else True
+    def verify(self) -> ssl.SSLContext:
+        """For clients made of httpx: trusts `ca_file` and, without one, nobody."""
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca_file is not None:
+            trust.load_verify_locations(self.ca_file)
+        return trust
+
+    async def generation_aborted(self) -> None:
+        """Return once the backend has given up a generation. Raise TimeoutError after 5 s."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while not self.backend.stats.aborted:  # noqa: ASYNC110 -- it only counts
+                await asyncio.sleep(_POLL_S)
 
 
 @pytest.fixture(params=["direct", "nginx"])
@@ -43,18 +62,19 @@ async def door(
     start_nginx: StartNginx,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Door]:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    _forget_settings(monkeypatch)
     backend = DemoBackend(pace_s=_PACE_S)
     await backend.start()
-    gateway = await start_gateway(_config(backend.url, auth))
-    token = bearer().removeprefix("Authorization: Bearer ")
-    if request.param == "direct":
-        yield Door(gateway.url, token, None, gateway, backend)
-    else:
-        nginx = await start_nginx(gateway.port)
-        yield Door(nginx.url, token, nginx.ca_file, gateway, backend)
-    await backend.stop()
+    try:
+        gateway = await start_gateway(_config(backend.url, auth))
+        token = bearer().removeprefix("Authorization: Bearer ")
+        if request.param == "direct":
+            yield Door(gateway.url, token, None, gateway, backend)
+        else:
+            nginx = await start_nginx(gateway.port)
+            yield Door(nginx.url, token, nginx.ca_file, gateway, backend)
+    finally:
+        await backend.stop()
 
 
 async def take_all(pieces: AsyncIterable[object], heard: list[object]) -> None:
@@ -63,9 +83,18 @@ async def take_all(pieces: AsyncIterable[object], heard: list[object]) -> None:
         heard.append(piece)
 
 
+def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDKs read keys, headers and proxies from the environment: the tests' own only, not yours."""
+    for name in os.environ:
+        if name.startswith(_CLIENTS_OWN) or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+
+
 def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
     names = ("demo", "demo-embedding", "demo-whisper", "demo-reset", "demo-error")
+    claudes = ("demo-claude", "claude-reset")
     guarded = {"auth": ["corp"]}
+    limited = {"limits": ["twice"], **guarded}
     return {
         "server": {"trusted_proxies": ["127.0.0.1/32"]},
         "auth": auth,
@@ -84,18 +113,15 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
         },
         "routes": [
             {"name": "openai", "path": "/v1/", "models": [*names, "llama-3"], **guarded},
+            {"name": "limited", "path": "/limited/v1/", "models": ["demo"], **limited},
+            {"name": "anthropic", "path": "/v1/messages", "models": claudes, **guarded},
+            {"name": "anthropic-more", "path": "/v1/messages/", "models": claudes, **guarded},
             {
-                "name": "limited",
-                "path": "/limited/v1/",
-                "models": ["demo"],
-                "limits": ["twice"],
-                **guarded,
-            },
-            {
-                "name": "anthropic",
-                "path": "/v1/messages",
-                "models": ["demo-claude", "claude-reset"],
-                **guarded,
+                "name": "anthropic-limited",
+                "path": "/limited/anthropic/",
+                "strip": True,
+                "models": claudes,
+                **limited,
             },
             {
                 "name": "ollama",

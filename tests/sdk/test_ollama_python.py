@@ -9,15 +9,16 @@ from typing import Any
 import ollama
 import pytest
 
-from tests.sdk.conftest import Door, take_all
+from tests.sdk.conftest import ANSWER, PROMPT, Door, take_all
 
-HELLO = [{"role": "user", "content": "Hello there"}]
+HELLO = [{"role": "user", "content": PROMPT}]
+MODELS = ["demo-ollama", "ollama-reset"]
 
 
-def options(door: Door) -> dict[str, Any]:
+def options(door: Door, *, token: str | None = None) -> dict[str, Any]:
     return {
         "host": door.url,
-        "headers": {"Authorization": f"Bearer {door.token}"},
+        "headers": {"Authorization": f"Bearer {token or door.token}"},
         "verify": door.verify,
     }
 
@@ -32,34 +33,52 @@ async def test_a_stream_says_what_the_whole_answer_says(client: ollama.AsyncClie
     whole = await client.chat(model="demo-ollama", messages=HELLO)
     stream = await client.chat(model="demo-ollama", messages=HELLO, stream=True)
     pieces = [piece async for piece in stream]
-    assert whole.message.content
-    assert "".join(piece.message.content or "" for piece in pieces) == whole.message.content
+    text = "".join(piece.message.content or "" for piece in pieces)
+    assert text == whole.message.content == ANSWER
     assert [piece.done for piece in pieces].index(True) == len(pieces) - 1
 
 
-async def test_a_prompt_is_continued(client: ollama.AsyncClient) -> None:
-    answer = await client.generate(model="demo-ollama", prompt="Hello")
-    assert answer.response
+async def test_a_prompt_is_continued_whole_and_streamed(client: ollama.AsyncClient) -> None:
+    whole = await client.generate(model="demo-ollama", prompt=PROMPT)
+    stream = await client.generate(model="demo-ollama", prompt=PROMPT, stream=True)
+    text = "".join([piece.response or "" async for piece in stream])
+    assert text == whole.response == ANSWER
 
 
-async def test_the_synchronous_client_streams(door: Door) -> None:
-    def run() -> str:
-        with ollama.Client(**options(door)) as client:
-            stream = client.chat(model="demo-ollama", messages=HELLO, stream=True)
-            return "".join(piece.message.content or "" for piece in stream)
-
-    assert await asyncio.to_thread(run)
+async def test_texts_become_embeddings(client: ollama.AsyncClient) -> None:
+    answer = await client.embed(model="demo-ollama", input=["a", "b"])
+    assert [len(vector) for vector in answer.embeddings] == [64, 64]
 
 
 async def test_the_list_of_models_is_the_routes(client: ollama.AsyncClient) -> None:
     listed = await client.list()
-    assert [model.model for model in listed.models] == ["demo-ollama", "ollama-reset"]
+    assert [model.model for model in listed.models] == MODELS
+
+
+async def test_the_synchronous_client_does_the_same(door: Door) -> None:
+    def run() -> tuple[list[str | None], list[str | None]]:
+        with ollama.Client(**options(door)) as client:
+            whole = client.chat(model="demo-ollama", messages=HELLO)
+            stream = client.chat(model="demo-ollama", messages=HELLO, stream=True)
+            text = "".join(piece.message.content or "" for piece in stream)
+            continued = client.generate(model="demo-ollama", prompt=PROMPT)
+            models = [model.model for model in client.list().models]
+            return [whole.message.content, text, continued.response], models
+
+    assert await asyncio.to_thread(run) == ([ANSWER] * 3, MODELS)
 
 
 async def test_an_unknown_model_is_a_response_error(client: ollama.AsyncClient) -> None:
     with pytest.raises(ollama.ResponseError) as caught:
         await client.chat(model="llama-9", messages=HELLO)
     assert caught.value.status_code == 404
+
+
+async def test_a_bad_token_is_a_response_error(door: Door) -> None:
+    async with ollama.AsyncClient(**options(door, token="not.a.token")) as client:
+        with pytest.raises(ollama.ResponseError) as caught:
+            await client.chat(model="demo-ollama", messages=HELLO)
+    assert caught.value.status_code == 401
 
 
 async def test_a_stream_that_breaks_off_raises(client: ollama.AsyncClient) -> None:

@@ -1,21 +1,17 @@
-"""openai-python, synchronous and asynchronous, with only base_url and the key changed."""
+"""openai-python's asynchronous client, with only base_url and the key changed."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionStreamOptionsParam
 
-from tests.sdk.conftest import Door, take_all
+from tests.sdk.conftest import ANSWER, PROMPT, Door, take_all
 
-HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROMPT}]
 USAGE: ChatCompletionStreamOptionsParam = {"include_usage": True}
-
-Result = TypeVar("Result")
 
 
 def connect(door: Door, *, token: str | None = None, path: str = "/v1") -> openai.AsyncOpenAI:
@@ -33,50 +29,30 @@ async def client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-async def synchronously(door: Door, use: Callable[[openai.OpenAI], Result]) -> Result:
-    """The result of using the synchronous client, in a thread: the gateway needs this one."""
-
-    def run() -> Result:
-        with openai.OpenAI(
-            base_url=door.url + "/v1",
-            api_key=door.token,
-            http_client=openai.DefaultHttpxClient(verify=door.verify),
-            max_retries=0,
-        ) as client:
-            return use(client)
-
-    return await asyncio.to_thread(run)
-
-
 async def test_a_chat_is_answered(client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(model="demo", messages=HELLO)
-    assert answer.choices[0].message.content
+    assert answer.choices[0].message.content == ANSWER
     assert answer.choices[0].finish_reason == "stop"
-    assert answer.usage is not None
-    assert answer.usage.total_tokens > 0
 
 
 async def test_a_stream_says_what_the_whole_answer_says(client: openai.AsyncOpenAI) -> None:
     whole = await client.chat.completions.create(model="demo", messages=HELLO)
+    stream = await client.chat.completions.create(model="demo", messages=HELLO, stream=True)
+    chunks = [chunk async for chunk in stream]
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == whole.choices[0].message.content == ANSWER
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+async def test_a_stream_tells_its_usage_when_asked(client: openai.AsyncOpenAI) -> None:
+    whole = await client.chat.completions.create(model="demo", messages=HELLO)
     stream = await client.chat.completions.create(
         model="demo", messages=HELLO, stream=True, stream_options=USAGE
     )
-    chunks = [chunk async for chunk in stream]
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert text == whole.choices[0].message.content
-    assert chunks[-1].usage == whole.usage
-
-
-async def test_the_synchronous_client_streams_and_answers(door: Door) -> None:
-    def use(client: openai.OpenAI) -> tuple[str | None, str]:
-        whole = client.chat.completions.create(model="demo", messages=HELLO)
-        stream = client.chat.completions.create(model="demo", messages=HELLO, stream=True)
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
-        return whole.choices[0].message.content, text
-
-    whole, streamed = await synchronously(door, use)
-    assert whole
-    assert streamed == whole
+    usages = [chunk.usage async for chunk in stream]
+    assert usages[-1] is not None
+    assert usages[-1] == whole.usage
+    assert set(usages[:-1]) == {None}
 
 
 async def test_an_alias_reaches_the_backend_under_its_own_name(
@@ -86,20 +62,27 @@ async def test_an_alias_reaches_the_backend_under_its_own_name(
     assert answer.model == "demo-llama"
 
 
-async def test_completions_responses_and_embeddings_pass(client: openai.AsyncOpenAI) -> None:
-    completion = await client.completions.create(model="demo", prompt="Hello")
-    assert completion.choices[0].text
-    response = await client.responses.create(model="demo", input="Hello")
-    assert response.output_text
+async def test_a_completion_is_answered_and_streamed(client: openai.AsyncOpenAI) -> None:
+    whole = await client.completions.create(model="demo", prompt=PROMPT)
+    stream = await client.completions.create(model="demo", prompt=PROMPT, stream=True)
+    text = "".join([chunk.choices[0].text async for chunk in stream])
+    assert text == whole.choices[0].text == ANSWER
+
+
+async def test_texts_become_embeddings(client: openai.AsyncOpenAI) -> None:
     vectors = await client.embeddings.create(model="demo-embedding", input=["a", "b"])
-    assert len(vectors.data) == 2
+    first, second = (entry.embedding for entry in vectors.data)
+    assert len(first) == len(second) == 64
+    assert first != second
 
 
-async def test_responses_stream(client: openai.AsyncOpenAI) -> None:
-    stream = await client.responses.create(model="demo", input="Hello", stream=True)
-    kinds = [event.type async for event in stream]
-    assert kinds[0] == "response.created"
-    assert kinds[-1] == "response.completed"
+async def test_a_response_is_answered_and_streamed(client: openai.AsyncOpenAI) -> None:
+    whole = await client.responses.create(model="demo", input=PROMPT)
+    stream = await client.responses.create(model="demo", input=PROMPT, stream=True)
+    events = [event async for event in stream]
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == whole.output_text == ANSWER
+    assert events[-1].type == "response.completed"
 
 
 async def test_a_transcription_is_routed_by_its_form_field(client: openai.AsyncOpenAI) -> None:
@@ -142,13 +125,22 @@ async def test_a_spent_limit_is_a_rate_limit_error(door: Door) -> None:
 
 
 async def test_the_backends_error_passes_as_it_is(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.InternalServerError) as caught:
+    with pytest.raises(openai.InternalServerError, match="failed on purpose") as caught:
         await client.chat.completions.create(model="demo-error", messages=HELLO)
     assert caught.value.status_code == 500
 
 
-async def test_a_stream_that_breaks_off_raises(client: openai.AsyncOpenAI) -> None:
+async def test_a_chat_that_breaks_off_raises(client: openai.AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(model="demo-reset", messages=HELLO, stream=True)
+    heard: list[object] = []
+    with pytest.raises(openai.APIError) as caught:
+        await take_all(stream, heard)
+    assert heard
+    assert caught.value.code == "upstream_reset"
+
+
+async def test_a_response_that_breaks_off_raises(client: openai.AsyncOpenAI) -> None:
+    stream = await client.responses.create(model="demo-reset", input=PROMPT, stream=True)
     heard: list[object] = []
     with pytest.raises(openai.APIError) as caught:
         await take_all(stream, heard)
@@ -163,10 +155,10 @@ async def test_leaving_a_stream_stops_the_generation(
         model="demo",
         messages=HELLO,
         stream=True,
-        extra_headers={"x-demo-fault": "stall@2"},
+        extra_headers={"x-demo-fault": "stall@2"},  # it would never end by itself
     )
-    async for _ in stream:
-        break
+    await anext(aiter(stream))
     await stream.close()
+    await door.generation_aborted()
     line = await door.gateway.wait_for_log(lambda line: line["event"] == "request")
     assert line["end"] == "client_abort"

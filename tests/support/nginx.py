@@ -145,6 +145,10 @@ class Nginx:
         assert process is not None
         async with asyncio.timeout(_PATIENCE_S):
             while process.returncode is None:
+                # It listens a moment before it heeds signals; by then it has written its pid.
+                if not (self._folder / "nginx.pid").exists():
+                    await asyncio.sleep(_POLL_S)
+                    continue
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 except OSError:

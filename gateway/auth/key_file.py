@@ -1,0 +1,181 @@
+"""API keys in a YAML file: read when it changes, written whole or not at all.
+
+keys:
+  - id: k7m2…
+    owner: ann@example.com
+    hash: sha256:SALT:HASH
+    models: [llama-3]
+    expires: 2027-01-01T00:00:00Z
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.auth.api_key import ApiKey
+
+_CHECK_S = 0.5
+"""How often a change is looked for: a revocation takes effect within that."""
+
+
+class BadKeyFile(Exception):
+    """The file is not a list of keys; the text says what is wrong, and shows no hash."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(pattern=r"[a-z0-9]{4,32}")
+    hash: str = Field(pattern=r"sha256:[0-9a-f]{32}:[0-9a-f]{64}")
+    owner: str = Field(min_length=1)
+    created: AwareDatetime
+    tenant: str | None = None
+    tier: str | None = None
+    models: tuple[str, ...] | None = None
+    limits: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    expires: AwareDatetime | None = None
+    revoked: AwareDatetime | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keys: tuple[_Record, ...] = ()
+
+
+class KeyFile:
+    """The keys of a file, by id."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`report` is told of a change that cannot be read; the keys before it stay.
+
+        Raise BadKeyFile. A file that is not there holds no keys.
+        """
+        self._path = path
+        self._now = now
+        self._report = report
+        self._looked_at = now()
+        self._seen = self._version()
+        self._keys = read(path)
+
+    def find(self, key_id: str) -> ApiKey | None:
+        """The key of that id, as the file has it now or had it half a second ago."""
+        now = self._now()
+        if now >= self._looked_at + _CHECK_S:
+            self._looked_at = now
+            self._look()
+        return self._keys.get(key_id)
+
+    def _look(self) -> None:
+        version = self._version()
+        if version == self._seen:
+            return
+        try:
+            self._keys = read(self._path)
+        except BadKeyFile as exc:
+            self._report(f"the keys stay as they were: {exc}")
+        self._seen = version
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read(path: Path) -> dict[str, ApiKey]:
+    """All keys of a file by id; none if there is no file. Raise BadKeyFile."""
+    try:
+        document: Any = yaml.safe_load(path.read_bytes())
+        parsed = _File.model_validate(document or {})
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise BadKeyFile(f"{path}: cannot be read: {exc.strerror}") from exc
+    except yaml.YAMLError as exc:
+        raise BadKeyFile(f"{path}: not valid YAML") from exc
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadKeyFile(f"{path}: {where}: {first['msg']}") from exc
+    return {record.id: _key(record) for record in parsed.keys}
+
+
+@contextlib.contextmanager
+def editing(path: Path) -> Iterator[dict[str, ApiKey]]:
+    """Change the keys of a file: what is in the dict at the end is what the file will hold.
+
+    Editors wait for each other; readers see the file before or after, never between. Raise
+    BadKeyFile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        keys = read(path)
+        yield keys
+        _write(path, keys)
+
+
+def _write(path: Path, keys: Mapping[str, ApiKey]) -> None:
+    records = [_record(key) for key in keys.values()]
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write("# API keys, by `gateway keys`. Only salted hashes are kept.\n")
+            yaml.safe_dump({"keys": records}, file, sort_keys=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def _key(record: _Record) -> ApiKey:
+    _, salt, digest = record.hash.split(":")
+    return ApiKey(
+        salt=bytes.fromhex(salt),
+        hash=bytes.fromhex(digest),
+        **record.model_dump(exclude={"hash"}),
+    )
+
+
+def _record(key: ApiKey) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": key.id,
+        "owner": key.owner,
+        "hash": f"sha256:{key.salt.hex()}:{key.hash.hex()}",
+        "created": _text(key.created),
+        "tenant": key.tenant,
+        "tier": key.tier,
+        "models": None if key.models is None else list(key.models),
+        "limits": list(key.limits),
+        "scopes": list(key.scopes),
+        "expires": _text(key.expires),
+        "revoked": _text(key.revoked),
+    }
+    return {name: value for name, value in record.items() if value not in (None, [])}
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")

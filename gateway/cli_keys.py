@@ -1,0 +1,137 @@
+"""`gateway keys create | list | revoke`: the API keys of a provider's file."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gateway.auth import api_key
+from gateway.auth.api_key import ApiKey
+from gateway.auth.key_file import editing, read
+from gateway.config import Config, load
+from gateway.config import models as config_models
+from gateway.config.units import parse_duration
+
+
+class CannotDo(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """The three commands, below `gateway keys`."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    create = commands.add_parser(
+        "create",
+        help="make a key; it is shown this once",
+        description="Makes a key and prints it. Only a salted hash of it is kept.",
+    )
+    create.add_argument("--owner", required=True, help="the subject of whoever comes with it")
+    create.add_argument("--tenant", help="whose budget and limits it shares")
+    create.add_argument("--tier", help="its class of service")
+    create.add_argument("--models", help="the only models it may use, separated by commas")
+    create.add_argument("--limits", help="limits of its own, separated by commas")
+    create.add_argument("--scopes", help="what it may do, separated by spaces")
+    create.add_argument("--expires", metavar="DURATION", help="such as 90d; default: never")
+    create.set_defaults(run=_create)
+
+    listing = commands.add_parser("list", help="list the keys, without secrets")
+    listing.set_defaults(run=_list)
+
+    revoke = commands.add_parser("revoke", help="make a key useless, within a second")
+    revoke.add_argument("id", help="the key's id, as `list` shows it, or the whole key")
+    revoke.set_defaults(run=_revoke)
+
+    for command in (create, listing, revoke):
+        command.add_argument(
+            *("--config", "-c"),
+            type=Path,
+            default=Path("config.yaml"),
+            help="the file (%(default)s)",
+        )
+        command.add_argument(
+            "--provider", help="which provider of `auth`; default: the first of type api_key"
+        )
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    file = _file(config, arguments.provider)
+    models, limits = _names(arguments.models), _names(arguments.limits) or ()
+    for kind, names, known in (
+        ("model", models or (), config.models),
+        ("limit", limits, config.limits),
+    ):
+        for name in names:
+            if name not in known:
+                raise CannotDo(f"there is no {kind} '{name}' in {arguments.config}")
+    now = datetime.now(UTC)
+    expires = None
+    if arguments.expires is not None:
+        try:
+            expires = now + timedelta(seconds=parse_duration(arguments.expires))
+        except (ValueError, OverflowError) as exc:
+            raise CannotDo(f"--expires: {exc}") from exc
+    key, key_id, salt, digest = api_key.generate()
+    with editing(file) as keys:
+        keys[key_id] = ApiKey(
+            key_id,
+            salt,
+            digest,
+            arguments.owner,
+            now,
+            arguments.tenant,
+            arguments.tier,
+            models,
+            limits,
+            tuple((arguments.scopes or "").split()),
+            expires,
+        )
+    print(key)
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    rows = [("ID", "OWNER", "TENANT", "MODELS", "LIMITS", "CREATED", "EXPIRES", "STATE")]
+    for key in read(_file(load(arguments.config), arguments.provider)).values():
+        state = "revoked" if key.revoked else "usable" if key.usable(now) else "expired"
+        models = "all" if key.models is None else ",".join(key.models)
+        expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d}"
+        rows.append(
+            (
+                *(key.id, key.owner, key.tenant or "-", models, ",".join(key.limits) or "-"),
+                *(f"{key.created:%Y-%m-%d}", expires, state),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    parts = api_key.split(arguments.id)
+    key_id = parts[0] if parts else arguments.id
+    with editing(_file(load(arguments.config), arguments.provider)) as keys:
+        key = keys.get(key_id)
+        if key is None:
+            raise CannotDo(f"there is no key with id '{key_id}'")
+        if key.revoked is None:
+            keys[key_id] = key.revoke(datetime.now(UTC))
+    print(f"{key_id}: revoked")
+    return 0
+
+
+def _file(config: Config, name: str | None) -> Path:
+    for known, provider in config.auth.items():
+        if isinstance(provider, config_models.ApiKeyProvider) and name in (None, known):
+            return Path(provider.file)
+    wanted = f"called '{name}'" if name else "in `auth`"
+    raise CannotDo(f"there is no provider of type api_key {wanted}")
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name for name in text.split(",") if name)

@@ -1,0 +1,1 @@
+"""From the configuration's models to what runs; `app` puts the parts together."""

@@ -1,0 +1,86 @@
+"""Identity providers out of the `auth` section."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import jwt
+
+from gateway.auth.api_keys import ApiKeyProvider
+from gateway.auth.claims import ClaimMap
+from gateway.auth.jwk import ASYMMETRIC, VerificationKey
+from gateway.auth.jwt import JwtProvider
+from gateway.auth.key_file import BadKeyFile, KeyFile
+from gateway.auth.key_sets import KeySet, RemoteKeySet, StaticKey, http_fetch
+from gateway.auth.provider import Provider
+from gateway.config import Config, models
+from gateway.config.problems import ConfigPath
+
+Fault = tuple[ConfigPath, str]
+Report = Callable[[str, str], None]
+"""Takes a provider's name and what went wrong with it."""
+
+
+def providers(config: Config, report: Report, faults: list[Fault]) -> Mapping[str, Provider]:
+    """The providers by name. What cannot be built is added to `faults`."""
+    return dict(_built(config, report, faults))
+
+
+def _built(config: Config, report: Report, faults: list[Fault]) -> Iterator[tuple[str, Provider]]:
+    for name, options in config.auth.items():
+        tell = _told(report, name)
+        if isinstance(options, models.JwtProvider):
+            yield name, _jwt(name, options, tell)
+            continue
+        try:
+            keys = KeyFile(Path(options.file), report=tell)
+        except BadKeyFile as exc:
+            faults.append((("auth", name, "file"), str(exc)))
+        else:
+            yield name, ApiKeyProvider(name, keys, header=options.header)
+
+
+def _told(report: Report, name: str) -> Callable[[str], None]:
+    return lambda text: report(name, text)
+
+
+def _jwt(name: str, options: models.JwtProvider, report: Callable[[str], None]) -> JwtProvider:
+    names = options.claims
+    return JwtProvider(
+        name,
+        keys=_keys(options, report),
+        issuer=options.issuer,
+        audience=options.audience,
+        leeway_s=options.leeway,
+        claims=ClaimMap(
+            names.subject,
+            names.tenant,
+            names.tier,
+            names.groups,
+            names.scopes,
+            required={
+                claim: value if isinstance(value, tuple) else (value,)
+                for claim, value in options.require.items()
+            },
+            headers=options.headers,
+        ),
+    )
+
+
+def _keys(options: models.JwtProvider, report: Callable[[str], None]) -> KeySet:
+    if options.jwks is not None:
+        context = ssl.create_default_context(cafile=options.ca) if options.ca else None
+        return RemoteKeySet(
+            issuer=options.issuer,
+            url=None if options.jwks == "auto" else options.jwks,
+            fetch=http_fetch(context),
+            algorithms=options.algorithms or ASYMMETRIC,
+            report=report,
+        )
+    given = options.secret or options.public_key
+    assert given is not None  # check.py has seen to it
+    assert options.algorithm is not None
+    prepared = jwt.get_algorithm_by_name(options.algorithm).prepare_key(given.reveal())
+    return StaticKey(VerificationKey(None, options.algorithm, prepared))

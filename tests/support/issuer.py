@@ -1,0 +1,109 @@
+"""An OpenID Connect issuer over HTTP: signs tokens, rotates its keys, and fails as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+import jwt
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+_KINDS: dict[str, Any] = {
+    "RS256": (lambda: rsa.generate_private_key(65537, 2048), RSAAlgorithm),
+    "PS256": (lambda: rsa.generate_private_key(65537, 2048), RSAAlgorithm),
+    "ES256": (lambda: ec.generate_private_key(ec.SECP256R1()), ECAlgorithm),
+    "EdDSA": (ed25519.Ed25519PrivateKey.generate, OKPAlgorithm),
+}
+
+
+class Issuer:
+    """A running issuer; an async context manager."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.mode = "ok"
+        """ok, 500, hang, garbage, huge or redirect: how it answers for its keys."""
+        self.hits: Counter[str] = Counter()
+        """Requests by path."""
+        self._keys: dict[str, tuple[str, Any]] = {}
+        self._runner: web.AppRunner | None = None
+        self._released = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        application = web.Application()
+        application.router.add_get("/.well-known/openid-configuration", self._configuration)
+        application.router.add_get("/{path:.*}", self._key_set)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._released.set()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    def add_key(self, kid: str, algorithm: str = "ES256") -> None:
+        """Publish another key."""
+        make, _ = _KINDS[algorithm]
+        self._keys[kid] = (algorithm, make())
+
+    def withdraw(self, kid: str) -> None:
+        """Publish it no more."""
+        del self._keys[kid]
+
+    def token(self, kid: str, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A token for `llm`, signed with this key."""
+        algorithm, key = self._keys[kid]
+        standard = {"iss": self.url, "aud": "llm", "sub": "ann", "exp": int(time.time()) + 300}
+        return jwt.encode(
+            {**standard, **claims}, key, algorithm, headers={"kid": kid, **(header or {})}
+        )
+
+    def provider(self, **options: Any) -> dict[str, Any]:
+        """An `auth` section with this issuer as `corp`."""
+        return {
+            "corp": {
+                "type": "jwt",
+                "issuer": self.url,
+                "audience": "llm",
+                "jwks": "auto",
+                **options,
+            }
+        }
+
+    async def _configuration(self, request: web.Request) -> web.Response:
+        self.hits[request.path] += 1
+        return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/keys"})
+
+    async def _key_set(self, request: web.Request) -> web.StreamResponse:
+        self.hits[request.path] += 1
+        if self.mode == "500":
+            return web.Response(status=500)
+        if self.mode == "hang":
+            await self._released.wait()
+        if self.mode == "garbage":
+            return web.Response(body=b"\xff{")
+        if self.mode == "huge":
+            return web.Response(body=b" " * 2**20)
+        if self.mode == "redirect":
+            return web.Response(status=302, headers={"Location": f"{self.url}/elsewhere"})
+        published = []
+        for kid, (algorithm, key) in self._keys.items():
+            _, shape = _KINDS[algorithm]
+            jwk = json.loads(shape.to_jwk(key.public_key()))
+            published.append({**jwk, "kid": kid, "alg": algorithm, "use": "sig"})
+        return web.json_response({"keys": published})

@@ -1,0 +1,311 @@
+"""Who may enter: JWTs of a real issuer, API keys, scopes; the J and K rows over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.client import RawClient, Response, ask
+from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.issuer import Issuer
+from tests.support.upstream import ScriptedUpstream, json_reply
+
+
+def get(path: str = "/v1/x", *lines: str) -> bytes:
+    head = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *lines]
+    return "\r\n".join([*head, "", ""]).encode()
+
+
+async def with_token(gateway: RunningGateway, token: str, path: str = "/v1/x") -> Response:
+    return await ask(gateway.port, get(path, f"Authorization: Bearer {token}"))
+
+
+def config(upstream: ScriptedUpstream, auth: dict[str, Any], **route: Any) -> dict[str, Any]:
+    return {**simple_config(upstream.url, auth=list(auth), **route), "auth": auth}
+
+
+# -- an issuer ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
+async def test_a_token_of_a_discovered_issuer_is_accepted(
+    start_gateway: StartGateway, algorithm: str
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a", algorithm)
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        response = await with_token(gateway, issuer.token("a"))
+    assert response.status == 200
+    assert upstream.requests[0].value("authorization") is None
+
+
+async def test_k1_valid_tokens_pass_while_the_issuer_fails(
+    start_gateway: StartGateway, report: Any
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        assert (await with_token(gateway, issuer.token("a"))).status == 200
+        passed = 0
+        modes = ("500", "hang", "garbage", "huge", "redirect")
+        for issuer.mode in modes:
+            # Whoever brings an unknown kid makes it look again, and fail.
+            stranger = issuer.token("a", header={"kid": "unknown"})
+            looking = asyncio.create_task(with_token(gateway, stranger))
+            for number in range(20):
+                token = issuer.token("a", sub=f"user-{issuer.mode}-{number}")
+                passed += (await with_token(gateway, token)).status == 200
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        assert issuer.hits["/elsewhere"] == 0
+    report("K1", "valid tokens that passed, %", 100 * passed / (20 * len(modes)))
+    assert passed == 20 * len(modes)
+
+
+async def test_k3_random_kids_make_one_fetch_and_are_401(
+    start_gateway: StartGateway, report: Any
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        assert (await with_token(gateway, issuer.token("a"))).status == 200
+        for number in range(300):
+            token = issuer.token("a", header={"kid": f"random-{number}"})
+            assert (await with_token(gateway, token)).status == 401
+        fetches = issuer.hits["/keys"]
+    report("K3", "fetches of 300 random kids", fetches - 1)
+    assert fetches <= 2
+
+
+async def test_k4_without_keys_at_the_start_it_is_503_and_recovers(
+    start_gateway: StartGateway,
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        issuer.mode = "500"
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        refused = await with_token(gateway, issuer.token("a"))
+        assert refused.status == 503
+        assert refused.json()["error"]["code"] == "auth_unavailable"
+        assert refused.value("retry-after") == b"1"
+        issuer.mode = "ok"
+        async with asyncio.timeout(10):
+            while (await with_token(gateway, issuer.token("a"))).status != 200:
+                pass
+        assert upstream.connections
+
+
+async def test_j4_what_a_header_points_to_is_never_fetched(start_gateway: StartGateway) -> None:
+    async with (
+        Issuer() as issuer,
+        Issuer() as evil,
+        ScriptedUpstream(json_reply({})) as upstream,
+    ):
+        issuer.add_key("a")
+        evil.add_key("a")
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        for header in ({"jku": f"{evil.url}/keys"}, {"x5u": f"{evil.url}/cert"}):
+            token = evil.token("a", header=header, iss=issuer.url)
+            assert (await with_token(gateway, token)).status == 401
+        assert not evil.hits
+        assert not upstream.requests
+
+
+async def test_j10_a_signature_of_zeros_is_rejected(start_gateway: StartGateway) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a", "ES256")
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        head, body, _ = issuer.token("a").split(".")
+        zeros = base64.urlsafe_b64encode(bytes(64)).rstrip(b"=").decode()
+        for signature in (zeros, "", "AA"):
+            assert (await with_token(gateway, f"{head}.{body}.{signature}")).status == 401
+
+
+@pytest.mark.parametrize("pad", ["=", "==", " ", "A", "\t"])
+async def test_j6_padding_and_other_additions_are_rejected(
+    start_gateway: StartGateway, pad: str
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        head, body, signature = issuer.token("a").split(".")
+        for changed in (f"{head}{pad}.{body}.{signature}", f"{head}.{body}{pad}.{signature}"):
+            assert (await with_token(gateway, changed)).status == 401
+
+
+async def test_j11_two_credentials_and_huge_ones_are_rejected(
+    start_gateway: StartGateway,
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(config(upstream, issuer.provider()))
+        token = issuer.token("a")
+        two = get("/v1/x", f"Authorization: Bearer {token}", f"X-Api-Key: {token}")
+        assert (await ask(gateway.port, two)).status == 401
+        long = issuer.token("a", pad="x" * 20_000)
+        assert (await with_token(gateway, long)).status == 401
+        assert not upstream.requests
+
+
+# -- what a caller may -------------------------------------------------------------------------
+
+
+async def test_a_route_asks_for_scopes(start_gateway: StartGateway) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(
+            config(upstream, issuer.provider(), scopes=["llm.chat", "llm.fast"])
+        )
+        allowed = await with_token(gateway, issuer.token("a", scope="llm.fast llm.chat other"))
+        refused = await with_token(gateway, issuer.token("a", scope="llm.chat"))
+        logged = await gateway.wait_for_log(lambda line: line.get("status") == 403)
+    assert allowed.status == 200
+    assert refused.status == 403
+    assert refused.json()["error"]["code"] == "insufficient_scope"
+    assert refused.value("www-authenticate") == b'Bearer error="insufficient_scope"'
+    assert logged["reason"] == "needs llm.fast"
+    assert logged["subject"] == "ann"
+
+
+async def test_a_model_one_may_not_use_is_as_one_that_is_not_there(
+    start_gateway: StartGateway,
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(
+            {
+                "auth": issuer.provider(),
+                "upstreams": {"main": {"endpoints": [{"url": upstream.url}]}},
+                "models": {
+                    "open": {"upstream": "main"},
+                    "closed": {"upstream": "main", "scopes": ["vip"]},
+                },
+                "routes": [
+                    {"name": "r", "path": "/v1/", "auth": ["corp"], "models": ["open", "closed"]}
+                ],
+            }
+        )
+        answers = {}
+        for scope in ("", "vip"):
+            token = issuer.token("a", scope=scope)
+            listed = await with_token(gateway, token, "/v1/models")
+            names = [model["id"] for model in listed.json()["data"]]
+            one = await with_token(gateway, token, "/v1/models/closed")
+            body = json.dumps({"model": "closed"}).encode()
+            head = get("/v1/chat", f"Authorization: Bearer {token}")[:-2].replace(b"GET", b"POST")
+            asked = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            chat = await ask(gateway.port, asked, "POST")
+            answers[scope] = (names, one.status, chat.status)
+    assert answers[""] == (["open"], 404, 404)
+    assert answers["vip"] == (["open", "closed"], 200, 200)
+
+
+async def test_claims_go_to_the_upstream_and_a_clients_own_do_not(
+    start_gateway: StartGateway,
+) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        provider = issuer.provider(headers={"X-User-Email": "email", "X-Team": "team"})
+        gateway = await start_gateway(config(upstream, provider))
+        token = issuer.token("a", email="ann@test")
+        await ask(
+            gateway.port,
+            get("/v1/x", f"Authorization: Bearer {token}", "X-User-Email: evil", "X-Team: root"),
+        )
+    assert upstream.requests[0].values("x-user-email") == [b"ann@test"]
+    assert upstream.requests[0].values("x-team") == []
+
+
+async def test_the_first_provider_that_accepts_wins_and_the_log_says_why_others_did_not(
+    start_gateway: StartGateway,
+) -> None:
+    async with (
+        Issuer() as one,
+        Issuer() as two,
+        ScriptedUpstream(json_reply({})) as upstream,
+    ):
+        one.add_key("a")
+        two.add_key("b")
+        auth = {"one": one.provider()["corp"], "two": two.provider()["corp"]}
+        gateway = await start_gateway(config(upstream, auth))
+        assert (await with_token(gateway, two.token("b"))).status == 200
+        token = two.token("b", aud="other")
+        assert (await with_token(gateway, token)).status == 401
+        logged = await gateway.wait_for_log(lambda line: line.get("status") == 401)
+    assert logged["reason"] == "one: no key for this token; two: InvalidAudienceError"
+    assert token.encode() not in gateway.log.raw
+
+
+# -- API keys ----------------------------------------------------------------------------------
+
+
+async def keys(folder: Path, *arguments: str) -> str:
+    """What `gateway keys` prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "keys", *arguments),
+        *("--config", str(folder / "config.yaml")),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return out.decode().strip()
+
+
+@pytest.fixture
+def key_config(tmp_path: Path) -> dict[str, Any]:
+    """A route for API keys; the file of the configuration is there for the command."""
+    document = {
+        "auth": {"keys": {"type": "api_key", "file": str(tmp_path / "keys.yaml")}},
+        "upstreams": {"main": {"endpoints": [{"url": "http://127.0.0.1:1"}]}},
+        "models": {"a": {"upstream": "main"}, "b": {"upstream": "main"}},
+        "routes": [{"name": "r", "path": "/v1/", "auth": ["keys"], "models": ["a", "b"]}],
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(document))
+    return document
+
+
+async def test_a_key_enters_until_it_is_revoked(
+    start_gateway: StartGateway, key_config: dict[str, Any], tmp_path: Path, report: Any
+) -> None:
+    key = await keys(tmp_path, "create", "--owner", "ann", "--tenant", "acme", "--models", "a")
+    gateway = await start_gateway(key_config)
+    for line in (f"Authorization: Bearer {key}", f"x-api-key: {key}", f"api-key: {key}"):
+        response = await ask(gateway.port, get("/v1/models", line))
+        assert [model["id"] for model in response.json()["data"]] == ["a"]
+    logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert (logged["subject"], logged["tenant"]) == ("ann", "acme")
+    listed = await keys(tmp_path, "list")
+    assert "usable" in listed
+    assert key not in listed
+    assert await keys(tmp_path, "revoke", key) == f"{key.split('-')[2]}: revoked"
+    loop = asyncio.get_running_loop()
+    revoked_at = loop.time()
+    async with asyncio.timeout(5):
+        while (await with_token(gateway, key, "/v1/models")).status != 401:
+            pass
+    report("auth", "API key revoked to refused, s", loop.time() - revoked_at)
+    assert loop.time() - revoked_at < 1.0
+    assert key.rpartition("-")[2].encode() not in gateway.log.raw
+
+
+async def test_a_key_of_a_header_of_its_own_never_reaches_the_upstream(
+    start_gateway: StartGateway, key_config: dict[str, Any], tmp_path: Path
+) -> None:
+    key = await keys(tmp_path, "create", "--owner", "ann")
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        key_config["auth"]["keys"]["header"] = "X-Acme-Key"
+        key_config["upstreams"]["main"]["endpoints"] = [{"url": upstream.url}]
+        key_config["routes"][0] |= {"upstream": "main"}
+        gateway = await start_gateway(key_config)
+        async with RawClient(gateway.port) as client:
+            await client.send(get("/v1/x", f"X-Acme-Key: {key}"))
+            assert (await client.read_response()).status == 200
+    assert b"acme-key" not in upstream.requests[0].raw.lower()
+    assert key.encode() not in upstream.requests[0].raw
