@@ -43,7 +43,8 @@ class DemoBackend:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://{self._host}:{self.port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
 
     @property
     def stats(self) -> Stats:

@@ -57,7 +57,7 @@ def choose(request: web.BaseRequest, model: str) -> Fault | None:
         kind = Kind(name)
     except ValueError:
         return None
-    return Fault(kind, int(after) if after.isdigit() else _AFTER_TOKENS)
+    return Fault(kind, int(after) if after.isdecimal() else _AFTER_TOKENS)
 
 
 def reset(request: web.BaseRequest) -> None:

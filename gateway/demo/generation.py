@@ -66,6 +66,8 @@ class Generation:
         stats = self._request.app[STATS]
         stats.requests += 1
         kind = self.fault.kind if self.fault else None
+        if kind in (Kind.ERROR, Kind.OVERLOADED):
+            stats.aborted += 1
         if kind is Kind.ERROR:
             raise Refusal(500, "The demo backend failed on purpose.")
         if kind is Kind.OVERLOADED:
@@ -95,6 +97,8 @@ class Generation:
                     await self._fail(fault.kind)
                 await asyncio.sleep(pace_s)
                 yield token
+            if fault and fault.after == len(self.tokens):
+                await self._fail(fault.kind)
             finished = True
         finally:
             stats.active -= 1

@@ -67,7 +67,12 @@ async def _answer(
     prompt: str,
     shape: Callable[[str], dict[str, Any]],
 ) -> web.StreamResponse:
-    most = (body.get("options") or {}).get("num_predict")
+    options = body.get("options") or {}
+    most = options.get("num_predict") if isinstance(options, dict) else options
+    if most is not None and not (isinstance(most, int) and most):
+        raise Refusal(400, "option 'num_predict' must be of type integer")
+    if most is not None and most < 0:
+        most = None  # without a limit
     generation = Generation(request, body["model"], prompt, most)
     await generation.begin()
     head = {"model": body["model"], "created_at": _CREATED}
@@ -94,6 +99,7 @@ async def _answer(
 async def embed(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     texts = texts_of(body.get("input"))
+    await Generation(request, body["model"], "", None).begin()
     return web.json_response(
         {
             "model": body["model"],

@@ -18,6 +18,7 @@ from gateway.demo.text import count_tokens, embedding
 MODELS = ("demo", "demo-llama", "demo-slow", "demo-embedding", "demo-whisper")
 _CREATED = 1_700_000_000
 _DIMENSIONS = 64
+_MOST_DIMENSIONS = 4096
 
 
 def routes() -> list[web.RouteDef]:
@@ -72,7 +73,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     else:
         await send({"tool_calls": [{"index": 0} | tool]})
     await send({}, _finish(generation, tool))
-    if (body.get("stream_options") or {}).get("include_usage"):
+    if _wants_usage(body):
         await event(response, head | {"choices": [], "usage": _usage(generation)})
     await response.write(b"data: [DONE]\n\n")
     return response
@@ -80,8 +81,8 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def completions(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
-    prompt = body.get("prompt")
-    generation = _generation(request, body, prompt if isinstance(prompt, str) else str(prompt))
+    prompt = "\n".join(texts_of(body.get("prompt"), "prompt"))
+    generation = _generation(request, body, prompt)
     await generation.begin()
     head = {
         "id": "cmpl-demo",
@@ -101,7 +102,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
     async for token in generation.stream():
         await event(response, head | {"choices": [choice(token, None)]})
     await event(response, head | {"choices": [choice("", _finish(generation))]})
-    if (body.get("stream_options") or {}).get("include_usage"):
+    if _wants_usage(body):
         await event(response, head | {"choices": [], "usage": _usage(generation)})
     await response.write(b"data: [DONE]\n\n")
     return response
@@ -110,9 +111,11 @@ async def completions(request: web.Request) -> web.StreamResponse:
 async def responses(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     asked = body.get("input")
-    prompt = asked if isinstance(asked, str) else prompt_of(asked)
+    prompt = asked if isinstance(asked, str) else prompt_of(asked, "input")
     generation = _generation(request, body, prompt, limit="max_output_tokens")
     await generation.begin()
+
+    ended = "incomplete" if generation.cut else "completed"
 
     def part(text: str) -> dict[str, Any]:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
@@ -121,6 +124,8 @@ async def responses(request: web.Request) -> web.StreamResponse:
         content = [] if text is None else [part(text)]
         status = "in_progress" if text is None else "completed"
         kind = {"id": "msg_demo", "type": "message", "role": "assistant"}
+        if text is not None and generation.cut:
+            status = "incomplete"
         return kind | {"status": status, "content": content}
 
     def document(text: str | None) -> dict[str, Any]:
@@ -128,11 +133,13 @@ async def responses(request: web.Request) -> web.StreamResponse:
             "id": "resp_demo",
             "object": "response",
             "created_at": _CREATED,
-            "status": "in_progress" if text is None else "completed",
+            "status": "in_progress" if text is None else ended,
             "model": body["model"],
             "output": [] if text is None else [item(text)],
             "error": None,
-            "incomplete_details": None,
+            "incomplete_details": {"reason": "max_output_tokens"}
+            if ended == "incomplete"
+            else None,
             "instructions": None,
             "metadata": {},
             "parallel_tool_calls": True,
@@ -164,7 +171,7 @@ async def responses(request: web.Request) -> web.StreamResponse:
     await send("response.output_text.done", **where, text=text, logprobs=[])
     await send("response.content_part.done", **where, part=part(text))
     await send("response.output_item.done", output_index=0, item=item(text))
-    await send("response.completed", response=document(text))
+    await send(f"response.{ended}", response=document(text))
     return response
 
 
@@ -172,7 +179,9 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     texts = texts_of(body.get("input"))
     await _generation(request, body, "").begin()
-    dimensions = body.get("dimensions") or _DIMENSIONS
+    dimensions = body.get("dimensions", _DIMENSIONS)
+    if not isinstance(dimensions, int) or not 0 < dimensions <= _MOST_DIMENSIONS:
+        raise Refusal(400, f"'dimensions' has to be from 1 to {_MOST_DIMENSIONS}.")
     data = []
     for index, text in enumerate(texts):
         vector: Any = embedding(text, dimensions)
@@ -201,6 +210,8 @@ async def models(request: web.Request) -> web.StreamResponse:
 
 
 async def model(request: web.Request) -> web.StreamResponse:
+    if request.match_info["model"] not in MODELS:
+        raise Refusal(404, "The model does not exist.")
     return web.json_response(_model(request.match_info["model"]))
 
 
@@ -218,13 +229,13 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def prompt_of(messages: object) -> str:
+def prompt_of(messages: object, field: str = "messages") -> str:
     """All texts of a list of messages. Raise Refusal if it is none."""
-    if not isinstance(messages, list) or not messages:
-        raise Refusal(400, "'messages' has to be a list of messages.")
+    if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
+        raise Refusal(400, f"'{field}' has to be a list of messages.")
     texts = []
     for message in messages:
-        content = message.get("content") if isinstance(message, dict) else None
+        content = message.get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
         texts += [
             p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)
@@ -232,12 +243,12 @@ def prompt_of(messages: object) -> str:
     return "\n".join(texts)
 
 
-def texts_of(asked: object) -> list[str]:
+def texts_of(asked: object, field: str = "input") -> list[str]:
     """A text or a list of texts, as a list. Raise Refusal if it is neither."""
     listed = asked if isinstance(asked, list) else [asked]
     texts = [text for text in listed if isinstance(text, str)]
     if not texts or len(texts) != len(listed):
-        raise Refusal(400, "'input' has to be a text or a list of texts.")
+        raise Refusal(400, f"'{field}' has to be a text or a list of texts.")
     return texts
 
 
@@ -262,7 +273,7 @@ def _generation(
     request: web.Request, body: dict[str, Any], prompt: str, *, limit: str = "max_tokens"
 ) -> Generation:
     most = body.get(limit, body.get("max_completion_tokens"))
-    if most is not None and (not isinstance(most, int) or most < 1):
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         raise Refusal(400, f"'{limit}' has to be a whole number above 0.")
     return Generation(request, body["model"], prompt, most)
 
@@ -271,12 +282,21 @@ def _called_tool(body: dict[str, Any]) -> dict[str, Any] | None:
     """The tool the last message mentions by name, called with no arguments."""
     messages = body["messages"]
     asked = prompt_of(messages[-1:])
-    for tool in body.get("tools") or []:
-        name = (tool.get("function") or {}).get("name")
+    tools = body.get("tools") or []
+    if not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        raise Refusal(400, "'tools' has to be a list of tools.")
+    for tool in tools:
+        function = tool.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
         if isinstance(name, str) and name in asked:
             function = {"name": name, "arguments": "{}"}
             return {"id": "call_demo", "type": "function", "function": function}
     return None
+
+
+def _wants_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def _finish(generation: Generation, tool: object = None) -> str:

@@ -1,0 +1,370 @@
+"""What the demo backend answers as OpenAI."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.demo.conftest import (
+    COMPLETIONS,
+    MANY,
+    OPENAI,
+    PROMPT,
+    PROMPT_TOKENS,
+    RESPONSES,
+    Body,
+    Event,
+    answer,
+    chat,
+    events,
+)
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+EMBEDDINGS = "/v1/embeddings"
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
+USAGE = {"include_usage": True}
+
+
+def completion(**fields: Any) -> Body:
+    return {"model": "demo", "prompt": PROMPT, "max_tokens": MANY, **fields}
+
+
+def response_request(**fields: Any) -> Body:
+    return {"model": "demo", "input": PROMPT, "max_output_tokens": MANY, **fields}
+
+
+def embedding(**fields: Any) -> Body:
+    return {"model": "demo-embedding", "input": PROMPT, **fields}
+
+
+def tool_chat(**fields: Any) -> Body:
+    messages = [{"role": "user", "content": "Please call get_weather"}]
+    return chat(messages=messages, tools=[WEATHER], **fields)
+
+
+def text_of(chunks: list[Event]) -> str:
+    return "".join(c.data["choices"][0]["delta"].get("content") or "" for c in chunks)
+
+
+# -- chat --------------------------------------------------------------------------------------
+
+
+async def test_a_chat_is_answered_with_one_assistant_message(client: httpx.AsyncClient) -> None:
+    document = await answer(client, OPENAI, chat())
+    assert (document["object"], document["model"]) == ("chat.completion", "demo")
+    (choice,) = document["choices"]
+    assert choice["message"]["role"] == "assistant"
+    assert choice["message"]["content"]
+    assert choice["finish_reason"] == "stop"
+
+
+async def test_the_model_in_the_answer_is_the_one_asked_for(client: httpx.AsyncClient) -> None:
+    assert (await answer(client, OPENAI, chat(model="demo-llama")))["model"] == "demo-llama"
+
+
+async def test_content_in_parts_is_read_as_its_texts(client: httpx.AsyncClient) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    parts = [{"type": "text", "text": PROMPT}, image]
+    in_parts = await answer(client, OPENAI, chat(messages=[{"role": "user", "content": parts}]))
+    assert in_parts == await answer(client, OPENAI, chat())
+
+
+async def test_a_streamed_chat_begins_with_the_role(client: httpx.AsyncClient) -> None:
+    first, *_ = await events(client, OPENAI, chat(stream=True))
+    assert first.data["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+
+
+async def test_every_chunk_of_a_streamed_chat_is_unnamed_and_of_one_completion(
+    client: httpx.AsyncClient,
+) -> None:
+    *chunks, _ = await events(client, OPENAI, chat(stream=True))
+    heads = {(c.name, c.data["id"], c.data["object"], c.data["model"]) for c in chunks}
+    assert heads == {(None, "chatcmpl-demo", "chat.completion.chunk", "demo")}
+
+
+async def test_a_streamed_chat_ends_with_the_finish_reason_and_done(
+    client: httpx.AsyncClient,
+) -> None:
+    *chunks, final, done = await events(client, OPENAI, chat(stream=True))
+    assert {c.data["choices"][0]["finish_reason"] for c in chunks} == {None}
+    assert final.data["choices"][0]["delta"] == {}
+    assert final.data["choices"][0]["finish_reason"] == "stop"
+    assert done.data == "[DONE]"
+
+
+async def test_a_streamed_chat_says_what_the_whole_one_says(client: httpx.AsyncClient) -> None:
+    whole = await answer(client, OPENAI, chat())
+    *chunks, _ = await events(client, OPENAI, chat(stream=True))
+    assert text_of(chunks) == whole["choices"][0]["message"]["content"]
+
+
+async def test_a_streamed_chat_sends_each_token_in_a_chunk_of_its_own(
+    client: httpx.AsyncClient,
+) -> None:
+    _, *tokens, _, _ = await events(client, OPENAI, chat(stream=True))
+    pieces = [chunk.data["choices"][0]["delta"]["content"] for chunk in tokens]
+    assert [len(piece.split()) for piece in pieces] == [1] * len(pieces)
+
+
+async def test_usage_follows_a_streamed_chat_that_asks_for_it(client: httpx.AsyncClient) -> None:
+    whole = await answer(client, OPENAI, chat())
+    *_, usage, done = await events(client, OPENAI, chat(stream=True, stream_options=USAGE))
+    assert (usage.data["choices"], usage.data["usage"]) == ([], whole["usage"])
+    assert done.data == "[DONE]"
+
+
+async def test_no_usage_follows_a_streamed_chat_that_does_not_ask(
+    client: httpx.AsyncClient,
+) -> None:
+    *chunks, _ = await events(client, OPENAI, chat(stream=True))
+    assert not any("usage" in chunk.data for chunk in chunks)
+
+
+async def test_max_completion_tokens_cuts_a_chat_as_max_tokens_does(
+    client: httpx.AsyncClient,
+) -> None:
+    body = chat(max_completion_tokens=3)
+    del body["max_tokens"]
+    assert await answer(client, OPENAI, body) == await answer(client, OPENAI, chat(max_tokens=3))
+
+
+async def test_a_tool_the_prompt_names_is_called(client: httpx.AsyncClient) -> None:
+    (choice,) = (await answer(client, OPENAI, tool_chat()))["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] is None
+    assert call["function"] == {"name": "get_weather", "arguments": "{}"}
+
+
+async def test_a_tool_call_streams_in_one_chunk(client: httpx.AsyncClient) -> None:
+    whole = await answer(client, OPENAI, tool_chat())
+    role, call, final, done = await events(client, OPENAI, tool_chat(stream=True))
+    assert role.data["choices"][0]["delta"] == {"role": "assistant", "content": None}
+    (streamed,) = call.data["choices"][0]["delta"]["tool_calls"]
+    assert streamed == {"index": 0} | whole["choices"][0]["message"]["tool_calls"][0]
+    assert final.data["choices"][0]["finish_reason"] == "tool_calls"
+    assert done.data == "[DONE]"
+
+
+async def test_a_tool_the_prompt_does_not_name_is_not_called(client: httpx.AsyncClient) -> None:
+    assert await answer(client, OPENAI, chat(tools=[WEATHER])) == await answer(
+        client, OPENAI, chat()
+    )
+
+
+# -- completions -------------------------------------------------------------------------------
+
+
+async def test_a_completion_says_to_a_prompt_what_a_chat_says(client: httpx.AsyncClient) -> None:
+    said = (await answer(client, OPENAI, chat()))["choices"][0]["message"]["content"]
+    document = await answer(client, COMPLETIONS, completion())
+    assert document["object"] == "text_completion"
+    assert document["choices"] == [
+        {"index": 0, "text": said, "logprobs": None, "finish_reason": "stop"}
+    ]
+
+
+async def test_a_streamed_completion_is_the_whole_one_in_pieces(
+    client: httpx.AsyncClient,
+) -> None:
+    (whole,) = (await answer(client, COMPLETIONS, completion()))["choices"]
+    *chunks, done = await events(client, COMPLETIONS, completion(stream=True))
+    choices = [chunk.data["choices"][0] for chunk in chunks]
+    assert "".join(choice["text"] for choice in choices) == whole["text"]
+    assert [c["finish_reason"] for c in choices] == [None] * (len(choices) - 1) + ["stop"]
+    assert done.data == "[DONE]"
+
+
+async def test_usage_follows_a_streamed_completion_that_asks_for_it(
+    client: httpx.AsyncClient,
+) -> None:
+    whole = await answer(client, COMPLETIONS, completion())
+    asked = completion(stream=True, stream_options=USAGE)
+    *_, usage, _ = await events(client, COMPLETIONS, asked)
+    assert (usage.data["choices"], usage.data["usage"]) == ([], whole["usage"])
+
+
+# -- responses ---------------------------------------------------------------------------------
+
+
+async def test_a_response_says_what_a_chat_says(client: httpx.AsyncClient) -> None:
+    said = (await answer(client, OPENAI, chat()))["choices"][0]["message"]["content"]
+    document = await answer(client, RESPONSES, response_request())
+    assert (document["object"], document["status"]) == ("response", "completed")
+    (item,) = document["output"]
+    (part,) = item["content"]
+    assert (item["type"], item["role"]) == ("message", "assistant")
+    assert (part["type"], part["text"]) == ("output_text", said)
+
+
+async def test_a_response_takes_a_list_of_messages_for_input(client: httpx.AsyncClient) -> None:
+    listed = response_request(input=[{"role": "user", "content": PROMPT}])
+    assert await answer(client, RESPONSES, listed) == await answer(
+        client, RESPONSES, response_request()
+    )
+
+
+async def test_a_streamed_response_has_its_events_in_order(client: httpx.AsyncClient) -> None:
+    streamed = await events(client, RESPONSES, response_request(stream=True))
+    deltas = [event.name for event in streamed].count("response.output_text.delta")
+    assert deltas > 0
+    assert [event.name for event in streamed] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        *["response.output_text.delta"] * deltas,
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+
+
+async def test_a_streamed_response_names_and_numbers_its_events_in_their_data(
+    client: httpx.AsyncClient,
+) -> None:
+    streamed = await events(client, RESPONSES, response_request(stream=True))
+    assert [event.data["type"] for event in streamed] == [event.name for event in streamed]
+    numbers = [event.data["sequence_number"] for event in streamed]
+    assert numbers == list(range(len(streamed)))
+
+
+async def test_a_streamed_response_ends_in_the_whole_one(client: httpx.AsyncClient) -> None:
+    whole = await answer(client, RESPONSES, response_request())
+    streamed = await events(client, RESPONSES, response_request(stream=True))
+    text = "".join(e.data["delta"] for e in streamed if e.name == "response.output_text.delta")
+    assert text == whole["output"][0]["content"][0]["text"]
+    assert streamed[-1].data["response"] == whole
+
+
+# -- embeddings --------------------------------------------------------------------------------
+
+
+async def test_a_text_has_one_vector_whichever_request_it_comes_in(
+    client: httpx.AsyncClient,
+) -> None:
+    alone = await answer(client, EMBEDDINGS, embedding())
+    among = await answer(client, EMBEDDINGS, embedding(input=["other", PROMPT]))
+    other, same = among["data"]
+    assert same["embedding"] == alone["data"][0]["embedding"] != other["embedding"]
+
+
+async def test_embeddings_are_numbered_in_the_order_of_their_texts(
+    client: httpx.AsyncClient,
+) -> None:
+    document = await answer(client, EMBEDDINGS, embedding(input=["a", "b", "c"]))
+    assert document["object"] == "list"
+    numbered = [(item["object"], item["index"]) for item in document["data"]]
+    assert numbered == [("embedding", 0), ("embedding", 1), ("embedding", 2)]
+
+
+async def test_an_embedding_is_a_unit_vector(client: httpx.AsyncClient) -> None:
+    (item,) = (await answer(client, EMBEDDINGS, embedding()))["data"]
+    assert math.isclose(math.hypot(*item["embedding"]), 1.0)
+
+
+@pytest.mark.parametrize(("asked", "got"), [({}, 64), ({"dimensions": 8}, 8)])
+async def test_an_embedding_has_the_dimensions_asked_for(
+    client: httpx.AsyncClient, asked: Body, got: int
+) -> None:
+    (item,) = (await answer(client, EMBEDDINGS, embedding(**asked)))["data"]
+    assert len(item["embedding"]) == got
+
+
+async def test_an_embedding_in_base64_is_the_same_vector_in_floats_of_four_bytes(
+    client: httpx.AsyncClient,
+) -> None:
+    (item,) = (await answer(client, EMBEDDINGS, embedding()))["data"]
+    asked = embedding(encoding_format="base64")
+    (encoded,) = (await answer(client, EMBEDDINGS, asked))["data"]
+    floats = struct.unpack("<64f", base64.b64decode(encoded["embedding"]))
+    assert floats == pytest.approx(item["embedding"], rel=1e-6)
+
+
+async def test_embeddings_count_the_tokens_of_every_text(client: httpx.AsyncClient) -> None:
+    document = await answer(client, EMBEDDINGS, embedding(input=[PROMPT, "two words"]))
+    tokens = PROMPT_TOKENS + 2
+    assert document["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+# -- models and transcriptions -----------------------------------------------------------------
+
+
+async def test_the_listed_models_are_models(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/v1/models")).json()
+    assert document["object"] == "list"
+    assert {"demo", "demo-llama", "demo-embedding"} <= {m["id"] for m in document["data"]}
+    assert {model["object"] for model in document["data"]} == {"model"}
+
+
+async def test_a_listed_model_is_found_by_its_name(client: httpx.AsyncClient) -> None:
+    for model in (await client.get("/v1/models")).json()["data"]:
+        assert (await client.get(f"/v1/models/{model['id']}")).json() == model
+
+
+async def test_a_transcription_says_what_it_was_given(client: httpx.AsyncClient) -> None:
+    response = await client.post(
+        TRANSCRIPTIONS, data={"model": "demo-whisper"}, files={"file": ("a.wav", b"RIFF" * 10)}
+    )
+    assert response.json() == {"text": "demo-whisper heard 40 bytes of a.wav."}
+
+
+async def test_a_transcription_without_a_file_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post(TRANSCRIPTIONS, data={"model": "demo-whisper"})
+    assert response.status_code == 400
+    assert "'file'" in response.json()["error"]["message"]
+
+
+# -- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [OPENAI, COMPLETIONS, RESPONSES, EMBEDDINGS])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "JSON"),
+        (b'{"model": ', "JSON"),
+        (b'["demo"]', "'model'"),
+        (b'{"messages": []}', "'model'"),
+        (b'{"model": 7}', "'model'"),
+    ],
+)
+async def test_a_body_that_names_no_model_is_refused(
+    client: httpx.AsyncClient, path: str, content: bytes, said: str
+) -> None:
+    response = await client.post(path, content=content)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert said in error.pop("message")
+    assert error == {"type": "invalid_request_error", "code": None, "param": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        (OPENAI, {"model": "demo"}, "'messages'"),
+        (OPENAI, chat(messages=[]), "'messages'"),
+        (OPENAI, chat(messages="Hello"), "'messages'"),
+        (OPENAI, chat(max_tokens=0), "'max_tokens'"),
+        (OPENAI, chat(max_tokens="9"), "'max_tokens'"),
+        (COMPLETIONS, completion(max_tokens=-1), "'max_tokens'"),
+        (RESPONSES, response_request(max_output_tokens=0), "'max_output_tokens'"),
+        (EMBEDDINGS, {"model": "demo-embedding"}, "'input'"),
+        (EMBEDDINGS, embedding(input=[]), "'input'"),
+        (EMBEDDINGS, embedding(input=["text", 7]), "'input'"),
+    ],
+)
+async def test_a_field_that_is_missing_or_wrong_is_named(
+    client: httpx.AsyncClient, path: str, body: Body, said: str
+) -> None:
+    response = await client.post(path, json=body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert said in error["message"]
