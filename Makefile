@@ -37,7 +37,7 @@ test: system check $(NODE_MODULES) ## Set up what the tests need, then check and
 check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict gateway tests
+	$(BIN)/mypy --strict gateway tests benchmarks
 	@$(WRITE_REFERENCE)
 	@for file in $(GENERATED); do diff -u docs/$$file $(VENV)/docs/$$file || { \
 		echo "docs/$$file is out of date: run \`make docs\`" >&2; exit 1; }; done

@@ -6,64 +6,123 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import slow_readers
-from benchmarks.load import Figures, Load, WrongAnswer
+from benchmarks.answers import WrongAnswer, check
+from benchmarks.load import Figures, Load
+from benchmarks.machine import OtherWork, description
 from benchmarks.peers import PEERS, Peer, bearer
-from benchmarks.processes import compile_tools, cores, free_port, running
+from benchmarks.processes import (
+    CannotRun,
+    compile_tools,
+    cores,
+    free_ports,
+    raise_file_limit,
+    running,
+)
 from benchmarks.table import render
 
 
 def main() -> int:
-    """Run what is asked for. 1 if a peer answered wrongly."""
+    """Run what is asked for. 1 if a peer answers wrongly or cannot be run."""
+    arguments = _parser().parse_args()
+    others = OtherWork()
+    raise_file_limit()
+    try:
+        with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
+            folder = Path(name)
+            # nginx's workers run as another user.
+            folder.chmod(0o711)
+            mockllm, sseload = compile_tools(folder)
+            if arguments.what == "memory":
+                cost = slow_readers.measure(mockllm, folder, arguments.readers)
+                results: dict[str, object] = asdict(cost)
+                said = str(cost)
+            else:
+                load = Load(sseload, cores()[1], arguments.seconds)
+                rounds = _take_turns(arguments.peers, arguments.rounds, load, mockllm, folder)
+                results = {name: [asdict(one) for one in found] for name, found in rounds.items()}
+                said = render(rounds)
+    except (WrongAnswer, CannotRun) as exc:
+        print(f"benchmarks: {exc}", file=sys.stderr)
+        return 1
+    where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core"
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"environment": where, "results": results}, indent=2))
+    print(f"{said}\n\n{where}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["table", "memory"], default="table")
-    parser.add_argument("--rounds", type=int, default=3, help="of each peer, taking turns")
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, and in which order")
-    parser.add_argument("--readers", type=int, default=500, help="for memory")
-    parser.add_argument("--json", type=Path, help="write every round's figures there, too")
-    arguments = parser.parse_args()
-    peers = [PEERS[name] for name in arguments.peers.split(",")]
-    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
-        folder = Path(name)
-        mockllm, sseload = compile_tools(folder)
-        if arguments.what == "memory":
-            print(slow_readers.measure(mockllm, folder, arguments.readers))
-            return 0
-        _, theirs = cores()
-        load = Load(sseload, theirs, arguments.seconds)
-        results: dict[str, list[Figures]] = {peer.name: [] for peer in peers}
-        try:
-            for number in range(arguments.rounds):
-                for peer in peers:
-                    print(f"round {number + 1}: {peer.name}", file=sys.stderr, flush=True)
-                    results[peer.name].append(_round(peer, load, mockllm, folder))
-        except WrongAnswer as exc:
-            print(exc, file=sys.stderr)
-            return 1
-    if arguments.json:
-        rounds = {name: [asdict(one) for one in found] for name, found in results.items()}
-        arguments.json.write_text(json.dumps(rounds, indent=2))
-    print(render(results))
-    return 0
+    parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
+    # A stream takes one second, and the first fifth of the time is not counted.
+    parser.add_argument(
+        "--seconds", type=_at_least(2), default=4, help="of each measurement (%(default)s)"
+    )
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        default=list(PEERS.values()),
+        help=f"which, and in which order ({','.join(PEERS)})",
+    )
+    parser.add_argument(
+        "--readers", type=_at_least(1), default=500, help="for memory (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
+
+
+def _peers(text: str) -> list[Peer]:
+    unknown = [name for name in text.split(",") if name not in PEERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such peer: {', '.join(unknown)}")
+    return [PEERS[name] for name in dict.fromkeys(text.split(","))]
+
+
+def _take_turns(
+    peers: Sequence[Peer], rounds: int, load: Load, mockllm: Path, folder: Path
+) -> dict[str, list[Figures]]:
+    results: dict[str, list[Figures]] = {peer.name: [] for peer in peers}
+    for number in range(rounds):
+        for peer in peers:
+            print(f"round {number + 1} of {rounds}: {peer.name}", file=sys.stderr, flush=True)
+            results[peer.name].append(_round(peer, load, mockllm, folder))
+    return results
 
 
 def _round(peer: Peer, load: Load, mockllm: Path, folder: Path) -> Figures:
     ours, theirs = cores()
-    backend, port = free_port(), free_port()
+    backend, port = free_ports(2)
     own = folder / peer.name
     own.mkdir(exist_ok=True)
+    own.chmod(0o711)
     log = own / "log"
+    command = peer.command(own, port, backend)
+    token = bearer() if peer.token else None
     with (
         running([str(mockllm), str(backend)], backend, core=theirs, log=log),
-        running(
-            peer.command(own, port, backend), port, core=ours, log=log, stdout=own / "access.log"
-        ),
+        running(command, port, core=ours, log=log, stdout=own / "access.log"),
     ):
-        return load.measure(port, bearer() if peer.token else None)
+        try:
+            check(port, backend, token)
+            return load.measure(port, token)
+        except WrongAnswer as exc:
+            raise WrongAnswer(f"{peer.name}: {exc}") from exc
 
 
 if __name__ == "__main__":

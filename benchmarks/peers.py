@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,8 @@ from typing import Any
 
 import jwt
 import yaml
+
+from benchmarks.processes import program
 
 SECRET = "a-secret-of-thirty-two-characters-or-more"
 
@@ -55,7 +56,7 @@ def bearer() -> str:
 def _nginx(folder: Path, port: int, upstream: int) -> list[str]:
     file = folder / "nginx.conf"
     file.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream))
-    return [shutil.which("nginx") or "/usr/sbin/nginx", "-e", "stderr", "-c", str(file)]
+    return [program("nginx", "/usr/sbin/nginx"), "-e", "stderr", "-c", str(file)]
 
 
 def _plain(_: Path, port: int, upstream: int) -> list[str]:
@@ -63,43 +64,43 @@ def _plain(_: Path, port: int, upstream: int) -> list[str]:
 
 
 def _bare(folder: Path, port: int, upstream: int) -> list[str]:
-    return _gateway(folder, port, upstream, access=False)
+    return gateway(folder, port, upstream, telemetry={"log": {"access": False}})
 
 
 def _whole(folder: Path, port: int, upstream: int) -> list[str]:
     (folder / "secret").write_text(SECRET)
     provider = {"type": "jwt", "algorithm": "HS256", "issuer": "bench", "audience": "bench"}
-    return _gateway(
+    return gateway(
         folder,
         port,
         upstream,
-        access=True,
         route={"auth": ["bench"], "limits": ["all"]},
-        sections={
-            "auth": {"bench": {**provider, "secret": {"file": "secret"}}},
-            "limits": {"all": {"key": "subject", "requests": "1000000000/minute"}},
-        },
+        telemetry={"log": {"access": True, "format": "json"}},
+        auth={"bench": {**provider, "secret": {"file": "secret"}}},
+        limits={"all": {"key": "subject", "requests": "1000000000/minute"}},
     )
 
 
-def _gateway(
+def gateway(
     folder: Path,
     port: int,
     upstream: int,
     *,
-    access: bool,
+    server: Mapping[str, Any] | None = None,
+    mock: Mapping[str, Any] | None = None,
     route: Mapping[str, Any] | None = None,
-    sections: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any],
 ) -> list[str]:
+    """The gateway with one route; what is given is added to its configuration."""
     file = folder / "config.yaml"
-    config = {
-        "server": {"listen": f"127.0.0.1:{port}"},
-        "telemetry": {"log": {"access": access, "format": "json"}},
-        "upstreams": {"mock": {"endpoints": [{"url": f"http://127.0.0.1:{upstream}"}]}},
+    endpoint = {"url": f"http://127.0.0.1:{upstream}"}
+    config: dict[str, Any] = {
+        "server": {"listen": f"127.0.0.1:{port}", **(server or {})},
+        "upstreams": {"mock": {"endpoints": [endpoint], **(mock or {})}},
         "routes": [
             {"name": "all", "path": "/", "auth": "anonymous", "upstream": "mock", **(route or {})}
         ],
-        **(sections or {}),
+        **sections,
     }
     file.write_text(yaml.safe_dump(config))
     return [sys.executable, "-m", "gateway", "serve", "--config", str(file)]

@@ -47,14 +47,21 @@ def main() -> None:
         async with aiohttp.ClientSession(
             f"http://127.0.0.1:{upstream}",
             connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
         ) as made:
             app[_SESSION] = made
             yield
 
     application.cleanup_ctx.append(session)
-    uvloop.install()
-    web.run_app(application, host="127.0.0.1", port=port, access_log=None, print=None)
+    web.run_app(
+        application,
+        host="127.0.0.1",
+        port=port,
+        access_log=None,
+        print=None,
+        loop=uvloop.new_event_loop(),
+    )
 
 
 if __name__ == "__main__":

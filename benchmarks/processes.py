@@ -3,37 +3,63 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+_ROOT = Path(__file__).parents[1]
 _START_S = 15.0
 _STOP_S = 5.0
 
 
+class CannotRun(Exception):
+    """Something this needs is missing or does not start; the text says what."""
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system allows, here and in what is started from here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def cores() -> tuple[set[int], set[int]]:
-    """One core for what is measured, one for the backend and the load."""
+    """One core for what is measured, one for the backend and the load. Raise CannotRun."""
     available = sorted(os.sched_getaffinity(0))
+    if len(available) < 2:
+        raise CannotRun("needs two cores: one for what is measured, one for the load")
     return {available[0]}, {available[-1]}
 
 
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Different ports nobody listens on now."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in held:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in held]
+
+
+def program(name: str, *elsewhere: str) -> str:
+    """Where a program is, on PATH or at one of the other places. Raise CannotRun."""
+    for place in (name, *elsewhere):
+        if found := shutil.which(place):
+            return found
+    raise CannotRun(f"{name} is not installed")
 
 
 def compile_tools(folder: Path) -> tuple[Path, Path]:
-    """The backend and the load, built into a folder."""
+    """The backend and the load, built into a folder. Raise CannotRun."""
     built = []
     for name in ("mockllm", "sseload"):
         source = Path(__file__).with_name(f"{name}.c")
-        command = ["cc", "-O2", "-w", "-o", str(folder / name), str(source)]
-        subprocess.run(command, check=True)
+        command = [program("cc"), "-O2", "-w", "-o", str(folder / name), str(source)]
+        if subprocess.run(command).returncode != 0:
+            raise CannotRun(f"{source.name} does not compile")
         built.append(folder / name)
     return built[0], built[1]
 
@@ -42,13 +68,17 @@ def compile_tools(folder: Path) -> tuple[Path, Path]:
 def running(
     command: Sequence[str], port: int, *, core: set[int], log: Path, stdout: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program on one core, from when it listens on `port` to the end of the block."""
+    """A program on one core, from when it listens on `port` to the end of the block.
+
+    Raise CannotRun if it does not listen in time.
+    """
     with log.open("ab") as errors, (stdout or log).open("ab") as out:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=errors,
+            cwd=_ROOT,
             preexec_fn=lambda: os.sched_setaffinity(0, core),
         )
     try:
@@ -72,4 +102,4 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             time.sleep(0.05)
         else:
             return
-    raise RuntimeError(f"{process.args!r} does not listen: {log.read_text()[-2000:]}")
+    raise CannotRun(f"{process.args!r} does not listen: {log.read_text()[-2000:]}")

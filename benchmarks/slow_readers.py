@@ -3,63 +3,116 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers import PEERS
-from benchmarks.processes import cores, free_port, running
+from benchmarks.answers import WrongAnswer, check
+from benchmarks.peers import gateway
+from benchmarks.processes import cores, free_ports, running
 
-_BUFFER_BYTES = 64 * 1024
-_SETTLED_BYTES = 512 * 1024
+_BUFFER_BYTES = 32 * 1024  # Linux doubles it
 _PATIENCE_S = 60.0
+_POLL_S = 0.2
+_SETTLED_KIB = 512
+_SETTLED_POLLS = 5
+_TCP_ESTABLISHED = 1
 
 
-def measure(mockllm: Path, folder: Path, readers: int) -> str:
-    """KiB a reader, in a sentence. Each has 64 KiB of receive buffer and reads nothing."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Resident memory of the gateway before the readers came, and with them."""
+
+    readers: int
+    before_kib: int
+    after_kib: int
+
+    def __str__(self) -> str:
+        each = (self.after_kib - self.before_kib) / self.readers
+        return (
+            f"{self.readers} streams nobody reads: {each:.1f} KiB each "
+            f"({self.before_kib / 1024:.1f} MiB before, {self.after_kib / 1024:.1f} MiB with them)"
+        )
+
+
+def measure(mockllm: Path, folder: Path, readers: int) -> Cost:
+    """Open streams, read each one's head and no more, and wait until the gateway's memory rests.
+
+    Raise WrongAnswer if one of them is refused or cut.
+    """
     ours, theirs = cores()
-    backend, port = free_port(), free_port()
-    command = PEERS["gateway"].command(folder, port, backend)
+    backend, port = free_ports(2)
+    room = readers + 100
+    command = gateway(
+        folder,
+        port,
+        backend,
+        # Long enough that none is cut for being slow while this looks.
+        server={"send_timeout": "5m", "max_connections": room},
+        mock={"max_connections": room},
+    )
     log = folder / "log"
     with (
         running([str(mockllm), str(backend)], backend, core=theirs, log=log),
-        running(command, port, core=ours, log=log) as gateway,
+        running(command, port, core=ours, log=log) as process,
+        ExitStack() as stack,
     ):
-        before = _rss_kib(gateway.pid)
-        sockets = [_ask(port) for _ in range(readers)]
-        after = _settled_kib(gateway.pid)
-        for one in sockets:
-            one.close()
-    per_reader = (after - before) / readers
-    return (
-        f"{readers} streams nobody reads: {per_reader:.0f} KiB each ({after / 1024:.0f} MiB in all)"
+        check(port, backend, None)
+        before = _rss_kib(process.pid)
+        opened = [stack.enter_context(_stream(port)) for _ in range(readers)]
+        after = _rss_at_rest_kib(process.pid)
+        gone = sum(not _is_open(one) for one in opened)
+        if gone:
+            raise WrongAnswer(f"{gone} of {readers} streams were cut")
+    return Cost(readers, before, after)
+
+
+def _stream(port: int) -> socket.socket:
+    """A stream of 200 MB of which only the start of the head is looked at."""
+    body = json.dumps({"model": "mock-200000-0-1000", "stream": True}, separators=(",", ":"))
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-
-
-def _ask(port: int) -> socket.socket:
-    body = json.dumps({"model": "mock-200000-0-1000", "stream": True, "messages": []}).encode()
     one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES // 2)
-    one.connect(("127.0.0.1", port))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n"
-    one.sendall(head.encode() + body)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        one.settimeout(_PATIENCE_S)
+        one.connect(("127.0.0.1", port))
+        one.sendall((head + body).encode())
+        status = one.recv(12)
+        if status != b"HTTP/1.1 200":
+            raise WrongAnswer(f"a stream was answered {status!r}")
+    except OSError as exc:
+        one.close()
+        raise WrongAnswer(f"a stream was not answered: {exc!r}") from exc
+    except WrongAnswer:
+        one.close()
+        raise
     return one
 
 
-def _rss_kib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return float(line.split()[1])
-    raise RuntimeError("no VmRSS")
+def _is_open(one: socket.socket) -> bool:
+    return one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
 
 
-def _settled_kib(pid: int) -> float:
-    """The memory once it has stopped growing."""
+def _rss_kib(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def _rss_at_rest_kib(pid: int) -> int:
+    """The memory once it has not changed for a second. Raise WrongAnswer if it never rests."""
     deadline = time.monotonic() + _PATIENCE_S
     last, same = _rss_kib(pid), 0
-    while same < 5 and time.monotonic() < deadline:
-        time.sleep(0.2)
+    while same < _SETTLED_POLLS:
+        if time.monotonic() > deadline:
+            raise WrongAnswer(f"memory still changes after {_PATIENCE_S:.0f} s: {last} KiB")
+        time.sleep(_POLL_S)
         now = _rss_kib(pid)
-        same = same + 1 if abs(now - last) * 1024 < _SETTLED_BYTES else 0
+        same = same + 1 if abs(now - last) < _SETTLED_KIB else 0
         last = now
     return last

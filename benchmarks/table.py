@@ -1,13 +1,10 @@
-"""Medians over rounds, as a table and as ratios."""
+"""Medians over rounds, as a table of figures and one of ratios."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from benchmarks.load import Figures
 
@@ -32,40 +29,29 @@ def medians(rounds: Sequence[Figures]) -> Figures:
 
 
 def render(results: Mapping[str, Sequence[Figures]]) -> str:
-    """Markdown: the figures of each peer, then what the gateway is to the others."""
-    middle = {name: medians(rounds) for name, rounds in results.items()}
-    lines = [
-        "| | " + " | ".join(_HEADS.values()) + " |",
-        "|---|" + "---:|" * len(_HEADS),
-    ]
-    for name, figures in middle.items():
-        cells = [f"{getattr(figures, key):,.0f}".replace(",", " ") for key in _HEADS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines.append("")
-    for ours in ("gateway", "gateway-whole"):
-        for peer in ("aiohttp", "nginx"):
-            if ours in middle and peer in middle:
-                lines.append(_ratios(ours, middle[ours], peer, middle[peer]))
-    lines += ["", environment()]
+    """Two tables in Markdown: the figures of each peer, and what the gateway is to the others."""
+    lines = _table("times in µs", {name: medians(rounds) for name, rounds in results.items()}, 0)
+    ratios = {
+        f"{ours} / {peer}": medians(
+            [_ratio(*pair) for pair in zip(results[ours], results[peer], strict=True)]
+        )
+        for ours in ("gateway", "gateway-whole")
+        for peer in ("aiohttp", "nginx")
+        if ours in results and peer in results
+    }
+    if ratios:
+        lines += ["", *_table("ratio", ratios, 2)]
     return "\n".join(lines)
 
 
-def _ratios(name: str, ours: Figures, peer_name: str, peer: Figures) -> str:
-    return (
-        f"- {name} / {peer_name}: {ours.rps / peer.rps:.2f} x the requests, "
-        f"{ours.relay_p50 / peer.relay_p50:.2f} x the relay p50, "
-        f"{ours.relay_p99 / peer.relay_p99:.2f} x the relay p99"
-    )
+def _table(title: str, rows: Mapping[str, Figures], digits: int) -> list[str]:
+    lines = [f"| {title} | " + " | ".join(_HEADS.values()) + " |", "|---|" + "---:|" * len(_HEADS)]
+    for name, figures in rows.items():
+        cells = [f"{getattr(figures, key):,.{digits}f}".replace(",", " ") for key in _HEADS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
-def environment() -> str:
-    """Where this was measured."""
-    model = "unknown CPU"
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return (
-        f"{model}, {len(os.sched_getaffinity(0))} cores; {platform.system()} "
-        f"{platform.release()}; Python {platform.python_version()}. Times in µs."
-    )
+def _ratio(ours: Figures, peer: Figures) -> Figures:
+    """Each figure of one peer over that of another, in the same round."""
+    return Figures(**{key: getattr(ours, key) / getattr(peer, key) for key in _HEADS})
