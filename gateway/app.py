@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from aiohttp import web
-from limits import parse as parse_rate
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config import Config, models
@@ -19,21 +18,25 @@ from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RequestErro
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import Claims, TrustedProxies
 from gateway.headers import lines
-from gateway.limiting.bucket import Buckets, Rate
+from gateway.limiting.leases import Leases
+from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.auth import Authenticate
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.errors import ErrorMapping
-from gateway.middleware.limits import KEYS, Limit, Limits
+from gateway.middleware.limits import Limits
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
-from gateway.proxy.forward import Forward, ForwardOptions, Target
+from gateway.proxy.forward import Forward, ForwardOptions
+from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.routing import Handler, RouteEntry, RouteTable
 from gateway.target import host_name, split_target
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Endpoint, Timeouts, Upstream
 from gateway.wiring.auth import providers
+from gateway.wiring.limits import rules
+from gateway.wiring.limits import store as limit_store
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CACHED_TARGETS = 4096
@@ -63,8 +66,13 @@ class Runtime:
             config, lambda name, text: logger.warning("auth", provider=name, reason=text), faults
         )
         plugins = _plugins(config, faults)
-        if faults:
+        store = limit_store(
+            config, lambda state, why: logger.warning("store", breaker=state, reason=why), faults
+        )
+        if faults or store is None:
             raise CannotBuild(faults)
+        self.store = store
+        self.leases = Leases(store, LEASE_TTL_S)
         self.routes = RouteTable(_routes(config, self, plugins, logger))
         self._refuse = compose(
             [*_outer(config, logger), ErrorMapping(DIALECTS["openai"], logger)], _refuse
@@ -89,10 +97,12 @@ class Runtime:
         for provider in self.providers.values():
             provider.start()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close idle upstream connections; exchanges under way go on."""
         for provider in self.providers.values():
             provider.close()
+        self.leases.close()
+        await self.store.close()
         for upstream in self.upstreams.values():
             upstream.close()
 
@@ -222,7 +232,7 @@ def _routes(
     plugins: Mapping[str, Sequence[Middleware]],
     logger: FilteringBoundLogger,
 ) -> list[RouteEntry]:
-    limits = {name: _limit(name, options) for name, options in config.limits.items()}
+    named = rules(config)
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
@@ -231,16 +241,33 @@ def _routes(
             chain.append(
                 Authenticate([runtime.providers[name] for name in route.auth], route.scopes)
             )
-        if route.limits:
-            chain.append(Limits([limits[name] for name in route.limits]))
+        resolve = _resolve(config, route, runtime, dialect)
+        own = [rule for name in route.limits for rule in named[name]]
+        # A limit that depends on the model needs the body first; the others save reading it.
+        early = any(rule.needs_model for rule in own)
+        if early:
+            chain.append(resolve)
+        if own or (named and route.auth != "anonymous"):
+            chain.append(
+                Limits(
+                    own,
+                    named,
+                    runtime.store,
+                    runtime.leases,
+                    show=route.limit_headers,
+                    asks_usage=dialect == "openai",
+                )
+            )
         chain += plugins[route.name]
+        if not early:
+            chain.append(resolve)
         entries.append(
             RouteEntry(
                 name=route.name,
                 path=route.path,
                 methods=frozenset(route.methods),
                 hosts=frozenset(route.hosts),
-                handler=compose(chain, _forward(config, route, runtime, dialect)),
+                handler=compose(chain, _forward(config, route, dialect)),
                 dialect=dialect,
             )
         )
@@ -268,7 +295,7 @@ def route_dialect(config: Config, route: models.Route) -> models.Dialect:
     return config.upstreams[name].dialect
 
 
-def _forward(config: Config, route: models.Route, runtime: Runtime, dialect: str) -> Forward:
+def _resolve(config: Config, route: models.Route, runtime: Runtime, dialect: str) -> Resolve:
     anonymous = route.auth == "anonymous"
     # Of every provider: what says who somebody is on one route says nothing on another.
     identity = frozenset[bytes]().union(
@@ -291,21 +318,25 @@ def _forward(config: Config, route: models.Route, runtime: Runtime, dialect: str
     }
     fallback = target(route.upstream, None) if route.upstream else None
     spoken = DIALECTS[dialect]
-    return Forward(
-        ForwardOptions(
+    return Resolve(
+        ResolveOptions(
             models=targets,
             fallback=fallback,
             models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
-            strip=len(route.path.rstrip("/")) if route.strip else 0,
             body_cap_bytes=route.body,
             body_silence_s=config.server.body_timeout,
             dialect=spoken,
-            hide_server=config.server.hide_server,
         )
     )
 
 
-def _limit(name: str, options: models.Limit) -> Limit:
-    rate = parse_rate(options.requests)
-    burst = options.burst or rate.amount
-    return Limit(name, KEYS[options.key], Buckets(Rate(rate.amount / rate.get_expiry(), burst)))
+def _forward(config: Config, route: models.Route, dialect: str) -> Forward:
+    return Forward(
+        ForwardOptions(
+            strip=len(route.path.rstrip("/")) if route.strip else 0,
+            body_cap_bytes=route.body,
+            body_silence_s=config.server.body_timeout,
+            dialect=DIALECTS[dialect],
+            hide_server=config.server.hide_server,
+        )
+    )

@@ -177,6 +177,15 @@ class AuthUnavailable(Unavailable):
         self.reason = reason
 
 
+class LimitsUnavailable(Unavailable):
+    """The store of limits does not answer, and a limit of the route refuses without it."""
+
+    default_message = "Limits cannot be checked at the moment. Retry shortly."
+
+    def __init__(self) -> None:
+        super().__init__(code="limits_unavailable")
+
+
 class UpstreamError(GatewayError):
     """The backend failed. `sent` says whether it may have seen the request."""
 

@@ -18,6 +18,9 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
+    from gateway.proxy.resolve import Target
+    from gateway.proxy.usage_chunk import UsageFilter
+    from gateway.usage import Usage, UsageTap
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -72,12 +75,14 @@ class Exchange:
 
     __slots__ = (
         "_at_end",
+        "body",
         "bytes_in",
         "bytes_out",
         "client_ip",
         "end_reason",
         "endpoint",
         "error_code",
+        "filter",
         "first_byte_at",
         "forwarded",
         "host",
@@ -94,8 +99,11 @@ class Exchange:
         "route",
         "started_at",
         "status",
+        "tap",
+        "target",
         "trusted_peer",
         "upstream",
+        "usage",
     )
 
     def __init__(self, method: str, client_ip: str, *, trusted_peer: bool) -> None:
@@ -112,7 +120,17 @@ class Exchange:
         self.route: str | None = None
         self.principal: Principal | None = None
         self.model: str | None = None
+        self.target: Target | None = None
+        """Where it goes, once that was decided."""
+        self.body: bytes | None = None
+        """Its body as it is to be sent, where it had to be read whole."""
         self.upstream: str | None = None
+        self.tap: UsageTap | None = None
+        """Listens to the response body, where its tokens are counted."""
+        self.filter: UsageFilter | None = None
+        """Takes out of an event stream what only the gateway asked for."""
+        self.usage: Usage | None = None
+        """Tokens of the request, once they are known."""
         self.endpoint: str | None = None
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""

@@ -82,6 +82,8 @@ class TrustedProxies:
 
 
 def _is_address(text: str) -> bool:
+    if "%" in text:  # a zone means nothing elsewhere, and holds any characters
+        return False
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -7,6 +7,7 @@ is refused.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 # Segments of unreserved and sub-delim characters, ':' and '@', and percent-escapes that stand
@@ -18,8 +19,9 @@ _DOTS = re.compile(r"/\.{1,2}(?:/|\Z)")
 _QUERY = re.compile(r"[\x21\x22\x24-\x7e]*")  # visible ASCII but '#'
 _HOST = re.compile(
     r"(?P<name>(?=.{1,253}(?::|\Z))[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
-    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
 )
+_LAST_PORT = 65535
 
 
 def split_target(target: str) -> tuple[str, str] | None:
@@ -35,4 +37,12 @@ def split_target(target: str) -> tuple[str, str] | None:
 def host_name(host: str) -> str | None:
     """The lower-case name in a Host header, without its port; None if it is not one."""
     match = _HOST.fullmatch(host)
-    return None if match is None else match["name"].lower().rstrip(".")
+    if match is None or int(match["port"] or 0) > _LAST_PORT:
+        return None
+    name = match["name"].lower().rstrip(".")
+    if name.startswith("["):
+        try:
+            ipaddress.IPv6Address(name[1:-1])
+        except ValueError:
+            return None
+    return name

@@ -19,6 +19,7 @@ from tests.support.gateway import (
     StartGatewayProcess,
 )
 from tests.support.nginx import Nginx, StartNginx
+from tests.support.redis import Redis, StartRedis
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
 _FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
@@ -82,6 +83,21 @@ async def start_nginx(tmp_path: Path) -> AsyncIterator[StartNginx]:
     yield start
     for nginx in running:
         await nginx.stop()
+
+
+@pytest.fixture
+async def start_redis(tmp_path: Path) -> AsyncIterator[StartRedis]:
+    running: list[Redis] = []
+
+    async def start() -> Redis:
+        redis = Redis(tmp_path)
+        await redis.start()
+        running.append(redis)
+        return redis
+
+    yield start
+    for redis in running:
+        await redis.stop()
 
 
 @pytest.fixture

@@ -1,36 +1,45 @@
-"""The command line, as a process: what it prints, where, and with which exit code."""
+"""The command line: what it prints, where, and with which exit code.
+
+Each command runs as a process of its own; only the many ways to call one wrongly share this one.
+The rules of configurations are in `tests/config`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
 import pytest
 
 import gateway
+from gateway.cli import main
+from gateway.demo import DemoBackend
 from tests.support.client import RawClient
-from tests.support.gateway import StartGatewayProcess, config_text, simple_config
+from tests.support.gateway import StartGateway, StartGatewayProcess, config_text, simple_config
 from tests.support.tokens import SECRET, SECRET_VARIABLE, Auth
-from tests.support.upstream import ScriptedUpstream, stepped_stream
+from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
 NOWHERE = "http://127.0.0.1:1"
 DEMO = """\
 server: {listen: "127.0.0.1:0"}
-demo: {listen: "127.0.0.1:PORT", pace: 1ms}
+demo: {listen: "127.0.0.1:0"}
 auth:
   demo:
     {type: jwt, algorithm: HS256, issuer: i, audience: a,
      secret: {file: made/secret, generate: true}}
-upstreams: {demo: {endpoints: [{url: "http://127.0.0.1:PORT"}]}}
+upstreams: {demo: {endpoints: [{url: BACKEND}]}}
 models: {demo: {upstream: demo}}
 routes: [{name: openai, path: /v1/, auth: [demo], models: [demo]}]
 """
@@ -65,6 +74,25 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
+    """As `run`, in this process."""
+    try:
+        code = main(arguments)
+    except SystemExit as exc:  # as argparse ends
+        code = int(exc.code or 0)
+    out, err = capsys.readouterr()
+    return Said(code, out, err)
+
+
+@contextlib.contextmanager
+def taken_address() -> Iterator[str]:
+    """Where something else listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
 @pytest.fixture
 def file(tmp_path: Path, auth: Auth) -> Path:
     """A small valid configuration."""
@@ -76,8 +104,8 @@ def file(tmp_path: Path, auth: Auth) -> Path:
 # -- help --------------------------------------------------------------------------------------
 
 
-async def test_help_names_every_command_and_every_exit_code() -> None:
-    said = await run("--help")
+def test_help_names_every_command_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    said = call(capsys, "--help")
     assert said.code == 0
     for word in ("serve", "check", "schema", "routes", "token", "keys", "demo", "exit codes"):
         assert word in said.out
@@ -85,29 +113,50 @@ async def test_help_names_every_command_and_every_exit_code() -> None:
         assert code in said.out
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "schema", "routes", "token", "demo"])
-async def test_every_command_has_help(command: str) -> None:
-    said = await run(command, "--help")
+@pytest.mark.parametrize("command", ["serve", "check", "schema", "routes", "token", "keys", "demo"])
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    said = call(capsys, command, "--help")
     assert said.code == 0
     assert said.out.startswith(f"usage: gateway {command}")
 
 
 async def test_an_unknown_command_is_a_usage_error() -> None:
     said = await run("surf")
-    assert said.code == 2
+    assert (said.code, said.out) == (2, "")
     assert "invalid choice: 'surf'" in said.err
 
 
-async def test_the_version_is_the_packages() -> None:
-    assert (await run("--version")).out == f"gateway {gateway.__version__}\n"
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "arguments are required: COMMAND"),
+        (["serve", "config.yaml"], "unrecognized arguments: config.yaml"),
+        (["serve", "--config"], "expected one argument"),
+        (["check", "a.yaml", "b.yaml"], "unrecognized arguments: b.yaml"),
+        (["routes", "--yaml"], "unrecognized arguments: --yaml"),
+        (["demo", "--pace", "fast"], "not a duration"),
+        (["demo", "--pace", "20"], "not a duration"),
+        (["demo", "--listen", "127.0.0.1"], "gateway: "),
+        (["demo", "--listen", "127.0.0.1:http"], "gateway: "),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    said = call(capsys, *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert reason in said.err
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--version") == Said(0, f"gateway {gateway.__version__}\n", "")
 
 
 # -- check, schema, routes ---------------------------------------------------------------------
 
 
-async def test_check_accepts_a_valid_file(file: Path) -> None:
-    said = await run("check", str(file))
-    assert (said.code, said.out, said.err) == (0, f"{file}: ok\n", "")
+def test_check_accepts_a_valid_file(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    assert call(capsys, "check", str(file)) == Said(0, f"{file}: ok\n", "")
 
 
 async def test_check_prints_every_problem_with_its_line(file: Path) -> None:
@@ -122,31 +171,45 @@ async def test_check_prints_every_problem_with_its_line(file: Path) -> None:
         assert re.match(re.escape(str(file)) + r":\d+:\d+: ", line)
 
 
-async def test_check_of_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
-    said = await run("check", str(tmp_path / "none.yaml"))
-    assert said.code == 1
-    assert "cannot be read: No such file or directory" in said.err
+async def test_check_reads_config_yaml_here_unless_told_otherwise(file: Path) -> None:
+    assert await run("check", cwd=file.parent) == Said(0, "config.yaml: ok\n", "")
 
 
-async def test_check_finds_every_plug_in_that_cannot_be_used(file: Path) -> None:
+@pytest.mark.parametrize("command", ["check", "serve --config", "routes --config", "token -c"])
+def test_a_file_that_is_not_there_is_said_by_every_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    missing = str(tmp_path / "none.yaml")
+    said = call(capsys, *command.split(), missing)
+    reason = f"{missing}:1:1: cannot be read: No such file or directory\n"
+    assert said == Said(1, "", reason)
+
+
+def test_check_finds_every_plug_in_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
     use = [{"use": "no.such.module"}, {"use": "gateway.errors.NotFound"}]
     file.write_text(config_text(simple_config(NOWHERE, middleware=use), {}))
-    said = await run("check", str(file))
-    assert said.code == 1
+    said = call(capsys, "check", str(file))
+    assert (said.code, said.out) == (1, "")
     first, second = said.err.splitlines()
     assert "routes[0].middleware[0].use: cannot import no.such" in first
     assert "routes[0].middleware[1].use: neither an async function" in second
 
 
-async def test_serve_says_the_same_of_a_plug_in_as_check(file: Path) -> None:
+async def test_serve_says_the_same_of_a_plug_in_as_check(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
     file.write_text(config_text(simple_config(NOWHERE, middleware=[{"use": "no.such"}]), {}))
     said = await run("serve", "--config", str(file))
     assert said.code == 1
-    assert said.err == (await run("check", str(file))).err
+    assert said.err == call(capsys, "check", str(file)).err
 
 
 async def test_schema_is_a_json_schema_of_the_configuration() -> None:
-    schema = json.loads((await run("schema")).out)
+    said = await run("schema")
+    schema = json.loads(said.out)
+    assert (said.code, said.err) == (0, "")
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert {"server", "upstreams", "routes"} <= set(schema["properties"])
 
@@ -166,67 +229,136 @@ async def test_routes_prints_the_table_most_specific_first(file: Path, auth: Aut
     assert " ".join(lines[2].split()) == "main /v1/* any any anonymous none openai main"
 
 
-async def test_routes_can_be_read_by_programs(file: Path) -> None:
-    said = await run("routes", "--json", "--config", str(file))
-    (row,) = map(json.loads, said.out.splitlines())
-    assert (row["route"], row["auth"], row["to"]) == ("main", "anonymous", "main")
+def test_routes_can_be_read_by_programs(
+    capsys: pytest.CaptureFixture[str], file: Path, auth: Auth
+) -> None:
+    config = simple_config(NOWHERE, methods=["POST", "GET"], hosts=["b.test", "a.test"])
+    config["auth"] = auth
+    config["limits"] = {"ip": {"key": "ip", "requests": "1/second"}}
+    config["models"] = {"m": {"upstream": "main"}}
+    config["routes"][0] |= {"limits": ["ip"], "models": ["m"], "auth": ["corp"]}
+    file.write_text(config_text(config, {}))
+    said = call(capsys, "routes", "--json", "--config", str(file))
+    assert [json.loads(line) for line in said.out.splitlines()] == [
+        {
+            **{"route": "main", "path": "/v1/*", "methods": "GET,POST", "hosts": "a.test,b.test"},
+            **{"auth": "corp", "limits": "ip", "dialect": "openai", "to": "m,main"},
+        }
+    ]
 
 
 # -- token -------------------------------------------------------------------------------------
 
 
-async def test_a_token_is_what_the_provider_accepts(file: Path) -> None:
-    said = await run("token", "--config", str(file), "--subject", "ann", "--tenant", "acme")
-    claims = jwt.decode(
+async def test_a_token_opens_the_gateway_it_was_made_for(
+    start_gateway: StartGateway, file: Path, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply({"ok": True})) as upstream:
+        running = await start_gateway(simple_config(upstream.url, auth=["corp"]) | {"auth": auth})
+        said = await run("token", "--config", str(file))
+        assert (said.code, said.err) == (0, "")
+        headers = {"authorization": f"Bearer {said.out.strip()}"}
+        async with httpx.AsyncClient(trust_env=False, base_url=running.url) as client:
+            assert (await client.get("/v1/x")).status_code == 401
+            assert (await client.get("/v1/x", headers=headers)).json() == {"ok": True}
+    (refused, served) = running.log.requests
+    assert (refused["status"], served["status"]) == (401, 200)
+
+
+def test_a_token_says_what_it_was_told_to(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    who = ["--subject", "ann", "--tenant", "acme", "--scopes", "chat embed", "--ttl", "90s"]
+    claims = decoded(call(capsys, "token", "--config", str(file), *who))
+    assert (claims["sub"], claims["org"], claims["scope"]) == ("ann", "acme", "chat embed")
+    assert claims["exp"] - claims["iat"] == 90
+
+
+def test_a_token_is_a_developers_for_an_hour(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    claims = decoded(call(capsys, "token", "--config", str(file)))
+    assert claims["sub"] == "developer"
+    assert claims["exp"] - claims["iat"] == 3600
+    assert not {"org", "scope"} & set(claims)
+
+
+def decoded(said: Said) -> dict[str, Any]:
+    """The claims of a token that `corp` accepts."""
+    assert (said.code, said.err) == (0, "")
+    claims: dict[str, Any] = jwt.decode(
         said.out.strip(), SECRET, ["HS256"], audience="llm", issuer="https://sso.test"
     )
-    assert (claims["sub"], claims["org"]) == ("ann", "acme")
-    assert claims["exp"] - claims["iat"] == 3600
+    return claims
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--provider", "none"], "no provider with a secret"),
+        (["--provider", "keys"], "no provider with a secret"),
+        (["--provider", "partners"], "no provider with a secret"),
         (["--ttl", "soon"], "--ttl: not a duration"),
+        (["--ttl", "3600"], "--ttl: not a duration"),
+        (["--ttl", ""], "--ttl: not a duration"),
     ],
 )
-async def test_a_token_that_cannot_be_is_a_usage_error(
-    file: Path, arguments: list[str], reason: str
+def test_a_token_that_cannot_be_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], file: Path, auth: Auth, arguments: list[str], reason: str
 ) -> None:
-    said = await run("token", "--config", str(file), *arguments)
-    assert said.code == 2
-    assert reason in said.err
+    others = {
+        "keys": {"type": "api_key", "file": "keys.yaml"},
+        "partners": {"type": "jwt", "issuer": "https://i.test", "audience": "a", "jwks": "auto"},
+    }
+    file.write_text(config_text(simple_config(NOWHERE), {"auth": auth | others}))
+    said = call(capsys, "token", "--config", str(file), *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"gateway: {reason}")
 
 
-async def test_a_token_without_its_secret_says_which_is_missing(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_token_without_its_secret_says_which_is_missing(
+    capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(SECRET_VARIABLE)
-    said = await run("token", "--config", str(file))
-    assert said.code == 1
+    said = call(capsys, "token", "--config", str(file))
+    assert (said.code, said.out) == (1, "")
     assert f"environment variable {SECRET_VARIABLE} is not set" in said.err
 
 
 # -- serve -------------------------------------------------------------------------------------
 
 
+async def test_serve_serves(start_gateway_process: StartGatewayProcess) -> None:
+    async with ScriptedUpstream(json_reply({"ok": True})) as upstream:
+        process = await start_gateway_process(simple_config(upstream.url))
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"http://127.0.0.1:{process.port}/v1/x")
+        assert answer.json() == {"ok": True}
+        process.signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+
 async def test_an_address_that_is_taken_says_so(file: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with taken_address() as address:
         file.write_text(config_text(simple_config(NOWHERE, server={"listen": address}), {}))
         said = await run("serve", "--config", str(file))
     assert said.code == 3
-    assert f"cannot listen on {address}" in said.err
-    assert "server.listen" in said.err
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"gateway: cannot listen on {address}: ")
+    assert "Change server.listen" in line
+
+
+async def test_an_address_that_is_taken_from_the_demo_backend_says_so(file: Path) -> None:
+    with taken_address() as address:
+        file.write_text(config_text(simple_config(NOWHERE) | {"demo": {"listen": address}}, {}))
+        said = await run("serve", "--config", str(file))
+    assert said.code == 3
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"gateway: the demo backend cannot listen on {address}: ")
 
 
 async def test_a_bad_file_is_never_served(file: Path) -> None:
     file.write_text("routes: []")
     said = await run("serve", "--config", str(file))
-    assert said.code == 1
+    assert (said.code, said.out) == (1, "")
     assert "upstreams: is missing" in said.err
 
 
@@ -273,10 +405,9 @@ async def test_a_second_sigterm_ends_at_once(start_gateway_process: StartGateway
 
 
 async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (tmp_path / "config.yaml").write_text(DEMO.replace("PORT", str(port)))
+    backend = DemoBackend(pace_s=0.001)
+    await backend.start()
+    (tmp_path / "config.yaml").write_text(DEMO.replace("BACKEND", backend.url))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "serve"),
         stdout=asyncio.subprocess.DEVNULL,
@@ -294,10 +425,16 @@ async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
                 stderr=asyncio.subprocess.DEVNULL,
             )
             answer, _ = await pasted.communicate()
+            (demo,) = re.findall(r"demo backend +(http://127\.0\.0\.1:\d+)", said)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                models = (await client.get(demo + "/v1/models")).json()
     finally:
         process.terminate()
         await process.communicate()
+        await backend.stop()
+    assert answer.startswith(b"data: {")
     assert answer.endswith(b"data: [DONE]\n\n")
+    assert models["object"] == "list"
     assert (tmp_path / "made/secret").stat().st_mode & 0o777 == 0o600
     assert process.returncode == 0
 
@@ -318,8 +455,19 @@ async def test_demo_serves_the_backend_alone() -> None:
             url = (await process.stdout.readline()).decode().split()[-1]
             async with httpx.AsyncClient(trust_env=False) as client:
                 models = (await client.get(url + "/v1/models")).json()
+                messages = [{"role": "user", "content": "Hello"}]
+                asked = {"model": "demo", "messages": messages}
+                answer = (await client.post(url + "/v1/chat/completions", json=asked)).json()
     finally:
         process.send_signal(signal.SIGINT)
         _, errors = await process.communicate()
     assert "demo" in [model["id"] for model in models["data"]]
+    assert answer["choices"][0]["message"]["content"]
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_demo_backend_whose_address_is_taken_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with taken_address() as address:
+        said = call(capsys, "demo", "--listen", address)
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith(f"gateway: cannot listen on {address}: ")

@@ -62,3 +62,73 @@ def test_whatever_a_proxy_says_makes_well_formed_lines(chain: str, proto: str, p
 def test_an_ipv6_client_is_quoted_in_forwarded() -> None:
     origin = PROXIES.origin("2001:db8::1", secure=True, host="h")
     assert b'Forwarded: for="[2001:db8::1]";host="h";proto=https\r\n' in origin.lines
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+# What no address is, and what comes close to one.
+junk_hops = st.sampled_from(
+    ["", "junk", "unknown", "_hidden", "8.8.8.8:80", "[::1]", "1.2.3", "999.1.1.1", "0x7f.1"]
+) | st.text(st.characters(exclude_characters=",%"), max_size=12)
+strangers = addresses.filter(lambda address: not PROXIES.trusts(address))
+
+
+@given(st.lists(junk_hops | addresses, max_size=6), addresses)
+def test_only_addresses_are_passed_on_in_order_and_the_peer_is_the_last(
+    claimed: list[str], peer: str
+) -> None:
+    origin = PROXIES.origin(peer, secure=False, host="h", claims=Claims(", ".join(claimed)))
+    line = origin.lines.decode().split("\r\n")[0].removeprefix("X-Forwarded-For: ")
+    hops = [hop.strip() for hop in ", ".join(claimed).split(",")]
+    assert line.split(", ") == [*filter(is_address, hops), peer]
+
+
+@given(addresses, st.booleans())
+def test_a_peer_without_claims_is_the_client_whoever_it_is(peer: str, secure: bool) -> None:
+    origin = PROXIES.origin(peer, secure=secure, host="h.test:1")
+    node = f'"[{peer}]"' if ":" in peer else peer
+    proto = "https" if secure else "http"
+    assert origin.client_ip == peer
+    assert origin.lines.decode() == (
+        f"X-Forwarded-For: {peer}\r\n"
+        f"X-Forwarded-Proto: {proto}\r\n"
+        "X-Forwarded-Host: h.test:1\r\n"
+        f'Forwarded: for={node};host="h.test:1";proto={proto}\r\n'
+    )
+
+
+@pytest.mark.parametrize("proto", ["", "HTTPS", "ftp", "https, http", "https\r\nX-Evil: 1"])
+def test_a_proto_that_is_none_is_replaced_by_the_connection_s(proto: str) -> None:
+    origin = PROXIES.origin("10.0.0.1", secure=False, host="h", claims=Claims(proto=proto))
+    assert b"X-Forwarded-Proto: http\r\n" in origin.lines
+    assert b"Evil" not in origin.lines
+
+
+def test_what_a_trusted_proxy_says_of_scheme_and_host_is_passed_on() -> None:
+    claims = Claims("8.8.8.8", "https", "api.test")
+    lines = PROXIES.origin("10.0.0.1", secure=False, host="inner", claims=claims).lines
+    assert b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: api.test\r\n" in lines
+    assert b'Forwarded: for=8.8.8.8;host="api.test";proto=https\r\n' in lines
+
+
+@given(st.text(max_size=40))
+def test_without_networks_nobody_is_trusted(peer: str) -> None:
+    assert not TrustedProxies([]).trusts(peer)
+
+
+@given(junk_hops.filter(lambda hop: not is_address(hop)))
+def test_what_is_no_address_is_not_trusted(peer: str) -> None:
+    assert not TrustedProxies(["0.0.0.0/0", "::/0"]).trusts(peer)
+
+
+@pytest.mark.parametrize("hop", ["::1%\u20ac", "::1%\udcff", '::1%";for=6.6.6.6;x="', "fe80::1%a"])
+def test_a_zone_is_no_part_of_an_address(hop: str) -> None:
+    claims = Claims(f"{hop}, 8.8.8.8")
+    origin = PROXIES.origin("10.0.0.1", secure=False, host="h", claims=claims)
+    assert origin.lines.startswith(b"X-Forwarded-For: 8.8.8.8, 10.0.0.1\r\n")

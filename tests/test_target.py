@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+import posixpath
+import string
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import pytest
 from hypothesis import given
@@ -77,4 +79,74 @@ def test_a_host_is_its_name_in_lower_case(host: str, name: str) -> None:
     ],
 )
 def test_what_is_no_host_is_none(host: str) -> None:
+    assert host_name(host) is None
+
+
+UNRESERVED = string.ascii_letters + string.digits + "-._~"
+SUB_DELIMS = "!$&'()*+,="  # RFC 3986's but ';'
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_a_byte_is_accepted_escaped_only_where_it_has_to_be(code: int) -> None:
+    # An escape of one of RFC 3986's reserved characters is another path than the character.
+    may = not (code < 0x20 or code == 0x7F or chr(code) in UNRESERVED + "/\\%")
+    for escape in (f"%{code:02x}", f"%{code:02X}"):
+        assert (split_target(f"/a{escape}b") is not None) is may
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_a_character_is_accepted_as_it_is_only_where_rfc_3986_has_it(code: int) -> None:
+    plain = chr(code) in UNRESERVED + SUB_DELIMS + ":@/?"
+    assert (split_target(f"/a{chr(code)}b") is not None) is plain
+
+
+pieces = st.sampled_from(
+    [*"/?#;:@!%&=+.~ \\", "a", "..", "%2e", "%2F", "%5c", "%00", "%25", "%20", "%C3%A9", "é", "\0"]
+)
+
+
+@given(st.lists(pieces | st.text(max_size=3), max_size=12).map(lambda parts: "/" + "".join(parts)))
+def test_a_second_parser_reads_an_accepted_target_as_we_do(target: str) -> None:
+    split = split_target(target)
+    if split is None:
+        return
+    path, query = split
+    assert target == (f"{path}?{query}" if "?" in target else path)
+    second = urlsplit("http://h.test" + target)
+    assert (second.hostname, second.path, second.query, second.fragment) == (
+        *("h.test", path, query),
+        "",
+    )
+    # What a server makes of it that decodes and resolves it, in either order.
+    decoded = unquote_to_bytes(path)
+    once = decoded.rstrip(b"/") or b"/"
+    assert posixpath.normpath(decoded) == once
+    assert unquote_to_bytes(posixpath.normpath(path)) == once
+
+
+@given(st.text(max_size=30), st.text("aZ0-_.:[]@/\\# ,", max_size=30))
+def test_any_host_is_a_name_that_stays_what_it_is_or_none(junk: str, near: str) -> None:
+    for host in (junk, near):
+        name = host_name(host)
+        if name is None:
+            continue
+        assert name.isascii()
+        assert name == name.lower()
+        assert host_name(name) == name
+        assert host.lower().startswith(name)
+
+
+@given(
+    st.lists(st.from_regex(r"[a-zA-Z0-9]([a-z0-9_-]{0,6}[a-z0-9])?", fullmatch=True), min_size=1),
+    st.none() | st.integers(1, 65535),
+)
+def test_a_second_parser_reads_the_same_host(labels: list[str], port: int | None) -> None:
+    host = ".".join(labels) + ("" if port is None else f":{port}")
+    second = urlsplit(f"http://{host}/")
+    expected = second.hostname if len(".".join(labels)) <= 253 else None
+    assert host_name(host) == expected
+
+
+@pytest.mark.parametrize("host", ["[..]", "[::g]", "h:99999", "[1.2.3.4]", "[::1%25eth0]"])
+def test_a_host_that_cannot_be_connected_to_is_none(host: str) -> None:
     assert host_name(host) is None

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jwt
+from jwt.utils import base64url_decode, base64url_encode
 
 from gateway.auth.claims import ClaimMap, principal_of
 from gateway.auth.key_sets import KeySet
@@ -24,6 +25,17 @@ TOKEN_CAP_CHARACTERS = 8192
 _CACHED_TOKENS = 10_000
 _KID_CAP_CHARACTERS = 256
 _FARTHEST_EXPIRY = 253_402_300_800  # the year 10000
+
+
+def _is_canonical(token: str) -> bool:
+    """Whether it is three parts of base64url, each in its one spelling (RFC 7515 section 2)."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return False
+    try:
+        return all(base64url_encode(base64url_decode(part)).decode() == part for part in parts)
+    except ValueError:
+        return False
 
 
 class JwtProvider:
@@ -80,7 +92,7 @@ class JwtProvider:
         """The claims of a good token."""
         if len(token) > TOKEN_CAP_CHARACTERS:
             raise Rejected("token too long")
-        if token.count(".") != 2:
+        if not _is_canonical(token):
             raise Rejected("not a JWT")
         try:
             header = jwt.get_unverified_header(token)

@@ -58,8 +58,7 @@ def check(config: models.Config) -> Iterator[Finding]:
     for name, provider in config.auth.items():
         yield from _check_provider(("auth", name), provider)
     for name, limit in config.limits.items():
-        if limit.requests.startswith("0/") or int(limit.requests.split("/")[0]) == 0:
-            yield ("limits", name, "requests"), "has to let at least one request through", None
+        yield from _check_limit(("limits", name), limit, config)
     for name, upstream in config.upstreams.items():
         yield from _check_upstream(("upstreams", name), upstream)
     for index, route in enumerate(config.routes):
@@ -71,6 +70,44 @@ def _check_addresses(config: models.Config) -> Iterator[Finding]:
     demo = config.demo
     if demo and demo.listen == config.server.listen and not demo.listen.endswith(":0"):
         yield ("demo", "listen"), "is the gateway's own address", "choose another port"
+
+
+def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -> Iterator[Finding]:
+    counted = ("requests", "tokens", "concurrency", "budget")
+    if all(getattr(limit, unit) is None for unit in counted):
+        yield path, "limits nothing", f"give it {', '.join(counted[:-1])} or {counted[-1]}"
+    places = [(path, limit), *(((*path, "tiers", tier), own) for tier, own in limit.tiers.items())]
+    for where, one in places:
+        for rate, burst in (("requests", "burst"), ("tokens", "token_burst")):
+            text = getattr(one, rate)
+            if text is not None and int(text.split("/")[0]) == 0:
+                yield (*where, rate), "has to let at least one through", None
+            if text is None and getattr(one, burst) is not None:
+                yield (*where, burst), f"belongs to `{rate}`, which is not given", None
+        for unit in counted:
+            if getattr(one, unit) is not None and getattr(limit, unit) is None:
+                yield (*where, unit), f"the limit itself has no `{unit}`", None
+    if limit.budget is not None and config.store.url == "memory://":
+        hint = "set store.url to sqlite:///PATH or a Redis"
+        yield (*path, "budget"), "would be forgotten at every restart", hint
+
+
+def _unpriced(limit: models.Limit) -> str | None:
+    """The currency of a budget in money."""
+    unit = models.parse_budget(limit.budget)[1] if limit.budget is not None else "tokens"
+    return None if unit == "tokens" else unit
+
+
+def _check_prices(
+    path: ConfigPath, route: models.Route, limit: models.Limit, config: models.Config
+) -> Iterator[Finding]:
+    currency = _unpriced(limit)
+    for name in route.models:
+        price = config.models[name].price if name in config.models else None
+        if name in config.models and (price is None or price.currency != currency):
+            yield path, f"is a budget in {currency}, but model '{name}' has no price in it", None
+    if not route.models:
+        yield path, "is a budget in money, but the route serves no models with a price", None
 
 
 def _check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Finding]:
@@ -197,9 +234,13 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield path, f"{what} for known callers, but the route is anonymous", None
     for index, name in enumerate(route.limits):
         limit = config.limits.get(name)
-        if limit and route.auth == "anonymous" and limit.key in ("subject", "tenant"):
+        keys = limit.key if limit and isinstance(limit.key, tuple) else (limit and limit.key,)
+        personal = [key for key in keys if key and key not in ("ip", "route", "model")]
+        if personal and route.auth == "anonymous":
             where = (*path, "limits", index)
-            yield where, f"counts by {limit.key}, but the route is anonymous", "count by ip"
+            yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
+        if limit is not None and _unpriced(limit):
+            yield from _check_prices((*path, "limits", index), route, limit, config)
     if route.upstream is None and not route.models:
         yield path, "goes nowhere", "give it `models` or `upstream`"
     for index, host in enumerate(route.hosts):

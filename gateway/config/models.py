@@ -34,6 +34,9 @@ _PATH = r"/[A-Za-z0-9._~/-]*"
 _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
 _RATE = r"\d+/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
+_KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
+_BUDGET = r"\d+(?:\.\d+)? (?:tokens|[A-Z]{3})/(?:day|week|month)"
+_STORE = r"memory://|sqlite:///.+|(?:redis|rediss|redis\+sentinel|redis\+cluster)://.+"
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
@@ -50,7 +53,7 @@ def _must_match(pattern: str, otherwise: str) -> AfterValidator:
 
 
 def _pattern(pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$"})
 
 
 def _file_name(value: str, info: ValidationInfo) -> str:
@@ -143,6 +146,31 @@ Jwks = Annotated[
     str,
     _must_match(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
 ]
+
+
+Key = Annotated[
+    str,
+    _must_match(_KEY, "not a key: write subject, tenant, ip, route, model, api_key or claim.NAME"),
+    _pattern(_KEY),
+]
+Budget = Annotated[
+    str,
+    _must_match(_BUDGET, "not a budget: write it as 500 USD/month or 10000000 tokens/day"),
+    _pattern(_BUDGET),
+]
+StoreUrl = Annotated[
+    str,
+    _must_match(_STORE, "not a store: write memory://, sqlite:///PATH, or the URL of a Redis"),
+    _pattern(_STORE),
+]
+Currency = Annotated[str, _must_match(r"[A-Z]{3}", "three letters, such as USD")]
+
+
+def parse_budget(text: str) -> tuple[float, str, str]:
+    """Amount, unit (`tokens` or a currency) and period of a valid budget."""
+    amount, _, rest = text.partition(" ")
+    unit, _, period = rest.partition("/")
+    return float(amount), unit, period
 
 
 class _Model(BaseModel):
@@ -276,16 +304,69 @@ class ApiKeyProvider(_Model):
 Provider = Annotated[JwtProvider | ApiKeyProvider, Field(discriminator="type")]
 
 
-class Limit(_Model):
-    """A token bucket: `requests` refill it steadily, `burst` is what it holds."""
+class Tier(_Model):
+    """What callers of one tier have, instead of what the limit says for everybody."""
 
-    key: Literal["subject", "tenant", "ip", "route"] = Field(
-        description="Who shares a bucket: those with one subject, tenant, address, or route."
+    requests: Rate | None = Field(None, description="Rate, such as 600/minute.")
+    burst: int | None = Field(None, ge=1, description="How many requests at once.")
+    tokens: Rate | None = Field(None, description="LLM tokens, in and out, such as 1000000/minute.")
+    token_burst: int | None = Field(None, ge=1, description="How many tokens at once.")
+    concurrency: int | None = Field(None, ge=1, description="Requests under way at once.")
+    budget: Budget | None = Field(None, description="Such as 5000 USD/month.")
+
+
+class Limit(_Model):
+    """How much callers may, counted in one unit or several; a request has to fit in all."""
+
+    key: Key | tuple[Key, ...] = Field(
+        description="Who shares: subject, tenant, ip, route, model, api_key or claim.NAME; "
+        "a list means each combination."
     )
-    requests: Rate = Field(description="Rate, such as 60/minute.")
+    requests: Rate | None = Field(None, description="A token bucket's rate, such as 60/minute.")
     burst: int | None = Field(
-        None, ge=1, description="Bucket size; default: the rate's own number."
+        None, ge=1, description="That bucket's size: requests at once; default: the rate's number."
     )
+    tokens: Rate | None = Field(
+        None,
+        description="LLM tokens, in and out, such as 200000/minute: an estimate is reserved, and "
+        "settled with what the response says it used.",
+    )
+    token_burst: int | None = Field(
+        None, ge=1, description="Tokens at once; default: the rate's number."
+    )
+    concurrency: int | None = Field(None, ge=1, description="Requests under way at once.")
+    budget: Budget | None = Field(
+        None,
+        description="For a calendar day, week or month in UTC: 500 USD/month, by the models' "
+        "prices, or 10000000 tokens/day.",
+    )
+    tiers: dict[str, Tier] = Field(
+        default_factory=dict, description="Other amounts, by the tier of the caller."
+    )
+    on_store_error: Literal["open", "closed", "local"] = Field(
+        "local",
+        description="Without the store: let requests through, refuse them with 503, or count in "
+        "this process alone.",
+    )
+
+
+class Store(_Model):
+    """Where limits are counted."""
+
+    url: StoreUrl | Secret = Field(
+        "memory://",
+        description="memory:// for one process; sqlite:///PATH for the processes of a machine, "
+        "and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// or "
+        "redis+cluster:// for replicas.",
+    )
+
+
+class Price(_Model):
+    """What a model costs, for budgets in money."""
+
+    input: float = Field(ge=0, description="For a million tokens in.")
+    output: float = Field(ge=0, description="For a million tokens out.")
+    currency: Currency = Field("USD", description="Three letters, as in the budgets.")
 
 
 class Endpoint(_Model):
@@ -370,6 +451,7 @@ class Model(_Model):
     scopes: tuple[str, ...] = Field(
         (), description="Scopes or roles a caller needs for it; to others it does not exist."
     )
+    price: Price | None = Field(None, description="What it costs, for budgets in money.")
 
 
 class Middleware(_Model):
@@ -401,6 +483,9 @@ class Route(_Model):
         (), description="Scopes or roles a caller needs, all of them; else 403."
     )
     limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
+    limit_headers: bool = Field(
+        True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
+    )
     models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
     upstream: Name | None = Field(
         None, description="Where requests go; beside `models`, where those without a model go."
@@ -424,6 +509,7 @@ class Config(_Model):
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."
     )
+    store: Store = Field(default_factory=Store, description="Where limits are counted.")
     limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
     upstreams: dict[Name, Upstream] = Field(min_length=1, description="Backends by name.")
     models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")

@@ -42,6 +42,8 @@ class AccessLog:
             "end": exchange.end_reason,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
+            "tokens_in": exchange.usage and exchange.usage.input,
+            "tokens_out": exchange.usage and exchange.usage.output,
             "ttft_ms": first and round((first - started) * 1e3, 3),
             "duration_ms": round((time.perf_counter() - started) * 1e3, 3),
         }

@@ -1,68 +1,153 @@
-"""Limits: every bucket a request falls into has to have a token for it."""
+"""Limits: what a request demands is met as a whole before it goes on, and settled when it ends."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from aiohttp import web
 
 from gateway.errors import RateLimited
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.limiting.bucket import Buckets
+from gateway.limiting.demand import Demand, Kind, Level, Verdict
+from gateway.limiting.guard import GuardedStore
+from gateway.limiting.leases import Leases
+from gateway.limiting.rules import Rule, Unit
+from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
 from gateway.routing import Handler
+from gateway.usage import Usage, UsageTap, estimate
 
-
-def _subject(exchange: Exchange) -> str:
-    assert exchange.principal is not None
-    return exchange.principal.subject
-
-
-def _tenant(exchange: Exchange) -> str:
-    assert exchange.principal is not None
-    # A caller without a tenant has a bucket of its own, not one with all the others.
-    principal = exchange.principal
-    return f"t:{principal.tenant}" if principal.tenant else f"s:{principal.subject}"
-
-
-def _ip(exchange: Exchange) -> str:
-    return exchange.client_ip
-
-
-def _route(exchange: Exchange) -> str:
-    return exchange.route or ""
-
-
-KEYS: dict[str, Callable[[Exchange], str]] = {
-    "subject": _subject,
-    "tenant": _tenant,
-    "ip": _ip,
-    "route": _route,
-}
-"""The YAML word to what it takes from an exchange."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A named set of buckets, and whose bucket is taken."""
-
-    name: str
-    key: Callable[[Exchange], str]
-    buckets: Buckets
+_METERED = (Unit.TOKENS, Unit.BUDGET_TOKENS, Unit.BUDGET_MONEY)
+_NOTHING = Usage(0, 0)
 
 
 class Limits:
-    """Checks the limits in order; the first empty bucket answers 429."""
+    """Checks all limits of a route at once."""
 
-    def __init__(self, limits: Sequence[Limit]) -> None:
-        self._limits = tuple(limits)
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        named: Mapping[str, Sequence[Rule]],
+        store: GuardedStore,
+        leases: Leases,
+        *,
+        show: bool,
+        asks_usage: bool,
+    ) -> None:
+        """`named` are the rules of every limit: a principal may bring limits of its own. `show`:
+        tell callers what they have left. `asks_usage`: the route speaks OpenAI's dialect, where a
+        stream has to be asked for its usage.
+        """
+        self._asks_usage = asks_usage
+        self._rules = tuple(rules)
+        self._named = named
+        self._store = store
+        self._leases = leases
+        self._show = show
+        self._modes = tuple(rule.on_store_error for rule in rules)
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        now = time.monotonic()
-        for limit in self._limits:
-            decision = limit.buckets.take(limit.key(request.exchange), now)
-            if not decision.admitted:
-                raise RateLimited(limit.name, max(1, math.ceil(decision.retry_after_s)))
+        """Raise RateLimited or LimitsUnavailable."""
+        exchange = request.exchange
+        rules, modes = self._rules, self._modes
+        principal = exchange.principal
+        if principal is not None and principal.limits:
+            own = [rule for name in principal.limits for rule in self._named.get(name, ())]
+            rules = (*rules, *(rule for rule in own if rule not in rules))
+            modes = tuple(rule.on_store_error for rule in rules)
+        if not rules:
+            return await handler(request)
+        metered = any(rule.unit in _METERED for rule in rules)
+        asked = estimate(exchange.body) if metered else _NOTHING
+        demands = [rule.demand(exchange, asked) for rule in rules]
+        try:
+            verdict = await self._store.decide(demands, modes)
+        except asyncio.CancelledError:
+            # Whether they were taken is not known; what was not held is not given back twice.
+            slots = [replace(d, kind=Kind.RELEASE) for d in demands if d.kind is Kind.LEASE]
+            if slots:
+                self._store.post(slots)
+            raise
+        if self._show:
+            exchange.response_headers += shown(rules, verdict.levels, exchange)
+        if verdict.refused is not None:
+            raise _refusal(rules[verdict.refused], verdict)
+        for demand in demands:
+            if demand.kind is Kind.LEASE:
+                self._hold(exchange, demand)
+        if metered:
+            self._meter(exchange, rules, demands, asked)
+            if self._asks_usage and exchange.path.endswith("/completions"):
+                _ask_for_usage(exchange)
         return await handler(request)
+
+    def _hold(self, exchange: Exchange, demand: Demand) -> None:
+        self._leases.keep(demand)
+        exchange.at_end(lambda _: self._leases.release(demand))
+
+    def _meter(
+        self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand], asked: Usage
+    ) -> None:
+        """Listen to the response, and settle what was reserved with what was used."""
+        tap = exchange.tap = UsageTap()
+
+        def settle(ended: Exchange) -> None:
+            used = tap.usage() or tap.guess(asked)
+            ended.usage = used
+            corrections = []
+            for rule, demand in zip(rules, demands, strict=True):
+                if rule.unit in _METERED:
+                    kind = Kind.ADJUST if rule.unit is Unit.TOKENS else Kind.CORRECT
+                    difference = rule.cost(ended, used) - demand.amount
+                    if difference:
+                        corrections.append(replace(demand, kind=kind, amount=difference))
+            if corrections:
+                self._store.post(corrections)
+
+        exchange.at_end(settle)
+
+
+def _ask_for_usage(exchange: Exchange) -> None:
+    body = exchange.body
+    if body is not None and body.lstrip().startswith(b"{"):
+        changed = ask_for_usage(body)
+        if changed is not None:
+            exchange.body = changed
+            exchange.filter = UsageFilter()
+
+
+def shown(
+    rules: Sequence[Rule], levels: Sequence[Level], exchange: Exchange
+) -> list[tuple[str, str]]:
+    """What is left, in the IETF's fields (draft-ietf-httpapi-ratelimit-headers) and OpenAI's."""
+    policies: list[str] = []
+    states: list[str] = []
+    openai: dict[str, tuple[int, Level]] = {}
+    for rule, level in zip(rules, levels, strict=True):
+        amount = rule.amount_for(exchange)
+        quota = int(amount.size)
+        window = "" if not amount.per_s else f";w={max(1, round(amount.size / amount.per_s))}"
+        unit = {Unit.REQUESTS: "", Unit.CONCURRENCY: ';qu="concurrent-requests"'}.get(
+            rule.unit, ';qu="tokens"' if rule.unit is not Unit.BUDGET_MONEY else ';qu="micro-money"'
+        )
+        policies.append(f'"{rule.name}";q={quota}{unit}{window}')
+        states.append(f'"{rule.name}";r={level.remaining};t={math.ceil(level.wait_s)}')
+        kind = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(rule.unit)
+        if kind is not None and level.remaining <= openai.get(kind, (quota, level))[1].remaining:
+            openai[kind] = (quota, level)
+    headers = [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+    for kind, (quota, level) in openai.items():
+        headers += [
+            (f"x-ratelimit-limit-{kind}", str(quota)),
+            (f"x-ratelimit-remaining-{kind}", str(level.remaining)),
+            (f"x-ratelimit-reset-{kind}", f"{level.wait_s:.3f}s"),
+        ]
+    return headers
+
+
+def _refusal(rule: Rule, verdict: Verdict) -> RateLimited:
+    assert verdict.refused is not None
+    wait_s = verdict.levels[verdict.refused].wait_s
+    return RateLimited(rule.name, max(1, math.ceil(wait_s)))

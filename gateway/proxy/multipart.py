@@ -8,11 +8,17 @@ and another to the upstream, so only plain forms are accepted, and the whole bod
 from __future__ import annotations
 
 import re
-from email.message import Message
 
 from gateway.errors import RequestError
 
 _VALUE_CAP_BYTES = 1024
+_CHARSET = r'(?:[ \t]*;[ \t]*charset="?utf-8"?)?'
+_CONTENT_TYPE = re.compile(
+    rf"""[ \t]*multipart/form-data{_CHARSET}[ \t]*;[ \t]*boundary=
+    (?:"(?P<quoted>[0-9A-Za-z'()+_,./:=?\ -]{{0,69}}[0-9A-Za-z'()+_,./:=?-])"
+    |(?P<token>[0-9A-Za-z'+_.-]{{1,70}})){_CHARSET}[ \t]*""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
 _HEAD_LINE = re.compile(rb"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):(?P<value>[^\r\n\0]*)")
 _DISPOSITION = re.compile(rb"[ \t]*form-data(?P<parameters>(?:[ \t]*;.*)?)", re.IGNORECASE)
 _ONE_PARAMETER = re.compile(
@@ -23,13 +29,18 @@ _ONE_PARAMETER = re.compile(
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary parameter. Raise RequestError unless there is exactly one."""
-    message = Message()
-    message["content-type"] = content_type
-    found = [value for name, value in message.get_params([]) if name.lower() == "boundary"]
-    if len(found) != 1 or not 0 < len(found[0]) <= 70 or not found[0].isascii():
-        raise RequestError("The form needs one boundary, of 1 to 70 ASCII characters.")
-    return found[0].encode()
+    """The boundary parameter.
+
+    Raise RequestError unless it is the only parameter, but for a charset of UTF-8, and made of the
+    characters of RFC 2046 section 5.1.1: on others parsers disagree.
+    """
+    match = _CONTENT_TYPE.fullmatch(content_type)
+    if match is None:
+        raise RequestError(
+            "The form needs a Content-Type of multipart/form-data with one plain boundary.",
+            code="invalid_form",
+        )
+    return (match["quoted"] or match["token"]).encode()
 
 
 def find_model_field(body: bytes, boundary: bytes) -> tuple[int, int]:

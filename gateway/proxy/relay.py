@@ -56,6 +56,9 @@ class RelayedResponse(web.StreamResponse):
         self._done: asyncio.Future[None] | None = None
         self._chunked = False
         self._tail = b""
+        self._tap = exchange.tap
+        streams = head.content_length is None and _is_event_stream(head.content_type)
+        self._filter = exchange.filter if streams else None
         self.error: GatewayError | None = None
         """Why the body broke off, if it did."""
 
@@ -91,6 +94,8 @@ class RelayedResponse(web.StreamResponse):
             data += self._framed(upstream.take_unread())
         if upstream.complete:
             if self._chunked:
+                rest = self._filter.flush() if self._filter is not None else b""
+                data += b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
                 data += _LAST_CHUNK
             transport.write(data)
         else:
@@ -118,6 +123,8 @@ class RelayedResponse(web.StreamResponse):
         transport = self._transport
         if transport.is_closing():
             return  # the client left in this turn of the loop; it will be told in the next
+        if self._tap is not None and not (data := self._observed(data)):
+            return
         if self._chunked:
             size = len(data)
             if size <= _COPY_CAP_BYTES:
@@ -136,6 +143,9 @@ class RelayedResponse(web.StreamResponse):
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
+        if self._filter is not None and (rest := self._filter.flush()):
+            self._filter = self._tap = None
+            self.feed(rest)
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
@@ -178,7 +188,15 @@ class RelayedResponse(web.StreamResponse):
         timed_out = isinstance(error, UpstreamIdleTimeout)
         exchange.end(EndReason.TIMEOUT if timed_out else EndReason.UPSTREAM_RESET)
 
+    def _observed(self, data: bytes) -> bytes:
+        """Let the tap hear it; what of it passes."""
+        assert self._tap is not None
+        self._tap.feed(data)
+        return data if self._filter is None else self._filter.feed(data)
+
     def _framed(self, data: bytes) -> bytes:
+        if self._tap is not None and not (data := self._observed(data)):
+            return b""
         exchange = self._exchange
         exchange.first_byte_at = time.perf_counter()
         exchange.bytes_out = len(data)
@@ -219,6 +237,10 @@ class RelayedResponse(web.StreamResponse):
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
         parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)
+
+
+def _is_event_stream(content_type: bytes) -> bool:
+    return content_type.lower().startswith(b"text/event-stream")
 
 
 def _checked_lines(headers: CIMultiDict[str]) -> bytes:

@@ -77,7 +77,7 @@ class Server:
         try:
             await self._start_demo()
             runtime = Runtime(self._config, self.logger)
-            self._stack.callback(runtime.close)
+            self._stack.push_async_callback(runtime.close)
             runtime.start()
             self._listener = Listener(runtime, self._config.server, self.logger)
             server = await self._listen(self._listener, loop)

@@ -54,11 +54,14 @@ def _stamp(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
 
 
 def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
-    line = orjson.dumps(
-        event,
-        default=str,
-        option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
-    )
+    try:
+        line = orjson.dumps(
+            event,
+            default=str,
+            option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
+        )
+    except TypeError:  # half of a surrogate pair, or a number of more than 64 bits
+        return json.dumps(event, default=str).encode() + b"\n"
     if line.isascii() and b"\x7f" not in line:
         return line
     # U+2028 and bidirectional controls can rewrite a line on some screens.
@@ -78,9 +81,13 @@ def _console_renderer() -> structlog.typing.Processor:
 
 
 def _printable(value: object) -> object:
-    if isinstance(value, str) and not value.isprintable() and "\n" not in value:
-        return value.encode("ascii", "backslashreplace").decode()
-    return value
+    """Without control characters, which could steer a terminal; a trace keeps its lines."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "\n".join(
+        line if line.isprintable() else line.encode("unicode_escape").decode()
+        for line in value.split("\n")
+    )
 
 
 class StreamWriter:

@@ -249,3 +249,11 @@ def test_rejections_are_not_remembered_and_the_memory_is_bounded(
     for number in range(25):
         verified(token(sub=f"user-{number}"), one)
     assert len(one._verified) == 10
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("pad", ["=", "==", "\n"])
+def test_j6_a_second_spelling_of_a_good_token_is_rejected(part: int, pad: str) -> None:
+    parts = token().split(".")
+    parts[part] += pad
+    assert rejection(".".join(parts)) == "not a JWT"

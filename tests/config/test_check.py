@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.config import ConfigError, load_text
@@ -69,6 +70,90 @@ def test_a_route_that_cannot_work(fields: Document, expected: str) -> None:
     assert said_of(document(routes=[route(**fields)])) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"upstream": "vlm"}, "upstream: there is no upstream 'vlm'; did you mean 'vllm'?"),
+        ({"limits": ["per-ip"]}, "limits[0]: there is no limit 'per-ip'; did you mean 'per_ip'?"),
+        ({"models": ["lama"]}, "models[0]: there is no model 'lama'; did you mean 'llama'?"),
+        ({"auth": ["corp", "crop"]}, "auth[1]: there is no provider 'crop'; did you mean 'corp'?"),
+    ],
+)
+def test_a_name_that_is_not_there_gets_the_nearest_that_is(
+    tmp_path: Path, fields: Document, expected: str
+) -> None:
+    keys_in(tmp_path)
+    sections = {
+        "upstreams": {"vllm": {"endpoints": [{"url": "http://10.0.0.1"}]}},
+        "limits": {"per_ip": {"key": "ip", "requests": "1/second"}},
+        "models": {"llama": {"upstream": "vllm"}},
+        "auth": {"corp": provider(algorithm="HS256", secret={"file": "secret"})["p"]},
+        "routes": [route(**{"upstream": "vllm", **fields})],
+    }
+    assert said_of(document(**sections), tmp_path) == [f"routes[0].{expected}"]
+
+
+def test_a_model_of_an_upstream_that_is_not_there() -> None:
+    assert said_of(document(models={"m": {"upstream": "aa"}})) == [
+        "models.m.upstream: there is no upstream 'aa'; did you mean 'a'?"
+    ]
+
+
+def test_every_rule_is_judged_in_one_run() -> None:
+    sections = {
+        "demo": {"listen": "127.0.0.1:8080"},
+        "limits": {"l": {"key": "ip", "requests": "0/hour"}},
+        "upstreams": {"a": {"endpoints": [{"url": "http://-x/"}], "headers": {"te": "x"}}},
+        "routes": [route(upstream=None), route(path="/v2/", hosts=["A"])],
+    }
+    assert [line.split(":")[0] for line in said_of(document(**sections))] == [
+        "upstreams.a.endpoints[0].url",
+        "upstreams.a.headers.te",
+        "routes[0]",
+        "routes[1].name",
+        "routes[1].hosts[0]",
+        "demo.listen",
+        "limits.l.requests",
+    ]
+
+
+@pytest.mark.parametrize("path", ["/a/../b", "/a/./b", "/.", "//", "/a/.."])
+def test_a_path_no_request_can_have_is_found(path: str) -> None:
+    assert said_of(document(routes=[route(path=path)])) == [
+        "routes[0].path: has a second spelling, so no request matches it"
+    ]
+
+
+@pytest.mark.parametrize("host", ["", "a b", "-a.test", "a.test-", "*.test", "a.test:80", "ä.test"])
+def test_a_host_is_a_plain_name(host: str) -> None:
+    (said,) = said_of(document(routes=[route(hosts=["ok.test", host])]))
+    assert said.startswith("routes[0].hosts[1]: is not a host name")
+
+
+@pytest.mark.parametrize("host", ["a", "a.b-c.test", "10.0.0.1", "[::1]"])
+def test_a_host_may_be_an_address(host: str) -> None:
+    assert said_of(document(routes=[route(hosts=[host])])) == []
+
+
+def test_scopes_on_a_route_that_asks_nobody() -> None:
+    assert said_of(document(routes=[route(scopes=["chat"])])) == [
+        "routes[0]: scopes are for known callers, but the route is anonymous"
+    ]
+
+
+def test_a_model_with_scopes_on_a_route_that_asks_nobody() -> None:
+    models = {"open": {"upstream": "a"}, "paid": {"upstream": "a", "scopes": ["paid"]}}
+    assert said_of(document(models=models, routes=[route(models=["open", "paid"])])) == [
+        "routes[0]: model 'paid' is for known callers, but the route is anonymous"
+    ]
+
+
+@pytest.mark.parametrize("key", ["ip", "route"])
+def test_a_limit_by_address_or_route_fits_a_route_that_asks_nobody(key: str) -> None:
+    limits = {"l": {"key": key, "requests": "1/second"}}
+    assert said_of(document(limits=limits, routes=[route(limits=["l"])])) == []
+
+
 def test_two_routes_for_the_same_requests() -> None:
     routes = [route(), route(name="s")]
     assert said_of(document(routes=routes)) == [
@@ -79,6 +164,21 @@ def test_two_routes_for_the_same_requests() -> None:
 def test_two_routes_of_one_name() -> None:
     routes = [route(), route(path="/v2/")]
     assert said_of(document(routes=routes)) == ["routes[1].name: is another route's name too"]
+
+
+def test_two_routes_that_share_one_host_and_method() -> None:
+    routes = [
+        route(hosts=["a.test", "b.test"], methods=["GET", "POST"]),
+        route(name="s", hosts=["b.test", "c.test"], methods=["POST"]),
+    ]
+    assert said_of(document(routes=routes)) == [
+        "routes[1].path: serves the same requests as route 'r'"
+    ]
+
+
+def test_an_exact_path_and_the_prefix_below_it_are_two() -> None:
+    routes = [route(path="/v1"), route(name="s", path="/v1/")]
+    assert said_of(document(routes=routes)) == []
 
 
 def test_two_routes_that_differ_in_host_or_method_are_fine() -> None:
@@ -110,9 +210,8 @@ def test_upstreams_of_different_dialects_need_a_word() -> None:
 
 def test_a_limit_that_lets_nothing_through() -> None:
     limits = {"l": {"key": "ip", "requests": "0/second"}}
-    assert said_of(document(limits=limits)) == [
-        "limits.l.requests: has to let at least one request through"
-    ]
+    (said,) = said_of(document(limits=limits))
+    assert said.startswith("limits.l.requests: has to let at least one ")
 
 
 def test_the_demo_backend_at_the_gateways_own_address() -> None:
@@ -130,10 +229,53 @@ def test_headers_that_are_the_gateways_to_set() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["Transfer-Encoding", "content-length", "Connection", "TE", "X-Request-ID"]
+)
+def test_framing_and_hop_by_hop_headers_are_not_to_be_set(name: str) -> None:
+    upstream = {"endpoints": [{"url": "http://10.0.0.1"}], "headers": {name: "x"}}
+    assert said_of(document(upstreams={"a": upstream})) == [
+        f"upstreams.a.headers.{name}: is the gateway's to set"
+    ]
+
+
+def test_a_credential_in_a_header_that_is_the_gateways(tmp_path: Path) -> None:
+    keys_in(tmp_path)
+    credentials = {"header": "Host", "value": {"file": "secret"}}
+    upstream = {"endpoints": [{"url": "http://10.0.0.1"}], "credentials": credentials}
+    assert said_of(document(upstreams={"a": upstream}), tmp_path) == [
+        "upstreams.a.credentials.header: is the gateway's to set"
+    ]
+
+
+@pytest.mark.parametrize("content", [b"a b", b"a\r\nx: y", b"\xff", b"a\tb"])
+@pytest.mark.parametrize("key", ["bearer", "value"])
+def test_a_credential_no_header_can_hold(tmp_path: Path, key: str, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+    credentials: Document = {key: {"file": "key"}}
+    if key == "value":
+        credentials["header"] = "x-api-key"
+    upstream = {"endpoints": [{"url": "http://10.0.0.1"}], "credentials": credentials}
+    assert said_of(document(upstreams={"a": upstream}), tmp_path) == [
+        f"upstreams.a.credentials.{key}: holds characters a header cannot"
+    ]
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:80", "https://a.b-c.test/base", "http://localhost"])
+def test_an_endpoint_may_be_a_name_or_an_address(url: str) -> None:
+    assert said_of(document(upstreams={"a": {"endpoints": [{"url": url}]}})) == []
+
+
 @pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "http://-x/"])
 def test_an_endpoint_nobody_can_connect_to(url: str) -> None:
     (said,) = said_of(document(upstreams={"a": {"endpoints": [{"url": url}]}}))
     assert said.startswith("upstreams.a.endpoints[0].url: ")
+
+
+def test_an_authority_that_can_be_read(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    upstream = {"endpoints": [{"url": "https://10.0.0.1"}], "tls": {"ca": "ca.pem"}}
+    assert said_of(document(upstreams={"a": upstream}), tmp_path) == []
 
 
 def test_an_authority_that_cannot_be_read(tmp_path: Path) -> None:
@@ -155,6 +297,7 @@ def keys_in(folder: Path) -> None:
         ("rsa.pem", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
         ("weak.pem", rsa.generate_private_key(public_exponent=65537, key_size=1024)),  # noqa: S505
         ("ec.pem", ec.generate_private_key(ec.SECP256R1())),
+        ("ed.pem", ed25519.Ed25519PrivateKey.generate()),
     ):
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         (folder / name).write_bytes(pem)
@@ -192,3 +335,104 @@ def test_keys_that_do_not_fit_their_algorithm(
     said = said_of(document(auth=provider(**fields)), tmp_path)
     assert [expected in line for line in said if expected] == ([True] if expected else [])
     assert bool(said) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "least_bytes"), [("HS256", 32), ("HS384", 48), ("HS512", 64)]
+)
+def test_a_shared_secret_is_as_long_as_its_hash(
+    tmp_path: Path, algorithm: str, least_bytes: int
+) -> None:
+    for length, expected in ((least_bytes, 0), (least_bytes - 1, 1)):
+        (tmp_path / "secret").write_bytes(b"s" * length)
+        fields = provider(algorithm=algorithm, secret={"file": "secret"})
+        said = said_of(document(auth=fields), tmp_path)
+        assert said == [f"auth.p.secret: is shorter than {least_bytes} bytes"] * expected
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "file", "expected"),
+    [
+        ("PS384", "rsa.pem", []),
+        ("ES256", "ec.pem", []),
+        ("EdDSA", "ed.pem", []),
+        ("ES384", "ec.pem", ["is on another curve than ES384 needs"]),
+        ("ES256", "rsa.pem", ["is not of the kind ES256 needs"]),
+        ("EdDSA", "ec.pem", ["is not of the kind EdDSA needs"]),
+        ("PS256", "ed.pem", ["is not of the kind PS256 needs"]),
+    ],
+)
+def test_a_public_key_is_of_its_algorithms_kind(
+    tmp_path: Path, algorithm: str, file: str, expected: list[str]
+) -> None:
+    keys_in(tmp_path)
+    fields = provider(algorithm=algorithm, public_key={"file": file})
+    assert said_of(document(auth=fields), tmp_path) == [
+        f"auth.p.public_key: {reason}" for reason in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"issuer": "https://sso.test", "jwks": "auto"}, []),
+        ({"jwks": "https://sso.test/keys"}, []),
+        ({"jwks": "http://127.0.0.1:8080/keys"}, []),
+        ({"jwks": "https://sso.test/keys", "algorithms": ["RS256", "ES256"]}, []),
+        ({}, ["auth.p: needs `jwks`, or `algorithm` with its key"]),
+        (
+            {"jwks": "http://sso.test/keys"},
+            ["auth.p.jwks: keys cannot be fetched safely without TLS; use https"],
+        ),
+        (
+            {"issuer": "http://sso.test", "jwks": "auto"},
+            [
+                "auth.p.jwks: keys cannot be fetched safely without TLS; "
+                "use https, or `jwks` with a URL"
+            ],
+        ),
+        (
+            {"jwks": "https://sso.test/keys", "algorithm": "HS256", "secret": {"file": "secret"}},
+            [
+                "auth.p.algorithm: is not used with `jwks`; take one of them away",
+                "auth.p.secret: is not used with `jwks`; take one of them away",
+            ],
+        ),
+        (
+            {"jwks": "https://sso.test/keys", "public_key": {"file": "rsa.pem"}},
+            ["auth.p.public_key: is not used with `jwks`; take one of them away"],
+        ),
+        (
+            {"jwks": "https://sso.test/keys", "ca": "none.pem"},
+            ["auth.p.ca: cannot be used: No such file or directory"],
+        ),
+        (
+            {"algorithm": "RS256", "public_key": {"file": "rsa.pem"}, "algorithms": ["RS256"]},
+            ["auth.p.algorithms: is used with `jwks` only"],
+        ),
+    ],
+)
+def test_keys_come_from_one_source(tmp_path: Path, fields: Document, expected: list[str]) -> None:
+    keys_in(tmp_path)
+    assert said_of(document(auth=provider(**fields)), tmp_path) == expected
+
+
+def test_a_claim_cannot_fill_a_header_that_is_the_gateways(tmp_path: Path) -> None:
+    keys_in(tmp_path)
+    fields = provider(
+        algorithm="HS256", secret={"file": "secret"}, headers={"x-user": "sub", "Host": "sub"}
+    )
+    assert said_of(document(auth=fields), tmp_path) == [
+        "auth.p.headers.Host: is the gateway's to set"
+    ]
+
+
+def test_a_key_cannot_stand_in_a_header_that_is_the_gateways() -> None:
+    keys = {"k": {"type": "api_key", "file": "keys.yaml", "header": "Connection"}}
+    assert said_of(document(auth=keys)) == ["auth.k.header: cannot carry a key"]
+
+
+def test_a_provider_of_no_known_type_lists_the_types() -> None:
+    (said,) = said_of(document(auth={"p": {"type": "oauth"}}))
+    assert said.startswith("auth.p: ")
+    assert "'jwt', 'api_key'" in said

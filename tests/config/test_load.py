@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.config import Config, ConfigError, load, load_text
 
@@ -112,6 +117,120 @@ def test_what_is_not_a_plain_mapping_is_refused_with_its_line(text: str, reason:
     assert said.startswith("config.yaml:")
 
 
+def test_a_key_given_twice_is_placed_at_its_second_appearance() -> None:
+    (said,) = problems(VALID + "server:\n  drain: 1s\n  keepalive: 2s\n  drain: 3s\n")
+    assert said == "config.yaml:10:3: server.drain: is given twice"
+
+
+def test_a_route_key_given_twice_is_found_too() -> None:
+    (said,) = problems(VALID.replace("auth: anonymous", "auth: anonymous, auth: anonymous"))
+    assert said == "config.yaml:6:49: routes[0].auth: is given twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "reason"),
+    [
+        ("server:\n  a: 1\n b: 2\n", "3:2", "expected <block end>"),
+        ("server: {a: 1\nroutes: []\n", "2:7", "expected ',' or '}'"),
+        ("a: 'open\n", "2:1", "found unexpected end of stream"),
+        ("a:\n\t- b\n", "2:1", "found character '\\t'"),
+        ("a: *nobody\n", "1:4", "found undefined alias 'nobody'"),
+        ("a: 1\n---\nb: 2\n", "2:1", "found another document"),
+    ],
+)
+def test_broken_yaml_is_one_problem_where_it_breaks(text: str, place: str, reason: str) -> None:
+    (said,) = problems(text)
+    assert said.startswith(f"config.yaml:{place}: not valid YAML: ")
+    assert reason in said
+
+
+def test_an_alias_stands_for_what_its_anchor_holds() -> None:
+    config = load_text("""\
+upstreams:
+  a: {endpoints: &two [{url: "http://10.0.0.5"}, {url: "http://10.0.0.6"}]}
+  b: {dialect: ollama, endpoints: *two}
+routes: [{name: a, path: /, auth: anonymous, upstream: a}]
+""")
+    urls = [endpoint.url for endpoint in config.upstreams["b"].endpoints]
+    assert urls == ["http://10.0.0.5", "http://10.0.0.6"]
+
+
+def test_what_is_wrong_in_an_alias_is_said_of_each_use() -> None:
+    said = problems("""\
+upstreams:
+  a: {endpoints: &wrong [{url: 10.0.0.5}]}
+  b: {endpoints: *wrong}
+routes: [{name: a, path: /, auth: anonymous, upstream: a}]
+""")
+    assert [line.split()[1] for line in said] == [
+        "upstreams.a.endpoints[0].url:",
+        "upstreams.b.endpoints[0].url:",
+    ]
+
+
+def test_a_merge_key_is_refused_where_it_stands() -> None:
+    said = problems("a: &a {drain: 1s}\nserver:\n  <<: *a\n" + VALID)
+    assert "config.yaml:3:3: server: a key has to be plain text" in said
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_configuration_or_a_list_of_problems(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        load_text(text)
+
+
+PIECES = ["{", "}", "[", "]", ": ", ", ", "- ", "\n", "\n  ", "&a ", "*a", "!!str ", "'", '"', "${"]
+WORDS = [
+    "server",
+    "routes",
+    "upstreams",
+    "auth",
+    "type",
+    "jwt",
+    "0",
+    "null",
+    "~",
+    "1e9",
+    "30s",
+    "/",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES + WORDS), max_size=25))
+def test_any_yaml_is_a_configuration_or_a_list_of_problems(pieces: list[str]) -> None:
+    with contextlib.suppress(ConfigError):
+        load_text("".join(pieces))
+
+
+KEYS = ["type", "name", "url", "endpoints", "file", "x", "[key]", "0"]
+VALUES = st.recursive(
+    st.sampled_from([None, True, 0, -1, 1.5, "", "x", "30s", "10MiB", "http://[::1", "/", "${X"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=4,
+)
+
+
+@given(st.data())
+def test_a_value_of_the_wrong_kind_anywhere_is_said_with_its_place(data: st.DataObject) -> None:
+    document: Any = yaml.safe_load(VALID)
+    spot = document
+    while True:
+        steps = range(len(spot)) if isinstance(spot, list) else sorted(spot)
+        step = data.draw(st.sampled_from(steps), label="step")
+        inner = spot[step]
+        if not inner or not isinstance(inner, (dict, list)) or data.draw(st.booleans()):
+            break
+        spot = inner
+    spot[step] = data.draw(VALUES, label="value")
+    try:
+        load_text(yaml.safe_dump(document))
+    except ConfigError as exc:
+        lines = yaml.safe_dump(document).splitlines()
+        for problem in exc.problems:
+            assert 1 <= problem.line <= len(lines)
+            assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+
+
 def test_a_bomb_of_aliases_is_refused_quickly() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
@@ -158,6 +277,36 @@ def test_a_variable_that_is_not_set_is_a_problem_with_a_way_out() -> None:
     (said,) = problems(VALID.replace("10.0.0.5", "${GATEWAY_TEST_NOT_SET}"))
     assert "environment variable GATEWAY_TEST_NOT_SET is not set" in said
     assert "${GATEWAY_TEST_NOT_SET:-default}" in said
+
+
+@pytest.mark.parametrize("written", ["${}", "${1}", "${A B}", "${A", "${A-b}", "${A:=b}"])
+def test_a_variable_of_another_form_is_told_the_right_one(written: str) -> None:
+    (said,) = problems(VALID.replace("10.0.0.5", written))
+    assert said.startswith("config.yaml:2:28: upstreams.vllm.endpoints[0].url: `${` needs NAME}")
+
+
+def test_an_empty_default_is_a_default() -> None:
+    config = load_text(VALID.replace("10.0.0.5", "10.0.0.5${GATEWAY_TEST_NOT_SET:-}"))
+    assert config.upstreams["vllm"].endpoints[0].url == "http://10.0.0.5:8000"
+
+
+def test_what_a_variable_holds_is_not_expanded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTER", "${INNER}")
+    monkeypatch.setenv("INNER", "reached")
+    config = load_text(VALID.replace("{endpoints", "{headers: {x-a: '${OUTER}'}, endpoints"))
+    assert config.upstreams["vllm"].headers == {"x-a": "${INNER}"}
+
+
+def test_every_missing_variable_is_said() -> None:
+    said = problems(VALID.replace("10.0.0.5:8000", "${GATEWAY_TEST_A}:${GATEWAY_TEST_B}"))
+    assert ["GATEWAY_TEST_A is" in said[0], "GATEWAY_TEST_B is" in said[1]] == [True, True]
+    assert len(said) == 2
+
+
+def test_a_truth_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIDE", "false")
+    config = load_text("server:\n  hide_server: ${HIDE}\n" + VALID)
+    assert config.server.hide_server is False
 
 
 def test_a_number_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects import DIALECTS
-from gateway.errors import GatewayError, RateLimited, RequestError, UpstreamReset
+from gateway.errors import (
+    GatewayError,
+    ModelNotFound,
+    RateLimited,
+    RequestError,
+    Unauthenticated,
+    UpstreamConnectFailed,
+    UpstreamReset,
+)
 
 names = st.lists(st.text(min_size=1), max_size=5)
 
@@ -88,3 +97,111 @@ def test_lists_of_models_name_each_in_order(models: list[str]) -> None:
     assert [model["id"] for model in anthropic["data"]] == models
     assert [model["model"] for model in ollama["models"]] == models
     assert anthropic["has_more"] is False
+
+
+ERRORS = [
+    GatewayError(reason="canary"),
+    RequestError(param="x", reason="canary"),
+    ModelNotFound(),
+    Unauthenticated("Bearer canary", reason="canary"),
+    RateLimited("per-user", 3),
+    UpstreamConnectFailed("http://canary:1: refused"),
+    UpstreamReset("canary"),
+]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_no_dialect_tells_the_reason_or_a_header(name: str, error: GatewayError) -> None:
+    dialect = DIALECTS[name]
+    for said in (dialect.error_body(error, "id-1"), dialect.error_event(error, "id-1", b"")):
+        assert b"canary" not in said
+        assert error.message.encode() in said
+        assert b"id-1" in said
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@given(message=st.text(), request_id=st.text(max_size=20))
+def test_any_message_makes_one_line_of_json(name: str, message: str, request_id: str) -> None:
+    body = DIALECTS[name].error_body(RequestError(message), request_id)
+    assert not re.search(rb"[\x00-\x1f]", body)
+    said = json.loads(body)["error"]
+    assert (said if isinstance(said, str) else said["message"]) == (
+        message or "The request is malformed."
+    )
+
+
+def events(stream: bytes) -> list[tuple[str, str]]:
+    """Type and data of every event a client dispatches (WHATWG HTML section 9.2.6)."""
+    found: list[tuple[str, str]] = []
+    kind, data = "", []
+    lines = re.split("\r\n|\n|\r", stream.decode("utf-8", "replace").removeprefix("\ufeff"))
+    for line in lines[:-1]:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            kind = value
+        elif field == "data":
+            data.append(value)
+        elif not line:
+            found += [(kind, "\n".join(data))] if data else []
+            kind, data = "", []
+    return found
+
+
+written_lines = st.lists(
+    st.sampled_from(["data: 1", "data: \u20ac", "data", ": ping", "event: e", "id: 7", "", "x"]),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+@given(written=written_lines, ending=st.sampled_from(["\n", "\r\n", "\r"]), cut=st.data())
+def test_an_error_event_ends_a_stream_that_breaks_off_anywhere(
+    name: str, written: list[str], ending: str, cut: st.DataObject
+) -> None:
+    whole = "".join(line + ending for line in written).encode()
+    sent = whole[: cut.draw(st.integers(0, len(whole)))]
+    dialect = DIALECTS[name]
+    error = UpstreamReset("r")
+    kind, data = events(sent + dialect.error_event(error, "id-1", sent[-1:]))[-1]
+    assert data.encode() == dialect.error_body(error, "id-1")
+    assert kind == ("error" if name == "anthropic" else "")
+    # What was dispatched before stays, and nothing is said twice.
+    before = events(sent)
+    after = events(sent + dialect.error_event(error, "id-1", sent[-1:]))[:-1]
+    assert after[: len(before)] == before
+    assert len(after) <= len(before) + 1
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=4), st.integers()), max_size=5), st.data())
+def test_an_ollama_error_ends_a_stream_that_breaks_off_anywhere(
+    objects: list[dict[str, int]], cut: st.DataObject
+) -> None:
+    whole = "".join(json.dumps(item) + "\n" for item in objects).encode()
+    sent = whole[: cut.draw(st.integers(0, len(whole)))]
+    dialect = DIALECTS["ollama"]
+    stream = sent + dialect.error_event(UpstreamReset("r"), "id-1", sent[-1:])
+    said = stream.removesuffix(b"\n").split(b"\n")
+    assert json.loads(said[-1])["error"] == UpstreamReset.default_message
+    complete = sent.count(b"\n")
+    assert [json.loads(line) for line in said[:complete]] == objects[:complete]
+    assert len(said) - 1 <= complete + 1
+
+
+def test_a_list_without_models_is_an_empty_list() -> None:
+    assert json.loads(DIALECTS["openai"].model_list([]))["data"] == []
+    assert json.loads(DIALECTS["ollama"].model_list([]))["models"] == []
+    anthropic = json.loads(DIALECTS["anthropic"].model_list([]))
+    assert (anthropic["data"], anthropic["first_id"], anthropic["last_id"]) == ([], None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("openai", "id"), ("anthropic", "id"), ("ollama", "model")]
+)
+def test_a_model_is_described_as_in_the_list(name: str, key: str) -> None:
+    dialect = DIALECTS[name]
+    listed = json.loads(dialect.model_list(["a/b:8b"]))
+    entry = json.loads(dialect.model_entry("a/b:8b"))
+    assert entry["model" if name == "ollama" else "id"] == "a/b:8b"
+    assert entry in (listed.get("data") or listed.get("models"))

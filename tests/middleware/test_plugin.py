@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from gateway.middleware.plugin import PluginError, load_plugin
-from tests.support.client import ask
+from tests.support import faulty_plugin
+from tests.support.client import ask, request
 from tests.support.gateway import StartGateway, simple_config
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply
 
+Install = Callable[[str, str], str]
 PAGE = Path(__file__).parents[2] / "docs/plugins.md"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
-def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module with all the code of the page; its name."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (tmp_path / "documented_plugins.py").write_text("\n".join(blocks))
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Installs a module, until the test ends: its name and its code to its name."""
+    known = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return "documented_plugins"
+
+    def install(name: str, code: str) -> str:
+        file = tmp_path / (name.replace(".", "/") + ".py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
+        return name
+
+    yield install
+    for name in set(sys.modules) - known:
+        origin = getattr(sys.modules[name], "__file__", None) or ""
+        if origin.startswith(str(tmp_path)) or name == "acme":
+            del sys.modules[name]
+
+
+def documented_code() -> str:
+    return "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
+
+
+@pytest.fixture
+def documented(installed: Install) -> str:
+    """A module with all the code of the page; its name."""
+    return installed("documented_plugins", documented_code())
 
 
 async def test_the_documented_plug_ins_work(start_gateway: StartGateway, documented: str) -> None:
@@ -100,3 +128,150 @@ class Picky:
         load_plugin(name, options)
     assert reason in caught.value.message
     assert caught.value.path == path
+
+
+# -- what the page says a plug-in may count on -----------------------------------------------------
+
+POST = request(
+    "POST",
+    "/v1/chat/completions",
+    headers=["Content-Type: application/json", "Connection: close"],
+    body=b'{"model":"llama-3"}',
+)
+
+
+async def test_the_documented_yaml_is_served_as_it_stands(
+    start_gateway: StartGateway, auth: Auth, installed: Install
+) -> None:
+    installed("acme.gateway", documented_code())
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    async with ScriptedUpstream(json_reply({"a": 1})) as upstream:
+        config: dict[str, Any] = {
+            **yaml.safe_load(block),
+            "upstreams": {"llama": {"endpoints": [{"url": upstream.url}]}},
+            "models": {"llama-3": {"upstream": "llama"}},
+            "auth": auth,
+        }
+        gateway = await start_gateway(config)
+        known = POST.replace(b"Connection:", bearer().encode() + b"\r\nConnection:", 1)
+        response = await ask(gateway.port, known)
+        refused = await ask(gateway.port, POST)
+    assert response.status == 200
+    assert response.value("x-acme") == b"yes"
+    assert response.value("cache-control") == b"no-store"
+    assert refused.status == 401
+    assert refused.values("x-acme") == [], "plug-ins run after authentication"
+
+
+@pytest.fixture
+def counting(installed: Install) -> str:
+    """A module with plug-ins that use what they may count on; its name."""
+    return installed("counting_plugins", COUNTING)
+
+
+COUNTING = """
+from aiohttp import web
+from gateway.errors import RequestError
+
+ended = []
+
+async def read(request, handler):
+    body = await request.read()
+    assert body == b'{"model":"llama-3"}', body
+    return await handler(request)
+
+async def watch(request, handler):
+    exchange = request.exchange
+    exchange.at_end(lambda e: ended.append((e.request_id, str(e.end_reason))))
+    response = await handler(request)
+    response.headers["X-Seen"] = f"{exchange.route} {exchange.client_ip} {exchange.request_id}"
+    return response
+
+async def refuse(request, handler):
+    raise RequestError("Not on Sundays.", code="closed")
+
+async def forbid(request, handler):
+    raise web.HTTPForbidden(text="Not you.")
+
+async def answer(request, handler):
+    return web.json_response({"from": "plug-in"})
+"""
+
+
+async def test_a_body_a_plug_in_has_read_is_still_forwarded(
+    start_gateway: StartGateway, counting: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        use = [{"use": f"{counting}.read"}]
+        gateway = await start_gateway(simple_config(upstream.url, middleware=use))
+        response = await ask(gateway.port, POST)
+        (received,) = upstream.requests
+    assert response.status == 200
+    assert received.body == b'{"model":"llama-3"}'
+
+
+async def test_a_plug_in_knows_the_exchange_and_when_it_ended(
+    start_gateway: StartGateway, counting: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        use = [{"use": f"{counting}.watch"}]
+        gateway = await start_gateway(simple_config(upstream.url, middleware=use))
+        response = await ask(gateway.port, POST)
+        (request_id,) = (value.decode() for value in response.values("x-request-id"))
+        await gateway.log.wait_for(lambda line: line.get("request_id") == request_id)
+    assert response.value("x-seen") == f"main 127.0.0.1 {request_id}".encode()
+    module = importlib.import_module(counting)
+    assert module.ended == [(request_id, "complete")]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "status", "code", "message"),
+    [("refuse", 400, "closed", "Not on Sundays."), ("forbid", 403, "http_403", "Not you.")],
+)
+async def test_a_plug_in_s_refusal_has_the_shape_of_the_dialect(
+    start_gateway: StartGateway, counting: str, plugin: str, status: int, code: str, message: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        use = [{"use": f"{counting}.{plugin}"}]
+        gateway = await start_gateway(simple_config(upstream.url, middleware=use))
+        response = await ask(gateway.port, POST)
+        assert upstream.requests == []
+    error = response.json()["error"]
+    assert (response.status, error["code"], error["message"]) == (status, code, message)
+
+
+async def test_a_plug_in_may_answer_by_itself(start_gateway: StartGateway, counting: str) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        use = [{"use": f"{counting}.answer"}]
+        gateway = await start_gateway(simple_config(upstream.url, middleware=use))
+        response = await ask(gateway.port, POST)
+        assert upstream.requests == []
+    assert response.json() == {"from": "plug-in"}
+
+
+# -- more that cannot be used ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x", ".", ".x", "x.", "..", "json.", "os.path.", "a b.c", "é.x"]
+)
+def test_a_name_that_is_no_dotted_name_is_an_error_of_the_file(name: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        load_plugin(name, {})
+    assert caught.value.path == ("use",)
+
+
+def test_an_unknown_option_is_refused_by_its_name(documented: str) -> None:
+    with pytest.raises(PluginError, match="Extra inputs are not permitted") as caught:
+        load_plugin(f"{documented}.Stamp", {"header": "X-A", "vlaue": "typo"})
+    assert caught.value.path == ("options", "vlaue")
+
+
+def test_what_an_option_holds_is_not_repeated(documented: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        load_plugin(f"{documented}.Stamp", {"header": ["canary"]})
+    assert "canary" not in caught.value.message
+
+
+def test_an_aiohttp_middleware_is_one() -> None:
+    assert load_plugin("tests.support.faulty_plugin.fail", {}) is faulty_plugin.fail

@@ -79,3 +79,89 @@ def test_what_looks_like_the_key_elsewhere_is_not_it(body: bytes, expected: str 
 def test_what_an_upstream_might_read_otherwise_is_refused(body: bytes, reason: str) -> None:
     with pytest.raises(RequestError, match=reason):
         read_model(body)
+
+
+# -- JSON as no serialiser writes it: doubled and escaped keys, white space anywhere --------------
+
+spaces = st.sampled_from(["", " ", "\n", "\t\r\n "])
+strings = st.sampled_from(
+    [r'"a"', '""', r'"\""', r'"\\"', r'"\"model\":\"x\""', r'"\u0061"', r'"\ud83d\ude00"', '"é"']
+)
+keys = st.sampled_from(['"x"', '"models"', '"mode"', r'"\"model"', r'"model\\"', r'"mod\n"', '""'])
+same = ['"model"', '"model"', r'"\u006dodel"', r'"\u006Dodel"', r'"mod\u0065\u006C"']
+spellings = st.sampled_from([*same, '"Model"', '"MODEL"', r'"\u004dodel"'])
+values: st.SearchStrategy[str] = st.deferred(
+    lambda: (
+        strings
+        | st.sampled_from(["null", "true", "0", "-1.5e3", "[]", "{}"])
+        | st.lists(strings | values, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(members(keys | spellings, strings | values), max_size=3).map(
+            lambda found: "{" + ",".join(found) + "}"
+        )
+    )
+)
+
+
+def members(names: st.SearchStrategy[str], of: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(
+        lambda key, value, *pads: f"{pads[0]}{key}{pads[1]}:{pads[2]}{value}{pads[3]}",
+        *(names, of, spaces, spaces, spaces, spaces),
+    )
+
+
+others = st.lists(members(keys, values), max_size=3)
+
+
+@given(others, members(st.sampled_from(same), st.just("@")), strings, others)
+def test_a_rename_changes_the_bytes_of_the_name_and_no_other(
+    before: list[str], member: str, value: str, behind: list[str]
+) -> None:
+    head, _, tail = ",".join([*before, member, *behind]).partition("@")
+    body = f"{{{head}{value}{tail}}}".encode()
+    assert read_model(body) == json.loads(value)
+    assert rename_model(body, b'"new"') == f'{{{head}"new"{tail}}}'.encode()
+
+
+@given(st.lists(members(keys | spellings, values), max_size=5))
+def test_it_agrees_with_another_parser_on_the_model_or_refuses(fields: list[str]) -> None:
+    body = "{" + ",".join(fields) + "}"
+    pairs = json.loads(body, object_pairs_hook=tuple)
+    named = [(key, value) for key, value in pairs if key.lower() == "model"]
+    plain = [value for key, value in named if key == "model"]
+    if not named or (len(named) == 1 and plain and isinstance(plain[0], str | None)):
+        assert read_model(body.encode()) == (plain[0] if plain else None)
+    else:
+        with pytest.raises(RequestError):
+            read_model(body.encode())
+
+
+@given(st.binary(max_size=60) | st.text('{}[]":,\\modelu06d \n1', max_size=40).map(str.encode))
+def test_any_bytes_have_a_model_or_none_or_are_refused(body: bytes) -> None:
+    try:
+        model = read_model(body)
+    except RequestError:
+        return
+    document = json.loads(body)
+    assert model == document.get("model")
+    if model is not None:
+        assert json.loads(rename_model(body, b'"new"')) == {**document, "model": "new"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"model":"a"}',
+        '{"model":"a"}'.encode("utf-16"),
+        '{"model":"a"}'.encode("utf-32-le"),
+        b'{"model":"a","x":NaN}',
+        b'{"model":"a",}',
+        b"{'model':'a'}",
+        b'{"model":"a"}//',
+        b'{"model":"\\ud800"}',
+        b"[" * 100_000,
+    ],
+)
+def test_what_only_some_parsers_take_for_json_is_refused(body: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_model(body)
+    assert caught.value.code == "invalid_json"

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.config.secrets import Secret
+from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.middleware.access_log import AccessLog
 from gateway.telemetry.logs import StreamWriter, make_logger
 
 
@@ -68,3 +77,134 @@ def test_what_is_gathered_is_written_in_order_at_the_latest_on_close() -> None:
         writer(b"%d\n" % number)
     writer.close()
     assert stream.getvalue().split() == [b"%d" % number for number in range(1000)]
+
+
+# -- injection -------------------------------------------------------------------------------------
+
+controls = "\r\n\t\0\x07\x08\x1b\x7f\x85\x9b\u2028\u2029\u202e\u2066\ufeff"
+nasty = st.text(st.sampled_from(controls + "a [31m\"\\'={}é\U0001f600"))
+
+
+@given(nasty, nasty)
+def test_a_line_is_printable_ascii_and_means_what_was_logged(event: str, value: str) -> None:
+    data = logged(event, value=value)
+    assert re.fullmatch(rb"[\x20-\x7e]+\n", data)
+    line = json.loads(data)
+    assert (line["event"], line["value"]) == (event, value)
+
+
+@given(nasty)
+def test_no_field_forges_another(value: str) -> None:
+    line = json.loads(logged("request", subject=value, status=200))
+    assert set(line) == {"subject", "status", "event", "level", "time"}
+    assert line["status"] == 200
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("console", [True, False])
+def test_a_secret_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: bool
+) -> None:
+    monkeypatch.setenv("CANARY", "canary-7f3a")
+    secret = Secret.model_validate({"env": "CANARY"}, context={"base": tmp_path})
+    assert secret.reveal() == b"canary-7f3a"
+    lines: list[bytes] = []
+    logger = make_logger(lines.append, level="info", console=console)
+    logger.info("x", secret=secret, nested=[{"secret": secret}])
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        logger.exception("failed")
+    assert len(lines) == 2
+    assert b"canary" not in b"".join(lines)
+
+
+async def test_an_access_line_has_no_query_and_no_header() -> None:
+    lines: list[bytes] = []
+    exchange = Exchange("GET", "192.0.2.1", trusted_peer=False)
+    exchange.path, exchange.query = "/v1/models", "key=canary"
+    exchange.forwarded = b"X-Forwarded-For: canary\r\n"
+    exchange.response_headers.append(("Set-Cookie", "canary"))
+    request = cast(GatewayRequest, SimpleNamespace(exchange=exchange))
+
+    async def answer(_: GatewayRequest) -> web.StreamResponse:
+        return web.Response()
+
+    await AccessLog(make_logger(lines.append, level="info", console=False))(request, answer)
+    assert lines == [], "not before it has ended"
+    exchange.end(EndReason.COMPLETE)
+    (line,) = lines
+    assert json.loads(line)["path"] == "/v1/models"
+    assert b"canary" not in line
+
+
+# -- the writer ------------------------------------------------------------------------------------
+
+
+class Blocked(io.BytesIO):
+    """A stream that takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.release = threading.Event(), threading.Event()
+
+    def write(self, data: object, /) -> int:
+        self.entered.set()
+        self.release.wait(10)
+        return super().write(data)  # type: ignore[arg-type]
+
+
+def test_a_blocked_stream_blocks_nobody_and_what_is_lost_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.logs._BACKLOG_CAP_BYTES", 1000)
+    stream = Blocked()
+    writer = StreamWriter(stream)
+    writer(b"first\n")
+    assert stream.entered.wait(5)
+    for _ in range(500):
+        writer(b"x" * 9 + b"\n")
+    stream.release.set()
+    writer.close()
+    kept = stream.getvalue().count(b"\n") - 1
+    assert 100 <= kept <= 101
+    assert writer.dropped == 500 - kept
+
+
+def test_a_stream_that_fails_raises_nothing_and_its_lines_are_counted() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    writer = StreamWriter(Full())
+    for _ in range(3):
+        writer(b"x\n")
+    writer.close()
+    assert writer.dropped == 3
+    assert not writer._thread.is_alive()
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**80])
+def test_any_value_makes_a_line(value: object) -> None:
+    lines: list[bytes] = []
+    make_logger(lines.append, level="info", console=False).info("x", value=value)
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize("value", ["\x1b[2J", "\x07", "a\0b", "\x7f"])
+def test_no_value_steers_the_console(value: str) -> None:
+    lines: list[bytes] = []
+    make_logger(lines.append, level="info", console=True).info("request", value=value)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", lines[0].decode().rstrip("\n")).isprintable()
+    assert value.encode() not in lines[0]
+
+
+def test_nor_does_an_exception() -> None:
+    lines: list[bytes] = []
+    try:
+        raise ValueError("\x1b]0;x\x07")
+    except ValueError:
+        make_logger(lines.append, level="info", console=True).exception("failed")
+    assert b"\x1b]0;" not in lines[0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.headers import HOP_BY_HOP
 from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
 
 
@@ -69,3 +72,42 @@ def test_ambiguous_framing_is_refused(fields: list[RawHeader], version: str) -> 
 def test_control_characters_in_the_reason_are_refused() -> None:
     with pytest.raises(InvalidHead, match="reason"):
         ResponseHead(200, b"O\x01K", [], "1.1")
+
+
+names = st.sampled_from(
+    [*HOP_BY_HOP - {b"connection", b"transfer-encoding"}, b"x-a", b"set-cookie", b"etag", b"x-b"]
+)
+cased = st.builds(lambda name, upper: name.title() if upper else name, names, st.booleans())
+
+
+@given(st.lists(st.tuples(cased, st.binary(max_size=8))), st.lists(names, max_size=3))
+def test_exactly_what_means_this_connection_only_is_taken_out(
+    fields: list[RawHeader], nominated: list[bytes]
+) -> None:
+    connection = (b"Connection", b", ".join([b"close", *nominated]))
+    dropped = HOP_BY_HOP | set(nominated)
+    expected = [field for field in fields if field[0].lower() not in dropped]
+    assert head(*fields, connection).fields == expected
+    assert head(connection, *fields).fields == expected
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b" chunked\t"])
+def test_chunked_is_chunked_in_any_case(coding: bytes) -> None:
+    assert head((b"transfer-encoding", coding)).chunked
+
+
+@pytest.mark.parametrize("coding", [b"", b"identity", b"chunked, chunked", b"xchunked", b"gzip"])
+def test_another_coding_is_refused(coding: bytes) -> None:
+    with pytest.raises(InvalidHead, match="transfer-encoding"):
+        head((b"Transfer-Encoding", coding))
+
+
+def test_a_length_passes_and_is_known() -> None:
+    parsed = head((b"content-length", b"12"))
+    assert (parsed.content_length, parsed.chunked) == (12, False)
+    assert parsed.fields == [(b"content-length", b"12")]
+
+
+def test_the_reason_phrase_may_be_empty_or_of_any_language() -> None:
+    for reason in (b"", b"Je ne sais pas", "Für später".encode("latin-1")):
+        assert ResponseHead(200, reason, [], "1.1").reason == reason

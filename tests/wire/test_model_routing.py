@@ -11,9 +11,17 @@ import pytest
 
 from tests.support.client import Response, request
 from tests.support.exchange import ask
-from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error
-from tests.support.upstream import LAST_CHUNK, Request, ScriptedUpstream, chunk, raw_reply, reply
+from tests.support.upstream import (
+    LAST_CHUNK,
+    Request,
+    ScriptedUpstream,
+    chunk,
+    json_reply,
+    raw_reply,
+    reply,
+)
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 QUOTED = 'an "odd"\\ name é'
@@ -489,3 +497,27 @@ async def test_head_of_the_list_of_models_has_no_body(gateway: RunningGateway) -
     head = await ask(gateway.port, request("HEAD", "/v1/models"), "HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.value("content-length") == str(len(whole.body)).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"model":"forbidden"}',
+        '{"model":"forbidden"}'.encode("utf-16-be"),
+        b"\xfe\xff" + '{"model":"forbidden"}'.encode("utf-16-be"),
+        '{"model":"forbidden"}'.encode("utf-32-be"),
+    ],
+    ids=["bom", "utf-16-be", "utf-16-be-bom", "utf-32-be"],
+)
+async def test_json_in_another_encoding_is_not_taken_for_something_else(
+    start_gateway: StartGateway, body: bytes
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        config = simple_config(upstream.url, models=["m"])
+        config["models"] = {"m": {"upstream": "main"}}
+        gateway = await start_gateway(config)
+        raw = b"POST /v1/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+        raw += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        response = await ask(gateway.port, raw, "POST")
+    assert response.status == 400
+    assert not upstream.requests

@@ -1,0 +1,73 @@
+"""Gathers the demands of one turn of the event loop into one call.
+
+A round trip costs the same for one request as for fifty. What comes while a call is on its way
+makes up the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.store import StoreUnavailable
+
+Batch = Sequence[Sequence[Demand]]
+Send = Callable[[Batch], Awaitable[Sequence[Verdict]]]
+"""Decides on several requests at once. Raises StoreUnavailable."""
+
+_BATCH_CAP = 128
+
+
+class Batcher:
+    """One for each store."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]] = []
+        self._scheduled = False
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+        """Raise StoreUnavailable."""
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._add(demands, future)
+        return await future
+
+    def post(self, demands: Sequence[Demand]) -> None:
+        """Have these met; nobody waits, and what cannot be met expires by itself."""
+        self._add(demands, None)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        self._flush()
+        while self._calls:
+            await asyncio.wait(set(self._calls))
+
+    def _add(self, demands: Sequence[Demand], future: asyncio.Future[Verdict] | None) -> None:
+        self._waiting.append((demands, future))
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH_CAP], self._waiting[_BATCH_CAP:]
+            task = asyncio.create_task(self._call(batch))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def _call(
+        self, batch: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]]
+    ) -> None:
+        try:
+            verdicts = await self._send([demands for demands, _ in batch])
+        except StoreUnavailable as exc:
+            for _, future in batch:
+                if future is not None and not future.done():
+                    future.set_exception(exc)
+            return
+        for (_, future), verdict in zip(batch, verdicts, strict=True):
+            if future is not None and not future.done():
+                future.set_result(verdict)

@@ -1,0 +1,123 @@
+"""What is decided while the store does not answer: by each limit's own mode, and at no cost.
+
+A breaker stands before the store. After a failure it lets nothing through for a moment, then one
+request as a probe (half-open); the others are decided here meanwhile, without waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from gateway.errors import LimitsUnavailable
+from gateway.limiting.demand import Demand, Level, Verdict
+from gateway.limiting.memory_store import MemoryStore
+from gateway.limiting.store import Store, StoreUnavailable
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 2.0
+
+
+class OnStoreError(Enum):
+    """What a limit does without its store."""
+
+    OPEN = "open"
+    """Let requests through."""
+    CLOSED = "closed"
+    """Refuse them with 503."""
+    LOCAL = "local"
+    """Count in this process alone."""
+
+
+class Breaker(Enum):
+    """States of the breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class GuardedStore:
+    """A store, and what to do without it."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        report: Callable[[str, str], None] = lambda state, reason: None,
+    ) -> None:
+        """`report` is told of each change of the breaker, for the log."""
+        self._store = store
+        self._local = MemoryStore()
+        self._now = now
+        self._report = report
+        self._pause_s = _FIRST_PAUSE_S
+        self._closed_until = 0.0
+        self.state = Breaker.CLOSED
+
+    async def decide(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
+        """`modes` are those of the demands, one each. Raise LimitsUnavailable."""
+        if self._may_pass():
+            try:
+                verdict = await self._store.decide(demands)
+            except StoreUnavailable as exc:
+                self._failed(str(exc))
+            except BaseException:
+                if self.state is Breaker.HALF_OPEN:
+                    self.state = Breaker.OPEN  # the probe gave up; another may come
+                raise
+            else:
+                self._succeeded()
+                return verdict
+        return self._decide_without(demands, modes)
+
+    def post(self, demands: Sequence[Demand]) -> None:
+        """Have these met, here and there: whichever of the two counted them."""
+        self._local.post(demands)
+        if self.state is Breaker.CLOSED:
+            self._store.post(demands)
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        await self._store.close()
+
+    def _may_pass(self) -> bool:
+        if self.state is Breaker.CLOSED:
+            return True
+        if self.state is Breaker.OPEN and self._now() >= self._closed_until:
+            self.state = Breaker.HALF_OPEN
+            return True
+        return False
+
+    def _failed(self, reason: str) -> None:
+        if self.state is Breaker.CLOSED:
+            self._pause_s = _FIRST_PAUSE_S
+            self._report("open", reason)
+        elif self.state is Breaker.HALF_OPEN:
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        else:
+            return  # it was on its way when another one failed
+        self.state = Breaker.OPEN
+        self._closed_until = self._now() + self._pause_s
+
+    def _succeeded(self) -> None:
+        if self.state is not Breaker.CLOSED:
+            self.state = Breaker.CLOSED
+            self._report("closed", "")
+
+    def _decide_without(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
+        if OnStoreError.CLOSED in modes:
+            raise LimitsUnavailable
+        local = [d for d, mode in zip(demands, modes, strict=True) if mode is OnStoreError.LOCAL]
+        said = self._local.decide_now(local)
+        levels = iter(said.levels)
+        places = [i for i, mode in enumerate(modes) if mode is OnStoreError.LOCAL]
+        return Verdict(
+            tuple(
+                next(levels) if mode is OnStoreError.LOCAL else Level(int(demand.size), 0.0)
+                for demand, mode in zip(demands, modes, strict=True)
+            ),
+            None if said.refused is None else places[said.refused],
+        )

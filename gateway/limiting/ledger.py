@@ -1,0 +1,105 @@
+"""How limits are counted: the arithmetic all stores share, on whatever keeps their numbers.
+
+A bucket is one number: the time at which it will be full. That is the generic cell rate algorithm
+(ITU-T I.371) read as a leaky bucket; it admits exactly what a token bucket of the same rate and
+burst does, and never drifts. `take.lua` says the same for Redis. No clock and no I/O here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.limiting.demand import Demand, Kind, Level, Verdict
+
+_EPSILON = 1e-6
+"""Floating point: a wait below a microsecond is none."""
+
+
+class Ledger(Protocol):
+    """Keeps the numbers. Times are seconds of one clock."""
+
+    def full_at(self, key: str) -> float:
+        """When a bucket is full; 0 if it is unknown, and so is full."""
+
+    def set_full_at(self, key: str, when: float) -> None:
+        """Remember it."""
+
+    def held(self, key: str, now: float) -> tuple[int, float]:
+        """How many slots are held, and when the first of them expires."""
+
+    def hold(self, key: str, holder: str, until: float) -> None:
+        """Hold a slot, or hold it longer."""
+
+    def release(self, key: str, holder: str) -> None:
+        """Give it back, if it is held."""
+
+    def holds(self, key: str, holder: str) -> bool:
+        """Whether this holder has a slot."""
+
+    def spent(self, key: str) -> float:
+        """What was spent of a budget."""
+
+    def spend(self, key: str, amount: float, until: float) -> None:
+        """Spend more, or less; the budget may be forgotten after `until`."""
+
+
+def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> Verdict:
+    """Meet all demands, or none of them."""
+    levels: list[Level] = []
+    refused: int | None = None
+    for index, demand in enumerate(demands):
+        admitted, level = _judge(ledger, demand, now)
+        levels.append(level)
+        if not admitted and (refused is None or level.wait_s > levels[refused].wait_s):
+            refused = index
+    if refused is None:
+        for demand in demands:
+            _apply(ledger, demand, now)
+    return Verdict(tuple(levels), refused)
+
+
+def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
+    kind = demand.kind
+    if kind is Kind.TAKE:
+        depth_s = demand.size / demand.per_s
+        full_at = max(ledger.full_at(demand.key), now)
+        after = full_at + demand.amount / demand.per_s
+        wait_s = after - now - depth_s
+        # What is more than the whole bucket is let through a full one, into debt: otherwise it
+        # never could be.
+        if wait_s > _EPSILON and (demand.amount <= demand.size or full_at > now + _EPSILON):
+            if demand.amount > demand.size:
+                wait_s = full_at - now
+            left = int(max(0.0, depth_s - (full_at - now)) * demand.per_s + _EPSILON)
+            return False, Level(left, wait_s)
+        left = int(max(0.0, depth_s - (after - now)) * demand.per_s + _EPSILON)
+        return True, Level(left, after - now)
+    if kind is Kind.LEASE:
+        held, first_expiry = ledger.held(demand.key, now)
+        if held >= demand.size:
+            return False, Level(0, max(0.0, first_expiry - now))
+        return True, Level(int(demand.size) - held - 1, 0.0)
+    if kind is Kind.SPEND:
+        balance = demand.size - ledger.spent(demand.key)
+        if balance <= 0 or demand.amount > balance:
+            return False, Level(math.floor(max(0.0, balance)), demand.ttl_s)
+        return True, Level(math.floor(balance - demand.amount), demand.ttl_s)
+    return True, Level(0, 0.0)
+
+
+def _apply(ledger: Ledger, demand: Demand, now: float) -> None:
+    kind, key = demand.kind, demand.key
+    if kind is Kind.TAKE or kind is Kind.ADJUST:
+        full_at = max(ledger.full_at(key), now) + demand.amount / demand.per_s
+        ledger.set_full_at(key, max(full_at, now))
+    elif kind is Kind.LEASE:
+        ledger.hold(key, demand.holder, now + demand.ttl_s)
+    elif kind is Kind.RELEASE:
+        ledger.release(key, demand.holder)
+    elif kind is Kind.RENEW:
+        if ledger.holds(key, demand.holder):
+            ledger.hold(key, demand.holder, now + demand.ttl_s)
+    else:
+        ledger.spend(key, demand.amount, now + demand.ttl_s)

@@ -1,0 +1,169 @@
+"""A limit as a route applies it: whose key, how much, and what a request demands of it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from gateway.auth.claims import claim
+from gateway.exchange import Exchange
+from gateway.limiting.demand import Demand, Kind
+from gateway.limiting.guard import OnStoreError
+from gateway.limiting.period import current
+from gateway.usage import Usage
+
+LEASE_TTL_S = 60.0
+"""How long the slot of a killed gateway stays taken."""
+_KEY_CHARACTERS = 128
+_holders = itertools.count()
+_PROCESS = secrets.token_hex(6)
+
+KeyPart = Callable[[Exchange], str]
+
+
+class Unit(StrEnum):
+    """What is counted."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENCY = "concurrency"
+    BUDGET_TOKENS = "budget_tokens"
+    BUDGET_MONEY = "budget_money"
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much: of a rate, what flows in a second and the most at once; else just how much."""
+
+    size: float
+    per_s: float = 0.0
+    period: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Micro-units of money for one token; that is units for a million."""
+
+    input: float
+    output: float
+
+    def of(self, usage: Usage) -> float:
+        """What a request costs, in micro-units."""
+        return usage.input * self.input + usage.output * self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit, counted in one unit."""
+
+    name: str
+    unit: Unit
+    key: Sequence[KeyPart]
+    amount: Amount
+    tiers: Mapping[str, Amount]
+    on_store_error: OnStoreError
+    prices: Mapping[str, Price]
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the model, or the body, has to be known first."""
+        return self.unit not in (Unit.REQUESTS, Unit.CONCURRENCY) or model_key in self.key
+
+    def amount_for(self, exchange: Exchange) -> Amount:
+        """How much this caller has: its tier's, or what everybody has."""
+        principal = exchange.principal
+        tier = principal.tier if principal is not None else None
+        return self.tiers.get(tier, self.amount) if tier is not None else self.amount
+
+    def demand(self, exchange: Exchange, asked: Usage) -> Demand:
+        """What a request demands; `asked` is what it may use."""
+        amount = self.amount_for(exchange)
+        key = f"{self.name}:{self.unit}:{self._identity(exchange)}"
+        if self.unit is Unit.REQUESTS:
+            return Demand(Kind.TAKE, key, 1.0, amount.size, amount.per_s)
+        if self.unit is Unit.TOKENS:
+            return Demand(Kind.TAKE, key, float(asked.total), amount.size, amount.per_s)
+        if self.unit is Unit.CONCURRENCY:
+            holder = f"{_PROCESS}-{next(_holders)}"
+            return Demand(Kind.LEASE, key, 1.0, amount.size, ttl_s=LEASE_TTL_S, holder=holder)
+        name, left_s = current(amount.period, datetime.now(UTC))
+        cost = self.cost(exchange, asked)
+        return Demand(Kind.SPEND, f"{key}:{name}", cost, amount.size, ttl_s=left_s)
+
+    def cost(self, exchange: Exchange, usage: Usage) -> float:
+        """What usage costs in the rule's unit."""
+        if self.unit is Unit.BUDGET_MONEY:
+            price = self.prices.get(exchange.model or "")
+            return price.of(usage) if price is not None else 0.0
+        return float(usage.total)
+
+    def _identity(self, exchange: Exchange) -> str:
+        parts = [part(exchange) for part in self.key]
+        # Lengths before several parts: no two lists of parts make one text.
+        text = parts[0] if len(parts) == 1 else "".join(f"{len(p)}:{p}" for p in parts)
+        if len(text) > _KEY_CHARACTERS or not text.isprintable():
+            return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return text
+
+
+def subject_key(exchange: Exchange) -> str:
+    """Each caller alone; without a principal, each address."""
+    principal = exchange.principal
+    return f"{principal.provider}/{principal.subject}" if principal else exchange.client_ip
+
+
+def tenant_key(exchange: Exchange) -> str:
+    """All of a tenant together. A caller without one has a key of its own."""
+    principal = exchange.principal
+    if principal is not None and principal.tenant:
+        return f"t:{principal.tenant}"
+    return f"s:{subject_key(exchange)}"
+
+
+def ip_key(exchange: Exchange) -> str:
+    """Each client address, as trusted proxies tell it."""
+    return exchange.client_ip
+
+
+def route_key(exchange: Exchange) -> str:
+    """All on one route together."""
+    return exchange.route or ""
+
+
+def model_key(exchange: Exchange) -> str:
+    """Each model, by the name callers use."""
+    return exchange.model or ""
+
+
+def api_key_key(exchange: Exchange) -> str:
+    """Each API key; other credentials by their subject."""
+    principal = exchange.principal
+    return principal.key_id if principal and principal.key_id else f"s:{subject_key(exchange)}"
+
+
+def claim_key(name: str) -> KeyPart:
+    """Each value of a claim; without it, each caller alone."""
+
+    def key(exchange: Exchange) -> str:
+        value = claim(exchange.principal.claims, name) if exchange.principal else None
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return f"c:{value}"
+        return f"s:{subject_key(exchange)}"
+
+    return key
+
+
+KEYS: Mapping[str, KeyPart] = {
+    "subject": subject_key,
+    "tenant": tenant_key,
+    "ip": ip_key,
+    "route": route_key,
+    "model": model_key,
+    "api_key": api_key_key,
+}
+"""The YAML word to whose key it is; `claim.NAME` is made by `claim_key`."""

@@ -1,0 +1,172 @@
+"""Which model a request is for, and so where it goes. Answers what is asked about the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+from gateway.auth.principal import Principal
+from gateway.dialects import Dialect
+from gateway.errors import ModelNotFound, RequestError
+from gateway.exchange import Exchange, GatewayRequest
+from gateway.headers import CREDENTIALS, FORWARDING, HOP_BY_HOP, IDENTITY, OURS
+from gateway.proxy import body as bodies
+from gateway.proxy.model_name import read_model, rename_model
+from gateway.proxy.multipart import boundary_of, find_model_field
+from gateway.routing import Handler
+from gateway.upstream.upstream import Upstream
+
+_BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
+"""Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32: what is JSON behind
+these is JSON to some parsers, and is refused here.
+"""
+_ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
+
+
+class Target:
+    """An upstream as one route uses it, under one model name."""
+
+    __slots__ = ("dropped", "rename_to", "scopes", "upstream")
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        rename_to: str | None,
+        *,
+        anonymous: bool,
+        identity: frozenset[bytes] = frozenset(),
+        scopes: Iterable[str] = (),
+    ) -> None:
+        """`identity` are lower-cased headers that say who the caller is: ours to send, not the
+        client's. `scopes` are those a caller needs for it.
+        """
+        self.upstream = upstream
+        self.scopes = frozenset(scopes)
+        self.rename_to = None if rename_to is None else orjson.dumps(rename_to)
+        # A caller nobody authenticated may bring the upstream's credential itself, unless the
+        # upstream has one of ours.
+        keeps_credential = anonymous and not upstream.replaced & CREDENTIALS
+        self.dropped = (
+            _ALWAYS_DROPPED
+            | identity
+            | upstream.replaced
+            | (frozenset() if keeps_credential else CREDENTIALS)
+        )
+
+    def serves(self, name: str, principal: Principal | None) -> bool:
+        """Whether a caller may use it under this name."""
+        if principal is None:
+            return not self.scopes
+        return self.scopes <= principal.scopes and (
+            principal.models is None or name in principal.models
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveOptions:
+    """What a route says about models and bodies. Sizes in bytes, times in seconds."""
+
+    models: Mapping[str, Target]
+    fallback: Target | None
+    """Where a request goes that names no model."""
+    models_path: str
+    """The canonical path at which the models are listed, and below which each is described."""
+    body_cap_bytes: int
+    body_silence_s: float
+    dialect: Dialect
+
+
+class Resolve:
+    """A middleware: sets the exchange's target, model, and body where that had to be read."""
+
+    def __init__(self, options: ResolveOptions) -> None:
+        self._options = options
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Raise RequestError, ModelNotFound, BodyTooLarge, RequestTimeout, ExpectationFailed."""
+        options = self._options
+        exchange = request.exchange
+        if request.body_exists:
+            bodies.admit(request, options.body_cap_bytes)
+        if not options.models:
+            target = options.fallback
+        elif request.method in ("GET", "HEAD") and (
+            (exchange.path + "/").startswith(options.models_path + "/")
+        ):
+            return self._models(exchange)
+        else:
+            target, exchange.body = await self._by_model(request)
+        if target is None:
+            raise RequestError(
+                'The body has to name a model: {"model": ...}.',
+                code="model_required",
+                param="model",
+            )
+        exchange.target = target
+        return await handler(request)
+
+    def _models(self, exchange: Exchange) -> web.Response:
+        """What the caller may use: all of it, or one model. Nothing of it is the upstream's."""
+        options = self._options
+        if exchange.path.rstrip("/") == options.models_path:
+            names = [
+                name
+                for name, target in options.models.items()
+                if target.serves(name, exchange.principal)
+            ]
+            body = options.dialect.model_list(names)
+        else:
+            name = exchange.path.removeprefix(options.models_path + "/")
+            target = options.models.get(name)
+            if target is None or not target.serves(name, exchange.principal):
+                raise ModelNotFound
+            body = options.dialect.model_entry(name)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _by_model(self, request: GatewayRequest) -> tuple[Target | None, bytes | None]:
+        """The target of the model the body names, and the body as it is to be sent, if read."""
+        options = self._options
+        if not request.body_exists:
+            return options.fallback, None
+        content_type = request.headers.get("Content-Type", "")
+        kind = content_type.lower()
+        if kind.startswith("multipart/form-data"):
+            return await self._by_form(request, content_type)
+        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        if not body.lstrip(_BEFORE_JSON).startswith(b"{") and not _is_json(kind):
+            # Audio and the like. Whatever could be read as JSON is, whatever it calls itself:
+            # some servers do not look at the content type either.
+            return options.fallback, body
+        name = read_model(body)
+        if name is None:
+            return options.fallback, body
+        target = self._target(request.exchange, name)
+        if target.rename_to is not None:
+            body = rename_model(body, target.rename_to)
+        return target, body
+
+    async def _by_form(self, request: GatewayRequest, content_type: str) -> tuple[Target, bytes]:
+        # The model may stand behind the file, so up to the whole body is held here.
+        options = self._options
+        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        start, end = find_model_field(body, boundary_of(content_type))
+        target = self._target(request.exchange, body[start:end].decode("utf-8", "replace"))
+        if target.rename_to is not None:
+            body = b"".join((body[:start], orjson.loads(target.rename_to).encode(), body[end:]))
+        return target, body
+
+    def _target(self, exchange: Exchange, name: str) -> Target:
+        target = self._options.models.get(name)
+        if target is None or not target.serves(name, exchange.principal):
+            # One answer for both: which models exist is nobody's business who may not use them.
+            raise ModelNotFound
+        exchange.model = name
+        return target
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip()
+    return media_type.endswith("json") or not media_type

@@ -1,0 +1,129 @@
+"""LLM tokens: an estimate before a request is sent, and what the response says it used.
+
+The response's bytes are not parsed on their way: its beginning and its end are kept, and looked
+through once when it is over. Every dialect puts its numbers in one of the two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+_HEAD_BYTES = 8 * 1024
+_TAIL_BYTES = 32 * 1024
+_BYTES_PER_TOKEN = 4
+"""Of English text, about; never less than what is counted later for long."""
+_DEFAULT_OUTPUT_TOKENS = 256
+"""Reserved for an answer whose request sets no maximum."""
+_USAGE = re.compile(r'(?<!\\)"usage"\s*:\s*(?=\{)')
+_EVAL = re.compile(r'(?<!\\)"(prompt_eval_count|eval_count)"\s*:\s*(\d{1,12})')
+_MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_INPUT = ("prompt_tokens", "input_tokens")
+_OUTPUT = ("completion_tokens", "output_tokens")
+_CACHE = ("cache_creation_input_tokens", "cache_read_input_tokens")  # Anthropic counts them apart
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request."""
+
+    input: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.input + self.output
+
+
+def estimate(body: bytes | None) -> Usage:
+    """What a request may use: its length, and the most it lets the model say."""
+    if not body:
+        return Usage(0, 0)
+    try:
+        document: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        return Usage(len(body) // _BYTES_PER_TOKEN + 1, 0)
+    options = document.get("options")
+    places = [document.get(name) for name in _MAXIMA]
+    places.append(options.get("num_predict") if isinstance(options, dict) else None)
+    maxima = [n for n in places if isinstance(n, int) and not isinstance(n, bool) and n > 0]
+    talks = "messages" in document or "prompt" in document
+    talks = talks or ("input" in document and "stream" in document)
+    output = min(maxima) if maxima else _DEFAULT_OUTPUT_TOKENS if talks else 0
+    several = document.get("n")
+    if isinstance(several, int) and 1 < several <= 128:
+        output *= several
+    return Usage(len(body) // _BYTES_PER_TOKEN + 1, output)
+
+
+class UsageTap:
+    """Listens to a response body."""
+
+    __slots__ = ("_head", "_tail", "bytes", "events")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._tail = bytearray()
+        self.bytes = 0
+        self.events = 0
+        """Events of a stream, about one for each token; lines, of Ollama's."""
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the body. Called for each."""
+        if self.bytes < _HEAD_BYTES:
+            self._head += data[: _HEAD_BYTES - self.bytes]
+        self.bytes += len(data)
+        self.events += data.count(b"\n\n") or data.count(b"\n")
+        tail = self._tail
+        tail += data
+        if len(tail) > 2 * _TAIL_BYTES:
+            del tail[:-_TAIL_BYTES]
+
+    def usage(self) -> Usage | None:
+        """What the response said, or None if it did not."""
+        found = [*_read(self._head.decode("utf-8", "replace"))]
+        found += _read(self._tail.decode("utf-8", "replace"))
+        if not found:
+            return None
+        return Usage(max(one.input for one in found), max(one.output for one in found))
+
+    def guess(self, asked: Usage) -> Usage:
+        """For a response that broke off, or said nothing: what it has shown."""
+        return Usage(
+            asked.input if self.bytes else 0, self.events or self.bytes // _BYTES_PER_TOKEN
+        )
+
+
+def _read(text: str) -> list[Usage]:
+    found = []
+    decoder = json.JSONDecoder()
+    for match in _USAGE.finditer(text):
+        try:
+            said, _ = decoder.raw_decode(text, match.end())
+        except ValueError:
+            continue
+        found.append(Usage(_first(said, _INPUT) + _sum(said, _CACHE), _first(said, _OUTPUT)))
+    counted = {name: int(value) for name, value in _EVAL.findall(text)}
+    if counted:
+        found.append(Usage(counted.get("prompt_eval_count", 0), counted.get("eval_count", 0)))
+    return [one for one in found if one.total]
+
+
+def _first(said: dict[str, Any], names: tuple[str, ...]) -> int:
+    return next((value for name in names if (value := _count(said.get(name)))), 0)
+
+
+def _sum(said: dict[str, Any], names: tuple[str, ...]) -> int:
+    return sum(_count(said.get(name)) for name in names)
+
+
+def _count(value: Any) -> int:
+    plain = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+    return int(value) if plain else 0

@@ -1,0 +1,97 @@
+"""Limits, and the store that counts them, out of the configuration."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from limits import parse as parse_rate
+from limits.errors import ConfigurationError
+
+from gateway.config import Config, models
+from gateway.config.problems import ConfigPath
+from gateway.limiting.guard import GuardedStore, OnStoreError
+from gateway.limiting.memory_store import MemoryStore
+from gateway.limiting.redis_store import RedisStore
+from gateway.limiting.rules import KEYS, Amount, KeyPart, Price, Rule, Unit, claim_key
+from gateway.limiting.sqlite_store import SqliteStore
+from gateway.limiting.store import Store
+
+Fault = tuple[ConfigPath, str]
+
+
+def store(
+    config: Config, report: Callable[[str, str], None], faults: list[Fault]
+) -> GuardedStore | None:
+    """The store of the `store` section. What cannot be built is added to `faults`."""
+    try:
+        return GuardedStore(_store(config.store), report=report)
+    except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
+        faults.append((("store", "url"), f"cannot be used: {exc}"))
+        return None
+
+
+def _store(options: models.Store) -> Store:
+    url = options.url if isinstance(options.url, str) else options.url.reveal().decode()
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        return MemoryStore()
+    if scheme == "sqlite":
+        return SqliteStore(Path(rest))
+    return RedisStore(url)
+
+
+def rules(config: Config) -> Mapping[str, Sequence[Rule]]:
+    """The rules of each limit: one for each unit it counts in."""
+    prices = {
+        name: Price(model.price.input, model.price.output)
+        for name, model in config.models.items()
+        if model.price is not None
+    }
+    return {name: _rules(name, limit, prices) for name, limit in config.limits.items()}
+
+
+def _rules(name: str, limit: models.Limit, prices: Mapping[str, Price]) -> list[Rule]:
+    keys = limit.key if isinstance(limit.key, tuple) else (limit.key,)
+    amounts = _amounts(limit)
+    tiers = {tier: _amounts(own) for tier, own in limit.tiers.items()}
+    return [
+        Rule(
+            name,
+            unit,
+            tuple(_key(word) for word in keys),
+            amount,
+            {tier: own[unit] for tier, own in tiers.items() if unit in own},
+            OnStoreError(limit.on_store_error),
+            prices,
+        )
+        for unit, amount in amounts.items()
+    ]
+
+
+def _amounts(limit: models.Limit | models.Tier) -> dict[Unit, Amount]:
+    amounts: dict[Unit, Amount] = {}
+    if limit.requests is not None:
+        amounts[Unit.REQUESTS] = _rate(limit.requests, limit.burst)
+    if limit.tokens is not None:
+        amounts[Unit.TOKENS] = _rate(limit.tokens, limit.token_burst)
+    if limit.concurrency is not None:
+        amounts[Unit.CONCURRENCY] = Amount(float(limit.concurrency))
+    if limit.budget is not None:
+        number, unit, period = models.parse_budget(limit.budget)
+        if unit == "tokens":
+            amounts[Unit.BUDGET_TOKENS] = Amount(number, period=period)
+        else:
+            amounts[Unit.BUDGET_MONEY] = Amount(number * 1e6, period=period)
+    return amounts
+
+
+def _rate(text: str, burst: int | None) -> Amount:
+    rate = parse_rate(text)
+    return Amount(float(burst or rate.amount), per_s=rate.amount / rate.get_expiry())
+
+
+def _key(word: str) -> KeyPart:
+    kind, _, name = word.partition(".")
+    return claim_key(name) if kind == "claim" else KEYS[word]

@@ -1,0 +1,111 @@
+"""The breaker before a store, and what is decided without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.errors import LimitsUnavailable
+from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
+from gateway.limiting.memory_store import MemoryStore
+from gateway.limiting.store import StoreUnavailable
+
+OPEN, CLOSED, LOCAL = OnStoreError.OPEN, OnStoreError.CLOSED, OnStoreError.LOCAL
+
+
+class Flaky(MemoryStore):
+    """Fails as long as it is told, and counts who asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = False
+        self.asked = 0
+
+    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+        self.asked += 1
+        if self.failing:
+            raise StoreUnavailable("timed out")
+        return await super().decide(demands)
+
+
+class Setting:
+    """A guarded store with a clock of the test's own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.store = Flaky()
+        self.reports: list[tuple[str, str]] = []
+        self.guarded = GuardedStore(
+            self.store,
+            now=lambda: self.now,
+            report=lambda state, why: self.reports.append((state, why)),
+        )
+
+    async def take(self, mode: OnStoreError = LOCAL, key: str = "k", size: float = 2.0) -> Verdict:
+        demand = Demand(Kind.TAKE, key, 1.0, size, 0.001)
+        return await self.guarded.decide([demand], [mode])
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+async def test_without_the_store_each_limit_does_as_it_says(setting: Setting) -> None:
+    setting.store.failing = True
+    assert [(await setting.take(LOCAL)).admitted for _ in range(3)] == [True, True, False]
+    assert all([(await setting.take(OPEN)).admitted for _ in range(5)])
+    with pytest.raises(LimitsUnavailable):
+        await setting.take(CLOSED)
+
+
+async def test_of_mixed_modes_the_local_ones_are_counted(setting: Setting) -> None:
+    setting.store.failing = True
+    demands = [Demand(Kind.TAKE, name, 1.0, 1.0, 0.001) for name in ("open", "local")]
+    said = [await setting.guarded.decide(demands, [OPEN, LOCAL]) for _ in range(2)]
+    assert [verdict.refused for verdict in said] == [None, 1]
+
+
+async def test_a_dead_store_costs_nothing_until_it_is_probed(setting: Setting) -> None:
+    setting.store.failing = True
+    for _ in range(100):
+        await setting.take(OPEN)
+    assert setting.store.asked == 1
+    assert setting.guarded.state is Breaker.OPEN
+    assert setting.reports == [("open", "timed out")]
+    setting.now += 0.25
+    for _ in range(100):
+        await setting.take(OPEN)
+    assert setting.store.asked == 2
+
+
+async def test_probes_come_less_often_the_longer_it_is_dead(setting: Setting) -> None:
+    setting.store.failing = True
+    await setting.take(OPEN)
+    for _ in range(1000):
+        setting.now += 0.1
+        await setting.take(OPEN)
+    assert 45 <= setting.store.asked <= 60
+
+
+async def test_it_recovers_by_itself(setting: Setting) -> None:
+    setting.store.failing = True
+    await setting.take(OPEN)
+    setting.store.failing = False
+    setting.now += 0.25
+    assert (await setting.take(LOCAL)).admitted
+    assert setting.guarded.state is Breaker.CLOSED
+    assert setting.reports[-1] == ("closed", "")
+    asked = setting.store.asked
+    await setting.take(LOCAL)
+    assert setting.store.asked == asked + 1
+
+
+async def test_a_slot_counted_here_is_given_back_here(setting: Setting) -> None:
+    setting.store.failing = True
+    lease = Demand(Kind.LEASE, "c", 1.0, 1.0, ttl_s=60.0, holder="h")
+    assert (await setting.guarded.decide([lease], [LOCAL])).admitted
+    setting.guarded.post([Demand(Kind.RELEASE, "c", holder="h")])
+    assert (await setting.guarded.decide([lease], [LOCAL])).admitted

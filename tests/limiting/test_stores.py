@@ -1,0 +1,335 @@
+"""What every store of limits does alike: in memory, in a file, in a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.memory_store import MemoryStore
+from gateway.limiting.redis_store import RedisStore
+from gateway.limiting.sqlite_store import SqliteStore
+from gateway.limiting.store import Store, StoreUnavailable
+from tests.support.figures import Report
+from tests.support.redis import Redis, StartRedis
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from gateway.limiting.demand import Demand, Kind
+from gateway.limiting.redis_store import RedisStore
+from gateway.limiting.sqlite_store import SqliteStore
+
+async def main() -> None:
+    url = sys.argv[1]
+    if url.startswith("redis"):
+        store = RedisStore(url, timeout_s=5.0)
+    else:
+        store = SqliteStore(Path(url), timeout_s=5.0)
+    demand = Demand(Kind.TAKE, "shared", 1.0, 100.0, 100 / 86400)
+    said = await asyncio.gather(*(store.decide([demand]) for _ in range(1000)))
+    print(sum(verdict.admitted for verdict in said))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, start_redis: StartRedis
+) -> AsyncIterator[Store]:
+    made: Store
+    if request.param == "memory":
+        made = MemoryStore()
+    elif request.param == "sqlite":
+        made = SqliteStore(tmp_path / "store.db", timeout_s=2.0)
+    else:
+        made = RedisStore((await start_redis()).url, timeout_s=2.0)
+    yield made
+    await made.close()
+
+
+def take(key: str, amount: float = 1.0, size: float = 5.0, per_s: float = 0.001) -> Demand:
+    return Demand(Kind.TAKE, key, amount, size, per_s)
+
+
+def lease(key: str, holder: str, size: float = 2.0, ttl_s: float = 60.0) -> Demand:
+    return Demand(Kind.LEASE, key, 1.0, size, ttl_s=ttl_s, holder=holder)
+
+
+def spend(key: str, amount: float, size: float = 100.0) -> Demand:
+    return Demand(Kind.SPEND, key, amount, size, ttl_s=1000.0)
+
+
+async def posted(store: Store, *demands: Demand) -> None:
+    """Post, and wait until a decision behind it has been made."""
+    store.post(demands)
+    await store.decide([take("behind", 0.001, 1e9, 1e9)])
+
+
+async def test_a_bucket_admits_its_burst_and_says_what_is_left(store: Store) -> None:
+    said = [await store.decide([take("k")]) for _ in range(6)]
+    assert [verdict.admitted for verdict in said] == [True] * 5 + [False]
+    assert [verdict.levels[0].remaining for verdict in said] == [4, 3, 2, 1, 0, 0]
+    assert said[5].levels[0].wait_s == pytest.approx(1000, abs=2)
+
+
+async def test_a_bucket_refills(store: Store) -> None:
+    fast = take("k", size=1.0, per_s=50.0)
+    assert (await store.decide([fast])).admitted
+    refused = await store.decide([fast])
+    assert not refused.admitted
+    await asyncio.sleep(refused.levels[0].wait_s + 0.001)
+    assert (await store.decide([fast])).admitted
+
+
+async def test_all_demands_are_met_or_none(store: Store) -> None:
+    await store.decide([take("small", size=1.0)])
+    for _ in range(3):
+        verdict = await store.decide([take("large"), take("small", size=1.0), spend("b", 1)])
+        assert verdict.refused == 1
+    assert (await store.decide([take("large")])).levels[0].remaining == 4
+    assert (await store.decide([spend("b", 1)])).levels[0].remaining == 99
+
+
+async def test_of_several_refusals_the_longest_wait_is_told(store: Store) -> None:
+    for key, per_s in (("soon", 1.0), ("late", 0.001)):
+        await store.decide([take(key, size=1.0, per_s=per_s)])
+    verdict = await store.decide([take("soon", size=1.0, per_s=1.0), take("late", size=1.0)])
+    assert verdict.refused == 1
+
+
+async def test_a_correction_gives_back_or_takes_more(store: Store) -> None:
+    await store.decide([take("k", 4.0)])
+    await posted(store, Demand(Kind.ADJUST, "k", -3.0, 5.0, 0.001))
+    assert (await store.decide([take("k")])).levels[0].remaining == 3
+    await posted(store, Demand(Kind.ADJUST, "k", 10.0, 5.0, 0.001))
+    refused = await store.decide([take("k")])
+    assert not refused.admitted
+    assert refused.levels[0].wait_s == pytest.approx(8000, abs=2)
+
+
+async def test_giving_back_more_than_was_taken_fills_a_bucket_and_no_more(store: Store) -> None:
+    await store.decide([take("k")])
+    await posted(store, Demand(Kind.ADJUST, "k", -50.0, 5.0, 0.001))
+    assert (await store.decide([take("k")])).levels[0].remaining == 4
+
+
+async def test_slots_are_held_until_they_are_given_back(store: Store) -> None:
+    assert (await store.decide([lease("c", "one")])).levels[0].remaining == 1
+    assert (await store.decide([lease("c", "two")])).levels[0].remaining == 0
+    assert not (await store.decide([lease("c", "three")])).admitted
+    await posted(store, Demand(Kind.RELEASE, "c", holder="one"))
+    assert (await store.decide([lease("c", "three")])).admitted
+
+
+async def test_giving_a_slot_back_twice_frees_one(store: Store) -> None:
+    await store.decide([lease("c", "one")])
+    await store.decide([lease("c", "two")])
+    release = Demand(Kind.RELEASE, "c", holder="one")
+    await posted(store, release, release, Demand(Kind.RELEASE, "c", holder="nobody"))
+    assert (await store.decide([lease("c", "three")])).admitted
+    assert not (await store.decide([lease("c", "four")])).admitted
+
+
+async def test_a_slot_that_is_not_renewed_expires_and_a_renewed_one_does_not(
+    store: Store,
+) -> None:
+    await store.decide([lease("c", "killed", size=2.0, ttl_s=0.1)])
+    await store.decide([lease("c", "alive", size=2.0, ttl_s=0.1)])
+    await posted(store, Demand(Kind.RENEW, "c", size=2.0, ttl_s=60.0, holder="alive"))
+    await posted(store, Demand(Kind.RENEW, "c", size=2.0, ttl_s=60.0, holder="never-held"))
+    await asyncio.sleep(0.12)
+    assert (await store.decide([lease("c", "next", size=2.0)])).admitted
+    assert not (await store.decide([lease("c", "over", size=2.0)])).admitted
+
+
+async def test_a_budget_is_spent_and_corrected(store: Store) -> None:
+    assert (await store.decide([spend("b", 60)])).levels[0].remaining == 40
+    assert not (await store.decide([spend("b", 50)])).admitted
+    await posted(store, Demand(Kind.CORRECT, "b", -30.0, 100.0, ttl_s=1000.0))
+    assert (await store.decide([spend("b", 50)])).levels[0].remaining == 20
+    await posted(store, Demand(Kind.CORRECT, "b", 30.0, 100.0, ttl_s=1000.0))
+    refused = await store.decide([spend("b", 0)])
+    assert not refused.admitted
+    assert refused.levels[0].remaining == 0
+
+
+@pytest.mark.parametrize(
+    "key", ["a b", "*", "{x}{y}", "é\u2028", "k" * 500, "'; DROP TABLE buckets"]
+)
+async def test_any_text_is_a_key_of_its_own(store: Store, key: str) -> None:
+    assert (await store.decide([take(key, size=1.0)])).admitted
+    assert not (await store.decide([take(key, size=1.0)])).admitted
+    assert (await store.decide([take(key + "x", size=1.0)])).admitted
+
+
+async def test_the_stores_agree_with_each_other(tmp_path: Path, start_redis: StartRedis) -> None:
+    stores: list[Store] = [
+        MemoryStore(),
+        SqliteStore(tmp_path / "store.db", timeout_s=2.0),
+        RedisStore((await start_redis()).url, timeout_s=2.0),
+    ]
+    dice = random.Random(7)
+    for _ in range(150):
+        demands = [
+            dice.choice(
+                [
+                    take(f"t{dice.randrange(3)}", dice.randrange(1, 8), 6.0, 0.0001),
+                    lease(f"c{dice.randrange(2)}", f"h{dice.randrange(4)}", 2.0),
+                    spend(f"b{dice.randrange(2)}", dice.randrange(30)),
+                    Demand(Kind.ADJUST, f"t{dice.randrange(3)}", dice.uniform(-4, 4), 6.0, 0.0001),
+                    Demand(Kind.RELEASE, f"c{dice.randrange(2)}", holder=f"h{dice.randrange(4)}"),
+                ]
+            )
+            for _ in range(dice.randrange(1, 4))
+        ]
+        said = [await store.decide(demands) for store in stores]
+        assert len({(verdict.refused is None) for verdict in said}) == 1, (demands, said)
+        assert len({tuple(level.remaining for level in v.levels) for v in said}) == 1, (
+            demands,
+            said,
+        )
+    for store in stores:
+        await store.close()
+
+
+# -- shared by processes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_r1_four_workers_share_a_limit_exactly(
+    kind: str, tmp_path: Path, start_redis: StartRedis, report: Report
+) -> None:
+    where = (await start_redis()).url if kind == "redis" else str(tmp_path / "store.db")
+    workers = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WORKER, where),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        for _ in range(4)
+    ]
+    said = [int((await worker.communicate())[0]) for worker in workers]
+    report("R1", f"admitted of 4 x 1000 at limit 100, {kind}", sum(said))
+    assert sum(said) == 100
+
+
+async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path / "store.db")
+    await first.decide([spend("b", 60)])
+    await first.close()
+    second = SqliteStore(tmp_path / "store.db")
+    assert (await second.decide([spend("b", 10)])).levels[0].remaining == 30
+    await second.close()
+
+
+async def test_a_locked_file_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
+    one, other = SqliteStore(tmp_path / "store.db"), SqliteStore(tmp_path / "store.db")
+    other._db.execute("BEGIN IMMEDIATE")
+    started = time.perf_counter()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await one.decide([take("k")])
+    assert time.perf_counter() - started < 0.2
+    other._db.execute("ROLLBACK")
+    assert (await one.decide([take("k")])).admitted
+    await one.close()
+    await other.close()
+
+
+# -- Redis in trouble --------------------------------------------------------------------------
+
+
+async def test_r2_a_redis_that_hangs_is_given_up_in_time(
+    start_redis: StartRedis, report: Report
+) -> None:
+    redis = await start_redis()
+    store = RedisStore(redis.url)
+    assert (await store.decide([take("k")])).admitted
+    redis.signal(signal.SIGSTOP)
+    started = time.perf_counter()
+    with pytest.raises(StoreUnavailable):
+        await store.decide([take("k")])
+    spent_s = time.perf_counter() - started
+    redis.signal(signal.SIGCONT)
+    report("R2", "a hanging Redis given up after, ms", spent_s * 1e3)
+    assert spent_s < 0.1
+    assert (await decided(store, [take("k")])).admitted
+    await store.close()
+
+
+async def decided(store: Store, demands: list[Demand]) -> Verdict:
+    """The verdict, once the store answers again."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await store.decide(demands)
+            except StoreUnavailable:
+                continue
+
+
+async def test_r3_a_new_redis_and_a_flushed_one_are_used_at_once(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    store = RedisStore(redis.url)
+    await store.decide([take("k", 5.0)])
+    await redis.command("SCRIPT", "FLUSH")
+    assert not (await store.decide([take("k")])).admitted
+    await redis.stop()
+    with pytest.raises(StoreUnavailable):
+        await store.decide([take("k")])
+    await redis.start()
+    assert (await decided(store, [take("k")])).admitted
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ("CONFIG", "SET", "requirepass", "secret-9f3a"),
+        ("REPLICAOF", "127.0.0.1", "1"),
+        ("CONFIG", "SET", "maxmemory", "1"),
+    ],
+    ids=["password", "read-only", "full"],
+)
+async def test_a_redis_that_refuses_is_unavailable(
+    start_redis: StartRedis, trouble: tuple[str, ...]
+) -> None:
+    redis = await start_redis()
+    await redis.command(*trouble)
+    store = RedisStore(redis.url)
+    with pytest.raises(StoreUnavailable):
+        await store.decide([take("k")])
+    await store.close()
+
+
+async def test_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    store = RedisStore(redis.url, timeout_s=2.0)
+    await store.decide([take("k"), lease("c", "h"), spend("b", 1.0)])
+    keys = [key async for key in store._client.scan_iter()]
+    assert len(keys) == 3
+    for key in keys:
+        assert key.startswith(b"{llm-gateway}:")
+        assert await store._client.pttl(key) > 0
+    await store.close()
+
+
+async def test_one_turn_of_the_loop_is_one_call(start_redis: StartRedis) -> None:
+    redis: Redis = await start_redis()
+    store = RedisStore(redis.url, timeout_s=2.0)
+    await store.decide([take("k")])
+    before = await store._client.info("commandstats")
+    await asyncio.gather(*(store.decide([take(f"k{n}")]) for n in range(64)))
+    after = await store._client.info("commandstats")
+    calls = after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"]
+    assert calls == 1
+    await store.close()

@@ -1,0 +1,76 @@
+"""Asking a stream for its usage, and hiding the answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
+
+USAGE = b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1}}\n\n'
+KEPT = [
+    b'data: {"choices":[{"delta":{"content":"hi"}}],"usage":null}\n\n',
+    b": a comment about usage\r\n\r\n",
+    b'data: {"choices":[{"delta":{"content":"\\"usage\\" \\"choices\\":[]"}}]}\n\n',
+    b"data: [DONE]\n\n",
+    b"data: cut off",
+]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"stream": True, "model": "m"},
+        {"model": "m", "stream": True, "stream_options": {"include_usage": False, "x": [1, "é"]}},
+        {"model": "m", "stream": True, "stream_options": None},
+        {"model": "m", "stream": True, "stream_options": {}},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_usage_is_asked_for_and_nothing_else_changes(
+    document: dict[str, Any], indent: int | None
+) -> None:
+    changed = ask_for_usage(json.dumps(document, indent=indent).encode())
+    assert changed is not None
+    said = json.loads(changed)
+    options = document.get("stream_options") or {}
+    assert said == {**document, "stream_options": {**options, "include_usage": True}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"model": "m"},
+        {"model": "m", "stream": False},
+        {"model": "m", "stream": True, "stream_options": {"include_usage": True}},
+    ],
+)
+def test_a_request_that_needs_no_change_gets_none(document: dict[str, Any]) -> None:
+    assert ask_for_usage(json.dumps(document).encode()) is None
+
+
+@given(st.lists(st.sampled_from([USAGE, *KEPT[:-1]]), max_size=8), st.booleans(), st.data())
+def test_only_the_usage_chunk_is_taken_out_however_the_stream_is_cut(
+    events: list[bytes], cut_off: bool, data: st.DataObject
+) -> None:
+    stream = b"".join(events) + (KEPT[-1] if cut_off else b"")
+    edges = data.draw(st.lists(st.integers(0, len(stream)), max_size=10))
+    edges = [0, *sorted(edges), len(stream)]
+    one = UsageFilter()
+    passed = b"".join(one.feed(stream[a:b]) for a, b in itertools.pairwise(edges)) + one.flush()
+    assert passed == stream.replace(USAGE, b"")
+
+
+def test_a_whole_event_passes_at_once() -> None:
+    assert UsageFilter().feed(KEPT[0]) == KEPT[0]
+
+
+def test_an_event_without_an_end_is_not_held_for_ever() -> None:
+    one = UsageFilter()
+    assert one.feed(b"x" * 2**20) == b""
+    assert len(one.feed(b"y")) == 2**20 + 1
