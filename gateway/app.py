@@ -11,6 +11,7 @@ from functools import lru_cache
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admission.gate import Gate, GateOptions
 from gateway.config import Config, models
 from gateway.config.problems import ConfigPath, dotted
 from gateway.dialects import DIALECTS
@@ -21,6 +22,7 @@ from gateway.headers import lines
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.access_log import AccessLog
+from gateway.middleware.admission import Admission, Shares
 from gateway.middleware.auth import Authenticate
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.errors import ErrorMapping
@@ -73,6 +75,7 @@ class Runtime:
             raise CannotBuild(faults)
         self.store = store
         self.leases = Leases(store, LEASE_TTL_S)
+        self.admission = _admission(config)
         self.routes = RouteTable(_routes(config, self, plugins, logger))
         self._refuse = compose(
             [*_outer(config, logger), ErrorMapping(DIALECTS["openai"], logger)], _refuse
@@ -261,6 +264,8 @@ def _routes(
         chain += plugins[route.name]
         if not early:
             chain.append(resolve)
+        if runtime.admission is not None:
+            chain.append(runtime.admission)
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -285,6 +290,28 @@ def _plugins(config: Config, faults: list[ConfigFault]) -> dict[str, list[Middle
             except PluginError as exc:
                 faults.append((("routes", number, "middleware", index, *exc.path), exc.message))
     return plugins
+
+
+def _admission(config: Config) -> Admission | None:
+    """The gates, or None where nobody ever waits."""
+
+    def gates(
+        kind: str, sections: Mapping[str, models.Model] | Mapping[str, models.Upstream]
+    ) -> dict[str, Gate]:
+        return {
+            name: Gate(
+                f"{kind} {name}",
+                GateOptions(found.concurrency, found.queue, found.max_wait),
+            )
+            for name, section in sections.items()
+            if (found := section.admission) is not None
+        }
+
+    by_model, by_upstream = gates("model", config.models), gates("upstream", config.upstreams)
+    if not by_model and not by_upstream:
+        return None
+    shares = Shares(config.shares.weights, config.shares.priorities)
+    return Admission(by_model, by_upstream, shares)
 
 
 def route_dialect(config: Config, route: models.Route) -> models.Dialect:

@@ -163,8 +163,16 @@ class Unavailable(GatewayError):
     code = "unavailable"
     default_message = "The gateway cannot take this request now. Retry shortly."
 
-    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
-        super().__init__(message, code=code, headers=(("Retry-After", "1"),))
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        reason: str | None = None,
+        retry_after_s: int = 1,
+    ) -> None:
+        headers = (("Retry-After", str(retry_after_s)),)
+        super().__init__(message, code=code, headers=headers, reason=reason)
 
 
 class AuthUnavailable(Unavailable):
@@ -173,8 +181,7 @@ class AuthUnavailable(Unavailable):
     default_message = "Credentials cannot be verified at the moment. Retry shortly."
 
     def __init__(self, reason: str) -> None:
-        super().__init__(code="auth_unavailable")
-        self.reason = reason
+        super().__init__(code="auth_unavailable", reason=reason)
 
 
 class LimitsUnavailable(Unavailable):
@@ -184,6 +191,24 @@ class LimitsUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(code="limits_unavailable")
+
+
+class QueueFull(Unavailable):
+    """Too many wait for the backend already."""
+
+    default_message = "Too many requests are waiting for this model. Retry later."
+
+    def __init__(self, gate: str, retry_after_s: int) -> None:
+        super().__init__(code="queue_full", reason=gate, retry_after_s=retry_after_s)
+
+
+class QueueTimeout(Unavailable):
+    """The backend had no room within `admission.max_wait`."""
+
+    default_message = "The model had no room for this request in time. Retry later."
+
+    def __init__(self, gate: str, retry_after_s: int) -> None:
+        super().__init__(code="queue_timeout", reason=gate, retry_after_s=retry_after_s)
 
 
 class UpstreamError(GatewayError):

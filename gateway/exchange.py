@@ -92,6 +92,8 @@ class Exchange:
         "path",
         "principal",
         "query",
+        "queue_position",
+        "queue_s",
         "reason",
         "refusal",
         "request_id",
@@ -125,6 +127,10 @@ class Exchange:
         self.body: bytes | None = None
         """Its body as it is to be sent, where it had to be read whole."""
         self.upstream: str | None = None
+        self.queue_position: int | None = None
+        """How many went before it when it had to wait; 1 or more."""
+        self.queue_s: float | None = None
+        """How long it waited."""
         self.tap: UsageTap | None = None
         """Listens to the response body, where its tokens are counted."""
         self.filter: UsageFilter | None = None

@@ -418,6 +418,27 @@ class Credentials(_Model):
         return self
 
 
+class Admission(_Model):
+    """How many requests pass at once, and how the others wait: in fair order by tenant."""
+
+    concurrency: int = Field(ge=1, description="Requests under way at once.")
+    queue: int = Field(100, ge=0, description="Requests that may wait; one more is 503 queue_full.")
+    max_wait: Duration = Field(30.0, description="Longest wait; then 503 queue_timeout.")
+
+
+class Shares(_Model):
+    """Who gets how much of a busy backend: while nobody waits, this changes nothing."""
+
+    weights: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default_factory=dict,
+        description="By tenant, or by subject of those without: turns for each of the others' one.",
+    )
+    priorities: dict[str, int] = Field(
+        default_factory=dict,
+        description="By tier: a higher one goes first, always; without one it is 0.",
+    )
+
+
 class Upstream(_Model):
     """A model backend: one or more equal endpoints."""
 
@@ -431,6 +452,9 @@ class Upstream(_Model):
         default_factory=dict, description="Set on every request to the upstream."
     )
     tls: Tls = Field(default_factory=Tls, description="For https endpoints.")
+    admission: Admission | None = Field(
+        None, description="A queue in front of it, for all its models together."
+    )
     max_connections: int = Field(
         1024, ge=1, description="Open connections to each endpoint; more is 503."
     )
@@ -451,6 +475,7 @@ class Model(_Model):
     scopes: tuple[str, ...] = Field(
         (), description="Scopes or roles a caller needs for it; to others it does not exist."
     )
+    admission: Admission | None = Field(None, description="A queue for this model alone.")
     price: Price | None = Field(None, description="What it costs, for budgets in money.")
 
 
@@ -512,6 +537,9 @@ class Config(_Model):
     store: Store = Field(default_factory=Store, description="Where limits are counted.")
     limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
     upstreams: dict[Name, Upstream] = Field(min_length=1, description="Backends by name.")
+    shares: Shares = Field(
+        default_factory=Shares, description="Who gets how much of a busy backend."
+    )
     models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
     routes: tuple[Route, ...] = Field(
         min_length=1, description="Routes; the most specific path wins."

@@ -48,6 +48,8 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`upstreams.NAME.timeouts`", models.Timeouts),
     ("`upstreams.NAME.credentials`", models.Credentials),
     ("`upstreams.NAME.tls`", models.Tls),
+    ("`upstreams.NAME.admission`, `models.NAME.admission`", models.Admission),
+    ("`shares`", models.Shares),
     ("`models.NAME`", models.Model),
     ("`models.NAME.price`", models.Price),
     ("`routes[]`", models.Route),

@@ -44,6 +44,8 @@ class AccessLog:
             "bytes_out": exchange.bytes_out,
             "tokens_in": exchange.usage and exchange.usage.input,
             "tokens_out": exchange.usage and exchange.usage.output,
+            "queue_position": exchange.queue_position,
+            "queue_ms": exchange.queue_s and round(exchange.queue_s * 1e3, 3),
             "ttft_ms": first and round((first - started) * 1e3, 3),
             "duration_ms": round((time.perf_counter() - started) * 1e3, 3),
         }

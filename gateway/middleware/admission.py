@@ -1,0 +1,61 @@
+"""Admission: a request waits here, in fair order, until its backend has room for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from gateway.admission.gate import Gate
+from gateway.exchange import Exchange, GatewayRequest
+from gateway.routing import Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Who gets how much of a busy backend."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """By tenant; others have 1."""
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """By tier; others have 0, higher goes first."""
+
+
+class Admission:
+    """Passes the gates of the model and of the upstream, in this order."""
+
+    def __init__(
+        self, models: Mapping[str, Gate], upstreams: Mapping[str, Gate], shares: Shares
+    ) -> None:
+        self._models = models
+        self._upstreams = upstreams
+        self._shares = shares
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Raise QueueFull or QueueTimeout. A client that leaves while it waits is never sent on."""
+        exchange = request.exchange
+        assert exchange.target is not None  # Resolve has run
+        for gate in (
+            self._models.get(exchange.model or ""),
+            self._upstreams.get(exchange.target.upstream.name),
+        ):
+            if gate is not None:
+                await self._pass(gate, exchange)
+        return await handler(request)
+
+    async def _pass(self, gate: Gate, exchange: Exchange) -> None:
+        principal = exchange.principal
+        tenant = (principal.tenant or principal.subject) if principal else exchange.client_ip
+        tier = principal.tier if principal is not None else None
+        started = time.perf_counter()
+        ahead = await gate.enter(
+            tenant,
+            priority=self._shares.priorities.get(tier or "", 0),
+            weight=self._shares.weights.get(tenant, 1.0),
+        )
+        exchange.at_end(lambda _: gate.leave())
+        if ahead:
+            exchange.queue_position = max(ahead, exchange.queue_position or 0)
+            exchange.queue_s = (exchange.queue_s or 0.0) + time.perf_counter() - started
