@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the table; `python -m benchmarks memory`: what slow readers cost."""
+"""`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import slow_readers
+from benchmarks import costs, slow_readers
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
@@ -30,6 +30,7 @@ def main() -> int:
     """Run what is asked for. 1 if a peer answers wrongly or cannot be run."""
     arguments = _parser().parse_args()
     others = OtherWork()
+    results: Mapping[str, object]
     raise_file_limit()
     try:
         with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
@@ -37,9 +38,12 @@ def main() -> int:
             # nginx's workers run as another user.
             folder.chmod(0o711)
             mockllm, sseload = compile_tools(folder)
-            if arguments.what == "memory":
+            if arguments.what == "costs":
+                results = costs.measure(folder, cores()[1])
+                said = costs.render(results)
+            elif arguments.what == "memory":
                 cost = slow_readers.measure(mockllm, folder, arguments.readers)
-                results: dict[str, object] = asdict(cost)
+                results = asdict(cost)
                 said = str(cost)
             else:
                 load = Load(sseload, cores()[1], arguments.seconds)
@@ -58,7 +62,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["table", "memory"], default="table")
+    parser.add_argument("what", nargs="?", choices=["table", "memory", "costs"], default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.
     parser.add_argument(

@@ -25,6 +25,7 @@ from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission, Shares
 from gateway.middleware.auth import Authenticate
 from gateway.middleware.chain import Middleware, compose
+from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.limits import Limits
 from gateway.middleware.plugin import PluginError, load_plugin
@@ -240,6 +241,8 @@ def _routes(
     for route in config.routes:
         dialect = route_dialect(config, route)
         chain: list[Middleware] = [*_outer(config, logger), ErrorMapping(DIALECTS[dialect], logger)]
+        if route.cors is not None:
+            chain.append(_cors(route, route.cors))
         if route.auth != "anonymous":
             chain.append(
                 Authenticate([runtime.providers[name] for name in route.auth], route.scopes)
@@ -270,13 +273,31 @@ def _routes(
             RouteEntry(
                 name=route.name,
                 path=route.path,
-                methods=frozenset(route.methods),
+                methods=_methods(route),
                 hosts=frozenset(route.hosts),
                 handler=compose(chain, _forward(config, route, dialect)),
                 dialect=dialect,
             )
         )
     return entries
+
+
+def _methods(route: models.Route) -> frozenset[str]:
+    """What is routed: preflights too, where they are answered."""
+    methods = frozenset[str](route.methods)
+    return methods | {"OPTIONS"} if methods and route.cors is not None else methods
+
+
+def _cors(route: models.Route, options: models.Cors) -> Cors:
+    return Cors(
+        options.origins,
+        methods=route.methods or METHODS,
+        headers=options.headers,
+        expose=options.expose,
+        credentials=options.credentials,
+        max_age_s=options.max_age,
+        serves_options=not route.methods or "OPTIONS" in route.methods,
+    )
 
 
 def _plugins(config: Config, faults: list[ConfigFault]) -> dict[str, list[Middleware]]:

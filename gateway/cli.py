@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except (ConfigError, BadKeyFile) as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
@@ -60,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (_Usage, cli_keys.CannotDo) as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:
+        # Whoever read the output has enough, as `head` does. Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     return code
 
 
@@ -188,6 +195,8 @@ def _token(arguments: argparse.Namespace) -> int:
     provider = config.auth.get(name or "")
     if not isinstance(provider, config_models.JwtProvider) or provider.secret is None:
         raise _Usage("no provider with a secret to sign with: name one of `auth` with --provider")
+    if not arguments.subject:
+        raise _Usage("--subject: has to be somebody")
     said = {"subject": arguments.subject, "tenant": arguments.tenant, "scopes": arguments.scopes}
     print(mint(provider, ttl_s, **{key: value for key, value in said.items() if value}))
     return EXIT_OK
@@ -196,7 +205,7 @@ def _token(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     try:
         pace_s = parse_duration(arguments.pace)
-        host, port = split_address(arguments.listen)
+        host, port = split_address(config_models.check_listen(arguments.listen))
     except ValueError as exc:
         raise _Usage(str(exc)) from exc
 
@@ -207,13 +216,13 @@ def _demo(arguments: argparse.Namespace) -> int:
         except OSError as exc:
             raise CannotStart(f"cannot listen on {arguments.listen}: {exc.strerror}") from exc
         print(f"demo backend on {backend.url}", flush=True)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await backend.stop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        await ended.wait()
+        await backend.stop()
 
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve())
+    uvloop.run(serve())
     return EXIT_OK
 
 

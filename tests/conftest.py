@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ async def start_redis(tmp_path: Path) -> AsyncIterator[StartRedis]:
 def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
     """An `auth` section whose tokens `tests.support.tokens.bearer` makes."""
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
-    return CORP
+    return copy.deepcopy(CORP)
 
 
 @pytest.fixture

@@ -471,3 +471,21 @@ def test_a_demo_backend_whose_address_is_taken_says_so(capsys: pytest.CaptureFix
         said = call(capsys, "demo", "--listen", address)
     assert (said.code, said.out) == (3, "")
     assert said.err.startswith(f"gateway: cannot listen on {address}: ")
+
+
+async def test_output_that_nobody_reads_to_its_end_is_no_error() -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m gateway schema | head -1",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment(),
+    )
+    out, errors = await process.communicate()
+    assert (out, errors) == (b"{\n", b"")
+
+
+@pytest.mark.parametrize("listen", ["x", "127.0.0.1:99999", "127.0.0.1:\u0661"])
+async def test_a_demo_address_that_is_none_is_a_usage_error(listen: str) -> None:
+    said = await run("demo", "--listen", listen)
+    assert said.code == 2
+    assert "write HOST:PORT" in said.err

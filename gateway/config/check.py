@@ -191,6 +191,8 @@ def _check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:
         yield path, "cannot be used: not PEM certificates", None
     except OSError as exc:
         yield path, f"cannot be used: {exc.strerror}", None
+    except ValueError as exc:
+        yield path, f"cannot be used: {exc}", None
 
 
 def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
@@ -227,6 +229,8 @@ def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     if split_target(route.path) != (route.path, ""):
         yield (*path, "path"), "has a second spelling, so no request matches it", None
+    if route.cors is not None and route.cors.credentials and "*" in route.cors.origins:
+        yield (*path, "cors", "credentials"), "cannot be allowed to every origin", "list origins"
     if route.auth == "anonymous":
         needy = [name for name in route.models if _scopes_of(config, name)]
         if route.scopes or needy:

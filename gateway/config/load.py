@@ -152,7 +152,7 @@ class _Reader:
             return text
         try:
             return constructor.construct_object(yaml.ScalarNode(tag, text), deep=True)
-        except (yaml.YAMLError, ValueError, KeyError) as exc:
+        except (yaml.YAMLError, ValueError, LookupError) as exc:
             mark = node.start_mark
             self._add(mark.line + 1, mark.column + 1, path, f"cannot be read: {exc}")
             return None
@@ -234,9 +234,7 @@ def _walk(location: ConfigPath) -> tuple[ConfigPath, type[BaseModel] | None]:
     path: list[str | int] = []
     model: type[BaseModel] | None = None
     kind: Any = Config
-    for part in location:
-        if part == "[key]":
-            continue
+    for part in location[:-1] if location[-1:] == ("[key]",) else location:
         branches = _branches(kind)
         if len(branches) > 1:
             chosen = [one for one in branches if _tag(one) == part]

@@ -28,15 +28,16 @@ from gateway.config.units import Duration, Size
 Dialect = Literal["openai", "anthropic", "ollama"]
 """What a caller or an upstream speaks; decides the shape of errors."""
 
-_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>\d{1,5})")
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _PATH = r"/[A-Za-z0-9._~/-]*"
 _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
-_RATE = r"\d+/(?:second|minute|hour|day)"
+_RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 _KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
-_BUDGET = r"\d+(?:\.\d+)? (?:tokens|[A-Z]{3})/(?:day|week|month)"
+_BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
 _STORE = r"memory://|sqlite:///.+|(?:redis|rediss|redis\+sentinel|redis\+cluster)://.+"
+_ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
@@ -61,7 +62,8 @@ def _file_name(value: str, info: ValidationInfo) -> str:
     return value if base is None else str(base / value)
 
 
-def _listen(value: str) -> str:
+def check_listen(value: str) -> str:
+    """The address itself. Raise ValueError unless it is HOST:PORT."""
     match = _LISTEN.fullmatch(value)
     if match is None or int(match["port"]) > 65535:
         raise ValueError("not an address to listen on: write HOST:PORT, such as 127.0.0.1:8080")
@@ -95,7 +97,7 @@ def _providers(value: object) -> object:
     raise ValueError("list the providers, such as [corp], or write anonymous")
 
 
-Listen = Annotated[str, AfterValidator(_listen)]
+Listen = Annotated[str, AfterValidator(check_listen)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 """A file, seen from the configuration's folder."""
 Network = Annotated[str, AfterValidator(_network)]
@@ -137,7 +139,7 @@ AsymmetricAlgorithm = Literal[
 ]
 Algorithm = Literal["HS256", "HS384", "HS512"] | AsymmetricAlgorithm
 OneOrMore = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, Field(min_length=1)], ...],
     BeforeValidator(_one_or_more),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
@@ -162,6 +164,13 @@ StoreUrl = Annotated[
     str,
     _must_match(_STORE, "not a store: write memory://, sqlite:///PATH, or the URL of a Redis"),
     _pattern(_STORE),
+]
+Origin = Annotated[
+    str,
+    _must_match(
+        _ORIGIN, "not an origin: write scheme and host, such as https://app.example.com, or *"
+    ),
+    _pattern(_ORIGIN),
 ]
 Currency = Annotated[str, _must_match(r"[A-Z]{3}", "three letters, such as USD")]
 
@@ -191,15 +200,18 @@ class Server(_Model):
         10_000, ge=1, description="Open client connections; one more is answered 503 and closed."
     )
     header_bytes: Size = Field(
-        32 * 1024, description="Request line and headers together; more is 431."
+        32 * 1024, ge=1024, description="Request line and headers together; more is 431."
     )
     header_count: int = Field(100, ge=1, le=1000, description="Request headers; more is 431.")
     header_timeout: Duration = Field(
-        10.0, description="From a request's first byte to its last header; 408."
+        10.0, gt=0, description="From a request's first byte to its last header; 408."
     )
-    body_timeout: Duration = Field(30.0, description="Longest silence inside a request body; 408.")
+    body_timeout: Duration = Field(
+        30.0, gt=0, description="Longest silence inside a request body; 408."
+    )
     send_timeout: Duration = Field(
         30.0,
+        gt=0,
         description="Longest time a client may take no byte of what waits for it; then it is cut.",
     )
     keepalive: Duration = Field(75.0, description="How long an idle client connection stays open.")
@@ -381,11 +393,11 @@ class Endpoint(_Model):
 class Timeouts(_Model):
     """How long each phase of an upstream exchange may take."""
 
-    connect: Duration = Field(5.0, description="TCP and TLS; 504 upstream_connect_timeout.")
+    connect: Duration = Field(5.0, gt=0, description="TCP and TLS; 504 upstream_connect_timeout.")
     first_byte: Duration = Field(
-        60.0, description="Request sent to response head; 504 upstream_first_byte_timeout."
+        60.0, gt=0, description="Request sent to response head; 504 upstream_first_byte_timeout."
     )
-    idle: Duration = Field(300.0, description="Longest silence inside a response body.")
+    idle: Duration = Field(300.0, gt=0, description="Longest silence inside a response body.")
 
 
 class Tls(_Model):
@@ -423,7 +435,7 @@ class Admission(_Model):
 
     concurrency: int = Field(ge=1, description="Requests under way at once.")
     queue: int = Field(100, ge=0, description="Requests that may wait; one more is 503 queue_full.")
-    max_wait: Duration = Field(30.0, description="Longest wait; then 503 queue_timeout.")
+    max_wait: Duration = Field(30.0, gt=0, description="Longest wait; then 503 queue_timeout.")
 
 
 class Shares(_Model):
@@ -490,6 +502,24 @@ class Middleware(_Model):
     )
 
 
+class Cors(_Model):
+    """Which web pages may call the route from a browser."""
+
+    origins: tuple[Origin, ...] = Field(
+        min_length=1, description="Exact origins, such as https://app.example.com; or *."
+    )
+    headers: tuple[HeaderName, ...] = Field(
+        ("Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID", "Idempotency-Key"),
+        description="Request headers a page may set.",
+    )
+    expose: tuple[HeaderName, ...] = Field(
+        ("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy"),
+        description="Response headers a page may read.",
+    )
+    credentials: bool = Field(False, description="Whether cookies may be sent along; not with *.")
+    max_age: Duration = Field(600.0, description="How long a browser remembers the answer.")
+
+
 class Route(_Model):
     """Which requests go where, and what they must pass on the way."""
 
@@ -511,6 +541,7 @@ class Route(_Model):
     limit_headers: bool = Field(
         True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
     )
+    cors: Cors | None = Field(None, description="Let web pages of other origins call it.")
     models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
     upstream: Name | None = Field(
         None, description="Where requests go; beside `models`, where those without a model go."

@@ -23,7 +23,7 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}: "
         what = f"{dotted(self.path)}: {self.message}" if self.path else self.message
-        return where + what + (f"; {self.hint}" if self.hint else "")
+        return _one_line(where + what + (f"; {self.hint}" if self.hint else ""))
 
 
 class ConfigError(Exception):
@@ -49,6 +49,11 @@ class Source:
             known = known[:-1]
         line, column = self.positions.get(known, (1, 1))
         return Problem(self.name, line, column, path, message, hint)
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and other control characters, which a key may hold."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def dotted(path: ConfigPath) -> str:

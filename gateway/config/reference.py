@@ -53,6 +53,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`models.NAME`", models.Model),
     ("`models.NAME.price`", models.Price),
     ("`routes[]`", models.Route),
+    ("`routes[].cors`", models.Cors),
     ("`routes[].middleware[]`", models.Middleware),
     ("Secrets", Secret),
 )

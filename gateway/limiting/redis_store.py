@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 from limits.aio.storage import RedisStorage
 from limits.storage import storage_from_string
 from redis.exceptions import NoScriptError, RedisError
@@ -53,33 +54,33 @@ class RedisStore:
         await self._client.aclose()
 
     async def _send(self, batch: Batch) -> Sequence[Verdict]:
-        keys: list[str] = []
-        values: list[Any] = [len(batch), *(len(demands) for demands in batch)]
-        for demands in batch:
-            for demand in demands:
-                keys.append(_PREFIX + demand.key)
-                values += (
-                    *(int(demand.kind), demand.amount, demand.size, demand.per_s),
-                    *(int(demand.ttl_s * 1000), demand.holder),
-                )
+        keys = [_PREFIX + demand.key for demands in batch for demand in demands]
+        # One argument of JSON costs a fifth of a thousand arguments.
+        asked = orjson.dumps(
+            [
+                [
+                    (d.kind, d.amount, d.size, d.per_s, int(d.ttl_s * 1000), d.holder)
+                    for d in demands
+                ]
+                for demands in batch
+            ]
+        )
         try:
             async with asyncio.timeout(self._timeout_s):
-                said = await self._evaluate(keys, values)
+                said = await self._evaluate(keys, asked)
         except (RedisError, OSError, TimeoutError) as exc:
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
         return _verdicts(said, batch)
 
-    async def _evaluate(self, keys: list[str], values: list[Any]) -> list[int]:
+    async def _evaluate(self, keys: list[str], asked: bytes) -> list[int]:
         if self._digest is not None:
             try:
-                known: list[int] = await self._client.evalsha(
-                    self._digest, len(keys), *keys, *values
-                )
+                known: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, asked)
                 return known
             except NoScriptError:  # a new Redis, or one that was flushed
                 pass
         self._digest = await self._client.script_load(_SCRIPT)
-        loaded: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, *values)
+        loaded: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, asked)
         return loaded
 
 

@@ -1,7 +1,7 @@
 -- Decides on the demands of one or more requests: for each request all of them are met, or none.
 --
--- KEYS: one for each demand. ARGV: the number of requests; then for each request the number of its
--- demands; then for each demand kind, amount, size, per_s, ttl_ms, holder (see demand.py).
+-- KEYS: one for each demand. ARGV: one JSON list with a list for each request, of its demands, each
+-- a list of kind, amount, size, per_s, ttl_ms, holder (see demand.py).
 -- Returns, for each request: the number of the refused demand or -1; then for each of its demands
 -- what remains, and the wait in µs.
 --
@@ -67,18 +67,13 @@ local function apply(key, d)
 end
 
 local said = {}
-local requests = tonumber(ARGV[1])
-local at, key = requests + 2, 1
-for request = 1, requests do
+local key = 1
+for _, request in ipairs(cjson.decode(ARGV[1])) do
   local demands, refused, longest = {}, -1, -1
   local verdict = #said + 1
   said[verdict] = -1
-  for i = 1, tonumber(ARGV[request + 1]) do
-    local d = {
-      kind = tonumber(ARGV[at]), amount = tonumber(ARGV[at + 1]), size = tonumber(ARGV[at + 2]),
-      per_s = tonumber(ARGV[at + 3]), ttl_ms = tonumber(ARGV[at + 4]), holder = ARGV[at + 5],
-    }
-    at = at + 6
+  for i, f in ipairs(request) do
+    local d = {kind = f[1], amount = f[2], size = f[3], per_s = f[4], ttl_ms = f[5], holder = f[6]}
     local met, remaining, wait = judge(KEYS[key + i - 1], d)
     if not met and wait > longest then refused, longest = i - 1, wait end
     demands[i] = d

@@ -325,3 +325,32 @@ def test_a_variable_cannot_smuggle_in_structure(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NAME", "x, path: /admin/")
     (said,) = problems(VALID.replace("name: openai", "name: '${NAME}'"))
     assert "not a name" in said
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        VALID + "telemetry: !!int\n",
+        VALID.replace("auth: anonymous", "auth: anonymous, body: 0s"),
+        "server: {header_timeout: 0s}\n" + VALID,
+        "server: {drain: '\u0663s'}\n" + VALID,
+        "server: {drain: " + "9" * 400 + "s}\n" + VALID,
+        "limits: {a: {key: ip, requests: " + "9" * 5000 + "/second}}\n" + VALID,
+        "auth: {a: {type: jwt, issuer: i, audience: '', jwks: 'https://x'}}\n" + VALID,
+        "auth: {a: {type: jwt, issuer: i, audience: a, jwks: 'https://[::1'}}\n" + VALID,
+        'upstreams: {a: {endpoints: [{url: "https://x"}], tls: {ca: "a\\0b"}}}\n'
+        "routes: [{name: a, path: /, auth: anonymous, upstream: a}]",
+    ],
+)
+def test_odd_values_are_problems_and_not_tracebacks(changed: str) -> None:
+    assert problems(changed)
+
+
+def test_a_problem_is_one_line_whatever_the_key_holds() -> None:
+    (said,) = problems(VALID + '"a\\nb\\e[31m": 1\n')
+    assert said.isprintable()
+
+
+def test_a_model_may_be_called_key() -> None:
+    said = problems(VALID.replace("llama-3: {upstream: vllm", "'[key]': {upstrea: vllm"))
+    assert "models.[key].upstrea: unknown key" in said[1]

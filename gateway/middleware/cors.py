@@ -1,0 +1,82 @@
+"""Cross-origin requests (WHATWG Fetch, "CORS protocol"): which origins a browser may call from.
+
+Origins are compared whole, never by suffix. Preflights are answered here, before authentication:
+a browser sends no credential with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aiohttp import web
+
+from gateway.errors import MethodNotAllowed
+from gateway.exchange import GatewayRequest
+from gateway.routing import Handler
+
+_ANY = "*"
+
+
+class Cors:
+    """For one route."""
+
+    def __init__(
+        self,
+        origins: Iterable[str],
+        *,
+        methods: Sequence[str],
+        headers: Sequence[str],
+        expose: Sequence[str],
+        credentials: bool,
+        max_age_s: float,
+        serves_options: bool,
+    ) -> None:
+        """`serves_options`: the route itself serves OPTIONS requests that are no preflights."""
+        self._origins = frozenset(origins)
+        self._methods = tuple(methods)
+        self._serves_options = serves_options
+        common = [("Access-Control-Allow-Credentials", "true")] if credentials else []
+        self._simple = [*common]
+        if expose:
+            self._simple.append(("Access-Control-Expose-Headers", ", ".join(expose)))
+        self._preflight = [
+            *common,
+            ("Access-Control-Allow-Methods", ", ".join(methods)),
+            ("Access-Control-Allow-Headers", ", ".join(headers)),
+            ("Access-Control-Max-Age", str(int(max_age_s))),
+        ]
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Raise MethodNotAllowed for an OPTIONS request that is neither."""
+        headers = request.headers
+        origin = headers.get("Origin")
+        allowed = self._allowed(origin)
+        said = request.exchange.response_headers
+        preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in headers
+        if preflight:
+            said.append(
+                ("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+            )
+        elif _ANY not in self._origins:
+            said.append(("Vary", "Origin"))
+        if allowed is not None:
+            said.append(("Access-Control-Allow-Origin", allowed))
+            said += self._preflight if preflight else self._simple
+        if preflight:
+            return web.Response(status=204)
+        if request.method == "OPTIONS" and not self._serves_options:
+            raise MethodNotAllowed(", ".join(self._methods))
+        response = await handler(request)
+        for name in [name for name in response.headers if _is_cors(name)]:
+            del response.headers[name]  # the upstream's own: two answers are none to a browser
+        return response
+
+    def _allowed(self, origin: str | None) -> str | None:
+        """What stands in Access-Control-Allow-Origin."""
+        if _ANY in self._origins:
+            return _ANY
+        return origin if origin in self._origins else None
+
+
+def _is_cors(name: str) -> bool:
+    return name.lower().startswith("access-control-")
