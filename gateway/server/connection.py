@@ -321,7 +321,7 @@ class Connection(RequestHandler):
         self._head_bytes = 0
         self._body = messages[-1][1]
         self._messages.extend(messages)
-        self._wake()
+        self._listener.turns.take(self._wake)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
 

@@ -12,6 +12,7 @@ from gateway.app import Runtime
 from gateway.config import models
 from gateway.exchange import Exchange
 from gateway.server.connection import Connection
+from gateway.server.turns import Turns
 
 
 class Listener:
@@ -24,6 +25,8 @@ class Listener:
         self.options = options
         self.logger = logger
         self.open_exchanges = 0
+        self.turns = Turns(asyncio.get_running_loop())
+        """Which requests begin now, of a crowd."""
         self.cutting = False
         """Connections are being closed before their time."""
         self._connections: set[Connection] = set()
