@@ -17,6 +17,7 @@ from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import StaticKey
+from gateway.auth.revocations import Revocations
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore, OnStoreError
 from gateway.limiting.memory_store import MemoryStore
@@ -63,9 +64,14 @@ def _cached_jwt() -> Callable[[], Awaitable[object]]:
         audience=("bench",),
         leeway_s=0.0,
         claims=ClaimMap(),
+        revocations=Revocations(_none),
     )
     token = bearer()
     return lambda: provider.verify(token)
+
+
+async def _none() -> frozenset[str]:
+    return frozenset()
 
 
 async def _limits(store: GuardedStore, concurrent: int) -> float:

@@ -12,6 +12,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admission.gate import Gate, GateOptions
+from gateway.auth.revocations import Revocations
 from gateway.config import Config, models
 from gateway.config.problems import ConfigPath, dotted
 from gateway.dialects import DIALECTS
@@ -65,8 +66,12 @@ class Runtime:
         faults: list[ConfigFault] = []
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = _upstreams(config)
+        self.revocations = Revocations(self._revoked)
         self.providers = providers(
-            config, lambda name, text: logger.warning("auth", provider=name, reason=text), faults
+            config,
+            self.revocations,
+            lambda name, text: logger.warning("auth", provider=name, reason=text),
+            faults,
         )
         plugins = _plugins(config, faults)
         store = limit_store(
@@ -100,15 +105,20 @@ class Runtime:
         """Begin what goes on beside requests; there is an event loop now."""
         for provider in self.providers.values():
             provider.start()
+        self.revocations.start()
 
     async def close(self) -> None:
         """Close idle upstream connections; exchanges under way go on."""
         for provider in self.providers.values():
             provider.close()
+        self.revocations.close()
         self.leases.close()
         await self.store.close()
         for upstream in self.upstreams.values():
             upstream.close()
+
+    async def _revoked(self) -> frozenset[str] | None:
+        return await self.store.revoked()
 
     def _resolve(self, request: GatewayRequest) -> Handler:
         """Fill in what the request asks for, and find the chain that serves it."""

@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | schema | routes | token | keys | demo`."""
+"""The command line: `gateway serve | check | schema | routes | token | keys | revoke | demo`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ import structlog
 import uvloop
 
 import gateway
-from gateway import cli_keys
+from gateway import cli_keys, cli_revoke
 from gateway.app import CannotBuild, Runtime, route_dialect
 from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config, ConfigError, Loaded, load, load_source
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
 
     keys = commands.add_parser("keys", help="make, list and revoke API keys")
     cli_keys.add_commands(keys)
+
+    revoke = commands.add_parser("revoke", help="take a token back before it expires")
+    cli_revoke.add_options(revoke)
 
     demo = commands.add_parser("demo", help="run the demo backend alone")
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
@@ -258,6 +262,7 @@ def mint(
         "aud": provider.audience[0],
         "iat": now,
         "exp": now + int(ttl_s),
+        "jti": secrets.token_hex(16),
         provider.claims.subject: subject,
     }
     if tenant is not None:

@@ -47,6 +47,7 @@ def principal_of(claims: Mapping[str, Any], names: ClaimMap, provider: str) -> P
         _text(claims, names.tier),
         tuple(_words(claim(claims, names.groups))) if names.groups else (),
         frozenset(word for name in names.scopes for word in _words(claim(claims, name))),
+        token_id=_text(claims, "jti"),
         claims=claims,
         headers=_header_lines(claims, names.headers),
     )

@@ -1,8 +1,8 @@
 """JSON Web Tokens (RFC 7519), verified with PyJWT; each key has its one algorithm.
 
 Verifying costs 40 to 70 µs, so a token that was good is remembered by its digest until it
-expires: within that time nothing about it can change but its key's withdrawal, and that empties
-the memory.
+expires: within that time nothing about it can change but its key's withdrawal, which empties the
+memory, and its revocation, which is looked up each time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.auth.claims import ClaimMap, principal_of
 from gateway.auth.key_sets import KeySet
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
+from gateway.auth.revocations import Revocations
 
 TOKEN_CAP_CHARACTERS = 8192
 _CACHED_TOKENS = 10_000
@@ -52,6 +53,7 @@ class JwtProvider:
         audience: tuple[str, ...],
         leeway_s: float,
         claims: ClaimMap,
+        revocations: Revocations,
     ) -> None:
         self.name = name
         self.sent_headers = frozenset(header.lower().encode() for header in claims.headers)
@@ -60,6 +62,7 @@ class JwtProvider:
         self._audience = audience
         self._leeway_s = leeway_s
         self._claims = claims
+        self._revocations = revocations
         self._verifier = jwt.PyJWT()
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         keys.changed = self.forget
@@ -68,11 +71,13 @@ class JwtProvider:
         digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         known = self._verified.get(digest)
         if known is not None:
-            if time.time() < known[0]:
+            if time.time() < known[0] and known[1].token_id not in self._revocations.ids:
                 return known[1]
             del self._verified[digest]
         claims = await self._verify(credential)
         principal = principal_of(claims, self._claims, self.name)
+        if principal.token_id in self._revocations.ids:
+            raise Rejected("revoked")
         while len(self._verified) >= _CACHED_TOKENS:
             self._verified.popitem(last=False)
         self._verified[digest] = (float(claims["exp"]) + self._leeway_s, principal)

@@ -25,6 +25,8 @@ class Principal:
     """Limits of its own, beside the route's."""
     key_id: str | None = None
     """The API key it came with."""
+    token_id: str | None = None
+    """The `jti` of its token."""
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     headers: bytes = field(default=b"", compare=False, repr=False)
     """Header lines that tell the upstream of it, as the provider's allow-list says."""

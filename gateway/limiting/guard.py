@@ -79,6 +79,16 @@ class GuardedStore:
         if self.state is Breaker.CLOSED:
             self._store.post(demands)
 
+    async def revoked(self) -> frozenset[str] | None:
+        """The ids of revoked tokens, or None if the store cannot say."""
+        if self.state is not Breaker.CLOSED:
+            return None
+        try:
+            return await self._store.revoked()
+        except StoreUnavailable as exc:
+            self._failed(str(exc))
+            return None
+
     async def close(self) -> None:
         """Let go of the store."""
         await self._store.close()

@@ -7,7 +7,9 @@ carry one hash tag, so that a Cluster keeps them on one node, where a script can
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from gateway.limiting.store import StoreUnavailable
 
 TIMEOUT_S = 0.04
 _PREFIX = "{llm-gateway}:"
+_REVOKED = _PREFIX + "revoked"
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 
 
@@ -49,6 +52,17 @@ class RedisStore:
     def post(self, demands: Sequence[Demand]) -> None:
         self._batcher.post(demands)
 
+    async def revoke(self, token_id: str, ttl_s: float) -> None:
+        now = time.time()
+        async with self._reachable():
+            await self._client.zadd(_REVOKED, {token_id: now + ttl_s})
+            await self._client.zremrangebyscore(_REVOKED, "-inf", now)
+
+    async def revoked(self) -> frozenset[str]:
+        async with self._reachable():
+            found = await self._client.zrangebyscore(_REVOKED, time.time(), "+inf")
+        return frozenset(token_id.decode() for token_id in found)
+
     async def close(self) -> None:
         await self._batcher.close()
         await self._client.aclose()
@@ -65,12 +79,18 @@ class RedisStore:
                 for demands in batch
             ]
         )
+        async with self._reachable():
+            said = await self._evaluate(keys, asked)
+        return _verdicts(said, batch)
+
+    @contextlib.asynccontextmanager
+    async def _reachable(self) -> AsyncIterator[None]:
+        """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                said = await self._evaluate(keys, asked)
+                yield
         except (RedisError, OSError, TimeoutError) as exc:
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
-        return _verdicts(said, batch)
 
     async def _evaluate(self, keys: list[str], asked: bytes) -> list[int]:
         if self._digest is not None:

@@ -33,6 +33,7 @@ from gateway.errors import (
 from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
+from gateway.server.turns import Turns
 
 _WRITE_BUFFER_BYTES = 32 * 1024
 """What waits in memory for a slow client before its upstream is paused."""
@@ -54,6 +55,7 @@ class Owner(Protocol):
     options: models.Server
     logger: FilteringBoundLogger
     cutting: bool
+    turns: Turns
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in; False: there are too many, and it is not counted."""
@@ -201,12 +203,15 @@ class Connection(RequestHandler):
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""
         self._writer = writer
+        self._listener.turns.streams += 1
         if self._paused:
             writer.pause()
 
     def detach(self) -> None:
         """The body is done."""
-        self._writer = None
+        if self._writer is not None:
+            self._listener.turns.streams -= 1
+            self._writer = None
 
     # -- requests ------------------------------------------------------------------------
 

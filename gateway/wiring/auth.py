@@ -15,6 +15,7 @@ from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_file import BadKeyFile, KeyFile
 from gateway.auth.key_sets import KeySet, RemoteKeySet, StaticKey, http_fetch
 from gateway.auth.provider import Provider
+from gateway.auth.revocations import Revocations
 from gateway.config import Config, models
 from gateway.config.problems import ConfigPath
 
@@ -23,16 +24,20 @@ Report = Callable[[str, str], None]
 """Takes a provider's name and what went wrong with it."""
 
 
-def providers(config: Config, report: Report, faults: list[Fault]) -> Mapping[str, Provider]:
+def providers(
+    config: Config, revocations: Revocations, report: Report, faults: list[Fault]
+) -> Mapping[str, Provider]:
     """The providers by name. What cannot be built is added to `faults`."""
-    return dict(_built(config, report, faults))
+    return dict(_built(config, revocations, report, faults))
 
 
-def _built(config: Config, report: Report, faults: list[Fault]) -> Iterator[tuple[str, Provider]]:
+def _built(
+    config: Config, revocations: Revocations, report: Report, faults: list[Fault]
+) -> Iterator[tuple[str, Provider]]:
     for name, options in config.auth.items():
         tell = _told(report, name)
         if isinstance(options, models.JwtProvider):
-            yield name, _jwt(name, options, tell)
+            yield name, _jwt(name, options, revocations, tell)
             continue
         try:
             keys = KeyFile(Path(options.file), report=tell)
@@ -46,7 +51,12 @@ def _told(report: Report, name: str) -> Callable[[str], None]:
     return lambda text: report(name, text)
 
 
-def _jwt(name: str, options: models.JwtProvider, report: Callable[[str], None]) -> JwtProvider:
+def _jwt(
+    name: str,
+    options: models.JwtProvider,
+    revocations: Revocations,
+    report: Callable[[str], None],
+) -> JwtProvider:
     names = options.claims
     return JwtProvider(
         name,
@@ -66,6 +76,7 @@ def _jwt(name: str, options: models.JwtProvider, report: Callable[[str], None]) 
             },
             headers=options.headers,
         ),
+        revocations=revocations,
     )
 
 

@@ -26,13 +26,14 @@ def store(
 ) -> GuardedStore | None:
     """The store of the `store` section. What cannot be built is added to `faults`."""
     try:
-        return GuardedStore(_store(config.store), report=report)
+        return GuardedStore(open_store(config.store), report=report)
     except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
         faults.append((("store", "url"), f"cannot be used: {exc}"))
         return None
 
 
-def _store(options: models.Store) -> Store:
+def open_store(options: models.Store) -> Store:
+    """The store itself. Raise OSError, sqlite3.Error, ConfigurationError or ValueError."""
     url = options.url if isinstance(options.url, str) else options.url.reveal().decode()
     scheme, _, rest = url.partition("://")
     if scheme == "memory":

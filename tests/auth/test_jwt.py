@@ -26,6 +26,7 @@ from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import StaticKey
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
+from gateway.auth.revocations import Revocations
 from tests.support.figures import Report
 
 SECRET = b"a-secret-of-thirty-two-characters-or-more"
@@ -34,8 +35,17 @@ PRIVATE = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).
 PUBLIC = _KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+async def nothing() -> frozenset[str]:
+    return frozenset()
+
+
 def provider(
-    algorithm: str = "HS256", *, key: bytes | None = None, leeway_s: float = 10.0, **names: Any
+    algorithm: str = "HS256",
+    *,
+    key: bytes | None = None,
+    leeway_s: float = 10.0,
+    revocations: Revocations | None = None,
+    **names: Any,
 ) -> JwtProvider:
     given = key or (SECRET if algorithm == "HS256" else PUBLIC)
     prepared = jwt.get_algorithm_by_name(algorithm).prepare_key(given)
@@ -46,6 +56,7 @@ def provider(
         audience=("llm", "llm-too"),
         leeway_s=leeway_s,
         claims=ClaimMap(**{"tenant": "org", "tier": "plan", **names}),
+        revocations=revocations or Revocations(nothing),
     )
 
 
@@ -238,6 +249,17 @@ def test_a_verified_token_is_remembered_until_it_expires(monkeypatch: pytest.Mon
 
 async def _looked_at_again(_: str) -> dict[str, Any]:
     raise Rejected("looked at again")
+
+
+def test_a_revoked_token_is_refused_though_it_was_verified_before() -> None:
+    revocations = Revocations(nothing)
+    one = provider(revocations=revocations)
+    good, other = token(jti="a"), token(jti="b")
+    verified(good, one)
+    revocations.ids = frozenset({"a"})
+    assert rejection(good, one) == "revoked"
+    verified(other, one)
+    verified(token(), one)
 
 
 def test_rejections_are_not_remembered_and_the_memory_is_bounded(

@@ -12,7 +12,17 @@ from gateway.server.turns import _EACH_TURN, Turns
 
 @pytest.fixture
 async def turns() -> Turns:
-    return Turns(asyncio.get_running_loop())
+    turns = Turns(asyncio.get_running_loop())
+    turns.streams = 1
+    return turns
+
+
+async def test_where_nothing_streams_all_begin_at_once() -> None:
+    turns = Turns(asyncio.get_running_loop())
+    begun: list[int] = []
+    for _ in range(10 * _EACH_TURN):
+        turns.take(lambda: begun.append(1))
+    assert len(begun) == 10 * _EACH_TURN
 
 
 async def test_one_begins_at_once(turns: Turns) -> None:

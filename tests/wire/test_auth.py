@@ -14,6 +14,7 @@ import pytest
 from tests.support.client import RawClient, Response, ask
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.issuer import Issuer
+from tests.support.redis import StartRedis
 from tests.support.upstream import ScriptedUpstream, json_reply
 
 
@@ -309,3 +310,37 @@ async def test_a_key_of_a_header_of_its_own_never_reaches_the_upstream(
             assert (await client.read_response()).status == 200
     assert b"acme-key" not in upstream.requests[0].raw.lower()
     assert key.encode() not in upstream.requests[0].raw
+
+
+# -- revocation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_a_revoked_token_is_refused_within_a_second_on_every_gateway(
+    start_gateway: StartGateway, start_redis: StartRedis, tmp_path: Path, kind: str, report: Any
+) -> None:
+    url = (await start_redis()).url if kind == "redis" else f"sqlite://{tmp_path}/store.db"
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        document = {**config(upstream, issuer.provider()), "store": {"url": url}}
+        (tmp_path / "config.yaml").write_text(json.dumps(document))
+        gateways = [await start_gateway(document) for _ in range(2)]
+        token, other = issuer.token("a", jti="one"), issuer.token("a", jti="other")
+        for gateway in gateways:
+            assert (await with_token(gateway, token)).status == 200
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "revoke", token),
+            *("--config", str(tmp_path / "config.yaml")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        loop = asyncio.get_running_loop()
+        revoked_at = loop.time()
+        assert out == b"one: revoked\n"
+        async with asyncio.timeout(5):
+            for gateway in gateways:
+                while (await with_token(gateway, token)).status != 401:
+                    pass
+        report("auth", f"token revoked to refused everywhere, {kind}, s", loop.time() - revoked_at)
+        assert loop.time() - revoked_at < 1.0
+        assert (await with_token(gateways[0], other)).status == 200

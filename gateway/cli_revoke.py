@@ -1,0 +1,70 @@
+"""`gateway revoke`: take a token back before it expires."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+import jwt
+
+from gateway.cli_keys import CannotDo
+from gateway.config import load
+from gateway.config.units import parse_duration
+from gateway.limiting.store import StoreUnavailable
+from gateway.wiring.limits import open_store
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `gateway revoke` takes."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("token", nargs="?", help="the token; it is refused until it expires")
+    what.add_argument("--id", help="its `jti`, if the token is not at hand")
+    parser.add_argument(
+        "--for", dest="span", default="1d", help="with --id: how long (%(default)s)"
+    )
+    parser.add_argument(
+        *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+    )
+    parser.set_defaults(run=_revoke)
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    if config.store.url == "memory://":
+        raise CannotDo("revoking needs a store that is shared: set store.url to SQLite or a Redis")
+    token_id, left_s = _token(arguments)
+
+    async def revoke() -> None:
+        store = open_store(config.store)
+        try:
+            await store.revoke(token_id, left_s)
+        finally:
+            await store.close()
+
+    try:
+        asyncio.run(revoke())
+    except StoreUnavailable as exc:
+        raise CannotDo(f"the store does not answer: {exc}") from exc
+    print(f"{token_id}: revoked")
+    return 0
+
+
+def _token(arguments: argparse.Namespace) -> tuple[str, float]:
+    """The id of a token, and the seconds for which it has to be remembered."""
+    if arguments.id is not None:
+        try:
+            return arguments.id, parse_duration(arguments.span)
+        except ValueError as exc:
+            raise CannotDo(f"--for: {exc}") from exc
+    try:
+        # Whether it is genuine does not matter here: to refuse a forged one does no harm.
+        claims = jwt.decode(arguments.token, options={"verify_signature": False})
+    except jwt.PyJWTError as exc:
+        raise CannotDo("that is not a JWT") from exc
+    token_id, expires = claims.get("jti"), claims.get("exp")
+    if not isinstance(token_id, str) or not isinstance(expires, int | float):
+        raise CannotDo("the token has no `jti` and `exp`, so it cannot be told from others")
+    # A day more than it has: leeway may be granted.
+    return token_id, max(0.0, expires - time.time()) + 86400.0

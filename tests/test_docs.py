@@ -1,0 +1,70 @@
+"""The documentation: every YAML block is a valid part of a configuration, every link leads on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.config import load_text
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "benchmarks/README.md"])
+AROUND: dict[str, Any] = {
+    "auth": {
+        "corp": {"type": "jwt", "issuer": "https://sso.test", "audience": "a", "jwks": "auto"},
+        "keys": {"type": "api_key", "file": "keys.yaml"},
+    },
+    "store": {"url": "redis://127.0.0.1/0"},
+    "upstreams": {"vllm": {"endpoints": [{"url": "http://10.0.0.5:8000"}]}},
+    "models": {"llama-3": {"upstream": "vllm"}},
+    "routes": [{"name": "r", "path": "/v1/", "auth": ["corp"], "models": ["llama-3"]}],
+}
+BLOCKS = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_of_yaml_is_valid_where_it_would_stand(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_SECRET", "s" * 32)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "ci.pem").write_bytes(pem)
+    document = {
+        name: dict(part) if isinstance(part, dict) else part for name, part in AROUND.items()
+    }
+    for name, part in yaml.safe_load(block).items():
+        old = document.get(name)
+        document[name] = {**old, **part} if isinstance(old, dict) else part
+    load_text(yaml.safe_dump(document), base=tmp_path)
+
+
+def test_there_are_blocks_to_look_at() -> None:
+    assert len(BLOCKS) > 8
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, heading = target.partition("#")
+        file = (page.parent / name) if name else page
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            slugs = [
+                re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings
+            ]
+            assert heading in slugs, target
