@@ -7,48 +7,44 @@ import itertools
 
 import pytest
 
-from gateway.server.turns import _EACH_TURN, Turns
+from gateway.server.turns import _ALONE, _BESIDE_STREAMS, Turns
 
 
 @pytest.fixture
 async def turns() -> Turns:
-    turns = Turns(asyncio.get_running_loop())
-    turns.streams = 1
-    return turns
+    return Turns(asyncio.get_running_loop())
 
 
-async def test_where_nothing_streams_all_begin_at_once() -> None:
-    turns = Turns(asyncio.get_running_loop())
+async def begun_in_each_turn(turns: Turns, count: int) -> list[int]:
+    """How many of a crowd begin at once, and then in each turn; all in their order."""
     begun: list[int] = []
-    for _ in range(10 * _EACH_TURN):
-        turns.take(lambda: begun.append(1))
-    assert len(begun) == 10 * _EACH_TURN
+    for number in range(count):
+        turns.take(lambda number=number: begun.append(number))  # type: ignore[misc]
+    seen = [0, len(begun)]
+    while len(begun) < count:
+        await asyncio.sleep(0)
+        seen.append(len(begun))
+    assert begun == list(range(count))
+    return [b - a for a, b in itertools.pairwise(seen)]
 
 
 async def test_one_begins_at_once(turns: Turns) -> None:
-    begun: list[int] = []
-    turns.take(lambda: begun.append(1))
-    assert begun == [1]
+    assert await begun_in_each_turn(turns, 1) == [1]
 
 
-async def test_a_crowd_begins_a_few_at_a_time_in_order(turns: Turns) -> None:
-    begun: list[int] = []
-    for number in range(10 * _EACH_TURN):
-        turns.take(lambda number=number: begun.append(number))  # type: ignore[misc]
-    assert len(begun) == _EACH_TURN
-    seen = [len(begun)]
-    while len(begun) < 10 * _EACH_TURN:
-        await asyncio.sleep(0)
-        seen.append(len(begun))
-    assert begun == list(range(10 * _EACH_TURN))
-    assert max(b - a for a, b in itertools.pairwise(seen)) <= _EACH_TURN
+async def test_a_crowd_begins_some_at_a_time(turns: Turns) -> None:
+    assert max(await begun_in_each_turn(turns, 10 * _ALONE)) == _ALONE
+
+
+async def test_beside_streams_it_begins_fewer_at_a_time(turns: Turns) -> None:
+    turns.streams = 1
+    first, *later = await begun_in_each_turn(turns, 10 * _ALONE)
+    assert first == _ALONE, "what was free before the streams came"
+    assert max(later) == _BESIDE_STREAMS
 
 
 async def test_after_a_crowd_one_begins_at_once_again(turns: Turns) -> None:
-    begun: list[int] = []
-    for _ in range(_EACH_TURN):
-        turns.take(lambda: begun.append(0))
-    for _ in range(5):
+    await begun_in_each_turn(turns, 100)
+    for _ in range(3):
         await asyncio.sleep(0)
-    turns.take(lambda: begun.append(1))
-    assert begun[-1] == 1
+    assert await begun_in_each_turn(turns, 1) == [1]
