@@ -20,14 +20,16 @@ import uvloop
 
 import gateway
 from gateway import cli_keys, cli_revoke
-from gateway.app import CannotBuild, Runtime, route_dialect
+from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
+from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
 from gateway.demo import DemoBackend
 from gateway.server.serving import CannotStart, Server, require_c_parser, split_address
+from gateway.wiring.routes import route_dialect
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
 
@@ -209,7 +211,7 @@ def _token(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     try:
         pace_s = parse_duration(arguments.pace)
-        host, port = split_address(config_models.check_listen(arguments.listen))
+        host, port = split_address(check_listen(arguments.listen))
     except ValueError as exc:
         raise _Usage(str(exc)) from exc
 

@@ -11,6 +11,8 @@ from gateway.exchange import GatewayRequest
 
 Handler = Callable[[GatewayRequest], Awaitable[web.StreamResponse]]
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What is routed at all."""
 _CACHED_LOOKUPS = 4096
 
 

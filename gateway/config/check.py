@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from gateway.config import models
 from gateway.config.problems import ConfigPath
 from gateway.config.secrets import Secret
+from gateway.config.types import parse_budget
 from gateway.target import split_target
 from gateway.urls import is_trustworthy
 
@@ -94,7 +95,7 @@ def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -
 
 def _unpriced(limit: models.Limit) -> str | None:
     """The currency of a budget in money."""
-    unit = models.parse_budget(limit.budget)[1] if limit.budget is not None else "tokens"
+    unit = parse_budget(limit.budget)[1] if limit.budget is not None else "tokens"
     return None if unit == "tokens" else unit
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 ConfigPath = tuple[str | int, ...]
 """The way to a value: `("routes", 0, "auth")`."""
+Fault = tuple[ConfigPath, str]
+"""The path of a value, and what is wrong with it; `Source.problem` finds its line."""
 
 
 @dataclass(frozen=True, slots=True)

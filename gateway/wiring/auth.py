@@ -17,9 +17,8 @@ from gateway.auth.key_sets import KeySet, RemoteKeySet, StaticKey, http_fetch
 from gateway.auth.provider import Provider
 from gateway.auth.revocations import Revocations
 from gateway.config import Config, models
-from gateway.config.problems import ConfigPath
+from gateway.config.problems import Fault
 
-Fault = tuple[ConfigPath, str]
 Report = Callable[[str, str], None]
 """Takes a provider's name and what went wrong with it."""
 

@@ -10,15 +10,14 @@ from limits import parse as parse_rate
 from limits.errors import ConfigurationError
 
 from gateway.config import Config, models
-from gateway.config.problems import ConfigPath
+from gateway.config.problems import Fault
+from gateway.config.types import parse_budget
 from gateway.limiting.guard import GuardedStore, OnStoreError
 from gateway.limiting.memory_store import MemoryStore
 from gateway.limiting.redis_store import RedisStore
 from gateway.limiting.rules import KEYS, Amount, KeyPart, Price, Rule, Unit, claim_key
 from gateway.limiting.sqlite_store import SqliteStore
 from gateway.limiting.store import Store
-
-Fault = tuple[ConfigPath, str]
 
 
 def store(
@@ -80,7 +79,7 @@ def _amounts(limit: models.Limit | models.Tier) -> dict[Unit, Amount]:
     if limit.concurrency is not None:
         amounts[Unit.CONCURRENCY] = Amount(float(limit.concurrency))
     if limit.budget is not None:
-        number, unit, period = models.parse_budget(limit.budget)
+        number, unit, period = parse_budget(limit.budget)
         if unit == "tokens":
             amounts[Unit.BUDGET_TOKENS] = Amount(number, period=period)
         else:

@@ -22,8 +22,7 @@ def sections() -> list[type[BaseModel]]:
         for kind in vars(models).values()
         if isinstance(kind, type)
         and issubclass(kind, BaseModel)
-        and kind.__module__ == models.__name__
-        and not kind.__name__.startswith("_")
+        and kind.__module__.startswith(models.__name__)
     ]
     assert len(found) > 10
     return [*found, Secret]

@@ -1,0 +1,75 @@
+"""The shape of `config.yaml`, a file for each part of it.
+
+Models describe YAML and nothing else: no behaviour, no I/O. Checks that need more than one section
+(does this route's upstream exist?) are in `check.py`; reading files, `${ENV}` and line numbers in
+`load.py`. Field descriptions are the source of `docs/configuration.md`.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider
+from gateway.config.models.limits import Limit, Shares, Store, Tier
+from gateway.config.models.routes import Cors, Middleware, Route
+from gateway.config.models.section import Section
+from gateway.config.models.server import Demo, Log, Server, Telemetry
+from gateway.config.models.upstreams import (
+    Admission,
+    Credentials,
+    Endpoint,
+    Model,
+    Price,
+    Timeouts,
+    Tls,
+    Upstream,
+)
+from gateway.config.types import Name
+
+__all__ = [
+    "Admission",
+    "ApiKeyProvider",
+    "Claims",
+    "Config",
+    "Cors",
+    "Credentials",
+    "Demo",
+    "Endpoint",
+    "JwtProvider",
+    "Limit",
+    "Log",
+    "Middleware",
+    "Model",
+    "Price",
+    "Provider",
+    "Route",
+    "Server",
+    "Shares",
+    "Store",
+    "Telemetry",
+    "Tier",
+    "Timeouts",
+    "Tls",
+    "Upstream",
+]
+
+
+class Config(Section):
+    """The whole file."""
+
+    server: Server = Field(default_factory=Server, description="The public listener.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
+    demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
+    auth: dict[Name, Provider] = Field(
+        default_factory=dict, description="Identity providers by name."
+    )
+    store: Store = Field(default_factory=Store, description="Where limits are counted.")
+    limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
+    upstreams: dict[Name, Upstream] = Field(min_length=1, description="Backends by name.")
+    shares: Shares = Field(
+        default_factory=Shares, description="Who gets how much of a busy backend."
+    )
+    models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
+    routes: tuple[Route, ...] = Field(
+        min_length=1, description="Routes; the most specific path wins."
+    )

@@ -1,0 +1,90 @@
+"""Section `auth`: who may enter."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.config.models.section import Section
+from gateway.config.secrets import Secret
+from gateway.config.types import (
+    Algorithm,
+    AsymmetricAlgorithm,
+    FileName,
+    HeaderName,
+    Jwks,
+    OneOrMore,
+    Required,
+)
+from gateway.config.units import Duration
+
+
+class Claims(Section):
+    """Which claims of a token say what; a dotted name looks inside: `realm_access.roles`."""
+
+    subject: str = Field("sub", min_length=1, description="Who it is.")
+    tenant: str | None = Field(None, description="Whose budget and limits it shares.")
+    tier: str | None = Field(None, description="Its class of service, such as gold.")
+    groups: str | None = Field(None, description="The groups it is in; a list.")
+    scopes: tuple[str, ...] = Field(
+        ("scope", "scp", "roles"), description="What it may do: texts of words, or lists."
+    )
+
+
+class JwtProvider(Section):
+    """Bearer tokens of one issuer, verified here."""
+
+    type: Literal["jwt"]
+    issuer: str = Field(min_length=1, description="The `iss` a token must carry.")
+    audience: OneOrMore = Field(
+        min_length=1, description="The `aud` a token must carry, or the ones of which it needs one."
+    )
+    algorithm: Algorithm | None = Field(
+        None,
+        description="With `secret` or `public_key`: the one algorithm accepted. What a token's "
+        "header says is never trusted.",
+    )
+    secret: Secret | None = Field(
+        None, description="HS256, HS384, HS512: the shared secret, as long as the hash or longer."
+    )
+    public_key: Secret | None = Field(None, description="The other algorithms: the key, in PEM.")
+    jwks: Jwks | None = Field(
+        None,
+        description="Where the issuer's keys are, instead of a key here: `auto` finds them by "
+        "OpenID Connect Discovery, or an https URL.",
+    )
+    algorithms: tuple[AsymmetricAlgorithm, ...] = Field(
+        (),
+        description="With `jwks`: those accepted; empty: all that are asymmetric. The first that "
+        "fits is pinned to a key that names none.",
+    )
+    ca: FileName | None = Field(
+        None, description="With `jwks`: PEM file of the authority to trust, not the system's."
+    )
+    leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
+    claims: Claims = Field(default_factory=Claims, description="Which claims say what.")
+    require: dict[str, Required] = Field(
+        default_factory=dict,
+        description="Claims a token must have, with a value, or a list of which one has to be.",
+    )
+    headers: dict[HeaderName, str] = Field(
+        default_factory=dict,
+        description="Headers for the upstream, and the claims they are filled from. What clients "
+        "send under these names is dropped.",
+    )
+
+
+class ApiKeyProvider(Section):
+    """API keys made by `gateway keys create`."""
+
+    type: Literal["api_key"]
+    file: FileName = Field(
+        description="YAML file with the keys' salted hashes; changes take effect within a second."
+    )
+    header: HeaderName | None = Field(
+        None, description="Where the key may stand, beside Authorization, x-api-key and api-key."
+    )
+
+
+Provider = Annotated[JwtProvider | ApiKeyProvider, Field(discriminator="type")]

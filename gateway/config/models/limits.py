@@ -1,0 +1,81 @@
+"""Sections `limits`, `store` and `shares`: how much callers may, and where that is counted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.config.models.section import Section
+from gateway.config.secrets import Secret
+from gateway.config.types import Budget, Key, Rate, StoreUrl
+
+
+class Tier(Section):
+    """What callers of one tier have, instead of what the limit says for everybody."""
+
+    requests: Rate | None = Field(None, description="Rate, such as 600/minute.")
+    burst: int | None = Field(None, ge=1, description="How many requests at once.")
+    tokens: Rate | None = Field(None, description="LLM tokens, in and out, such as 1000000/minute.")
+    token_burst: int | None = Field(None, ge=1, description="How many tokens at once.")
+    concurrency: int | None = Field(None, ge=1, description="Requests under way at once.")
+    budget: Budget | None = Field(None, description="Such as 5000 USD/month.")
+
+
+class Limit(Section):
+    """How much callers may, counted in one unit or several; a request has to fit in all."""
+
+    key: Key | tuple[Key, ...] = Field(
+        description="Who shares: subject, tenant, ip, route, model, api_key or claim.NAME; "
+        "a list means each combination."
+    )
+    requests: Rate | None = Field(None, description="A token bucket's rate, such as 60/minute.")
+    burst: int | None = Field(
+        None, ge=1, description="That bucket's size: requests at once; default: the rate's number."
+    )
+    tokens: Rate | None = Field(
+        None,
+        description="LLM tokens, in and out, such as 200000/minute: an estimate is reserved, and "
+        "settled with what the response says it used.",
+    )
+    token_burst: int | None = Field(
+        None, ge=1, description="Tokens at once; default: the rate's number."
+    )
+    concurrency: int | None = Field(None, ge=1, description="Requests under way at once.")
+    budget: Budget | None = Field(
+        None,
+        description="For a calendar day, week or month in UTC: 500 USD/month, by the models' "
+        "prices, or 10000000 tokens/day.",
+    )
+    tiers: dict[str, Tier] = Field(
+        default_factory=dict, description="Other amounts, by the tier of the caller."
+    )
+    on_store_error: Literal["open", "closed", "local"] = Field(
+        "local",
+        description="Without the store: let requests through, refuse them with 503, or count in "
+        "this process alone.",
+    )
+
+
+class Store(Section):
+    """Where limits are counted."""
+
+    url: StoreUrl | Secret = Field(
+        "memory://",
+        description="memory:// for one process; sqlite:///PATH for the processes of a machine, "
+        "and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// or "
+        "redis+cluster:// for replicas.",
+    )
+
+
+class Shares(Section):
+    """Who gets how much of a busy backend: while nobody waits, this changes nothing."""
+
+    weights: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default_factory=dict,
+        description="By tenant, or by subject of those without: turns for each of the others' one.",
+    )
+    priorities: dict[str, int] = Field(
+        default_factory=dict,
+        description="By tier: a higher one goes first, always; without one it is 0.",
+    )

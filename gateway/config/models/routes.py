@@ -1,0 +1,76 @@
+"""Section `routes`: which requests go where."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gateway.config.models.section import Section
+from gateway.config.types import Dialect, DottedName, HeaderName, Identity, Name, Origin, Path
+from gateway.config.units import Duration, Size
+
+
+class Middleware(Section):
+    """A plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
+
+    use: DottedName = Field(
+        description="Dotted name, such as acme.headers.stamp.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Passed to the plug-in's own `Options` model."
+    )
+
+
+class Cors(Section):
+    """Which web pages may call the route from a browser."""
+
+    origins: tuple[Origin, ...] = Field(
+        min_length=1, description="Exact origins, such as https://app.example.com; or *."
+    )
+    headers: tuple[HeaderName, ...] = Field(
+        ("Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID", "Idempotency-Key"),
+        description="Request headers a page may set.",
+    )
+    expose: tuple[HeaderName, ...] = Field(
+        ("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy"),
+        description="Response headers a page may read.",
+    )
+    credentials: bool = Field(False, description="Whether cookies may be sent along; not with *.")
+    max_age: Duration = Field(600.0, description="How long a browser remembers the answer.")
+
+
+class Route(Section):
+    """Which requests go where, and what they must pass on the way."""
+
+    name: Name = Field(description="Shown in logs and by `gateway routes`.")
+    path: Path = Field(
+        description="Ends in / : everything below it. Otherwise exactly this path.",
+    )
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = (
+        Field((), description="Methods served; empty: all. Another method is 405.")
+    )
+    hosts: tuple[str, ...] = Field((), description="Host names served, without port; empty: all.")
+    auth: Identity = Field(
+        description="Providers tried in order, or `anonymous`, which has to be said."
+    )
+    scopes: tuple[str, ...] = Field(
+        (), description="Scopes or roles a caller needs, all of them; else 403."
+    )
+    limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
+    limit_headers: bool = Field(
+        True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
+    )
+    cors: Cors | None = Field(None, description="Let web pages of other origins call it.")
+    models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
+    upstream: Name | None = Field(
+        None, description="Where requests go; beside `models`, where those without a model go."
+    )
+    strip: bool = Field(False, description="Take the route's path off before forwarding.")
+    dialect: Dialect | None = Field(
+        None, description="What callers speak here; default: what the upstream speaks."
+    )
+    body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
+    middleware: tuple[Middleware, ...] = Field(
+        (), description="Plug-ins, run in this order after limits and before forwarding."
+    )

@@ -1,0 +1,71 @@
+"""Sections `server`, `telemetry` and `demo`: the process itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.config.models.section import Section
+from gateway.config.types import Listen, Network
+from gateway.config.units import Duration, Size
+
+
+class Server(Section):
+    """The public listener."""
+
+    listen: Listen = Field(
+        "127.0.0.1:8080", description="Address and port; port 0 asks the kernel."
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        (),
+        description="Networks whose X-Forwarded-* and X-Request-ID are believed, such as nginx's.",
+    )
+    max_connections: int = Field(
+        10_000, ge=1, description="Open client connections; one more is answered 503 and closed."
+    )
+    header_bytes: Size = Field(
+        32 * 1024, ge=1024, description="Request line and headers together; more is 431."
+    )
+    header_count: int = Field(100, ge=1, le=1000, description="Request headers; more is 431.")
+    header_timeout: Duration = Field(
+        10.0, gt=0, description="From a request's first byte to its last header; 408."
+    )
+    body_timeout: Duration = Field(
+        30.0, gt=0, description="Longest silence inside a request body; 408."
+    )
+    send_timeout: Duration = Field(
+        30.0,
+        gt=0,
+        description="Longest time a client may take no byte of what waits for it; then it is cut.",
+    )
+    keepalive: Duration = Field(75.0, description="How long an idle client connection stays open.")
+    drain: Duration = Field(
+        30.0, description="On SIGTERM, how long requests and streams may go on."
+    )
+    hide_server: bool = Field(True, description="Drop the upstream's Server header from responses.")
+
+
+class Log(Section):
+    """The structured log on standard output."""
+
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, JSON lines elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level kept."
+    )
+    access: bool = Field(True, description="One line for each request, when it ends.")
+
+
+class Telemetry(Section):
+    """What the gateway tells about itself."""
+
+    log: Log = Field(default_factory=Log, description="The log.")
+
+
+class Demo(Section):
+    """A built-in backend that plays OpenAI, Ollama and Anthropic; for trying things out."""
+
+    listen: Listen = Field("127.0.0.1:8081", description="Where the demo backend listens.")
+    pace: Duration = Field(0.02, description="Time between two tokens.")

@@ -1,0 +1,174 @@
+"""The kinds of text that settings are made of: names, URLs, rates, budgets, header names.
+
+Each is a string that was checked against its form, with an error in plain words, and a pattern for
+the JSON Schema. Durations and sizes are in `units.py`, secrets in `secrets.py`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+Dialect = Literal["openai", "anthropic", "ollama"]
+"""What a caller or an upstream speaks; decides the shape of errors."""
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_PATH = r"/[A-Za-z0-9._~/-]*"
+_URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
+_RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
+_KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
+_BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
+_STORE = r"memory://|sqlite:///.+|(?:redis|rediss|redis\+sentinel|redis\+cluster)://.+"
+_ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
+_HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
+
+
+def _must_match(pattern: str, otherwise: str) -> AfterValidator:
+    """A check against a pattern; `otherwise` says in plain words what was expected."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(otherwise)
+        return value
+
+    return AfterValidator(check)
+
+
+def _pattern(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$"})
+
+
+def _file_name(value: str, info: ValidationInfo) -> str:
+    base = (info.context or {}).get("base")
+    return value if base is None else str(base / value)
+
+
+def check_listen(value: str) -> str:
+    """The address itself. Raise ValueError unless it is HOST:PORT."""
+    match = _LISTEN.fullmatch(value)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError("not an address to listen on: write HOST:PORT, such as 127.0.0.1:8080")
+    return value
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value)
+    return value
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER.fullmatch(value):
+        raise ValueError("not a header name (RFC 9110 section 5.1, and no underscore)")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("a header value holds printable characters only")
+    return value
+
+
+def _providers(value: object) -> object:
+    if value == "anonymous" or (isinstance(value, tuple) and value):
+        return value
+    raise ValueError("list the providers, such as [corp], or write anonymous")
+
+
+Listen = Annotated[str, AfterValidator(check_listen)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""A file, seen from the configuration's folder."""
+Network = Annotated[str, AfterValidator(_network)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+Name = Annotated[
+    str,
+    _must_match(
+        _NAME, "not a name: use letters, digits, dots, hyphens and underscores, 64 at most"
+    ),
+    _pattern(_NAME),
+]
+Path = Annotated[
+    str,
+    _must_match(_PATH, "not a path: begin with /, and use letters, digits, . _ ~ - and /"),
+    _pattern(_PATH),
+]
+Url = Annotated[
+    str,
+    _must_match(
+        _URL, "not an endpoint: write http://HOST:PORT or https://HOST, with a base path if need be"
+    ),
+    _pattern(_URL),
+]
+Rate = Annotated[
+    str,
+    _must_match(
+        _RATE, "not a rate: write a number per second, minute, hour or day, such as 60/minute"
+    ),
+    _pattern(_RATE),
+]
+DottedName = Annotated[
+    str, _must_match(_DOTTED, "not a dotted name, such as acme.headers.Stamp"), _pattern(_DOTTED)
+]
+Identity = Annotated[tuple[Name, ...] | Literal["anonymous"], BeforeValidator(_providers)]
+"""Who vouches for callers."""
+
+AsymmetricAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+Algorithm = Literal["HS256", "HS384", "HS512"] | AsymmetricAlgorithm
+OneOrMore = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_one_or_more),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Required = str | int | bool | tuple[str | int | bool, ...]
+Jwks = Annotated[
+    str,
+    _must_match(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
+]
+Key = Annotated[
+    str,
+    _must_match(_KEY, "not a key: write subject, tenant, ip, route, model, api_key or claim.NAME"),
+    _pattern(_KEY),
+]
+Budget = Annotated[
+    str,
+    _must_match(_BUDGET, "not a budget: write it as 500 USD/month or 10000000 tokens/day"),
+    _pattern(_BUDGET),
+]
+StoreUrl = Annotated[
+    str,
+    _must_match(_STORE, "not a store: write memory://, sqlite:///PATH, or the URL of a Redis"),
+    _pattern(_STORE),
+]
+Origin = Annotated[
+    str,
+    _must_match(
+        _ORIGIN, "not an origin: write scheme and host, such as https://app.example.com, or *"
+    ),
+    _pattern(_ORIGIN),
+]
+Currency = Annotated[str, _must_match(r"[A-Z]{3}", "three letters, such as USD")]
+
+
+def parse_budget(text: str) -> tuple[float, str, str]:
+    """Amount, unit (`tokens` or a currency) and period of a valid budget."""
+    amount, _, rest = text.partition(" ")
+    unit, _, period = rest.partition("/")
+    return float(amount), unit, period
