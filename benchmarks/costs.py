@@ -15,14 +15,15 @@ from benchmarks.peers import SECRET, bearer
 from benchmarks.processes import free_ports, program, running
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
-from gateway.auth.jwt import JwtProvider
+from gateway.auth.jwt import REVOKED, JwtProvider
 from gateway.auth.key_sets import StaticKey
-from gateway.auth.revocations import Revocations
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore, OnStoreError
 from gateway.limiting.memory_store import MemoryStore
 from gateway.limiting.redis_store import RedisStore
 from gateway.limiting.sqlite_store import SqliteStore
+from gateway.store.following import Following
+from gateway.store.memory_records import MemoryRecords
 
 _CALLS = 20_000
 _CONCURRENT = 64
@@ -64,14 +65,10 @@ def _cached_jwt() -> Callable[[], Awaitable[object]]:
         audience=("bench",),
         leeway_s=0.0,
         claims=ClaimMap(),
-        revocations=Revocations(_none),
+        revoked=Following(MemoryRecords(), REVOKED),
     )
     token = bearer()
     return lambda: provider.verify(token)
-
-
-async def _none() -> frozenset[str]:
-    return frozenset()
 
 
 async def _limits(store: GuardedStore, concurrent: int) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.auth.revocations import Revocations
+from gateway.auth.jwt import REVOKED
 from gateway.config import Config
 from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
@@ -23,10 +23,11 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.routing import RouteTable
+from gateway.store.following import Following
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
-from gateway.wiring.limits import store as limit_store
 from gateway.wiring.routes import Parts, outer, plugins, routes
+from gateway.wiring.store import stores
 from gateway.wiring.upstreams import upstreams
 
 
@@ -46,26 +47,31 @@ class Runtime:
         faults: list[Fault] = []
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = upstreams(config)
-        self.revocations = Revocations(self._revoked)
+        loaded = plugins(config, faults)
+        opened = stores(
+            config, lambda state, why: logger.warning("store", breaker=state, reason=why), faults
+        )
+        if opened is None:
+            raise CannotBuild(faults)
+        self.stores = opened
+        self._revoked = Following(
+            opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
+        )
         self.providers = providers(
             config,
-            self.revocations,
+            opened.records,
+            self._revoked,
             lambda name, text: logger.warning("auth", provider=name, reason=text),
             faults,
         )
-        loaded = plugins(config, faults)
-        store = limit_store(
-            config, lambda state, why: logger.warning("store", breaker=state, reason=why), faults
-        )
-        if faults or store is None:
+        if faults:
             raise CannotBuild(faults)
-        self.store = store
-        self.leases = Leases(store, LEASE_TTL_S)
+        self.leases = Leases(opened.limits, LEASE_TTL_S)
         self.admission = admission(config)
         parts = Parts(
             self.providers,
             self.upstreams,
-            store,
+            opened.limits,
             self.leases,
             self.admission,
             loaded,
@@ -93,20 +99,17 @@ class Runtime:
         """Begin what goes on beside requests; there is an event loop now."""
         for provider in self.providers.values():
             provider.start()
-        self.revocations.start()
+        self._revoked.start()
 
     async def close(self) -> None:
         """Close idle upstream connections; exchanges under way go on."""
         for provider in self.providers.values():
             provider.close()
-        self.revocations.close()
+        self._revoked.close()
         self.leases.close()
-        await self.store.close()
+        await self.stores.close()
         for upstream in self.upstreams.values():
             upstream.close()
-
-    async def _revoked(self) -> frozenset[str] | None:
-        return await self.store.revoked()
 
 
 async def _refuse(request: GatewayRequest) -> web.StreamResponse:

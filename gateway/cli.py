@@ -19,7 +19,7 @@ import structlog
 import uvloop
 
 import gateway
-from gateway import cli_keys, cli_revoke
+from gateway import cli_keys, cli_revoke, cli_store
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config, ConfigError, Loaded, load, load_source
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotStart as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_CANNOT_START
-    except (_Usage, cli_keys.CannotDo) as exc:
+    except (_Usage, cli_store.CannotDo) as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:
@@ -173,7 +173,7 @@ def _routes(arguments: argparse.Namespace) -> int:
                 "auth": route.auth if isinstance(route.auth, str) else ",".join(route.auth),
                 "limits": ",".join(route.limits) or "none",
                 "dialect": route_dialect(config, route),
-                "to": ",".join([*route.models, *([route.upstream] if route.upstream else [])]),
+                "to": ",".join(_ends_of(route)),
             }
         )
     if arguments.json:
@@ -182,6 +182,12 @@ def _routes(arguments: argparse.Namespace) -> int:
     else:
         _print_table(rows)
     return EXIT_OK
+
+
+def _ends_of(route: config_models.Route) -> list[str]:
+    if route.issues is not None:
+        return [f"tickets of {route.issues}"]
+    return [*route.models, *([route.upstream] if route.upstream else [])]
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:

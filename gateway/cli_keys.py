@@ -1,21 +1,20 @@
-"""`gateway keys create | list | revoke`: the API keys of a provider's file."""
+"""`gateway keys create | list | revoke`: API keys, in a provider's file or in the store."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
-from gateway.auth import api_key
+from gateway.auth import api_key, stored_keys
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_file import editing, read
+from gateway.cli_store import CannotDo, with_records
 from gateway.config import Config, load
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration
-
-
-class CannotDo(Exception):
-    """What was asked for cannot be done; the text says why."""
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    file = _file(config, arguments.provider)
+    cabinet = _cabinet(config, arguments.provider)
     models, limits = _names(arguments.models), _names(arguments.limits) or ()
     for kind, names, known in (
         ("model", models or (), config.models),
@@ -73,8 +72,8 @@ def _create(arguments: argparse.Namespace) -> int:
         except (ValueError, OverflowError) as exc:
             raise CannotDo(f"--expires: {exc}") from exc
     key, key_id, salt, digest = api_key.generate()
-    with editing(file) as keys:
-        keys[key_id] = ApiKey(
+    cabinet.put(
+        ApiKey(
             key_id,
             salt,
             digest,
@@ -87,6 +86,7 @@ def _create(arguments: argparse.Namespace) -> int:
             tuple((arguments.scopes or "").split()),
             expires,
         )
+    )
     print(key)
     return 0
 
@@ -94,7 +94,7 @@ def _create(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     rows = [("ID", "OWNER", "TENANT", "MODELS", "LIMITS", "CREATED", "EXPIRES", "STATE")]
-    for key in read(_file(load(arguments.config), arguments.provider)).values():
+    for key in _cabinet(load(arguments.config), arguments.provider).all().values():
         state = "revoked" if key.revoked else "usable" if key.usable(now) else "expired"
         models = "all" if key.models is None else ",".join(key.models)
         expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d}"
@@ -115,20 +115,60 @@ def _list(arguments: argparse.Namespace) -> int:
 def _revoke(arguments: argparse.Namespace) -> int:
     parts = api_key.split(arguments.id)
     key_id = parts[0] if parts else arguments.id
-    with editing(_file(load(arguments.config), arguments.provider)) as keys:
-        key = keys.get(key_id)
-        if key is None:
-            raise CannotDo(f"there is no key with id '{key_id}'")
-        if key.revoked is None:
-            keys[key_id] = key.revoke(datetime.now(UTC))
+    cabinet = _cabinet(load(arguments.config), arguments.provider)
+    key = cabinet.all().get(key_id)
+    if key is None:
+        raise CannotDo(f"there is no key with id '{key_id}'")
+    if key.revoked is None:
+        cabinet.put(key.revoke(datetime.now(UTC)))
     print(f"{key_id}: revoked")
     return 0
 
 
-def _file(config: Config, name: str | None) -> Path:
+class _Cabinet(Protocol):
+    """Where the keys of a provider are."""
+
+    def all(self) -> Mapping[str, ApiKey]:
+        """The keys by id, oldest first."""
+
+    def put(self, key: ApiKey) -> None:
+        """Keep a key, or what has become of it."""
+
+
+class _FileCabinet:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def all(self) -> Mapping[str, ApiKey]:
+        return read(self._path)
+
+    def put(self, key: ApiKey) -> None:
+        with editing(self._path) as keys:
+            keys[key.id] = key
+
+
+class _StoreCabinet:
+    def __init__(self, options: config_models.Store, provider: str) -> None:
+        self._options = options
+        self._provider = provider
+
+    def all(self) -> Mapping[str, ApiKey]:
+        found = with_records(
+            self._options, lambda records: records.all(stored_keys.kind_of(self._provider))
+        )
+        keys, _ = stored_keys.parse(found)
+        return dict(sorted(keys.items(), key=lambda item: item[1].created))
+
+    def put(self, key: ApiKey) -> None:
+        with_records(self._options, lambda records: stored_keys.put(records, self._provider, key))
+
+
+def _cabinet(config: Config, name: str | None) -> _Cabinet:
     for known, provider in config.auth.items():
         if isinstance(provider, config_models.ApiKeyProvider) and name in (None, known):
-            return Path(provider.file)
+            if provider.file is not None:
+                return _FileCabinet(Path(provider.file))
+            return _StoreCabinet(config.store, known)
     wanted = f"called '{name}'" if name else "in `auth`"
     raise CannotDo(f"there is no provider of type api_key {wanted}")
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 from pathlib import Path
 
 import jwt
 
-from gateway.cli_keys import CannotDo
+from gateway.auth.jwt import REVOKED
+from gateway.cli_store import CannotDo, with_records
 from gateway.config import load
 from gateway.config.units import parse_duration
-from gateway.limiting.store import StoreUnavailable
-from gateway.wiring.limits import open_store
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,18 +33,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     if config.store.url == "memory://":
         raise CannotDo("revoking needs a store that is shared: set store.url to SQLite or a Redis")
     token_id, left_s = _token(arguments)
-
-    async def revoke() -> None:
-        store = open_store(config.store)
-        try:
-            await store.revoke(token_id, left_s)
-        finally:
-            await store.close()
-
-    try:
-        asyncio.run(revoke())
-    except StoreUnavailable as exc:
-        raise CannotDo(f"the store does not answer: {exc}") from exc
+    with_records(config.store, lambda records: records.put(REVOKED, token_id, b"", left_s))
     print(f"{token_id}: revoked")
     return 0
 

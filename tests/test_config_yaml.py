@@ -70,7 +70,7 @@ def test_every_example_in_its_comments_is_valid(folder: Path) -> None:
     file.write_text(text)
     config = load(file)
     Runtime(config, make_logger(lambda _: None, level="info", console=False))
-    assert {"corp", "demo"} == set(config.auth)
+    assert set(config.auth) == {"corp", "demo", "keys", "door"}
     assert {"vllm", "llama-cpp", "ollama", "openai", "azure", "anthropic", "whisper"} < set(
         config.upstreams
     )

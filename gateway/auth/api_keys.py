@@ -18,7 +18,13 @@ class KeyStore(Protocol):
     """Where keys are kept."""
 
     def find(self, key_id: str) -> ApiKey | None:
-        """The key of that id, or None."""
+        """The key of that id, or None. Raise AuthUnavailable where that is not known now."""
+
+    def start(self) -> None:
+        """Begin to follow changes; there is an event loop now."""
+
+    def close(self) -> None:
+        """End what `start` began."""
 
 
 class ApiKeyProvider:
@@ -59,10 +65,15 @@ class ApiKeyProvider:
             models=None if key.models is None else frozenset(key.models),
             limits=key.limits,
             key_id=key.id,
+            expires_at=None if key.expires is None else key.expires.timestamp(),
         )
 
+    def stands(self, principal: Principal) -> bool:
+        key = self._keys.find(principal.key_id) if principal.key_id is not None else None
+        return key is not None and key.usable(self._now())
+
     def start(self) -> None:
-        pass
+        self._keys.start()
 
     def close(self) -> None:
-        pass
+        self._keys.close()

@@ -28,8 +28,10 @@ class ClaimMap:
     """Header names for the upstream, and the claims they are filled from."""
 
 
-def principal_of(claims: Mapping[str, Any], names: ClaimMap, provider: str) -> Principal:
-    """Raise Rejected where a required claim is not as it has to be."""
+def principal_of(
+    claims: Mapping[str, Any], names: ClaimMap, provider: str, expires_at: float | None = None
+) -> Principal:
+    """Whom the claims speak of. Raise Rejected where a required claim is not as it has to be."""
     for name, values in names.required.items():
         found = claim(claims, name)
         held = found if isinstance(found, list) else [found]
@@ -48,6 +50,7 @@ def principal_of(claims: Mapping[str, Any], names: ClaimMap, provider: str) -> P
         tuple(_words(claim(claims, names.groups))) if names.groups else (),
         frozenset(word for name in names.scopes for word in _words(claim(claims, name))),
         token_id=_text(claims, "jti"),
+        expires_at=expires_at,
         claims=claims,
         headers=_header_lines(claims, names.headers),
     )

@@ -20,8 +20,10 @@ from gateway.auth.claims import ClaimMap, principal_of
 from gateway.auth.key_sets import KeySet
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
-from gateway.auth.revocations import Revocations
+from gateway.store.following import Following
 
+REVOKED = "revoked"
+"""The kind of record that takes a token back before it expires; its key is the `jti`."""
 TOKEN_CAP_CHARACTERS = 8192
 _CACHED_TOKENS = 10_000
 _KID_CAP_CHARACTERS = 256
@@ -53,8 +55,9 @@ class JwtProvider:
         audience: tuple[str, ...],
         leeway_s: float,
         claims: ClaimMap,
-        revocations: Revocations,
+        revoked: Following,
     ) -> None:
+        """`revoked` are the records of kind `REVOKED`, by the `jti` of a token."""
         self.name = name
         self.sent_headers = frozenset(header.lower().encode() for header in claims.headers)
         self._keys = keys
@@ -62,7 +65,7 @@ class JwtProvider:
         self._audience = audience
         self._leeway_s = leeway_s
         self._claims = claims
-        self._revocations = revocations
+        self._revoked = revoked
         self._verifier = jwt.PyJWT()
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         keys.changed = self.forget
@@ -71,17 +74,23 @@ class JwtProvider:
         digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         known = self._verified.get(digest)
         if known is not None:
-            if time.time() < known[0] and known[1].token_id not in self._revocations.ids:
+            if time.time() < known[0] and known[1].token_id not in self._revoked.found:
                 return known[1]
             del self._verified[digest]
         claims = await self._verify(credential)
-        principal = principal_of(claims, self._claims, self.name)
-        if principal.token_id in self._revocations.ids:
+        expires_at = float(claims["exp"]) + self._leeway_s
+        principal = principal_of(claims, self._claims, self.name, expires_at)
+        if principal.token_id in self._revoked.found:
             raise Rejected("revoked")
         while len(self._verified) >= _CACHED_TOKENS:
             self._verified.popitem(last=False)
-        self._verified[digest] = (float(claims["exp"]) + self._leeway_s, principal)
+        self._verified[digest] = (expires_at, principal)
         return principal
+
+    def stands(self, principal: Principal) -> bool:
+        return principal.token_id not in self._revoked.found and time.time() < (
+            principal.expires_at or 0.0
+        )
 
     def forget(self) -> None:
         """Verify every token anew."""

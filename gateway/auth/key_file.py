@@ -16,14 +16,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.auth.api_key import ApiKey
+from gateway.auth.key_record import KeyRecord, from_record, to_record
 
 _CHECK_S = 0.5
 """How often a change is looked for: a revocation takes effect within that."""
@@ -33,26 +33,10 @@ class BadKeyFile(Exception):
     """The file is not a list of keys; the text says what is wrong, and shows no hash."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    id: str = Field(pattern=r"[a-z0-9]{4,32}")
-    hash: str = Field(pattern=r"sha256:[0-9a-f]{32}:[0-9a-f]{64}")
-    owner: str = Field(min_length=1)
-    created: AwareDatetime
-    tenant: str | None = None
-    tier: str | None = None
-    models: tuple[str, ...] | None = None
-    limits: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    expires: AwareDatetime | None = None
-    revoked: AwareDatetime | None = None
-
-
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    keys: tuple[_Record, ...] = ()
+    keys: tuple[KeyRecord, ...] = ()
 
 
 class KeyFile:
@@ -83,6 +67,12 @@ class KeyFile:
             self._looked_at = now
             self._look()
         return self._keys.get(key_id)
+
+    def start(self) -> None:
+        pass  # looked at when a key is asked for
+
+    def close(self) -> None:
+        pass
 
     def _look(self) -> None:
         version = self._version()
@@ -117,7 +107,7 @@ def read(path: Path) -> dict[str, ApiKey]:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BadKeyFile(f"{path}: {where}: {first['msg']}") from exc
-    return {record.id: _key(record) for record in parsed.keys}
+    return {record.id: from_record(record) for record in parsed.keys}
 
 
 @contextlib.contextmanager
@@ -136,7 +126,7 @@ def editing(path: Path) -> Iterator[dict[str, ApiKey]]:
 
 
 def _write(path: Path, keys: Mapping[str, ApiKey]) -> None:
-    records = [_record(key) for key in keys.values()]
+    records = [to_record(key) for key in keys.values()]
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -149,33 +139,3 @@ def _write(path: Path, keys: Mapping[str, ApiKey]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
-
-
-def _key(record: _Record) -> ApiKey:
-    _, salt, digest = record.hash.split(":")
-    return ApiKey(
-        salt=bytes.fromhex(salt),
-        hash=bytes.fromhex(digest),
-        **record.model_dump(exclude={"hash"}),
-    )
-
-
-def _record(key: ApiKey) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "id": key.id,
-        "owner": key.owner,
-        "hash": f"sha256:{key.salt.hex()}:{key.hash.hex()}",
-        "created": _text(key.created),
-        "tenant": key.tenant,
-        "tier": key.tier,
-        "models": None if key.models is None else list(key.models),
-        "limits": list(key.limits),
-        "scopes": list(key.scopes),
-        "expires": _text(key.expires),
-        "revoked": _text(key.revoked),
-    }
-    return {name: value for name, value in record.items() if value not in (None, [])}
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")

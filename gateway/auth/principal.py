@@ -27,6 +27,8 @@ class Principal:
     """The API key it came with."""
     token_id: str | None = None
     """The `jti` of its token."""
+    expires_at: float | None = None
+    """When it stops being one, in seconds since the epoch; None: not by itself."""
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     headers: bytes = field(default=b"", compare=False, repr=False)
     """Header lines that tell the upstream of it, as the provider's allow-list says."""

@@ -25,6 +25,9 @@ class Provider(Protocol):
         cannot be told now.
         """
 
+    def stands(self, principal: Principal) -> bool:
+        """Whether one that this provider vouched for would be accepted still."""
+
     def start(self) -> None:
         """Begin what goes on beside requests; there is an event loop now."""
 

@@ -58,6 +58,8 @@ def check(config: models.Config) -> Iterator[Finding]:
     yield from _check_addresses(config)
     for name, provider in config.auth.items():
         yield from _check_provider(("auth", name), provider)
+        if isinstance(provider, models.ApiKeyProvider):
+            yield from _check_key_store(("auth", name), provider, config.store)
     for name, limit in config.limits.items():
         yield from _check_limit(("limits", name), limit, config)
     for name, upstream in config.upstreams.items():
@@ -117,8 +119,16 @@ def _check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Fin
         for header in provider.headers:
             if header.lower() in _RESERVED_HEADERS:
                 yield (*path, "headers", header), "is the gateway's to set", None
-    elif provider.header and provider.header.lower() in _RESERVED_HEADERS:
+
+
+def _check_key_store(
+    path: ConfigPath, provider: models.ApiKeyProvider, store: models.Store
+) -> Iterator[Finding]:
+    if provider.header and provider.header.lower() in _RESERVED_HEADERS:
         yield (*path, "header"), "cannot carry a key", None
+    if provider.file is None and store.url == "memory://":
+        hint = "give it a `file`, or set store.url to SQLite or a Redis"
+        yield path, "keeps its keys in the store, which is the memory of one process", hint
 
 
 def _check_keys(path: ConfigPath, provider: models.JwtProvider) -> Iterator[Finding]:
@@ -246,7 +256,9 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
         if limit is not None and _unpriced(limit):
             yield from _check_prices((*path, "limits", index), route, limit, config)
-    if route.upstream is None and not route.models:
+    if route.issues is not None:
+        yield from _check_issuing(path, route, config)
+    elif route.upstream is None and not route.models:
         yield path, "goes nowhere", "give it `models` or `upstream`"
     for index, host in enumerate(route.hosts):
         if not _HOST.fullmatch(host):
@@ -260,6 +272,28 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     if route.dialect is None and len(spoken) > 1:
         hint = f"say which callers speak: dialect: {sorted(spoken)[0]}"
         yield path, f"its upstreams speak different dialects: {', '.join(sorted(spoken))}", hint
+
+
+def _check_issuing(
+    path: ConfigPath, route: models.Route, config: models.Config
+) -> Iterator[Finding]:
+    """A route that gives out tickets: to callers who are known by something else."""
+    if route.upstream is not None or route.models:
+        yield (*path, "issues"), "is the end of the route", "take `models` and `upstream` away"
+    if route.methods != ("POST",):
+        yield (*path, "methods"), "tickets are made by POST only", "write methods: [POST]"
+    kinds = {name: type(provider) for name, provider in config.auth.items()}
+    if kinds.get(route.issues or "") not in (None, models.TicketProvider):
+        yield (*path, "issues"), "is not a provider of type ticket", None
+    if route.auth == "anonymous":
+        yield (*path, "auth"), "a ticket speaks for somebody, so it cannot be anonymous", None
+    for index, name in enumerate(route.limits):
+        limit = config.limits.get(name)
+        if limit is not None and (limit.tokens or limit.budget or "model" in limit.key):
+            yield (*path, "limits", index), "counts models or tokens; here are none", None
+    for index, name in enumerate(route.auth if route.auth != "anonymous" else ()):
+        if kinds.get(name) is models.TicketProvider:
+            yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
 
 
 def _scopes_of(config: models.Config, model: str) -> tuple[str, ...]:
@@ -306,6 +340,7 @@ def check_references(document: object) -> Iterator[Finding]:
     for index, item in enumerate(_sequence(file.get("routes"))):
         route, path = _mapping(item), ("routes", index)
         yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))
+        yield from _reference(file, (*path, "issues"), "provider", route.get("issues"))
         for key, kind in (("auth", "provider"), ("limits", "limit"), ("models", "model")):
             for number, name in enumerate(_sequence(route.get(key))):
                 yield from _reference(file, (*path, key, number), kind, name)

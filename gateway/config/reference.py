@@ -40,6 +40,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`auth.NAME`, type: jwt", models.JwtProvider),
     ("`auth.NAME.claims`", models.Claims),
     ("`auth.NAME`, type: api_key", models.ApiKeyProvider),
+    ("`auth.NAME`, type: ticket", models.TicketProvider),
     ("`store`", models.Store),
     ("`limits.NAME`", models.Limit),
     ("`limits.NAME.tiers.TIER`", models.Tier),

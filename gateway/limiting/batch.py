@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.limiting.demand import Demand, Verdict
-from gateway.limiting.store import StoreUnavailable
+from gateway.store.records import StoreUnavailable
 
 Batch = Sequence[Sequence[Demand]]
 Send = Callable[[Batch], Awaitable[Sequence[Verdict]]]

@@ -13,7 +13,8 @@ from enum import Enum
 from gateway.errors import LimitsUnavailable
 from gateway.limiting.demand import Demand, Level, Verdict
 from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.store import Store, StoreUnavailable
+from gateway.limiting.store import Store
+from gateway.store.records import StoreUnavailable
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
@@ -78,16 +79,6 @@ class GuardedStore:
         self._local.post(demands)
         if self.state is Breaker.CLOSED:
             self._store.post(demands)
-
-    async def revoked(self) -> frozenset[str] | None:
-        """The ids of revoked tokens, or None if the store cannot say."""
-        if self.state is not Breaker.CLOSED:
-            return None
-        try:
-            return await self._store.revoked()
-        except StoreUnavailable as exc:
-            self._failed(str(exc))
-            return None
 
     async def close(self) -> None:
         """Let go of the store."""

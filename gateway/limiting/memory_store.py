@@ -19,7 +19,6 @@ class MemoryStore:
         self._full_at: dict[str, float] = {}
         self._held: dict[str, dict[str, float]] = {}
         self._spent: dict[str, tuple[float, float]] = {}
-        self._revoked: dict[str, float] = {}
         self._sweep_size = _SWEEP_SIZE
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
@@ -34,14 +33,6 @@ class MemoryStore:
 
     def post(self, demands: Sequence[Demand]) -> None:
         decide(self, demands, self._now())
-
-    async def revoke(self, token_id: str, ttl_s: float) -> None:
-        self._revoked[token_id] = self._now() + ttl_s
-
-    async def revoked(self) -> frozenset[str]:
-        now = self._now()
-        self._revoked = {key: until for key, until in self._revoked.items() if until > now}
-        return frozenset(self._revoked)
 
     async def close(self) -> None:
         pass

@@ -1,30 +1,22 @@
-"""Limits in Redis, shared by replicas: one Lua script, one call for each turn of the event loop.
-
-The connection is one of `limits`' storages, which know plain Redis, Sentinel and Cluster. All keys
-carry one hash tag, so that a Cluster keeps them on one node, where a script can see them together.
-"""
+"""Limits in Redis, shared by replicas: one Lua script, one call for each turn of the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
-from limits.aio.storage import RedisStorage
-from limits.storage import storage_from_string
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Level, Verdict
-from gateway.limiting.store import StoreUnavailable
+from gateway.store.records import StoreUnavailable
+from gateway.store.redis_client import PREFIX, connect
 
 TIMEOUT_S = 0.04
-_PREFIX = "{llm-gateway}:"
-_REVOKED = _PREFIX + "revoked"
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 
 
@@ -32,16 +24,8 @@ class RedisStore:
     """Exact for all who share a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """`url` as `limits` takes it: redis://, rediss://, redis+sentinel://, redis+cluster://."""
-        storage = storage_from_string(
-            f"async+{url}",
-            implementation="redispy",
-            socket_connect_timeout=timeout_s,
-            socket_timeout=timeout_s,
-        )
-        assert isinstance(storage, RedisStorage)
-        bridge: Any = storage.bridge
-        self._client: Any = bridge.get_connection()
+        """Raise ValueError or ConfigurationError for a URL that cannot be used."""
+        self._client: Any = connect(url, timeout_s)
         self._timeout_s = timeout_s
         self._digest: str | None = None
         self._batcher = Batcher(self._send)
@@ -52,23 +36,12 @@ class RedisStore:
     def post(self, demands: Sequence[Demand]) -> None:
         self._batcher.post(demands)
 
-    async def revoke(self, token_id: str, ttl_s: float) -> None:
-        now = time.time()
-        async with self._reachable():
-            await self._client.zadd(_REVOKED, {token_id: now + ttl_s})
-            await self._client.zremrangebyscore(_REVOKED, "-inf", now)
-
-    async def revoked(self) -> frozenset[str]:
-        async with self._reachable():
-            found = await self._client.zrangebyscore(_REVOKED, time.time(), "+inf")
-        return frozenset(token_id.decode() for token_id in found)
-
     async def close(self) -> None:
         await self._batcher.close()
         await self._client.aclose()
 
     async def _send(self, batch: Batch) -> Sequence[Verdict]:
-        keys = [_PREFIX + demand.key for demands in batch for demand in demands]
+        keys = [PREFIX + demand.key for demands in batch for demand in demands]
         # One argument of JSON costs a fifth of a thousand arguments.
         asked = orjson.dumps(
             [

@@ -13,14 +13,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Verdict
 from gateway.limiting.ledger import decide
-from gateway.limiting.store import StoreUnavailable
-
-Result = TypeVar("Result")
+from gateway.store.records import StoreUnavailable
 
 TIMEOUT_S = 0.04
 _RETRY_S = 0.0005
@@ -31,7 +28,6 @@ PRAGMA synchronous=OFF;
 CREATE TABLE IF NOT EXISTS buckets (key TEXT PRIMARY KEY, full_at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slots (key TEXT, holder TEXT, until REAL, PRIMARY KEY (key, holder))
     WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS revoked (id TEXT PRIMARY KEY, until REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS budgets (key TEXT PRIMARY KEY, spent REAL, until REAL) WITHOUT ROWID;
 """
 
@@ -63,31 +59,16 @@ class SqliteStore:
     def post(self, demands: Sequence[Demand]) -> None:
         self._batcher.post(demands)
 
-    async def revoke(self, token_id: str, ttl_s: float) -> None:
-        until = self._now() + ttl_s
-        await self._when_free(
-            lambda db: db.execute("INSERT OR REPLACE INTO revoked VALUES (?, ?)", (token_id, until))
-        )
-
-    async def revoked(self) -> frozenset[str]:
-        found = await self._when_free(
-            lambda db: db.execute("SELECT id FROM revoked WHERE until > ?", (self._now(),))
-        )
-        return frozenset(str(row[0]) for row in found.fetchall())
-
     async def close(self) -> None:
         await self._batcher.close()
         self._db.close()
 
     async def _send(self, batch: Batch) -> Sequence[Verdict]:
-        return await self._when_free(lambda _: self._transact(batch))
-
-    async def _when_free(self, act: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Act once no other process holds the lock. Raise StoreUnavailable."""
+        """Decide once no other process holds the lock. Raise StoreUnavailable."""
         give_up_at = time.monotonic() + self._timeout_s
         while True:
             try:
-                return act(self._db)
+                return self._transact(batch)
             except sqlite3.OperationalError as exc:
                 if "locked" not in str(exc) or time.monotonic() >= give_up_at:
                     raise StoreUnavailable(f"SQLite: {exc}") from exc
@@ -114,7 +95,6 @@ class SqliteStore:
         self._db.execute("DELETE FROM buckets WHERE full_at <= ?", (now,))
         self._db.execute("DELETE FROM slots WHERE until <= ?", (now,))
         self._db.execute("DELETE FROM budgets WHERE until <= ?", (now,))
-        self._db.execute("DELETE FROM revoked WHERE until <= ?", (now,))
 
     # -- the ledger ------------------------------------------------------------------------
 

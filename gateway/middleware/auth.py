@@ -4,56 +4,101 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import orjson
 from aiohttp import web
 
+from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
+from gateway.auth.tickets import PARAMETER, TicketProvider
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.exchange import GatewayRequest
+from gateway.exchange import Exchange, GatewayRequest
 from gateway.routing import Handler
 
 
 class Authenticate:
     """Requires a credential: a bearer token (RFC 6750), the same in `x-api-key` or `api-key`, as
-    clients of Anthropic's and Azure's APIs send it, or in a provider's own header.
+    clients of Anthropic's and Azure's APIs send it, or in a provider's own header; or, where the
+    route takes tickets, one of these in the query.
     """
 
     def __init__(self, providers: Sequence[Provider], scopes: Iterable[str] = ()) -> None:
         """`scopes` are those a principal has to have, all of them."""
-        self._providers = tuple(providers)
+        self._tickets = tuple(p for p in providers if isinstance(p, TicketProvider))
+        self._providers = tuple(p for p in providers if not isinstance(p, TicketProvider))
         self._scopes = frozenset(scopes)
         own = [provider.header for provider in providers if provider.header]
         self._headers = tuple(dict.fromkeys(["X-Api-Key", "Api-Key", *own]))
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise Unauthenticated, Forbidden or AuthUnavailable, the reason for the log only."""
-        credential = self._credential(request)
-        rejections = []
-        for provider in self._providers:
-            try:
-                principal = await provider.verify(credential)
-                break
-            except Rejected as exc:
-                rejections.append(f"{provider.name}: {exc}")
-        else:
-            raise Unauthenticated('Bearer error="invalid_token"', reason="; ".join(rejections))
+        found = self._in_headers(request)
+        asked: Sequence[Provider] = self._providers
+        if self._tickets:
+            tickets = _taken_from_query(request.exchange)
+            if tickets:
+                found, asked = found + tickets, self._tickets
+        if len(found) > 1:
+            raise Unauthenticated(
+                'Bearer error="invalid_request"', reason="more than one credential"
+            )
+        if not found:
+            raise Unauthenticated("Bearer", reason="no credential")
+        principal = await _first_accepted(asked, found[0])
         request.exchange.principal = principal
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
         return await handler(request)
 
-    def _credential(self, request: GatewayRequest) -> str:
+    def _in_headers(self, request: GatewayRequest) -> list[str]:
         headers = request.headers
-        values = headers.getall("Authorization", ())
-        keys = [key for name in self._headers for key in headers.getall(name, ())]
-        if len(values) + len(keys) > 1:
-            raise Unauthenticated(
-                'Bearer error="invalid_request"', reason="more than one credential"
-            )
-        if keys:
-            return keys[0].strip()
-        if not values:
-            raise Unauthenticated("Bearer", reason="no credential")
-        scheme, _, token = values[0].partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("Bearer", reason="not a bearer token")
-        return token.strip()
+        found = [key.strip() for name in self._headers for key in headers.getall(name, ())]
+        for value in headers.getall("Authorization", ()):
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() != "bearer" or not token:
+                raise Unauthenticated("Bearer", reason="not a bearer token")
+            found.append(token.strip())
+        return found
+
+
+async def _first_accepted(providers: Sequence[Provider], credential: str) -> Principal:
+    rejections = []
+    for provider in providers:
+        try:
+            return await provider.verify(credential)
+        except Rejected as exc:
+            rejections.append(f"{provider.name}: {exc}")
+    raise Unauthenticated('Bearer error="invalid_token"', reason="; ".join(rejections))
+
+
+def _taken_from_query(exchange: Exchange) -> list[str]:
+    """The tickets of a query. They are taken out of it: nobody behind this line sees them."""
+    if PARAMETER not in exchange.query:
+        return []
+    tickets, others = [], []
+    for field in exchange.query.split("&"):
+        name, _, value = field.partition("=")
+        if name == PARAMETER:
+            tickets.append(value)
+        else:
+            others.append(field)
+    exchange.query = "&".join(others)
+    return tickets
+
+
+class IssueTicket:
+    """The end of a route at which known callers get a ticket."""
+
+    def __init__(self, tickets: TicketProvider) -> None:
+        self._tickets = tickets
+
+    async def __call__(self, request: GatewayRequest) -> web.Response:
+        """Raise AuthUnavailable."""
+        principal = request.exchange.principal
+        assert principal is not None  # the configuration lets nobody unknown come here
+        ticket = await self._tickets.issue(principal)
+        return web.Response(
+            status=201,
+            body=orjson.dumps({"ticket": ticket, "expires_in": self._tickets.ttl_s}),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )

@@ -3,47 +3,60 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jwt
 
-from gateway.auth.api_keys import ApiKeyProvider
+from gateway.auth.api_keys import ApiKeyProvider, KeyStore
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import ASYMMETRIC, VerificationKey
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_file import BadKeyFile, KeyFile
 from gateway.auth.key_sets import KeySet, RemoteKeySet, StaticKey, http_fetch
 from gateway.auth.provider import Provider
-from gateway.auth.revocations import Revocations
+from gateway.auth.stored_keys import StoredKeys
+from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
 from gateway.config.problems import Fault
+from gateway.store.following import Following
+from gateway.store.records import Records
 
 Report = Callable[[str, str], None]
 """Takes a provider's name and what went wrong with it."""
 
 
 def providers(
-    config: Config, revocations: Revocations, report: Report, faults: list[Fault]
+    config: Config,
+    records: Records,
+    revoked: Following,
+    report: Report,
+    faults: list[Fault],
 ) -> Mapping[str, Provider]:
     """The providers by name. What cannot be built is added to `faults`."""
-    return dict(_built(config, revocations, report, faults))
-
-
-def _built(
-    config: Config, revocations: Revocations, report: Report, faults: list[Fault]
-) -> Iterator[tuple[str, Provider]]:
+    built: dict[str, Provider] = {}
     for name, options in config.auth.items():
         tell = _told(report, name)
         if isinstance(options, models.JwtProvider):
-            yield name, _jwt(name, options, revocations, tell)
-            continue
-        try:
-            keys = KeyFile(Path(options.file), report=tell)
-        except BadKeyFile as exc:
-            faults.append((("auth", name, "file"), str(exc)))
+            built[name] = _jwt(name, options, revoked, tell)
+        elif isinstance(options, models.TicketProvider):
+            built[name] = TicketProvider(name, records, built, ttl_s=options.ttl)
         else:
-            yield name, ApiKeyProvider(name, keys, header=options.header)
+            try:
+                keys = _key_store(name, options, records, tell)
+            except BadKeyFile as exc:
+                faults.append((("auth", name, "file"), str(exc)))
+            else:
+                built[name] = ApiKeyProvider(name, keys, header=options.header)
+    return built
+
+
+def _key_store(
+    name: str, options: models.ApiKeyProvider, records: Records, tell: Callable[[str], None]
+) -> KeyStore:
+    if options.file is None:
+        return StoredKeys(records, name, report=tell)
+    return KeyFile(Path(options.file), report=tell)
 
 
 def _told(report: Report, name: str) -> Callable[[str], None]:
@@ -53,7 +66,7 @@ def _told(report: Report, name: str) -> Callable[[str], None]:
 def _jwt(
     name: str,
     options: models.JwtProvider,
-    revocations: Revocations,
+    revoked: Following,
     report: Callable[[str], None],
 ) -> JwtProvider:
     names = options.claims
@@ -75,7 +88,7 @@ def _jwt(
             },
             headers=options.headers,
         ),
-        revocations=revocations,
+        revoked=revoked,
     )
 
 

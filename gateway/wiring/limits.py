@@ -1,45 +1,15 @@
-"""Limits, and the store that counts them, out of the configuration."""
+"""The rules of the `limits` section."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from limits import parse as parse_rate
-from limits.errors import ConfigurationError
 
 from gateway.config import Config, models
-from gateway.config.problems import Fault
 from gateway.config.types import parse_budget
-from gateway.limiting.guard import GuardedStore, OnStoreError
-from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.redis_store import RedisStore
+from gateway.limiting.guard import OnStoreError
 from gateway.limiting.rules import KEYS, Amount, KeyPart, Price, Rule, Unit, claim_key
-from gateway.limiting.sqlite_store import SqliteStore
-from gateway.limiting.store import Store
-
-
-def store(
-    config: Config, report: Callable[[str, str], None], faults: list[Fault]
-) -> GuardedStore | None:
-    """The store of the `store` section. What cannot be built is added to `faults`."""
-    try:
-        return GuardedStore(open_store(config.store), report=report)
-    except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
-        faults.append((("store", "url"), f"cannot be used: {exc}"))
-        return None
-
-
-def open_store(options: models.Store) -> Store:
-    """The store itself. Raise OSError, sqlite3.Error, ConfigurationError or ValueError."""
-    url = options.url if isinstance(options.url, str) else options.url.reveal().decode()
-    scheme, _, rest = url.partition("://")
-    if scheme == "memory":
-        return MemoryStore()
-    if scheme == "sqlite":
-        return SqliteStore(Path(rest))
-    return RedisStore(url)
 
 
 def rules(config: Config) -> Mapping[str, Sequence[Rule]]:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from gateway.auth.provider import Provider
+from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
+from gateway.limiting.rules import Rule
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
-from gateway.middleware.auth import Authenticate
+from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
@@ -25,12 +27,14 @@ from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
-from gateway.routing import METHODS, RouteEntry
+from gateway.routing import METHODS, Handler, RouteEntry
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.limits import rules
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
+Named = Mapping[str, Sequence[Rule]]
+"""The rules of each limit, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +64,76 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain: list[Middleware] = [
+        chain = [
             *outer(config, parts.logger),
             ErrorMapping(DIALECTS[dialect], parts.logger),
+            *_gatekeepers(route, parts),
         ]
-        if route.cors is not None:
-            chain.append(_cors(route, route.cors))
-        if route.auth != "anonymous":
-            chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
-        resolve = _resolve(config, route, parts, dialect)
-        own = [rule for name in route.limits for rule in named[name]]
-        # A limit that depends on the model needs the body first; the others save reading it.
-        early = any(rule.needs_model for rule in own)
-        if early:
-            chain.append(resolve)
-        if own or (named and route.auth != "anonymous"):
-            chain.append(
-                Limits(
-                    own,
-                    named,
-                    parts.store,
-                    parts.leases,
-                    show=route.limit_headers,
-                    asks_usage=dialect == "openai",
-                )
-            )
-        chain += parts.plugins[route.name]
-        if not early:
-            chain.append(resolve)
-        if parts.admission is not None:
-            chain.append(parts.admission)
+        end: Handler
+        if route.issues is not None:
+            tickets = parts.providers[route.issues]
+            assert isinstance(tickets, TicketProvider)
+            chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
+            end = IssueTicket(tickets)
+        else:
+            chain += _towards_upstream(config, route, named, parts)
+            end = _forward(config, route, dialect)
         entries.append(
             RouteEntry(
                 name=route.name,
                 path=route.path,
                 methods=_methods(route),
                 hosts=frozenset(route.hosts),
-                handler=compose(chain, _forward(config, route, dialect)),
+                handler=compose(chain, end),
                 dialect=dialect,
             )
         )
     return entries
+
+
+def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
+    """Who may come in at all."""
+    chain: list[Middleware] = []
+    if route.cors is not None:
+        chain.append(_cors(route, route.cors))
+    if route.auth != "anonymous":
+        chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
+    return chain
+
+
+def _towards_upstream(
+    config: Config, route: models.Route, named: Named, parts: Parts
+) -> list[Middleware]:
+    """How much of it, and to whom."""
+    dialect = route_dialect(config, route)
+    resolve = _resolve(config, route, parts, dialect)
+    # A limit that depends on the model needs the body first; the others save reading it.
+    early = any(rule.needs_model for name in route.limits for rule in named[name])
+    chain: list[Middleware] = [resolve] if early else []
+    chain += _limits(route, named, parts, dialect)
+    chain += parts.plugins[route.name]
+    if not early:
+        chain.append(resolve)
+    if parts.admission is not None:
+        chain.append(parts.admission)
+    return chain
+
+
+def _limits(route: models.Route, named: Named, parts: Parts, dialect: Dialect) -> list[Middleware]:
+    own = [rule for name in route.limits for rule in named[name]]
+    # A principal may have limits of its own.
+    if not own and not (named and route.auth != "anonymous"):
+        return []
+    return [
+        Limits(
+            own,
+            named,
+            parts.store,
+            parts.leases,
+            show=route.limit_headers,
+            asks_usage=dialect == "openai",
+        )
+    ]
 
 
 def _methods(route: models.Route) -> frozenset[str]:
@@ -138,6 +171,8 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
     """What callers speak on a route: what it says, else what its upstream speaks."""
     if route.dialect is not None:
         return route.dialect
+    if route.issues is not None:
+        return "openai"
     name = route.upstream or config.models[route.models[0]].upstream
     return config.upstreams[name].dialect
 

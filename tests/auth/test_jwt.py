@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import time
 from random import Random
@@ -22,11 +23,12 @@ from hypothesis import strategies as st
 
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
-from gateway.auth.jwt import JwtProvider
+from gateway.auth.jwt import REVOKED, JwtProvider
 from gateway.auth.key_sets import StaticKey
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
-from gateway.auth.revocations import Revocations
+from gateway.store.following import Following
+from gateway.store.memory_records import MemoryRecords
 from tests.support.figures import Report
 
 SECRET = b"a-secret-of-thirty-two-characters-or-more"
@@ -35,16 +37,12 @@ PRIVATE = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).
 PUBLIC = _KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-async def nothing() -> frozenset[str]:
-    return frozenset()
-
-
 def provider(
     algorithm: str = "HS256",
     *,
     key: bytes | None = None,
     leeway_s: float = 10.0,
-    revocations: Revocations | None = None,
+    revoked: Following | None = None,
     **names: Any,
 ) -> JwtProvider:
     given = key or (SECRET if algorithm == "HS256" else PUBLIC)
@@ -56,7 +54,7 @@ def provider(
         audience=("llm", "llm-too"),
         leeway_s=leeway_s,
         claims=ClaimMap(**{"tenant": "org", "tier": "plan", **names}),
-        revocations=revocations or Revocations(nothing),
+        revoked=revoked or Following(MemoryRecords(), REVOKED),
     )
 
 
@@ -97,15 +95,17 @@ def part(data: object) -> str:
 
 
 def test_a_good_token_names_its_principal() -> None:
-    expected = Principal("ann", "corp", "acme", None)
-    assert verified(token()) == expected
-    assert verified(token(PRIVATE, "RS256"), provider("RS256")) == expected
+    expires = int(time.time()) + 60
+    expected = Principal("ann", "corp", "acme", None, expires_at=expires + 10.0)
+    assert verified(token(exp=expires)) == expected
+    assert verified(token(PRIVATE, "RS256", exp=expires), provider("RS256")) == expected
 
 
 def test_claims_are_mapped_as_configured() -> None:
     mapped = provider(subject="email", tenant="team")
     principal = verified(token(email="ann@test", team="ml", plan="gold", scope="a b"), mapped)
-    assert principal == Principal("ann@test", "corp", "ml", "gold", scopes=frozenset("ab"))
+    expected = Principal("ann@test", "corp", "ml", "gold", scopes=frozenset("ab"))
+    assert dataclasses.replace(principal, expires_at=None) == expected
 
 
 @pytest.mark.parametrize(
@@ -252,11 +252,11 @@ async def _looked_at_again(_: str) -> dict[str, Any]:
 
 
 def test_a_revoked_token_is_refused_though_it_was_verified_before() -> None:
-    revocations = Revocations(nothing)
-    one = provider(revocations=revocations)
+    revoked = Following(MemoryRecords(), REVOKED)
+    one = provider(revoked=revoked)
     good, other = token(jti="a"), token(jti="b")
     verified(good, one)
-    revocations.ids = frozenset({"a"})
+    revoked.found = {"a": b""}
     assert rejection(good, one) == "revoked"
     verified(other, one)
     verified(token(), one)

@@ -135,6 +135,60 @@ def test_a_host_may_be_an_address(host: str) -> None:
     assert said_of(document(routes=[route(hosts=[host])])) == []
 
 
+def issuing(**fields: Any) -> Document:
+    return {
+        "name": "t",
+        "path": "/auth/ticket",
+        "methods": ["POST"],
+        "auth": ["p"],
+        "issues": "door",
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"limits": ["few"]}, []),
+        ({"upstream": "a"}, ["issues: is the end of the route; take `models` and `upstream` away"]),
+        ({"methods": []}, ["methods: tickets are made by POST only; write methods: [POST]"]),
+        ({"issues": "p"}, ["issues: is not a provider of type ticket"]),
+        ({"issues": "dor"}, ["issues: there is no provider 'dor'; did you mean 'door'?"]),
+        (
+            {"auth": "anonymous"},
+            ["auth: a ticket speaks for somebody, so it cannot be anonymous"],
+        ),
+        ({"auth": ["p", "door"]}, ["auth[1]: a ticket cannot be had for a ticket"]),
+        ({"limits": ["tokens"]}, ["limits[0]: counts models or tokens; here are none"]),
+    ],
+)
+def test_a_route_that_issues_tickets(tmp_path: Path, fields: Document, expected: list[str]) -> None:
+    keys_in(tmp_path)
+    sections = {
+        "auth": {
+            **provider(algorithm="HS256", secret={"file": "secret"}),
+            "door": {"type": "ticket"},
+        },
+        "limits": {
+            "few": {"key": "subject", "requests": "1/second"},
+            "tokens": {"key": "subject", "tokens": "1/second"},
+        },
+        "routes": [issuing(**fields)],
+    }
+    said = said_of(document(**sections), tmp_path)
+    assert said == [f"routes[0].{line}" for line in expected]
+
+
+def test_keys_in_a_store_that_is_one_process_are_found() -> None:
+    auth = {"keys": {"type": "api_key"}}
+    assert said_of(document(auth=auth)) == [
+        "auth.keys: keeps its keys in the store, which is the memory of one process; "
+        "give it a `file`, or set store.url to SQLite or a Redis"
+    ]
+    assert said_of(document(auth=auth, store={"url": "redis://10.0.0.1"})) == []
+
+
 def test_scopes_on_a_route_that_asks_nobody() -> None:
     assert said_of(document(routes=[route(scopes=["chat"])])) == [
         "routes[0]: scopes are for known callers, but the route is anonymous"

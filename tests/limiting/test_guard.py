@@ -10,7 +10,7 @@ from gateway.errors import LimitsUnavailable
 from gateway.limiting.demand import Demand, Kind, Verdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
 from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.store import StoreUnavailable
+from gateway.store.records import StoreUnavailable
 
 OPEN, CLOSED, LOCAL = OnStoreError.OPEN, OnStoreError.CLOSED, OnStoreError.LOCAL
 

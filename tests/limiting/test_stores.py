@@ -17,7 +17,8 @@ from gateway.limiting.demand import Demand, Kind, Verdict
 from gateway.limiting.memory_store import MemoryStore
 from gateway.limiting.redis_store import RedisStore
 from gateway.limiting.sqlite_store import SqliteStore
-from gateway.limiting.store import Store, StoreUnavailable
+from gateway.limiting.store import Store
+from gateway.store.records import StoreUnavailable
 from tests.support.figures import Report
 from tests.support.redis import Redis, StartRedis
 

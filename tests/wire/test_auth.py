@@ -344,3 +344,35 @@ async def test_a_revoked_token_is_refused_within_a_second_on_every_gateway(
         report("auth", f"token revoked to refused everywhere, {kind}, s", loop.time() - revoked_at)
         assert loop.time() - revoked_at < 1.0
         assert (await with_token(gateways[0], other)).status == 200
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_keys_in_the_store_enter_every_gateway_until_they_are_revoked(
+    start_gateway: StartGateway,
+    start_redis: StartRedis,
+    key_config: dict[str, Any],
+    tmp_path: Path,
+    kind: str,
+    report: Any,
+) -> None:
+    url = (await start_redis()).url if kind == "redis" else f"sqlite://{tmp_path}/store.db"
+    key_config |= {"auth": {"keys": {"type": "api_key"}}, "store": {"url": url}}
+    (tmp_path / "config.yaml").write_text(json.dumps(key_config))
+    gateways = [await start_gateway(key_config) for _ in range(2)]
+
+    async def settled(status: int) -> None:
+        async with asyncio.timeout(5):
+            for gateway in gateways:
+                while (await with_token(gateway, key, "/v1/models")).status != status:
+                    pass
+
+    key = await keys(tmp_path, "create", "--owner", "ann", "--tenant", "acme")
+    await settled(200)
+    assert "usable" in await keys(tmp_path, "list")
+    await keys(tmp_path, "revoke", key)
+    loop = asyncio.get_running_loop()
+    revoked_at = loop.time()
+    await settled(401)
+    report("auth", f"stored key revoked to refused, {kind}, s", loop.time() - revoked_at)
+    assert loop.time() - revoked_at < 1.0
+    assert "revoked" in await keys(tmp_path, "list")

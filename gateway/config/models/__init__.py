@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider
+from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
 from gateway.config.models.routes import Cors, Middleware, Route
 from gateway.config.models.section import Section
@@ -47,6 +47,7 @@ __all__ = [
     "Shares",
     "Store",
     "Telemetry",
+    "TicketProvider",
     "Tier",
     "Timeouts",
     "Tls",

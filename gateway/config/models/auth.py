@@ -79,12 +79,24 @@ class ApiKeyProvider(Section):
     """API keys made by `gateway keys create`."""
 
     type: Literal["api_key"]
-    file: FileName = Field(
-        description="YAML file with the keys' salted hashes; changes take effect within a second."
+    file: FileName | None = Field(
+        None,
+        description="YAML file with the keys' salted hashes; without one they are in the store, "
+        "which replicas share. Changes take effect within a second.",
     )
     header: HeaderName | None = Field(
         None, description="Where the key may stand, beside Authorization, x-api-key and api-key."
     )
 
 
-Provider = Annotated[JwtProvider | ApiKeyProvider, Field(discriminator="type")]
+class TicketProvider(Section):
+    """Single-use tickets in the query, for WebSocket and EventSource, which can set no header.
+
+    A route that `issues` them gives them out.
+    """
+
+    type: Literal["ticket"]
+    ttl: Duration = Field(30.0, gt=0, le=3600, description="How long a ticket may be used.")
+
+
+Provider = Annotated[JwtProvider | ApiKeyProvider | TicketProvider, Field(discriminator="type")]

@@ -66,6 +66,9 @@ class Route(Section):
     upstream: Name | None = Field(
         None, description="Where requests go; beside `models`, where those without a model go."
     )
+    issues: Name | None = Field(
+        None, description="Give out tickets of this provider here, instead of forwarding."
+    )
     strip: bool = Field(False, description="Take the route's path off before forwarding.")
     dialect: Dialect | None = Field(
         None, description="What callers speak here; default: what the upstream speaks."

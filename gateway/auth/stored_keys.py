@@ -1,0 +1,71 @@
+"""API keys in the store, for replicas that share no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import orjson
+from pydantic import ValidationError
+
+from gateway.auth.api_key import ApiKey
+from gateway.auth.key_record import KeyRecord, from_record, to_record
+from gateway.errors import AuthUnavailable
+from gateway.store.following import Following
+from gateway.store.records import Records
+
+
+class StoredKeys:
+    """The keys of one provider, by id, as the store has them or had them half a second ago."""
+
+    def __init__(
+        self, records: Records, provider: str, *, report: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`report` is told when keys cannot be read; those before them stay."""
+        self._report = report
+        self._keys: Mapping[str, ApiKey] = {}
+        self._following = Following(
+            records, kind_of(provider), changed=self._changed, report=report
+        )
+
+    def find(self, key_id: str) -> ApiKey | None:
+        if not self._following.ready.is_set():
+            raise AuthUnavailable("the keys were not read yet")
+        return self._keys.get(key_id)
+
+    def start(self) -> None:
+        self._following.start()
+
+    def close(self) -> None:
+        self._following.close()
+
+    def _changed(self, found: Mapping[str, bytes]) -> None:
+        keys, bad = parse(found)
+        self._keys = keys
+        for key_id in bad:
+            self._report(f"skipped key {key_id}: not a record of a key")
+
+
+def kind_of(provider: str) -> str:
+    """The kind of record that holds a provider's keys."""
+    return f"key:{provider}"
+
+
+def parse(found: Mapping[str, bytes]) -> tuple[Mapping[str, ApiKey], list[str]]:
+    """Keys by their ids, and the ids of those that cannot be read."""
+    keys, bad = {}, []
+    for key_id, value in found.items():
+        try:
+            keys[key_id] = from_record(KeyRecord.model_validate_json(value))
+        except ValidationError:
+            bad.append(key_id)
+    return keys, bad
+
+
+def dump(key: ApiKey) -> bytes:
+    """What is kept of a key."""
+    return orjson.dumps(to_record(key))
+
+
+async def put(records: Records, provider: str, key: ApiKey) -> None:
+    """Keep a key, or what has become of it. Raise StoreUnavailable."""
+    await records.put(kind_of(provider), key.id, dump(key))

@@ -1,0 +1,40 @@
+"""What commands share that work on the store of a configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from limits.errors import ConfigurationError
+
+from gateway.config import models
+from gateway.store.records import Records, StoreUnavailable
+from gateway.wiring.store import open_records
+
+Result = TypeVar("Result")
+
+
+class CannotDo(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+def with_records(
+    options: models.Store, act: Callable[[Records], Coroutine[Any, Any, Result]]
+) -> Result:
+    """Open the records, act on them, close them. Raise CannotDo."""
+
+    async def run() -> Result:
+        records = open_records(options)
+        try:
+            return await act(records)
+        finally:
+            await records.close()
+
+    try:
+        return asyncio.run(run())
+    except StoreUnavailable as exc:
+        raise CannotDo(f"the store does not answer: {exc}") from exc
+    except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
+        raise CannotDo(f"the store cannot be used: {exc}") from exc

@@ -1,0 +1,1 @@
+"""What the processes and replicas of a gateway know together, beside their limits."""

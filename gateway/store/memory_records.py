@@ -1,0 +1,49 @@
+"""Records in this process's memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+_SWEEP_SIZE = 1024
+
+
+class MemoryRecords:
+    """For one process; gone when it ends."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._values: dict[tuple[str, str], tuple[bytes, float]] = {}
+        self._versions: Counter[str] = Counter()
+        self._sweep_size = _SWEEP_SIZE
+
+    async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
+        now = self._now()
+        if len(self._values) >= self._sweep_size:
+            # Forget what has expired; amortised over as many new ones.
+            self._values = {place: held for place, held in self._values.items() if held[1] > now}
+            self._sweep_size = max(_SWEEP_SIZE, 2 * len(self._values))
+        self._values[kind, key] = (value, float("inf") if ttl_s is None else now + ttl_s)
+        self._versions[kind] += 1
+
+    async def take(self, kind: str, key: str) -> bytes | None:
+        value, until = self._values.pop((kind, key), (None, 0.0))
+        return value if until > self._now() else None
+
+    async def all(self, kind: str) -> Mapping[str, bytes]:
+        now = self._now()
+        return {
+            key: value
+            for (its_kind, key), (value, until) in self._values.items()
+            if its_kind == kind and until > now
+        }
+
+    async def version(self, kind: str) -> str:
+        return str(self._versions[kind])
+
+    async def close(self) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(self._values)

@@ -1,0 +1,78 @@
+"""Records in Redis, shared by replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from gateway.store.records import StoreUnavailable
+from gateway.store.redis_client import PREFIX, connect
+
+_TIMEOUT_S = 1.0
+_PUT = Path(__file__).with_name("put_record.lua").read_text()
+
+
+class RedisRecords:
+    """For all who share a Redis."""
+
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        """Raise ValueError or ConfigurationError for a URL that cannot be used."""
+        self._client: Any = connect(url, timeout_s)
+        self._timeout_s = timeout_s
+
+    async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
+        ttl_ms = 0 if ttl_s is None else max(1, int(ttl_s * 1000))
+        async with self._reachable():
+            keys = (_record(kind, key), _index(kind), _version(kind))
+            await self._client.eval(_PUT, len(keys), *keys, key, value, ttl_ms)
+
+    async def take(self, kind: str, key: str) -> bytes | None:
+        async with self._reachable():
+            value: bytes | None = await self._client.getdel(_record(kind, key))
+            if value is not None:
+                await self._client.zrem(_index(kind), key)
+        return value
+
+    async def all(self, kind: str) -> Mapping[str, bytes]:
+        async with self._reachable():
+            found: list[bytes] = await self._client.zrangebyscore(
+                _index(kind), f"({time.time() * 1000:.0f}", "+inf"
+            )
+            keys = [key.decode() for key in found]
+            values = await self._client.mget([_record(kind, key) for key in keys]) if keys else []
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+    async def version(self, kind: str) -> str:
+        async with self._reachable():
+            version: bytes | None = await self._client.get(_version(kind))
+        return (version or b"").decode()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _reachable(self) -> AsyncIterator[None]:
+        """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+
+
+def _record(kind: str, key: str) -> str:
+    return f"{PREFIX}record:{kind}:{key}"
+
+
+def _index(kind: str) -> str:
+    return f"{PREFIX}index:{kind}"
+
+
+def _version(kind: str) -> str:
+    return f"{PREFIX}version:{kind}"

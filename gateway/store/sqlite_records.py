@@ -1,0 +1,102 @@
+"""Records in a SQLite file, shared by the processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.store.records import StoreUnavailable
+
+Result = TypeVar("Result")
+
+_TIMEOUT_S = 1.0
+_SCHEMA = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=NORMAL;
+CREATE TABLE IF NOT EXISTS records
+    (kind TEXT, key TEXT, value BLOB, until REAL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS versions (kind TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
+"""
+
+
+class SqliteRecords:
+    """For all who share a file. One thread of its own waits for locks and for the disk."""
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        """Raise OSError or sqlite3.Error if there cannot be such a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(
+            path, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        self._db.executescript(_SCHEMA)
+        self._now = now
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
+
+    async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
+        now = self._now()
+        until = None if ttl_s is None else now + ttl_s
+
+        def put(db: sqlite3.Connection) -> None:
+            with _writing(db):
+                db.execute("DELETE FROM records WHERE until <= ?", (now,))
+                db.execute(
+                    "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (kind, key, value, until)
+                )
+                db.execute(
+                    "INSERT INTO versions VALUES (?, 1) "
+                    "ON CONFLICT (kind) DO UPDATE SET version = version + 1",
+                    (kind,),
+                )
+
+        await self._run(put)
+
+    async def take(self, kind: str, key: str) -> bytes | None:
+        row = await self._run(
+            lambda db: db.execute(
+                "DELETE FROM records WHERE kind = ? AND key = ? RETURNING value, until", (kind, key)
+            ).fetchone()
+        )
+        if row is None or (row[1] is not None and row[1] <= self._now()):
+            return None
+        return bytes(row[0])
+
+    async def all(self, kind: str) -> Mapping[str, bytes]:
+        rows = await self._run(
+            lambda db: db.execute(
+                "SELECT key, value FROM records WHERE kind = ? AND (until IS NULL OR until > ?)",
+                (kind, self._now()),
+            ).fetchall()
+        )
+        return {key: bytes(value) for key, value in rows}
+
+    async def version(self, kind: str) -> str:
+        row = await self._run(
+            lambda db: db.execute("SELECT version FROM versions WHERE kind = ?", (kind,)).fetchone()
+        )
+        return str(row[0]) if row else ""
+
+    async def close(self) -> None:
+        self._thread.shutdown()
+        self._db.close()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do it in the thread. Raise StoreUnavailable."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, work, self._db)
+        except sqlite3.Error as exc:
+            raise StoreUnavailable(str(exc)) from exc
+
+
+@contextlib.contextmanager
+def _writing(db: sqlite3.Connection) -> Iterator[None]:
+    """One transaction that is alone."""
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
