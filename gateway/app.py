@@ -46,7 +46,12 @@ class Runtime:
         """Raise CannotBuild, with all that cannot be built."""
         faults: list[Fault] = []
         self.proxies = TrustedProxies(config.server.trusted_proxies)
-        self.upstreams = upstreams(config)
+        self.upstreams = upstreams(
+            config,
+            lambda name, endpoint, state, why: logger.warning(
+                "endpoint", upstream=name, endpoint=endpoint.url, state=state.value, reason=why
+            ),
+        )
         loaded = plugins(config, faults)
         opened = stores(
             config, lambda state, why: logger.warning("store", breaker=state, reason=why), faults
@@ -100,6 +105,8 @@ class Runtime:
         for provider in self.providers.values():
             provider.start()
         self._revoked.start()
+        for upstream in self.upstreams.values():
+            upstream.start()
 
     async def close(self) -> None:
         """Close idle upstream connections; exchanges under way go on."""

@@ -258,6 +258,14 @@ class UpstreamIdleTimeout(UpstreamError):
     default_message = "The model backend stopped in the middle of its answer."
 
 
+class UpstreamTotalTimeout(UpstreamError):
+    """The whole exchange took longer than `timeouts.total`, or than the client gave it."""
+
+    status = 504
+    code = "upstream_total_timeout"
+    default_message = "The request took longer than it may."
+
+
 class UpstreamReset(UpstreamError):
     """The connection ended before the response did."""
 
@@ -273,7 +281,18 @@ class UpstreamInvalidResponse(UpstreamError):
 
 
 class UpstreamBusy(Unavailable):
-    """Every allowed connection to the backend is in use."""
+    """No endpoint of the backend had room in time, or too many wait for one already."""
+
+    default_message = "The model backend is busy. Retry shortly."
 
     def __init__(self) -> None:
-        super().__init__("The model backend is at its connection limit.", code="upstream_busy")
+        super().__init__(code="upstream_busy")
+
+
+class NoEndpoint(Unavailable):
+    """The backend has no endpoint now: none was discovered, or all are drained."""
+
+    default_message = "The model backend has no endpoint at the moment. Retry shortly."
+
+    def __init__(self) -> None:
+        super().__init__(code="upstream_unavailable")

@@ -75,13 +75,16 @@ class Exchange:
 
     __slots__ = (
         "_at_end",
+        "attempts",
         "body",
         "bytes_in",
         "bytes_out",
         "client_ip",
+        "deadline",
         "end_reason",
         "endpoint",
         "error_code",
+        "fallbacks",
         "filter",
         "first_byte_at",
         "forwarded",
@@ -89,6 +92,7 @@ class Exchange:
         "method",
         "model",
         "must_close",
+        "on_first_byte",
         "path",
         "principal",
         "query",
@@ -99,6 +103,7 @@ class Exchange:
         "request_id",
         "response_headers",
         "route",
+        "served",
         "started_at",
         "status",
         "tap",
@@ -122,6 +127,10 @@ class Exchange:
         self.route: str | None = None
         self.principal: Principal | None = None
         self.model: str | None = None
+        self.served: str | None = None
+        """The fallback that serves it instead of its model."""
+        self.fallbacks: list[str] = []
+        """The models that did not, and why."""
         self.target: Target | None = None
         """Where it goes, once that was decided."""
         self.body: bytes | None = None
@@ -137,7 +146,13 @@ class Exchange:
         """Takes out of an event stream what only the gateway asked for."""
         self.usage: Usage | None = None
         """Tokens of the request, once they are known."""
+        self.deadline: float | None = None
+        """When it has to be over, if it has to."""
         self.endpoint: str | None = None
+        self.attempts = 0
+        """How often it was sent to an upstream."""
+        self.on_first_byte: Callable[[float], None] | None = None
+        """Called with the moment the first byte of the body goes out."""
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""
         self.status: int | None = None
@@ -158,6 +173,16 @@ class Exchange:
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""
         self._at_end.append(callback)
+
+    def mark(self) -> int:
+        """Where `unwind` is to go back to."""
+        return len(self._at_end)
+
+    def unwind(self, mark: int) -> None:
+        """Undo what was done since: what it was done for is given up, but the exchange goes on."""
+        callbacks = self._at_end
+        while len(callbacks) > mark:
+            callbacks.pop()(self)
 
     def end(self, reason: EndReason) -> None:
         """End the exchange. The first reason given stands; callbacks run on the first call."""

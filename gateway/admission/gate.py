@@ -40,8 +40,15 @@ class Gate:
         """How many wait."""
         return len(self._queue)
 
-    async def enter(self, tenant: str, *, priority: int = 0, weight: float = 1.0) -> int:
-        """Pass, or wait for it. Whoever passed has to `leave`.
+    async def enter(
+        self,
+        tenant: str,
+        *,
+        priority: int = 0,
+        weight: float = 1.0,
+        patience_s: float | None = None,
+    ) -> int:
+        """Pass, or wait for it, for `patience_s` at most. Whoever passed has to `leave`.
 
         Returns how many went before. Raise QueueFull or QueueTimeout.
         """
@@ -55,8 +62,11 @@ class Gate:
         position = self._queue.position(entry)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns[id(entry)] = turn
+        longest_s = options.max_wait_s
         try:
-            async with asyncio.timeout(options.max_wait_s):
+            async with asyncio.timeout(
+                longest_s if patience_s is None else min(longest_s, patience_s)
+            ):
                 await turn
         except TimeoutError:
             self._give_up(entry, turn)

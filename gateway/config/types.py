@@ -28,6 +28,7 @@ _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
 _RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 _KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
+_HASHED = r"subject|tenant|ip|model|header\.[A-Za-z0-9-]+|claim\..+|body\.[A-Za-z0-9_-]+"
 _BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
 _STORE = r"memory://|sqlite:///.+|(?:redis|rediss|redis\+sentinel|redis\+cluster)://.+"
 _ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
@@ -146,6 +147,14 @@ Key = Annotated[
     str,
     _must_match(_KEY, "not a key: write subject, tenant, ip, route, model, api_key or claim.NAME"),
     _pattern(_KEY),
+]
+HashedValue = Annotated[
+    str,
+    _must_match(
+        _HASHED,
+        "not a value: write subject, tenant, ip, model, header.NAME, claim.NAME or body.NAME",
+    ),
+    _pattern(_HASHED),
 ]
 Budget = Annotated[
     str,

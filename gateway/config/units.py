@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SHARE_PATTERN = r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%"
+_SHARE = re.compile(_SHARE_PATTERN)
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|kB|KB|MB|GB)")
 _SIZE_BYTES = {
     "B": 1,
@@ -36,6 +38,20 @@ def parse_size(value: object) -> int:
     raise ValueError("not a size: write a whole number with its unit, such as 64KiB or 10MiB")
 
 
+def parse_share(value: object) -> float:
+    """A number from 0 to 1 out of `20%`. ValueError says what is accepted."""
+    if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
+        share = float(match[1]) / 100
+        if share <= 1.0:
+            return share
+    raise ValueError("not a share: write a percentage, such as 20%")
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    WithJsonSchema({"type": "string", "pattern": _SHARE_PATTERN}),
+]
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),

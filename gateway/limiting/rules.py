@@ -98,7 +98,7 @@ class Rule:
     def cost(self, exchange: Exchange, usage: Usage) -> float:
         """What usage costs in the rule's unit."""
         if self.unit is Unit.BUDGET_MONEY:
-            price = self.prices.get(exchange.model or "")
+            price = self.prices.get(exchange.served or exchange.model or "")
             return price.of(usage) if price is not None else 0.0
         return float(usage.total)
 

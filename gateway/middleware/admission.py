@@ -38,7 +38,7 @@ class Admission:
         exchange = request.exchange
         assert exchange.target is not None  # Resolve has run
         for gate in (
-            self._models.get(exchange.model or ""),
+            self._models.get(exchange.served or exchange.model or ""),
             self._upstreams.get(exchange.target.upstream.name),
         ):
             if gate is not None:
@@ -54,6 +54,7 @@ class Admission:
             tenant,
             priority=self._shares.priorities.get(tier or "", 0),
             weight=self._shares.weights.get(tenant, 1.0),
+            patience_s=None if exchange.deadline is None else exchange.deadline - started,
         )
         exchange.at_end(lambda _: gate.leave())
         if ahead:

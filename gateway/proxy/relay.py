@@ -21,7 +21,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from gateway.dialects import Dialect
-from gateway.errors import GatewayError, UpstreamIdleTimeout
+from gateway.errors import GatewayError, UpstreamIdleTimeout, UpstreamTotalTimeout
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.headers import lines
 from gateway.upstream.connection import UpstreamResponse
@@ -69,6 +69,13 @@ class RelayedResponse(web.StreamResponse):
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in self._upstream.head.fields
         )
+
+    async def held(self, cap_bytes: int) -> bytes | None:
+        """Its whole body, not sent yet; None if it is larger, or broke off."""
+        try:
+            return await self._upstream.held(cap_bytes)
+        except GatewayError:
+            return None
 
     @property
     def prepared(self) -> bool:
@@ -138,7 +145,7 @@ class RelayedResponse(web.StreamResponse):
         self._tail = data[-1:]
         exchange = self._exchange
         if not exchange.bytes_out:
-            exchange.first_byte_at = time.perf_counter()
+            self._begun()
         exchange.bytes_out += len(data)
 
     def finish(self, error: GatewayError | None) -> None:
@@ -185,7 +192,7 @@ class RelayedResponse(web.StreamResponse):
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-        timed_out = isinstance(error, UpstreamIdleTimeout)
+        timed_out = isinstance(error, (UpstreamIdleTimeout, UpstreamTotalTimeout))
         exchange.end(EndReason.TIMEOUT if timed_out else EndReason.UPSTREAM_RESET)
 
     def _observed(self, data: bytes) -> bytes:
@@ -197,11 +204,16 @@ class RelayedResponse(web.StreamResponse):
     def _framed(self, data: bytes) -> bytes:
         if self._tap is not None and not (data := self._observed(data)):
             return b""
-        exchange = self._exchange
-        exchange.first_byte_at = time.perf_counter()
-        exchange.bytes_out = len(data)
+        self._begun()
+        self._exchange.bytes_out = len(data)
         self._tail = data[-1:]
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+    def _begun(self) -> None:
+        exchange = self._exchange
+        exchange.first_byte_at = now = time.perf_counter()
+        if exchange.on_first_byte is not None:
+            exchange.on_first_byte(now)
 
     def _head_bytes(self, has_body: bool) -> bytes:
         head = self._upstream.head

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
 
 from gateway.auth.principal import Principal
+from gateway.config.units import parse_duration
 from gateway.dialects import Dialect
 from gateway.errors import ModelNotFound, RequestError
 from gateway.exchange import Exchange, GatewayRequest
@@ -17,7 +18,8 @@ from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
 from gateway.proxy.multipart import boundary_of, find_model_field
 from gateway.routing import Handler
-from gateway.upstream.upstream import Upstream
+from gateway.upstream.balancing import Hint
+from gateway.upstream.upstream import Timeouts, Upstream
 
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
 """Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32: what is JSON behind
@@ -26,33 +28,48 @@ these is JSON to some parsers, and is refused here.
 _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
 
 
+TIMEOUT_HEADER = "x-request-timeout"
+HintOf = Callable[[GatewayRequest, bytes | None], Hint]
+
+_NO_HINT = Hint()
+
+
+def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
+    """For balancers that look at endpoints only."""
+    return _NO_HINT
+
+
 class Target:
     """An upstream as one route uses it, under one model name."""
 
-    __slots__ = ("dropped", "rename_to", "scopes", "upstream")
+    __slots__ = ("dropped", "hint", "rename_to", "scopes", "timeouts", "upstream")
 
     def __init__(
         self,
         upstream: Upstream,
         rename_to: str | None,
         *,
+        timeouts: Timeouts,
+        hint: HintOf = no_hint,
         anonymous: bool,
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
     ) -> None:
-        """`identity` are lower-cased headers that say who the caller is: ours to send, not the
-        client's. `scopes` are those a caller needs for it.
+        """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
+        say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
         """
         self.upstream = upstream
+        self.timeouts = timeouts
+        self.hint = hint
         self.scopes = frozenset(scopes)
-        self.rename_to = None if rename_to is None else orjson.dumps(rename_to)
+        self.rename_to = rename_to
         # A caller nobody authenticated may bring the upstream's credential itself, unless the
         # upstream has one of ours.
-        keeps_credential = anonymous and not upstream.replaced & CREDENTIALS
+        keeps_credential = anonymous and not upstream.options.replaced & CREDENTIALS
         self.dropped = (
             _ALWAYS_DROPPED
             | identity
-            | upstream.replaced
+            | upstream.options.replaced
             | (frozenset() if keeps_credential else CREDENTIALS)
         )
 
@@ -106,6 +123,7 @@ class Resolve:
                 param="model",
             )
         exchange.target = target
+        exchange.deadline = _deadline(request, target)
         return await handler(request)
 
     def _models(self, exchange: Exchange) -> web.Response:
@@ -145,7 +163,7 @@ class Resolve:
             return options.fallback, body
         target = self._target(request.exchange, name)
         if target.rename_to is not None:
-            body = rename_model(body, target.rename_to)
+            body = rename_model(body, orjson.dumps(target.rename_to))
         return target, body
 
     async def _by_form(self, request: GatewayRequest, content_type: str) -> tuple[Target, bytes]:
@@ -155,7 +173,7 @@ class Resolve:
         start, end = find_model_field(body, boundary_of(content_type))
         target = self._target(request.exchange, body[start:end].decode("utf-8", "replace"))
         if target.rename_to is not None:
-            body = b"".join((body[:start], orjson.loads(target.rename_to).encode(), body[end:]))
+            body = b"".join((body[:start], target.rename_to.encode(), body[end:]))
         return target, body
 
     def _target(self, exchange: Exchange, name: str) -> Target:
@@ -165,6 +183,33 @@ class Resolve:
             raise ModelNotFound
         exchange.model = name
         return target
+
+
+def renamed(body: bytes, content_type: str, name: str) -> bytes:
+    """A body that `Resolve` has accepted, with another model."""
+    if content_type.lower().startswith("multipart/form-data"):
+        start, end = find_model_field(body, boundary_of(content_type))
+        return b"".join((body[:start], name.encode(), body[end:]))
+    return rename_model(body, orjson.dumps(name))
+
+
+def _deadline(request: GatewayRequest, target: Target) -> float | None:
+    """When the exchange has to be over: the client may ask for less time than there is."""
+    total_s = target.timeouts.total_s
+    asked = request._message.headers.get(TIMEOUT_HEADER)
+    if asked is not None:
+        try:
+            asked_s = parse_duration(asked if not asked[-1:].isdigit() else asked + "s")
+        except ValueError:
+            asked_s = 0.0
+        if asked_s <= 0.0:
+            raise RequestError(
+                f"{TIMEOUT_HEADER} holds no duration: send seconds, or such as 500ms or 2m.",
+                code="invalid_timeout",
+                param=TIMEOUT_HEADER,
+            )
+        total_s = asked_s if total_s is None else min(total_s, asked_s)
+    return None if total_s is None else request.exchange.started_at + total_s
 
 
 def _is_json(content_type: str) -> bool:

@@ -55,7 +55,16 @@ class BodySink(Protocol):
 class UpstreamResponse:
     """A response whose head has arrived. Its body waits here until a sink is attached."""
 
-    __slots__ = ("_connection", "_sink", "complete", "error", "head", "unread", "unread_bytes")
+    __slots__ = (
+        "_changed",
+        "_connection",
+        "_sink",
+        "complete",
+        "error",
+        "head",
+        "unread",
+        "unread_bytes",
+    )
 
     def __init__(self, head: ResponseHead, connection: UpstreamConnection) -> None:
         self.head = head
@@ -64,6 +73,7 @@ class UpstreamResponse:
         self.complete = False
         self.error: GatewayError | None = None
         self._sink: BodySink | None = None
+        self._changed: asyncio.Future[None] | None = None
         self._connection: UpstreamConnection | None = connection
 
     def take_unread(self) -> bytes:
@@ -73,6 +83,32 @@ class UpstreamResponse:
         self.unread = []
         self.unread_bytes = 0
         return data
+
+    async def begun(self) -> None:
+        """Wait for the first byte of the body, or for its end. Raise what broke it off before."""
+        while not self.unread and not self.complete:
+            await self._change()
+
+    async def held(self, cap_bytes: int) -> bytes | None:
+        """Wait for the whole body, which stays unread; None if it is larger or broke off."""
+        while not self.complete:
+            if self.unread_bytes > cap_bytes or self.error is not None:
+                return None
+            await self._change()
+        return b"".join(self.unread)
+
+    async def _change(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self._changed = asyncio.get_running_loop().create_future()
+        try:
+            await self._changed
+        finally:
+            self._changed = None
+
+    def _notify(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     def attach(self, sink: BodySink) -> None:
         """Send what arrives from now on to `sink`. Take the unread bytes first."""
@@ -89,6 +125,11 @@ class UpstreamResponse:
         if self._connection is not None:
             self._connection.resume()
 
+    def fail(self, error: GatewayError) -> None:
+        """End it with an error, unless it has ended."""
+        if self._connection is not None:
+            self._connection.fail(error)
+
     def abort(self) -> None:
         """Close the upstream connection unless the response is complete."""
         connection, self._connection, self._sink = self._connection, None, None
@@ -103,6 +144,7 @@ class UpstreamResponse:
             return
         self.unread.append(data)
         self.unread_bytes += len(data)
+        self._notify()
         if self.unread_bytes > UNREAD_CAP_BYTES:
             self.pause()
 
@@ -115,6 +157,8 @@ class UpstreamResponse:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.finish(error)
+        else:
+            self._notify()
 
 
 class UpstreamConnection(asyncio.BufferedProtocol):

@@ -49,14 +49,11 @@ def parse_address(url: str, tls: ssl.SSLContext | None, server_name: str | None)
 class EndpointPool:
     """Connections to one address."""
 
-    def __init__(
-        self, address: Address, *, max_connections: int, keepalive_s: float, connect_s: float
-    ) -> None:
+    def __init__(self, address: Address, *, max_connections: int, keepalive_s: float) -> None:
         self.address = address
         self._open = 0
         self._max = max_connections
         self._keepalive_s = keepalive_s
-        self._connect_s = connect_s
         # Last in, first out: the most recently used is the least likely to be closed by the
         # peer, and the surplus of a busy hour expires.
         self._idle: list[UpstreamConnection] = []
@@ -78,7 +75,7 @@ class EndpointPool:
             connection.close()
         return None
 
-    async def connect(self) -> UpstreamConnection:
+    async def connect(self, timeout_s: float) -> UpstreamConnection:
         """A new connection.
 
         Raise UpstreamBusy at the cap, UpstreamConnectFailed or UpstreamConnectTimeout.
@@ -90,7 +87,7 @@ class EndpointPool:
         connection = UpstreamConnection(loop, self._now_idle, self._now_closed, self._buffer)
         address = self.address
         try:
-            async with asyncio.timeout(self._connect_s):
+            async with asyncio.timeout(timeout_s):
                 await loop.create_connection(
                     lambda: connection,
                     address.host,
@@ -100,7 +97,7 @@ class EndpointPool:
                 )
         except TimeoutError as exc:
             connection.close()
-            raise UpstreamConnectTimeout(f"{address.url}: {self._connect_s} s") from exc
+            raise UpstreamConnectTimeout(f"{address.url}: {timeout_s} s") from exc
         except OSError as exc:  # ssl.SSLError is one too
             connection.close()
             raise UpstreamConnectFailed(f"{address.url}: {exc}") from exc

@@ -1,69 +1,337 @@
-"""An upstream: equal endpoints, what to say to them, and which is next."""
+"""An upstream: its endpoints, which of them is next, and what is learnt from each answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from gateway.upstream.pool import EndpointPool
+from gateway.errors import UpstreamBusy
+from gateway.upstream.balancing import Balancer, Hint
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.health import HealthOptions, State
+from gateway.upstream.latencies import Quantile, Slowness, SlownessOptions
+from gateway.upstream.retry_budget import RetryBudget
+
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds each phase may take."""
+    """Seconds each phase may take; `total_s` from the request's arrival to its last byte."""
 
+    connect_s: float
     first_byte_s: float
     idle_s: float
+    total_s: float | None = None
 
 
-class Endpoint:
-    """One address of an upstream, with its pool and its share."""
+@dataclass(frozen=True, slots=True)
+class RetryOptions:
+    """When a request is sent again. Times in seconds."""
 
-    __slots__ = ("base", "fixed_lines", "pool", "url", "weight")
+    attempts: int = 2
+    """Beside the first."""
+    post: bool = False
+    """What is not idempotent too: the model would have begun, and nobody saw it."""
+    statuses: frozenset[int] = frozenset({502, 503, 504})
+    per_try_s: float | None = None
+    """Instead of the first-byte timeout, while another attempt may follow."""
+    backoff_s: float = 0.025
+    longest_backoff_s: float = 0.25
+    hedge: bool = False
+    hedge_after_s: float | None = None
+    """None: after the p95 of what it takes to begin."""
 
-    def __init__(self, pool: EndpointPool, weight: int, fixed_lines: bytes) -> None:
-        self.pool = pool
-        self.weight = weight
-        self.url = pool.address.url
-        self.base = pool.address.base.encode()
-        self.fixed_lines = fixed_lines
-        """Host, credentials and configured headers: the same on every request."""
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOptions:
+    """What the configuration says of an upstream. Times in seconds."""
+
+    timeouts: Timeouts
+    replaced: frozenset[bytes]
+    """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
+    retries: RetryOptions = field(default_factory=RetryOptions)
+    budget_share: float = 0.2
+    budget_reserve: float = 3.0
+    health: HealthOptions = field(default_factory=HealthOptions)
+    outliers: bool = True
+    """Whether endpoints are taken out for what they answer."""
+    slowness: SlownessOptions | None = field(default_factory=SlownessOptions)
+    max_ejected: float = 0.1
+    """Share of the endpoints that may be out for what they answered; one may always."""
+    panic: float = 0.5
+    """With a smaller share left, ejections are not heeded."""
+    pending: int = 1024
+    """Requests that may wait for an endpoint with room."""
+    pending_s: float = 5.0
+
+
+class Part(Protocol):
+    """Something that goes on beside the requests of an upstream."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def close(self) -> None:
+        """End."""
+
+
+Report = Callable[[Endpoint, State, str], None]
+
+
+@dataclass(slots=True)
+class Failures:
+    """How often what has failed; for the metrics."""
+
+    ejected: int = 0
+    panics: int = 0
+    retries: int = 0
+    hedges: int = 0
 
 
 class Upstream:
-    """Equal endpoints. The one with the fewest requests for its weight is picked."""
+    """Endpoints of one backend, alike but for weight and priority."""
 
     def __init__(
         self,
         name: str,
-        endpoints: tuple[Endpoint, ...],
-        timeouts: Timeouts,
-        replaced: frozenset[bytes],
+        options: UpstreamOptions,
+        balancer: Balancer,
+        endpoints: Sequence[Endpoint] = (),
+        *,
+        now: Callable[[], float],
+        report: Report = lambda endpoint, state, why: None,
     ) -> None:
+        """`now` is the event loop's clock; `report` is told when an endpoint's state changes."""
         self.name = name
-        self.endpoints = endpoints
-        self.timeouts = timeouts
-        self.replaced = replaced
-        """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
-        self._turn = 0
+        self.options = options
+        self.budget = RetryBudget(options.budget_share, options.budget_reserve)
+        self.begin_s = Quantile()
+        """What it takes from sending to the first byte."""
+        self.counts = Failures()
+        self.panicking = False
+        self.on_update: Callable[[], None] = lambda: None
+        """Called when there are other endpoints than before."""
+        self.parts: list[Part] = []
+        """What goes on beside its requests: checks, discovery."""
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self._balancer = balancer
+        self._now = now
+        self._report = report
+        self._slowness = Slowness(options.slowness) if options.slowness is not None else None
+        self._groups: tuple[tuple[Endpoint, ...], ...] = ()
+        self._states: dict[Endpoint, State] = {}
+        self._look_at = 0.0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.update(endpoints)
 
-    def pick(self, avoid: Iterable[Endpoint] = ()) -> Endpoint | None:
-        """The least busy endpoint that is not in `avoid`; ties take turns. None if none is left."""
-        endpoints = self.endpoints
-        if len(endpoints) == 1:
-            return None if endpoints[0] in avoid else endpoints[0]
-        self._turn += 1
-        best: Endpoint | None = None
-        best_load = float("inf")
-        count = len(endpoints)
-        for offset in range(count):
-            endpoint = endpoints[(self._turn + offset) % count]
-            load = (endpoint.pool.in_use + 1) / endpoint.weight
-            if load < best_load and endpoint not in avoid:
-                best, best_load = endpoint, load
-        return best
+    # -- which is next ---------------------------------------------------------------------
+
+    async def acquire(
+        self, hint: Hint, tried: Sequence[Endpoint] = (), patience_s: float | None = None
+    ) -> Endpoint | None:
+        """The endpoint for a request, which has to be `release`d; None if all were tried.
+
+        Waits while none has room, for `patience_s` at most. Raise UpstreamBusy when too many
+        wait, or for too long.
+        """
+        endpoint, left = self._pick(hint, tried)
+        if endpoint is None and left:
+            longest_s = self.options.pending_s
+            endpoint = await self._wait(
+                hint, tried, longest_s if patience_s is None else min(longest_s, patience_s)
+            )
+        if endpoint is not None:
+            endpoint.in_flight += 1
+        return endpoint
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Its request has ended."""
+        endpoint.in_flight -= 1
+        self._wake()
+
+    def _pick(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
+        """The one to use, if one has room; and whether there are any at all."""
+        if self._now() >= self._look_at:
+            self._look()
+        left = False
+        for group in self._groups:
+            if len(group) == 1:
+                endpoint = group[0]
+                if endpoint in tried:
+                    continue
+                left = True
+                if self._has_room(endpoint):
+                    return endpoint, True
+                continue
+            candidates = [e for e in group if e not in tried] if tried else group
+            if candidates:
+                left = True
+                free = [e for e in candidates if self._has_room(e)]
+                if free:
+                    return free[self._balancer.pick(free, hint) if len(free) > 1 else 0], True
+        return None, left
+
+    def _has_room(self, endpoint: Endpoint) -> bool:
+        if self._states[endpoint] is State.PROBING and not self.panicking:
+            return endpoint.in_flight < self.options.health.probes
+        return endpoint.in_flight < endpoint.max_requests
+
+    async def _wait(
+        self, hint: Hint, tried: Sequence[Endpoint], longest_s: float
+    ) -> Endpoint | None:
+        if len(self._waiting) >= self.options.pending:
+            raise UpstreamBusy
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(longest_s):
+                while True:
+                    turn: asyncio.Future[None] = loop.create_future()
+                    self._waiting.append(turn)
+                    try:
+                        await turn
+                    except BaseException:
+                        if turn.done() and not turn.cancelled():
+                            self._wake()  # it was our turn: it is the next one's now
+                        else:
+                            self._waiting.remove(turn)
+                        raise
+                    endpoint, left = self._pick(hint, tried)
+                    if endpoint is not None or not left:
+                        return endpoint
+        except TimeoutError:
+            raise UpstreamBusy from None
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    @property
+    def pending(self) -> int:
+        """Requests that wait for room."""
+        return len(self._waiting)
+
+    # -- what answers tell -----------------------------------------------------------------
+
+    def answered(self, endpoint: Endpoint) -> None:
+        """An answer began that is not an error of the backend's."""
+        if endpoint.health.answered(self._now()):
+            self._look()
+
+    def began(self, endpoint: Endpoint, seconds: float) -> None:
+        """Its answer began after so long."""
+        self.begin_s.add(seconds)
+        slowness = self._slowness
+        if slowness is None or len(self.endpoints) == 1:
+            return
+        slowness.add(endpoint.key, seconds)
+        now = self._now()
+        if slowness.due(now):
+            healthy = {
+                e.key: e
+                for e in self.endpoints
+                if self._states[e] in (State.HEALTHY, State.WARMING, State.COOLING)
+            }
+            for key, (own, others) in slowness.outliers(now, frozenset(healthy)).items():
+                self._eject(
+                    healthy[key], f"slow: begins after {own:.3g} s, its siblings {others:.3g} s"
+                )
+
+    def failed(self, endpoint: Endpoint, why: str) -> None:
+        """No answer came, or one that is the backend's fault."""
+        if endpoint.health.failed(self._now()):
+            self._eject(endpoint, why)
+
+    def cool(self, endpoint: Endpoint, pause_s: float) -> None:
+        """It asked for a pause."""
+        endpoint.health.cool(self._now(), pause_s)
+        self._look()
+
+    def checked(self, endpoint: Endpoint, failure: str | None) -> None:
+        """An active check passed (None) or failed."""
+        if endpoint.health.checked(self._now(), failure):
+            self._look()
+
+    def drain(self, endpoint: Endpoint, *, out: bool) -> None:
+        """An operator takes it out, or lets it back in. What it carries goes on."""
+        endpoint.health.drain(out=out)
+        self._look()
+
+    def _eject(self, endpoint: Endpoint, why: str) -> None:
+        if not self.options.outliers:
+            return
+        out = sum(
+            state in (State.EJECTED, State.PROBING)
+            for other, state in self._states.items()
+            if other is not endpoint
+        )
+        if out and out + 1 > self.options.max_ejected * len(self.endpoints):
+            return
+        endpoint.health.eject(self._now(), why)
+        self.counts.ejected += 1
+        self._look()
+
+    # -- who is available ------------------------------------------------------------------
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Another set of endpoints. Those that are gone end when they are idle."""
+        gone = set(self.endpoints) - set(endpoints)
+        self.endpoints = tuple(endpoints)
+        for endpoint in gone:
+            endpoint.pool.close()
+        self._look()
+        self.on_update()
+
+    def state(self, endpoint: Endpoint) -> State:
+        """Of one of its endpoints."""
+        return endpoint.health.state(self._now())
+
+    def _look(self) -> None:
+        """Sort the endpoints anew: by what they are good for, then by priority."""
+        now = self._now()
+        states = {endpoint: endpoint.health.state(now) for endpoint in self.endpoints}
+        for endpoint, state in states.items():
+            endpoint.weight = endpoint.full_weight * endpoint.health.share(now)
+            if state is not self._states.get(endpoint, State.HEALTHY):
+                self._report(endpoint, state, endpoint.health.why(now))
+        self._states = states
+        self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
+        self._groups = self._grouped(states)
+        for _ in range(len(self._waiting)):
+            self._wake()
+
+    def _grouped(self, states: dict[Endpoint, State]) -> tuple[tuple[Endpoint, ...], ...]:
+        there = [e for e, state in states.items() if state is not State.DRAINING]
+        well = [e for e in there if states[e] not in (State.UNHEALTHY, State.EJECTED)]
+        sound = sum(states[e] is not State.PROBING for e in well)
+        was, self.panicking = self.panicking, sound < self.options.panic * len(there)
+        if self.panicking:
+            # So few are left that the others had better try too (Envoy's panic mode). What fails
+            # its checks is asked only when there is nobody else.
+            well = [e for e in there if states[e] is not State.UNHEALTHY] or there
+            self.counts.panics += not was
+        groups = []
+        for priority in sorted({e.priority for e in well}):
+            group = [e for e in well if e.priority == priority]
+            groups.append(tuple(e for e in group if states[e] is not State.COOLING))
+        # Who asked for a pause is asked last, of any priority.
+        groups.append(tuple(e for e in well if states[e] is State.COOLING))
+        return tuple(group for group in groups if group)
+
+    def start(self) -> None:
+        """Begin what goes on beside requests; there is an event loop now."""
+        for part in self.parts:
+            part.start()
 
     def close(self) -> None:
-        """Close idle connections; exchanges under way go on."""
+        """End that, and close idle connections; exchanges under way go on."""
+        for part in self.parts:
+            part.close()
         for endpoint in self.endpoints:
             endpoint.pool.close()

@@ -22,13 +22,16 @@ from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
+from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.limits import Limits
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.routing import METHODS, Handler, RouteEntry
-from gateway.upstream.upstream import Upstream
+from gateway.upstream.upstream import Timeouts, Upstream
+from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 
 Plugins = Mapping[str, Sequence[Middleware]]
@@ -114,6 +117,7 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
+    chain += _fallbacks(config, route, parts)
     if parts.admission is not None:
         chain.append(parts.admission)
     return chain
@@ -177,33 +181,52 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
     return config.upstreams[name].dialect
 
 
-def _resolve(config: Config, route: models.Route, parts: Parts, dialect: str) -> Resolve:
-    anonymous = route.auth == "anonymous"
-    # Of every provider: what says who somebody is on one route says nothing on another.
-    identity = frozenset[bytes]().union(
-        *(provider.sent_headers for provider in parts.providers.values()),
-        {p.header.lower().encode() for p in parts.providers.values() if p.header},
-    )
+class _Targets:
+    """A route's way to each upstream it may use."""
 
-    def target(upstream: str, model: models.Model | None) -> Target:
+    def __init__(self, config: Config, route: models.Route, parts: Parts) -> None:
+        self._config = config
+        self._route = route
+        self._upstreams = parts.upstreams
+        providers = parts.providers.values()
+        # Of every provider: what says who somebody is on one route says nothing on another.
+        self._identity = frozenset[bytes]().union(
+            *(provider.sent_headers for provider in providers),
+            {provider.header.lower().encode() for provider in providers if provider.header},
+        )
+
+    def model(self, name: str) -> Target:
+        """Under a model's name."""
+        model = self._config.models[name]
+        return self.upstream(model.upstream, model)
+
+    def upstream(self, name: str, model: models.Model | None = None) -> Target:
+        """As it is."""
+        upstream = self._upstreams[name]
+        general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
-            parts.upstreams[upstream],
+            upstream,
             model.model if model else None,
-            anonymous=anonymous,
-            identity=identity,
+            timeouts=Timeouts(
+                own.connect or general.connect_s,
+                own.first_byte or general.first_byte_s,
+                own.idle or general.idle_s,
+                own.total or general.total_s,
+            ),
+            hint=hint_of(self._config.upstreams[name].balance),
+            anonymous=self._route.auth == "anonymous",
+            identity=self._identity,
             scopes=model.scopes if model else (),
         )
 
-    targets = {
-        name: target(model.upstream, model)
-        for name, model in ((name, config.models[name]) for name in route.models)
-    }
-    fallback = target(route.upstream, None) if route.upstream else None
+
+def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
+    targets = _Targets(config, route, parts)
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(
-            models=targets,
-            fallback=fallback,
+            models={name: targets.model(name) for name in route.models},
+            fallback=targets.upstream(route.upstream) if route.upstream else None,
             models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
             body_cap_bytes=route.body,
             body_silence_s=config.server.body_timeout,
@@ -212,12 +235,24 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: str) ->
     )
 
 
-def _forward(config: Config, route: models.Route, dialect: str) -> Forward:
+def _fallbacks(config: Config, route: models.Route, parts: Parts) -> list[Middleware]:
+    targets = _Targets(config, route, parts)
+    by_model = {
+        name: [(other, targets.model(other)) for other in others]
+        for name in route.models
+        if (others := config.models[name].fallbacks)
+    }
+    return [Fallbacks(by_model)] if by_model else []
+
+
+def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
     return Forward(
         ForwardOptions(
-            strip=len(route.path.rstrip("/")) if route.strip else 0,
-            body_cap_bytes=route.body,
-            body_silence_s=config.server.body_timeout,
+            sending=SendOptions(
+                strip=len(route.path.rstrip("/")) if route.strip else 0,
+                body_cap_bytes=route.body,
+                body_silence_s=config.server.body_timeout,
+            ),
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
         )

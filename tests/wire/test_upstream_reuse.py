@@ -356,10 +356,14 @@ async def test_u15_a_retry_goes_to_a_new_connection_not_through_every_stale_one(
         assert [seen.target for seen in upstream.requests].count("/v1/x") == 2
 
 
-async def test_u15_a_first_use_that_closes_is_not_repeated(start_gateway: StartGateway) -> None:
+async def test_u15_a_first_use_that_closes_is_a_failure_like_others(
+    start_gateway: StartGateway,
+) -> None:
     """A new connection was not closing as it was picked: the request itself brought this on."""
     async with ScriptedUpstream(read_then_close) as upstream:
-        gateway = await start_gateway(simple_config(upstream.url))
+        gateway = await start_gateway(
+            simple_config(upstream.url, upstream={"retries": {"attempts": 0}})
+        )
         response = await ask(gateway.port, request(), "GET")
         assert_error(response, 502, code="upstream_reset")
         assert len(upstream.requests) == 1

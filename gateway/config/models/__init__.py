@@ -11,15 +11,20 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Route
+from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
 from gateway.config.models.section import Section
 from gateway.config.models.server import Demo, Log, Server, Telemetry
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
     Endpoint,
+    HashKey,
+    HealthCheck,
+    Hedge,
     Model,
+    Outliers,
     Price,
+    Retries,
     Timeouts,
     Tls,
     Upstream,
@@ -35,14 +40,20 @@ __all__ = [
     "Credentials",
     "Demo",
     "Endpoint",
+    "HashKey",
+    "HealthCheck",
+    "Hedge",
     "JwtProvider",
     "Limit",
     "Log",
     "Middleware",
     "Model",
+    "Outliers",
     "Price",
     "Provider",
+    "Retries",
     "Route",
+    "RouteTimeouts",
     "Server",
     "Shares",
     "Store",

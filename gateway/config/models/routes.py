@@ -40,6 +40,15 @@ class Cors(Section):
     max_age: Duration = Field(600.0, description="How long a browser remembers the answer.")
 
 
+class RouteTimeouts(Section):
+    """What differs on this route from the timeouts of its upstreams."""
+
+    connect: Duration | None = Field(None, gt=0, description="TCP and TLS.")
+    first_byte: Duration | None = Field(None, gt=0, description="Request sent to response head.")
+    idle: Duration | None = Field(None, gt=0, description="Longest silence inside the response.")
+    total: Duration | None = Field(None, gt=0, description="From arrival to last byte.")
+
+
 class Route(Section):
     """Which requests go where, and what they must pass on the way."""
 
@@ -72,6 +81,9 @@ class Route(Section):
     strip: bool = Field(False, description="Take the route's path off before forwarding.")
     dialect: Dialect | None = Field(
         None, description="What callers speak here; default: what the upstream speaks."
+    )
+    timeouts: RouteTimeouts = Field(
+        default_factory=RouteTimeouts, description="Other timeouts than the upstream's."
     )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(

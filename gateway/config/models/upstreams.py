@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
-from gateway.config.types import Currency, Dialect, FileName, HeaderName, HeaderValue, Name, Url
-from gateway.config.units import Duration
+from gateway.config.types import (
+    Currency,
+    Dialect,
+    FileName,
+    HashedValue,
+    HeaderName,
+    HeaderValue,
+    Name,
+    Url,
+)
+from gateway.config.units import Duration, Share
 
 
 class Endpoint(Section):
@@ -19,6 +28,9 @@ class Endpoint(Section):
         description="http(s)://host[:port][/base]; the base path is put before the request's path.",
     )
     weight: int = Field(1, ge=1, le=1000, description="Share of requests relative to its siblings.")
+    priority: int = Field(
+        0, ge=0, le=9, description="Used once those of lower numbers are unhealthy or full."
+    )
 
 
 class Timeouts(Section):
@@ -29,6 +41,94 @@ class Timeouts(Section):
         60.0, gt=0, description="Request sent to response head; 504 upstream_first_byte_timeout."
     )
     idle: Duration = Field(300.0, gt=0, description="Longest silence inside a response body.")
+    total: Duration | None = Field(
+        None,
+        gt=0,
+        description="From the request's arrival to its last byte; 504 upstream_total_timeout. A "
+        "client may ask for less with `x-request-timeout: 30s`.",
+    )
+
+
+class HashKey(Section):
+    """Requests with the same value go to the same endpoint, unless it has too much to do."""
+
+    hash: HashedValue = Field(
+        description="What is hashed: subject, tenant, ip, model, header.NAME, claim.NAME, or "
+        "body.NAME, a text at the top of the JSON body."
+    )
+
+
+class Retries(Section):
+    """When a request is sent again. What made no connection is, to each endpoint; what was sent,
+    only if it is idempotent or `post` is set, and never once a byte of the answer has come.
+    """
+
+    attempts: int = Field(2, ge=0, le=10, description="How often, beside the first time.")
+    post: bool = Field(
+        False,
+        description="Also POST and the like, where doing it twice does no harm: LLM calls mostly.",
+    )
+    statuses: tuple[Annotated[int, Field(ge=400, le=599)], ...] = Field(
+        (502, 503, 504), description="Answers that are not taken while another may be asked for."
+    )
+    per_try: Duration | None = Field(
+        None, gt=0, description="Instead of `first_byte`, while another attempt may follow."
+    )
+    backoff: Duration = Field(
+        0.025, description="Longest pause before the first retry; doubled for each, random below."
+    )
+    longest_backoff: Duration = Field(0.25, description="And at most that.")
+    budget: Share = Field(
+        0.2, description="Of the requests: so many retries may there be, and `reserve` more."
+    )
+    reserve: int = Field(3, ge=0, description="Retries that need no budget.")
+
+
+class Hedge(Section):
+    """A second endpoint is asked when the first is late; the faster answer is taken.
+
+    Only for what may be sent twice: see `retries.post`. Counts against the retry budget.
+    """
+
+    after: Duration | None = Field(
+        None, gt=0, description="Default: the time within which 95 % of the answers begin."
+    )
+
+
+class HealthCheck(Section):
+    """Asks each endpoint how it is, whether requests go there or not."""
+
+    path: str = Field(pattern=r"/[!-~]*", description="Asked with GET; below the endpoint's base.")
+    interval: Duration = Field(10.0, gt=0, description="Time between two checks, more or less.")
+    timeout: Duration = Field(2.0, gt=0, description="Longest wait for the answer.")
+    statuses: tuple[Annotated[int, Field(ge=100, le=599)], ...] = Field(
+        (), description="Good answers; empty: 200 to 399."
+    )
+    body: str | None = Field(None, min_length=1, description="Text that the answer has to hold.")
+    healthy: int = Field(2, ge=1, description="Checks in a row that have to pass to be let in.")
+    unhealthy: int = Field(3, ge=1, description="Checks in a row that have to fail to be out.")
+
+
+class Outliers(Section):
+    """Takes endpoints out by what they answer, for a time, and lets them back in step by step."""
+
+    enabled: bool = Field(True, description="Whether to.")
+    failures: int = Field(
+        5, ge=1, description="In a row: 5xx, no connection, no answer in time, broken answers."
+    )
+    base: Duration = Field(30.0, gt=0, description="How long, times the ejections of late.")
+    longest: Duration = Field(300.0, gt=0, description="And at most that.")
+    max_ejected: Share = Field(0.1, description="Of the endpoints; one may always be out.")
+    panic: Share = Field(
+        0.5, description="With a smaller share of endpoints left, those that are out serve too."
+    )
+    probes: int = Field(1, ge=1, description="Requests at once that try whether it is well again.")
+    successes: int = Field(3, ge=1, description="Of these in a row let it back in.")
+    slow_start: Duration = Field(10.0, description="Its share grows for so long then.")
+    slow_factor: float = Field(
+        5.0, gt=1, description="Slow: its answers begin so many times later than its siblings'."
+    )
+    slow_floor: Duration = Field(0.5, description="Who begins within that is not slow.")
 
 
 class Tls(Section):
@@ -85,9 +185,21 @@ class Upstream(Section):
     admission: Admission | None = Field(
         None, description="A queue in front of it, for all its models together."
     )
-    max_connections: int = Field(
-        1024, ge=1, description="Open connections to each endpoint; more is 503."
+    balance: Literal["least_requests", "round_robin", "random", "prefix"] | HashKey = Field(
+        "least_requests",
+        description="Which endpoint is next. `prefix`: the one that has seen the beginning of the "
+        "conversation, whose KV cache it may still hold.",
     )
+    health: HealthCheck | None = Field(None, description="Active checks.")
+    outliers: Outliers = Field(default_factory=Outliers, description="What answers tell.")
+    retries: Retries = Field(default_factory=Retries, description="When to send again.")
+    hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
+    max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")
+    max_requests: int = Field(1024, ge=1, description="Requests at once at each endpoint.")
+    pending: int = Field(
+        1024, ge=0, description="Requests that wait when all endpoints are full; more is 503."
+    )
+    pending_wait: Duration = Field(5.0, gt=0, description="How long they wait; then 503.")
     keepalive: Duration = Field(
         4.0,
         description="How long an idle connection is kept for reuse; below uvicorn's 5s, so that "
@@ -114,4 +226,9 @@ class Model(Section):
         (), description="Scopes or roles a caller needs for it; to others it does not exist."
     )
     admission: Admission | None = Field(None, description="A queue for this model alone.")
+    fallbacks: tuple[str, ...] = Field(
+        (),
+        description="Models asked instead, in this order, when it fails, is late, is out of "
+        "capacity, or refuses the prompt as too long.",
+    )
     price: Price | None = Field(None, description="What it costs, for budgets in money.")

@@ -1,0 +1,138 @@
+"""One attempt at a request: an endpoint, a connection to it, and what came back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.errors import GatewayError, UpstreamReset, UpstreamTotalTimeout
+from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.proxy import body as bodies
+from gateway.proxy.resolve import Target
+from gateway.upstream.connection import UpstreamConnection, UpstreamResponse
+from gateway.upstream.endpoint import Endpoint
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_BROKEN = (EndReason.UPSTREAM_RESET, EndReason.TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """What a route says about sending. Sizes in bytes, times in seconds."""
+
+    strip: int
+    """How many characters of the path belong to the route and are not forwarded."""
+    body_cap_bytes: int
+    body_silence_s: float
+
+
+class Sending(Protocol):
+    """What is to be sent, the same for every attempt."""
+
+    request: GatewayRequest
+    target: Target
+    body: bytes | None
+    streamed: bool
+    """Its body is not here, and goes up once only."""
+    options: SendOptions
+
+    def head(self, endpoint: Endpoint) -> bytes:
+        """The request's head, as this endpoint gets it."""
+
+
+class Attempt:
+    """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
+
+    __slots__ = ("_sending", "_upload", "endpoint", "response", "sent_at", "status")
+
+    def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.response: UpstreamResponse | None = None
+        self.status = 0
+        self.sent_at = 0.0
+        """`time.perf_counter` seconds."""
+        self._sending = sending
+        self._upload: asyncio.Task[None] | None = None
+
+    async def run(self, connect_s: float, first_byte_s: float) -> UpstreamResponse:
+        """Send, and wait for the response's head. Raise GatewayError."""
+        sending = self._sending
+        pool = self.endpoint.pool
+        connection = pool.take_idle()
+        if connection is not None:
+            try:
+                return await self._exchange(connection, first_byte_s)
+            except UpstreamReset:
+                # It may have been closing as we took it. Whether it saw the request cannot be
+                # known, so only what may safely be repeated is.
+                if sending.streamed or sending.request.method not in IDEMPOTENT:
+                    raise
+        return await self._exchange(await pool.connect(connect_s), first_byte_s)
+
+    async def _exchange(
+        self, connection: UpstreamConnection, first_byte_s: float
+    ) -> UpstreamResponse:
+        sending = self._sending
+        body, streamed = sending.body, sending.streamed
+        head = sending.head(self.endpoint)
+        self.sent_at = time.perf_counter()
+        answer = connection.send(
+            head + body if body else head,
+            last=not streamed,
+            head_only=sending.request.method == "HEAD",
+            first_byte_s=first_byte_s,
+            idle_s=sending.target.timeouts.idle_s,
+        )
+        if streamed:
+            # It may go on beside the response; it never outlives the exchange.
+            self._upload = asyncio.create_task(self._send_body(connection, first_byte_s))
+        try:
+            response = await answer
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        self.response = response
+        self.status = response.head.status
+        return response
+
+    async def _send_body(self, connection: UpstreamConnection, first_byte_s: float) -> None:
+        sending = self._sending
+        request, options = sending.request, sending.options
+        chunked = request.content_length is None
+        try:
+            async for piece in bodies.pieces(
+                request, options.body_cap_bytes, options.body_silence_s
+            ):
+                if chunked:
+                    piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+                connection.send_body(piece)
+                await connection.drain()
+        except GatewayError as exc:
+            connection.fail(exc)
+        else:
+            if chunked:
+                connection.send_body(b"0\r\n\r\n")
+            connection.body_sent(first_byte_s)
+
+    def abandon(self) -> None:
+        """Give it up: nobody is interested in it any more."""
+        if self._upload is not None:
+            self._upload.cancel()
+        if self.response is not None:
+            self.response.abort()
+        self._sending.target.upstream.release(self.endpoint)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The exchange it served has ended."""
+        self.abandon()
+        upstream = self._sending.target.upstream
+        if exchange.end_reason in _BROKEN and exchange.error_code != UpstreamTotalTimeout.code:
+            upstream.failed(self.endpoint, f"broke off: {exchange.error_code}")
+        elif self.status < 500:
+            self.endpoint.health.succeeded()
+
+    def began(self, at: float) -> None:
+        """The first byte of its body went out."""
+        self._sending.target.upstream.began(self.endpoint, at - self.sent_at)

@@ -1,0 +1,96 @@
+"""Active health checks: each endpoint is asked now and then, whether requests go there or not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import aiohttp
+
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.upstream import Upstream
+
+_BODY_CAP_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What is asked, and what is expected. Times in seconds."""
+
+    path: str
+    interval_s: float = 10.0
+    timeout_s: float = 2.0
+    statuses: frozenset[int] = frozenset(range(200, 400))
+    body: bytes | None = None
+    """What the answer's body has to contain."""
+    jitter: float = 0.2
+    """Share of the interval by which it varies, so that gateways do not ask in step."""
+
+
+class Checks:
+    """Of one upstream's endpoints; follows their coming and going."""
+
+    def __init__(self, upstream: Upstream, options: CheckOptions) -> None:
+        self._upstream = upstream
+        self._options = options
+        self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
+
+    def start(self) -> None:
+        """Begin to ask; there is an event loop now."""
+        self._upstream.on_update = self._follow
+        self._follow()
+
+    def close(self) -> None:
+        """Stop asking."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    def _follow(self) -> None:
+        there = set(self._upstream.endpoints)
+        for endpoint in set(self._tasks) - there:
+            self._tasks.pop(endpoint).cancel()
+        for endpoint in there - set(self._tasks):
+            self._tasks[endpoint] = asyncio.create_task(self._keep_asking(endpoint))
+
+    async def _keep_asking(self, endpoint: Endpoint) -> None:
+        options = self._options
+        await asyncio.sleep(random.uniform(0.0, options.jitter * options.interval_s))  # noqa: S311
+        while True:
+            self._upstream.checked(endpoint, await self._ask(endpoint))
+            spread = random.uniform(-options.jitter, options.jitter)  # noqa: S311
+            await asyncio.sleep(options.interval_s * (1.0 + spread))
+
+    async def _ask(self, endpoint: Endpoint) -> str | None:
+        """None if it is well; else why not."""
+        options, address = self._options, endpoint.pool.address
+        scheme = "https" if address.tls is not None else "http"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        try:
+            # A session of its own: the endpoint should be able to take a new connection.
+            async with (
+                aiohttp.ClientSession(
+                    timeout=aiohttp.ClientTimeout(total=options.timeout_s),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    auto_decompress=False,
+                ) as session,
+                session.get(
+                    f"{scheme}://{host}:{address.port}{address.base}{options.path}",
+                    headers={"Host": address.authority},
+                    ssl=address.tls or False,
+                    server_hostname=address.server_name,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                if response.status not in options.statuses:
+                    return f"check: status {response.status}"
+                if options.body is not None:
+                    body = await response.content.read(_BODY_CAP_BYTES)
+                    if options.body not in body:
+                        return "check: the body is not what it should be"
+        except TimeoutError:
+            return f"check: no answer within {options.timeout_s:g} s"
+        except (aiohttp.ClientError, OSError) as exc:
+            return f"check: {type(exc).__name__}"
+        return None

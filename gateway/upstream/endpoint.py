@@ -1,0 +1,48 @@
+"""One address of an upstream: where it is, what is said to it, how it is, how much it carries."""
+
+from __future__ import annotations
+
+from gateway.upstream.health import Health
+from gateway.upstream.pool import EndpointPool
+
+
+class Endpoint:
+    """With its pool and its health. `weight` is kept up to date by the upstream."""
+
+    __slots__ = (
+        "base",
+        "fixed_lines",
+        "full_weight",
+        "health",
+        "in_flight",
+        "key",
+        "max_requests",
+        "pool",
+        "priority",
+        "url",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        pool: EndpointPool,
+        health: Health,
+        *,
+        weight: int,
+        priority: int,
+        max_requests: int,
+        fixed_lines: bytes,
+    ) -> None:
+        self.pool = pool
+        self.health = health
+        self.key = self.url = pool.address.url
+        self.base = pool.address.base.encode()
+        self.full_weight = weight
+        self.weight = float(weight)
+        self.priority = priority
+        """The lower the sooner."""
+        self.max_requests = max_requests
+        self.in_flight = 0
+        """Requests it carries, from being picked to the end of the response."""
+        self.fixed_lines = fixed_lines
+        """Host, credentials and configured headers: the same on every request."""

@@ -1,0 +1,54 @@
+"""What a balancer is told of a request: nothing, its body, or the value it is hashed by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+
+from gateway.auth.claims import claim
+from gateway.config import models
+from gateway.exchange import GatewayRequest
+from gateway.limiting.rules import KEYS
+from gateway.proxy.resolve import HintOf, no_hint
+from gateway.upstream.balancing import Hint
+
+Value = Callable[[GatewayRequest, bytes | None], str | None]
+
+
+def hint_of(balance: str | models.HashKey) -> HintOf:
+    """How the hint is made that an upstream's balancer needs."""
+    if isinstance(balance, models.HashKey):
+        value = _value(balance.hash)
+        return lambda request, body: Hint(key=value(request, body))
+    if balance == "prefix":
+        return lambda request, body: Hint(body=body)
+    return no_hint
+
+
+def _value(word: str) -> Value:
+    kind, _, name = word.partition(".")
+    if kind == "header":
+        return lambda request, body: request.headers.get(name)
+    if kind == "claim":
+        return lambda request, body: _claim(request, name)
+    if kind == "body":
+        return lambda request, body: _field(body, name)
+    key = KEYS[word]
+    return lambda request, body: key(request.exchange)
+
+
+def _claim(request: GatewayRequest, name: str) -> str | None:
+    principal = request.exchange.principal
+    value = claim(principal.claims, name) if principal is not None else None
+    return value if isinstance(value, str) else None
+
+
+def _field(body: bytes | None, name: str) -> str | None:
+    if body is None or not body.lstrip().startswith(b"{"):
+        return None
+    try:
+        value = orjson.loads(body).get(name)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, str) else None

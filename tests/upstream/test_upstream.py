@@ -1,0 +1,282 @@
+"""Which endpoint is next: priorities, room, waiting, ejections, panic. No sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from gateway.errors import UpstreamBusy
+from gateway.upstream.balancing import Hint, LeastRequests
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.health import Health, HealthOptions, State
+from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.upstream import Timeouts, Upstream, UpstreamOptions
+
+TIMEOUTS = Timeouts(1.0, 1.0, 1.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def endpoint(name: str, *, priority: int = 0, max_requests: int = 100, weight: int = 1) -> Endpoint:
+    address = parse_address(f"http://{name}.test", None, None)
+    return Endpoint(
+        EndpointPool(address, max_connections=100, keepalive_s=1.0),
+        Health(HealthOptions(slow_start_s=0.0)),
+        weight=weight,
+        priority=priority,
+        max_requests=max_requests,
+        fixed_lines=b"",
+    )
+
+
+def upstream(*endpoints: Endpoint, clock: Clock | None = None, **options: Any) -> Upstream:
+    return Upstream(
+        "main",
+        UpstreamOptions(TIMEOUTS, frozenset(), **options),
+        LeastRequests(),
+        endpoints,
+        now=clock or Clock(),
+    )
+
+
+async def pick(one: Upstream, tried: list[Endpoint] | None = None) -> Endpoint | None:
+    return await one.acquire(Hint(), tried or [])
+
+
+async def reached(one: Upstream, count: int = 20) -> set[Endpoint | None]:
+    """Where so many requests at once go; they end."""
+    picked = [await pick(one) for _ in range(count)]
+    for each in picked:
+        if each is not None:
+            one.release(each)
+    return set(picked)
+
+
+def fail(one: Upstream, which: Endpoint, times: int = 5) -> None:
+    for _ in range(times):
+        one.failed(which, "test")
+
+
+async def test_requests_spread_over_the_endpoints() -> None:
+    one = upstream(endpoint("a"), endpoint("b"))
+    picked = Counter([await pick(one) for _ in range(10)])
+    assert sorted(picked.values()) == [5, 5]
+
+
+async def test_what_was_tried_is_not_tried_again() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b)
+    assert await pick(one, [a]) is b
+    assert await pick(one, [a, b]) is None
+    assert await pick(upstream()) is None
+
+
+async def test_another_priority_serves_when_the_first_is_out_or_full() -> None:
+    clock = Clock()
+    a, spare = endpoint("a", max_requests=2), endpoint("spare", priority=1)
+    one = upstream(a, spare, clock=clock, panic=0.0)
+    assert [await pick(one) for _ in range(3)] == [a, a, spare]
+    one.release(a)
+    assert await pick(one) is a
+    fail(one, a)
+    assert one.state(a) is State.EJECTED
+    assert await pick(one) is spare
+
+
+async def test_when_all_are_full_requests_wait_in_their_order_for_room() -> None:
+    a = endpoint("a", max_requests=1)
+    one = upstream(a)
+    await pick(one)
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        assert await pick(one) is a
+        order.append(number)
+        one.release(a)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    assert one.pending == 3
+    one.release(a)
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2]
+    assert (a.in_flight, one.pending) == (0, 0)
+
+
+async def test_too_many_who_wait_and_too_long_a_wait_are_refused() -> None:
+    a = endpoint("a", max_requests=1)
+    one = upstream(a, pending=1, pending_s=0.02)
+    await pick(one)
+    first = asyncio.create_task(pick(one))
+    await asyncio.sleep(0)
+    with pytest.raises(UpstreamBusy):
+        await pick(one)
+    with pytest.raises(UpstreamBusy):
+        await first
+    assert (a.in_flight, one.pending) == (1, 0)
+
+
+async def test_who_gives_up_waiting_gives_its_turn_to_the_next() -> None:
+    a = endpoint("a", max_requests=1)
+    one = upstream(a)
+    await pick(one)
+    first, second = asyncio.create_task(pick(one)), asyncio.create_task(pick(one))
+    await asyncio.sleep(0)
+    one.release(a)  # it is the first one's turn, and at the same moment
+    first.cancel()
+    assert await second is a
+    assert (a.in_flight, one.pending) == (1, 0)
+
+
+async def test_who_waits_is_served_when_an_endpoint_comes_back() -> None:
+    a, b = endpoint("a", max_requests=1), endpoint("b", max_requests=1)
+    one = upstream(a, b)
+    one.drain(b, out=True)
+    await pick(one)
+    waiting = asyncio.create_task(pick(one))
+    await asyncio.sleep(0)
+    one.drain(b, out=False)
+    assert await waiting is b
+
+
+async def test_failures_eject_but_not_more_than_a_share_and_always_one() -> None:
+    endpoints = [endpoint(name) for name in "abcd"]
+    one = upstream(*endpoints)
+    for each in endpoints:
+        fail(one, each)
+    assert [one.state(each) for each in endpoints].count(State.EJECTED) == 1
+    half = upstream(*(fresh := [endpoint(name) for name in "abcd"]), max_ejected=0.5)
+    for each in fresh:
+        fail(half, each)
+    assert [half.state(each) for each in fresh].count(State.EJECTED) == 2
+
+
+async def test_an_ejected_endpoint_gets_nothing_then_one_probe_at_a_time() -> None:
+    clock = Clock()
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, clock=clock)
+    fail(one, a)
+    assert await reached(one) == {b}
+    clock.now = 30.0
+    picked = [await pick(one) for _ in range(10)]
+    assert picked.count(a) == 1
+    for _ in range(3):
+        one.answered(a)
+    assert one.state(a) is State.HEALTHY
+    assert a in [await pick(one) for _ in range(10)]
+
+
+async def test_with_too_few_left_ejected_ones_serve_too() -> None:
+    endpoints = [endpoint(name) for name in "abcd"]
+    one = upstream(*endpoints, max_ejected=1.0)
+    for each in endpoints[:2]:
+        fail(one, each)
+    assert await reached(one) == set(endpoints[2:])
+    assert one.counts.panics == 0
+    fail(one, endpoints[2])
+    assert one.panicking
+    assert await reached(one) == set(endpoints)
+    assert one.counts.panics == 1
+
+
+async def test_one_endpoint_alone_serves_however_it_is() -> None:
+    clock = Clock()
+    a = endpoint("a")
+    one = upstream(a, clock=clock)
+    fail(one, a)
+    assert await pick(one) is a
+    clock.now = 30.0  # half-open: its probes are not all there is
+    assert [await pick(one) for _ in range(5)] == [a] * 5
+    for _ in range(3):
+        one.checked(a, "status 500")
+    assert await pick(one) is a
+
+
+async def test_what_fails_its_checks_serves_only_when_nobody_else_does() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, max_ejected=1.0)
+    for _ in range(3):
+        one.checked(a, "status 500")
+    fail(one, b)
+    assert one.panicking
+    assert await reached(one) == {b}
+    for _ in range(3):
+        one.checked(b, "status 500")
+    assert await reached(one) == {a, b}
+
+
+async def test_a_drained_endpoint_gets_nothing_even_alone() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b)
+    one.drain(a, out=True)
+    assert await reached(one) == {b}
+    one.drain(b, out=True)
+    assert await pick(one) is None
+
+
+async def test_who_asked_for_a_pause_is_asked_last_and_is_not_ejected() -> None:
+    clock = Clock()
+    a, spare = endpoint("a"), endpoint("spare", priority=1)
+    one = upstream(a, spare, clock=clock)
+    one.cool(a, 10.0)
+    assert await pick(one) is spare
+    assert await pick(one, [spare]) is a
+    clock.now = 10.0
+    assert await pick(one) is a
+
+
+async def test_a_slow_endpoint_is_ejected() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    clock = Clock()
+    one = upstream(a, b, clock=clock)
+    for _ in range(5):
+        one.began(a, 0.05)
+        one.began(b, 2.0)
+    clock.now = 1.0
+    one.began(a, 0.05)
+    assert one.state(b) is State.EJECTED
+    assert b.health.why(1.0).startswith("slow: begins after 2 s, its siblings 0.05 s")
+
+
+async def test_changes_of_state_are_told_once() -> None:
+    clock = Clock()
+    told: list[tuple[str, State]] = []
+    a, b = endpoint("a"), endpoint("b")
+    one = Upstream(
+        "main",
+        UpstreamOptions(TIMEOUTS, frozenset()),
+        LeastRequests(),
+        [a, b],
+        now=clock,
+        report=lambda which, state, why: told.append((which.url, state)),
+    )
+    fail(one, a, 20)
+    clock.now = 30.0
+    for _ in range(10):
+        await pick(one)
+    assert told == [("http://a.test", State.EJECTED), ("http://a.test", State.PROBING)]
+
+
+async def test_other_endpoints_take_over_and_those_that_stay_keep_what_is_known() -> None:
+    a, b, c = endpoint("a"), endpoint("b"), endpoint("c")
+    one = upstream(a, b)
+    fail(one, b)
+    one.update([b, c])
+    assert one.state(b) is State.EJECTED
+    assert await reached(one) == {c}
+
+
+async def test_outliers_can_be_switched_off() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, outliers=False, slowness=None)
+    fail(one, a, 100)
+    assert one.state(a) is State.HEALTHY
