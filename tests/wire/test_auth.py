@@ -239,7 +239,7 @@ async def test_the_first_provider_that_accepts_wins_and_the_log_says_why_others_
         token = two.token("b", aud="other")
         assert (await with_token(gateway, token)).status == 401
         logged = await gateway.wait_for_log(lambda line: line.get("status") == 401)
-    assert logged["reason"] == "one: no key for this token; two: InvalidAudienceError"
+    assert logged["reason"] == "one: not of this issuer; two: InvalidAudienceError"
     assert token.encode() not in gateway.log.raw
 
 
