@@ -38,6 +38,8 @@ class EndReason(StrEnum):
     """The upstream fell silent after its response had begun."""
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
+    CANCELLED = "cancelled"
+    """An operator ended it."""
     INTERNAL = "internal_error"
     """A fault of the gateway's own."""
 
@@ -50,6 +52,9 @@ class BodyWriter(Protocol):
 
     def resume(self) -> None:
         """The client has caught up."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End the body now, so that the client sees why."""
 
     def probe(self) -> bool:
         """Send bytes that mean nothing, to learn whether the client is there. False: cannot."""

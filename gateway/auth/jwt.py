@@ -97,6 +97,9 @@ class JwtProvider:
         """Verify every token anew."""
         self._verified.clear()
 
+    def not_ready(self) -> str | None:
+        return None if self._keys.ready else "its keys could not be fetched yet"
+
     def start(self) -> None:
         self._keys.start()
 

@@ -37,6 +37,10 @@ class KeySet(Protocol):
     changed: Callable[[], None]
     """Called when keys were withdrawn: what was verified with them counts no more."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are keys that may be used."""
+
     def current(self) -> bool:
         """Whether what was verified with these keys still counts. Sees to it that they are fetched
         anew when that is due; costs a look at the clock.
@@ -58,6 +62,10 @@ class StaticKey:
     def __init__(self, key: VerificationKey) -> None:
         self._key = key
         self.changed: Callable[[], None] = _nothing
+
+    @property
+    def ready(self) -> bool:
+        return True
 
     def current(self) -> bool:
         return True

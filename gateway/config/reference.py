@@ -34,6 +34,7 @@ prints a JSON Schema for editors (kept in [config.schema.json](config.schema.jso
 _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", models.Config),
     ("`server`", models.Server),
+    ("`admin`", models.Admin),
     ("`telemetry`", models.Telemetry),
     ("`telemetry.log`", models.Log),
     ("`demo`", models.Demo),

@@ -21,7 +21,13 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from gateway.dialects import Dialect
-from gateway.errors import GatewayError, UpstreamIdleTimeout, UpstreamTotalTimeout
+from gateway.errors import (
+    Cancelled,
+    Draining,
+    GatewayError,
+    UpstreamIdleTimeout,
+    UpstreamTotalTimeout,
+)
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.headers import lines
 from gateway.upstream.connection import UpstreamResponse
@@ -31,6 +37,13 @@ _COPY_CAP_BYTES = 16 * 1024
 """Up to here one write of a copy is cheaper than three writes without."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
+_ENDS: dict[type[GatewayError], EndReason] = {
+    UpstreamIdleTimeout: EndReason.TIMEOUT,
+    UpstreamTotalTimeout: EndReason.TIMEOUT,
+    Draining: EndReason.DRAIN,
+    Cancelled: EndReason.CANCELLED,
+}
+"""Every other error is the upstream's."""
 
 
 class RelayedResponse(web.StreamResponse):
@@ -170,6 +183,11 @@ class RelayedResponse(web.StreamResponse):
         """The client has caught up."""
         self._upstream.resume()
 
+    def fail(self, error: GatewayError) -> None:
+        """End it with an error that is not the upstream's, whose connection closes."""
+        self._upstream.abort()
+        self.finish(error)
+
     def probe(self) -> bool:
         """Write the first digit of the next chunk's size: it may begin with zeros (RFC 9112
         section 7.1), so a client that is there sees no difference, and one that is gone resets.
@@ -192,8 +210,7 @@ class RelayedResponse(web.StreamResponse):
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-        timed_out = isinstance(error, (UpstreamIdleTimeout, UpstreamTotalTimeout))
-        exchange.end(EndReason.TIMEOUT if timed_out else EndReason.UPSTREAM_RESET)
+        exchange.end(_ENDS.get(type(error), EndReason.UPSTREAM_RESET))
 
     def _observed(self, data: bytes) -> bytes:
         """Let the tap hear it; what of it passes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.upstream.health import Health
 from gateway.upstream.pool import EndpointPool
 
@@ -12,6 +14,7 @@ class Endpoint:
     __slots__ = (
         "base",
         "fixed_lines",
+        "freed",
         "full_weight",
         "health",
         "in_flight",
@@ -19,6 +22,7 @@ class Endpoint:
         "max_requests",
         "pool",
         "priority",
+        "signature",
         "url",
         "weight",
     )
@@ -32,6 +36,7 @@ class Endpoint:
         priority: int,
         max_requests: int,
         fixed_lines: bytes,
+        signature: object = None,
     ) -> None:
         self.pool = pool
         self.health = health
@@ -44,5 +49,13 @@ class Endpoint:
         self.max_requests = max_requests
         self.in_flight = 0
         """Requests it carries, from being picked to the end of the response."""
+        self.freed: Callable[[], None] = _nobody
+        """Called when it has room again."""
+        self.signature = signature
+        """What makes it another endpoint if it changes."""
         self.fixed_lines = fixed_lines
         """Host, credentials and configured headers: the same on every request."""
+
+
+def _nobody() -> None:
+    pass

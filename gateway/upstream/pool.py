@@ -61,9 +61,9 @@ class EndpointPool:
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
     @property
-    def in_use(self) -> int:
-        """Connections that carry an exchange, or are being made for one."""
-        return self._open - len(self._idle)
+    def open(self) -> int:
+        """Connections there are, idle ones among them."""
+        return self._open
 
     def take_idle(self) -> UpstreamConnection | None:
         """An open connection nobody uses, or None."""

@@ -113,6 +113,8 @@ class Upstream:
         """What it takes from sending to the first byte."""
         self.counts = Failures()
         self.panicking = False
+        self.successor: Upstream | None = None
+        """The one that has taken over its endpoints."""
         self.on_update: Callable[[], None] = lambda: None
         """Called when there are other endpoints than before."""
         self.parts: list[Part] = []
@@ -151,7 +153,7 @@ class Upstream:
     def release(self, endpoint: Endpoint) -> None:
         """Its request has ended."""
         endpoint.in_flight -= 1
-        self._wake()
+        endpoint.freed()
 
     def _pick(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
         """The one to use, if one has room; and whether there are any at all."""
@@ -222,7 +224,7 @@ class Upstream:
     def answered(self, endpoint: Endpoint) -> None:
         """An answer began that is not an error of the backend's."""
         if endpoint.health.answered(self._now()):
-            self._look()
+            (self.successor or self)._look()
 
     def began(self, endpoint: Endpoint, seconds: float) -> None:
         """Its answer began after so long."""
@@ -246,12 +248,12 @@ class Upstream:
     def failed(self, endpoint: Endpoint, why: str) -> None:
         """No answer came, or one that is the backend's fault."""
         if endpoint.health.failed(self._now()):
-            self._eject(endpoint, why)
+            (self.successor or self)._eject(endpoint, why)
 
     def cool(self, endpoint: Endpoint, pause_s: float) -> None:
         """It asked for a pause."""
         endpoint.health.cool(self._now(), pause_s)
-        self._look()
+        (self.successor or self)._look()
 
     def checked(self, endpoint: Endpoint, failure: str | None) -> None:
         """An active check passed (None) or failed."""
@@ -283,14 +285,46 @@ class Upstream:
         """Another set of endpoints. Those that are gone end when they are idle."""
         gone = set(self.endpoints) - set(endpoints)
         self.endpoints = tuple(endpoints)
+        for endpoint in endpoints:
+            endpoint.freed = self._wake
         for endpoint in gone:
             endpoint.pool.close()
         self._look()
         self.on_update()
 
+    def inherit(self, other: Upstream) -> None:
+        """Take over what another knows, whose place this one takes: endpoints that are the same,
+        with their connections, health and load, and the budget. `other` is for what is under way.
+        """
+        known = {endpoint.key: endpoint for endpoint in other.endpoints}
+        endpoints = []
+        for endpoint in self.endpoints:
+            old = known.get(endpoint.key)
+            if old is not None and old.signature == endpoint.signature:
+                endpoint.pool.close()
+                old.full_weight, old.priority = endpoint.full_weight, endpoint.priority
+                old.max_requests = endpoint.max_requests
+                old.health.options = endpoint.health.options
+                other.let_go(old)
+                endpoint = old
+            endpoints.append(endpoint)
+        other.successor = self
+        self.budget = other.budget
+        self.budget.share = self.options.budget_share
+        self.begin_s = other.begin_s
+        self.update(endpoints)
+
+    def let_go(self, endpoint: Endpoint) -> None:
+        """Somebody else's from now on; its connections stay."""
+        self.endpoints = tuple(e for e in self.endpoints if e is not endpoint)
+
     def state(self, endpoint: Endpoint) -> State:
         """Of one of its endpoints."""
         return endpoint.health.state(self._now())
+
+    def why(self, endpoint: Endpoint) -> str:
+        """For people: why an endpoint is in its state."""
+        return endpoint.health.why(self._now())
 
     def _look(self) -> None:
         """Sort the endpoints anew: by what they are good for, then by priority."""

@@ -24,12 +24,14 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.overload import RefuseOverload
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.overload import Overload
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
-from gateway.routing import METHODS, Handler, RouteEntry
+from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.upstream.upstream import Timeouts, Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
@@ -50,6 +52,7 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
+    overload: Overload
     logger: FilteringBoundLogger
 
 
@@ -70,6 +73,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         chain = [
             *outer(config, parts.logger),
             ErrorMapping(DIALECTS[dialect], parts.logger),
+            RefuseOverload(parts.overload),
             *_gatekeepers(route, parts),
         ]
         end: Handler
@@ -169,6 +173,31 @@ def plugins(config: Config, faults: list[Fault]) -> Plugins:
             except PluginError as exc:
                 faults.append((("routes", number, "middleware", index, *exc.path), exc.message))
     return loaded
+
+
+def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
+    """The routes for people, in the order they are tried."""
+    by_name = {route.name: route for route in config.routes}
+    rows = []
+    for entry in table.routes:
+        route = by_name[entry.name]
+        if route.issues is not None:
+            ends = [f"tickets of {route.issues}"]
+        else:
+            ends = [*route.models, *([route.upstream] if route.upstream else [])]
+        rows.append(
+            {
+                "route": entry.name,
+                "path": entry.path + ("*" if entry.path.endswith("/") else ""),
+                "methods": ",".join(sorted(entry.methods)) or "any",
+                "hosts": ",".join(sorted(entry.hosts)) or "any",
+                "auth": route.auth if isinstance(route.auth, str) else ",".join(route.auth),
+                "limits": ",".join(route.limits) or "none",
+                "dialect": entry.dialect,
+                "to": ",".join(ends),
+            }
+        )
+    return rows
 
 
 def route_dialect(config: Config, route: models.Route) -> Dialect:

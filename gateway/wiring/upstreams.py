@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from gateway.config import Config, models
 from gateway.headers import lines
@@ -42,6 +43,7 @@ def _told(report: Told, name: str) -> Report:
 def _upstream(name: str, options: models.Upstream, report: Report) -> Upstream:
     fields = _fields(options)
     health = _health(options)
+    authority = Path(options.tls.ca).read_bytes() if options.tls.ca else b""
     context = None
     if any(endpoint.url.startswith("https:") for endpoint in options.endpoints):
         context = client_context(options.tls.ca, verify=options.tls.verify)
@@ -59,6 +61,7 @@ def _upstream(name: str, options: models.Upstream, report: Report) -> Upstream:
                 priority=endpoint.priority,
                 max_requests=options.max_requests,
                 fixed_lines=lines([("Host", address.authority), *fields]),
+                signature=(fields, options.tls, authority, options.max_connections),
             )
         )
     upstream = Upstream(

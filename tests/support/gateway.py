@@ -21,7 +21,9 @@ from typing import Any, Protocol
 import yaml
 
 from gateway.config import load_text
+from gateway.processes.sockets import bind
 from gateway.server.serving import Server
+from gateway.telemetry.logs import make_logger
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
@@ -54,6 +56,7 @@ def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) ->
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         document[name] = {**old, **value} if both else value  # type: ignore[dict-item]
     document["server"] = {"listen": "127.0.0.1:0", **document.get("server", {})}
+    document.setdefault("admin", {"listen": "127.0.0.1:0"})
     document.setdefault("telemetry", {"log": {"format": "json"}})
     return yaml.safe_dump(document, sort_keys=False)
 
@@ -103,17 +106,20 @@ class RunningGateway:
     def __init__(self, config: Mapping[str, Any] | str, sections: Mapping[str, Any]) -> None:
         self.log = LogLines()
         self.config = load_text(config_text(config, sections))
-        self.server = Server(self.config, log=self.log)
+        options = self.config.telemetry.log
+        logger = make_logger(self.log, level=options.level, console=options.format == "console")
+        self.server = Server(self.config, logger)
+        self._sockets = bind(self.config.server.listen, 1)
 
     @property
     def port(self) -> int:
         """Where it listens on 127.0.0.1."""
-        return self.server.port
+        return int(self._sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
         """Its base URL, no slash at the end."""
-        return self.server.url
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def log_lines(self) -> list[LogLine]:
@@ -126,13 +132,15 @@ class RunningGateway:
 
     async def start(self) -> None:
         """Listen."""
-        await self.server.start()
+        await self.server.start(self._sockets)
 
     async def stop(self) -> list[str]:
         """Stop, and name the faults: exchanges that outlived their clients, broken log lines."""
-        ended = not await _outlasts(lambda: self.server.open_exchanges)
-        open_exchanges = self.server.open_exchanges
+        ended = not await _outlasts(lambda: self.server.overload.requests)
+        open_exchanges = self.server.overload.requests
         await self.server.stop()
+        for sock in self._sockets:
+            sock.close()
         faults = [] if ended else [f"{open_exchanges} exchanges are open without a client"]
         return faults + [f"log line {line!r} is not JSON" for line in self.log.malformed]
 
@@ -188,6 +196,9 @@ class GatewayProcess:
         self.errors = bytearray()
         """What came on standard error."""
         self.port = 0
+        self.admin_port = 0
+        self.worker_pids: list[int] = []
+        """Those it started with."""
         self._file = file
         self._file.write_text(config_text(config, sections))
         self._nofile = nofile
@@ -217,6 +228,8 @@ class GatewayProcess:
                 await asyncio.wait(self._readers)
                 raise AssertionError(f"the gateway did not start: {self.errors.decode()}")
             self.port = int(ready.result()["port"])
+            self.admin_port = int(ready.result()["admin_port"])
+            self.worker_pids = list(ready.result()["workers"])
         except BaseException:
             await self.stop()
             raise
@@ -239,7 +252,12 @@ class GatewayProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id of its first worker, whose memory and CPU are what is measured."""
+        return self.worker_pids[0]
+
+    @property
+    def master_pid(self) -> int:
+        """The process that signals go to."""
         return self._running().pid
 
     @property
