@@ -17,6 +17,7 @@ from gateway.config.models.server import Demo, Log, Server, Telemetry
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
+    Discover,
     Endpoint,
     HashKey,
     HealthCheck,
@@ -39,6 +40,7 @@ __all__ = [
     "Cors",
     "Credentials",
     "Demo",
+    "Discover",
     "Endpoint",
     "HashKey",
     "HealthCheck",
