@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.config import models
-from gateway.config.problems import ConfigPath
+from gateway.config.problems import ConfigPath, dotted
 from gateway.config.secrets import Secret
 from gateway.config.types import parse_budget
 from gateway.target import split_target
-from gateway.urls import is_trustworthy
+from gateway.upstream.address_policy import AddressPolicy, is_ambiguous
+from gateway.urls import endpoint_fault, is_host_name, is_trustworthy
 
 Finding = tuple[ConfigPath, str, str | None]
 """Where, what, and a hint."""
@@ -35,7 +36,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "Ed": (Ed25519PublicKey, Ed448PublicKey),
 }
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]")
+_BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
 _RESERVED_HEADERS = frozenset(
     {
         "connection",
@@ -208,7 +209,10 @@ def _check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:
 
 def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
     for index, endpoint in enumerate(upstream.endpoints):
-        yield from _check_url((*path, "endpoints", index, "url"), endpoint.url)
+        where = (*path, "endpoints", index, "url")
+        yield from _check_url(where, endpoint.url, upstream.allow_addresses)
+    if upstream.discover is not None:
+        yield from _check_discover((*path, "discover"), upstream.discover, upstream.allow_addresses)
     for name in upstream.headers:
         if name.lower() in _RESERVED_HEADERS:
             yield (*path, "headers", name), "is the gateway's to set", None
@@ -223,18 +227,41 @@ def _check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Fin
         yield from _check_authority((*path, "tls", "ca"), upstream.tls.ca)
 
 
-def _check_url(path: ConfigPath, url: str) -> Iterator[Finding]:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as exc:
-        yield path, str(exc), None
+def _check_url(path: ConfigPath, url: str, allowed: Sequence[str]) -> Iterator[Finding]:
+    fault = endpoint_fault(url)
+    if fault is not None:
+        yield path, fault, None
         return
+    host = urlsplit(url).hostname or ""
+    why = AddressPolicy([ipaddress.ip_network(network) for network in allowed]).refused(host)
+    if why is None:
+        return
+    setting = dotted((*path[:2], "allow_addresses"))
+    hint = f"if that is meant, list it or its network in {setting}"
+    yield path, f"{host} {why}", "write four decimal numbers" if is_ambiguous(host) else hint
+
+
+def _check_discover(
+    path: ConfigPath, discover: models.Discover, allowed: Sequence[str]
+) -> Iterator[Finding]:
+    if discover.srv is None and "scheme" in discover.model_fields_set:
+        yield (*path, "scheme"), "belongs to `srv`, which is not given", None
+    if discover.file is not None and discover.nameservers:
+        yield (*path, "nameservers"), "are for `dns` and `srv`", None
+    if discover.dns is None:
+        return
+    problems = list(_check_url((*path, "dns"), discover.dns, allowed))
+    yield from problems
+    if not problems and _is_address(urlsplit(discover.dns).hostname or ""):
+        yield (*path, "dns"), "is an address already", "list it in `endpoints`"
+
+
+def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        if not _HOST.fullmatch(host):
-            yield path, "has no usable host name", None
+        return False
+    return True
 
 
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
@@ -261,7 +288,7 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     elif route.upstream is None and not route.models:
         yield path, "goes nowhere", "give it `models` or `upstream`"
     for index, host in enumerate(route.hosts):
-        if not _HOST.fullmatch(host):
+        if not is_host_name(host) and not _BRACKETED.fullmatch(host):
             hint = "write it in lower case, without port"
             yield (*path, "hosts", index), "is not a host name", hint
     spoken = {

@@ -47,6 +47,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`limits.NAME.tiers.TIER`", models.Tier),
     ("`upstreams.NAME`", models.Upstream),
     ("`upstreams.NAME.endpoints[]`", models.Endpoint),
+    ("`upstreams.NAME.discover`", models.Discover),
     ("`upstreams.NAME.timeouts`", models.Timeouts),
     ("`upstreams.NAME.balance`", models.HashKey),
     ("`upstreams.NAME.health`", models.HealthCheck),

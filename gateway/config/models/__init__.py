@@ -17,6 +17,7 @@ from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
+    Discover,
     Endpoint,
     HashKey,
     HealthCheck,
@@ -40,6 +41,7 @@ __all__ = [
     "Cors",
     "Credentials",
     "Demo",
+    "Discover",
     "Endpoint",
     "HashKey",
     "HealthCheck",
