@@ -77,6 +77,7 @@ class Runtime:
             lambda name, endpoint, state, why: logger.warning(
                 "endpoint", upstream=name, endpoint=endpoint.url, state=state.value, reason=why
             ),
+            lambda name, text: logger.warning("discovery", upstream=name, reason=text),
         )
         loaded = plugins(config, faults)
         same_store = previous is not None and previous.config.store == config.store

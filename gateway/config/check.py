@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from gateway.address_policy import AddressPolicy, is_ambiguous
 from gateway.config import models
 from gateway.config.problems import ConfigPath, dotted
 from gateway.config.secrets import Secret
 from gateway.config.types import parse_budget
 from gateway.target import split_target
-from gateway.upstream.address_policy import AddressPolicy, is_ambiguous
 from gateway.urls import endpoint_fault, is_host_name, is_trustworthy
 
 Finding = tuple[ConfigPath, str, str | None]

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.upstream.address_policy import AddressPolicy
+from gateway.address_policy import AddressPolicy
 
 SocketAddress = tuple[str, int]
 """An IP address, with its zone if it has one, and a port: for `create_connection`, which has

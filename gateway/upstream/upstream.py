@@ -296,6 +296,19 @@ class Upstream:
         """Take over what another knows, whose place this one takes: endpoints that are the same,
         with their connections, health and load, and the budget. `other` is for what is under way.
         """
+        if not self.endpoints:
+            # They are yet to be discovered: until then, those that were.
+            endpoints = list(other.endpoints)
+            other.endpoints = ()
+        else:
+            endpoints = self._matched(other)
+        other.successor = self
+        self.budget = other.budget
+        self.budget.share = self.options.budget_share
+        self.begin_s = other.begin_s
+        self.update(endpoints)
+
+    def _matched(self, other: Upstream) -> list[Endpoint]:
         known = {endpoint.key: endpoint for endpoint in other.endpoints}
         endpoints = []
         for endpoint in self.endpoints:
@@ -308,11 +321,7 @@ class Upstream:
                 other.let_go(old)
                 endpoint = old
             endpoints.append(endpoint)
-        other.successor = self
-        self.budget = other.budget
-        self.budget.share = self.options.budget_share
-        self.begin_s = other.begin_s
-        self.update(endpoints)
+        return endpoints
 
     def let_go(self, endpoint: Endpoint) -> None:
         """Somebody else's from now on; its connections stay."""

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.address_policy import AddressPolicy
+from gateway.address_policy import AddressPolicy
 from gateway.upstream.discovery import dns as dns_discovery
 from gateway.upstream.discovery import file as file_discovery
 from gateway.upstream.discovery.dns import DnsSource

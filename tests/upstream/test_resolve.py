@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
+from gateway.address_policy import AddressPolicy
 from gateway.upstream import resolve
-from gateway.upstream.address_policy import AddressPolicy
 from gateway.upstream.resolve import AddressRefused, SocketAddress, resolve_checked
 
 POLICY = AddressPolicy()

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.upstream.address_policy import AddressPolicy
+from gateway.address_policy import AddressPolicy
 from gateway.upstream.discovery.source import Changed, Found, Latest, Report
 from gateway.urls import endpoint_fault
 

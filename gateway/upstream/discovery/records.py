@@ -17,7 +17,7 @@ from dns.rdtypes.IN.A import A as AddressRecord
 from dns.rdtypes.IN.AAAA import AAAA as LongAddressRecord
 from dns.rdtypes.IN.SRV import SRV as ServiceRecord
 
-from gateway.upstream.address_policy import AddressPolicy
+from gateway.address_policy import AddressPolicy
 from gateway.upstream.discovery.source import Found
 from gateway.urls import is_host_name
 
