@@ -114,7 +114,7 @@ class Master:
             )
             keep(self._loaded, self._folder / CONFIG)
             self._wakeup, wakeup = os.pipe()
-            self._alive, alive = os.pipe()
+            self._alive, self._life = os.pipe()
             for end in (self._wakeup, wakeup):
                 os.set_blocking(end, False)
             self._children = self._cast()
@@ -130,7 +130,7 @@ class Master:
                 print(exc, file=sys.stderr, flush=True)
                 return exc.code
             finally:
-                os.close(alive)
+                os.close(self._life)
         return 0
 
     def _open_sockets(self) -> None:
@@ -205,6 +205,7 @@ class Master:
             # A terminal sends these to all processes; the master decides what follows.
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)
+            os.close(self._life)  # or it would not end with the master
             for each in self._listening:
                 if each not in child.keeps:
                     each.close()

@@ -199,8 +199,9 @@ class GatewayProcess:
         self.admin_port = 0
         self.worker_pids: list[int] = []
         """Those it started with."""
-        self._file = file
-        self._file.write_text(config_text(config, sections))
+        self.file = file
+        """Its configuration."""
+        self.file.write_text(config_text(config, sections))
         self._nofile = nofile
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
@@ -208,7 +209,7 @@ class GatewayProcess:
     async def start(self) -> None:
         """Start it, and return when it listens."""
         self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--config", str(self._file)),
+            *(sys.executable, "-m", "gateway", "serve", "--config", str(self.file)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
