@@ -18,7 +18,7 @@ from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
 from gateway.proxy.multipart import boundary_of, find_model_field
 from gateway.routing import Handler
-from gateway.upstream.balancing import Hint
+from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.upstream import Timeouts, Upstream
 
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.errors import UpstreamBusy
-from gateway.upstream.balancing import Balancer, Hint
+from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import HealthOptions, State
 from gateway.upstream.latencies import Quantile, Slowness, SlownessOptions
@@ -54,6 +54,8 @@ class UpstreamOptions:
     replaced: frozenset[bytes]
     """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
     retries: RetryOptions = field(default_factory=RetryOptions)
+    balance: object = None
+    """Which policy, and by what: one that is equal goes on with what it has learnt."""
     budget_share: float = 0.2
     budget_reserve: float = 3.0
     health: HealthOptions = field(default_factory=HealthOptions)
@@ -303,6 +305,8 @@ class Upstream:
         else:
             endpoints = self._matched(other)
         other.successor = self
+        if other.options.balance == self.options.balance:
+            self._balancer = other._balancer
         self.budget = other.budget
         self.budget.share = self.options.budget_share
         self.begin_s = other.begin_s

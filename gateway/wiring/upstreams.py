@@ -11,7 +11,12 @@ from urllib.parse import urlsplit
 
 from gateway.config import Config, models
 from gateway.headers import lines
-from gateway.upstream.balancing import Balancer, LeastRequests
+from gateway.upstream.balancing.balancer import Balancer
+from gateway.upstream.balancing.consistent_hash import ConsistentHash
+from gateway.upstream.balancing.least_requests import LeastRequests
+from gateway.upstream.balancing.prefix_affinity import PrefixAffinity
+from gateway.upstream.balancing.round_robin import RoundRobin
+from gateway.upstream.balancing.weighted_random import Random
 from gateway.upstream.checks import CheckOptions, Checks
 from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
@@ -177,6 +182,7 @@ def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
             hedge=hedge is not None,
             hedge_after_s=None if hedge is None else hedge.after,
         ),
+        balance=options.balance,
         budget_share=retries.budget,
         budget_reserve=float(retries.reserve),
         health=_health(options),
@@ -213,5 +219,16 @@ def _checks(options: models.HealthCheck) -> CheckOptions:
     )
 
 
+_PREFIX_SLACK = 1.5
+"""How much more than its share an endpoint may have for the sake of its cache."""
+_BALANCERS: Mapping[str, Callable[[], Balancer]] = {
+    "least_requests": LeastRequests,
+    "round_robin": RoundRobin,
+    "random": Random,
+    "prefix": partial(PrefixAffinity, slack=_PREFIX_SLACK),
+}
+
+
 def _balancer(options: models.Upstream) -> Balancer:
-    return LeastRequests()
+    word = options.balance
+    return ConsistentHash() if isinstance(word, models.HashKey) else _BALANCERS[word]()

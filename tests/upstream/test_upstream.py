@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamBusy
-from gateway.upstream.balancing import Hint, LeastRequests
+from gateway.upstream.balancing.balancer import Hint
+from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
 from gateway.upstream.pool import EndpointPool, parse_address
