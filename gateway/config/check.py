@@ -65,6 +65,8 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from _check_limit(("limits", name), limit, config)
     for name, upstream in config.upstreams.items():
         yield from _check_upstream(("upstreams", name), upstream)
+    for name, model in config.models.items():
+        yield from _check_fallbacks(name, model, config)
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
@@ -74,6 +76,23 @@ def _check_addresses(config: models.Config) -> Iterator[Finding]:
     demo = config.demo
     if demo and demo.listen == config.server.listen and not demo.listen.endswith(":0"):
         yield ("demo", "listen"), "is the gateway's own address", "choose another port"
+    admin = config.admin
+    if admin is None:
+        return
+    taken = (config.server.listen, demo.listen if demo else "")
+    if admin.listen in taken and not admin.listen.endswith(":0"):
+        yield ("admin", "listen"), "is an address that is used already", "choose another port"
+    host = admin.listen.rpartition(":")[0].strip("[]")
+    if admin.token is None and host != "localhost" and not _is_loopback(host):
+        hint = "set admin.token, or listen on 127.0.0.1"
+        yield ("admin", "listen"), "lets everybody who reaches it operate the gateway", hint
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -> Iterator[Finding]:
@@ -264,6 +283,18 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _check_fallbacks(name: str, model: models.Model, config: models.Config) -> Iterator[Finding]:
+    own = config.upstreams.get(model.upstream)
+    for index, other in enumerate(model.fallbacks):
+        path = ("models", name, "fallbacks", index)
+        found = config.models.get(other)
+        theirs = config.upstreams.get(found.upstream) if found is not None else None
+        if other == name:
+            yield path, "is the model itself", None
+        elif own is not None and theirs is not None and own.dialect != theirs.dialect:
+            yield path, f"speaks {theirs.dialect}, and '{name}' {own.dialect}", None
+
+
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     if split_target(route.path) != (route.path, ""):
         yield (*path, "path"), "has a second spelling, so no request matches it", None
@@ -364,6 +395,9 @@ def check_references(document: object) -> Iterator[Finding]:
     for name, model in _mapping(file.get("models")).items():
         where = ("models", str(name), "upstream")
         yield from _reference(file, where, "upstream", _mapping(model).get("upstream"))
+        for number, other in enumerate(_sequence(_mapping(model).get("fallbacks"))):
+            where = ("models", str(name), "fallbacks", number)
+            yield from _reference(file, where, "model", other)
     for index, item in enumerate(_sequence(file.get("routes"))):
         route, path = _mapping(item), ("routes", index)
         yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))

@@ -99,6 +99,29 @@ def test_a_model_of_an_upstream_that_is_not_there() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fallbacks", "expected"),
+    [
+        (["m"], "is the model itself"),
+        (["nn"], "there is no model 'nn'; did you mean 'n'?"),
+        (["claude"], "speaks anthropic, and 'm' openai"),
+        (["n"], None),
+    ],
+)
+def test_a_fallback_that_cannot_stand_in(fallbacks: list[str], expected: str | None) -> None:
+    upstreams = {
+        "a": {"endpoints": [{"url": "http://10.0.0.1"}]},
+        "b": {"endpoints": [{"url": "http://10.0.0.1"}], "dialect": "anthropic"},
+    }
+    models = {
+        "m": {"upstream": "a", "fallbacks": fallbacks},
+        "n": {"upstream": "a"},
+        "claude": {"upstream": "b"},
+    }
+    said = [] if expected is None else [f"models.m.fallbacks[0]: {expected}"]
+    assert said_of(document(upstreams=upstreams, models=models)) == said
+
+
 def test_every_rule_is_judged_in_one_run() -> None:
     sections = {
         "demo": {"listen": "127.0.0.1:8080"},
@@ -133,6 +156,29 @@ def test_a_host_is_a_plain_name(host: str) -> None:
 @pytest.mark.parametrize("host", ["a", "a.b-c.test", "10.0.0.1", "[::1]"])
 def test_a_host_may_be_an_address(host: str) -> None:
     assert said_of(document(routes=[route(hosts=[host])])) == []
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9090", ":9090", "[::]:9090", "10.0.0.1:9090", "h:1"])
+def test_an_admin_listener_for_everybody_needs_a_token(
+    monkeypatch: pytest.MonkeyPatch, listen: str
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "x")
+    assert said_of(document(admin={"listen": listen})) == [
+        "admin.listen: lets everybody who reaches it operate the gateway; "
+        "set admin.token, or listen on 127.0.0.1"
+    ]
+    assert said_of(document(admin={"listen": listen, "token": {"env": "ADMIN_TOKEN"}})) == []
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9090", "[::1]:9090", "localhost:9090"])
+def test_an_admin_listener_for_this_machine_needs_none(listen: str) -> None:
+    assert said_of(document(admin={"listen": listen})) == []
+
+
+def test_two_listeners_on_one_address_are_found() -> None:
+    assert said_of(document(admin={"listen": "127.0.0.1:8080"})) == [
+        "admin.listen: is an address that is used already; choose another port"
+    ]
 
 
 def issuing(**fields: Any) -> Document:
