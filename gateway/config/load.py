@@ -16,9 +16,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.check import check, check_references
+from gateway.config.check import check
 from gateway.config.models import Config
 from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
+from gateway.config.references import check_references
 
 _SIZE_CAP_BYTES = 1024 * 1024
 _NODE_CAP = 100_000
