@@ -18,6 +18,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
+    from gateway.proxy.attempt import Attempt
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.usage import Usage, UsageTap
@@ -80,11 +81,13 @@ class Exchange:
 
     __slots__ = (
         "_at_end",
+        "attempt",
         "attempts",
         "body",
         "bytes_in",
         "bytes_out",
         "client_ip",
+        "continued",
         "deadline",
         "end_reason",
         "endpoint",
@@ -136,6 +139,8 @@ class Exchange:
         """The fallback that serves it instead of its model."""
         self.fallbacks: list[str] = []
         """The models that did not, and why."""
+        self.continued = 0
+        """How often another upstream went on with its answer."""
         self.target: Target | None = None
         """Where it goes, once that was decided."""
         self.body: bytes | None = None
@@ -154,6 +159,8 @@ class Exchange:
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None
+        self.attempt: Attempt | None = None
+        """The one whose answer is taken."""
         self.attempts = 0
         """How often it was sent to an upstream."""
         self.on_first_byte: Callable[[float], None] | None = None

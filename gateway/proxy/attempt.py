@@ -7,15 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.errors import GatewayError, UpstreamReset, UpstreamTotalTimeout
-from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
+from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamConnection, UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_BROKEN = (EndReason.UPSTREAM_RESET, EndReason.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Sending(Protocol):
 class Attempt:
     """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
 
-    __slots__ = ("_sending", "_upload", "endpoint", "response", "sent_at", "status")
+    __slots__ = ("_let_go", "_sending", "_upload", "endpoint", "response", "sent_at", "status")
 
     def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -55,6 +54,7 @@ class Attempt:
         """`time.perf_counter` seconds."""
         self._sending = sending
         self._upload: asyncio.Task[None] | None = None
+        self._let_go = False
 
     async def run(self, connect_s: float, first_byte_s: float) -> UpstreamResponse:
         """Send, and wait for the response's head. Raise GatewayError."""
@@ -118,20 +118,30 @@ class Attempt:
 
     def abandon(self) -> None:
         """Give it up: nobody is interested in it any more."""
+        if self._let_go:
+            return
+        self._let_go = True
         if self._upload is not None:
             self._upload.cancel()
         if self.response is not None:
             self.response.abort()
         self._sending.target.upstream.release(self.endpoint)
 
+    def lost(self, error: GatewayError) -> None:
+        """Its answer broke off, and another takes its place."""
+        if not self._let_go:
+            self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
+            self.abandon()
+
     def ended(self, exchange: Exchange) -> None:
         """The exchange it served has ended."""
-        self.abandon()
-        upstream = self._sending.target.upstream
-        if exchange.end_reason in _BROKEN and exchange.error_code != UpstreamTotalTimeout.code:
-            upstream.failed(self.endpoint, f"broke off: {exchange.error_code}")
-        elif self.status < 500:
-            self.endpoint.health.succeeded()
+        error = self.response.error if self.response is not None else None
+        if isinstance(error, UpstreamError) and not isinstance(error, UpstreamTotalTimeout):
+            self.lost(error)
+        elif not self._let_go:
+            self.abandon()
+            if self.status < 500:
+                self.endpoint.health.succeeded()
 
     def began(self, at: float) -> None:
         """The first byte of its body went out."""

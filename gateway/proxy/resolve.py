@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -42,15 +42,26 @@ def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
 class Target:
     """An upstream as one route uses it, under one model name."""
 
-    __slots__ = ("dropped", "hint", "rename_to", "scopes", "timeouts", "upstream")
+    __slots__ = (
+        "dialect",
+        "dropped",
+        "fallbacks",
+        "hint",
+        "rename_to",
+        "scopes",
+        "timeouts",
+        "upstream",
+    )
 
     def __init__(
         self,
         upstream: Upstream,
         rename_to: str | None,
         *,
+        dialect: str,
         timeouts: Timeouts,
         hint: HintOf = no_hint,
+        fallbacks: Sequence[tuple[str, Target]] = (),
         anonymous: bool,
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
@@ -59,8 +70,12 @@ class Target:
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
         """
         self.upstream = upstream
+        self.dialect = dialect
+        """What the upstream speaks."""
         self.timeouts = timeouts
         self.hint = hint
+        self.fallbacks = tuple(fallbacks)
+        """Names and targets of the models asked instead, in their order."""
         self.scopes = frozenset(scopes)
         self.rename_to = rename_to
         # A caller nobody authenticated may bring the upstream's credential itself, unless the

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from gateway.errors import UpstreamBusy
@@ -46,6 +47,15 @@ class RetryOptions:
     """None: after the p95 of what it takes to begin."""
 
 
+class Continues(Enum):
+    """How an upstream is asked to go on with an answer that has begun."""
+
+    PREFILL = "prefill"
+    """By a last message that is the assistant's."""
+    CONTINUE_FINAL_MESSAGE = "continue_final_message"
+    """And by the field of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamOptions:
     """What the configuration says of an upstream. Times in seconds."""
@@ -54,6 +64,8 @@ class UpstreamOptions:
     replaced: frozenset[bytes]
     """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
     retries: RetryOptions = field(default_factory=RetryOptions)
+    continues: Continues | None = None
+    """How it is asked to go on with an answer that another one has begun."""
     balance: object = None
     """Which policy, and by what: one that is equal goes on with what it has learnt."""
     budget_share: float = 0.2

@@ -22,7 +22,7 @@ from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
-from gateway.middleware.fallbacks import Fallbacks
+from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
 from gateway.middleware.overload import RefuseOverload
 from gateway.middleware.plugin import PluginError, load_plugin
@@ -121,7 +121,8 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
-    chain += _fallbacks(config, route, parts)
+    if any(config.models[name].fallbacks for name in route.models):
+        chain.append(fallbacks)
     if parts.admission is not None:
         chain.append(parts.admission)
     return chain
@@ -225,17 +226,28 @@ class _Targets:
         )
 
     def model(self, name: str) -> Target:
-        """Under a model's name."""
+        """Under a model's name, with what stands in for it."""
+        model = self._config.models[name]
+        others = [(other, self._alone(other)) for other in model.fallbacks]
+        return self.upstream(model.upstream, model, others)
+
+    def _alone(self, name: str) -> Target:
         model = self._config.models[name]
         return self.upstream(model.upstream, model)
 
-    def upstream(self, name: str, model: models.Model | None = None) -> Target:
+    def upstream(
+        self,
+        name: str,
+        model: models.Model | None = None,
+        fallbacks: Sequence[tuple[str, Target]] = (),
+    ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
             upstream,
             model.model if model else None,
+            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
@@ -243,6 +255,7 @@ class _Targets:
                 own.total or general.total_s,
             ),
             hint=hint_of(self._config.upstreams[name].balance),
+            fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
@@ -262,16 +275,6 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
             dialect=spoken,
         )
     )
-
-
-def _fallbacks(config: Config, route: models.Route, parts: Parts) -> list[Middleware]:
-    targets = _Targets(config, route, parts)
-    by_model = {
-        name: [(other, targets.model(other)) for other in others]
-        for name in route.models
-        if (others := config.models[name].fallbacks)
-    }
-    return [Fallbacks(by_model)] if by_model else []
 
 
 def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:

@@ -25,6 +25,7 @@ from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import (
+    Continues,
     Report,
     RetryOptions,
     Timeouts,
@@ -182,6 +183,7 @@ def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
             hedge=hedge is not None,
             hedge_after_s=None if hedge is None else hedge.after,
         ),
+        continues=None if options.continues is None else Continues(options.continues),
         balance=options.balance,
         budget_share=retries.budget,
         budget_reserve=float(retries.reserve),

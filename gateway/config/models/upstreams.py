@@ -246,6 +246,12 @@ class Upstream(Section):
     health: HealthCheck | None = Field(None, description="Active checks.")
     outliers: Outliers = Field(default_factory=Outliers, description="What answers tell.")
     retries: Retries = Field(default_factory=Retries, description="When to send again.")
+    continues: Literal["prefill", "continue_final_message"] | None = Field(
+        None,
+        description="Go on with a streamed chat elsewhere when an endpoint dies in the middle of "
+        "it: how that is asked for. Anthropic and llama.cpp: prefill; vLLM and SGLang: "
+        "continue_final_message.",
+    )
     hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
     max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")
     max_requests: int = Field(1024, ge=1, description="Requests at once at each endpoint.")
