@@ -125,6 +125,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow-readers", type=int, default=500, help="S3: how many streams nobody reads in time"
     )
+    parser.addoption(
+        "--chaos-seconds", type=float, default=30.0, help="how long the chaos run lasts"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
