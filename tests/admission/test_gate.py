@@ -87,6 +87,18 @@ async def test_who_gives_up_in_the_moment_of_its_turn_passes_the_turn_on() -> No
     assert one.passing == 1
 
 
+async def test_who_gives_up_just_before_its_turn_loses_nobody_theirs() -> None:
+    one = gate()
+    await one.enter("a")
+    first, second = await waiting(one, 2)
+    first.cancel()
+    one.leave()
+    assert await second == 2
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (one.passing, one.waiting) == (1, 0)
+
+
 @given(
     st.integers(1, 3),
     st.lists(st.tuples(st.sampled_from(["enter", "leave", "cancel"]), st.integers(0, 9))),

@@ -27,6 +27,7 @@ from gateway.telemetry.logs import make_logger
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
+_START_PATIENCE_S = 30.0
 _LEAK_GRACE_S = 2.0
 _POLL_S = 0.02
 
@@ -87,9 +88,11 @@ class LogLines:
         """The access log."""
         return [line for line in self.lines if line.get("event") == "request"]
 
-    async def wait_for(self, predicate: Callable[[LogLine], bool]) -> LogLine:
+    async def wait_for(
+        self, predicate: Callable[[LogLine], bool], *, patience_s: float = _PATIENCE_S
+    ) -> LogLine:
         """The first line, past or to come, that the predicate accepts."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             seen = 0
             while True:
                 for line in self.lines[seen:]:
@@ -181,7 +184,8 @@ class Footprint:
 class GatewayProcess:
     """`gateway serve` as a process of its own.
 
-    `nofile` is its file descriptor limit. Memory and CPU are read from /proc (Linux).
+    `nofile` is its file descriptor limit; `first` is Python that runs before the gateway's, such
+    as to give it a clock that is wrong. Memory and CPU are read from /proc (Linux).
     """
 
     def __init__(
@@ -191,6 +195,7 @@ class GatewayProcess:
         file: Path,
         *,
         nofile: int | None = None,
+        first: str = "",
     ) -> None:
         self.log = LogLines()
         self.errors = bytearray()
@@ -203,13 +208,14 @@ class GatewayProcess:
         """Its configuration."""
         self.file.write_text(config_text(config, sections))
         self._nofile = nofile
+        self._program = f"{first}\nimport sys; from gateway.cli import main; sys.exit(main())"
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start it, and return when it listens."""
         self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--config", str(self.file)),
+            *(sys.executable, "-c", self._program, "serve", "--config", str(self.file)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -221,7 +227,10 @@ class GatewayProcess:
             asyncio.create_task(self._keep_lines(process.stdout)),
             asyncio.create_task(self._keep_errors(process.stderr)),
         ]
-        ready = asyncio.create_task(self.log.wait_for(lambda line: line["event"] == "listening"))
+        listening = self.log.wait_for(
+            lambda line: line["event"] == "listening", patience_s=_START_PATIENCE_S
+        )
+        ready = asyncio.create_task(listening)
         ended = asyncio.create_task(process.wait())
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -315,10 +324,15 @@ class StartGateway(Protocol):
 
 
 class StartGatewayProcess(Protocol):
-    """As StartGateway, in a process of its own; `nofile` is its file descriptor limit."""
+    """As StartGateway, in a process of its own; for `nofile` and `first` see GatewayProcess."""
 
     def __call__(
-        self, config: Mapping[str, Any] | str, *, nofile: int | None = None, **sections: Any
+        self,
+        config: Mapping[str, Any] | str,
+        *,
+        nofile: int | None = None,
+        first: str = "",
+        **sections: Any,
     ) -> Awaitable[GatewayProcess]:
         """Start one; it is stopped when the test ends."""
 
