@@ -30,6 +30,7 @@ from gateway.proxy.request_head import request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.upstream import Upstream
 
 _RETRY_AFTER = re.compile(rb"[0-9]{1,5}")
 _LONGEST_COOLING_S = 300.0
@@ -55,7 +56,6 @@ class Attempts:
         self.options = options
         self.streamed = body is None and request.body_exists
         self._deadline = request.exchange.deadline
-        self._upstream = target.upstream
         self._retries = target.upstream.options.retries
         self._tried = list(tried)
         self._repeatable = not self.streamed and (
@@ -77,9 +77,7 @@ class Attempts:
         while True:
             endpoint = await self._upstream.acquire(self._hint, self._tried, self._patience_s())
             if endpoint is None:
-                # Everybody was asked. If it was not sent at all, asking again does no harm.
-                refused = isinstance(failure, UpstreamConnectFailed)
-                if not refused or isinstance(failure, UpstreamConnectTimeout) or not self._left:
+                if not (self._left and self._helps_later(failure)):
                     raise failure
                 self._left -= 1
                 self._tried.clear()
@@ -96,7 +94,7 @@ class Attempts:
                 self._tried.append(endpoint)
                 continue
             except UpstreamError as exc:
-                if not self._helps(endpoint, exc) or not self._may_repeat(endpoint):
+                if not self._helps(exc) or not self._may_repeat(endpoint):
                     raise
                 failure = exc
                 await self._wait(self._backoff_s(), failure)
@@ -169,12 +167,33 @@ class Attempts:
 
     # -- another one ---------------------------------------------------------------------
 
-    def _helps(self, endpoint: Endpoint, failure: UpstreamError) -> bool:
+    def _helps(self, failure: UpstreamError) -> bool:
         """Whether asking again might have another outcome."""
         if isinstance(failure, UpstreamInvalidResponse):
             return False
-        # Who was silent until the timeout is not asked again: only another one is.
-        return not isinstance(failure, UpstreamFirstByteTimeout) or self._others(endpoint)
+        # Who was silent until the timeout is not asked again at once: another one is.
+        return not isinstance(failure, UpstreamFirstByteTimeout) or self._several
+
+    def _helps_later(self, failure: GatewayError) -> bool:
+        """Whether everybody may be asked again, once everybody was: some may be back by then."""
+        if isinstance(failure, UpstreamConnectFailed):
+            # It was not sent at all, so nothing is repeated.
+            return self._several or not isinstance(failure, UpstreamConnectTimeout)
+        return (
+            self._several
+            and self._repeatable
+            and isinstance(failure, UpstreamError)
+            and self._upstream.budget.withdraw()
+        )
+
+    @property
+    def _upstream(self) -> Upstream:
+        """A reload may have given its endpoints to another one meanwhile."""
+        return self.target.upstream.latest
+
+    @property
+    def _several(self) -> bool:
+        return len(self._upstream.endpoints) > 1
 
     def _others(self, endpoint: Endpoint) -> bool:
         """Whether there is an endpoint that was not asked yet."""
@@ -202,7 +221,8 @@ class Attempts:
         self._upstream.counts.retries += 1
         self._tried.append(endpoint)
         if all(e in self._tried for e in self._upstream.endpoints):
-            self._tried.clear()
+            # From the beginning, but not with the last one.
+            self._tried = [endpoint] if self._several else []
         return True
 
     def _backoff_s(self) -> float:

@@ -109,7 +109,7 @@ class Continuation:
             return None
         assert exchange.attempt is not None
         exchange.attempt.lost(error)
-        upstream = target.upstream
+        upstream = target.upstream.latest
         failed = [e for e in upstream.endpoints if e.url == exchange.endpoint]
         candidates: list[tuple[str | None, Target, Sequence[Endpoint]]] = [(None, target, failed)]
         candidates += [(name, other, ()) for name, other in target.fallbacks]

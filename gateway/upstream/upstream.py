@@ -144,6 +144,14 @@ class Upstream:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.update(endpoints)
 
+    @property
+    def latest(self) -> Upstream:
+        """This one, or the one that has its endpoints now."""
+        upstream = self
+        while upstream.successor is not None:
+            upstream = upstream.successor
+        return upstream
+
     # -- which is next ---------------------------------------------------------------------
 
     async def acquire(
@@ -238,10 +246,14 @@ class Upstream:
     def answered(self, endpoint: Endpoint) -> None:
         """An answer began that is not an error of the backend's."""
         if endpoint.health.answered(self._now()):
-            (self.successor or self)._look()
+            self.latest._look()
 
     def began(self, endpoint: Endpoint, seconds: float) -> None:
         """Its answer began after so long."""
+        latest = self.latest
+        if latest is not self:
+            latest.began(endpoint, seconds)
+            return
         self.begin_s.add(seconds)
         slowness = self._slowness
         if slowness is None or len(self.endpoints) == 1:
@@ -262,12 +274,12 @@ class Upstream:
     def failed(self, endpoint: Endpoint, why: str) -> None:
         """No answer came, or one that is the backend's fault."""
         if endpoint.health.failed(self._now()):
-            (self.successor or self)._eject(endpoint, why)
+            self.latest._eject(endpoint, why)
 
     def cool(self, endpoint: Endpoint, pause_s: float) -> None:
         """It asked for a pause."""
         endpoint.health.cool(self._now(), pause_s)
-        (self.successor or self)._look()
+        self.latest._look()
 
     def checked(self, endpoint: Endpoint, failure: str | None) -> None:
         """An active check passed (None) or failed."""

@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ UNARY = 8
 def seconds(request: pytest.FixtureRequest) -> float:
     """How long it lasts."""
     return float(request.config.getoption("--chaos-seconds"))
+
+
+@pytest.fixture
+async def backends() -> AsyncIterator[list[Backend]]:
+    """Four that are well."""
+    made = [Backend() for _ in range(4)]
+    for backend in made:
+        await backend.become(Mode.WELL)
+    yield made
+    for backend in made:
+        await backend.stop()
 
 
 def config(backends: list[Backend]) -> dict[str, object]:
@@ -89,20 +101,22 @@ async def torment(
 
 @pytest.mark.timeout(600)
 async def test_chaos_is_not_noticed_but_by_streams_whose_backend_died(
-    start_gateway_process: StartGatewayProcess, report: Report, seconds: float
+    start_gateway_process: StartGatewayProcess,
+    backends: list[Backend],
+    report: Report,
+    seconds: float,
 ) -> None:
-    backends = [Backend() for _ in range(4)]
-    for backend in backends:
-        await backend.become(Mode.WELL)
     gateway = await start_gateway_process(config(backends))
     fds_before = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in gateway.worker_pids)
     clients = Clients(gateway.port)
     asking = [asyncio.create_task(clients.ask_on(stream=True)) for _ in range(STREAMS)]
     asking += [asyncio.create_task(clients.ask_on(stream=False)) for _ in range(UNARY)]
     kills: list[float] = []
-    await torment(gateway, backends, seconds, kills)
-    clients.running = False
-    await asyncio.gather(*asking)
+    try:
+        await torment(gateway, backends, seconds, kills)
+    finally:
+        clients.running = False
+        await asyncio.gather(*asking)
 
     died_under = set[str]().union(*(backend.died_under for backend in backends))
     by_kill = [s for s in clients.suspects if s[1] == "cut" and _near(s[2], kills)]
@@ -131,8 +145,6 @@ async def test_chaos_is_not_noticed_but_by_streams_whose_backend_died(
     left = int((last.value("ratelimit") or b"").split(b"r=")[1].split(b";")[0])
     report("chaos", "slots left over", 999 - left)
     assert 999 - left <= len(by_kill)  # those of killed workers expire by themselves
-    for backend in backends:
-        await backend.stop()
     assert not [line for line in gateway.log.lines if line["event"] in ("unhandled", "crash_loop")]
     assert Path(f"/proc/{gateway.master_pid}").exists()
 
