@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import itertools
 import os
 import secrets
@@ -128,8 +129,16 @@ def tenant_key(exchange: Exchange) -> str:
 
 
 def ip_key(exchange: Exchange) -> str:
-    """Each client address, as trusted proxies tell it."""
-    return exchange.client_ip
+    """Each client address, as trusted proxies tell it; of IPv6 the network of 64 bits, within which
+    a caller can have any.
+    """
+    address = exchange.client_ip
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def route_key(exchange: Exchange) -> str:
