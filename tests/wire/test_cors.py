@@ -62,7 +62,7 @@ async def test_a_preflight_is_answered_without_a_credential_and_not_forwarded(
         "",
     ],
 )
-async def test_another_origin_is_allowed_nothing(
+async def test_x7_another_origin_is_allowed_nothing(
     start_gateway: StartGateway, auth: Auth, origin: str
 ) -> None:
     async with ScriptedUpstream(json_reply({})) as upstream:
