@@ -11,6 +11,7 @@ class Endpoint:
 
     __slots__ = (
         "base",
+        "carried",
         "fixed_lines",
         "full_weight",
         "health",
@@ -44,5 +45,7 @@ class Endpoint:
         self.max_requests = max_requests
         self.in_flight = 0
         """Requests it carries, from being picked to the end of the response."""
+        self.carried = 0
+        """How many of them, at most, are older than its probes: these end when they end."""
         self.fixed_lines = fixed_lines
         """Host, credentials and configured headers: the same on every request."""
