@@ -92,8 +92,9 @@ class Gate:
     def _wake(self) -> None:
         while self.passing < self._options.concurrency and (entry := self._queue.next()):
             turn = self._turns.pop(id(entry))
-            self.passing += 1
-            turn.set_result(None)
+            if not turn.done():  # else it has given up, and says so in a later turn of the loop
+                self.passing += 1
+                turn.set_result(None)
 
     def _give_up(self, entry: Entry, turn: asyncio.Future[None]) -> None:
         """Whoever stops waiting in the very moment its turn came passes the turn on."""
@@ -101,7 +102,7 @@ class Gate:
             self.passing -= 1
             self._wake()
             return
-        del self._turns[id(entry)]
+        self._turns.pop(id(entry), None)
         self._queue.remove(entry)
 
     def _retry_after_s(self) -> int:
