@@ -64,6 +64,10 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from _check_limit(("limits", name), limit, config)
     for name, upstream in config.upstreams.items():
         yield from _check_upstream(("upstreams", name), upstream)
+    for name, model in config.models.items():
+        if name in model.fallbacks:
+            where = ("models", name, "fallbacks", model.fallbacks.index(name))
+            yield where, "is the model itself", None
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
@@ -105,9 +109,9 @@ def _check_prices(
     path: ConfigPath, route: models.Route, limit: models.Limit, config: models.Config
 ) -> Iterator[Finding]:
     currency = _unpriced(limit)
-    for name in route.models:
-        price = config.models[name].price if name in config.models else None
-        if name in config.models and (price is None or price.currency != currency):
+    for name in _models_of(route, config):
+        price = config.models[name].price
+        if price is None or price.currency != currency:
             yield path, f"is a budget in {currency}, but model '{name}' has no price in it", None
     if not route.models:
         yield path, "is a budget in money, but the route serves no models with a price", None
@@ -243,7 +247,7 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     if route.cors is not None and route.cors.credentials and "*" in route.cors.origins:
         yield (*path, "cors", "credentials"), "cannot be allowed to every origin", "list origins"
     if route.auth == "anonymous":
-        needy = [name for name in route.models if _scopes_of(config, name)]
+        needy = [name for name in _models_of(route, config) if config.models[name].scopes]
         if route.scopes or needy:
             what = "scopes are" if route.scopes else f"model '{needy[0]}' is"
             yield path, f"{what} for known callers, but the route is anonymous", None
@@ -296,17 +300,18 @@ def _check_issuing(
             yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
 
 
-def _scopes_of(config: models.Config, model: str) -> tuple[str, ...]:
-    found = config.models.get(model)
-    return found.scopes if found else ()
+def _models_of(route: models.Route, config: models.Config) -> list[str]:
+    """The models that may serve a route's requests: those it names, and their fallbacks."""
+    named = [name for name in route.models if name in config.models]
+    others = [other for name in named for other in config.models[name].fallbacks]
+    return list(dict.fromkeys(named + [other for other in others if other in config.models]))
 
 
 def _upstreams_of(route: models.Route, config: models.Config) -> Iterator[str]:
     if route.upstream is not None:
         yield route.upstream
-    for name in route.models:
-        if name in config.models:
-            yield config.models[name].upstream
+    for name in _models_of(route, config):
+        yield config.models[name].upstream
 
 
 def _check_overlaps(config: models.Config) -> Iterator[Finding]:
@@ -334,9 +339,11 @@ def check_references(document: object) -> Iterator[Finding]:
     Looks at the plain document, so that it finds them beside values that are wrong in themselves.
     """
     file = _mapping(document)
-    for name, model in _mapping(file.get("models")).items():
-        where = ("models", str(name), "upstream")
-        yield from _reference(file, where, "upstream", _mapping(model).get("upstream"))
+    for name, item in _mapping(file.get("models")).items():
+        model, place = _mapping(item), ("models", str(name))
+        yield from _reference(file, (*place, "upstream"), "upstream", model.get("upstream"))
+        for number, other in enumerate(_sequence(model.get("fallbacks"))):
+            yield from _reference(file, (*place, "fallbacks", number), "model", other)
     for index, item in enumerate(_sequence(file.get("routes"))):
         route, path = _mapping(item), ("routes", index)
         yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))

@@ -42,7 +42,7 @@ class Fallbacks:
                     raise  # there is no time for another either
                 reason = exc.code
             exchange.unwind(mark)
-            exchange.on_first_byte = None
+            exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
             exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
             exchange.target, exchange.served = target, name
             if body is not None:

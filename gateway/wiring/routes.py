@@ -195,12 +195,14 @@ class _Targets:
             {provider.header.lower().encode() for provider in providers if provider.header},
         )
 
-    def model(self, name: str) -> Target:
+    def model(self, name: str, *, has_fallbacks: bool) -> Target:
         """Under a model's name."""
         model = self._config.models[name]
-        return self.upstream(model.upstream, model)
+        return self.upstream(model.upstream, model, legible=has_fallbacks)
 
-    def upstream(self, name: str, model: models.Model | None = None) -> Target:
+    def upstream(
+        self, name: str, model: models.Model | None = None, *, legible: bool = False
+    ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
@@ -217,6 +219,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
+            legible=legible,
         )
 
 
@@ -225,7 +228,10 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(
-            models={name: targets.model(name) for name in route.models},
+            models={
+                name: targets.model(name, has_fallbacks=bool(config.models[name].fallbacks))
+                for name in route.models
+            },
             fallback=targets.upstream(route.upstream) if route.upstream else None,
             models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
             body_cap_bytes=route.body,
@@ -238,7 +244,7 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
 def _fallbacks(config: Config, route: models.Route, parts: Parts) -> list[Middleware]:
     targets = _Targets(config, route, parts)
     by_model = {
-        name: [(other, targets.model(other)) for other in others]
+        name: [(other, targets.model(other, has_fallbacks=other != others[-1])) for other in others]
         for name in route.models
         if (others := config.models[name].fallbacks)
     }

@@ -262,6 +262,42 @@ def test_upstreams_of_different_dialects_need_a_word() -> None:
     assert said_of(document(**sections, routes=[route(models=["m"], dialect="openai")])) == []
 
 
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"m": ["mm"]}, "models.m.fallbacks[0]: there is no model 'mm'; did you mean 'm'?"),
+        ({"m": ["n", "m"], "n": []}, "models.m.fallbacks[1]: is the model itself"),
+    ],
+)
+def test_a_fallback_has_to_be_another_model(models: dict[str, list[str]], expected: str) -> None:
+    sections = {name: {"upstream": "a", "fallbacks": others} for name, others in models.items()}
+    said = said_of(document(models=sections, routes=[route(upstream=None, models=["m"])]))
+    assert said == [expected]
+
+
+def test_what_is_asked_of_models_is_asked_of_their_fallbacks() -> None:
+    endpoint = {"endpoints": [{"url": "http://10.0.0.1"}]}
+    models = {
+        "m": {"upstream": "a", "fallbacks": ["n"], "price": {"input": 1, "output": 1}},
+        "n": {"upstream": "b", "scopes": ["s"]},
+    }
+    said = said_of(
+        document(
+            upstreams={"a": endpoint, "b": {"dialect": "anthropic", **endpoint}},
+            models=models,
+            limits={"l": {"key": "ip", "budget": "1 USD/day"}},
+            store={"url": "sqlite:///x.db"},
+            routes=[route(upstream=None, models=["m"], limits=["l"])],
+        )
+    )
+    assert said == [
+        "routes[0]: model 'n' is for known callers, but the route is anonymous",
+        "routes[0]: its upstreams speak different dialects: anthropic, openai; "
+        "say which callers speak: dialect: anthropic",
+        "routes[0].limits[0]: is a budget in USD, but model 'n' has no price in it",
+    ]
+
+
 def test_a_limit_that_lets_nothing_through() -> None:
     limits = {"l": {"key": "ip", "requests": "0/second"}}
     (said,) = said_of(document(limits=limits))
