@@ -23,7 +23,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 # Two pips at once in one .venv would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test check bench docs lock clean system
+.PHONY: help run test nightly check bench docs lock clean system
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ run: $(VENV)/.project ## Serve config.yaml with the built-in demo backend; needs
 
 test: system check $(NODE_MODULES) ## Set up what the tests need, then check and run every test
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for every change: 5 min of chaos
+	$(BIN)/pytest tests/chaos --chaos-seconds 300
 
 check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs up to date
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
-"""`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits."""
+"""`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits;
+`balancing`: what the policies cost and find."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import costs, slow_readers
+from benchmarks import balancing, costs, slow_readers
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
@@ -41,6 +42,10 @@ def main() -> int:
             if arguments.what == "costs":
                 results = costs.measure(folder, cores()[1])
                 said = costs.render(results)
+            elif arguments.what == "balancing":
+                picks, trace = balancing.measure()
+                results = {"picks": picks, "trace": trace}
+                said = balancing.render(picks, trace)
             elif arguments.what == "memory":
                 cost = slow_readers.measure(mockllm, folder, arguments.readers)
                 results = asdict(cost)
@@ -62,7 +67,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["table", "memory", "costs"], default="table")
+    whats = ["table", "memory", "costs", "balancing"]
+    parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.
     parser.add_argument(

@@ -5,12 +5,15 @@ Nothing here is decided at request time. A reload builds another runtime beside 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.auth.jwt import REVOKED
+from gateway.auth.provider import Provider
 from gateway.config import Config
 from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
@@ -22,12 +25,13 @@ from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
+from gateway.overload import Overload
 from gateway.routing import RouteTable
 from gateway.store.following import Following
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.routes import Parts, outer, plugins, routes
-from gateway.wiring.store import stores
+from gateway.wiring.store import Stores, stores
 from gateway.wiring.upstreams import upstreams
 
 
@@ -40,38 +44,75 @@ class CannotBuild(Exception):
 
 
 class Runtime:
-    """Everything one configuration needs at request time."""
+    """Everything one configuration needs at request time.
 
-    def __init__(self, config: Config, logger: FilteringBoundLogger) -> None:
-        """Raise CannotBuild, with all that cannot be built."""
+    One that takes the place of another keeps what did not change: stores and what is counted in
+    them, keys that were fetched, endpoints with their connections and health, queues with those
+    who wait in them.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        logger: FilteringBoundLogger,
+        *,
+        overload: Overload | None = None,
+        previous: Runtime | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """`folder` is one that the workers share; None: there is one process. Nothing of
+        `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
+        """
         faults: list[Fault] = []
+        self.config = config
+        self.overload = overload or Overload(config.server.max_requests, sys.maxsize)
+        self.exchanges = 0
+        """Under way; counted by the listener."""
+        self.retired: Callable[[], None] | None = None
+        """Called when the last one ends, once another runtime has taken over."""
+        self._previous = previous
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = upstreams(
             config,
             lambda name, endpoint, state, why: logger.warning(
                 "endpoint", upstream=name, endpoint=endpoint.url, state=state.value, reason=why
             ),
+            lambda name, text: logger.warning("discovery", upstream=name, reason=text),
         )
         loaded = plugins(config, faults)
-        opened = stores(
-            config, lambda state, why: logger.warning("store", breaker=state, reason=why), faults
+        same_store = previous is not None and previous.config.store == config.store
+        opened = (
+            previous.stores
+            if previous is not None and same_store
+            else stores(
+                config,
+                folder,
+                lambda state, why: logger.warning("store", breaker=state, reason=why),
+                faults,
+            )
         )
         if opened is None:
             raise CannotBuild(faults)
-        self.stores = opened
-        self._revoked = Following(
-            opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
-        )
+        self.stores: Stores = opened
+        self.revoked: Following
+        self.leases: Leases
+        if previous is not None and same_store:
+            self.revoked, self.leases = previous.revoked, previous.leases
+        else:
+            self.revoked = Following(
+                opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
+            )
+            self.leases = Leases(opened.limits, LEASE_TTL_S)
         self.providers = providers(
             config,
             opened.records,
-            self._revoked,
+            self.revoked,
             lambda name, text: logger.warning("auth", provider=name, reason=text),
             faults,
+            kept=_unchanged(previous, config) if previous is not None and same_store else {},
         )
         if faults:
             raise CannotBuild(faults)
-        self.leases = Leases(opened.limits, LEASE_TTL_S)
         self.admission = admission(config)
         parts = Parts(
             self.providers,
@@ -80,6 +121,7 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
+            self.overload,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
@@ -101,22 +143,47 @@ class Runtime:
         return await handler(request)
 
     def start(self) -> None:
-        """Begin what goes on beside requests; there is an event loop now."""
-        for provider in self.providers.values():
-            provider.start()
-        self._revoked.start()
+        """Begin what goes on beside requests, and take over what the previous one leaves; there is
+        an event loop now.
+        """
+        previous, self._previous = self._previous, None
+        if previous is not None:
+            for name, upstream in self.upstreams.items():
+                if name in previous.upstreams:
+                    upstream.inherit(previous.upstreams[name])
+            if self.admission is not None and previous.admission is not None:
+                self.admission.inherit(previous.admission)
+        for name, provider in self.providers.items():
+            if previous is None or previous.providers.get(name) is not provider:
+                provider.start()
+        if previous is None or previous.revoked is not self.revoked:
+            self.revoked.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
-    async def close(self) -> None:
-        """Close idle upstream connections; exchanges under way go on."""
-        for provider in self.providers.values():
-            provider.close()
-        self._revoked.close()
-        self.leases.close()
-        await self.stores.close()
+    async def close(self, successor: Runtime | None = None) -> None:
+        """End what goes on beside requests, but for what the successor has taken over; close idle
+        upstream connections. Exchanges under way go on.
+        """
+        for name, provider in self.providers.items():
+            if successor is None or successor.providers.get(name) is not provider:
+                provider.close()
         for upstream in self.upstreams.values():
             upstream.close()
+        if successor is not None and successor.stores is self.stores:
+            return
+        self.revoked.close()
+        self.leases.close()
+        await self.stores.close()
+
+
+def _unchanged(previous: Runtime, config: Config) -> Mapping[str, Provider]:
+    """The providers whose configuration is the same."""
+    return {
+        name: provider
+        for name, provider in previous.providers.items()
+        if config.auth.get(name) == previous.config.auth[name]
+    }
 
 
 async def _refuse(request: GatewayRequest) -> web.StreamResponse:

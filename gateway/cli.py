@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | schema | routes | token | keys | revoke | demo`."""
+"""The command line: `gateway serve | reload | check | schema | routes | token | keys | ...`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import structlog
 import uvloop
 
 import gateway
-from gateway import cli_keys, cli_revoke, cli_store
+from gateway import cli_keys, cli_reload, cli_revoke, cli_store
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config, ConfigError, Loaded, load, load_source
@@ -28,8 +28,10 @@ from gateway.config.schema import json_schema
 from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
 from gateway.demo import DemoBackend
-from gateway.server.serving import CannotStart, Server, require_c_parser, split_address
-from gateway.wiring.routes import route_dialect
+from gateway.processes.master import Master
+from gateway.processes.sockets import split_address
+from gateway.server.serving import CannotStart, require_c_parser
+from gateway.wiring.routes import shown
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
 
@@ -42,7 +44,7 @@ exit codes:
 
 examples:
   gateway serve --config config.yaml
-  gateway check config.yaml && kill -TERM "$(pidof -s gateway)"
+  gateway check config.yaml && gateway reload
   curl -H "Authorization: Bearer $(gateway token)" http://127.0.0.1:8080/v1/models
 """
 
@@ -120,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     revoke = commands.add_parser("revoke", help="take a token back before it expires")
     cli_revoke.add_options(revoke)
 
+    reload = commands.add_parser(
+        "reload",
+        help="have a running gateway read its file again",
+        description="Asks the admin listener. A file with a problem changes nothing.",
+    )
+    cli_reload.add_options(reload)
+
     demo = commands.add_parser("demo", help="run the demo backend alone")
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
     demo.add_argument("--pace", default="20ms", help="time between two tokens (%(default)s)")
@@ -135,15 +144,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     loaded = load_source(arguments.config)
-
-    async def serve() -> None:
-        server = Server(loaded.config)
-        server.on_listening = lambda: _welcome(loaded.config, server)
-        await server.run()
-
-    with _placing_faults(loaded):
-        uvloop.run(serve())
-    return EXIT_OK
+    master = Master(loaded, [sys.executable, "-m", "gateway", *sys.argv[1:]])
+    master.on_ready = lambda url, demo: _welcome(loaded.config, url, demo)
+    return master.run()
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -159,35 +162,13 @@ def _schema(_: argparse.Namespace) -> int:
 
 def _routes(arguments: argparse.Namespace) -> int:
     loaded = load_source(arguments.config)
-    config = loaded.config
-    by_name = {route.name: route for route in config.routes}
-    rows = []
-    for entry in _build(loaded).routes.routes:
-        route = by_name[entry.name]
-        rows.append(
-            {
-                "route": entry.name,
-                "path": entry.path + ("*" if entry.path.endswith("/") else ""),
-                "methods": ",".join(sorted(entry.methods)) or "any",
-                "hosts": ",".join(sorted(entry.hosts)) or "any",
-                "auth": route.auth if isinstance(route.auth, str) else ",".join(route.auth),
-                "limits": ",".join(route.limits) or "none",
-                "dialect": route_dialect(config, route),
-                "to": ",".join(_ends_of(route)),
-            }
-        )
+    rows = shown(loaded.config, _build(loaded).routes)
     if arguments.json:
         for row in rows:
             print(json.dumps(row))
     else:
         _print_table(rows)
     return EXIT_OK
-
-
-def _ends_of(route: config_models.Route) -> list[str]:
-    if route.issues is not None:
-        return [f"tickets of {route.issues}"]
-    return [*route.models, *([route.upstream] if route.upstream else [])]
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:
@@ -294,11 +275,11 @@ def _command() -> str:
     return "python -m gateway" if name.endswith("__main__.py") else name
 
 
-def _welcome(config: Config, server: Server) -> None:
+def _welcome(config: Config, url: str, demo: str | None) -> None:
     """With the demo backend: where everything is, and a request to paste."""
     name = _signing_provider(config)
     provider = config.auth.get(name or "")
-    if server.demo is None or not isinstance(provider, config_models.JwtProvider):
+    if demo is None or not isinstance(provider, config_models.JwtProvider):
         return
     token = mint(provider, 3600, subject="demo", tenant="demo")
     body = json.dumps(
@@ -310,13 +291,13 @@ def _welcome(config: Config, server: Server) -> None:
     )
     print(
         f"""
-  gateway       {server.url}      set your SDK's base_url to {server.url}/v1
-  demo backend  {server.demo.url}
+  gateway       {url}      set your SDK's base_url to {url}/v1
+  demo backend  {demo}
   more tokens   {_command()} token      (this one is good for an hour)
 
 Try it:
 
-  curl -N {server.url}/v1/chat/completions \\
+  curl -N {url}/v1/chat/completions \\
     -H 'Authorization: Bearer {token}' \\
     -H 'Content-Type: application/json' \\
     -d '{body}'

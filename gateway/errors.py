@@ -175,6 +175,32 @@ class Unavailable(GatewayError):
         super().__init__(message, code=code, headers=headers, reason=reason)
 
 
+class Overloaded(Unavailable):
+    """This process carries as much as it may: `server.max_requests` or `server.max_memory`."""
+
+    default_message = "The gateway is overloaded. Retry shortly."
+
+    def __init__(self, what: str) -> None:
+        super().__init__(code="overloaded", reason=what)
+
+
+class Draining(Unavailable):
+    """The gateway stopped before the answer was complete; another one, or the next, serves it."""
+
+    default_message = "The gateway is restarting. Send the request again."
+
+    def __init__(self) -> None:
+        super().__init__(code="gateway_draining")
+
+
+class Cancelled(GatewayError):
+    """An operator ended the request."""
+
+    status = 503
+    code = "request_cancelled"
+    default_message = "The request was cancelled by an operator."
+
+
 class AuthUnavailable(Unavailable):
     """Whether the credential is good cannot be told now: its issuer's keys are out of reach."""
 

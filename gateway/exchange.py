@@ -18,6 +18,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
+    from gateway.proxy.attempt import Attempt
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.usage import Usage, UsageTap
@@ -38,6 +39,8 @@ class EndReason(StrEnum):
     """The upstream fell silent after its response had begun."""
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
+    CANCELLED = "cancelled"
+    """An operator ended it."""
     INTERNAL = "internal_error"
     """A fault of the gateway's own."""
 
@@ -50,6 +53,9 @@ class BodyWriter(Protocol):
 
     def resume(self) -> None:
         """The client has caught up."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End the body now, so that the client sees why."""
 
     def probe(self) -> bool:
         """Send bytes that mean nothing, to learn whether the client is there. False: cannot."""
@@ -75,11 +81,13 @@ class Exchange:
 
     __slots__ = (
         "_at_end",
+        "attempt",
         "attempts",
         "body",
         "bytes_in",
         "bytes_out",
         "client_ip",
+        "continued",
         "deadline",
         "end_reason",
         "endpoint",
@@ -131,6 +139,8 @@ class Exchange:
         """The fallback that serves it instead of its model."""
         self.fallbacks: list[str] = []
         """The models that did not, and why."""
+        self.continued = 0
+        """How often another upstream went on with its answer."""
         self.target: Target | None = None
         """Where it goes, once that was decided."""
         self.body: bytes | None = None
@@ -149,6 +159,8 @@ class Exchange:
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None
+        self.attempt: Attempt | None = None
+        """The one whose answer is taken."""
         self.attempts = 0
         """How often it was sent to an upstream."""
         self.on_first_byte: Callable[[float], None] | None = None

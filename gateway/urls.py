@@ -1,8 +1,13 @@
-"""What a URL is trusted with."""
+"""What a URL is trusted with, and whether anybody can connect to it."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from urllib.parse import urlsplit
+
+_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def is_trustworthy(url: str) -> bool:
@@ -15,3 +20,32 @@ def is_trustworthy(url: str) -> bool:
         parts.scheme == "https"
         or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
     )
+
+
+def is_host_name(text: str) -> bool:
+    """Whether it is a host's name, in lower case and without a dot at its end."""
+    return _NAME.fullmatch(text) is not None
+
+
+def endpoint_fault(url: str) -> str | None:
+    """Why no endpoint can have this URL, or None."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "holds characters that a URL cannot"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        return str(exc)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return "not an endpoint: write http://HOST:PORT or https://HOST"
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        return "has more than scheme, host, port and base path"
+    if port == 0:
+        return "has no usable port"
+    host = parts.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if "[" in parts.netloc or not is_host_name(host):
+            return "has no usable host name"
+    return None

@@ -19,6 +19,8 @@ _BYTES_PER_TOKEN = 4
 """Of English text, about; never less than what is counted later for long."""
 _DEFAULT_OUTPUT_TOKENS = 256
 """Reserved for an answer whose request sets no maximum."""
+_MOST_OUTPUT_TOKENS = 10_000_000
+"""Reserved at most: what no model can say would only lose what was used in rounding."""
 _USAGE = re.compile(r'(?<!\\)"usage"\s*:\s*(?=\{)')
 _EVAL = re.compile(r'(?<!\\)"(prompt_eval_count|eval_count)"\s*:\s*(\d{1,12})')
 _MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -56,7 +58,7 @@ def estimate(body: bytes | None) -> Usage:
     maxima = [n for n in places if isinstance(n, int) and not isinstance(n, bool) and n > 0]
     talks = "messages" in document or "prompt" in document
     talks = talks or ("input" in document and "stream" in document)
-    output = min(maxima) if maxima else _DEFAULT_OUTPUT_TOKENS if talks else 0
+    output = min(*maxima, _MOST_OUTPUT_TOKENS) if maxima else _DEFAULT_OUTPUT_TOKENS if talks else 0
     several = document.get("n")
     if isinstance(several, int) and 1 < several <= 128:
         output *= several

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,17 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
 @pytest.fixture
 async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayProcess]:
     running: list[GatewayProcess] = []
+    numbers = itertools.count()  # several may be starting at once
 
     async def start(
-        config: Mapping[str, Any] | str, *, nofile: int | None = None, **sections: Any
+        config: Mapping[str, Any] | str,
+        *,
+        nofile: int | None = None,
+        first: str = "",
+        **sections: Any,
     ) -> GatewayProcess:
-        file = tmp_path / f"gateway-{len(running)}.yaml"
-        gateway = GatewayProcess(config, sections, file, nofile=nofile)
+        file = tmp_path / f"gateway-{next(numbers)}.yaml"
+        gateway = GatewayProcess(config, sections, file, nofile=nofile, first=first)
         await gateway.start()
         running.append(gateway)
         return gateway
@@ -90,10 +96,12 @@ async def start_nginx(tmp_path: Path) -> AsyncIterator[StartNginx]:
 async def start_redis(tmp_path: Path) -> AsyncIterator[StartRedis]:
     running: list[Redis] = []
 
-    async def start() -> Redis:
-        redis = Redis(tmp_path)
-        await redis.start()
+    async def start(*options: str) -> Redis:
+        folder = tmp_path / f"redis-{len(running)}"
+        folder.mkdir()
+        redis = Redis(folder, *options)
         running.append(redis)
+        await redis.start()
         return redis
 
     yield start
@@ -124,6 +132,9 @@ def report(
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow-readers", type=int, default=500, help="S3: how many streams nobody reads in time"
+    )
+    parser.addoption(
+        "--chaos-seconds", type=float, default=30.0, help="how long the chaos run lasts"
     )
 
 

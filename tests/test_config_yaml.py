@@ -21,7 +21,7 @@ SHIPPED = Path(__file__).parents[1] / "config.yaml"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files, and an environment with the keys, that the examples name."""
-    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ADMIN_TOKEN"):
         monkeypatch.setenv(name, "sk-made-up")
     for name in ("GATEWAY_PORT", "DEMO_PORT"):
         monkeypatch.delenv(name, raising=False)

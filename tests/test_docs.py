@@ -37,6 +37,7 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JWT_SECRET", "s" * 32)
+    monkeypatch.setenv("ADMIN_TOKEN", "t" * 32)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

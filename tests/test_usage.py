@@ -82,6 +82,7 @@ def test_what_broke_off_is_guessed_by_what_was_seen() -> None:
         ({"messages": []}, 256),
         ({"messages": [], "max_tokens": 10, "n": 3}, 30),
         ({"messages": [], "max_tokens": True}, 256),
+        ({"messages": [], "max_tokens": 2**64 - 1}, 10_000_000),
         ({"messages": [], "options": {"num_predict": 9}}, 9),
         ({"input": ["a", "b"]}, 0),
         ({"input": "a", "stream": True, "max_output_tokens": 8}, 8),

@@ -29,7 +29,7 @@ class Gate:
         self.name = name
         self.passing = 0
         """How many are through, and have not left."""
-        self._options = options
+        self.options = options
         self._queue = FairQueue()
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._interval_s: float | None = None
@@ -52,7 +52,7 @@ class Gate:
 
         Returns how many went before. Raise QueueFull or QueueTimeout.
         """
-        options = self._options
+        options = self.options
         if self.passing < options.concurrency and not self._queue:
             self.passing += 1
             return 0
@@ -90,9 +90,9 @@ class Gate:
         self._wake()
 
     def _wake(self) -> None:
-        while self.passing < self._options.concurrency and (entry := self._queue.next()):
+        while self.passing < self.options.concurrency and (entry := self._queue.next()):
             turn = self._turns.pop(id(entry))
-            if not turn.done():  # else it has given up, and says so in a later turn of the loop
+            if not turn.cancelled():  # who was cancelled just now gives up at its next step
                 self.passing += 1
                 turn.set_result(None)
 
@@ -108,5 +108,5 @@ class Gate:
     def _retry_after_s(self) -> int:
         """When those who wait now will have passed, at the pace of the last ones."""
         if self._interval_s is None:
-            return max(1, math.ceil(self._options.max_wait_s))
+            return max(1, math.ceil(self.options.max_wait_s))
         return max(1, math.ceil((len(self._queue) + 1) * self._interval_s))

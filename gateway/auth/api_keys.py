@@ -20,6 +20,10 @@ class KeyStore(Protocol):
     def find(self, key_id: str) -> ApiKey | None:
         """The key of that id, or None. Raise AuthUnavailable where that is not known now."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has been read."""
+
     def start(self) -> None:
         """Begin to follow changes; there is an event loop now."""
 
@@ -71,6 +75,9 @@ class ApiKeyProvider:
     def stands(self, principal: Principal) -> bool:
         key = self._keys.find(principal.key_id) if principal.key_id is not None else None
         return key is not None and key.usable(self._now())
+
+    def not_ready(self) -> str | None:
+        return None if self._keys.ready else "its keys were not read yet"
 
     def start(self) -> None:
         self._keys.start()

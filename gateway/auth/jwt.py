@@ -2,7 +2,7 @@
 
 Verifying costs 40 to 70 µs, so a token that was good is remembered by its digest until it
 expires: within that time nothing about it can change but its key's withdrawal, which empties the
-memory, and its revocation, which is looked up each time.
+memory, and the age of the keys and its revocation, which are looked at each time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ REVOKED = "revoked"
 TOKEN_CAP_CHARACTERS = 8192
 _CACHED_TOKENS = 10_000
 _KID_CAP_CHARACTERS = 256
+_TIMES = ("exp", "nbf", "iat")
 _FARTHEST_EXPIRY = 253_402_300_800  # the year 10000
 
 
@@ -73,7 +74,7 @@ class JwtProvider:
     async def verify(self, credential: str) -> Principal:
         digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         known = self._verified.get(digest)
-        if known is not None:
+        if known is not None and self._keys.current():
             if time.time() < known[0] and known[1].token_id not in self._revoked.found:
                 return known[1]
             del self._verified[digest]
@@ -96,6 +97,9 @@ class JwtProvider:
         """Verify every token anew."""
         self._verified.clear()
 
+    def not_ready(self) -> str | None:
+        return None if self._keys.ready else "its keys could not be fetched yet"
+
     def start(self) -> None:
         self._keys.start()
 
@@ -109,10 +113,13 @@ class JwtProvider:
         if not _is_canonical(token):
             raise Rejected("not a JWT")
         try:
-            header = jwt.get_unverified_header(token)
+            said = self._verifier.decode_complete(token, options={"verify_signature": False})
         except jwt.PyJWTError as exc:
             raise Rejected(type(exc).__name__) from exc
-        kid, algorithm = header.get("kid"), header.get("alg")
+        if said["payload"].get("iss") != self._issuer:
+            # Its key is not looked for: where keys cannot be had, that would hold up the token.
+            raise Rejected("not of this issuer")
+        kid, algorithm = said["header"].get("kid"), said["header"].get("alg")
         if not isinstance(algorithm, str):
             raise Rejected("alg is not a string")
         if kid is not None and not (isinstance(kid, str) and len(kid) <= _KID_CAP_CHARACTERS):
@@ -132,7 +139,9 @@ class JwtProvider:
             )
         except jwt.PyJWTError as exc:
             raise Rejected(type(exc).__name__) from exc
-        expiry = claims["exp"]
-        if not isinstance(expiry, int | float) or not 0 < expiry < _FARTHEST_EXPIRY:
+        # PyJWT takes the text of a number for one; RFC 7519 section 2 does not.
+        if not all(isinstance(claims.get(name, 0), int | float) for name in _TIMES):
+            raise Rejected("exp, nbf or iat is not a number")
+        if not 0 < claims["exp"] < _FARTHEST_EXPIRY:
             raise Rejected("exp is not a plausible time")
         return claims

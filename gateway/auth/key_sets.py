@@ -37,6 +37,15 @@ class KeySet(Protocol):
     changed: Callable[[], None]
     """Called when keys were withdrawn: what was verified with them counts no more."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are keys that may be used."""
+
+    def current(self) -> bool:
+        """Whether what was verified with these keys still counts. Sees to it that they are fetched
+        anew when that is due; costs a look at the clock.
+        """
+
     async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
         """The key for a token's header, or None. Raise AuthUnavailable."""
 
@@ -53,6 +62,13 @@ class StaticKey:
     def __init__(self, key: VerificationKey) -> None:
         self._key = key
         self.changed: Callable[[], None] = _nothing
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    def current(self) -> bool:
+        return True
 
     async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
         return self._key
@@ -98,14 +114,17 @@ class RemoteKeySet:
         """Whether there are keys that may be used."""
         return bool(self._keys) and self._now() < self._fetched_at + STALE_S
 
+    def current(self) -> bool:
+        age_s = self._now() - self._fetched_at
+        if age_s >= FRESH_S:
+            self._begin_refresh(RETRY_S)
+        return age_s < STALE_S
+
     async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        now = self._now()
-        if not self.ready:
+        if not self.current():
             await self._refresh(RETRY_S)
             if not self.ready:
                 raise AuthUnavailable("no verification keys")
-        elif now >= self._fetched_at + FRESH_S:
-            self._begin_refresh(RETRY_S)
         key = self._look_up(kid, algorithm)
         if key is None and kid is not None:
             await self._refresh(UNKNOWN_KID_S)
@@ -150,9 +169,8 @@ class RemoteKeySet:
         else:
             self._failing = False
             self._fetched_at = self._now()
-            withdrawn = {(key.kid, key.algorithm) for key in self._keys} - {
-                (key.kid, key.algorithm) for key in keys
-            }
+            # A key that comes anew under an old name is another one.
+            withdrawn = any(key not in keys for key in self._keys)
             self._keys = keys
             if withdrawn:
                 self.changed()

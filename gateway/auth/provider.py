@@ -28,6 +28,9 @@ class Provider(Protocol):
     def stands(self, principal: Principal) -> bool:
         """Whether one that this provider vouched for would be accepted still."""
 
+    def not_ready(self) -> str | None:
+        """Why it cannot verify anything yet, or None."""
+
     def start(self) -> None:
         """Begin what goes on beside requests; there is an event loop now."""
 

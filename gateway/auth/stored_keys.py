@@ -32,6 +32,10 @@ class StoredKeys:
             raise AuthUnavailable("the keys were not read yet")
         return self._keys.get(key_id)
 
+    @property
+    def ready(self) -> bool:
+        return self._following.ready.is_set()
+
     def start(self) -> None:
         self._following.start()
 

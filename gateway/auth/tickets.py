@@ -69,6 +69,9 @@ class TicketProvider:
         voucher = self._providers.get(principal.provider)
         return voucher is not None and voucher.stands(principal)
 
+    def not_ready(self) -> str | None:
+        return None
+
     def start(self) -> None:
         pass
 

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from gateway.config.load import Loaded, load, load_source, load_text
+from gateway.config.load import (
+    Loaded,
+    keep,
+    load,
+    load_kept,
+    load_source,
+    load_source_text,
+    load_text,
+)
 from gateway.config.models import Config
 from gateway.config.problems import ConfigError, Problem
 
-__all__ = ["Config", "ConfigError", "Loaded", "Problem", "load", "load_source", "load_text"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Loaded",
+    "Problem",
+    "keep",
+    "load",
+    "load_kept",
+    "load_source",
+    "load_source_text",
+    "load_text",
+]

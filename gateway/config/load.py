@@ -11,13 +11,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+import orjson
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.check import check, check_references
+from gateway.config.check import check
 from gateway.config.models import Config
 from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
+from gateway.config.references import check_references
 
 _SIZE_CAP_BYTES = 1024 * 1024
 _NODE_CAP = 100_000
@@ -32,6 +34,9 @@ class Loaded:
 
     config: Config
     source: Source
+    text: str
+    base: Path
+    """The folder its relative paths start from."""
 
 
 def load(path: Path) -> Config:
@@ -50,6 +55,25 @@ def load_source(path: Path) -> Loaded:
     except UnicodeDecodeError as exc:
         raise ConfigError([_whole(str(path), "is not UTF-8 text")]) from exc
     return _load(text, str(path), path.parent)
+
+
+def load_source_text(text: str, *, name: str, base: Path) -> Loaded:
+    """As `load_source`, of a text."""
+    return _load(text, name, base)
+
+
+def keep(loaded: Loaded, path: Path) -> None:
+    """Write down what was loaded, so that another process can load the same: no secret is in it."""
+    kept = {"text": loaded.text, "name": loaded.source.name, "base": str(loaded.base.absolute())}
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(orjson.dumps(kept))
+    fresh.replace(path)
+
+
+def load_kept(path: Path) -> Loaded:
+    """What `keep` wrote down. Raise ConfigError."""
+    kept = orjson.loads(path.read_bytes())
+    return _load(kept["text"], kept["name"], Path(kept["base"]))
 
 
 def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> Config:
@@ -77,7 +101,7 @@ def _load(text: str, name: str, base: Path) -> Loaded:
     problems = [*reader.problems, *(p for p in problems if p.path not in unread)]
     if config is None or problems:
         raise ConfigError(problems)
-    return Loaded(config, source)
+    return Loaded(config, source, text, base)
 
 
 def _whole(name: str, message: str) -> Problem:

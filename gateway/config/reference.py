@@ -34,6 +34,7 @@ prints a JSON Schema for editors (kept in [config.schema.json](config.schema.jso
 _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", models.Config),
     ("`server`", models.Server),
+    ("`admin`", models.Admin),
     ("`telemetry`", models.Telemetry),
     ("`telemetry.log`", models.Log),
     ("`demo`", models.Demo),
@@ -46,6 +47,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`limits.NAME.tiers.TIER`", models.Tier),
     ("`upstreams.NAME`", models.Upstream),
     ("`upstreams.NAME.endpoints[]`", models.Endpoint),
+    ("`upstreams.NAME.discover`", models.Discover),
     ("`upstreams.NAME.timeouts`", models.Timeouts),
     ("`upstreams.NAME.balance`", models.HashKey),
     ("`upstreams.NAME.health`", models.HealthCheck),

@@ -31,6 +31,8 @@ _KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
 _HASHED = r"subject|tenant|ip|model|header\.[A-Za-z0-9-]+|claim\..+|body\.[A-Za-z0-9_-]+"
 _BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
 _STORE = r"memory://|sqlite:///.+|(?:redis|rediss|redis\+sentinel|redis\+cluster)://.+"
+_SERVICE = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
+_NAMESERVER = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
@@ -66,6 +68,11 @@ def check_listen(value: str) -> str:
 
 def _network(value: str) -> str:
     ipaddress.ip_network(value)
+    return value
+
+
+def _nameserver(value: str) -> str:
+    parse_nameserver(value)
     return value
 
 
@@ -176,8 +183,29 @@ Origin = Annotated[
 Currency = Annotated[str, _must_match(r"[A-Z]{3}", "three letters, such as USD")]
 
 
+ServiceName = Annotated[
+    str,
+    _must_match(_SERVICE, "not a name of SRV records, such as _http._tcp.vllm.internal"),
+    _pattern(_SERVICE),
+]
+Nameserver = Annotated[str, AfterValidator(_nameserver)]
+
+
 def parse_budget(text: str) -> tuple[float, str, str]:
     """Amount, unit (`tokens` or a currency) and period of a valid budget."""
     amount, _, rest = text.partition(" ")
     unit, _, period = rest.partition("/")
     return float(amount), unit, period
+
+
+def parse_nameserver(text: str) -> tuple[str, int]:
+    """Address and port. Raise ValueError unless it is ADDRESS or ADDRESS:PORT."""
+    match = _NAMESERVER.fullmatch(text)
+    try:
+        host = str(ipaddress.ip_address(match["host"].strip("[]"))) if match else ""
+    except ValueError:
+        host = ""
+    port = int(match["port"] or 53) if match else 0
+    if not host or not 0 < port < 65536:
+        raise ValueError("not a name server: write its ADDRESS or ADDRESS:PORT, such as 10.0.0.53")
+    return host, port

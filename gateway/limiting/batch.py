@@ -2,14 +2,18 @@
 
 A round trip costs the same for one request as for fifty. What comes while a call is on its way
 makes up the next one.
+
+A call that failed may have been carried out all the same, or may be yet. So its slots are given
+back, with the next call that succeeds; until then nothing is posted.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.demand import Demand, Kind, Verdict
 from gateway.store.records import StoreUnavailable
 
 Batch = Sequence[Sequence[Demand]]
@@ -17,6 +21,7 @@ Send = Callable[[Batch], Awaitable[Sequence[Verdict]]]
 """Decides on several requests at once. Raises StoreUnavailable."""
 
 _BATCH_CAP = 128
+_OWED_CAP = 4096
 
 
 class Batcher:
@@ -27,6 +32,8 @@ class Batcher:
         self._waiting: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]] = []
         self._scheduled = False
         self._calls: set[asyncio.Task[None]] = set()
+        self._failing = False
+        self._owed: list[Demand] = []
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Raise StoreUnavailable."""
@@ -36,7 +43,10 @@ class Batcher:
 
     def post(self, demands: Sequence[Demand]) -> None:
         """Have these met; nobody waits, and what cannot be met expires by itself."""
-        self._add(demands, None)
+        if self._failing:
+            self._owe(demands)
+        else:
+            self._add(demands, None)
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -64,10 +74,22 @@ class Batcher:
         try:
             verdicts = await self._send([demands for demands, _ in batch])
         except StoreUnavailable as exc:
-            for _, future in batch:
+            self._failing = True
+            for demands, future in batch:
+                self._owe(demands)
                 if future is not None and not future.done():
                     future.set_exception(exc)
             return
+        if self._failing:
+            self._failing = False
+            owed, self._owed = self._owed, []
+            for demand in owed:
+                self._add([demand], None)
         for (_, future), verdict in zip(batch, verdicts, strict=True):
             if future is not None and not future.done():
                 future.set_result(verdict)
+
+    def _owe(self, demands: Sequence[Demand]) -> None:
+        slots = [d for d in demands if d.kind is Kind.LEASE or d.kind is Kind.RELEASE]
+        if slots and len(self._owed) < _OWED_CAP:
+            self._owed += [replace(demand, kind=Kind.RELEASE) for demand in slots]

@@ -77,8 +77,7 @@ class GuardedStore:
     def post(self, demands: Sequence[Demand]) -> None:
         """Have these met, here and there: whichever of the two counted them."""
         self._local.post(demands)
-        if self.state is Breaker.CLOSED:
-            self._store.post(demands)
+        self._store.post(demands)
 
     async def close(self) -> None:
         """Let go of the store."""

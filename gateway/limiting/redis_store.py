@@ -14,9 +14,10 @@ from redis.exceptions import NoScriptError, RedisError
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Level, Verdict
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import PREFIX, connect
+from gateway.store.redis_client import PREFIX, connect, disconnect
 
 TIMEOUT_S = 0.04
+_LAST_LOOK_S = 0.002
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 
 
@@ -38,7 +39,7 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._batcher.close()
-        await self._client.aclose()
+        await disconnect(self._client)
 
     async def _send(self, batch: Batch) -> Sequence[Verdict]:
         keys = [PREFIX + demand.key for demands in batch for demand in demands]
@@ -58,10 +59,22 @@ class RedisStore:
 
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:
-        """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
+        """Within the time it has, and every way to fail as one. Raise StoreUnavailable.
+
+        The answer may be there, unread, because this process itself was held up. So when the time
+        is over the sockets are looked at once more.
+        """
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
+            async with asyncio.timeout(None) as limit:
+                over = loop.call_later(
+                    self._timeout_s - _LAST_LOOK_S,
+                    lambda: limit.reschedule(loop.time() + _LAST_LOOK_S),
+                )
+                try:
+                    yield
+                finally:
+                    over.cancel()
         except (RedisError, OSError, TimeoutError) as exc:
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
 

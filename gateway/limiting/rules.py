@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ class Rule:
         if self.unit is Unit.TOKENS:
             return Demand(Kind.TAKE, key, float(asked.total), amount.size, amount.per_s)
         if self.unit is Unit.CONCURRENCY:
-            holder = f"{_PROCESS}-{next(_holders)}"
+            # Workers are forks: they have the random part in common, and not the process id.
+            holder = f"{_PROCESS}-{os.getpid()}-{next(_holders)}"
             return Demand(Kind.LEASE, key, 1.0, amount.size, ttl_s=LEASE_TTL_S, holder=holder)
         name, left_s = current(amount.period, datetime.now(UTC))
         cost = self.cost(exchange, asked)

@@ -11,6 +11,7 @@ local time = redis.call('TIME')
 local now = (tonumber(time[1]) - 1735689600) * 1e6 + tonumber(time[2])
 local TAKE, LEASE, SPEND, ADJUST, RELEASE, RENEW = 1, 2, 3, 4, 5, 6
 local EPSILON = 0.001
+local LONGEST_MS = 1e13 -- 300 years: what has more digits, Lua does not write as an integer
 
 local function full_at(key)
   return math.max(tonumber(redis.call('GET', key) or 0), now)
@@ -20,7 +21,8 @@ local function set_full_at(key, at)
   if at <= now then
     redis.call('DEL', key)
   else
-    redis.call('SET', key, string.format('%.3f', at), 'PX', math.ceil((at - now) / 1000) + 1000)
+    local ms = math.min(math.ceil((at - now) / 1000) + 1000, LONGEST_MS)
+    redis.call('SET', key, string.format('%.3f', at), 'PX', ms)
   end
 end
 
@@ -78,7 +80,7 @@ for _, request in ipairs(cjson.decode(ARGV[1])) do
     if not met and wait > longest then refused, longest = i - 1, wait end
     demands[i] = d
     said[#said + 1] = remaining
-    said[#said + 1] = math.ceil(wait)
+    said[#said + 1] = math.ceil(math.min(wait, LONGEST_MS * 1000))
   end
   said[verdict] = refused
   if refused < 0 then

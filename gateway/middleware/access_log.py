@@ -34,6 +34,7 @@ class AccessLog:
             "subject": principal and principal.subject,
             "tenant": principal and principal.tenant,
             "model": exchange.model,
+            "continued": exchange.continued or None,
             "served": exchange.served,
             "fallbacks": exchange.fallbacks or None,
             "upstream": exchange.upstream,

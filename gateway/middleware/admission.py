@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -29,9 +29,21 @@ class Admission:
     def __init__(
         self, models: Mapping[str, Gate], upstreams: Mapping[str, Gate], shares: Shares
     ) -> None:
-        self._models = models
-        self._upstreams = upstreams
+        self._models = dict(models)
+        self._upstreams = dict(upstreams)
         self._shares = shares
+
+    def inherit(self, other: Admission) -> None:
+        """Take over the gates of another: who is through, and who waits."""
+        for gates, old in ((self._models, other._models), (self._upstreams, other._upstreams)):
+            for name in gates.keys() & old.keys():
+                old[name].options = gates[name].options
+                gates[name] = old[name]
+
+    @property
+    def gates(self) -> Sequence[Gate]:
+        """All of them."""
+        return (*self._models.values(), *self._upstreams.values())
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise QueueFull or QueueTimeout. A client that leaves while it waits is never sent on."""

@@ -31,33 +31,33 @@ class Authenticate:
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise Unauthenticated, Forbidden or AuthUnavailable, the reason for the log only."""
-        found = self._in_headers(request)
-        asked: Sequence[Provider] = self._providers
-        if self._tickets:
-            tickets = _taken_from_query(request.exchange)
-            if tickets:
-                found, asked = found + tickets, self._tickets
-        if len(found) > 1:
+        headers = request.headers
+        bearers = headers.getall("Authorization", ())
+        keys = [key for name in self._headers for key in headers.getall(name, ())]
+        tickets = _taken_from_query(request.exchange) if self._tickets else ()
+        if len(bearers) + len(keys) + len(tickets) > 1:
             raise Unauthenticated(
                 'Bearer error="invalid_request"', reason="more than one credential"
             )
-        if not found:
+        if tickets:
+            principal = await _first_accepted(self._tickets, tickets[0])
+        elif keys:
+            principal = await _first_accepted(self._providers, keys[0].strip())
+        elif bearers:
+            principal = await _first_accepted(self._providers, _token(bearers[0]))
+        else:
             raise Unauthenticated("Bearer", reason="no credential")
-        principal = await _first_accepted(asked, found[0])
         request.exchange.principal = principal
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
         return await handler(request)
 
-    def _in_headers(self, request: GatewayRequest) -> list[str]:
-        headers = request.headers
-        found = [key.strip() for name in self._headers for key in headers.getall(name, ())]
-        for value in headers.getall("Authorization", ()):
-            scheme, _, token = value.partition(" ")
-            if scheme.lower() != "bearer" or not token:
-                raise Unauthenticated("Bearer", reason="not a bearer token")
-            found.append(token.strip())
-        return found
+
+def _token(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("Bearer", reason="not a bearer token")
+    return token.strip()
 
 
 async def _first_accepted(providers: Sequence[Provider], credential: str) -> Principal:

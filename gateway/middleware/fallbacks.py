@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from aiohttp import web
 
 from gateway.dialects import refusals
 from gateway.errors import Unavailable, UpstreamError, UpstreamTotalTimeout
 from gateway.exchange import GatewayRequest
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import Target, renamed
+from gateway.proxy.resolve import renamed
 from gateway.routing import Handler
 
 
-class Fallbacks:
-    """Asks a model's fallbacks in their order, as long as nothing of an answer was sent."""
-
-    def __init__(self, by_model: Mapping[str, Sequence[tuple[str, Target]]]) -> None:
-        """Names and targets of the fallbacks, by the model asked for."""
-        self._by_model = by_model
-
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise what the last one raised."""
-        exchange = request.exchange
-        others = self._by_model.get(exchange.model or "")
-        if not others:
-            return await handler(request)
-        body, content_type = exchange.body, request.headers.get("Content-Type", "")
-        mark = exchange.mark()
-        for name, target in others:
-            if not target.serves(name, exchange.principal):
-                continue
-            try:
-                response = await handler(request)
-                reason = await _shortcoming(response)
-                if reason is None:
-                    return response
-            except (UpstreamError, Unavailable) as exc:
-                if isinstance(exc, UpstreamTotalTimeout):
-                    raise  # there is no time for another either
-                reason = exc.code
-            exchange.unwind(mark)
-            exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
-            exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
-            exchange.target, exchange.served = target, name
-            if body is not None:
-                exchange.body = renamed(body, content_type, target.rename_to or name)
+async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    """Ask the target's fallbacks in their order, as long as nothing of an answer was sent. Raise
+    what the last one raised.
+    """
+    exchange = request.exchange
+    others = exchange.target.fallbacks if exchange.target is not None else ()
+    if not others:
         return await handler(request)
+    body, content_type = exchange.body, request.headers.get("Content-Type", "")
+    mark = exchange.mark()
+    for name, target in others:
+        if not target.serves(name, exchange.principal):
+            continue
+        try:
+            response = await handler(request)
+            reason = await _shortcoming(response)
+            if reason is None:
+                return response
+        except (UpstreamError, Unavailable) as exc:
+            if isinstance(exc, UpstreamTotalTimeout):
+                raise  # there is no time for another either
+            reason = exc.code
+        exchange.unwind(mark)
+        exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
+        exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
+        exchange.target, exchange.served = target, name
+        if body is not None:
+            exchange.body = renamed(body, content_type, target.rename_to or name)
+    return await handler(request)
 
 
 async def _shortcoming(response: web.StreamResponse) -> str | None:

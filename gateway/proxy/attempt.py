@@ -44,7 +44,7 @@ class Sending(Protocol):
 class Attempt:
     """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
 
-    __slots__ = ("_sending", "_upload", "endpoint", "response", "sent_at", "status")
+    __slots__ = ("_let_go", "_sending", "_upload", "endpoint", "response", "sent_at", "status")
 
     def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -54,6 +54,7 @@ class Attempt:
         """When all of it was, in `time.perf_counter` seconds."""
         self._sending = sending
         self._upload: asyncio.Task[None] | None = None
+        self._let_go = False
 
     async def run(self, connect_s: float, first_byte_s: float) -> UpstreamResponse:
         """Send, and wait for the response's head. Raise GatewayError."""
@@ -118,20 +119,30 @@ class Attempt:
 
     def abandon(self) -> None:
         """Give it up: nobody is interested in it any more."""
+        if self._let_go:
+            return
+        self._let_go = True
         if self._upload is not None:
             self._upload.cancel()
         if self.response is not None:
             self.response.abort()
         self._sending.target.upstream.release(self.endpoint)
 
+    def lost(self, error: GatewayError) -> None:
+        """Its answer broke off, and another takes its place."""
+        if not self._let_go:
+            self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
+            self.abandon()
+
     def ended(self, _: Exchange) -> None:
         """The exchange it served has ended, or takes another answer."""
-        self.abandon()
         error = self.response.error if self.response is not None else None
         if error is not None and is_fault(error):
-            self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
-        elif self.status < 500:
-            self.endpoint.health.succeeded()
+            self.lost(error)
+        elif not self._let_go:
+            self.abandon()
+            if self.status < 500:
+                self.endpoint.health.succeeded()
 
     def began(self, at: float) -> None:
         """The first byte of its body went out."""

@@ -11,7 +11,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway.errors import (
     GatewayError,
@@ -44,8 +44,14 @@ class Attempts:
     """One request's way to an answer."""
 
     def __init__(
-        self, request: GatewayRequest, target: Target, body: bytes | None, options: SendOptions
+        self,
+        request: GatewayRequest,
+        target: Target,
+        body: bytes | None,
+        options: SendOptions,
+        tried: Iterable[Endpoint] = (),
     ) -> None:
+        """`tried` are endpoints that it is not sent to."""
         self.request = request
         self.target = target
         self.body = body
@@ -54,7 +60,7 @@ class Attempts:
         self._deadline = request.exchange.deadline
         self._upstream = target.upstream
         self._retries = target.upstream.options.retries
-        self._tried: list[Endpoint] = []
+        self._tried = list(tried)
         """Who was asked, until everybody was."""
         self._repeatable = not self.streamed and (
             self._retries.post or request.method in IDEMPOTENT
@@ -163,6 +169,7 @@ class Attempts:
         """This is the answer."""
         exchange = self.request.exchange
         exchange.endpoint = attempt.endpoint.url
+        exchange.attempt = attempt
         exchange.at_end(attempt.ended)
         if response.head.status < 400:
             exchange.on_first_byte = attempt.began

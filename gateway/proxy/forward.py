@@ -11,6 +11,7 @@ from gateway.exchange import GatewayRequest
 from gateway.proxy import body as bodies
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
+from gateway.proxy.continuation import continuation_of
 from gateway.proxy.relay import RelayedResponse
 
 
@@ -41,4 +42,10 @@ class Forward:
             # It is here already: send it with the head, in one write.
             body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
         response = await Attempts(request, target, body, sending).send()
-        return RelayedResponse(response, exchange, options.dialect, hide_server=options.hide_server)
+        return RelayedResponse(
+            response,
+            exchange,
+            options.dialect,
+            hide_server=options.hide_server,
+            continuation=continuation_of(request, body, sending),
+        )

@@ -20,10 +20,18 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
+from gateway import sse
 from gateway.dialects import Dialect
-from gateway.errors import GatewayError, UpstreamIdleTimeout, UpstreamTotalTimeout
+from gateway.errors import (
+    Cancelled,
+    Draining,
+    GatewayError,
+    UpstreamIdleTimeout,
+    UpstreamTotalTimeout,
+)
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.headers import lines
+from gateway.proxy.continuation import Continuation
 from gateway.upstream.connection import UpstreamResponse
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -31,6 +39,13 @@ _COPY_CAP_BYTES = 16 * 1024
 """Up to here one write of a copy is cheaper than three writes without."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
+_ENDS: dict[type[GatewayError], EndReason] = {
+    UpstreamIdleTimeout: EndReason.TIMEOUT,
+    UpstreamTotalTimeout: EndReason.TIMEOUT,
+    Draining: EndReason.DRAIN,
+    Cancelled: EndReason.CANCELLED,
+}
+"""Every other error is the upstream's."""
 
 
 class RelayedResponse(web.StreamResponse):
@@ -43,6 +58,7 @@ class RelayedResponse(web.StreamResponse):
         dialect: Dialect,
         *,
         hide_server: bool,
+        continuation: Continuation | None = None,
     ) -> None:
         # Not super().__init__(): it would build a header dict that most responses never need.
         self._state: dict[Any, Any] = {}
@@ -54,11 +70,15 @@ class RelayedResponse(web.StreamResponse):
         self._dialect = dialect
         self._hide_server = hide_server
         self._done: asyncio.Future[None] | None = None
+        self._client_is_behind = False
         self._chunked = False
         self._tail = b""
         self._tap = exchange.tap
         streams = head.content_length is None and _is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
+        self._continuation = continuation if streams and head.status == 200 else None
+        looks = self._tap is not None or self._continuation is not None
+        self._look = self._looked_at if looks else None
         self.error: GatewayError | None = None
         """Why the body broke off, if it did."""
 
@@ -101,7 +121,7 @@ class RelayedResponse(web.StreamResponse):
             data += self._framed(upstream.take_unread())
         if upstream.complete:
             if self._chunked:
-                rest = self._filter.flush() if self._filter is not None else b""
+                rest = self._rest()
                 data += b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
                 data += _LAST_CHUNK
             transport.write(data)
@@ -130,7 +150,7 @@ class RelayedResponse(web.StreamResponse):
         transport = self._transport
         if transport.is_closing():
             return  # the client left in this turn of the loop; it will be told in the next
-        if self._tap is not None and not (data := self._observed(data)):
+        if self._look is not None and not (data := self._look(data)):
             return
         if self._chunked:
             size = len(data)
@@ -150,9 +170,46 @@ class RelayedResponse(web.StreamResponse):
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
-        if self._filter is not None and (rest := self._filter.flush()):
-            self._filter = self._tap = None
+        continuation = self._continuation
+        if error is not None and continuation is not None:
+            self._continuation = None
+            going_on = asyncio.create_task(self._go_on(continuation, error))
+            self._exchange.at_end(lambda _: _cancel(going_on))
+            return
+        if rest := self._rest():
+            self._look = None
             self.feed(rest)
+        self._end(error)
+
+    def _rest(self) -> bytes:
+        """What was held back, of a stream that is over."""
+        rest = self._filter.flush() if self._filter is not None else b""
+        if self._continuation is not None:
+            rest = self._continuation.feed(rest) + self._continuation.flush()
+            if self._continuation.count:
+                rest += sse.comment(b"continued by another backend")
+        return rest
+
+    async def _go_on(self, continuation: Continuation, error: GatewayError) -> None:
+        """Have another upstream go on with the answer, or end it with the error."""
+        response = await continuation.go_on(error)
+        if response is None:
+            self._end(error)
+            return
+        self._continuation = continuation
+        self._upstream = response
+        if response.unread and (data := response.take_unread()):
+            self.feed(data)
+        if response.complete:
+            self.finish(None)
+        elif response.error is not None:
+            self.finish(response.error)
+        else:
+            response.attach(self)
+            if self._client_is_behind:
+                response.pause()
+
+    def _end(self, error: GatewayError | None) -> None:
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
@@ -164,11 +221,18 @@ class RelayedResponse(web.StreamResponse):
 
     def pause(self) -> None:
         """The client is behind: its upstream waits."""
+        self._client_is_behind = True
         self._upstream.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
+        self._client_is_behind = False
         self._upstream.resume()
+
+    def fail(self, error: GatewayError) -> None:
+        """End it with an error that is not the upstream's, whose connection closes."""
+        self._upstream.abort()
+        self._end(error)
 
     def probe(self) -> bool:
         """Write the first digit of the next chunk's size: it may begin with zeros (RFC 9112
@@ -192,17 +256,18 @@ class RelayedResponse(web.StreamResponse):
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-        timed_out = isinstance(error, (UpstreamIdleTimeout, UpstreamTotalTimeout))
-        exchange.end(EndReason.TIMEOUT if timed_out else EndReason.UPSTREAM_RESET)
+        exchange.end(_ENDS.get(type(error), EndReason.UPSTREAM_RESET))
 
-    def _observed(self, data: bytes) -> bytes:
-        """Let the tap hear it; what of it passes."""
-        assert self._tap is not None
-        self._tap.feed(data)
-        return data if self._filter is None else self._filter.feed(data)
+    def _looked_at(self, data: bytes) -> bytes:
+        """Let those hear it who count or may have to go on with it; what of it passes."""
+        if self._tap is not None:
+            self._tap.feed(data)
+        if self._filter is not None:
+            data = self._filter.feed(data)
+        return data if self._continuation is None else self._continuation.feed(data)
 
     def _framed(self, data: bytes) -> bytes:
-        if self._tap is not None and not (data := self._observed(data)):
+        if self._look is not None and not (data := self._look(data)):
             return b""
         self._begun()
         self._exchange.bytes_out = len(data)
@@ -249,6 +314,10 @@ class RelayedResponse(web.StreamResponse):
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
         parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 def _is_event_stream(content_type: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -25,7 +25,7 @@ from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
 from gateway.proxy.multipart import boundary_of, find_model_field
 from gateway.routing import Handler
-from gateway.upstream.balancing import Hint
+from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.upstream import Timeouts, Upstream
 
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
@@ -49,15 +49,26 @@ def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
 class Target:
     """An upstream as one route uses it, under one model name."""
 
-    __slots__ = ("dropped", "hint", "rename_to", "scopes", "timeouts", "upstream")
+    __slots__ = (
+        "dialect",
+        "dropped",
+        "fallbacks",
+        "hint",
+        "rename_to",
+        "scopes",
+        "timeouts",
+        "upstream",
+    )
 
     def __init__(
         self,
         upstream: Upstream,
         rename_to: str | None,
         *,
+        dialect: str,
         timeouts: Timeouts,
         hint: HintOf = no_hint,
+        fallbacks: Sequence[tuple[str, Target]] = (),
         anonymous: bool,
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
@@ -68,8 +79,12 @@ class Target:
         `legible`: its answers are read, so that no compressed ones are asked for.
         """
         self.upstream = upstream
+        self.dialect = dialect
+        """What the upstream speaks."""
         self.timeouts = timeouts
         self.hint = hint
+        self.fallbacks = tuple(fallbacks)
+        """Names and targets of the models asked instead, in their order."""
         self.scopes = frozenset(scopes)
         self.rename_to = rename_to
         # A caller nobody authenticated may bring the upstream's credential itself, unless the

@@ -23,6 +23,7 @@ from gateway.app import Runtime
 from gateway.config import models
 from gateway.dialects import DIALECTS
 from gateway.errors import (
+    Draining,
     GatewayError,
     HeadersTooLarge,
     RequestError,
@@ -75,6 +76,7 @@ class Connection(RequestHandler):
         "_deadline",
         "_discarded",
         "_discarding",
+        "_ending",
         "_half_closed",
         "_head_bytes",
         "_last",
@@ -106,6 +108,7 @@ class Connection(RequestHandler):
         self._head_bytes = 0
         self._body: StreamReader | None = None
         self._refusal: GatewayError | None = None
+        self._ending: GatewayError | None = None
         self._last = False
         self._half_closed = False
         self._writer: BodyWriter | None = None
@@ -291,6 +294,9 @@ class Connection(RequestHandler):
             reason = EndReason.COMPLETE
             return bool(response.keep_alive) and self.may_keep_alive()
         except (asyncio.CancelledError, ConnectionError) as exc:
+            if self._ending is not None and isinstance(exc, asyncio.CancelledError):
+                reason = self._answer_ending(exchange, self._ending)
+                return False
             reason = EndReason.DRAIN if listener.cutting else EndReason.CLIENT_ABORT
             if isinstance(exc, asyncio.CancelledError):
                 raise
@@ -360,6 +366,24 @@ class Connection(RequestHandler):
         self._last = True
         if self.exchange is None and not self._messages and not self._head_bytes:
             self._wake()
+
+    def end(self, error: GatewayError) -> None:
+        """End the exchange under way with an error the client can read, and close."""
+        exchange = self.exchange
+        self._last = True
+        if exchange is None or self._ending is not None:
+            return
+        self._ending = error
+        if self._writer is not None:
+            self._writer.fail(error)
+        elif self._task_handler is not None:
+            self._task_handler.cancel()
+
+    def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
+        if exchange.status is None and not self._output.output_size:
+            exchange.status, exchange.error_code = error.status, error.code
+            self._write(_fixed_response(error, exchange.request_id or new_request_id()))
+        return EndReason.DRAIN if isinstance(error, Draining) else EndReason.CANCELLED
 
     def cut(self) -> None:
         """Close now, whatever is under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -10,9 +11,24 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
 from gateway.config import models
+from gateway.errors import Cancelled, Draining
 from gateway.exchange import Exchange
 from gateway.server.connection import Connection
 from gateway.server.turns import Turns
+
+_FAREWELL_S = 0.5
+"""For the last words of a drain to be written."""
+
+
+def _connection_options(options: models.Server) -> dict[str, Any]:
+    """What aiohttp's protocol is made with."""
+    return {
+        "loop": asyncio.get_running_loop(),
+        "max_line_size": options.header_bytes,
+        "max_field_size": options.header_bytes,
+        "max_headers": options.header_count,
+        "auto_decompress": False,
+    }
 
 
 class Listener:
@@ -24,21 +40,23 @@ class Listener:
         self.runtime = runtime
         self.options = options
         self.logger = logger
-        self.open_exchanges = 0
+        self.overload = runtime.overload
         self.turns = Turns(asyncio.get_running_loop())
         """Which requests begin now, of a crowd."""
+        self.draining = False
+        """No more connections are accepted."""
         self.cutting = False
         """Connections are being closed before their time."""
         self._connections: set[Connection] = set()
         self._all_ended: asyncio.Future[None] | None = None
         self._manager = web.Server(self._unused, handler_cancellation=True)
-        self._connection_options: dict[str, Any] = {
-            "loop": asyncio.get_running_loop(),
-            "max_line_size": options.header_bytes,
-            "max_field_size": options.header_bytes,
-            "max_headers": options.header_count,
-            "auto_decompress": False,
-        }
+        self._connection_options = _connection_options(options)
+
+    def replace(self, runtime: Runtime) -> None:
+        """Serve new requests by another runtime."""
+        self.runtime = runtime
+        self.options = runtime.config.server
+        self._connection_options = _connection_options(self.options)
 
     @staticmethod
     async def _unused(request: web.BaseRequest) -> web.StreamResponse:
@@ -47,6 +65,11 @@ class Listener:
     def __call__(self) -> Connection:
         """A new connection; asyncio's protocol factory."""
         return Connection(self, self._manager, **self._connection_options)
+
+    @property
+    def open_exchanges(self) -> int:
+        """Requests under way, streams included."""
+        return self.overload.requests
 
     @property
     def open_connections(self) -> int:
@@ -66,28 +89,61 @@ class Listener:
 
     def opened(self, exchange: Exchange) -> None:
         """Count an exchange in, until it ends."""
-        self.open_exchanges += 1
-        exchange.at_end(self._ended)
+        self.overload.requests += 1
+        runtime = self.runtime
+        runtime.exchanges += 1
+        exchange.at_end(lambda _: self._ended(runtime))
 
-    def _ended(self, exchange: Exchange) -> None:
-        self.open_exchanges -= 1
-        if not self.open_exchanges and self._all_ended and not self._all_ended.done():
+    def _ended(self, runtime: Runtime) -> None:
+        overload = self.overload
+        overload.requests -= 1
+        runtime.exchanges -= 1
+        if not runtime.exchanges and runtime.retired is not None:
+            runtime.retired()
+        if not overload.requests and self._all_ended and not self._all_ended.done():
             self._all_ended.set_result(None)
 
+    @property
+    def exchanges(self) -> Iterator[Exchange]:
+        """Those under way."""
+        return (c.exchange for c in self._connections if c.exchange is not None)
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request, for an operator. False if it is not under way here."""
+        for connection in self._connections:
+            exchange = connection.exchange
+            if exchange is not None and exchange.request_id == request_id:
+                connection.end(Cancelled())
+                return True
+        return False
+
     async def drain(self, grace_s: float) -> None:
-        """Close idle connections; let exchanges end within `grace_s`, then cut them."""
+        """Close idle connections; let exchanges end within `grace_s`; then end them, so that their
+        clients are told; then cut.
+        """
+        self.draining = True
         for connection in list(self._connections):
             connection.drain()
-        if self.open_exchanges and grace_s > 0:
-            self._all_ended = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._all_ended
-            except TimeoutError:
-                self.logger.warning("drain_expired", open_exchanges=self.open_exchanges)
+        if grace_s > 0 and not await self._empty(grace_s):
+            self.logger.warning("drain_expired", open_exchanges=self.open_exchanges)
         self.cutting = True
+        for connection in list(self._connections):
+            connection.end(Draining())
+        await self._empty(_FAREWELL_S)
         for connection in list(self._connections):
             connection.cut() if self.open_exchanges else connection.drain()
         # Connections close in their own callbacks; give the loop a turn for each floor of them.
         for _ in range(5):
             await asyncio.sleep(0)
+
+    async def _empty(self, longest_s: float) -> bool:
+        """Wait until no exchange is under way. False if that takes longer."""
+        if not self.open_exchanges:
+            return True
+        self._all_ended = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._all_ended
+        except TimeoutError:
+            return False
+        return True

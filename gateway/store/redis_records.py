@@ -12,7 +12,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import PREFIX, connect
+from gateway.store.redis_client import PREFIX, connect, disconnect
 
 _TIMEOUT_S = 1.0
 _PUT = Path(__file__).with_name("put_record.lua").read_text()
@@ -54,7 +54,7 @@ class RedisRecords:
         return (version or b"").decode()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await disconnect(self._client)
 
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:

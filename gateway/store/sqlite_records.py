@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.store.records import StoreUnavailable
+from gateway.store.sqlite_file import prepare
 
 Result = TypeVar("Result")
 
@@ -34,7 +35,7 @@ class SqliteRecords:
         self._db = sqlite3.connect(
             path, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        self._db.executescript(_SCHEMA)
+        prepare(self._db, _SCHEMA)
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
 

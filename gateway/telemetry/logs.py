@@ -6,14 +6,17 @@ client sends can begin a second line or colour a terminal.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, Self
 
 import orjson
 import structlog
@@ -21,6 +24,19 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 LogSink = Callable[[bytes], None]
 """Takes one finished line, newline included. Must not block."""
+
+
+class LogOptions(Protocol):
+    """What the configuration says of the log."""
+
+    @property
+    def format(self) -> str:
+        """auto, json or console."""
+
+    @property
+    def level(self) -> str:
+        """The lowest level kept."""
+
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _BACKLOG_CAP_BYTES = 8 * 1024 * 1024
@@ -136,13 +152,52 @@ class StreamWriter:
             self._write_pending()
         self._write_pending()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _write_pending(self) -> None:
         lines = [self._pending.popleft() for _ in range(len(self._pending))]
-        data = b"".join(lines)
-        try:
-            self._stream.write(data)
-            self._stream.flush()
-        except (OSError, ValueError):
-            # Disk full or pipe closed: there is nowhere to complain to.
-            self.dropped += len(lines)
-        self._pending_bytes -= len(data)
+        for data, count in _in_pieces(lines):
+            try:
+                self._stream.write(data)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # Disk full or pipe closed: there is nowhere to complain to.
+                self.dropped += count
+            self._pending_bytes -= len(data)
+
+
+def _in_pieces(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Whole lines, as many as a pipe takes at once, and how many they are.
+
+    Several processes write to one pipe, and what is longer may be cut up between them (pipe(7)).
+    """
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > select.PIPE_BUF:
+            yield b"".join(piece), len(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield b"".join(piece), len(piece)
+
+
+def is_console(options: LogOptions) -> bool:
+    """Whether lines are for people."""
+    return options.format == "console" or (options.format == "auto" and sys.stdout.isatty())
+
+
+def direct_logger(options: LogOptions) -> FilteringBoundLogger:
+    """A logger without a thread, for a process that forks: lines nobody takes now are lost."""
+
+    def write(line: bytes) -> None:
+        with contextlib.suppress(OSError):
+            if select.select((), (1,), (), 0)[1]:
+                os.write(1, line)
+
+    return make_logger(write, level=options.level, console=is_console(options))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.upstream.health import Health
 from gateway.upstream.pool import EndpointPool
 
@@ -13,6 +15,7 @@ class Endpoint:
         "base",
         "carried",
         "fixed_lines",
+        "freed",
         "full_weight",
         "health",
         "in_flight",
@@ -20,6 +23,7 @@ class Endpoint:
         "max_requests",
         "pool",
         "priority",
+        "signature",
         "url",
         "weight",
     )
@@ -33,6 +37,7 @@ class Endpoint:
         priority: int,
         max_requests: int,
         fixed_lines: bytes,
+        signature: object = None,
     ) -> None:
         self.pool = pool
         self.health = health
@@ -47,5 +52,13 @@ class Endpoint:
         """Requests it carries, from being picked to the end of the response."""
         self.carried = 0
         """How many of them, at most, are older than its probes: these end when they end."""
+        self.freed: Callable[[], None] = _nobody
+        """Called when it has room again."""
+        self.signature = signature
+        """What makes it another endpoint if it changes."""
         self.fixed_lines = fixed_lines
         """Host, credentials and configured headers: the same on every request."""
+
+
+def _nobody() -> None:
+    pass

@@ -69,7 +69,7 @@ class Health:
         """Why it is not healthy; for people."""
         self.ejections = 0
         """In the recent past; each makes the next one longer."""
-        self._options = options
+        self.options = options
         self._phase = _Phase.CLOSED
         self._until = 0.0
         """When the phase ends by itself."""
@@ -101,7 +101,7 @@ class Health:
         """When its state or its share changes by itself, at the latest."""
         ends = self._until if self._phase in (_Phase.OPEN, _Phase.WARMING) else _NEVER
         if self._phase is _Phase.WARMING:
-            ends = min(ends, now + self._options.slow_start_s / 10)
+            ends = min(ends, now + self.options.slow_start_s / 10)
         return min(ends, self._cool_until if now < self._cool_until else _NEVER)
 
     def why(self, now: float) -> str:
@@ -121,7 +121,7 @@ class Health:
         """Of its weight, from 0.1 to 1: it grows while it warms up."""
         if self._phase is not _Phase.WARMING:
             return 1.0
-        slow_start_s = self._options.slow_start_s
+        slow_start_s = self.options.slow_start_s
         return min(1.0, max(0.1, 1.0 - (self._until - now) / slow_start_s))
 
     # -- what requests tell --------------------------------------------------------------
@@ -139,7 +139,7 @@ class Health:
         if self._phase is not _Phase.HALF_OPEN:
             return False  # it was asked before
         self._streak += 1
-        if self._streak < self._options.successes:
+        if self._streak < self.options.successes:
             return False
         self._let_in(now)
         return True
@@ -153,7 +153,7 @@ class Health:
         if self._phase is _Phase.OPEN:
             return False
         self._streak += 1
-        return self._streak >= self._options.failures
+        return self._streak >= self.options.failures
 
     def eject(self, now: float, reason: str) -> None:
         """Take it out, longer each time."""
@@ -163,7 +163,7 @@ class Health:
         self.reason = reason
         self._streak = 0
         self._phase = _Phase.OPEN
-        length_s = min(self._options.base_s * self.ejections, self._options.longest_s)
+        length_s = min(self.options.base_s * self.ejections, self.options.longest_s)
         self._until = now + length_s
         self._forgive_at = _NEVER
 
@@ -182,7 +182,7 @@ class Health:
                 self._check_reason = failure
             return False
         self._check_streak += 1
-        options = self._options
+        options = self.options
         if self._check_streak < (options.unhealthy_checks if failing else options.healthy_checks):
             return False
         self._check_streak = 0
@@ -202,11 +202,11 @@ class Health:
 
     def _let_in(self, now: float) -> None:
         self._streak = 0
-        slow_start_s = self._options.slow_start_s
+        slow_start_s = self.options.slow_start_s
         self._phase = _Phase.WARMING if slow_start_s else _Phase.CLOSED
         self._until = now + slow_start_s
         # Well for as long as the longest ejection: then it begins anew.
-        self._forgive_at = now + self._options.longest_s
+        self._forgive_at = now + self.options.longest_s
         if not slow_start_s:
             self.reason = ""
 

@@ -7,9 +7,12 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.address_policy import AddressPolicy
 from gateway.errors import UpstreamBusy, UpstreamConnectFailed, UpstreamConnectTimeout
 from gateway.upstream.connection import State, UpstreamConnection
+from gateway.upstream.resolve import resolve_checked
 
+_NO_EXCEPTIONS = AddressPolicy()
 _READ_BYTES = 64 * 1024
 """Read at once; also the most that comes on top of a slow client's buffer."""
 
@@ -49,10 +52,19 @@ def parse_address(url: str, tls: ssl.SSLContext | None, server_name: str | None)
 class EndpointPool:
     """Connections to one address."""
 
-    def __init__(self, address: Address, *, max_connections: int, keepalive_s: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        max_connections: int,
+        keepalive_s: float,
+        policy: AddressPolicy = _NO_EXCEPTIONS,
+    ) -> None:
+        """`policy` judges every address that is connected to."""
         self.address = address
         self._open = 0
         self._max = max_connections
+        self._policy = policy
         self._keepalive_s = keepalive_s
         # Last in, first out: the most recently used is the least likely to be closed by the
         # peer, and the surplus of a busy hour expires.
@@ -61,9 +73,9 @@ class EndpointPool:
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
     @property
-    def in_use(self) -> int:
-        """Connections that carry an exchange, or are being made for one."""
-        return self._open - len(self._idle)
+    def open(self) -> int:
+        """Connections there are, idle ones among them."""
+        return self._open
 
     def take_idle(self) -> UpstreamConnection | None:
         """An open connection nobody uses, or None."""
@@ -88,13 +100,7 @@ class EndpointPool:
         address = self.address
         try:
             async with asyncio.timeout(timeout_s):
-                await loop.create_connection(
-                    lambda: connection,
-                    address.host,
-                    address.port,
-                    ssl=address.tls,
-                    server_hostname=address.server_name,
-                )
+                await self._open_one(loop, connection)
         except TimeoutError as exc:
             connection.close()
             raise UpstreamConnectTimeout(f"{address.url}: {timeout_s} s") from exc
@@ -105,6 +111,28 @@ class EndpointPool:
             connection.close()
             raise
         return connection
+
+    async def _open_one(
+        self, loop: asyncio.AbstractEventLoop, connection: UpstreamConnection
+    ) -> None:
+        """Connect to the first address that takes it. Raise OSError if none does."""
+        address = self.address
+        failure: OSError | None = None
+        for host, port in await resolve_checked(address.host, address.port, self._policy):
+            try:
+                await loop.create_connection(
+                    lambda: connection,
+                    host,
+                    port,
+                    ssl=address.tls,
+                    server_hostname=address.server_name,
+                )
+            except OSError as exc:
+                failure = exc
+            else:
+                return
+        assert failure is not None  # there is at least one address
+        raise failure
 
     def close(self) -> None:
         """Close what is idle; what is in use closes when it is done."""

@@ -15,7 +15,7 @@ class RetryBudget:
     """Of one upstream."""
 
     def __init__(self, share: float = 0.2, reserve: float = 3.0) -> None:
-        self._share = share
+        self.share = share
         self._balance = reserve
         self._cap = max(reserve, _LONGEST_MEMORY)
 
@@ -26,7 +26,7 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """A request was sent for the first time."""
-        self._balance = min(self._cap, self._balance + self._share)
+        self._balance = min(self._cap, self._balance + self.share)
 
     def withdraw(self) -> bool:
         """Take one retry; False: there is none."""

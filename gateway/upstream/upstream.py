@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from gateway.errors import UpstreamBusy
-from gateway.upstream.balancing import Balancer, Hint
+from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import HealthOptions, State
 from gateway.upstream.latencies import Quantile, Slowness, SlownessOptions
@@ -45,6 +46,15 @@ class RetryOptions:
     """None: after the p95 of what it takes to begin."""
 
 
+class Continues(Enum):
+    """How an upstream is asked to go on with an answer that has begun."""
+
+    PREFILL = "prefill"
+    """By a last message that is the assistant's."""
+    CONTINUE_FINAL_MESSAGE = "continue_final_message"
+    """And by the field of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamOptions:
     """What the configuration says of an upstream. Times in seconds."""
@@ -53,6 +63,10 @@ class UpstreamOptions:
     replaced: frozenset[bytes]
     """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
     retries: RetryOptions = field(default_factory=RetryOptions)
+    continues: Continues | None = None
+    """How it is asked to go on with an answer that another one has begun."""
+    balance: object = None
+    """Which policy, and by what: one that is equal goes on with what it has learnt."""
     budget_share: float = 0.2
     budget_reserve: float = 3.0
     health: HealthOptions = field(default_factory=HealthOptions)
@@ -112,6 +126,8 @@ class Upstream:
         """What it takes from sending to the first byte."""
         self.counts = Failures()
         self.panicking = False
+        self.successor: Upstream | None = None
+        """The one that has taken over its endpoints."""
         self.on_update: Callable[[], None] = lambda: None
         """Called when there are other endpoints than before."""
         self.parts: list[Part] = []
@@ -138,6 +154,8 @@ class Upstream:
         Waits while none has room, for `patience_s` at most. Raise UpstreamBusy when too many
         wait, or for too long.
         """
+        if self.successor is not None:
+            return await self.successor.acquire(hint, tried, patience_s)
         endpoint, left = self._pick(hint, tried)
         if endpoint is not None:
             endpoint.in_flight += 1
@@ -151,6 +169,8 @@ class Upstream:
 
     def acquire_now(self, hint: Hint, tried: Sequence[Endpoint]) -> Endpoint | None:
         """The same without waiting: None if none has room."""
+        if self.successor is not None:
+            return self.successor.acquire_now(hint, tried)
         endpoint, _ = self._pick(hint, tried)
         if endpoint is not None:
             endpoint.in_flight += 1
@@ -160,11 +180,12 @@ class Upstream:
         """Its request has ended."""
         endpoint.in_flight -= 1
         endpoint.carried = min(endpoint.carried, endpoint.in_flight)
-        if self._waiting:
-            self._hand_out()
+        endpoint.freed()
 
     def has_other(self, tried: Sequence[Endpoint]) -> bool:
         """Whether there is an endpoint that has room, beside those."""
+        if self.successor is not None:
+            return self.successor.has_other(tried)
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
     def _pick(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
@@ -247,7 +268,7 @@ class Upstream:
     def answered(self, endpoint: Endpoint) -> None:
         """An answer began that is not an error of the backend's."""
         if endpoint.health.answered(self._now()):
-            self._look()
+            (self.successor or self)._look()
 
     def began(self, endpoint: Endpoint, seconds: float) -> None:
         """Its answer began after so long."""
@@ -271,12 +292,12 @@ class Upstream:
     def failed(self, endpoint: Endpoint, why: str) -> None:
         """No answer came, or one that is the backend's fault."""
         if endpoint.health.failed(self._now()):
-            self._eject(endpoint, why)
+            (self.successor or self)._eject(endpoint, why)
 
     def cool(self, endpoint: Endpoint, pause_s: float) -> None:
         """It asked for a pause."""
         endpoint.health.cool(self._now(), pause_s)
-        self._look()
+        (self.successor or self)._look()
 
     def checked(self, endpoint: Endpoint, failure: str | None) -> None:
         """An active check passed (None) or failed."""
@@ -308,14 +329,59 @@ class Upstream:
         """Another set of endpoints. Those that are gone end when they are idle."""
         gone = set(self.endpoints) - set(endpoints)
         self.endpoints = tuple(endpoints)
+        for endpoint in endpoints:
+            endpoint.freed = self._hand_out
         for endpoint in gone:
             endpoint.pool.close()
         self._look()
         self.on_update()
 
+    def inherit(self, other: Upstream) -> None:
+        """Take over what another knows, whose place this one takes: endpoints that are the same,
+        with their connections, health and load, who waits for them, and the budget. `other` is for
+        what is under way.
+        """
+        if not self.endpoints:
+            # They are yet to be discovered: until then, those that were.
+            endpoints = list(other.endpoints)
+            other.endpoints = ()
+        else:
+            endpoints = self._matched(other)
+        other.successor = self
+        if other.options.balance == self.options.balance:
+            self._balancer = other._balancer
+        self._waiting = other._waiting
+        self.budget = other.budget
+        self.budget.share = self.options.budget_share
+        self.begin_s = other.begin_s
+        self.update(endpoints)
+
+    def _matched(self, other: Upstream) -> list[Endpoint]:
+        known = {endpoint.key: endpoint for endpoint in other.endpoints}
+        endpoints = []
+        for endpoint in self.endpoints:
+            old = known.get(endpoint.key)
+            if old is not None and old.signature == endpoint.signature:
+                endpoint.pool.close()
+                old.full_weight, old.priority = endpoint.full_weight, endpoint.priority
+                old.max_requests = endpoint.max_requests
+                old.health.options = endpoint.health.options
+                other.let_go(old)
+                endpoint = old
+            endpoints.append(endpoint)
+        return endpoints
+
+    def let_go(self, endpoint: Endpoint) -> None:
+        """Somebody else's from now on; its connections stay."""
+        self.endpoints = tuple(e for e in self.endpoints if e is not endpoint)
+
     def state(self, endpoint: Endpoint) -> State:
         """Of one of its endpoints."""
         return endpoint.health.state(self._now())
+
+    def why(self, endpoint: Endpoint) -> str:
+        """For people: why an endpoint is in its state."""
+        return endpoint.health.why(self._now())
 
     def _look(self) -> None:
         """Sort the endpoints anew: by what they are good for, then by priority."""

@@ -32,12 +32,17 @@ def providers(
     revoked: Following,
     report: Report,
     faults: list[Fault],
+    kept: Mapping[str, Provider],
 ) -> Mapping[str, Provider]:
-    """The providers by name. What cannot be built is added to `faults`."""
+    """The providers by name; those in `kept` are used again. What cannot be built is added to
+    `faults`.
+    """
     built: dict[str, Provider] = {}
     for name, options in config.auth.items():
         tell = _told(report, name)
-        if isinstance(options, models.JwtProvider):
+        if name in kept and not isinstance(options, models.TicketProvider):
+            built[name] = kept[name]
+        elif isinstance(options, models.JwtProvider):
             built[name] = _jwt(name, options, revoked, tell)
         elif isinstance(options, models.TicketProvider):
             built[name] = TicketProvider(name, records, built, ttl_s=options.ttl)

@@ -11,7 +11,7 @@ from gateway.config import models
 from gateway.exchange import GatewayRequest
 from gateway.limiting.rules import KEYS
 from gateway.proxy.resolve import HintOf, no_hint
-from gateway.upstream.balancing import Hint
+from gateway.upstream.balancing.balancer import Hint
 
 Value = Callable[[GatewayRequest, bytes | None], str | None]
 

@@ -22,14 +22,16 @@ from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
-from gateway.middleware.fallbacks import Fallbacks
+from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.overload import RefuseOverload
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.overload import Overload
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
-from gateway.routing import METHODS, Handler, RouteEntry
+from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.upstream.upstream import Timeouts, Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
@@ -50,6 +52,7 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
+    overload: Overload
     logger: FilteringBoundLogger
 
 
@@ -70,6 +73,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         chain = [
             *outer(config, parts.logger),
             ErrorMapping(DIALECTS[dialect], parts.logger),
+            RefuseOverload(parts.overload),
             *_gatekeepers(route, parts),
         ]
         end: Handler
@@ -117,7 +121,8 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
-    chain += _fallbacks(config, route, parts)
+    if any(config.models[name].fallbacks for name in route.models):
+        chain.append(fallbacks)
     if parts.admission is not None:
         chain.append(parts.admission)
     return chain
@@ -171,6 +176,31 @@ def plugins(config: Config, faults: list[Fault]) -> Plugins:
     return loaded
 
 
+def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
+    """The routes for people, in the order they are tried."""
+    by_name = {route.name: route for route in config.routes}
+    rows = []
+    for entry in table.routes:
+        route = by_name[entry.name]
+        if route.issues is not None:
+            ends = [f"tickets of {route.issues}"]
+        else:
+            ends = [*route.models, *([route.upstream] if route.upstream else [])]
+        rows.append(
+            {
+                "route": entry.name,
+                "path": entry.path + ("*" if entry.path.endswith("/") else ""),
+                "methods": ",".join(sorted(entry.methods)) or "any",
+                "hosts": ",".join(sorted(entry.hosts)) or "any",
+                "auth": route.auth if isinstance(route.auth, str) else ",".join(route.auth),
+                "limits": ",".join(route.limits) or "none",
+                "dialect": entry.dialect,
+                "to": ",".join(ends),
+            }
+        )
+    return rows
+
+
 def route_dialect(config: Config, route: models.Route) -> Dialect:
     """What callers speak on a route: what it says, else what its upstream speaks."""
     if route.dialect is not None:
@@ -195,13 +225,24 @@ class _Targets:
             {provider.header.lower().encode() for provider in providers if provider.header},
         )
 
-    def model(self, name: str, *, has_fallbacks: bool) -> Target:
-        """Under a model's name."""
+    def model(self, name: str) -> Target:
+        """Under a model's name, with what stands in for it."""
         model = self._config.models[name]
-        return self.upstream(model.upstream, model, legible=has_fallbacks)
+        others = model.fallbacks
+        fallbacks = [(other, self._alone(other, legible=other != others[-1])) for other in others]
+        return self.upstream(model.upstream, model, fallbacks, legible=bool(fallbacks))
+
+    def _alone(self, name: str, *, legible: bool) -> Target:
+        model = self._config.models[name]
+        return self.upstream(model.upstream, model, legible=legible)
 
     def upstream(
-        self, name: str, model: models.Model | None = None, *, legible: bool = False
+        self,
+        name: str,
+        model: models.Model | None = None,
+        fallbacks: Sequence[tuple[str, Target]] = (),
+        *,
+        legible: bool = False,
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
@@ -209,6 +250,7 @@ class _Targets:
         return Target(
             upstream,
             model.model if model else None,
+            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
@@ -216,6 +258,7 @@ class _Targets:
                 own.total or general.total_s,
             ),
             hint=hint_of(self._config.upstreams[name].balance),
+            fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
@@ -228,10 +271,7 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(
-            models={
-                name: targets.model(name, has_fallbacks=bool(config.models[name].fallbacks))
-                for name in route.models
-            },
+            models={name: targets.model(name) for name in route.models},
             fallback=targets.upstream(route.upstream) if route.upstream else None,
             models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
             body_cap_bytes=route.body,
@@ -239,16 +279,6 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
             dialect=spoken,
         )
     )
-
-
-def _fallbacks(config: Config, route: models.Route, parts: Parts) -> list[Middleware]:
-    targets = _Targets(config, route, parts)
-    by_model = {
-        name: [(other, targets.model(other, has_fallbacks=other != others[-1])) for other in others]
-        for name in route.models
-        if (others := config.models[name].fallbacks)
-    }
-    return [Fallbacks(by_model)] if by_model else []
 
 
 def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:

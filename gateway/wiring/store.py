@@ -36,13 +36,21 @@ class Stores:
 
 
 def stores(
-    config: Config, report: Callable[[str, str], None], faults: list[Fault]
+    config: Config,
+    folder: Path | None,
+    report: Callable[[str, str], None],
+    faults: list[Fault],
 ) -> Stores | None:
     """The stores; `report` is told of the breaker's changes. What cannot be opened is added to
     `faults`.
+
+    With several workers, who share a `folder`, the memory they have together is a file in it.
     """
+    options = config.store
+    if folder is not None and options.url == "memory://":
+        options = models.Store(url=f"sqlite://{folder / 'store.db'}")
     try:
-        limits, records = _limits(config.store), open_records(config.store)
+        limits, records = _limits(options), open_records(options)
     except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
         faults.append((("store", "url"), f"cannot be used: {exc}"))
         return None

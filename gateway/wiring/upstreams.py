@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.config import Config, models
 from gateway.headers import lines
-from gateway.upstream.balancing import Balancer, LeastRequests
+from gateway.upstream.balancing.balancer import Balancer
+from gateway.upstream.balancing.consistent_hash import ConsistentHash
+from gateway.upstream.balancing.least_requests import LeastRequests
+from gateway.upstream.balancing.prefix_affinity import PrefixAffinity
+from gateway.upstream.balancing.round_robin import RoundRobin
+from gateway.upstream.balancing.weighted_random import Random
 from gateway.upstream.checks import CheckOptions, Checks
+from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
 from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import (
+    Continues,
     Report,
     RetryOptions,
     Timeouts,
     Upstream,
     UpstreamOptions,
 )
+from gateway.wiring.discovery import address_policy, source
 
+Tell = Callable[[str], None]
 Fields = Sequence[tuple[str, str]]
 Told = Callable[[str, Endpoint, State, str], None]
 """Takes an upstream's name, an endpoint of it, the state it is in now, and why."""
 
 
-def upstreams(config: Config, report: Told) -> Mapping[str, Upstream]:
-    """The upstreams by name."""
+def upstreams(
+    config: Config, report: Told, tell: Callable[[str, str], None]
+) -> Mapping[str, Upstream]:
+    """The upstreams by name. `tell` takes an upstream's name, and what is wrong with its discovery
+    or that it is over.
+    """
     return {
-        name: _upstream(name, options, _told(report, name))
+        name: _upstream(name, options, _told(report, name), partial(tell, name))
         for name, options in config.upstreams.items()
     }
 
@@ -39,39 +56,99 @@ def _told(report: Told, name: str) -> Report:
     return lambda endpoint, state, why: report(name, endpoint, state, why)
 
 
-def _upstream(name: str, options: models.Upstream, report: Report) -> Upstream:
+def _upstream(name: str, options: models.Upstream, report: Report, tell: Tell) -> Upstream:
     fields = _fields(options)
-    health = _health(options)
-    context = None
-    if any(endpoint.url.startswith("https:") for endpoint in options.endpoints):
-        context = client_context(options.tls.ca, verify=options.tls.verify)
-    endpoints = []
-    for endpoint in options.endpoints:
-        address = parse_address(endpoint.url, context, options.tls.server_name)
-        pool = EndpointPool(
-            address, max_connections=options.max_connections, keepalive_s=options.keepalive
-        )
-        endpoints.append(
-            Endpoint(
-                pool,
-                Health(health),
-                weight=endpoint.weight,
-                priority=endpoint.priority,
-                max_requests=options.max_requests,
-                fixed_lines=lines([("Host", address.authority), *fields]),
-            )
-        )
+    maker = _EndpointMaker(options, fields)
+    static = [
+        Found(endpoint.url, urlsplit(endpoint.url).netloc, endpoint.weight, endpoint.priority)
+        for endpoint in options.endpoints
+    ]
     upstream = Upstream(
         name,
         _options(options, fields),
         _balancer(options),
-        endpoints,
+        [maker.make(found) for found in static],
         now=time.monotonic,
         report=report,
     )
+    if options.discover is not None:
+        upstream.parts.append(
+            source(
+                options.discover,
+                address_policy(options),
+                changed=lambda found: upstream.update(maker.follow(upstream.endpoints, found)),
+                report=tell,
+            )
+        )
     if options.health is not None:
         upstream.parts.append(Checks(upstream, _checks(options.health)))
     return upstream
+
+
+class _EndpointMaker:
+    """Makes the endpoints of one upstream, wherever they were found."""
+
+    def __init__(self, options: models.Upstream, fields: Fields) -> None:
+        self._options = options
+        self._fields = fields
+        self._health = _health(options)
+        self._policy = address_policy(options)
+        ca = options.tls.ca
+        self._authority = Path(ca).read_bytes() if ca is not None else b""
+        self._context: ssl.SSLContext | None = None
+
+    def make(self, found: Found) -> Endpoint:
+        """A new one."""
+        options = self._options
+        name = options.tls.server_name or urlsplit(f"//{found.authority}").hostname
+        address = parse_address(found.url, self._tls(found.url), name)
+        return Endpoint(
+            EndpointPool(
+                address,
+                max_connections=options.max_connections,
+                keepalive_s=options.keepalive,
+                policy=self._policy,
+            ),
+            Health(self._health),
+            weight=found.weight,
+            priority=found.priority,
+            max_requests=options.max_requests,
+            fixed_lines=lines([("Host", found.authority), *self._fields]),
+            signature=self._signature(found),
+        )
+
+    def follow(self, endpoints: Sequence[Endpoint], found: Sequence[Found]) -> list[Endpoint]:
+        """The endpoints that were found: those that are the same stay as they are."""
+        known = {endpoint.key: endpoint for endpoint in endpoints}
+        followed = []
+        for one in found:
+            endpoint = known.get(one.url)
+            if endpoint is None or endpoint.signature != self._signature(one):
+                endpoint = self.make(one)
+            endpoint.full_weight, endpoint.priority = one.weight, one.priority
+            followed.append(endpoint)
+        return followed
+
+    def _signature(self, found: Found) -> object:
+        """What makes it another endpoint if it changes."""
+        options = self._options
+        return (
+            found.authority,
+            self._fields,
+            options.tls,
+            self._authority,
+            options.allow_addresses,
+            options.max_connections,
+            options.keepalive,
+        )
+
+    def _tls(self, url: str) -> ssl.SSLContext | None:
+        if not url.startswith("https:"):
+            return None
+        if self._context is None:
+            options = self._options.tls
+            self._context = client_context(options.ca, verify=options.verify)
+        return self._context
 
 
 def _fields(options: models.Upstream) -> Fields:
@@ -106,6 +183,8 @@ def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
             hedge=hedge is not None,
             hedge_after_s=None if hedge is None else hedge.after,
         ),
+        continues=None if options.continues is None else Continues(options.continues),
+        balance=options.balance,
         budget_share=retries.budget,
         budget_reserve=float(retries.reserve),
         health=_health(options),
@@ -142,5 +221,16 @@ def _checks(options: models.HealthCheck) -> CheckOptions:
     )
 
 
+_PREFIX_SLACK = 1.5
+"""How much more than its share an endpoint may have for the sake of its cache."""
+_BALANCERS: Mapping[str, Callable[[], Balancer]] = {
+    "least_requests": LeastRequests,
+    "round_robin": RoundRobin,
+    "random": Random,
+    "prefix": partial(PrefixAffinity, slack=_PREFIX_SLACK),
+}
+
+
 def _balancer(options: models.Upstream) -> Balancer:
-    return LeastRequests()
+    word = options.balance
+    return ConsistentHash() if isinstance(word, models.HashKey) else _BALANCERS[word]()

@@ -16,12 +16,17 @@ from gateway.errors import AuthUnavailable
 ISSUER = "https://sso.test"
 
 
+def new_key(kid: str) -> dict[str, Any]:
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    return {**json.loads(OKPAlgorithm.to_jwk(public)), "kid": kid}
+
+
+_KEYS = {kid: new_key(kid) for kid in ("a", "b", "old", "new")}
+
+
 def key_set(*kids: str) -> bytes:
-    keys = []
-    for kid in kids:
-        public = ed25519.Ed25519PrivateKey.generate().public_key()
-        keys.append({**json.loads(OKPAlgorithm.to_jwk(public)), "kid": kid})
-    return json.dumps({"keys": keys}).encode()
+    """The same key for the same name."""
+    return json.dumps({"keys": [_KEYS[kid] for kid in kids]}).encode()
 
 
 class Issuer:
@@ -170,6 +175,37 @@ async def test_an_unknown_kid_is_found_once_the_issuer_has_it() -> None:
     await settle()
     assert await keys.find("old", "EdDSA") is None
     assert len(withdrawals) == 1, "what the old key verified is forgotten"
+
+
+async def test_another_key_under_the_same_name_withdraws_the_one_before() -> None:
+    issuer = Issuer(key_set("a"))
+    keys = issuer.keys()
+    withdrawals: list[None] = []
+    keys.changed = lambda: withdrawals.append(None)
+    before = await keys.find("a", "EdDSA")
+    issuer.answer = json.dumps({"keys": [new_key("a")]}).encode()
+    issuer.now += FRESH_S
+    assert await keys.find("a", "EdDSA") == before
+    await settle()
+    assert await keys.find("a", "EdDSA") != before
+    assert len(withdrawals) == 1
+
+
+async def test_keys_are_fetched_anew_though_only_known_tokens_come() -> None:
+    issuer = Issuer(key_set("a"))
+    keys = issuer.keys()
+    await keys.find("a", "EdDSA")
+    assert keys.current()
+    await settle()
+    assert len(issuer.urls) == 1
+    issuer.now += FRESH_S
+    assert keys.current()
+    await settle()
+    assert len(issuer.urls) == 2
+    issuer.answer = TimeoutError()
+    issuer.now += STALE_S
+    assert not keys.current()
+    await settle()
 
 
 async def test_an_unknown_kid_while_the_issuer_is_away_is_503() -> None:

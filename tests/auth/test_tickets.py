@@ -46,6 +46,9 @@ class Voucher:
     def stands(self, principal: Principal) -> bool:
         return self.vouches
 
+    def not_ready(self) -> str | None:
+        return None
+
     def start(self) -> None: ...
 
     def close(self) -> None: ...

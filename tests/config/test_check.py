@@ -99,6 +99,29 @@ def test_a_model_of_an_upstream_that_is_not_there() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fallbacks", "expected"),
+    [
+        (["m"], "is the model itself"),
+        (["nn"], "there is no model 'nn'; did you mean 'n'?"),
+        (["claude"], "speaks anthropic, and 'm' openai"),
+        (["n"], None),
+    ],
+)
+def test_a_fallback_that_cannot_stand_in(fallbacks: list[str], expected: str | None) -> None:
+    upstreams = {
+        "a": {"endpoints": [{"url": "http://10.0.0.1"}]},
+        "b": {"endpoints": [{"url": "http://10.0.0.1"}], "dialect": "anthropic"},
+    }
+    models = {
+        "m": {"upstream": "a", "fallbacks": fallbacks},
+        "n": {"upstream": "a"},
+        "claude": {"upstream": "b"},
+    }
+    said = [] if expected is None else [f"models.m.fallbacks[0]: {expected}"]
+    assert said_of(document(upstreams=upstreams, models=models)) == said
+
+
 def test_every_rule_is_judged_in_one_run() -> None:
     sections = {
         "demo": {"listen": "127.0.0.1:8080"},
@@ -133,6 +156,29 @@ def test_a_host_is_a_plain_name(host: str) -> None:
 @pytest.mark.parametrize("host", ["a", "a.b-c.test", "10.0.0.1", "[::1]"])
 def test_a_host_may_be_an_address(host: str) -> None:
     assert said_of(document(routes=[route(hosts=[host])])) == []
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9090", ":9090", "[::]:9090", "10.0.0.1:9090", "h:1"])
+def test_an_admin_listener_for_everybody_needs_a_token(
+    monkeypatch: pytest.MonkeyPatch, listen: str
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "x")
+    assert said_of(document(admin={"listen": listen})) == [
+        "admin.listen: lets everybody who reaches it operate the gateway; "
+        "set admin.token, or listen on 127.0.0.1"
+    ]
+    assert said_of(document(admin={"listen": listen, "token": {"env": "ADMIN_TOKEN"}})) == []
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9090", "[::1]:9090", "localhost:9090"])
+def test_an_admin_listener_for_this_machine_needs_none(listen: str) -> None:
+    assert said_of(document(admin={"listen": listen})) == []
+
+
+def test_two_listeners_on_one_address_are_found() -> None:
+    assert said_of(document(admin={"listen": "127.0.0.1:8080"})) == [
+        "admin.listen: is an address that is used already; choose another port"
+    ]
 
 
 def issuing(**fields: Any) -> Document:
@@ -262,28 +308,13 @@ def test_upstreams_of_different_dialects_need_a_word() -> None:
     assert said_of(document(**sections, routes=[route(models=["m"], dialect="openai")])) == []
 
 
-@pytest.mark.parametrize(
-    ("models", "expected"),
-    [
-        ({"m": ["mm"]}, "models.m.fallbacks[0]: there is no model 'mm'; did you mean 'm'?"),
-        ({"m": ["n", "m"], "n": []}, "models.m.fallbacks[1]: is the model itself"),
-    ],
-)
-def test_a_fallback_has_to_be_another_model(models: dict[str, list[str]], expected: str) -> None:
-    sections = {name: {"upstream": "a", "fallbacks": others} for name, others in models.items()}
-    said = said_of(document(models=sections, routes=[route(upstream=None, models=["m"])]))
-    assert said == [expected]
-
-
 def test_what_is_asked_of_models_is_asked_of_their_fallbacks() -> None:
-    endpoint = {"endpoints": [{"url": "http://10.0.0.1"}]}
     models = {
         "m": {"upstream": "a", "fallbacks": ["n"], "price": {"input": 1, "output": 1}},
-        "n": {"upstream": "b", "scopes": ["s"]},
+        "n": {"upstream": "a", "scopes": ["s"]},
     }
     said = said_of(
         document(
-            upstreams={"a": endpoint, "b": {"dialect": "anthropic", **endpoint}},
             models=models,
             limits={"l": {"key": "ip", "budget": "1 USD/day"}},
             store={"url": "sqlite:///x.db"},
@@ -292,8 +323,6 @@ def test_what_is_asked_of_models_is_asked_of_their_fallbacks() -> None:
     )
     assert said == [
         "routes[0]: model 'n' is for known callers, but the route is anonymous",
-        "routes[0]: its upstreams speak different dialects: anthropic, openai; "
-        "say which callers speak: dialect: anthropic",
         "routes[0].limits[0]: is a budget in USD, but model 'n' has no price in it",
     ]
 
@@ -356,10 +385,106 @@ def test_an_endpoint_may_be_a_name_or_an_address(url: str) -> None:
     assert said_of(document(upstreams={"a": {"endpoints": [{"url": url}]}})) == []
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "http://-x/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://[::1", "http://a:99999", "http://a:0", "http://-x/", "http://a..b", "http://a-"),
+        *("http://[v1.a]", "http://[a]", "http://\u00e4", "http://a/\u00e4", "http://a/\x7f"),
+    ],
+)
 def test_an_endpoint_nobody_can_connect_to(url: str) -> None:
     (said,) = said_of(document(upstreams={"a": {"endpoints": [{"url": url}]}}))
     assert said.startswith("upstreams.a.endpoints[0].url: ")
+
+
+@pytest.mark.parametrize("key", ["endpoints", "discover"])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("169.254.169.254", "is link-local, where clouds keep their metadata"),
+        ("[::ffff:169.254.169.254]", "is link-local, where clouds keep their metadata"),
+        ("100.64.0.1", "is in carrier-grade NAT (RFC 6598)"),
+        ("[2002::1]", "is a 6to4 address, which leads to a tunnel"),
+        ("[64:ff9b::1]", "is a NAT64 address, which leads to an IPv4 address"),
+    ],
+)
+def test_an_address_no_backend_is_at(host: str, expected: str, key: str) -> None:
+    url = f"http://{host}:8000/base"
+    upstream: Document = (
+        {"endpoints": [{"url": url}]} if key == "endpoints" else {"discover": {"dns": url}}
+    )
+    (said,) = said_of(document(upstreams={"a": upstream}))
+    where = "endpoints[0].url" if key == "endpoints" else "discover.dns"
+    assert said == (
+        f"upstreams.a.{where}: {host.strip('[]')} {expected}; "
+        "if that is meant, list it or its network in upstreams.a.allow_addresses"
+    )
+
+
+def test_an_address_that_is_allowed_after_all() -> None:
+    upstream = {
+        "endpoints": [{"url": "http://100.64.0.1"}, {"url": "http://169.254.0.1"}],
+        "allow_addresses": ["100.64.0.0/10"],
+    }
+    (said,) = said_of(document(upstreams={"a": upstream}))
+    assert said.startswith("upstreams.a.endpoints[1].url: 169.254.0.1 is link-local")
+    upstream["allow_addresses"] = ["100.64.0.0/10", "169.254.0.1"]
+    assert said_of(document(upstreams={"a": upstream})) == []
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f.1", "2130706433", "0177.0.0.1"])
+def test_an_address_that_others_read_otherwise(host: str) -> None:
+    upstream = {"endpoints": [{"url": f"http://{host}"}], "allow_addresses": ["0.0.0.0/0"]}
+    assert said_of(document(upstreams={"a": upstream})) == [
+        f"upstreams.a.endpoints[0].url: {host} is an ambiguous spelling of an IPv4 address; "
+        "write four decimal numbers"
+    ]
+
+
+@pytest.mark.parametrize(
+    "discover",
+    [
+        {"dns": "http://vllm.internal:8000/base"},
+        {"dns": "https://vllm.internal", "nameservers": ["10.0.0.53", "[::1]:5353"]},
+        {"srv": "_http._tcp.vllm.internal"},
+        {"srv": "vllm.service.consul", "scheme": "https", "nameservers": ["127.0.0.1:8600"]},
+        {"file": "endpoints.yaml"},
+    ],
+)
+def test_endpoints_may_be_found(discover: Document) -> None:
+    assert said_of(document(upstreams={"a": {"discover": discover}})) == []
+
+
+@pytest.mark.parametrize(
+    ("upstream", "expected"),
+    [
+        ({}, ": give either `endpoints` or `discover`"),
+        (
+            {"endpoints": [{"url": "http://a"}], "discover": {"file": "a.yaml"}},
+            ": give either `endpoints` or `discover`",
+        ),
+        ({"discover": {}}, ".discover: give exactly one of `dns`, `srv` and `file`"),
+        (
+            {"discover": {"dns": "http://a", "file": "a.yaml"}},
+            ".discover: give exactly one of `dns`, `srv` and `file`",
+        ),
+        (
+            {"discover": {"dns": "http://a", "scheme": "https"}},
+            ".discover.scheme: belongs to `srv`, which is not given",
+        ),
+        (
+            {"discover": {"file": "a.yaml", "nameservers": ["10.0.0.53"]}},
+            ".discover.nameservers: are for `dns` and `srv`",
+        ),
+        (
+            {"discover": {"dns": "http://10.0.0.5"}},
+            ".discover.dns: is an address already; list it in `endpoints`",
+        ),
+        ({"discover": {"dns": "http://-a"}}, ".discover.dns: has no usable host name"),
+    ],
+)
+def test_where_an_upstream_is_has_to_be_said_in_one_way(upstream: Document, expected: str) -> None:
+    assert said_of(document(upstreams={"a": upstream})) == [f"upstreams.a{expected}"]
 
 
 def test_an_authority_that_can_be_read(tmp_path: Path) -> None:

@@ -54,9 +54,34 @@ def test_an_address_to_listen_on_is_host_and_port(listen: str) -> None:
     assert complaints(models.Server, {"listen": listen}) == ["listen"]
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "dns.test",
+        "10.0.0.53:",
+        "10.0.0.53:0",
+        "10.0.0.53:65536",
+        "fd00::53",
+        "[fd00::53",
+        "1.2",
+    ],
+)
+def test_a_name_server_is_an_address_and_a_port(address: str) -> None:
+    fields = {"dns": "http://a", "nameservers": (address,)}
+    assert complaints(models.Discover, fields) == ["nameservers.0"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "-a", "a b", "a/b", "a\n", "a:53", "a" * 254])
+def test_srv_records_have_a_name(name: str) -> None:
+    assert complaints(models.Discover, {"srv": name}) == ["srv"]
+
+
 @pytest.mark.parametrize("network", ["10.0.0.1/8", "300.0.0.1", "nginx", "10.0.0.0/33", ""])
 def test_a_trusted_proxy_is_a_network_without_host_bits(network: str) -> None:
     assert complaints(models.Server, {"trusted_proxies": (network,)}) == ["trusted_proxies.0"]
+    fields = {"endpoints": ({"url": "http://a"},), "allow_addresses": (network,)}
+    assert complaints(models.Upstream, fields) == ["allow_addresses.0"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ def test_it_accepts_the_configuration_that_ships(
         ("limits", {"a": {"key": "ip", "requests": "sixty"}}),
         ("telemetry", {"log": {"level": "loud"}}),
         ("routes", []),
+        ("upstreams", {"a": {}}),
+        ("upstreams", {"a": {"discover": {}}}),
+        ("upstreams", {"a": {"discover": {"dns": "http://a", "file": "a.yaml"}}}),
+        ("upstreams", {"a": {"endpoints": [{"url": "http://a"}], "discover": {"file": "a"}}}),
         ("surprise", 1),
     ],
 )
@@ -52,6 +56,15 @@ def test_it_finds_what_the_gateway_would_refuse(
 def test_a_variable_may_stand_for_any_scalar(validator: jsonschema.Draft202012Validator) -> None:
     document = yaml.safe_load(SHIPPED.read_text())
     document["server"] = {"drain": "${DRAIN:-30s}", "max_connections": "${MOST}"}
+    assert list(validator.iter_errors(document)) == []
+
+
+@pytest.mark.parametrize("discover", [{"dns": "http://a"}, {"srv": "_http._tcp.a"}, {"file": "a"}])
+def test_an_upstream_may_be_discovered(
+    validator: jsonschema.Draft202012Validator, discover: dict[str, str]
+) -> None:
+    document = yaml.safe_load(SHIPPED.read_text())
+    document["upstreams"] = {"a": {"discover": discover}}
     assert list(validator.iter_errors(document)) == []
 
 

@@ -165,10 +165,20 @@ async def test_a_budget_is_spent_and_corrected(store: Store) -> None:
     assert refused.levels[0].remaining == 0
 
 
+@pytest.mark.parametrize("amount", [1e9, 1e15, 1e20, 1e25])
+async def test_r8_no_amount_is_too_much(store: Store, amount: float) -> None:
+    # Callers say how many tokens they want; a full bucket lets them go into debt.
+    assert (await store.decide([take("k", amount)])).admitted
+    refused = await store.decide([take("k")])
+    assert not refused.admitted
+    assert refused.levels[0].wait_s > 1e9
+    assert (await store.decide([take("another")])).admitted
+
+
 @pytest.mark.parametrize(
     "key", ["a b", "*", "{x}{y}", "é\u2028", "k" * 500, "'; DROP TABLE buckets"]
 )
-async def test_any_text_is_a_key_of_its_own(store: Store, key: str) -> None:
+async def test_r8_any_text_is_a_key_of_its_own(store: Store, key: str) -> None:
     assert (await store.decide([take(key, size=1.0)])).admitted
     assert not (await store.decide([take(key, size=1.0)])).admitted
     assert (await store.decide([take(key + "x", size=1.0)])).admitted
@@ -301,7 +311,7 @@ async def test_r3_a_new_redis_and_a_flushed_one_are_used_at_once(start_redis: St
     ],
     ids=["password", "read-only", "full"],
 )
-async def test_a_redis_that_refuses_is_unavailable(
+async def test_r10_a_redis_that_refuses_is_unavailable(
     start_redis: StartRedis, trouble: tuple[str, ...]
 ) -> None:
     redis = await start_redis()
@@ -312,7 +322,7 @@ async def test_a_redis_that_refuses_is_unavailable(
     await store.close()
 
 
-async def test_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
+async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
     redis = await start_redis()
     store = RedisStore(redis.url, timeout_s=2.0)
     await store.decide([take("k"), lease("c", "h"), spend("b", 1.0)])

@@ -242,4 +242,4 @@ async def test_connections_to_the_gateway_are_kept(
             for _ in range(20):
                 assert (await http.get("/v1/x")).status_code == 200
         assert len(upstream.connections) == 1
-        assert gateway.server.open_connections <= 2
+        assert gateway.server.listener.open_connections <= 2

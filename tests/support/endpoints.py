@@ -1,72 +1,55 @@
-"""Upstreams of several endpoints: how they are configured, how they are, and bad ones."""
+"""Endpoints as a balancing policy sees them, with what is in flight counted by hand."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import State
-from gateway.upstream.upstream import Upstream
-from tests.support.gateway import RunningGateway, simple_config
+from hypothesis import strategies as st
+
+from gateway.upstream.balancing.balancer import Balancer, Hint
 
 
-@contextmanager
-def refusing_endpoint() -> Iterator[str]:
-    """The URL of a port that refuses connections for as long as the block runs."""
-    with socket.socket() as bound:  # and not listening
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+@dataclass(slots=True)
+class Server:
+    """A candidate."""
+
+    key: str
+    weight: float = 1.0
+    in_flight: int = 0
 
 
-@contextmanager
-def unanswering_endpoint() -> Iterator[str]:
-    """The URL of a port whose queue of connections is full: the kernel drops every SYN."""
-    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        yield f"http://127.0.0.1:{full.getsockname()[1]}"
+def servers(count: int, *, weights: Sequence[float] = ()) -> list[Server]:
+    """Idle ones, of weight 1 unless `weights` are given."""
+    return [
+        Server(f"http://10.0.0.{number}:8000", weights[number] if weights else 1.0)
+        for number in range(count)
+    ]
 
 
-def endpoints(*urls: str, **upstream: Any) -> dict[str, Any]:
-    """A configuration whose one upstream has these endpoints."""
-    return simple_config(
-        urls[0], upstream={"endpoints": [{"url": url} for url in urls], **upstream}
-    )
+def picked(balancer: Balancer, candidates: Sequence[Server], hint: Hint) -> str:
+    """The key of the one picked."""
+    return candidates[balancer.pick(candidates, hint)].key
 
 
-def ranked(*urls: str, **upstream: Any) -> dict[str, Any]:
-    """The same, but each is asked only where those before it cannot be."""
-    by_rank = [{"url": url, "priority": rank} for rank, url in enumerate(urls)]
-    return simple_config(urls[0], upstream={"endpoints": by_rank, **upstream})
+def has_room(server: Server, candidates: Sequence[Server], slack: str = "1.25") -> bool:
+    """in_flight + 1 <= ceil(slack * (all in flight + 1) * share of the weights), exactly."""
+    requests = sum(one.in_flight for one in candidates) + 1
+    share = Fraction(server.weight) / sum(Fraction(one.weight) for one in candidates)
+    return server.in_flight + 1 <= -(-Fraction(slack) * requests * share // 1)
 
 
-def upstream_of(gateway: RunningGateway, name: str = "main") -> Upstream:
-    """What a running gateway knows of an upstream."""
-    return gateway.server.runtime.upstreams[name]
-
-
-def endpoint_at(gateway: RunningGateway, url: str) -> Endpoint:
-    """What it knows of an endpoint of `main`."""
-    return next(e for e in upstream_of(gateway).endpoints if e.url == url)
-
-
-def state_of(gateway: RunningGateway, url: str) -> State:
-    """What an endpoint of `main` is good for now."""
-    return upstream_of(gateway).state(endpoint_at(gateway, url))
-
-
-async def idle(gateway: RunningGateway) -> None:
-    """Return when no endpoint carries a request, and none waits for one."""
-    async with asyncio.timeout(5):
-        while any(  # noqa: ASYNC110 -- the loop's next turn
-            upstream.pending or any(endpoint.in_flight for endpoint in upstream.endpoints)
-            for upstream in gateway.server.runtime.upstreams.values()
-        ):
-            await asyncio.sleep(0)
+whole_weights = st.integers(1, 10).map(float)
+crowds = st.lists(
+    st.tuples(st.integers(0, 200), whole_weights, st.integers(0, 30)),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda found: found[0],
+).map(
+    lambda found: [
+        Server(f"http://10.0.0.{number}:8000", weight, in_flight)
+        for number, weight, in_flight in found
+    ]
+)
+"""Some endpoints of whole weights, busy at random."""

@@ -21,10 +21,13 @@ from typing import Any, Protocol
 import yaml
 
 from gateway.config import load_text
+from gateway.processes.sockets import bind
 from gateway.server.serving import Server
+from gateway.telemetry.logs import make_logger
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
+_START_PATIENCE_S = 30.0
 _LEAK_GRACE_S = 2.0
 _POLL_S = 0.02
 
@@ -54,6 +57,7 @@ def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) ->
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         document[name] = {**old, **value} if both else value  # type: ignore[dict-item]
     document["server"] = {"listen": "127.0.0.1:0", **document.get("server", {})}
+    document.setdefault("admin", {"listen": "127.0.0.1:0"})
     document.setdefault("telemetry", {"log": {"format": "json"}})
     return yaml.safe_dump(document, sort_keys=False)
 
@@ -84,9 +88,11 @@ class LogLines:
         """The access log."""
         return [line for line in self.lines if line.get("event") == "request"]
 
-    async def wait_for(self, predicate: Callable[[LogLine], bool]) -> LogLine:
+    async def wait_for(
+        self, predicate: Callable[[LogLine], bool], *, patience_s: float = _PATIENCE_S
+    ) -> LogLine:
         """The first line, past or to come, that the predicate accepts."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             seen = 0
             while True:
                 for line in self.lines[seen:]:
@@ -103,17 +109,20 @@ class RunningGateway:
     def __init__(self, config: Mapping[str, Any] | str, sections: Mapping[str, Any]) -> None:
         self.log = LogLines()
         self.config = load_text(config_text(config, sections))
-        self.server = Server(self.config, log=self.log)
+        options = self.config.telemetry.log
+        logger = make_logger(self.log, level=options.level, console=options.format == "console")
+        self.server = Server(self.config, logger)
+        self._sockets = bind(self.config.server.listen, 1)
 
     @property
     def port(self) -> int:
         """Where it listens on 127.0.0.1."""
-        return self.server.port
+        return int(self._sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
         """Its base URL, no slash at the end."""
-        return self.server.url
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def log_lines(self) -> list[LogLine]:
@@ -126,15 +135,17 @@ class RunningGateway:
 
     async def start(self) -> None:
         """Listen."""
-        await self.server.start()
+        await self.server.start(self._sockets)
 
     async def stop(self) -> list[str]:
         """Stop, and name the faults: exchanges that outlived their clients, endpoints that carry
         requests nobody made, broken log lines.
         """
-        ended = not await _outlasts(lambda: self.server.open_exchanges)
-        open_exchanges = self.server.open_exchanges
+        ended = not await _outlasts(lambda: self.server.overload.requests)
+        open_exchanges = self.server.overload.requests
         await self.server.stop()
+        for sock in self._sockets:
+            sock.close()
         faults = [] if ended else [f"{open_exchanges} exchanges are open without a client"]
         for upstream in self.server.runtime.upstreams.values():
             carried = [f"{e.url} carries {e.in_flight}" for e in upstream.endpoints if e.in_flight]
@@ -178,7 +189,8 @@ class Footprint:
 class GatewayProcess:
     """`gateway serve` as a process of its own.
 
-    `nofile` is its file descriptor limit. Memory and CPU are read from /proc (Linux).
+    `nofile` is its file descriptor limit; `first` is Python that runs before the gateway's, such
+    as to give it a clock that is wrong. Memory and CPU are read from /proc (Linux).
     """
 
     def __init__(
@@ -188,21 +200,27 @@ class GatewayProcess:
         file: Path,
         *,
         nofile: int | None = None,
+        first: str = "",
     ) -> None:
         self.log = LogLines()
         self.errors = bytearray()
         """What came on standard error."""
         self.port = 0
-        self._file = file
-        self._file.write_text(config_text(config, sections))
+        self.admin_port = 0
+        self.worker_pids: list[int] = []
+        """Those it started with."""
+        self.file = file
+        """Its configuration."""
+        self.file.write_text(config_text(config, sections))
         self._nofile = nofile
+        self._program = f"{first}\nimport sys; from gateway.cli import main; sys.exit(main())"
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start it, and return when it listens."""
         self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--config", str(self._file)),
+            *(sys.executable, "-c", self._program, "serve", "--config", str(self.file)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -214,7 +232,10 @@ class GatewayProcess:
             asyncio.create_task(self._keep_lines(process.stdout)),
             asyncio.create_task(self._keep_errors(process.stderr)),
         ]
-        ready = asyncio.create_task(self.log.wait_for(lambda line: line["event"] == "listening"))
+        listening = self.log.wait_for(
+            lambda line: line["event"] == "listening", patience_s=_START_PATIENCE_S
+        )
+        ready = asyncio.create_task(listening)
         ended = asyncio.create_task(process.wait())
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -222,6 +243,8 @@ class GatewayProcess:
                 await asyncio.wait(self._readers)
                 raise AssertionError(f"the gateway did not start: {self.errors.decode()}")
             self.port = int(ready.result()["port"])
+            self.admin_port = int(ready.result()["admin_port"])
+            self.worker_pids = list(ready.result()["workers"])
         except BaseException:
             await self.stop()
             raise
@@ -244,7 +267,12 @@ class GatewayProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id of its first worker, whose memory and CPU are what is measured."""
+        return self.worker_pids[0]
+
+    @property
+    def master_pid(self) -> int:
+        """The process that signals go to."""
         return self._running().pid
 
     @property
@@ -301,10 +329,15 @@ class StartGateway(Protocol):
 
 
 class StartGatewayProcess(Protocol):
-    """As StartGateway, in a process of its own; `nofile` is its file descriptor limit."""
+    """As StartGateway, in a process of its own; for `nofile` and `first` see GatewayProcess."""
 
     def __call__(
-        self, config: Mapping[str, Any] | str, *, nofile: int | None = None, **sections: Any
+        self,
+        config: Mapping[str, Any] | str,
+        *,
+        nofile: int | None = None,
+        first: str = "",
+        **sections: Any,
     ) -> Awaitable[GatewayProcess]:
         """Start one; it is stopped when the test ends."""
 

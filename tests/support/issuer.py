@@ -21,6 +21,8 @@ _KINDS: dict[str, Any] = {
     "EdDSA": (ed25519.Ed25519PrivateKey.generate, OKPAlgorithm),
 }
 
+FAILURES = ("500", "hang", "garbage", "huge", "redirect")
+
 
 class Issuer:
     """A running issuer; an async context manager."""
@@ -28,7 +30,7 @@ class Issuer:
     def __init__(self) -> None:
         self.url = ""
         self.mode = "ok"
-        """ok, 500, hang, garbage, huge or redirect: how it answers for its keys."""
+        """ok, or one of FAILURES: how it answers for its keys."""
         self.hits: Counter[str] = Counter()
         """Requests by path."""
         self._keys: dict[str, tuple[str, Any]] = {}
@@ -65,13 +67,34 @@ class Issuer:
         """Publish it no more."""
         del self._keys[kid]
 
+    def public_key(self, kid: str) -> Any:
+        """What verifies the signatures of this key."""
+        _, key = self._keys[kid]
+        return key.public_key()
+
+    def jwk(self, kid: str) -> dict[str, Any]:
+        """The same as it is published."""
+        algorithm, _ = self._keys[kid]
+        _, shape = _KINDS[algorithm]
+        public = json.loads(shape.to_jwk(self.public_key(kid)))
+        return {**public, "kid": kid, "alg": algorithm, "use": "sig"}
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """Claims of a token for `llm`, with these changes."""
+        standard = {"iss": self.url, "aud": "llm", "sub": "ann", "exp": int(time.time()) + 300}
+        return {**standard, **changes}
+
     def token(self, kid: str, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
         """A token for `llm`, signed with this key."""
         algorithm, key = self._keys[kid]
-        standard = {"iss": self.url, "aud": "llm", "sub": "ann", "exp": int(time.time()) + 300}
         return jwt.encode(
-            {**standard, **claims}, key, algorithm, headers={"kid": kid, **(header or {})}
+            self.claims(**claims), key, algorithm, headers={"kid": kid, **(header or {})}
         )
+
+    def sign(self, kid: str, data: bytes) -> bytes:
+        """This key's signature, as it stands in a token (RFC 7518 section 3)."""
+        algorithm, key = self._keys[kid]
+        return jwt.get_algorithm_by_name(algorithm).sign(data, key)
 
     def provider(self, **options: Any) -> dict[str, Any]:
         """An `auth` section with this issuer as `corp`."""
@@ -101,9 +124,4 @@ class Issuer:
             return web.Response(body=b" " * 2**20)
         if self.mode == "redirect":
             return web.Response(status=302, headers={"Location": f"{self.url}/elsewhere"})
-        published = []
-        for kid, (algorithm, key) in self._keys.items():
-            _, shape = _KINDS[algorithm]
-            jwk = json.loads(shape.to_jwk(key.public_key()))
-            published.append({**jwk, "kid": kid, "alg": algorithm, "use": "sig"})
-        return web.json_response({"keys": published})
+        return web.json_response({"keys": [self.jwk(kid) for kid in self._keys]})

@@ -1,26 +1,35 @@
-"""A real redis-server on a port of its own."""
+"""A real redis-server on a port of its own, and a slow way to it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
 _BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
 _PATIENCE_S = 10.0
 _ATTEMPTS = 5
 
-StartRedis = Callable[[], Awaitable["Redis"]]
+
+class StartRedis(Protocol):
+    """`await start_redis("--maxmemory", "1mb")`; with "--sentinel" it is one."""
+
+    def __call__(self, *options: str) -> Awaitable[Redis]:
+        """Start one; it is stopped when the test ends."""
 
 
 class Redis:
-    """redis-server, without persistence."""
+    """redis-server, without persistence. It writes into `folder`, which has to be there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
+        self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
 
@@ -29,13 +38,15 @@ class Redis:
         """For clients."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    async def start(self, *options: str) -> None:
+    async def start(self) -> None:
         """Start it, on the same port if it ran before, and wait until it answers."""
+        file = self._folder / "redis.conf"  # empty; a sentinel keeps in it what it knows
+        file.touch()
         for _ in range(_ATTEMPTS):
             port = self.port or _free_port()
             self._process = await asyncio.create_subprocess_exec(
-                *(_BINARY, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
-                *("--save", "", "--appendonly", "no", *options),
+                *(_BINARY, str(file), "--port", str(port), "--bind", "127.0.0.1"),
+                *("--dir", str(self._folder), "--save", "", "--appendonly", "no", *self._options),
                 stdout=asyncio.subprocess.DEVNULL,
             )
             if await self._answers(port):
@@ -56,14 +67,21 @@ class Redis:
             await process.wait()
 
     async def command(self, *words: str) -> bytes:
-        """Its answer to one command, as it came."""
+        """Its answer to one command: a text's content, or else the first line as it came."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"*%d\r\n" % len(words))
         for word in words:
             writer.write(b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode()))
         answer = await reader.readline()
+        if answer[:1] == b"$" and answer != b"$-1\r\n":
+            answer = (await reader.readexactly(int(answer[1:]) + 2))[:-2]
         writer.close()
         return answer
+
+    async def info(self, section: str) -> dict[str, str]:
+        """What it says of itself: "memory", "replication", "keyspace"."""
+        lines = (await self.command("INFO", section)).decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
 
     async def _answers(self, port: int) -> bool:
         assert self._process is not None
@@ -80,6 +98,62 @@ class Redis:
                 if answer.startswith((b"+PONG", b"-NOAUTH")):
                     return True
         return False
+
+
+class SlowLink:
+    """Listens, and passes on to a Redis; its answers come `delay_s` late."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.delay_s = 0.0
+        self._target = redis.port
+        self._port = 0
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def url(self) -> str:
+        """For clients."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for writer in self._connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._connections)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer, late=True))
+        finally:
+            del self._connections[task]
+            back.close()
+            writer.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool = False
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if late and self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if writer.is_closing():
+                    return
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
 
 def _free_port() -> int:

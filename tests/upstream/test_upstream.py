@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamBusy
-from gateway.upstream.balancing import Hint, LeastRequests
+from gateway.upstream.balancing.balancer import Hint
+from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
 from gateway.upstream.pool import EndpointPool, parse_address
@@ -358,3 +359,45 @@ async def test_outliers_can_be_switched_off() -> None:
     one = upstream(a, b, outliers=False, slowness=None)
     fail(one, a, 100)
     assert one.state(a) is State.HEALTHY
+
+
+async def test_who_waits_when_another_takes_over_gets_an_endpoint_of_that_one() -> None:
+    a = endpoint("a", max_requests=1)
+    old = upstream(a)
+    await pick(old)
+    waiting = asyncio.create_task(pick(old))
+    await asyncio.sleep(0)
+    new = upstream(endpoint("a", max_requests=1), endpoint("b", max_requests=1))
+    b = new.endpoints[1]
+    new.inherit(old)
+    assert await waiting is b
+    assert new.endpoints == (a, b)
+    assert (old.pending, new.pending) == (0, 0)
+
+
+async def test_who_is_under_way_when_another_takes_over_is_sent_again_to_its_endpoints() -> None:
+    old = upstream(endpoint("a"))
+    a = await pick(old)
+    assert a is not None
+    new = upstream(endpoint("b"))
+    b = new.endpoints[0]
+    new.inherit(old)
+    assert old.has_other([a])
+    assert await pick(old, [a]) is b
+    assert old.acquire_now(Hint(), [a]) is b
+    assert (b.in_flight, new.endpoints) == (2, (b,))
+
+
+async def test_who_gives_up_waiting_after_another_took_over_leaves_nothing_behind() -> None:
+    a = endpoint("a", max_requests=1)
+    old = upstream(a)
+    await pick(old)
+    waiting = asyncio.create_task(pick(old))
+    await asyncio.sleep(0)
+    new = upstream(endpoint("a", max_requests=1))
+    new.inherit(old)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert (old.pending, new.pending) == (0, 0)
+    old.release(a)
+    assert a.in_flight == 0

@@ -1,9 +1,8 @@
-"""Who may enter: JWTs of a real issuer, API keys, scopes; the J and K rows over the wire."""
+"""Who may enter: JWTs of a real issuer, API keys, scopes, revocation."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import sys
 from pathlib import Path
@@ -11,25 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import RawClient, Response, ask
-from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.client import RawClient, ask
+from tests.support.door import get, guarded, with_token
+from tests.support.gateway import StartGateway
 from tests.support.issuer import Issuer
 from tests.support.redis import StartRedis
 from tests.support.upstream import ScriptedUpstream, json_reply
-
-
-def get(path: str = "/v1/x", *lines: str) -> bytes:
-    head = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *lines]
-    return "\r\n".join([*head, "", ""]).encode()
-
-
-async def with_token(gateway: RunningGateway, token: str, path: str = "/v1/x") -> Response:
-    return await ask(gateway.port, get(path, f"Authorization: Bearer {token}"))
-
-
-def config(upstream: ScriptedUpstream, auth: dict[str, Any], **route: Any) -> dict[str, Any]:
-    return {**simple_config(upstream.url, auth=list(auth), **route), "auth": auth}
-
 
 # -- an issuer ---------------------------------------------------------------------------------
 
@@ -40,118 +26,10 @@ async def test_a_token_of_a_discovered_issuer_is_accepted(
 ) -> None:
     async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
         issuer.add_key("a", algorithm)
-        gateway = await start_gateway(config(upstream, issuer.provider()))
+        gateway = await start_gateway(guarded(upstream, issuer.provider()))
         response = await with_token(gateway, issuer.token("a"))
     assert response.status == 200
     assert upstream.requests[0].value("authorization") is None
-
-
-async def test_k1_valid_tokens_pass_while_the_issuer_fails(
-    start_gateway: StartGateway, report: Any
-) -> None:
-    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
-        issuer.add_key("a")
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        assert (await with_token(gateway, issuer.token("a"))).status == 200
-        passed = 0
-        modes = ("500", "hang", "garbage", "huge", "redirect")
-        for issuer.mode in modes:
-            # Whoever brings an unknown kid makes it look again, and fail.
-            stranger = issuer.token("a", header={"kid": "unknown"})
-            looking = asyncio.create_task(with_token(gateway, stranger))
-            for number in range(20):
-                token = issuer.token("a", sub=f"user-{issuer.mode}-{number}")
-                passed += (await with_token(gateway, token)).status == 200
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
-        assert issuer.hits["/elsewhere"] == 0
-    report("K1", "valid tokens that passed, %", 100 * passed / (20 * len(modes)))
-    assert passed == 20 * len(modes)
-
-
-async def test_k3_random_kids_make_one_fetch_and_are_401(
-    start_gateway: StartGateway, report: Any
-) -> None:
-    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
-        issuer.add_key("a")
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        assert (await with_token(gateway, issuer.token("a"))).status == 200
-        for number in range(300):
-            token = issuer.token("a", header={"kid": f"random-{number}"})
-            assert (await with_token(gateway, token)).status == 401
-        fetches = issuer.hits["/keys"]
-    report("K3", "fetches of 300 random kids", fetches - 1)
-    assert fetches <= 2
-
-
-async def test_k4_without_keys_at_the_start_it_is_503_and_recovers(
-    start_gateway: StartGateway,
-) -> None:
-    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
-        issuer.add_key("a")
-        issuer.mode = "500"
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        refused = await with_token(gateway, issuer.token("a"))
-        assert refused.status == 503
-        assert refused.json()["error"]["code"] == "auth_unavailable"
-        assert refused.value("retry-after") == b"1"
-        issuer.mode = "ok"
-        async with asyncio.timeout(10):
-            while (await with_token(gateway, issuer.token("a"))).status != 200:
-                pass
-        assert upstream.connections
-
-
-async def test_j4_what_a_header_points_to_is_never_fetched(start_gateway: StartGateway) -> None:
-    async with (
-        Issuer() as issuer,
-        Issuer() as evil,
-        ScriptedUpstream(json_reply({})) as upstream,
-    ):
-        issuer.add_key("a")
-        evil.add_key("a")
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        for header in ({"jku": f"{evil.url}/keys"}, {"x5u": f"{evil.url}/cert"}):
-            token = evil.token("a", header=header, iss=issuer.url)
-            assert (await with_token(gateway, token)).status == 401
-        assert not evil.hits
-        assert not upstream.requests
-
-
-async def test_j10_a_signature_of_zeros_is_rejected(start_gateway: StartGateway) -> None:
-    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
-        issuer.add_key("a", "ES256")
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        head, body, _ = issuer.token("a").split(".")
-        zeros = base64.urlsafe_b64encode(bytes(64)).rstrip(b"=").decode()
-        for signature in (zeros, "", "AA"):
-            assert (await with_token(gateway, f"{head}.{body}.{signature}")).status == 401
-
-
-@pytest.mark.parametrize("pad", ["=", "==", " ", "A", "\t"])
-async def test_j6_padding_and_other_additions_are_rejected(
-    start_gateway: StartGateway, pad: str
-) -> None:
-    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
-        issuer.add_key("a")
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        head, body, signature = issuer.token("a").split(".")
-        for changed in (f"{head}{pad}.{body}.{signature}", f"{head}.{body}{pad}.{signature}"):
-            assert (await with_token(gateway, changed)).status == 401
-
-
-async def test_j11_two_credentials_and_huge_ones_are_rejected(
-    start_gateway: StartGateway,
-) -> None:
-    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
-        issuer.add_key("a")
-        gateway = await start_gateway(config(upstream, issuer.provider()))
-        token = issuer.token("a")
-        two = get("/v1/x", f"Authorization: Bearer {token}", f"X-Api-Key: {token}")
-        assert (await ask(gateway.port, two)).status == 401
-        long = issuer.token("a", pad="x" * 20_000)
-        assert (await with_token(gateway, long)).status == 401
-        assert not upstream.requests
 
 
 # -- what a caller may -------------------------------------------------------------------------
@@ -161,7 +39,7 @@ async def test_a_route_asks_for_scopes(start_gateway: StartGateway) -> None:
     async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
         issuer.add_key("a")
         gateway = await start_gateway(
-            config(upstream, issuer.provider(), scopes=["llm.chat", "llm.fast"])
+            guarded(upstream, issuer.provider(), scopes=["llm.chat", "llm.fast"])
         )
         allowed = await with_token(gateway, issuer.token("a", scope="llm.fast llm.chat other"))
         refused = await with_token(gateway, issuer.token("a", scope="llm.chat"))
@@ -213,7 +91,7 @@ async def test_claims_go_to_the_upstream_and_a_clients_own_do_not(
     async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
         issuer.add_key("a")
         provider = issuer.provider(headers={"X-User-Email": "email", "X-Team": "team"})
-        gateway = await start_gateway(config(upstream, provider))
+        gateway = await start_gateway(guarded(upstream, provider))
         token = issuer.token("a", email="ann@test")
         await ask(
             gateway.port,
@@ -234,12 +112,12 @@ async def test_the_first_provider_that_accepts_wins_and_the_log_says_why_others_
         one.add_key("a")
         two.add_key("b")
         auth = {"one": one.provider()["corp"], "two": two.provider()["corp"]}
-        gateway = await start_gateway(config(upstream, auth))
+        gateway = await start_gateway(guarded(upstream, auth))
         assert (await with_token(gateway, two.token("b"))).status == 200
         token = two.token("b", aud="other")
         assert (await with_token(gateway, token)).status == 401
         logged = await gateway.wait_for_log(lambda line: line.get("status") == 401)
-    assert logged["reason"] == "one: no key for this token; two: InvalidAudienceError"
+    assert logged["reason"] == "one: not of this issuer; two: InvalidAudienceError"
     assert token.encode() not in gateway.log.raw
 
 
@@ -322,7 +200,7 @@ async def test_a_revoked_token_is_refused_within_a_second_on_every_gateway(
     url = (await start_redis()).url if kind == "redis" else f"sqlite://{tmp_path}/store.db"
     async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
         issuer.add_key("a")
-        document = {**config(upstream, issuer.provider()), "store": {"url": url}}
+        document = {**guarded(upstream, issuer.provider()), "store": {"url": url}}
         (tmp_path / "config.yaml").write_text(json.dumps(document))
         gateways = [await start_gateway(document) for _ in range(2)]
         token, other = issuer.token("a", jti="one"), issuer.token("a", jti="other")

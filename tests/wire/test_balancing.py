@@ -8,10 +8,10 @@ from typing import Any
 
 from gateway.upstream.health import State
 from tests.support.client import RawClient, Response, request
-from tests.support.endpoints import idle, ranked, state_of, upstream_of
 from tests.support.exchange import ask
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.peers import idle, ranked, state_of, upstream_of
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     ScriptedUpstream,

@@ -10,7 +10,10 @@ import pytest
 
 from gateway.upstream.health import State
 from tests.support.client import RawClient, Response, request
-from tests.support.endpoints import (
+from tests.support.exchange import EVENTS, POST, ask
+from tests.support.figures import Report, percentile
+from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.peers import (
     endpoint_at,
     endpoints,
     idle,
@@ -19,9 +22,6 @@ from tests.support.endpoints import (
     state_of,
     upstream_of,
 )
-from tests.support.exchange import EVENTS, POST, ask
-from tests.support.figures import Report, percentile
-from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     LAST_CHUNK,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.client import ConnectionEnded, RawClient, request
-from tests.support.endpoints import endpoints, idle, upstream_of
 from tests.support.exchange import EVENTS
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway
+from tests.support.peers import busy_connections, endpoints, idle, upstream_of
 from tests.support.upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -94,7 +94,7 @@ async def test_whatever_happens_nothing_is_left_behind_and_nobody_kept_waiting(
         await asyncio.gather(*(client(gateway.port) for _ in range(60)))
         await idle(gateway)
         for endpoint in upstream_of(gateway).endpoints:
-            assert (endpoint.in_flight, endpoint.carried, endpoint.pool.in_use) == (0, 0, 0)
+            assert (endpoint.in_flight, endpoint.carried, busy_connections(endpoint)) == (0, 0, 0)
         if (admission := gateway.server.runtime.admission) is not None:
             gate = admission._upstreams["main"]
             assert (gate.passing, gate.waiting) == (0, 0)

@@ -16,10 +16,10 @@ from gateway.auth import api_key
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_file import editing
 from tests.support.client import RawClient, Response, request
-from tests.support.endpoints import idle, refusing_endpoint
 from tests.support.exchange import EVENTS, ask, read_stream
 from tests.support.figures import Report
 from tests.support.gateway import LogLine, RunningGateway, StartGateway
+from tests.support.peers import idle, refusing_endpoint
 from tests.support.refusal import assert_error
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (

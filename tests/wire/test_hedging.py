@@ -10,10 +10,10 @@ import pytest
 
 from gateway.upstream.upstream import Upstream
 from tests.support.client import RawClient, Response, request
-from tests.support.endpoints import idle, ranked, refusing_endpoint, upstream_of
 from tests.support.exchange import EVENTS, ask
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.peers import busy_connections, idle, ranked, refusing_endpoint, upstream_of
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -261,7 +261,7 @@ async def test_nothing_is_left_behind_when_a_client_leaves_as_the_second_answers
             client.reset()
         await first.connections[0].wait_client_gone()
         await idle(gateway)
-        assert [endpoint.pool.in_use for endpoint in upstream_of(gateway).endpoints] == [0, 0]
+        assert [busy_connections(e) for e in upstream_of(gateway).endpoints] == [0, 0]
 
 
 # -- where there is none -----------------------------------------------------------------------

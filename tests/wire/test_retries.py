@@ -11,7 +11,10 @@ import pytest
 
 from gateway.upstream.health import State
 from tests.support.client import RawClient, Response, request
-from tests.support.endpoints import (
+from tests.support.exchange import EVENTS, POST, ask, read_stream
+from tests.support.figures import Report
+from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.peers import (
     endpoint_at,
     endpoints,
     idle,
@@ -20,9 +23,6 @@ from tests.support.endpoints import (
     state_of,
     upstream_of,
 )
-from tests.support.exchange import EVENTS, POST, ask, read_stream
-from tests.support.figures import Report
-from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     STREAM_HEAD,
@@ -540,7 +540,7 @@ async def test_nothing_more_is_sent_for_a_client_that_leaves_between_attempts(
             client.reset()
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert logged["end"] == "client_abort"
-        assert gateway.server.open_exchanges == 0
+        assert gateway.server.overload.requests == 0
         await idle(gateway)
         assert counts(upstream) == [1]
 

@@ -11,7 +11,10 @@ import pytest
 
 from gateway.upstream.health import State
 from tests.support.client import RawClient, Response, request
-from tests.support.endpoints import (
+from tests.support.exchange import EVENTS, POST, ask, read_stream
+from tests.support.figures import Report
+from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.peers import (
     endpoints,
     idle,
     ranked,
@@ -19,9 +22,6 @@ from tests.support.endpoints import (
     unanswering_endpoint,
     upstream_of,
 )
-from tests.support.exchange import EVENTS, POST, ask, read_stream
-from tests.support.figures import Report
-from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     STREAM_HEAD,

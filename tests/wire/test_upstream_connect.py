@@ -10,10 +10,10 @@ import pytest
 import trustme
 
 from tests.support.client import RawClient, request
-from tests.support.endpoints import endpoints, refusing_endpoint, unanswering_endpoint
 from tests.support.exchange import EVENTS, POST, ask, read_stream
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway, simple_config
+from tests.support.peers import endpoints, refusing_endpoint, unanswering_endpoint
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     STREAM_HEAD,

@@ -13,10 +13,11 @@ from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Prov
 from gateway.config.models.limits import Limit, Shares, Store, Tier
 from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
 from gateway.config.models.section import Section
-from gateway.config.models.server import Demo, Log, Server, Telemetry
+from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
+    Discover,
     Endpoint,
     HashKey,
     HealthCheck,
@@ -32,6 +33,7 @@ from gateway.config.models.upstreams import (
 from gateway.config.types import Name
 
 __all__ = [
+    "Admin",
     "Admission",
     "ApiKeyProvider",
     "Claims",
@@ -39,6 +41,7 @@ __all__ = [
     "Cors",
     "Credentials",
     "Demo",
+    "Discover",
     "Endpoint",
     "HashKey",
     "HealthCheck",
@@ -70,6 +73,9 @@ class Config(Section):
     """The whole file."""
 
     server: Server = Field(default_factory=Server, description="The public listener.")
+    admin: Admin | None = Field(
+        default_factory=Admin, description="The operator's listener; null: none."
+    )
     telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(

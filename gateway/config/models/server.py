@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.config.models.section import Section
+from gateway.config.secrets import Secret
 from gateway.config.types import Listen, Network
 from gateway.config.units import Duration, Size
 
@@ -23,6 +24,17 @@ class Server(Section):
     )
     max_connections: int = Field(
         10_000, ge=1, description="Open client connections; one more is answered 503 and closed."
+    )
+    workers: int = Field(1, ge=1, le=256, description="Processes that serve; one for each core.")
+    max_requests: int = Field(
+        5000,
+        ge=1,
+        description="Requests under way in each worker, streams included; more is 503 overloaded.",
+    )
+    max_memory: Size | None = Field(
+        None,
+        description="Memory of each worker; above it new requests are 503 overloaded. Default: its "
+        "share of 90 % of what the container or the machine has.",
     )
     header_bytes: Size = Field(
         32 * 1024, ge=1024, description="Request line and headers together; more is 431."
@@ -43,7 +55,24 @@ class Server(Section):
     drain: Duration = Field(
         30.0, description="On SIGTERM, how long requests and streams may go on."
     )
+    drain_delay: Duration = Field(
+        0.0,
+        description="Before that, how long it still accepts while /readyz says it drains, so that "
+        "load balancers notice first.",
+    )
+    watch: bool = Field(False, description="Reload when this file changes.")
     hide_server: bool = Field(True, description="Drop the upstream's Server header from responses.")
+
+
+class Admin(Section):
+    """The operator's listener: health, state, reload, dashboards. Never on the public port."""
+
+    listen: Listen = Field("127.0.0.1:9090", description="Address and port, for operators only.")
+    token: Secret | None = Field(
+        None,
+        description="Asked for as `Authorization: Bearer`, but for /livez and /readyz. Needed "
+        "where it does not listen on the loopback interface.",
+    )
 
 
 class Log(Section):

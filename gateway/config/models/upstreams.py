@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
@@ -16,6 +16,9 @@ from gateway.config.types import (
     HeaderName,
     HeaderValue,
     Name,
+    Nameserver,
+    Network,
+    ServiceName,
     Url,
 )
 from gateway.config.units import Duration, Share
@@ -31,6 +34,42 @@ class Endpoint(Section):
     priority: int = Field(
         0, ge=0, le=9, description="Used once those of lower numbers are unhealthy or full."
     )
+
+
+class Discover(Section):
+    """Where endpoints are found; while a source fails or names none, those named before stay."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [key]} for key in ("dns", "srv", "file")]}
+    )
+
+    dns: Url | None = Field(
+        None,
+        description="An endpoint at every address (A and AAAA) of this URL's host, which stays "
+        "its name in Host and in TLS. Asked for again when the answer's TTL is over.",
+    )
+    srv: ServiceName | None = Field(
+        None,
+        description="An endpoint for every SRV record of this name, such as "
+        "_http._tcp.vllm.internal, with the record's priority and weight.",
+    )
+    scheme: Literal["http", "https"] = Field("http", description="How `srv` endpoints are called.")
+    file: FileName | None = Field(
+        None,
+        description="A YAML or JSON file with `endpoints: [{url, weight, priority}]`, read again "
+        "within a second of every change. Those with the lowest priority come first.",
+    )
+    nameservers: tuple[Nameserver, ...] = Field(
+        (),
+        description="Whom to ask, as ADDRESS or ADDRESS:PORT, instead of those in "
+        "/etc/resolv.conf; names are then complete, without its search list.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(source is not None for source in (self.dns, self.srv, self.file)) != 1:
+            raise ValueError("give exactly one of `dns`, `srv` and `file`")
+        return self
 
 
 class Timeouts(Section):
@@ -172,8 +211,22 @@ class Admission(Section):
 class Upstream(Section):
     """A model backend: one or more equal endpoints."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["endpoints"]}, {"required": ["discover"]}]}
+    )
+
     dialect: Dialect = Field("openai", description="What the upstream speaks.")
-    endpoints: tuple[Endpoint, ...] = Field(min_length=1, description="Where it is.")
+    endpoints: tuple[Endpoint, ...] = Field(
+        (), min_length=1, description="Where it is; this, or `discover`."
+    )
+    discover: Discover | None = Field(
+        None, description="How to find out where it is, instead of `endpoints`."
+    )
+    allow_addresses: tuple[Network, ...] = Field(
+        (),
+        description="Networks it may be in although their addresses are refused otherwise: "
+        "link-local, cloud metadata, carrier-grade NAT, 6to4, NAT64, Teredo, multicast, reserved.",
+    )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="Phase timeouts.")
     credentials: Credentials | None = Field(
         None, description="Put in place of the caller's credential."
@@ -193,6 +246,12 @@ class Upstream(Section):
     health: HealthCheck | None = Field(None, description="Active checks.")
     outliers: Outliers = Field(default_factory=Outliers, description="What answers tell.")
     retries: Retries = Field(default_factory=Retries, description="When to send again.")
+    continues: Literal["prefill", "continue_final_message"] | None = Field(
+        None,
+        description="Go on with a streamed chat elsewhere when an endpoint dies in the middle of "
+        "it: how that is asked for. Anthropic and llama.cpp: prefill; vLLM and SGLang: "
+        "continue_final_message.",
+    )
     hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
     max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")
     max_requests: int = Field(1024, ge=1, description="Requests at once at each endpoint.")
@@ -205,6 +264,12 @@ class Upstream(Section):
         description="How long an idle connection is kept for reuse; below uvicorn's 5s, so that "
         "the upstream is not the one that closes first.",
     )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if bool(self.endpoints) == (self.discover is not None):
+            raise ValueError("give either `endpoints` or `discover`")
+        return self
 
 
 class Price(Section):

@@ -1,0 +1,214 @@
+"""The admin API: what all workers tell, put together; and what operators may do.
+
+GET    /livez                       every worker answers
+GET    /readyz                      every worker would serve; says why not
+GET    /api/workers                 processes: load, memory, lag
+GET    /api/upstreams               endpoints, their state and why
+POST   /api/upstreams/{name}/drain  {"endpoint": URL}: no more requests there
+POST   /api/upstreams/{name}/undrain
+GET    /api/routes                  in the order they are tried
+GET    /api/config                  the effective configuration, secrets masked
+GET    /api/requests                under way
+DELETE /api/requests/{id}           end one
+POST   /api/reload                  read the file again
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.admin.drained import Drained
+from gateway.admin.fleet import Fleet, Said
+from gateway.admin.reload import Reloader
+from gateway.config import Config
+
+_OPEN = ("/livez", "/readyz")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class AdminApi:
+    """The handlers."""
+
+    def __init__(
+        self, fleet: Fleet, reloader: Reloader, drained: Drained, token: bytes | None
+    ) -> None:
+        """`token` is asked for; None: whoever reaches the listener is an operator."""
+        self._fleet = fleet
+        self._reloader = reloader
+        self._drained = drained
+        self._token = token
+
+    def application(self) -> web.Application:
+        """Routes to the handlers, behind the check of who asks."""
+        app = web.Application(middlewares=[self._admit])
+        app.add_routes(
+            [
+                web.get("/livez", self._live),
+                web.get("/readyz", self._ready),
+                web.get("/api/workers", self._workers),
+                web.get("/api/upstreams", self._upstreams),
+                web.post("/api/upstreams/{name}/drain", self._drain),
+                web.post("/api/upstreams/{name}/undrain", self._undrain),
+                web.get("/api/routes", self._routes),
+                web.get("/api/config", self._config),
+                web.get("/api/requests", self._requests),
+                web.delete("/api/requests/{id}", self._cancel),
+                web.post("/api/reload", self._reload),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            response = await handler(request)
+        except web.HTTPException as exc:
+            response = _answer({"error": exc.reason}, exc.status)
+        response.headers.update(_HEADERS)
+        return response
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if request.path in _OPEN:
+            return None
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            return _answer({"error": "not from another origin"}, 403)
+        if self._token is None:
+            # A page whose name was pointed at this address would have its own name in Host.
+            if urlsplit(f"//{request.host}").hostname not in _LOCAL:
+                return _answer({"error": "ask for it as localhost, or set admin.token"}, 403)
+            return None
+        shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if hmac.compare_digest(shown, b"Bearer " + self._token):
+            return None
+        refused = _answer({"error": "a token is needed: Authorization: Bearer ..."}, 401)
+        refused.headers["WWW-Authenticate"] = "Bearer"
+        return refused
+
+    # -- health ----------------------------------------------------------------------------
+
+    async def _live(self, _: web.Request) -> web.Response:
+        silent = [one.worker for one in await self._fleet.ask("GET", "/status") if not one.ok]
+        reasons = [f"worker {number} does not answer" for number in silent]
+        return _answer({"live": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        reasons = []
+        for one in await self._fleet.ask("GET", "/status"):
+            found = one.document["not_ready"] if one.ok else ["does not answer"]
+            reasons += [f"worker {one.worker}: {reason}" for reason in found]
+        return _answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    # -- what there is -----------------------------------------------------------------------
+
+    async def _workers(self, _: web.Request) -> web.Response:
+        said = await self._fleet.ask("GET", "/status")
+        rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in said]
+        return _answer({"workers": rows})
+
+    async def _upstreams(self, _: web.Request) -> web.Response:
+        said = await self._fleet.ask("GET", "/upstreams")
+        return _answer({"upstreams": together([one for one in said if one.ok])})
+
+    async def _routes(self, _: web.Request) -> web.Response:
+        for one in await self._fleet.ask("GET", "/routes"):
+            if one.ok:
+                return _answer({"routes": one.document})
+        return _answer({"error": "no worker answers"}, 503)
+
+    async def _config(self, _: web.Request) -> web.Response:
+        last = self._reloader.last
+        return _answer(
+            {
+                "file": self._reloader.loaded.source.name,
+                "last_reload": None if last is None else last.document,
+                "config": masked(self._reloader.loaded.config),
+            }
+        )
+
+    async def _requests(self, _: web.Request) -> web.Response:
+        said = await self._fleet.ask("GET", "/requests")
+        rows = [{"worker": one.worker, **row} for one in said if one.ok for row in one.document]
+        return _answer({"requests": sorted(rows, key=lambda row: -row["age_s"])})
+
+    # -- what can be done --------------------------------------------------------------------
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        said = await self._fleet.ask("DELETE", f"/requests/{request.match_info['id']}")
+        if any(one.ok for one in said):
+            return _answer({})
+        return _answer({"error": "no such request is under way"}, 404)
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        return await self._set_drained(request, out=True)
+
+    async def _undrain(self, request: web.Request) -> web.Response:
+        return await self._set_drained(request, out=False)
+
+    async def _set_drained(self, request: web.Request, *, out: bool) -> web.Response:
+        try:
+            endpoint = orjson.loads(await request.read())["endpoint"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return _answer({"error": 'send {"endpoint": URL}'}, 400)
+        if await self._drained.set(request.match_info["name"], str(endpoint), out=out):
+            return _answer({})
+        return _answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
+
+    async def _reload(self, _: web.Request) -> web.Response:
+        outcome = await self._reloader.reload("asked for by an operator")
+        return _answer(outcome.document, 400 if outcome.problems else 200)
+
+
+def together(said: Sequence[Said]) -> list[dict[str, Any]]:
+    """Each upstream once: loads added up, and of each endpoint the state in every worker."""
+    merged: dict[str, dict[str, Any]] = {}
+    for one in said:
+        for upstream in one.document:
+            whole = merged.setdefault(
+                upstream["name"],
+                {"name": upstream["name"], "pending": 0, "panicking": False, "endpoints": {}},
+            )
+            whole["pending"] += upstream["pending"]
+            whole["panicking"] = whole["panicking"] or upstream["panicking"]
+            for endpoint in upstream["endpoints"]:
+                seen = whole["endpoints"].setdefault(
+                    endpoint["url"], {**endpoint, "in_flight": 0, "connections": 0, "states": []}
+                )
+                seen["in_flight"] += endpoint["in_flight"]
+                seen["connections"] += endpoint["connections"]
+                seen["states"].append(endpoint["state"])
+                if endpoint["state"] != "healthy":
+                    seen["state"], seen["why"] = endpoint["state"], endpoint["why"]
+    return [{**one, "endpoints": list(one["endpoints"].values())} for one in merged.values()]
+
+
+def masked(config: Config) -> Any:
+    """The configuration without secrets: passwords in URLs and values of headers too."""
+    document = config.model_dump(mode="json")
+    url = document["store"]["url"]
+    if isinstance(url, str):
+        document["store"]["url"] = _PASSWORD.sub("***@", url)
+    for upstream in document["upstreams"].values():
+        upstream["headers"] = dict.fromkeys(upstream["headers"], "***")
+    return document
+
+
+def _answer(document: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status,
+        body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
+        content_type="application/json",
+    )

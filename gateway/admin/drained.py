@@ -1,0 +1,46 @@
+"""Endpoints that operators took out: remembered here, for workers and endpoints that come later."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.admin.fleet import Fleet
+
+_EVERY_S = 1.0
+
+
+class Drained:
+    """Of all upstreams."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._out: set[tuple[str, str]] = set()
+        self._known: list[tuple[int, int]] = []
+
+    async def set(self, upstream: str, endpoint: str, *, out: bool) -> bool:
+        """Take an endpoint out, or let it back in. False if no worker knows it."""
+        if out:
+            self._out.add((upstream, endpoint))
+        else:
+            self._out.discard((upstream, endpoint))
+        done = await self._tell(upstream, endpoint, out=out)
+        if not done:
+            self._out.discard((upstream, endpoint))
+        return done
+
+    async def keep(self) -> None:
+        """Tell workers that started since, and those that have reloaded."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            if not self._out:
+                continue
+            said = await self._fleet.ask("GET", "/status")
+            known = [(one.document["pid"], one.document["reloads"]) for one in said if one.ok]
+            if known != self._known:
+                self._known = known
+                for upstream, endpoint in list(self._out):
+                    await self._tell(upstream, endpoint, out=True)
+
+    async def _tell(self, upstream: str, endpoint: str, *, out: bool) -> bool:
+        document = {"upstream": upstream, "endpoint": endpoint, "out": out}
+        return any(one.ok for one in await self._fleet.ask("POST", "/drain", document))

@@ -1,0 +1,122 @@
+"""Reloading: a file that is good in every part replaces the configuration of all workers, or none.
+
+First the file is read and checked here, then every worker builds all of it beside what it serves,
+and only when each of them could do they change over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.fleet import Fleet
+from gateway.config import Config, ConfigError, Loaded, keep, load_source
+
+_WATCH_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one reload."""
+
+    at: float
+    """Seconds since the epoch."""
+    problems: tuple[str, ...] = ()
+    """Why nothing was changed; none: it was."""
+    restart: tuple[str, ...] = ()
+    """Settings that differ, and take effect after a restart only."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For the API."""
+        return {
+            "ok": not self.problems,
+            "at": self.at,
+            "problems": list(self.problems),
+            "needs_restart": list(self.restart),
+        }
+
+
+class Reloader:
+    """Of one configuration file."""
+
+    def __init__(
+        self, loaded: Loaded, kept: Path, fleet: Fleet, logger: FilteringBoundLogger
+    ) -> None:
+        """`kept` is the file by which a worker that starts later serves the same."""
+        self.loaded = loaded
+        """What is served."""
+        self.last: Outcome | None = None
+        self._kept = kept
+        self._fleet = fleet
+        self._logger = logger
+        self._file = Path(loaded.source.name)
+        self._one_at_a_time = asyncio.Lock()
+        self._seen = self._version()
+
+    async def reload(self, why: str) -> Outcome:
+        """Read the file again."""
+        async with self._one_at_a_time:
+            self._seen = self._version()
+            self.last = outcome = await self._reload()
+        if outcome.problems:
+            self._logger.error("reload_failed", why=why, problems=list(outcome.problems))
+        else:
+            self._logger.info("reloaded", why=why, needs_restart=list(outcome.restart))
+        return outcome
+
+    async def watch(self) -> None:
+        """Reload whenever the file changes, while the configuration says so."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            version = self._version()
+            if self.loaded.config.server.watch and version not in (None, self._seen):
+                await self.reload("the file changed")
+
+    async def _reload(self) -> Outcome:
+        now = time.time()
+        try:
+            loaded = load_source(self._file)
+        except ConfigError as exc:
+            return Outcome(now, tuple(str(problem) for problem in exc.problems))
+        document = {
+            "text": loaded.text,
+            "name": loaded.source.name,
+            "base": str(loaded.base.absolute()),
+        }
+        said = await self._fleet.build(document)
+        if not all(one.ok for one in said):
+            await self._fleet.ask("POST", "/abandon")
+            told = [p for one in said if one.document for p in one.document.get("problems", ())]
+            silent = [f"worker {one.worker} does not answer" for one in said if not one.status]
+            return Outcome(now, tuple(dict.fromkeys([*told, *silent])) or ("it cannot be built",))
+        # A worker that starts from here on serves the new one; one that dies before it changed
+        # over starts with it.
+        keep(loaded, self._kept)
+        await self._fleet.ask("POST", "/commit")
+        restart = _needs_restart(self.loaded.config, loaded.config)
+        self.loaded = loaded
+        return Outcome(now, restart=restart)
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _needs_restart(old: Config, new: Config) -> tuple[str, ...]:
+    parts = (
+        ("server.listen", old.server.listen, new.server.listen),
+        ("server.workers", old.server.workers, new.server.workers),
+        ("admin", old.admin, new.admin),
+        ("demo", old.demo, new.demo),
+        ("telemetry.log", old.telemetry.log, new.telemetry.log),
+    )
+    return tuple(name for name, was, will in parts if was != will)

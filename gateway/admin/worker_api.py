@@ -1,0 +1,187 @@
+"""What one worker tells and does for the admin process: HTTP on a Unix socket in a private folder.
+
+Whoever can open the socket is trusted: the folder belongs to the gateway's user alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway.app import CannotBuild
+from gateway.config import ConfigError, load_source_text
+from gateway.exchange import Exchange
+from gateway.server.serving import Server
+from gateway.upstream.upstream import Upstream
+from gateway.wiring.routes import shown
+
+
+class WorkerApi:
+    """The handlers of one worker."""
+
+    def __init__(self, server: Server, slot: int) -> None:
+        self._server = server
+        self._slot = slot
+
+    def application(self) -> web.Application:
+        """Routes to the handlers."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/status", self._status),
+                web.get("/upstreams", self._upstreams),
+                web.get("/routes", self._routes),
+                web.post("/drain", self._drain),
+                web.get("/requests", self._requests),
+                web.delete("/requests/{id}", self._cancel),
+                web.post("/prepare", self._prepare),
+                web.post("/commit", self._commit),
+                web.post("/abandon", self._abandon),
+            ]
+        )
+        return app
+
+    async def start(self, path: Path) -> web.AppRunner:
+        """Serve on a Unix socket; to be cleaned up by the caller."""
+        runner = web.AppRunner(self.application(), access_log=None)
+        await runner.setup()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # of one that died
+        await web.UnixSite(runner, str(path)).start()
+        return runner
+
+    async def _status(self, _: web.Request) -> web.Response:
+        server = self._server
+        return answer(
+            {
+                "worker": self._slot,
+                "pid": os.getpid(),
+                "not_ready": self._reasons(),
+                "uptime_s": round(time.time() - server.started_at, 1),
+                "reloads": server.reloads,
+                "requests": server.overload.requests,
+                "connections": server.listener.open_connections,
+                "streams": server.listener.turns.streams,
+                "refused": server.overload.refused,
+                "memory_bytes": server.overload.memory_bytes,
+                "worst_lag_ms": round(server.pulse.worst_lag_s * 1e3, 1),
+            }
+        )
+
+    def _reasons(self) -> list[str]:
+        """Why it should get no requests now."""
+        server = self._server
+        reasons = []
+        if server.listener.draining:
+            reasons.append("draining")
+        overloaded = server.overload.reason
+        if overloaded is not None:
+            reasons.append(f"overloaded: {overloaded}")
+        runtime = server.runtime
+        reasons += [
+            f"auth.{name}: {reason}"
+            for name, provider in runtime.providers.items()
+            if (reason := provider.not_ready()) is not None
+        ]
+        if not runtime.revoked.ready.is_set():
+            reasons.append("store: revoked tokens were not read yet")
+        return reasons
+
+    async def _upstreams(self, _: web.Request) -> web.Response:
+        found = self._server.runtime.upstreams
+        return answer([_shown(upstream) for upstream in found.values()])
+
+    async def _routes(self, _: web.Request) -> web.Response:
+        runtime = self._server.runtime
+        return answer(shown(runtime.config, runtime.routes))
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        asked = orjson.loads(await request.read())
+        upstream = self._server.runtime.upstreams.get(asked["upstream"])
+        for endpoint in upstream.endpoints if upstream is not None else ():
+            if endpoint.url == asked["endpoint"]:
+                assert upstream is not None
+                upstream.drain(endpoint, out=asked["out"])
+                return answer({})
+        return answer({"error": "no such endpoint"}, 404)
+
+    async def _requests(self, _: web.Request) -> web.Response:
+        return answer([_told(exchange) for exchange in self._server.listener.exchanges])
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        cancelled = self._server.listener.cancel(request.match_info["id"])
+        return answer({}, 200 if cancelled else 404)
+
+    # -- reload ----------------------------------------------------------------------------
+
+    async def _prepare(self, request: web.Request) -> web.Response:
+        asked = orjson.loads(await request.read())
+        try:
+            loaded = load_source_text(asked["text"], name=asked["name"], base=Path(asked["base"]))
+            try:
+                await self._server.prepare(loaded.config)
+            except CannotBuild as exc:
+                raise ConfigError(loaded.source.problem(*fault) for fault in exc.faults) from exc
+        except ConfigError as exc:
+            return answer({"problems": [str(problem) for problem in exc.problems]}, 400)
+        return answer({})
+
+    async def _commit(self, _: web.Request) -> web.Response:
+        self._server.commit()
+        return answer({})
+
+    async def _abandon(self, _: web.Request) -> web.Response:
+        await self._server.abandon()
+        return answer({})
+
+
+def answer(document: Any, status: int = 200) -> web.Response:
+    """A document as JSON."""
+    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+
+
+def _shown(upstream: Upstream) -> dict[str, Any]:
+    return {
+        "name": upstream.name,
+        "panicking": upstream.panicking,
+        "pending": upstream.pending,
+        "retry_budget": round(upstream.budget.balance, 1),
+        "endpoints": [
+            {
+                "url": endpoint.url,
+                "state": upstream.state(endpoint).value,
+                "why": upstream.why(endpoint),
+                "in_flight": endpoint.in_flight,
+                "connections": endpoint.pool.open,
+                "weight": endpoint.full_weight,
+                "priority": endpoint.priority,
+                "ejections": endpoint.health.ejections,
+            }
+            for endpoint in upstream.endpoints
+        ],
+    }
+
+
+def _told(exchange: Exchange) -> dict[str, Any]:
+    principal = exchange.principal
+    return {
+        "request_id": exchange.request_id,
+        "age_s": round(time.perf_counter() - exchange.started_at, 3),
+        "method": exchange.method,
+        "path": exchange.path,
+        "route": exchange.route,
+        "subject": principal and principal.subject,
+        "tenant": principal and principal.tenant,
+        "model": exchange.model,
+        "upstream": exchange.upstream,
+        "endpoint": exchange.endpoint,
+        "status": exchange.status,
+        "bytes_out": exchange.bytes_out,
+        "client": exchange.client_ip,
+    }

@@ -1,0 +1,59 @@
+"""`gateway reload`: ask a running gateway to read its file again."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway.cli_store import CannotDo
+from gateway.config import Config, load
+from gateway.processes.sockets import split_address
+
+_TIMEOUT_S = 60.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `gateway reload` takes."""
+    parser.add_argument(
+        *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+    )
+    parser.set_defaults(run=_reload)
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)  # a bad file is told of here, before anybody is asked
+    document = asyncio.run(_ask(config))
+    for problem in document["problems"]:
+        print(problem)
+    if document["problems"]:
+        return 1
+    print("reloaded")
+    for setting in document["needs_restart"]:
+        print(f"{setting}: takes effect after a restart")
+    return 0
+
+
+async def _ask(config: Config) -> Any:
+    options = config.admin
+    if options is None:
+        raise CannotDo("the configuration has no admin listener: send SIGHUP to the master instead")
+    host, port = split_address(options.listen)
+    url = f"http://{host or '127.0.0.1'}:{port}/api/reload"
+    headers = {}
+    if options.token is not None:
+        headers["Authorization"] = f"Bearer {options.token.reveal().decode()}"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
+            session.post(url, headers=headers) as response,
+        ):
+            document = await response.json()
+    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+        raise CannotDo(f"no gateway answers at {options.listen}: {exc}") from exc
+    if "ok" not in document:
+        raise CannotDo(document.get("error", "it was refused"))
+    return document

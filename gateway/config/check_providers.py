@@ -1,0 +1,112 @@
+"""Checks of identity providers: that their keys are there, and are what their algorithm needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from gateway.config import models
+from gateway.config.check_upstreams import check_authority
+from gateway.config.findings import RESERVED_HEADERS, Finding
+from gateway.config.problems import ConfigPath
+from gateway.config.secrets import Secret
+from gateway.urls import is_trustworthy
+
+_MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "RS": RSAPublicKey,
+    "PS": RSAPublicKey,
+    "ES": EllipticCurvePublicKey,
+    "Ed": (Ed25519PublicKey, Ed448PublicKey),
+}
+_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+
+
+def check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Finding]:
+    """Problems of one identity provider."""
+    if isinstance(provider, models.JwtProvider):
+        yield from _check_keys(path, provider)
+        for header in provider.headers:
+            if header.lower() in RESERVED_HEADERS:
+                yield (*path, "headers", header), "is the gateway's to set", None
+
+
+def check_key_store(
+    path: ConfigPath, provider: models.ApiKeyProvider, store: models.Store
+) -> Iterator[Finding]:
+    """Whether an API key provider has somewhere to keep its keys."""
+    if provider.header and provider.header.lower() in RESERVED_HEADERS:
+        yield (*path, "header"), "cannot carry a key", None
+    if provider.file is None and store.url == "memory://":
+        hint = "give it a `file`, or set store.url to SQLite or a Redis"
+        yield path, "keeps its keys in the store, which is the memory of one process", hint
+
+
+def _check_keys(path: ConfigPath, provider: models.JwtProvider) -> Iterator[Finding]:
+    """One source of keys, with what belongs to it."""
+    secret, public_key = provider.secret, provider.public_key
+    if provider.jwks is not None:
+        for name in ("secret", "public_key", "algorithm"):
+            if getattr(provider, name) is not None:
+                yield (*path, name), "is not used with `jwks`", "take one of them away"
+        url = provider.issuer if provider.jwks == "auto" else provider.jwks
+        if not is_trustworthy(url):
+            hint = "use https" if provider.jwks != "auto" else "use https, or `jwks` with a URL"
+            yield (*path, "jwks"), "keys cannot be fetched safely without TLS", hint
+        if provider.ca is not None:
+            yield from check_authority((*path, "ca"), provider.ca)
+        return
+    for name in ("algorithms", "ca"):
+        if getattr(provider, name):
+            yield (*path, name), "is used with `jwks` only", None
+    if provider.algorithm is None:
+        yield path, "needs `jwks`, or `algorithm` with its key", None
+        return
+    if provider.algorithm.startswith("HS"):
+        yield from _check_secret(path, provider.algorithm, secret, public_key)
+    else:
+        yield from _check_public_key(path, provider.algorithm, secret, public_key)
+
+
+def _check_secret(
+    path: ConfigPath, algorithm: str, secret: Secret | None, public_key: Secret | None
+) -> Iterator[Finding]:
+    least_bytes = int(algorithm[2:]) // 8  # RFC 7518 section 3.2: as long as the hash
+    if public_key is not None:
+        yield (*path, "public_key"), f"is not used with {algorithm}", "use `secret`"
+    if secret is None:
+        yield path, f"{algorithm} needs `secret`", None
+    elif b"-----BEGIN" in secret.reveal():
+        # With a public key as HMAC secret everybody could sign (RFC 8725 section 2.1).
+        yield (*path, "secret"), "holds a PEM key, which is no secret", "use RS256 or its like"
+    elif len(secret.reveal()) < least_bytes:
+        yield (*path, "secret"), f"is shorter than {least_bytes} bytes", None
+
+
+def _check_public_key(
+    path: ConfigPath, algorithm: str, secret: Secret | None, public_key: Secret | None
+) -> Iterator[Finding]:
+    where = (*path, "public_key")
+    if secret is not None:
+        yield (*path, "secret"), f"is not used with {algorithm}", "use `public_key`"
+    if public_key is None:
+        yield path, f"{algorithm} needs `public_key`", None
+        return
+    try:
+        key = load_pem_public_key(public_key.reveal())
+    except (ValueError, UnsupportedAlgorithm):
+        yield where, "is not a public key in PEM form", None
+        return
+    kind, curve = _KINDS[algorithm[:2]], _CURVES.get(algorithm)
+    if not isinstance(key, kind):
+        yield where, f"is not of the kind {algorithm} needs", None
+    elif isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+        yield where, f"is shorter than {_MIN_RSA_BITS} bits", None
+    elif isinstance(key, EllipticCurvePublicKey) and key.curve.name != curve:
+        yield where, f"is on another curve than {algorithm} needs", None

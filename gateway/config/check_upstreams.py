@@ -1,0 +1,85 @@
+"""Checks of upstreams: that requests can be sent to what they name."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from gateway.address_policy import AddressPolicy, is_ambiguous
+from gateway.config import models
+from gateway.config.findings import RESERVED_HEADERS, Finding
+from gateway.config.problems import ConfigPath, dotted
+from gateway.urls import endpoint_fault
+
+
+def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
+    """Problems of one upstream."""
+    for index, endpoint in enumerate(upstream.endpoints):
+        where = (*path, "endpoints", index, "url")
+        yield from _check_url(where, endpoint.url, upstream.allow_addresses)
+    if upstream.discover is not None:
+        yield from _check_discover((*path, "discover"), upstream.discover, upstream.allow_addresses)
+    for name in upstream.headers:
+        if name.lower() in RESERVED_HEADERS:
+            yield (*path, "headers", name), "is the gateway's to set", None
+    credentials = upstream.credentials
+    if credentials is not None:
+        if credentials.header and credentials.header.lower() in RESERVED_HEADERS:
+            yield (*path, "credentials", "header"), "is the gateway's to set", None
+        for key, secret in (("bearer", credentials.bearer), ("value", credentials.value)):
+            if secret is not None and not re.fullmatch(rb"[\x21-\x7e]+", secret.reveal()):
+                yield (*path, "credentials", key), "holds characters a header cannot", None
+    if upstream.tls.ca is not None:
+        yield from check_authority((*path, "tls", "ca"), upstream.tls.ca)
+
+
+def _check_url(path: ConfigPath, url: str, allowed: Sequence[str]) -> Iterator[Finding]:
+    fault = endpoint_fault(url)
+    if fault is not None:
+        yield path, fault, None
+        return
+    host = urlsplit(url).hostname or ""
+    why = AddressPolicy([ipaddress.ip_network(network) for network in allowed]).refused(host)
+    if why is None:
+        return
+    setting = dotted((*path[:2], "allow_addresses"))
+    hint = f"if that is meant, list it or its network in {setting}"
+    yield path, f"{host} {why}", "write four decimal numbers" if is_ambiguous(host) else hint
+
+
+def _check_discover(
+    path: ConfigPath, discover: models.Discover, allowed: Sequence[str]
+) -> Iterator[Finding]:
+    if discover.srv is None and "scheme" in discover.model_fields_set:
+        yield (*path, "scheme"), "belongs to `srv`, which is not given", None
+    if discover.file is not None and discover.nameservers:
+        yield (*path, "nameservers"), "are for `dns` and `srv`", None
+    if discover.dns is None:
+        return
+    problems = list(_check_url((*path, "dns"), discover.dns, allowed))
+    yield from problems
+    if not problems and _is_address(urlsplit(discover.dns).hostname or ""):
+        yield (*path, "dns"), "is an address already", "list it in `endpoints`"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:
+    """Whether a PEM file can be used as the authority to trust."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        yield path, "cannot be used: not PEM certificates", None
+    except OSError as exc:
+        yield path, f"cannot be used: {exc.strerror}", None
+    except ValueError as exc:
+        yield path, f"cannot be used: {exc}", None

@@ -1,0 +1,50 @@
+"""Checks that everything a configuration names is there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from gateway.config.findings import Finding
+from gateway.config.problems import ConfigPath
+
+_SECTIONS = {"provider": "auth", "limit": "limits", "model": "models", "upstream": "upstreams"}
+
+
+def check_references(document: object) -> Iterator[Finding]:
+    """Names of things that are not there.
+
+    Looks at the plain document, so that it finds them beside values that are wrong in themselves.
+    """
+    file = _mapping(document)
+    for name, model in _mapping(file.get("models")).items():
+        where = ("models", str(name), "upstream")
+        yield from _reference(file, where, "upstream", _mapping(model).get("upstream"))
+        for number, other in enumerate(_sequence(_mapping(model).get("fallbacks"))):
+            place = ("models", str(name), "fallbacks", number)
+            yield from _reference(file, place, "model", other)
+    for index, item in enumerate(_sequence(file.get("routes"))):
+        route, path = _mapping(item), ("routes", index)
+        yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))
+        yield from _reference(file, (*path, "issues"), "provider", route.get("issues"))
+        for key, kind in (("auth", "provider"), ("limits", "limit"), ("models", "model")):
+            for number, name in enumerate(_sequence(route.get(key))):
+                yield from _reference(file, (*path, key, number), kind, name)
+
+
+def _reference(
+    file: Mapping[object, object], path: ConfigPath, kind: str, name: object
+) -> Iterator[Finding]:
+    known = [str(key) for key in _mapping(file.get(_SECTIONS[kind]))]
+    if isinstance(name, str) and name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else None
+        yield path, f"there is no {kind} '{name}'", hint
+
+
+def _sequence(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _mapping(value: object) -> Mapping[object, object]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,57 @@
+"""Overload: when a process has taken on so much that it refuses more, to keep what it has."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_SHARE = 0.9
+"""Of the memory there is: the rest is for the kernel's buffers."""
+
+
+class Overload:
+    """What a process carries, and its caps. Reading `reason` costs two comparisons."""
+
+    __slots__ = ("max_memory_bytes", "max_requests", "memory_bytes", "refused", "requests")
+
+    def __init__(self, max_requests: int, max_memory_bytes: int) -> None:
+        self.max_requests = max_requests
+        self.max_memory_bytes = max_memory_bytes
+        self.requests = 0
+        """Under way, streams included."""
+        self.memory_bytes = 0
+        """In RAM, as last measured."""
+        self.refused = 0
+        """Requests refused so far."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why no more is taken on, or None."""
+        if self.requests > self.max_requests:
+            return "requests"
+        return "memory" if self.memory_bytes > self.max_memory_bytes else None
+
+    def measure(self) -> None:
+        """Look how much memory is in use."""
+        self.memory_bytes = rss_bytes()
+
+
+def rss_bytes() -> int:
+    """Memory this process holds in RAM; on other systems than Linux, the most it ever held."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory_for(workers: int) -> int:
+    """Bytes each of so many workers may use: of the container's memory, or of the machine's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = int(_CGROUP.read_text())
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        limit = machine
+    return int(min(limit, machine) * _SHARE / workers)

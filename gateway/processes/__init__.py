@@ -1,0 +1,1 @@
+"""The processes of a gateway: a master, its workers, and the one for operators."""

@@ -1,0 +1,63 @@
+"""The admin process: the operator's listener, and what is done for all workers together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.admin.api import AdminApi
+from gateway.admin.drained import Drained
+from gateway.admin.fleet import Fleet
+from gateway.admin.reload import Reloader
+from gateway.config import load_kept
+from gateway.processes.child import orders, say_ready
+from gateway.telemetry.logs import StreamWriter, is_console, make_logger
+
+
+async def serve_admin(
+    kept: Path,
+    workers: list[Path],
+    listening: socket.socket | None,
+    said: int,
+    master: int,
+) -> None:
+    """Serve until told to stop.
+
+    `kept` is the file with the configuration that is served, `workers` are their sockets, `said`
+    and `master` the pipes of a child. Without `listening` there is no API, but SIGHUP reloads.
+    """
+    loaded = load_kept(kept)
+    loop = asyncio.get_running_loop()
+    log = loaded.config.telemetry.log
+    with StreamWriter() as writer:
+        logger = make_logger(writer, level=log.level, console=is_console(log))
+        async with AsyncExitStack() as stack:
+            fleet = Fleet([str(path) for path in workers])
+            stack.push_async_callback(fleet.close)
+            reloader = Reloader(loaded, kept, fleet, logger)
+            drained = Drained(fleet)
+            reloads: set[asyncio.Task[object]] = set()
+
+            def reload() -> None:
+                reloads.add(task := asyncio.create_task(reloader.reload("SIGHUP")))
+                task.add_done_callback(reloads.discard)
+
+            loop.add_signal_handler(signal.SIGHUP, reload)
+            for background in (reloader.watch(), drained.keep()):
+                stack.callback(asyncio.create_task(background).cancel)
+            if listening is not None:
+                options = loaded.config.admin
+                token = options.token.reveal() if options and options.token else None
+                api = AdminApi(fleet, reloader, drained, token)
+                runner = web.AppRunner(api.application(), access_log=None)
+                await runner.setup()
+                stack.push_async_callback(runner.cleanup)
+                await web.SockSite(runner, listening).start()
+            stop = orders(master)
+            say_ready(said)
+            await stop.get()

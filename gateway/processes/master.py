@@ -1,0 +1,385 @@
+"""The master: owns the listening sockets, forks the processes that do the work, and keeps them up.
+
+It runs no event loop and no thread, so that it can fork at any time: a worker that dies is
+replaced within milliseconds, by one whose modules are loaded already. Beside the workers there is
+one process for the admin listener, so that no dashboard ever takes time from a stream, and one for
+the demo backend where there is one.
+
+    SIGTERM, SIGINT  drain the workers, then end; a second one ends at once
+    SIGHUP           reload the configuration
+    SIGUSR2          start another master on the same sockets, and drain once it serves
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import uvloop
+
+from gateway.config import Loaded, keep
+from gateway.processes import sockets
+from gateway.processes.admin import serve_admin
+from gateway.processes.demo import serve_demo
+from gateway.processes.worker import CONFIG, Post, socket_path, work
+from gateway.server.serving import require_c_parser
+from gateway.telemetry.logs import direct_logger
+
+_PREDECESSOR = "GATEWAY_PREDECESSOR"
+"""Environment variable with the pid of the master that this one replaces."""
+_QUICK_S = 10.0
+"""Who dies sooner after its start died of it."""
+_QUICK_DEATHS = 5
+_PAUSE_S = 30.0
+"""Between two starts, once it is known to be a loop."""
+_START_S = 60.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+
+
+class Phase(Enum):
+    """Of the master's life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class Child:
+    """A process the master keeps up."""
+
+    name: str
+    keeps: Sequence[socket.socket]
+    """Of the listening sockets: a fork has them all, and closes the others."""
+    run: Callable[[int], None]
+    """What it does; takes the pipe on which it says that it is ready, or why not."""
+    pid: int = 0
+    """0: it is not running."""
+    said: int = -1
+    """The reading end of that pipe."""
+    ready: bool = False
+    where: str = ""
+    """What it said beside that it is ready."""
+    started_at: float = 0.0
+    deaths: int = 0
+    """In a row, each soon after its start."""
+    start_at: float = 0.0
+    """When it is to be started again."""
+    words: bytearray = field(default_factory=bytearray)
+
+
+class Failed(Exception):
+    """A child said why it cannot start, and with which exit code to end."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Master:
+    """Of one gateway. `run` returns its exit code."""
+
+    def __init__(self, loaded: Loaded, command: Sequence[str]) -> None:
+        """`command` starts another one like this."""
+        self._loaded = loaded
+        self._command = list(command)
+        self._phase = Phase.STARTING
+        self._stack = ExitStack()
+        self._successor: subprocess.Popen[bytes] | None = None
+        self.on_ready: Callable[[str, str | None], None] = lambda url, demo: None
+        """Called once every process is ready, with the gateway's URL and the demo backend's."""
+
+    def run(self) -> int:
+        """Serve until a signal ends it. Raise CannotStart."""
+        require_c_parser()
+        config = self._loaded.config
+        with self._stack:
+            logger = direct_logger(config.telemetry.log)
+            self._logger = logger
+            self._open_sockets()
+            self._folder = Path(
+                self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-"))
+            )
+            keep(self._loaded, self._folder / CONFIG)
+            self._wakeup, wakeup = os.pipe()
+            self._alive, self._life = os.pipe()
+            for end in (self._wakeup, wakeup):
+                os.set_blocking(end, False)
+            self._children = self._cast()
+            for number in _SIGNALS:
+                signal.signal(number, _noted)
+            signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+            self._stack.callback(self._end_children)
+            try:
+                for child in self._children:
+                    self._start(child)
+                self._watch()
+            except Failed as exc:
+                print(exc, file=sys.stderr, flush=True)
+                return exc.code
+            finally:
+                os.close(self._life)
+        return 0
+
+    def _open_sockets(self) -> None:
+        config = self._loaded.config
+        passed = sockets.inherited()
+        if passed is not None:
+            self._sockets, self._admin = passed
+            missing = config.server.workers - len(self._sockets)
+            if missing > 0:
+                self._sockets += sockets.beside(self._sockets[0], missing)
+        else:
+            self._sockets = sockets.bind(config.server.listen, config.server.workers)
+            self._admin = None
+            if config.admin is not None:
+                self._admin = sockets.bind(config.admin.listen, 1, "admin.listen")[0]
+        for each in self._listening:
+            self._stack.callback(each.close)
+
+    @property
+    def _listening(self) -> Sequence[socket.socket]:
+        return self._sockets if self._admin is None else [*self._sockets, self._admin]
+
+    def _cast(self) -> list[Child]:
+        """Everybody there has to be."""
+        config = self._loaded.config
+        count = config.server.workers
+        kept = self._folder / CONFIG
+        workers = [socket_path(self._folder, slot) for slot in range(count)]
+        children = []
+        if config.demo is not None:
+            demo = config.demo
+            children.append(
+                Child("demo", (), lambda said: uvloop.run(serve_demo(demo, said, self._alive)))
+            )
+        for slot in range(count):
+            own = self._sockets[slot::count] or self._sockets  # one socket for all, off Linux
+            children.append(Child(f"worker {slot}", own, self._worker(slot, count, own)))
+        children.append(
+            Child(
+                "admin",
+                () if self._admin is None else (self._admin,),
+                lambda said: uvloop.run(serve_admin(kept, workers, self._admin, said, self._alive)),
+            )
+        )
+        return children
+
+    def _worker(self, slot: int, count: int, own: Sequence[socket.socket]) -> Callable[[int], None]:
+        def run(said: int) -> None:
+            uvloop.run(work(Post(slot, count, own, self._folder, said, self._alive)))
+
+        return run
+
+    # -- children --------------------------------------------------------------------------
+
+    def _start(self, child: Child) -> None:
+        child.said, said = os.pipe()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._be(child, said)
+        os.close(said)
+        child.pid, child.ready, child.started_at = pid, False, time.monotonic()
+        child.words.clear()
+
+    def _be(self, child: Child, said: int) -> None:
+        """What happens in the child. Does not return."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            # A terminal sends these to all processes; the master decides what follows.
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+                signal.signal(number, signal.SIG_IGN)
+            os.close(self._life)  # or it would not end with the master
+            for each in self._listening:
+                if each not in child.keeps:
+                    each.close()
+            child.run(said)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _watch(self) -> None:
+        """Until there is no child left."""
+        while any(child.pid for child in self._children) or self._phase is not Phase.DRAINING:
+            pipes = {child.said: child for child in self._children if child.said >= 0}
+            readable, _, _ = select.select([self._wakeup, *pipes], [], [], self._patience_s())
+            for end in readable:
+                if end == self._wakeup:
+                    self._handle_signals()
+                else:
+                    self._hear(pipes[end])
+            self._reap()
+            self._restart()
+
+    def _patience_s(self) -> float | None:
+        due = [child.start_at for child in self._children if not child.pid and child.start_at]
+        if self._phase is Phase.STARTING:
+            due.append(time.monotonic() + _START_S)
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _hear(self, child: Child) -> None:
+        data = os.read(child.said, 65536)
+        child.words += data
+        if data and b"\0" not in child.words:
+            return
+        os.close(child.said)
+        child.said = -1
+        text, _, code = bytes(child.words).partition(b"\0")
+        if text == b"ready":
+            child.ready, child.where = True, code.decode()
+            if self._phase is Phase.STARTING and all(c.ready for c in self._children):
+                self._serve()
+        elif text:
+            # After the start it is logged, and tried again.
+            if self._phase is Phase.STARTING:
+                raise Failed(text.decode(), int(code or b"3"))
+            self._logger.error("cannot_start", process=child.name, reason=text.decode())
+
+    def _serve(self) -> None:
+        self._phase = Phase.SERVING
+        host, port = self._sockets[0].getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        workers = [child.pid for child in self._children if child.name.startswith("worker")]
+        admin = None if self._admin is None else self._admin.getsockname()[1]
+        self._logger.info(
+            "listening", url=url, port=port, admin_port=admin, pid=os.getpid(), workers=workers
+        )
+        demo = next((child.where for child in self._children if child.name == "demo"), None)
+        self.on_ready(url, demo)
+        predecessor = os.environ.pop(_PREDECESSOR, None)
+        if predecessor is not None:
+            with suppress(ProcessLookupError):
+                os.kill(int(predecessor), signal.SIGTERM)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            child = next((c for c in self._children if c.pid == pid), None)
+            if child is not None:
+                self._died(child, os.waitstatus_to_exitcode(status))
+            elif self._successor is not None and pid == self._successor.pid:
+                self._logger.error("upgrade_failed", status=os.waitstatus_to_exitcode(status))
+                self._successor = None
+
+    def _died(self, child: Child, status: int) -> None:
+        if child.said >= 0:
+            self._hear(child)  # its last words
+        was, child.pid = child.pid, 0
+        if self._phase is Phase.DRAINING:
+            if not any(c.pid for c in self._children if c.name.startswith("worker")):
+                self._signal_all(signal.SIGTERM)
+            return
+        if self._phase is Phase.STARTING:
+            raise Failed(f"gateway: {child.name} ended while it started (status {status})", 3)
+        now = time.monotonic()
+        child.deaths = child.deaths + 1 if now - child.started_at < _QUICK_S else 0
+        loops = child.deaths >= _QUICK_DEATHS
+        child.start_at = now + (_PAUSE_S if loops else 0.0)
+        self._logger.error("died", process=child.name, pid=was, status=status, deaths=child.deaths)
+        if loops:
+            self._logger.error(
+                "crash_loop",
+                process=child.name,
+                reason=f"it ended {child.deaths} times soon after its start; see what it logged. "
+                f"It is tried again every {_PAUSE_S:.0f} s",
+            )
+
+    def _restart(self) -> None:
+        if self._phase is not Phase.SERVING:
+            return
+        now = time.monotonic()
+        for child in self._children:
+            if not child.pid and child.start_at <= now:
+                child.start_at = 0.0
+                self._start(child)
+                self._logger.info("restarted", process=child.name, pid=child.pid)
+
+    # -- signals ---------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        for number in os.read(self._wakeup, 512):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._drain(signal.Signals(number).name)
+            elif number == signal.SIGHUP:
+                self._tell("admin", signal.SIGHUP)
+            elif number == signal.SIGUSR2 and self._phase is Phase.SERVING:
+                self._upgrade()
+
+    def _drain(self, why: str) -> None:
+        again = self._phase is Phase.DRAINING
+        self._phase = Phase.DRAINING
+        self._logger.info("stopping", signal=why, at_once=again)
+        if self._successor is not None:
+            # The next one has an admin process of its own on the same socket.
+            self._tell("admin", signal.SIGTERM)
+        for each in self._sockets:
+            # The last one who has it open: from then on, connections are refused.
+            each.close()
+        self._tell("worker", signal.SIGTERM)
+        if not any(c.pid for c in self._children if c.name.startswith("worker")):
+            self._signal_all(signal.SIGTERM)
+
+    def _upgrade(self) -> None:
+        if self._successor is not None:
+            return
+        environment = {
+            **os.environ,
+            sockets.INHERITED: sockets.pass_on(self._sockets, self._admin),
+            _PREDECESSOR: str(os.getpid()),
+        }
+        self._logger.info("upgrading", command=" ".join(self._command))
+        self._successor = subprocess.Popen(  # noqa: S603 -- what this one was started as
+            self._command,
+            env=environment,
+            pass_fds=[each.fileno() for each in self._listening],
+        )
+
+    def _tell(self, name: str, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.pid and child.name.startswith(name):
+                os.kill(child.pid, number)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.pid:
+                os.kill(child.pid, number)
+
+    def _end_children(self) -> None:
+        """Nobody is left behind, however the master ends."""
+        left = [child.pid for child in self._children if child.pid]
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in left:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _noted(number: int, frame: object) -> None:
+    """The wake-up pipe has it."""

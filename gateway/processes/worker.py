@@ -1,0 +1,102 @@
+"""A worker: one serving process, forked by the master, from its first breath to its drain."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.worker_api import WorkerApi
+from gateway.app import CannotBuild
+from gateway.config import Config, ConfigError, Loaded, load_kept
+from gateway.processes.child import orders, say_ready, say_why
+from gateway.server.serving import CannotStart, Server, settle_garbage_collector
+from gateway.telemetry.logs import StreamWriter, is_console, make_logger
+
+CONFIG = "config.json"
+"""In the folder: the configuration that every worker serves now, or would after its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Where a worker stands, and what connects it with its master."""
+
+    slot: int
+    workers: int
+    sockets: Sequence[socket.socket]
+    folder: Path
+    """Private to this gateway; the workers share it."""
+    said: int
+    """A pipe to the master: `ready`, or why not, and the exit code behind a NUL."""
+    master: int
+    """A pipe that ends with the master."""
+
+    @property
+    def socket_path(self) -> Path:
+        """Where this worker answers the admin process."""
+        return socket_path(self.folder, self.slot)
+
+
+def socket_path(folder: Path, slot: int) -> Path:
+    """Where a worker answers the admin process."""
+    return folder / f"worker-{slot}.sock"
+
+
+async def work(post: Post) -> None:
+    """Serve until SIGTERM, then drain. A second signal ends at once."""
+    try:
+        loaded = load_kept(post.folder / CONFIG)
+        with StreamWriter() as writer:
+            await _serve(post, loaded, _logger(post, loaded.config, writer))
+    except ConfigError as exc:
+        say_why(post.said, str(exc), 1)
+    except CannotBuild as exc:
+        problems = ConfigError(loaded.source.problem(*fault) for fault in exc.faults)
+        say_why(post.said, str(problems), 1)
+    except CannotStart as exc:
+        say_why(post.said, f"gateway: {exc}", 3)
+
+
+async def _serve(post: Post, loaded: Loaded, logger: FilteringBoundLogger) -> None:
+    signals = orders(post.master)
+    options = loaded.config.server
+    server = Server(loaded.config, logger, folder=post.folder if post.workers > 1 else None)
+    async with AsyncExitStack() as stack:
+        await server.start(post.sockets)
+        stack.push_async_callback(server.stop)
+        api = await WorkerApi(server, post.slot).start(post.socket_path)
+        stack.push_async_callback(api.cleanup)
+        settle_garbage_collector()
+        say_ready(post.said)
+        received = await signals.get()
+        options = server.runtime.config.server
+        logger.info(
+            "draining",
+            signal=received,
+            open=server.overload.requests,
+            grace_s=options.drain,
+        )
+        draining = asyncio.create_task(_drain(server, options.drain_delay, options.drain))
+        impatient = asyncio.create_task(signals.get())
+        await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, impatient):
+            task.cancel()
+        await asyncio.wait((draining, impatient))
+    logger.info("stopped")
+
+
+async def _drain(server: Server, delay_s: float, grace_s: float) -> None:
+    server.listener.draining = True  # whoever asks for readiness sees it
+    await asyncio.sleep(delay_s)
+    await server.stop(grace_s)
+
+
+def _logger(post: Post, config: Config, writer: StreamWriter) -> FilteringBoundLogger:
+    options = config.telemetry.log
+    logger = make_logger(writer, level=options.level, console=is_console(options))
+    return logger.bind(worker=post.slot) if post.workers > 1 else logger

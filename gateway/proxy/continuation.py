@@ -1,0 +1,185 @@
+"""Mid-stream failover: when an upstream dies in the middle of an answer, another one continues it.
+
+The text so far goes to the next endpoint as the beginning of the assistant's answer, and what that
+one adds is joined on, in the same stream to the client. Only whole events are passed on, so that a
+broken-off one never reaches the client.
+
+How a backend is asked to continue differs: Anthropic's API and llama.cpp do it when the last
+message is the assistant's; vLLM and SGLang take `continue_final_message` beside that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from gateway.dialects.answers import ChatAnswer, MessagesAnswer
+from gateway.errors import (
+    GatewayError,
+    UpstreamIdleTimeout,
+    UpstreamInvalidResponse,
+    UpstreamReset,
+)
+from gateway.exchange import GatewayRequest
+from gateway.proxy.attempt import SendOptions
+from gateway.proxy.attempts import Attempts
+from gateway.proxy.resolve import Target
+from gateway.sse import Event, EventSplitter, EventTooLarge
+from gateway.upstream.connection import UpstreamResponse
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.upstream import Continues
+
+_MOST = 3
+"""Continuations of one answer."""
+_CONTINUABLE = (UpstreamReset, UpstreamIdleTimeout, UpstreamInvalidResponse)
+_MAXIMA = ("max_tokens", "max_completion_tokens")
+
+
+class Answer(Protocol):
+    """An answer in one dialect, as it comes in events."""
+
+    open: bool
+    """Whether it could go on: it is text only, and has not come to its end."""
+
+    @property
+    def text(self) -> str:
+        """What has been said."""
+
+    def hear(self, event: Event) -> None:
+        """Take note of an event of the first stream."""
+
+    def join(self, event: Event) -> bytes:
+        """What of an event of a later stream belongs into the one the client reads."""
+
+
+_ANSWERS: Mapping[str, Callable[[], Answer]] = {
+    "openai": ChatAnswer,
+    "anthropic": MessagesAnswer,
+}
+
+
+class Continuation:
+    """Of one exchange."""
+
+    def __init__(
+        self, request: GatewayRequest, document: dict[str, Any], answer: Answer, send: SendOptions
+    ) -> None:
+        """`document` is the request's body."""
+        self.count = 0
+        """How often another upstream went on."""
+        self._request = request
+        self._document = document
+        self._answer = answer
+        self._send = send
+        self._splitter: EventSplitter | None = EventSplitter()
+        self._events = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The whole events of it, as they may pass."""
+        splitter = self._splitter
+        if splitter is None:
+            return data
+        try:
+            events = splitter.feed(data)
+        except EventTooLarge as exc:
+            # No answer of ours: let it pass, and do not try to go on with it.
+            self._splitter = None
+            return self._heard(exc.events) + splitter.flush()
+        return self._heard(events)
+
+    def flush(self) -> bytes:
+        """What is left at the clean end of the stream."""
+        return b"" if self._splitter is None else self._splitter.flush()
+
+    async def go_on(self, error: GatewayError) -> UpstreamResponse | None:
+        """A stream of another endpoint, or of a fallback, that goes on with the answer; None if
+        there is none.
+        """
+        exchange = self._request.exchange
+        target = exchange.target
+        if (
+            self._splitter is None
+            or not self._answer.open
+            or self.count >= _MOST
+            or not isinstance(error, _CONTINUABLE)
+            or target is None
+        ):
+            return None
+        assert exchange.attempt is not None
+        exchange.attempt.lost(error)
+        upstream = target.upstream
+        failed = [e for e in upstream.endpoints if e.url == exchange.endpoint]
+        candidates: list[tuple[str | None, Target, Sequence[Endpoint]]] = [(None, target, failed)]
+        candidates += [(name, other, ()) for name, other in target.fallbacks]
+        for name, other, tried in candidates:
+            if other.upstream.options.continues is None or not other.upstream.budget.withdraw():
+                continue
+            if name is not None and not other.serves(name, exchange.principal):
+                continue
+            response = await self._ask(other, name, tried)
+            if response is not None:
+                self.count += 1
+                self._splitter = EventSplitter()
+                exchange.continued = self.count
+                if name is not None:
+                    exchange.served, exchange.target = name, other
+                    exchange.upstream = other.upstream.name
+                return response
+        return None
+
+    async def _ask(
+        self, target: Target, name: str | None, tried: Sequence[Endpoint]
+    ) -> UpstreamResponse | None:
+        body = orjson.dumps(self._body(target, name))
+        try:
+            response = await Attempts(self._request, target, body, self._send, tried).send()
+        except GatewayError:
+            return None
+        if response.head.status != 200 or not response.head.content_type.startswith(
+            b"text/event-stream"
+        ):
+            response.abort()
+            return None
+        return response
+
+    def _body(self, target: Target, name: str | None) -> dict[str, Any]:
+        begun = {"role": "assistant", "content": self._answer.text}
+        body = {**self._document, "messages": [*self._document["messages"], begun]}
+        if name is not None:
+            body["model"] = target.rename_to or name
+        for key in _MAXIMA:
+            if isinstance(body.get(key), int):
+                # An event is about a token.
+                body[key] = max(1, body[key] - self._events)
+        if target.upstream.options.continues is Continues.CONTINUE_FINAL_MESSAGE:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        return body
+
+    def _heard(self, events: Sequence[Event]) -> bytes:
+        self._events += len(events)
+        if self.count:
+            return b"".join(self._answer.join(event) for event in events)
+        for event in events:
+            self._answer.hear(event)
+        return b"".join(event.raw for event in events)
+
+
+def continuation_of(
+    request: GatewayRequest, body: bytes | None, send: SendOptions
+) -> Continuation | None:
+    """What could go on with the answer, if the upstream is said to be able to, and the request is a
+    streamed chat.
+    """
+    target = request.exchange.target
+    assert target is not None
+    if target.upstream.options.continues is None or body is None:
+        return None
+    kind = _ANSWERS.get(target.dialect)
+    if kind is None or not body.lstrip().startswith(b"{"):
+        return None
+    document = orjson.loads(body)
+    if document.get("stream") is not True or not isinstance(document.get("messages"), list):
+        return None
+    return Continuation(request, document, kind(), send)

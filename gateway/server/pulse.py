@@ -1,0 +1,51 @@
+"""The pulse of an event loop: how late it runs, and how much memory its process holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.overload import Overload
+
+_EVERY_S = 0.25
+_REMEMBERED = 40
+"""Beats: 10 s of them."""
+_WORTH_A_LINE_S = 1.0
+
+
+class Pulse:
+    """Beats four times a second, and notices when that is late."""
+
+    def __init__(self, overload: Overload, logger: FilteringBoundLogger) -> None:
+        self._overload = overload
+        self._logger = logger
+        self._lags_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def worst_lag_s(self) -> float:
+        """In the last ten seconds."""
+        return max(self._lags_s, default=0.0)
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._beat())
+
+    def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._overload.measure()
+            due = loop.time() + _EVERY_S
+            await asyncio.sleep(_EVERY_S)
+            lag_s = max(0.0, loop.time() - due)
+            self._lags_s.append(lag_s)
+            if lag_s > _WORTH_A_LINE_S:
+                # A plug-in that blocks, most likely; or a machine that swaps.
+                self._logger.warning("loop_blocked", seconds=round(lag_s, 3))

@@ -1,0 +1,93 @@
+"""What DNS is asked for, and what its records come to as endpoints.
+
+Whoever answers for a name may be hostile, so a record that no endpoint may come from is left out,
+with the reason. No I/O.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from dns.rdata import Rdata
+from dns.rdatatype import AAAA, SRV, A, RdataType
+from dns.rdtypes.IN.A import A as AddressRecord
+from dns.rdtypes.IN.AAAA import AAAA as LongAddressRecord
+from dns.rdtypes.IN.SRV import SRV as ServiceRecord
+
+from gateway.address_policy import AddressPolicy
+from gateway.upstream.discovery.source import Found
+from gateway.urls import is_host_name
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What records come to."""
+
+    found: Sequence[Found]
+    left_out: Sequence[str]
+    """Why records were left out, if any were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What DNS is asked for."""
+
+    name: str
+    types: Sequence[RdataType]
+    """Asked for at the same time; the records of all are read together."""
+    read: Callable[[Iterable[Rdata]], Reading]
+
+
+def addresses_of(url: str, policy: AddressPolicy) -> Question:
+    """An endpoint at every address of the host of `url`."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    port = parts.port or _PORTS[parts.scheme]
+
+    def read(records: Iterable[Rdata]) -> Reading:
+        found, left_out = list[Found](), list[str]()
+        for record in records:
+            assert isinstance(record, AddressRecord | LongAddressRecord)
+            address = ipaddress.ip_address(record.address)
+            why = policy.refused(str(address))
+            if why is not None:
+                left_out.append(f"{address} {why}")
+                continue
+            host = f"[{address}]" if address.version == 6 else str(address)
+            found.append(Found(f"{parts.scheme}://{host}:{port}{parts.path}", parts.netloc))
+        return Reading(found, sorted(left_out))
+
+    return Question(parts.hostname, (A, AAAA), read)
+
+
+def services_of(name: str, scheme: str, policy: AddressPolicy) -> Question:
+    """An endpoint for every SRV record of `name` (RFC 2782), called by `scheme`.
+
+    Their targets are resolved by whoever connects, who judges the addresses too.
+    """
+
+    def read(records: Iterable[Rdata]) -> Reading:
+        found, left_out = list[Found](), list[str]()
+        for record in records:
+            assert isinstance(record, ServiceRecord)
+            host = record.target.to_text(omit_final_dot=True).lower()
+            why = policy.refused(host)
+            # A label may hold any bytes, and these go into a header; a lone dot says that there
+            # is no such service.
+            if why is None and (record.port == 0 or not is_host_name(host)):
+                why = "is no host with a port"
+            if why is not None:
+                left_out.append(f"{host} {why}")
+                continue
+            authority = host if record.port == _PORTS[scheme] else f"{host}:{record.port}"
+            url = f"{scheme}://{host}:{record.port}"
+            # A weight of 0 is for the rare pick; a share is at least 1.
+            found.append(Found(url, authority, max(record.weight, 1), record.priority))
+        return Reading(found, sorted(left_out))
+
+    return Question(name, (SRV,), read)

@@ -1,0 +1,79 @@
+"""From an endpoint's host to the addresses it may be connected at.
+
+The policy is asked about what a name resolves to, at every connect and of the very addresses that
+are connected to, so that a name cannot point elsewhere between the check and its use (DNS
+rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.address_policy import AddressPolicy
+
+SocketAddress = tuple[str, int]
+"""An IP address, with its zone if it has one, and a port: for `create_connection`, which has
+nothing left to resolve."""
+
+
+class AddressRefused(OSError):
+    """All addresses of a host are refused by the policy; the text says which and why."""
+
+
+async def resolve_checked(host: str, port: int, policy: AddressPolicy) -> tuple[SocketAddress, ...]:
+    """Where to connect to, in the order to try. At least one.
+
+    Raise AddressRefused, or another OSError if the name does not resolve. The caller sets the time
+    limit. An IP address costs no look-up.
+    """
+    why = policy.refused(host)
+    if why is not None:
+        raise AddressRefused(f"{host} {why}")
+    if _is_address(host):
+        return ((host, port),)
+    try:
+        found = await _look_up(host, port)
+    except UnicodeError as exc:  # an empty label, or one of more than 63 characters
+        raise OSError(f"{host} is not a host name") from exc
+    return _permitted(host, found, policy)
+
+
+async def _look_up(host: str, port: int) -> list[SocketAddress]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [_flat(address) for _, _, _, _, address in found]
+
+
+def _flat(address: tuple[Any, ...]) -> SocketAddress:
+    """Out of what getaddrinfo gives: (host, port), for IPv6 with flow label and zone."""
+    host, port, *more = address
+    zone = more[1] if len(more) == 2 else 0
+    return (f"{host.partition('%')[0]}%{zone}" if zone else host), port
+
+
+def _permitted(
+    host: str, found: Iterable[SocketAddress], policy: AddressPolicy
+) -> tuple[SocketAddress, ...]:
+    reasons: dict[str, str] = {}
+    kept: dict[SocketAddress, None] = {}
+    for address in found:
+        why = policy.refused(address[0])
+        if why is None:
+            kept[address] = None
+        else:
+            reasons[address[0]] = why
+    if not kept:
+        said = "; ".join(f"{address} {why}" for address, why in reasons.items())
+        raise AddressRefused(f"{host} may not be connected to: {said or 'it has no address'}")
+    return tuple(kept)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,34 @@
+"""Sources of endpoints out of an upstream's `discover` section."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from gateway.address_policy import AddressPolicy
+from gateway.config import models
+from gateway.config.types import parse_nameserver
+from gateway.upstream.discovery.dns import DnsSource
+from gateway.upstream.discovery.file import FileSource
+from gateway.upstream.discovery.records import addresses_of, services_of
+from gateway.upstream.discovery.source import Changed, Report, Source
+
+
+def address_policy(options: models.Upstream) -> AddressPolicy:
+    """Where the upstream may be."""
+    return AddressPolicy([ipaddress.ip_network(network) for network in options.allow_addresses])
+
+
+def source(
+    options: models.Discover, policy: AddressPolicy, *, changed: Changed, report: Report
+) -> Source:
+    """The source that is asked for; it does nothing before it is started."""
+    if options.file is not None:
+        return FileSource(Path(options.file), policy, changed=changed, report=report)
+    if options.dns is not None:
+        question = addresses_of(options.dns, policy)
+    else:
+        assert options.srv is not None  # the model has seen to it
+        question = services_of(options.srv, options.scheme, policy)
+    nameservers = [parse_nameserver(one) for one in options.nameservers]
+    return DnsSource(question, changed=changed, report=report, nameservers=nameservers)

@@ -1,0 +1,230 @@
+"""The admin API: who may ask, what is told, what can be done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.support.admin import admin, told, until
+from tests.support.client import RawClient, ask
+from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.tokens import SECRET_VARIABLE, Auth, bearer
+from tests.support.upstream import ScriptedUpstream, hang, json_reply, stepped_stream
+
+GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PATHS = (
+    "/api/workers",
+    "/api/upstreams",
+    "/api/routes",
+    "/api/config",
+    "/api/requests",
+)
+
+
+async def test_with_a_token_everything_but_health_asks_for_it(
+    start_gateway_process: StartGatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "canary7f3a")
+    gateway = await start_gateway_process(
+        simple_config("http://127.0.0.1:1"),
+        admin={"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}},
+    )
+    for path in PATHS:
+        for lines in ((), ("Authorization: Bearer wrong",), ("Authorization: canary7f3a",)):
+            refused = await admin(gateway, "GET", path, None, *lines)
+            assert refused.status == 401
+            assert refused.value("www-authenticate") == b"Bearer"
+        good = await admin(gateway, "GET", path, None, "Authorization: Bearer canary7f3a")
+        assert good.status == 200
+        assert b"canary7f3a" not in good.body
+    assert (await admin(gateway, "POST", "/api/reload")).status == 401
+    for path in ("/livez", "/readyz"):
+        assert (await admin(gateway, "GET", path)).status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:9090", "127.0.0.1.evil.test", "[::2]"])
+async def test_without_a_token_only_this_machine_is_answered(
+    start_gateway_process: StartGatewayProcess, host: str
+) -> None:
+    """A web page could have its own name point at this address (DNS rebinding)."""
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    assert (await admin(gateway, "GET", "/api/config", None, f"Host: {host}")).status == 403
+    for name in ("localhost", "127.0.0.1:9090", "[::1]"):
+        assert (await admin(gateway, "GET", "/api/config", None, f"Host: {name}")).status == 200
+
+
+async def test_a_page_of_another_origin_can_do_nothing(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    refused = await admin(gateway, "POST", "/api/reload", None, "Origin: https://evil.test")
+    assert refused.status == 403
+    allowed = await admin(gateway, "POST", "/api/reload", None, "Origin: http://localhost")
+    assert allowed.status == 200
+
+
+async def test_the_public_listener_serves_nothing_of_it(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        for path in (*PATHS, "/livez", "/readyz", "/metrics"):
+            raw = GET.replace(b"/v1/x", path.encode())
+            assert (await ask(gateway.port, raw)).status == 404
+
+
+async def test_the_effective_configuration_is_shown_without_secrets(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    config = simple_config(
+        "http://127.0.0.1:1",
+        auth=list(auth),
+        upstream={
+            "headers": {"X-Key": "canary7f3a"},
+            "credentials": {"bearer": {"env": SECRET_VARIABLE}},
+        },
+    )
+    gateway = await start_gateway_process(
+        {**config, "auth": auth, "store": {"url": "redis://:canary7f3a@127.0.0.1:1/0"}},
+    )
+    response = await admin(gateway, "GET", "/api/config")
+    assert b"canary7f3a" not in response.body
+    shown = response.json()["config"]
+    assert shown["store"]["url"] == "redis://***@127.0.0.1:1/0"
+    assert shown["upstreams"]["main"]["headers"] == {"X-Key": "***"}
+    assert shown["auth"]["corp"]["secret"] == "***"
+    assert shown["server"]["header_timeout"] == 10.0  # defaults too
+
+
+async def test_requests_under_way_are_listed_and_can_be_cancelled(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway_process(
+            {**simple_config(upstream.url, auth=list(auth)), "auth": auth}
+        )
+        async with RawClient(gateway.port) as client:
+            await client.send(
+                f"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n{bearer(sub='ann')}\r\n\r\n".encode()
+            )
+            await upstream.release(b"data: 1\n\n")
+            await client.read_head()
+            assert await client.read_chunk() == b"data: 1\n\n"
+            (row,) = (await told(gateway, "/api/requests"))["requests"]
+            assert (row["subject"], row["route"], row["status"]) == ("ann", "main", 200)
+            assert row["endpoint"] == upstream.url
+            connection = upstream.connections[0]
+            gone = asyncio.create_task(connection.wait_client_gone())
+            ended = await admin(gateway, "DELETE", f"/api/requests/{row['request_id']}")
+            assert ended.status == 200
+            event = await client.read_chunk()
+            assert event is not None
+            assert b'"code":"request_cancelled"' in event
+            assert await client.read_to_end() == b""
+            await gone
+        line = await gateway.log.wait_for(lambda line: line.get("end") == "cancelled")
+        assert line["request_id"] == row["request_id"]
+        again = await admin(gateway, "DELETE", f"/api/requests/{row['request_id']}")
+        assert again.status == 404
+
+
+async def test_a_request_without_an_answer_can_be_cancelled_too(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(hang) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        asking = asyncio.create_task(ask(gateway.port, GET))
+        await upstream.wait_requests(1)
+        (row,) = (await told(gateway, "/api/requests"))["requests"]
+        await admin(gateway, "DELETE", f"/api/requests/{row['request_id']}")
+        answer = await asking
+        assert (answer.status, answer.json()["error"]["code"]) == (503, "request_cancelled")
+        await upstream.wait_closed()
+
+
+async def test_an_endpoint_is_drained_and_let_in_again(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as one, ScriptedUpstream(json_reply({})) as other:
+        config = simple_config(one.url, server={"workers": 2})
+        config["upstreams"]["main"]["endpoints"].append({"url": other.url})
+        gateway = await start_gateway_process(config)
+        path = "/api/upstreams/main/drain"
+        assert (await admin(gateway, "POST", path, {"endpoint": one.url})).status == 200
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
+        assert len(one.requests) == 0
+        (upstream,) = (await told(gateway, "/api/upstreams"))["upstreams"]
+        shown = {endpoint["url"]: endpoint for endpoint in upstream["endpoints"]}
+        assert shown[one.url]["states"] == ["draining", "draining"]
+        assert shown[one.url]["why"] == "drained by an operator"
+        undrain = path.replace("drain", "undrain")
+        assert (await admin(gateway, "POST", undrain, {"endpoint": one.url})).status == 200
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
+        assert one.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status"),
+    [
+        ("nobody", {"endpoint": "http://127.0.0.1:1"}, 404),
+        ("main", {"endpoint": "http://10.0.0.1"}, 404),
+        ("main", {}, 400),
+        ("main", [], 400),
+        ("main", "x", 400),
+    ],
+)
+async def test_what_cannot_be_drained(
+    start_gateway_process: StartGatewayProcess, name: str, body: object, status: int
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    said = await admin(gateway, "POST", f"/api/upstreams/{name}/drain", body)
+    assert said.status == status
+    assert said.json()["error"]
+
+
+async def test_a_drained_endpoint_stays_so_in_a_worker_that_starts_later(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as one, ScriptedUpstream(json_reply({})) as other:
+        config = simple_config(one.url)
+        config["upstreams"]["main"]["endpoints"].append({"url": other.url})
+        gateway = await start_gateway_process(config)
+        await admin(gateway, "POST", "/api/upstreams/main/drain", {"endpoint": one.url})
+        os.kill(gateway.pid, signal.SIGKILL)
+        await until(
+            gateway,
+            "/api/upstreams",
+            lambda found: (
+                found["upstreams"] and found["upstreams"][0]["endpoints"][0]["state"] == "draining"
+            ),
+        )
+
+
+async def test_it_is_not_ready_while_an_issuer_has_not_given_its_keys(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    auth = {
+        "corp": {
+            "type": "jwt",
+            "issuer": "http://127.0.0.1:1",
+            "audience": "a",
+            "jwks": "http://127.0.0.1:1/keys",
+        }
+    }
+    config = {**simple_config("http://127.0.0.1:1", auth=["corp"]), "auth": auth}
+    gateway = await start_gateway_process(config)
+    said = await admin(gateway, "GET", "/readyz")
+    assert said.status == 503
+    assert said.json()["reasons"] == ["worker 0: auth.corp: its keys could not be fetched yet"]
+
+
+async def test_what_is_not_there_is_404_and_405_in_json(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    assert (await admin(gateway, "GET", "/api/nothing")).json() == {"error": "Not Found"}
+    assert (await admin(gateway, "PUT", "/api/reload")).status == 405

@@ -1,0 +1,75 @@
+"""Calls that gather the demands of a turn, and what is owed after one that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.limiting.batch import Batch, Batcher
+from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.store.records import StoreUnavailable
+
+LEASE = Demand(Kind.LEASE, "c", size=1.0, ttl_s=60.0, holder="one")
+RELEASE = Demand(Kind.RELEASE, "c", holder="two")
+TAKE = Demand(Kind.TAKE, "k", 1.0, 5.0, 1.0)
+ADJUST = Demand(Kind.ADJUST, "k", 2.0, 5.0, 1.0)
+
+
+class Wire:
+    """Keeps what is sent, and fails as long as it is told."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.calls: list[list[list[Demand]]] = []
+
+    async def send(self, batch: Batch) -> Sequence[Verdict]:
+        self.calls.append([list(demands) for demands in batch])
+        if self.failing:
+            raise StoreUnavailable("timed out")
+        return [Verdict(()) for _ in batch]
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def batcher(wire: Wire) -> Batcher:
+    return Batcher(wire.send)
+
+
+async def test_one_turn_of_the_loop_makes_one_call(wire: Wire, batcher: Batcher) -> None:
+    await asyncio.gather(batcher.decide([TAKE]), batcher.decide([LEASE, TAKE]))
+    assert wire.calls == [[[TAKE], [LEASE, TAKE]]]
+
+
+async def test_slots_of_a_failed_call_are_given_back_with_the_next_that_succeeds(
+    wire: Wire, batcher: Batcher
+) -> None:
+    wire.failing = True
+    batcher.post([RELEASE])
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([TAKE, LEASE])
+    batcher.post([Demand(Kind.RELEASE, "c", holder="three")])
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([TAKE])
+    wire.failing = False
+    await batcher.decide([TAKE])
+    await batcher.close()
+    given_back = [demands[0] for demands in wire.calls[-1]]
+    assert [demand.kind for demand in given_back] == [Kind.RELEASE] * 3
+    assert [demand.holder for demand in given_back] == ["two", "one", "three"]
+    assert len(wire.calls) == 4
+
+
+async def test_nothing_is_posted_while_calls_fail(wire: Wire, batcher: Batcher) -> None:
+    wire.failing = True
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([TAKE])
+    batcher.post([ADJUST])
+    batcher.post([RELEASE])
+    await batcher.close()
+    assert wire.calls == [[[TAKE]]]

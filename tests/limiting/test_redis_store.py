@@ -1,0 +1,263 @@
+"""A store in Redis that hangs, dawdles, is asked and left alone, or holds very many keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeVar
+
+import pytest
+
+from gateway.limiting.demand import Demand, Kind
+from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
+from gateway.limiting.redis_store import RedisStore
+from gateway.store.records import StoreUnavailable
+from tests.support.figures import Report, percentile
+from tests.support.redis import SlowLink, StartRedis
+
+MIB = 1024 * 1024
+OPEN = [OnStoreError.OPEN]
+Closable = TypeVar("Closable", RedisStore, GuardedStore)
+
+
+@contextlib.asynccontextmanager
+async def closing(store: Closable) -> AsyncIterator[Closable]:
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def settled_heap() -> Iterator[None]:
+    """As in a serving gateway: a full collection does not walk all that was there before."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def take(key: str, size: float = 1000.0) -> Demand:
+    return Demand(Kind.TAKE, key, 1.0, size, 0.01)
+
+
+async def decisions(store: GuardedStore, count: int) -> list[float]:
+    """How long each of so many takes, in seconds, one after the other."""
+    spent_s = []
+    for _ in range(count):
+        started = time.perf_counter()
+        await store.decide([take("k", 1e6)], OPEN)
+        spent_s.append(time.perf_counter() - started)
+    return spent_s
+
+
+# -- R2: in time, or not at all ----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("settled_heap")
+async def test_r2_a_decision_takes_50_ms_at_most_while_redis_hangs(
+    start_redis: StartRedis, report: Report
+) -> None:
+    redis = await start_redis()
+    spent_s: list[float] = []
+
+    async def give_up(store: RedisStore) -> None:
+        for _ in range(20):
+            started = time.perf_counter()
+            with pytest.raises(StoreUnavailable):
+                await store.decide([take("k")])
+            spent_s.append(time.perf_counter() - started)
+
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(closing(RedisStore(redis.url))) for _ in range(5)]
+        for store in stores:
+            await store.decide([take("k")])
+        redis.signal(signal.SIGSTOP)
+        await asyncio.gather(*(give_up(store) for store in stores))
+        redis.signal(signal.SIGCONT)
+    report("R2", "decision while Redis hangs, p99 ms", percentile(spent_s, 99) * 1e3)
+    # Where other programs hold up this one for a moment, all five stores are late at once.
+    assert percentile(spent_s, 95) <= 0.05
+
+
+@pytest.mark.usefixtures("settled_heap")
+async def test_r2_only_the_first_decision_waits_for_a_redis_that_hangs(
+    start_redis: StartRedis, report: Report
+) -> None:
+    redis = await start_redis()
+    async with closing(GuardedStore(RedisStore(redis.url))) as guarded:
+        await guarded.decide([take("k")], OPEN)
+        redis.signal(signal.SIGSTOP)
+        (first_s,) = await decisions(guarded, 1)
+        later_s = await decisions(guarded, 1000)
+        redis.signal(signal.SIGCONT)
+    report("R2", "later decisions while Redis hangs, p99 µs", percentile(later_s, 99) * 1e6)
+    assert first_s > 0.03
+    assert percentile(later_s, 99) < 0.001
+
+
+@pytest.mark.usefixtures("settled_heap")
+@pytest.mark.parametrize("how", ["busy", "far away"])
+async def test_r2_a_slow_redis_is_not_waited_for(
+    start_redis: StartRedis, how: str, report: Report
+) -> None:
+    redis = await start_redis("--enable-debug-command", "local")
+    async with SlowLink(redis) as link, closing(GuardedStore(RedisStore(link.url))) as guarded:
+
+        def is_spared() -> bool:
+            return guarded.state is not Breaker.CLOSED
+
+        await guarded.decide([take("k")], OPEN)
+        if how == "busy":
+            slow = asyncio.create_task(redis.command("DEBUG", "SLEEP", "0.6"))
+        else:
+            link.delay_s = 0.06
+            slow = asyncio.create_task(asyncio.sleep(0.6, b""))
+        spent_s = []
+        while not slow.done():
+            spent_s += await decisions(guarded, 1)
+            await asyncio.sleep(0.001)
+        assert is_spared()
+        link.delay_s = 0.0
+        async with asyncio.timeout(10):
+            while is_spared():
+                spent_s += await decisions(guarded, 1)
+                await asyncio.sleep(0.001)
+    report("R2", f"decision while Redis is {how}, longest ms", max(spent_s) * 1e3)
+    assert percentile(spent_s, 99) <= 0.05
+
+
+async def test_r2_a_stall_of_our_own_is_not_taken_for_a_redis_that_hangs(
+    start_redis: StartRedis,
+) -> None:
+    redis = await start_redis()
+    async with closing(RedisStore(redis.url)) as store:
+        await store.decide([take("first")])
+        for n in range(5):
+            asked = asyncio.create_task(store.decide([take("k", 100.0)]))
+            for _ in range(6):  # sent by then
+                await asyncio.sleep(0)
+            time.sleep(0.06)  # noqa: ASYNC251 -- as a collection of garbage, or a vast body
+            assert (await asked).levels[0].remaining == 100 - n - 1
+
+
+async def test_r2_what_was_given_up_is_charged_once(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    async with closing(RedisStore(redis.url)) as store:
+        await store.decide([take("first")])
+        redis.signal(signal.SIGSTOP)
+        with pytest.raises(StoreUnavailable):
+            await store.decide([take("k")])
+        redis.signal(signal.SIGCONT)
+    async with closing(RedisStore(redis.url, timeout_s=5.0)) as store:
+        assert (await store.decide([take("k")])).levels[0].remaining == 1000 - 2
+
+
+async def test_r2_a_redis_10_ms_away_is_still_asked(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    async with SlowLink(redis) as link, closing(RedisStore(link.url)) as store:
+        await store.decide([take("first")])
+        link.delay_s = 0.01
+        said = [(await store.decide([take("k", 3.0)])).admitted for _ in range(5)]
+    assert said == [True, True, True, False, False]
+
+
+# -- R6: nobody gets another's answer ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.nightly)])
+async def test_r6_a_cancelled_command_leaves_its_answer_to_nobody(
+    start_redis: StartRedis, count: int, report: Report
+) -> None:
+    redis = await start_redis()
+    dice = random.Random(6)
+    crossed = cancelled = 0
+    async with closing(RedisStore(redis.url, timeout_s=5.0)) as store:
+        await store.decide([take("first")])
+        for n in range(count):
+            redis.signal(signal.SIGSTOP)  # its answer cannot come before it is cancelled
+            left = asyncio.create_task(store._send([[take("left", 1e6)]]))
+            for _ in range(dice.randrange(4, 12)):  # sent by then
+                await asyncio.sleep(0)
+            left.cancel()
+            redis.signal(signal.SIGCONT)
+            size = 100.0 + n  # what remains tells whose answer it is
+            verdict = await store.decide([take(f"k{n}", size)])
+            crossed += verdict.levels[0].remaining != size - 1
+            await asyncio.wait({left})
+            cancelled += left.cancelled()
+        left_over = (await store.decide([take("left", 1e6)])).levels[0].remaining
+        clients = int((await redis.info("clients"))["connected_clients"])
+    report("R6", "commands cancelled under way", cancelled)
+    report("R6", "of these carried out by Redis", 1_000_000 - left_over - 1)
+    report("R6", "cross-key answers", crossed)
+    assert crossed == 0
+    assert cancelled == count
+    assert clients <= 3
+
+
+async def test_r6_an_answer_that_comes_too_late_is_given_to_nobody(
+    start_redis: StartRedis, report: Report
+) -> None:
+    redis = await start_redis()
+    dice = random.Random(6)
+    crossed = late = 0
+
+    async def ask(name: int) -> None:
+        nonlocal crossed, late
+        async with SlowLink(redis) as link, closing(RedisStore(link.url, timeout_s=0.02)) as store:
+            for n in range(200):
+                link.delay_s = dice.choice([0.0, 0.0, 0.0, 0.0, 0.03])
+                size = 100.0 + n
+                try:
+                    verdict = await store.decide([take(f"{name}-{n}", size)])
+                except StoreUnavailable:
+                    late += 1
+                else:
+                    crossed += verdict.levels[0].remaining != size - 1
+
+    await asyncio.gather(*(ask(name) for name in range(10)))
+    report("R6", "answers too late, of 2000", late)
+    assert crossed == 0
+    assert 0 < late < 2000
+
+
+# -- R7: nothing stays for ever ----------------------------------------------------------------
+
+
+def every_kind(n: int) -> list[Demand]:
+    """A bucket, a slot or a budget, of a caller of its own."""
+    if n % 3 == 0:
+        return [take(f"per-user:requests:corp/user-{n}")]
+    if n % 3 == 1:
+        key = f"per-user:concurrency:corp/user-{n}"
+        return [Demand(Kind.LEASE, key, 1.0, 8.0, ttl_s=600.0, holder=f"a-process-{n}")]
+    return [Demand(Kind.SPEND, f"budget:money:corp/user-{n}:2026-01", 9.0, 1e6, ttl_s=600.0)]
+
+
+@pytest.mark.parametrize(
+    "count",
+    [100_000, pytest.param(1_000_000, marks=[pytest.mark.nightly, pytest.mark.timeout(600)])],
+)
+async def test_r7_every_one_of_very_many_keys_expires(
+    start_redis: StartRedis, count: int, report: Report
+) -> None:
+    redis = await start_redis()
+    demands = [every_kind(n) for n in range(count)]
+    async with closing(RedisStore(redis.url, timeout_s=5.0)) as store:
+        await store.decide([take("first")])
+        before = int((await redis.info("memory"))["used_memory"])
+        for start in range(0, count, 400):
+            calls = [store._send(demands[n : n + 100]) for n in range(start, start + 400, 100)]
+            for verdicts in await asyncio.gather(*calls):
+                assert all(verdict.admitted for verdict in verdicts)
+        used = int((await redis.info("memory"))["used_memory"]) - before
+    report("R7", f"{count} keys in Redis, MiB", used / MIB)
+    keyspace = (await redis.info("keyspace"))["db0"].split(",")
+    held = {name: int(value) for name, value in (pair.split("=") for pair in keyspace)}
+    assert held["keys"] == held["expires"] == count + 1

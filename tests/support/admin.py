@@ -1,0 +1,41 @@
+"""The admin listener of a gateway process, as an operator asks it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.client import Response, ask
+from tests.support.gateway import GatewayProcess
+
+_PATIENCE_S = 10.0
+
+
+async def admin(
+    gateway: GatewayProcess, method: str, path: str, body: Any = None, *lines: str
+) -> Response:
+    """Its answer."""
+    data = b"" if body is None else json.dumps(body).encode()
+    host = () if any(line.lower().startswith("host:") for line in lines) else ("Host: localhost",)
+    head = [f"{method} {path} HTTP/1.1", *host, "Connection: close", *lines]
+    raw = "\r\n".join([*head, f"Content-Length: {len(data)}", "", ""]).encode() + data
+    return await ask(gateway.admin_port, raw, method)
+
+
+async def told(gateway: GatewayProcess, path: str) -> Any:
+    """The document at a path."""
+    response = await admin(gateway, "GET", path)
+    assert response.status == 200, response.body
+    return response.json()
+
+
+async def until(gateway: GatewayProcess, path: str, wanted: Callable[[Any], bool]) -> Any:
+    """The document at a path, once it is as wanted."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            document = (await admin(gateway, "GET", path)).json()
+            if wanted(document):
+                return document
+            await asyncio.sleep(0.02)
