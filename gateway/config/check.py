@@ -89,9 +89,9 @@ def _check_prices(
     path: ConfigPath, route: models.Route, limit: models.Limit, config: models.Config
 ) -> Iterator[Finding]:
     currency = _unpriced(limit)
-    for name in route.models:
-        price = config.models[name].price if name in config.models else None
-        if name in config.models and (price is None or price.currency != currency):
+    for name in _models_of(route, config):
+        price = config.models[name].price
+        if price is None or price.currency != currency:
             yield path, f"is a budget in {currency}, but model '{name}' has no price in it", None
     if not route.models:
         yield path, "is a budget in money, but the route serves no models with a price", None
@@ -115,7 +115,7 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     if route.cors is not None and route.cors.credentials and "*" in route.cors.origins:
         yield (*path, "cors", "credentials"), "cannot be allowed to every origin", "list origins"
     if route.auth == "anonymous":
-        needy = [name for name in route.models if _scopes_of(config, name)]
+        needy = [name for name in _models_of(route, config) if config.models[name].scopes]
         if route.scopes or needy:
             what = "scopes are" if route.scopes else f"model '{needy[0]}' is"
             yield path, f"{what} for known callers, but the route is anonymous", None
@@ -168,9 +168,11 @@ def _check_issuing(
             yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
 
 
-def _scopes_of(config: models.Config, model: str) -> tuple[str, ...]:
-    found = config.models.get(model)
-    return found.scopes if found else ()
+def _models_of(route: models.Route, config: models.Config) -> list[str]:
+    """The models that may serve a route's requests: those it names, and their fallbacks."""
+    named = [name for name in route.models if name in config.models]
+    others = [other for name in named for other in config.models[name].fallbacks]
+    return list(dict.fromkeys(named + [other for other in others if other in config.models]))
 
 
 def _upstreams_of(route: models.Route, config: models.Config) -> Iterator[str]:

@@ -9,10 +9,13 @@ STATUSES = frozenset({400, 413, 422})
 LONGEST_BYTES = 64 * 1024
 """A refusal is short; a longer body is something else."""
 
-# OpenAI, Azure: context_length_exceeded; vLLM, SGLang: "maximum context length is"; llama.cpp:
-# exceed_context_size_error; Anthropic: "prompt is too long"; TGI: "inputs tokens + max_new_tokens".
+# OpenAI, Azure: context_length_exceeded; vLLM, SGLang: "maximum context length is", "longer than
+# the maximum model length"; llama.cpp: exceed_context_size_error; Anthropic: "prompt is too long",
+# "exceed context limit"; Gemini: "exceeds the maximum number of tokens"; xAI: "maximum prompt
+# length"; TGI: "inputs tokens + max_new_tokens".
 _TOO_LONG = re.compile(
-    rb"context[_ ](?:length|size|window)|prompt is too long|input is too long"
+    rb"context[_ ](?:length|size|window|limit)|(?:prompt|input) is too long"
+    rb"|maximum (?:model|prompt) length|exceeds the maximum number of tokens"
     rb"|`?inputs`? tokens \+ `?max_new_tokens",
     re.IGNORECASE,
 )

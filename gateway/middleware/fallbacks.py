@@ -35,7 +35,7 @@ async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResp
                 raise  # there is no time for another either
             reason = exc.code
         exchange.unwind(mark)
-        exchange.on_first_byte = None
+        exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
         exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
         exchange.target, exchange.served = target, name
         if body is not None:

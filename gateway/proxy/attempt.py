@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange, GatewayRequest
@@ -51,7 +51,7 @@ class Attempt:
         self.response: UpstreamResponse | None = None
         self.status = 0
         self.sent_at = 0.0
-        """`time.perf_counter` seconds."""
+        """When all of it was, in `time.perf_counter` seconds."""
         self._sending = sending
         self._upload: asyncio.Task[None] | None = None
         self._let_go = False
@@ -91,7 +91,7 @@ class Attempt:
         try:
             response = await answer
         except asyncio.CancelledError:
-            connection.abort()
+            connection.forget(answer)
             raise
         self.response = response
         self.status = response.head.status
@@ -115,6 +115,7 @@ class Attempt:
             if chunked:
                 connection.send_body(b"0\r\n\r\n")
             connection.body_sent(first_byte_s)
+            self.sent_at = time.perf_counter()  # how long it took says nothing about the endpoint
 
     def abandon(self) -> None:
         """Give it up: nobody is interested in it any more."""
@@ -133,10 +134,10 @@ class Attempt:
             self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
             self.abandon()
 
-    def ended(self, exchange: Exchange) -> None:
-        """The exchange it served has ended."""
+    def ended(self, _: Exchange) -> None:
+        """The exchange it served has ended, or takes another answer."""
         error = self.response.error if self.response is not None else None
-        if isinstance(error, UpstreamError) and not isinstance(error, UpstreamTotalTimeout):
+        if error is not None and is_fault(error):
             self.lost(error)
         elif not self._let_go:
             self.abandon()
@@ -146,3 +147,8 @@ class Attempt:
     def began(self, at: float) -> None:
         """The first byte of its body went out."""
         self._sending.target.upstream.began(self.endpoint, at - self.sent_at)
+
+
+def is_fault(error: BaseException) -> TypeGuard[UpstreamError]:
+    """Whether it is the endpoint's. How long a client waits at most says nothing about it."""
+    return isinstance(error, UpstreamError) and not isinstance(error, UpstreamTotalTimeout)

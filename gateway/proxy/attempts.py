@@ -11,7 +11,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gateway.errors import (
     GatewayError,
@@ -21,11 +21,12 @@ from gateway.errors import (
     UpstreamConnectTimeout,
     UpstreamError,
     UpstreamFirstByteTimeout,
+    UpstreamIdleTimeout,
     UpstreamInvalidResponse,
     UpstreamTotalTimeout,
 )
 from gateway.exchange import GatewayRequest
-from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions
+from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
 from gateway.proxy.request_head import request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamResponse
@@ -36,6 +37,8 @@ _RETRY_AFTER = re.compile(rb"[0-9]{1,5}")
 _LONGEST_COOLING_S = 300.0
 _PATIENT_S = 5.0
 """The longest Retry-After that is waited for where there is nobody else to ask."""
+_SOONEST_HEDGE_S = 0.01
+"""uvloop's timers count milliseconds: a p95 below one would hedge every request."""
 
 
 class Attempts:
@@ -58,9 +61,13 @@ class Attempts:
         self._deadline = request.exchange.deadline
         self._retries = target.upstream.options.retries
         self._tried = list(tried)
+        """Who was asked, until everybody was."""
         self._repeatable = not self.streamed and (
             self._retries.post or request.method in IDEMPOTENT
         )
+        self._hedges = self._repeatable and self._retries.hedge
+        # While nothing of an answer has come, another endpoint can give it.
+        self._awaits_body = self._hedges or self._retries.post
         self._left = self._retries.attempts
         self._hint = target.hint(request, body)
 
@@ -79,33 +86,37 @@ class Attempts:
             if endpoint is None:
                 if not (self._left and self._helps_later(failure)):
                     raise failure
+                pause_s = self._backoff_s()
+                if self._late(pause_s):
+                    raise failure
                 self._left -= 1
                 self._tried.clear()
-                await self._wait(self._backoff_s(), failure)
+                await asyncio.sleep(pause_s)
                 continue
+            self._tried.append(endpoint)
             attempt = Attempt(self, endpoint)
             try:
-                if self._retries.hedge and self._repeatable:
+                if self._hedges:
                     attempt = await self._hedged(attempt)
                 else:
                     await self._run(attempt)
             except (UpstreamConnectFailed, UpstreamBusy) as exc:
                 failure = exc
-                self._tried.append(endpoint)
                 continue
             except UpstreamError as exc:
-                if not self._helps(exc) or not self._may_repeat(endpoint):
+                pause_s = self._backoff_s()
+                if not self._helps(exc) or not self._may_repeat(pause_s):
                     raise
                 failure = exc
-                await self._wait(self._backoff_s(), failure)
-                continue
-            response = attempt.response
-            assert response is not None
-            pause_s = self._repeats(attempt, response)
-            if pause_s is None:
-                return self._taken(attempt, response)
-            attempt.abandon()
-            await self._wait(pause_s, failure)
+            else:
+                response = attempt.response
+                assert response is not None
+                pause = self._repeats(response)
+                if pause is None:
+                    return self._taken(attempt, response)
+                attempt.abandon()
+                pause_s = pause
+            await asyncio.sleep(pause_s)
 
     # -- one attempt -----------------------------------------------------------------------
 
@@ -115,21 +126,17 @@ class Attempts:
         exchange = self.request.exchange
         exchange.attempts += 1
         exchange.endpoint = attempt.endpoint.url
-        first_byte_s = timeouts.first_byte_s
-        if self._repeatable and self._left and self._retries.per_try_s is not None:
-            first_byte_s = min(first_byte_s, self._retries.per_try_s)
+        first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
+        if per_try_s is not None and self._may_follow():
+            first_byte_s = min(first_byte_s, per_try_s)
         try:
             if self._deadline is None:
-                response = await attempt.run(timeouts.connect_s, first_byte_s)
+                response = await self._answer(attempt, first_byte_s)
             else:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
-            if self._retries.post and response.head.status < 400:
-                # While nothing of the answer has come, another endpoint can give it.
-                await response.begun()
         except BaseException as exc:
             attempt.abandon()
-            # How long a client waits at most says nothing about the endpoint.
-            if isinstance(exc, UpstreamError) and not isinstance(exc, UpstreamTotalTimeout):
+            if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         if response.head.status >= 500:
@@ -141,12 +148,18 @@ class Attempts:
             if pause_s:
                 upstream.cool(attempt.endpoint, min(pause_s, _LONGEST_COOLING_S))
 
+    async def _answer(self, attempt: Attempt, first_byte_s: float) -> UpstreamResponse:
+        response = await attempt.run(self.target.timeouts.connect_s, first_byte_s)
+        if self._awaits_body and response.head.status < 400:
+            await response.begun()
+        return response
+
     async def _in_time(
         self, attempt: Attempt, first_byte_s: float, deadline: float
     ) -> UpstreamResponse:
         try:
             async with asyncio.timeout(deadline - time.perf_counter()):
-                return await attempt.run(self.target.timeouts.connect_s, first_byte_s)
+                return await self._answer(attempt, first_byte_s)
         except TimeoutError:
             raise UpstreamTotalTimeout("no answer in time") from None
 
@@ -172,7 +185,8 @@ class Attempts:
         if isinstance(failure, UpstreamInvalidResponse):
             return False
         # Who was silent until the timeout is not asked again at once: another one is.
-        return not isinstance(failure, UpstreamFirstByteTimeout) or self._several
+        silent = isinstance(failure, (UpstreamFirstByteTimeout, UpstreamIdleTimeout))
+        return not silent or self._several
 
     def _helps_later(self, failure: GatewayError) -> bool:
         """Whether everybody may be asked again, once everybody was: some may be back by then."""
@@ -195,34 +209,38 @@ class Attempts:
     def _several(self) -> bool:
         return len(self._upstream.endpoints) > 1
 
-    def _others(self, endpoint: Endpoint) -> bool:
-        """Whether there is an endpoint that was not asked yet."""
-        return any(e is not endpoint and e not in self._tried for e in self._upstream.endpoints)
-
-    def _repeats(self, attempt: Attempt, response: UpstreamResponse) -> float | None:
+    def _repeats(self, response: UpstreamResponse) -> float | None:
         """Whether an answer is an error that is not taken: seconds until another is asked for."""
         if response.head.status not in self._retries.statuses:
             return None
         pause_s = _retry_after_s(response)
-        if not pause_s or self._others(attempt.endpoint):
-            return self._backoff_s() if self._may_repeat(attempt.endpoint) else None
-        # There is nobody else, and it says when to come back.
-        if pause_s > _PATIENT_S or self._late(pause_s) or not self._may_repeat(attempt.endpoint):
+        if not pause_s or self._upstream.has_other(self._tried):
+            pause_s = self._backoff_s()
+        elif pause_s > _PATIENT_S:
             return None
-        return pause_s
+        # Else there is nobody else, and it says when to come back.
+        return pause_s if self._may_repeat(pause_s) else None
 
-    def _may_repeat(self, endpoint: Endpoint) -> bool:
-        """Whether what was sent to `endpoint` may be sent again. If so, it is counted."""
-        if not (self._repeatable and self._left) or self._late(0.0):
+    def _may_follow(self) -> bool:
+        """Whether another endpoint may be asked after this one."""
+        return (
+            self._repeatable
+            and self._left > 0
+            and self._upstream.budget.balance >= 1.0
+            and self._upstream.has_other(self._tried)
+        )
+
+    def _may_repeat(self, pause_s: float) -> bool:
+        """Whether what was sent may be sent again after a pause. If so, it is counted."""
+        if not (self._repeatable and self._left) or self._late(pause_s):
             return False
         if not self._upstream.budget.withdraw():
             return False
         self._left -= 1
         self._upstream.counts.retries += 1
-        self._tried.append(endpoint)
-        if all(e in self._tried for e in self._upstream.endpoints):
+        if not self._upstream.has_other(self._tried):
             # From the beginning, but not with the last one.
-            self._tried = [endpoint] if self._several else []
+            self._tried = self._tried[-1:] if self._several else []
         return True
 
     def _backoff_s(self) -> float:
@@ -231,12 +249,6 @@ class Attempts:
         done = options.attempts - self._left
         longest_s = min(options.backoff_s * 2**done, options.longest_backoff_s)
         return random.uniform(0.0, longest_s)  # noqa: S311 -- no secret
-
-    async def _wait(self, pause_s: float, failure: GatewayError) -> None:
-        """Raise the failure, if there is no time for another attempt."""
-        if self._late(pause_s):
-            raise failure
-        await asyncio.sleep(pause_s)
 
     def _late(self, pause_s: float) -> bool:
         return self._deadline is not None and time.perf_counter() + pause_s >= self._deadline
@@ -254,54 +266,58 @@ class Attempts:
     async def _hedged(self, first: Attempt) -> Attempt:
         """The first of two attempts to begin its answer; the second starts when the first is late.
 
-        Raise what the last one raised.
+        An attempt that fails is forgotten while there is the other one. Raise what the last one
+        raised.
         """
-        upstream, options = self._upstream, self._retries
-        after_s = options.hedge_after_s
+        after_s = self._retries.hedge_after_s
         if after_s is None:
-            after_s = upstream.begin_s.at(0.95)
-        if after_s is None:
-            await self._run(first)
-            return first
-        running = {asyncio.create_task(self._begun(first)): first}
+            p95_s = self._upstream.begin_s.at(0.95)
+            if p95_s is None:
+                await self._run(first)
+                return first
+            after_s = max(p95_s, _SOONEST_HEDGE_S)
+        running = {asyncio.create_task(self._run(first)): first}
         try:
             done, _ = await asyncio.wait(running, timeout=after_s)
-            if not done and (second := await self._second(first)) is not None:
-                running[asyncio.create_task(self._begun(second))] = second
+            if not done and (second := self._second()) is not None:
+                running[asyncio.create_task(self._run(second))] = second
             while True:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    attempt = running.pop(task)
-                    if task.exception() is None or not running:
+                    attempt = running[task]
+                    failed = isinstance(task.exception(), GatewayError)
+                    worse = failed or attempt.status in self._retries.statuses
+                    if len(running) == 1 or not worse:
                         task.result()
+                        await _let_go({one: running.pop(one) for one in [*running] if one != task})
                         return attempt
-        finally:
-            for task, attempt in running.items():
-                if not task.cancel() and task.exception() is None:
-                    attempt.abandon()
-            await asyncio.gather(*running, return_exceptions=True)
+                    del running[task]
+                    if not failed:
+                        attempt.abandon()
+        except BaseException:
+            await _let_go(running)
+            raise
 
-    async def _second(self, first: Attempt) -> Attempt | None:
-        """Another endpoint, if there is one and the budget allows it."""
+    def _second(self) -> Attempt | None:
+        """Another endpoint, if one has room and the budget allows it."""
         upstream = self._upstream
         if upstream.budget.balance < 1.0:
             return None
-        endpoint = await upstream.acquire(self._hint, [*self._tried, first.endpoint])
+        endpoint = upstream.acquire_now(self._hint, self._tried)
         if endpoint is None:
             return None
         upstream.budget.withdraw()
         upstream.counts.hedges += 1
+        self._tried.append(endpoint)
         return Attempt(self, endpoint)
 
-    async def _begun(self, attempt: Attempt) -> None:
-        await self._run(attempt)
-        response = attempt.response
-        assert response is not None
-        try:
-            await response.begun()
-        except BaseException:
+
+async def _let_go(running: Mapping[asyncio.Task[None], Attempt]) -> None:
+    """End attempts, whether they have come to an answer or not."""
+    for task, attempt in running.items():
+        if not task.cancel() and task.exception() is None:
             attempt.abandon()
-            raise
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _retry_after_s(response: UpstreamResponse) -> float:

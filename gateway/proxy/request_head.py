@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from gateway.exchange import GatewayRequest
-from gateway.headers import connection_tokens
+from gateway.headers import ACCEPT_ENCODING, connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
 
-_ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 
 
@@ -21,7 +20,7 @@ def request_head(
     """
     exchange = request.exchange
     # A compressed body could not be read for its tokens.
-    dropped = target.dropped if exchange.tap is None else target.dropped | _ACCEPT_ENCODING
+    dropped = target.dropped if exchange.tap is None else target.dropped | ACCEPT_ENCODING
     path = exchange.path[strip:] if strip else exchange.path
     if exchange.query:
         path = f"{path}?{exchange.query}"

@@ -13,7 +13,14 @@ from gateway.config.units import parse_duration
 from gateway.dialects import Dialect
 from gateway.errors import ModelNotFound, RequestError
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.headers import CREDENTIALS, FORWARDING, HOP_BY_HOP, IDENTITY, OURS
+from gateway.headers import (
+    ACCEPT_ENCODING,
+    CREDENTIALS,
+    FORWARDING,
+    HOP_BY_HOP,
+    IDENTITY,
+    OURS,
+)
 from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
 from gateway.proxy.multipart import boundary_of, find_model_field
@@ -65,9 +72,11 @@ class Target:
         anonymous: bool,
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
+        legible: bool = False,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
+        `legible`: its answers are read, so that no compressed ones are asked for.
         """
         self.upstream = upstream
         self.dialect = dialect
@@ -86,6 +95,7 @@ class Target:
             | identity
             | upstream.options.replaced
             | (frozenset() if keeps_credential else CREDENTIALS)
+            | (ACCEPT_ENCODING if legible else frozenset())
         )
 
     def serves(self, name: str, principal: Principal | None) -> bool:

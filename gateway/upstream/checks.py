@@ -85,12 +85,20 @@ class Checks:
             ):
                 if response.status not in options.statuses:
                     return f"check: status {response.status}"
-                if options.body is not None:
-                    body = await response.content.read(_BODY_CAP_BYTES)
-                    if options.body not in body:
-                        return "check: the body is not what it should be"
+                if options.body is not None and options.body not in await _beginning(response):
+                    return "check: the body is not what it should be"
         except TimeoutError:
             return f"check: no answer within {options.timeout_s:g} s"
         except (aiohttp.ClientError, OSError) as exc:
             return f"check: {type(exc).__name__}"
         return None
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Its body, up to a cap; it may come in many pieces."""
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) >= _BODY_CAP_BYTES:
+            break
+    return body

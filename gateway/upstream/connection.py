@@ -294,6 +294,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Drop the exchange and close at once."""
         self._close()
 
+    def forget(self, answer: asyncio.Future[UpstreamResponse]) -> None:
+        """Abort the exchange whose answer this is, unless the connection is done with it.
+
+        Whoever gives up waiting is told so a turn of the loop later: until then the answer may
+        have come, and the connection may carry somebody else's.
+        """
+        if self._waiter is answer:
+            self._close()
+
     # -- reading -------------------------------------------------------------------------
 
     def pause(self) -> None:
@@ -335,10 +344,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._head_end = (self._head_end + bytes(data[-4:]))[-4:]
         else:
             waiter = self._waiter
-            if waiter is not None:
-                self._waiter = None
-                if not waiter.done():
-                    waiter.set_result(response)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(response)
             parts = self._parts
             if not parts:
                 # Chunk extensions and trailers: bytes that bring nothing.
@@ -430,7 +437,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._spent or not self._request_sent or self._violation is not None:
             self._close(keep_response=True)
         else:
-            self._response = None
+            self._response = self._waiter = None
             self.state = State.IDLE
             self.reused = True
             if self._paused:

@@ -13,6 +13,7 @@ class Endpoint:
 
     __slots__ = (
         "base",
+        "carried",
         "fixed_lines",
         "freed",
         "full_weight",
@@ -49,6 +50,8 @@ class Endpoint:
         self.max_requests = max_requests
         self.in_flight = 0
         """Requests it carries, from being picked to the end of the response."""
+        self.carried = 0
+        """How many of them, at most, are older than its probes: these end when they end."""
         self.freed: Callable[[], None] = _nobody
         """Called when it has room again."""
         self.signature = signature

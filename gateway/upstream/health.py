@@ -84,11 +84,11 @@ class Health:
 
     def state(self, now: float) -> State:
         """What it is good for."""
+        self._pass_time(now)
         if self._drained:
             return State.DRAINING
         if self._check_failing:
             return State.UNHEALTHY
-        self._pass_time(now)
         if self._phase is _Phase.OPEN:
             return State.EJECTED
         if self._phase is _Phase.HALF_OPEN:
@@ -122,7 +122,7 @@ class Health:
         if self._phase is not _Phase.WARMING:
             return 1.0
         slow_start_s = self.options.slow_start_s
-        return max(0.1, 1.0 - (self._until - now) / slow_start_s)
+        return min(1.0, max(0.1, 1.0 - (self._until - now) / slow_start_s))
 
     # -- what requests tell --------------------------------------------------------------
 
@@ -148,6 +148,7 @@ class Health:
         """No answer, or one that is the backend's fault. True if it should be ejected now."""
         self._pass_time(now)
         if self._phase is _Phase.HALF_OPEN:
+            self._streak = 0
             return True
         if self._phase is _Phase.OPEN:
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -141,7 +140,7 @@ class Upstream:
         self._groups: tuple[tuple[Endpoint, ...], ...] = ()
         self._states: dict[Endpoint, State] = {}
         self._look_at = 0.0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[asyncio.Future[Endpoint | None], tuple[Hint, Sequence[Endpoint]]] = {}
         self.update(endpoints)
 
     @property
@@ -157,17 +156,30 @@ class Upstream:
     async def acquire(
         self, hint: Hint, tried: Sequence[Endpoint] = (), patience_s: float | None = None
     ) -> Endpoint | None:
-        """The endpoint for a request, which has to be `release`d; None if all were tried.
+        """The endpoint for a request, which has to be `release`d; None if all that are any good
+        were tried.
 
         Waits while none has room, for `patience_s` at most. Raise UpstreamBusy when too many
         wait, or for too long.
         """
+        if self.successor is not None:
+            return await self.successor.acquire(hint, tried, patience_s)
         endpoint, left = self._pick(hint, tried)
-        if endpoint is None and left:
-            longest_s = self.options.pending_s
-            endpoint = await self._wait(
-                hint, tried, longest_s if patience_s is None else min(longest_s, patience_s)
-            )
+        if endpoint is not None:
+            endpoint.in_flight += 1
+            return endpoint
+        if not left:
+            return None
+        longest_s = self.options.pending_s
+        return await self._wait(
+            hint, tried, longest_s if patience_s is None else min(longest_s, patience_s)
+        )
+
+    def acquire_now(self, hint: Hint, tried: Sequence[Endpoint]) -> Endpoint | None:
+        """The same without waiting: None if none has room."""
+        if self.successor is not None:
+            return self.successor.acquire_now(hint, tried)
+        endpoint, _ = self._pick(hint, tried)
         if endpoint is not None:
             endpoint.in_flight += 1
         return endpoint
@@ -175,66 +187,84 @@ class Upstream:
     def release(self, endpoint: Endpoint) -> None:
         """Its request has ended."""
         endpoint.in_flight -= 1
+        endpoint.carried = min(endpoint.carried, endpoint.in_flight)
         endpoint.freed()
 
+    def has_other(self, tried: Sequence[Endpoint]) -> bool:
+        """Whether there is an endpoint that has room, beside those."""
+        if self.successor is not None:
+            return self.successor.has_other(tried)
+        return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
+
     def _pick(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """The one to use, if one has room; and whether there are any at all."""
+        """The one to use, if one has room; and whether there are any that may have it soon."""
         if self._now() >= self._look_at:
             self._look()
+        return self._choose(hint, tried)
+
+    def _choose(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
         left = False
         for group in self._groups:
             if len(group) == 1:
                 endpoint = group[0]
                 if endpoint in tried:
                     continue
-                left = True
                 if self._has_room(endpoint):
                     return endpoint, True
+                left = left or not self._probed(endpoint)
                 continue
             candidates = [e for e in group if e not in tried] if tried else group
-            if candidates:
-                left = True
-                free = [e for e in candidates if self._has_room(e)]
-                if free:
-                    return free[self._balancer.pick(free, hint) if len(free) > 1 else 0], True
+            free = [e for e in candidates if self._has_room(e)]
+            if free:
+                return free[self._balancer.pick(free, hint) if len(free) > 1 else 0], True
+            left = left or not all(self._probed(e) for e in candidates)
         return None, left
 
     def _has_room(self, endpoint: Endpoint) -> bool:
-        if self._states[endpoint] is State.PROBING and not self.panicking:
-            return endpoint.in_flight < self.options.health.probes
-        return endpoint.in_flight < endpoint.max_requests
+        if endpoint.in_flight >= endpoint.max_requests:
+            return False
+        probes = endpoint.in_flight - endpoint.carried
+        return not self._probed(endpoint) or probes < self.options.health.probes
+
+    def _probed(self, endpoint: Endpoint) -> bool:
+        """Whether it gets a few requests only, that find out how it is: nobody waits for it."""
+        return self._states[endpoint] is State.PROBING and not self.panicking
 
     async def _wait(
         self, hint: Hint, tried: Sequence[Endpoint], longest_s: float
     ) -> Endpoint | None:
         if len(self._waiting) >= self.options.pending:
             raise UpstreamBusy
-        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[Endpoint | None] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = hint, tried
         try:
             async with asyncio.timeout(longest_s):
-                while True:
-                    turn: asyncio.Future[None] = loop.create_future()
-                    self._waiting.append(turn)
-                    try:
-                        await turn
-                    except BaseException:
-                        if turn.done() and not turn.cancelled():
-                            self._wake()  # it was our turn: it is the next one's now
-                        else:
-                            self._waiting.remove(turn)
-                        raise
-                    endpoint, left = self._pick(hint, tried)
-                    if endpoint is not None or not left:
-                        return endpoint
-        except TimeoutError:
-            raise UpstreamBusy from None
+                return await turn
+        except BaseException as exc:
+            self._waiting.pop(turn, None)
+            if turn.done() and not turn.cancelled() and (endpoint := turn.result()) is not None:
+                self.release(endpoint)  # it was its turn in this very moment
+            if isinstance(exc, TimeoutError):
+                raise UpstreamBusy from None
+            raise
 
-    def _wake(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+    def _hand_out(self) -> None:
+        """Give what has room to those who wait, in their order."""
+        served = []
+        for turn, (hint, tried) in self._waiting.items():
+            if turn.done():
+                continue  # it has given up
+            endpoint, left = self._choose(hint, tried)
+            if endpoint is None and left:
+                if not tried:
+                    break  # nobody has room
+                continue  # those who have were tried
+            if endpoint is not None:
+                endpoint.in_flight += 1
+            turn.set_result(endpoint)
+            served.append(turn)
+        for turn in served:
+            del self._waiting[turn]
 
     @property
     def pending(self) -> int:
@@ -312,7 +342,7 @@ class Upstream:
         gone = set(self.endpoints) - set(endpoints)
         self.endpoints = tuple(endpoints)
         for endpoint in endpoints:
-            endpoint.freed = self._wake
+            endpoint.freed = self._hand_out
         for endpoint in gone:
             endpoint.pool.close()
         self._look()
@@ -320,7 +350,8 @@ class Upstream:
 
     def inherit(self, other: Upstream) -> None:
         """Take over what another knows, whose place this one takes: endpoints that are the same,
-        with their connections, health and load, and the budget. `other` is for what is under way.
+        with their connections, health and load, who waits for them, and the budget. `other` is for
+        what is under way.
         """
         if not self.endpoints:
             # They are yet to be discovered: until then, those that were.
@@ -331,6 +362,7 @@ class Upstream:
         other.successor = self
         if other.options.balance == self.options.balance:
             self._balancer = other._balancer
+        self._waiting = other._waiting
         self.budget = other.budget
         self.budget.share = self.options.budget_share
         self.begin_s = other.begin_s
@@ -370,12 +402,12 @@ class Upstream:
         for endpoint, state in states.items():
             endpoint.weight = endpoint.full_weight * endpoint.health.share(now)
             if state is not self._states.get(endpoint, State.HEALTHY):
+                endpoint.carried = endpoint.in_flight if state is State.PROBING else 0
                 self._report(endpoint, state, endpoint.health.why(now))
         self._states = states
         self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
         self._groups = self._grouped(states)
-        for _ in range(len(self._waiting)):
-            self._wake()
+        self._hand_out()
 
     def _grouped(self, states: dict[Endpoint, State]) -> tuple[tuple[Endpoint, ...], ...]:
         there = [e for e, state in states.items() if state is not State.DRAINING]

@@ -228,18 +228,21 @@ class _Targets:
     def model(self, name: str) -> Target:
         """Under a model's name, with what stands in for it."""
         model = self._config.models[name]
-        others = [(other, self._alone(other)) for other in model.fallbacks]
-        return self.upstream(model.upstream, model, others)
+        others = model.fallbacks
+        fallbacks = [(other, self._alone(other, legible=other != others[-1])) for other in others]
+        return self.upstream(model.upstream, model, fallbacks, legible=bool(fallbacks))
 
-    def _alone(self, name: str) -> Target:
+    def _alone(self, name: str, *, legible: bool) -> Target:
         model = self._config.models[name]
-        return self.upstream(model.upstream, model)
+        return self.upstream(model.upstream, model, legible=legible)
 
     def upstream(
         self,
         name: str,
         model: models.Model | None = None,
         fallbacks: Sequence[tuple[str, Target]] = (),
+        *,
+        legible: bool = False,
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
@@ -259,6 +262,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
+            legible=legible,
         )
 
 

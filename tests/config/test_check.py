@@ -308,6 +308,25 @@ def test_upstreams_of_different_dialects_need_a_word() -> None:
     assert said_of(document(**sections, routes=[route(models=["m"], dialect="openai")])) == []
 
 
+def test_what_is_asked_of_models_is_asked_of_their_fallbacks() -> None:
+    models = {
+        "m": {"upstream": "a", "fallbacks": ["n"], "price": {"input": 1, "output": 1}},
+        "n": {"upstream": "a", "scopes": ["s"]},
+    }
+    said = said_of(
+        document(
+            models=models,
+            limits={"l": {"key": "ip", "budget": "1 USD/day"}},
+            store={"url": "sqlite:///x.db"},
+            routes=[route(upstream=None, models=["m"], limits=["l"])],
+        )
+    )
+    assert said == [
+        "routes[0]: model 'n' is for known callers, but the route is anonymous",
+        "routes[0].limits[0]: is a budget in USD, but model 'n' has no price in it",
+    ]
+
+
 def test_a_limit_that_lets_nothing_through() -> None:
     limits = {"l": {"key": "ip", "requests": "0/second"}}
     (said,) = said_of(document(limits=limits))

@@ -138,13 +138,18 @@ class RunningGateway:
         await self.server.start(self._sockets)
 
     async def stop(self) -> list[str]:
-        """Stop, and name the faults: exchanges that outlived their clients, broken log lines."""
+        """Stop, and name the faults: exchanges that outlived their clients, endpoints that carry
+        requests nobody made, broken log lines.
+        """
         ended = not await _outlasts(lambda: self.server.overload.requests)
         open_exchanges = self.server.overload.requests
         await self.server.stop()
         for sock in self._sockets:
             sock.close()
         faults = [] if ended else [f"{open_exchanges} exchanges are open without a client"]
+        for upstream in self.server.runtime.upstreams.values():
+            carried = [f"{e.url} carries {e.in_flight}" for e in upstream.endpoints if e.in_flight]
+            faults += carried + ([f"{upstream.pending} wait"] if upstream.pending else [])
         return faults + [f"log line {line!r} is not JSON" for line in self.log.malformed]
 
 

@@ -54,6 +54,15 @@ def test_one_failure_while_it_is_tried_is_enough() -> None:
     assert health.state(31.0 + 60.0) is State.PROBING
 
 
+def test_a_failure_between_probes_begins_their_count_anew_even_where_nobody_may_be_ejected() -> (
+    None
+):
+    health = broken(Health(QUICK))
+    assert [health.answered(30.0) for _ in range(2)] == [False, False]
+    assert health.failed(30.0)  # and the upstream leaves it at that
+    assert [health.answered(30.0) for _ in range(3)] == [False, False, True]
+
+
 def test_answers_to_what_was_asked_before_do_not_let_it_in() -> None:
     health = broken(Health(QUICK))
     assert not any(health.answered(1.0) for _ in range(10))
@@ -123,6 +132,15 @@ def test_what_an_operator_says_comes_first() -> None:
     health.drain(out=False)
     assert health.state(0.0) is State.EJECTED
     assert health.why(10.0) == "test; 20 s left"
+
+
+def test_time_passes_for_who_is_out_for_another_reason() -> None:
+    health = broken(Health(QUICK))
+    health.drain(out=True)
+    assert health.state(30.0) is State.DRAINING
+    assert health.changes_at(30.0) == float("inf")
+    health.drain(out=False)
+    assert health.state(30.0) is State.PROBING
 
 
 @given(st.lists(st.sampled_from(["fail", "answer", "end", "wait", "check", "bad check", "cool"])))

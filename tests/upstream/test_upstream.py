@@ -138,6 +138,84 @@ async def test_who_gives_up_waiting_gives_its_turn_to_the_next() -> None:
     assert (a.in_flight, one.pending) == (1, 0)
 
 
+async def test_who_comes_later_does_not_take_the_room_of_who_waits() -> None:
+    a = endpoint("a", max_requests=1)
+    one = upstream(a)
+    await pick(one)
+    first, second = asyncio.create_task(pick(one)), asyncio.create_task(pick(one))
+    await asyncio.sleep(0)
+    one.release(a)
+    later = asyncio.create_task(pick(one))
+    assert await first is a
+    assert (second.done(), later.done(), one.pending) == (False, False, 2)
+    one.release(a)
+    assert await second is a
+    one.release(a)
+    assert await later is a
+
+
+async def test_who_waits_for_another_endpoint_than_is_free_holds_nobody_up() -> None:
+    a, b = endpoint("a", max_requests=1), endpoint("b", max_requests=1)
+    one = upstream(a, b)
+    assert {await pick(one), await pick(one)} == {a, b}
+    tried_a = asyncio.create_task(pick(one, [a]))
+    await asyncio.sleep(0)
+    anything = asyncio.create_task(pick(one))
+    await asyncio.sleep(0)
+    one.release(a)
+    assert await anything is a
+    one.release(b)
+    assert await tried_a is b
+
+
+async def test_who_waits_is_told_when_there_is_nobody_left_to_wait_for() -> None:
+    a = endpoint("a", max_requests=1)
+    one = upstream(a)
+    await pick(one)
+    waiting = asyncio.create_task(pick(one))
+    await asyncio.sleep(0)
+    one.drain(a, out=True)
+    assert await waiting is None
+
+
+async def test_nobody_waits_for_an_endpoint_that_is_being_probed() -> None:
+    clock = Clock()
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, clock=clock)
+    fail(one, a)
+    clock.now = 30.0
+    assert await pick(one, [b]) is a
+    assert not one.has_other([b])
+    assert await pick(one, [b]) is None
+    one.release(a)
+    assert one.has_other([b])
+
+
+async def test_what_an_endpoint_carried_before_is_no_probe() -> None:
+    clock = Clock()
+    a, b = endpoint("a", max_requests=4), endpoint("b")
+    one = upstream(a, b, clock=clock)
+    for _ in range(3):
+        assert await pick(one, [b]) is a
+    fail(one, a)
+    clock.now = 30.0
+    assert await pick(one, [b]) is a
+    assert await pick(one, [b]) is None
+    for _ in range(4):
+        one.release(a)
+    assert (a.in_flight, a.carried) == (0, 0)
+    assert await pick(one, [b]) is a
+
+
+async def test_who_does_not_wait_gets_what_has_room_now() -> None:
+    a, b = endpoint("a", max_requests=1), endpoint("b", max_requests=1)
+    one = upstream(a, b)
+    assert await pick(one, [b]) is a
+    assert one.acquire_now(Hint(), [a]) is b
+    assert one.acquire_now(Hint(), [a]) is None
+    assert (a.in_flight, b.in_flight, one.pending) == (1, 1, 0)
+
+
 async def test_who_waits_is_served_when_an_endpoint_comes_back() -> None:
     a, b = endpoint("a", max_requests=1), endpoint("b", max_requests=1)
     one = upstream(a, b)
@@ -281,3 +359,45 @@ async def test_outliers_can_be_switched_off() -> None:
     one = upstream(a, b, outliers=False, slowness=None)
     fail(one, a, 100)
     assert one.state(a) is State.HEALTHY
+
+
+async def test_who_waits_when_another_takes_over_gets_an_endpoint_of_that_one() -> None:
+    a = endpoint("a", max_requests=1)
+    old = upstream(a)
+    await pick(old)
+    waiting = asyncio.create_task(pick(old))
+    await asyncio.sleep(0)
+    new = upstream(endpoint("a", max_requests=1), endpoint("b", max_requests=1))
+    b = new.endpoints[1]
+    new.inherit(old)
+    assert await waiting is b
+    assert new.endpoints == (a, b)
+    assert (old.pending, new.pending) == (0, 0)
+
+
+async def test_who_is_under_way_when_another_takes_over_is_sent_again_to_its_endpoints() -> None:
+    old = upstream(endpoint("a"))
+    a = await pick(old)
+    assert a is not None
+    new = upstream(endpoint("b"))
+    b = new.endpoints[0]
+    new.inherit(old)
+    assert old.has_other([a])
+    assert await pick(old, [a]) is b
+    assert old.acquire_now(Hint(), [a]) is b
+    assert (b.in_flight, new.endpoints) == (2, (b,))
+
+
+async def test_who_gives_up_waiting_after_another_took_over_leaves_nothing_behind() -> None:
+    a = endpoint("a", max_requests=1)
+    old = upstream(a)
+    await pick(old)
+    waiting = asyncio.create_task(pick(old))
+    await asyncio.sleep(0)
+    new = upstream(endpoint("a", max_requests=1))
+    new.inherit(old)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert (old.pending, new.pending) == (0, 0)
+    old.release(a)
+    assert a.in_flight == 0

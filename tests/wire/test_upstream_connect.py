@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -17,6 +13,7 @@ from tests.support.client import RawClient, request
 from tests.support.exchange import EVENTS, POST, ask, read_stream
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway, simple_config
+from tests.support.peers import endpoints, refusing_endpoint, unanswering_endpoint
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     STREAM_HEAD,
@@ -27,34 +24,6 @@ from tests.support.upstream import (
     reply,
     sse_reply,
 )
-
-
-@contextmanager
-def refusing_endpoint() -> Iterator[str]:
-    """The URL of a port that refuses connections for as long as the block runs."""
-    with socket.socket() as bound:  # and not listening
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-
-
-@contextmanager
-def unanswering_endpoint() -> Iterator[str]:
-    """The URL of a port whose queue of connections is full: the kernel drops every SYN."""
-    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        yield f"http://127.0.0.1:{full.getsockname()[1]}"
-
-
-def endpoints(*urls: str, **upstream: Any) -> dict[str, Any]:
-    """A configuration whose one upstream has these endpoints."""
-    return simple_config(
-        urls[0], upstream={"endpoints": [{"url": url} for url in urls], **upstream}
-    )
-
 
 # -- U1: TCP ----------------------------------------------------------------------------------
 
