@@ -186,7 +186,7 @@ class Attempts:
             return False
         # Who was silent until the timeout is not asked again at once: another one is.
         silent = isinstance(failure, (UpstreamFirstByteTimeout, UpstreamIdleTimeout))
-        return not silent or self._several
+        return not silent or self._upstream.has_other(self._tried[-1:])
 
     def _helps_later(self, failure: GatewayError) -> bool:
         """Whether everybody may be asked again, once everybody was: some may be back by then."""
@@ -239,8 +239,10 @@ class Attempts:
         self._left -= 1
         self._upstream.counts.retries += 1
         if not self._upstream.has_other(self._tried):
-            # From the beginning, but not with the last one.
-            self._tried = self._tried[-1:] if self._several else []
+            # From the beginning; with the last one only if there is nobody else.
+            self._tried = self._tried[-1:]
+            if not self._upstream.has_other(self._tried):
+                self._tried.clear()
         return True
 
     def _backoff_s(self) -> float:
