@@ -29,7 +29,7 @@ from gateway.proxy.resolve import Target
 from gateway.sse import Event, EventSplitter, EventTooLarge
 from gateway.upstream.connection import UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.upstream import Continues
+from gateway.upstream.options import Continues
 
 _MOST = 3
 """Continuations of one answer."""

@@ -26,7 +26,8 @@ from gateway.proxy.model_name import read_model, rename_model
 from gateway.proxy.multipart import boundary_of, find_model_field
 from gateway.routing import Handler
 from gateway.upstream.balancing.balancer import Hint
-from gateway.upstream.upstream import Timeouts, Upstream
+from gateway.upstream.options import Timeouts
+from gateway.upstream.upstream import Upstream
 
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
 """Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32: what is JSON behind

@@ -32,7 +32,8 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
-from gateway.upstream.upstream import Timeouts, Upstream
+from gateway.upstream.options import Timeouts
+from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 

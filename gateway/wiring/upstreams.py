@@ -22,16 +22,10 @@ from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
 from gateway.upstream.latencies import SlownessOptions
+from gateway.upstream.options import Continues, RetryOptions, Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
-from gateway.upstream.upstream import (
-    Continues,
-    Report,
-    RetryOptions,
-    Timeouts,
-    Upstream,
-    UpstreamOptions,
-)
+from gateway.upstream.upstream import Report, Upstream
 from gateway.wiring.discovery import address_policy, source
 
 Tell = Callable[[str], None]

@@ -13,8 +13,9 @@ from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
+from gateway.upstream.options import Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
-from gateway.upstream.upstream import Timeouts, Upstream, UpstreamOptions
+from gateway.upstream.upstream import Upstream
 
 TIMEOUTS = Timeouts(1.0, 1.0, 1.0)
 
