@@ -114,6 +114,7 @@ async def test_twenty_at_once_are_served_one_by_one_in_their_order(
         tasks = []
         for number in range(20):
             tasks.append(asyncio.create_task(get(gateway, f"/v1/{number}")))
+            await upstream.wait_requests(1)
             await pending(gateway, number)
         begun.set()
         answers = await asyncio.gather(*tasks)
