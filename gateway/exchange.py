@@ -204,6 +204,9 @@ class Exchange:
         callbacks = self._at_end
         while callbacks:
             callbacks.pop()(self)
+        # They know the request, which knows this: without the circle all of it is freed at once,
+        # and not by the garbage collector, which costs half as much again as the request.
+        self.attempt = self.on_first_byte = None
 
 
 class GatewayRequest(web.Request):
