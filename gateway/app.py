@@ -17,7 +17,7 @@ from gateway.auth.provider import Provider
 from gateway.config import Config
 from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import TrustedProxies
 from gateway.intake import Intake
@@ -121,26 +121,30 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
-            self.overload,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
-        self._refuse = compose(
-            [*outer(config, logger), ErrorMapping(DIALECTS["openai"], logger)], _refuse
-        )
+        self._refuse = {
+            name: compose([*outer(config, logger), ErrorMapping(dialect, logger)], _refuse)
+            for name, dialect in DIALECTS.items()
+        }
 
     async def respond(self, request: GatewayRequest) -> web.StreamResponse:
         """The response to a request. Errors are responses too; only a cancellation is raised."""
         try:
-            handler = self._intake.route(request)
+            route = self._intake.route(request)
         except GatewayError as error:
             request.exchange.refusal = error
             if error.status not in (404, 405):
                 # Whoever sent this may see other message boundaries than we do.
                 request.exchange.must_close = True
-            handler = self._refuse
-        return await handler(request)
+            return await self._refuse["openai"](request)
+        if (reason := self.overload.reason) is not None:
+            self.overload.refused += 1
+            request.exchange.refusal = Overloaded(reason)
+            return await self._refuse[route.dialect](request)
+        return await route.handler(request)
 
     def start(self) -> None:
         """Begin what goes on beside requests, and take over what the previous one leaves; there is

@@ -7,14 +7,14 @@ from functools import lru_cache
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import Claims, TrustedProxies
-from gateway.routing import METHODS, Handler, RouteTable
+from gateway.routing import METHODS, RouteEntry, RouteTable
 from gateway.target import host_name, split_target
 
 _CACHED_TARGETS = 4096
 
 
 class Intake:
-    """Reads a request's head, and finds the chain that serves it."""
+    """Reads a request's head, and finds the route that serves it."""
 
     def __init__(self, routes: RouteTable, proxies: TrustedProxies) -> None:
         self._routes = routes
@@ -22,8 +22,8 @@ class Intake:
         self._split = lru_cache(_CACHED_TARGETS)(split_target)
         self._host_name = lru_cache(_CACHED_TARGETS)(host_name)
 
-    def route(self, request: GatewayRequest) -> Handler:
-        """Fill in what the request asks for; return its chain. Raise GatewayError to refuse it."""
+    def route(self, request: GatewayRequest) -> RouteEntry:
+        """Fill in what the request asks for; return its route. Raise GatewayError to refuse it."""
         exchange = request.exchange
         message = request._message
         headers = message.headers
@@ -58,7 +58,7 @@ class Intake:
         if route is None or message.method not in METHODS:
             raise MethodNotAllowed(", ".join(sorted(match.allowed or METHODS)))
         exchange.route = route.name
-        return route.handler
+        return route
 
     @staticmethod
     def _check_upgrade(request: GatewayRequest) -> None:

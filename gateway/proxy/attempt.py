@@ -10,6 +10,7 @@ from typing import Protocol, TypeGuard
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
+from gateway.proxy.request_head import request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamConnection, UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
@@ -37,9 +38,6 @@ class Sending(Protocol):
     """Its body is not here, and goes up once only."""
     options: SendOptions
 
-    def head(self, endpoint: Endpoint) -> bytes:
-        """The request's head, as this endpoint gets it."""
-
 
 class Attempt:
     """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
@@ -57,45 +55,51 @@ class Attempt:
         self._let_go = False
 
     async def run(self, connect_s: float, first_byte_s: float) -> UpstreamResponse:
-        """Send, and wait for the response's head. Raise GatewayError."""
-        sending = self._sending
-        pool = self.endpoint.pool
+        """Send, and wait for the response's head. Raise GatewayError.
+
+        On the path of every request: one coroutine, because each costs a microsecond.
+        """
+        sending, pool = self._sending, self.endpoint.pool
         connection = pool.take_idle()
-        if connection is not None:
+        fresh = connection is None
+        while True:
+            if connection is None:
+                connection = await pool.connect(connect_s)
+            answer = self._begin(connection, first_byte_s)
             try:
-                return await self._exchange(connection, first_byte_s)
+                response = await answer
             except UpstreamReset:
                 # It may have been closing as we took it. Whether it saw the request cannot be
                 # known, so only what may safely be repeated is.
-                if sending.streamed or sending.request.method not in IDEMPOTENT:
+                if fresh or sending.streamed or sending.request.method not in IDEMPOTENT:
                     raise
-        return await self._exchange(await pool.connect(connect_s), first_byte_s)
+                connection, fresh = None, True
+            except asyncio.CancelledError:
+                connection.forget(answer)
+                raise
+            else:
+                self.response = response
+                self.status = response.head.status
+                return response
 
-    async def _exchange(
+    def _begin(
         self, connection: UpstreamConnection, first_byte_s: float
-    ) -> UpstreamResponse:
+    ) -> asyncio.Future[UpstreamResponse]:
         sending = self._sending
-        body, streamed = sending.body, sending.streamed
-        head = sending.head(self.endpoint)
+        request, body, streamed = sending.request, sending.body, sending.streamed
+        head = request_head(request, sending.target, self.endpoint, body, sending.options.strip)
         self.sent_at = time.perf_counter()
         answer = connection.send(
             head + body if body else head,
             last=not streamed,
-            head_only=sending.request.method == "HEAD",
+            head_only=request.method == "HEAD",
             first_byte_s=first_byte_s,
             idle_s=sending.target.timeouts.idle_s,
         )
         if streamed:
             # It may go on beside the response; it never outlives the exchange.
             self._upload = asyncio.create_task(self._send_body(connection, first_byte_s))
-        try:
-            response = await answer
-        except asyncio.CancelledError:
-            connection.forget(answer)
-            raise
-        self.response = response
-        self.status = response.head.status
-        return response
+        return answer
 
     async def _send_body(self, connection: UpstreamConnection, first_byte_s: float) -> None:
         sending = self._sending
@@ -136,10 +140,13 @@ class Attempt:
 
     def ended(self, _: Exchange) -> None:
         """The exchange it served has ended, or takes another answer."""
-        error = self.response.error if self.response is not None else None
+        if self._let_go:
+            return
+        response = self.response
+        error = response.error if response is not None else None
         if error is not None and is_fault(error):
             self.lost(error)
-        elif not self._let_go:
+        else:
             self.abandon()
             if self.status < 500:
                 self.endpoint.health.succeeded()

@@ -27,7 +27,6 @@ from gateway.errors import (
 )
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
-from gateway.proxy.request_head import request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
@@ -71,18 +70,19 @@ class Attempts:
         self._left = self._retries.attempts
         self._hint = target.hint(request, body)
 
-    def head(self, endpoint: Endpoint) -> bytes:
-        return request_head(self.request, self.target, endpoint, self.body, self.options.strip)
-
     async def send(self) -> UpstreamResponse:
         """The response, its head read. Its endpoint is released when the exchange ends.
 
         Raise GatewayError.
         """
-        self._upstream.budget.deposit()
+        upstream = self._upstream
+        upstream.budget.deposit()
         failure: GatewayError = NoEndpoint()
         while True:
-            endpoint = await self._upstream.acquire(self._hint, self._tried, self._patience_s())
+            endpoint = upstream.acquire_now(self._hint, self._tried)
+            if endpoint is None:
+                patience_s = self._patience_s()
+                endpoint = await upstream.acquire(self._hint, self._tried, patience_s)
             if endpoint is None:
                 if not (self._left and self._helps_later(failure)):
                     raise failure
@@ -111,6 +111,8 @@ class Attempts:
             else:
                 response = attempt.response
                 assert response is not None
+                if attempt.status < 400:
+                    return self._taken(attempt, response)
                 pause = self._repeats(response)
                 if pause is None:
                     return self._taken(attempt, response)
@@ -130,7 +132,9 @@ class Attempts:
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
         try:
-            if self._deadline is None:
+            if self._deadline is None and not self._awaits_body:
+                response = await attempt.run(timeouts.connect_s, first_byte_s)
+            elif self._deadline is None:
                 response = await self._answer(attempt, first_byte_s)
             else:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
@@ -139,11 +143,15 @@ class Attempts:
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
-        if response.head.status >= 500:
-            upstream.failed(attempt.endpoint, f"status {response.head.status}")
+        status = attempt.status
+        if status < 400:
+            upstream.answered(attempt.endpoint)
+            return
+        if status >= 500:
+            upstream.failed(attempt.endpoint, f"status {status}")
         else:
             upstream.answered(attempt.endpoint)
-        if response.head.status in (429, 503):
+        if status in (429, 503):
             pause_s = _retry_after_s(response)
             if pause_s:
                 upstream.cool(attempt.endpoint, min(pause_s, _LONGEST_COOLING_S))
@@ -169,7 +177,7 @@ class Attempts:
         exchange.endpoint = attempt.endpoint.url
         exchange.attempt = attempt
         exchange.at_end(attempt.ended)
-        if response.head.status < 400:
+        if response.head.status < 400 and self._upstream.asks_how_soon:
             exchange.on_first_byte = attempt.began
         if self._deadline is not None and not response.complete:
             left_s = max(0.0, self._deadline - time.perf_counter())

@@ -62,6 +62,8 @@ class Upstream:
         """What it takes from sending to the first byte."""
         self.counts = Failures()
         self.panicking = False
+        self._only: Endpoint | None = None
+        """The endpoint, if there is one alone and nothing is wrong with it."""
         self.successor: Upstream | None = None
         """The one that has taken over its endpoints."""
         self.on_update: Callable[[], None] = lambda: None
@@ -86,6 +88,11 @@ class Upstream:
         while upstream.successor is not None:
             upstream = upstream.successor
         return upstream
+
+    @property
+    def asks_how_soon(self) -> bool:
+        """Whether anybody looks at when answers begin."""
+        return self.options.retries.hedge or len(self.latest.endpoints) > 1
 
     # -- which is next ---------------------------------------------------------------------
 
@@ -112,9 +119,13 @@ class Upstream:
         )
 
     def acquire_now(self, hint: Hint, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """The same without waiting: None if none has room."""
+        """The same without waiting: None if none has room. On the path of every request."""
         if self.successor is not None:
             return self.successor.acquire_now(hint, tried)
+        only = self._only
+        if only is not None and only.in_flight < only.max_requests and only not in tried:
+            only.in_flight += 1
+            return only
         endpoint, _ = self._pick(hint, tried)
         if endpoint is not None:
             endpoint.in_flight += 1
@@ -186,6 +197,8 @@ class Upstream:
 
     def _hand_out(self) -> None:
         """Give what has room to those who wait, in their order."""
+        if not self._waiting:
+            return
         served = []
         for turn, (hint, tried) in self._waiting.items():
             if turn.done():
@@ -211,6 +224,8 @@ class Upstream:
 
     def answered(self, endpoint: Endpoint) -> None:
         """An answer began that is not an error of the backend's."""
+        if endpoint is self._only:
+            return
         if endpoint.health.answered(self._now()):
             self.latest._look()
 
@@ -220,7 +235,8 @@ class Upstream:
         if latest is not self:
             latest.began(endpoint, seconds)
             return
-        self.begin_s.add(seconds)
+        if self.options.retries.hedge:
+            self.begin_s.add(seconds)
         slowness = self._slowness
         if slowness is None or len(self.endpoints) == 1:
             return
@@ -343,6 +359,8 @@ class Upstream:
         self._states = states
         self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
         self._groups = self._grouped(states)
+        healthy = len(states) == 1 and State.HEALTHY in states.values()
+        self._only = self.endpoints[0] if healthy else None
         self._hand_out()
 
     def _grouped(self, states: dict[Endpoint, State]) -> tuple[tuple[Endpoint, ...], ...]:

@@ -24,10 +24,8 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
-from gateway.middleware.overload import RefuseOverload
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
-from gateway.overload import Overload
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
@@ -53,7 +51,6 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
-    overload: Overload
     logger: FilteringBoundLogger
 
 
@@ -74,7 +71,6 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         chain = [
             *outer(config, parts.logger),
             ErrorMapping(DIALECTS[dialect], parts.logger),
-            RefuseOverload(parts.overload),
             *_gatekeepers(route, parts),
         ]
         end: Handler
