@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
-from gateway.proxy.resolve import Target
+from gateway.proxy.resolve import NO_HINT, Target, no_hint
 from gateway.upstream.connection import UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.upstream import Upstream
@@ -68,22 +68,24 @@ class Attempts:
         # While nothing of an answer has come, another endpoint can give it.
         self._awaits_body = self._hedges or self._retries.post
         self._left = self._retries.attempts
-        self._hint = target.hint(request, body)
+        self._hint = NO_HINT if target.hint is no_hint else target.hint(request, body)
 
     async def send(self) -> UpstreamResponse:
         """The response, its head read. Its endpoint is released when the exchange ends.
 
         Raise GatewayError.
         """
-        upstream = self._upstream
+        upstream = self.target.upstream
         upstream.budget.deposit()
-        failure: GatewayError = NoEndpoint()
+        failure: GatewayError | None = None
         while True:
             endpoint = upstream.acquire_now(self._hint, self._tried)
             if endpoint is None:
                 patience_s = self._patience_s()
                 endpoint = await upstream.acquire(self._hint, self._tried, patience_s)
             if endpoint is None:
+                if failure is None:
+                    raise NoEndpoint
                 if not (self._left and self._helps_later(failure)):
                     raise failure
                 pause_s = self._backoff_s()
@@ -124,7 +126,7 @@ class Attempts:
 
     async def _run(self, attempt: Attempt) -> None:
         """Run it; what it tells about its endpoint is learnt. Raise what ended it: it is let go."""
-        upstream, timeouts = self._upstream, self.target.timeouts
+        upstream, timeouts = self.target.upstream, self.target.timeouts
         exchange = self.request.exchange
         exchange.attempts += 1
         exchange.endpoint = attempt.endpoint.url
@@ -177,7 +179,7 @@ class Attempts:
         exchange.endpoint = attempt.endpoint.url
         exchange.attempt = attempt
         exchange.at_end(attempt.ended)
-        if response.head.status < 400 and self._upstream.asks_how_soon:
+        if attempt.status < 400 and self.target.upstream.asks_how_soon:
             exchange.on_first_byte = attempt.began
         if self._deadline is not None and not response.complete:
             left_s = max(0.0, self._deadline - time.perf_counter())

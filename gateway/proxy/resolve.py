@@ -39,12 +39,12 @@ _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
 TIMEOUT_HEADER = "x-request-timeout"
 HintOf = Callable[[GatewayRequest, bytes | None], Hint]
 
-_NO_HINT = Hint()
+NO_HINT = Hint()
 
 
 def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
     """For balancers that look at endpoints only."""
-    return _NO_HINT
+    return NO_HINT
 
 
 class Target:
@@ -149,7 +149,8 @@ class Resolve:
                 param="model",
             )
         exchange.target = target
-        exchange.deadline = _deadline(request, target)
+        if target.timeouts.total_s is not None or TIMEOUT_HEADER in request._message.headers:
+            exchange.deadline = _deadline(request, target)
         return await handler(request)
 
     def _models(self, exchange: Exchange) -> web.Response:

@@ -144,7 +144,8 @@ class UpstreamResponse:
             return
         self.unread.append(data)
         self.unread_bytes += len(data)
-        self._notify()
+        if self._changed is not None:
+            self._notify()
         if self.unread_bytes > UNREAD_CAP_BYTES:
             self.pause()
 
@@ -157,7 +158,7 @@ class UpstreamResponse:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.finish(error)
-        else:
+        elif self._changed is not None:
             self._notify()
 
 

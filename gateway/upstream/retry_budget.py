@@ -26,7 +26,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """A request was sent for the first time."""
-        self._balance = min(self._cap, self._balance + self.share)
+        balance = self._balance + self.share
+        self._balance = balance if balance < self._cap else self._cap
 
     def withdraw(self) -> bool:
         """Take one retry; False: there is none."""

@@ -92,7 +92,7 @@ class Upstream:
     @property
     def asks_how_soon(self) -> bool:
         """Whether anybody looks at when answers begin."""
-        return self.options.retries.hedge or len(self.latest.endpoints) > 1
+        return self._only is None or self.options.retries.hedge
 
     # -- which is next ---------------------------------------------------------------------
 
@@ -134,7 +134,8 @@ class Upstream:
     def release(self, endpoint: Endpoint) -> None:
         """Its request has ended."""
         endpoint.in_flight -= 1
-        endpoint.carried = min(endpoint.carried, endpoint.in_flight)
+        if endpoint.carried > endpoint.in_flight:
+            endpoint.carried = endpoint.in_flight
         endpoint.freed()
 
     def has_other(self, tried: Sequence[Endpoint]) -> bool:
