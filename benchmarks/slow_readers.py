@@ -100,7 +100,11 @@ def _is_open(one: socket.socket) -> bool:
 
 
 def _rss_kib(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """Of a process and its children: a gateway's workers are those of its master."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    pages = 0
+    for each in (str(pid), *children):
+        pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 

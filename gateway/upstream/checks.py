@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.resolve import resolve_checked
 from gateway.upstream.upstream import Upstream
 
 _BODY_CAP_BYTES = 64 * 1024
@@ -64,10 +65,11 @@ class Checks:
 
     async def _ask(self, endpoint: Endpoint) -> str | None:
         """None if it is well; else why not."""
-        options, address = self._options, endpoint.pool.address
+        options, address, policy = self._options, endpoint.pool.address, endpoint.pool.policy
         scheme = "https" if address.tls is not None else "http"
-        host = f"[{address.host}]" if ":" in address.host else address.host
         try:
+            async with asyncio.timeout(options.timeout_s):
+                host, port = (await resolve_checked(address.host, address.port, policy))[0]
             # A session of its own: the endpoint should be able to take a new connection.
             async with (
                 aiohttp.ClientSession(
@@ -76,7 +78,7 @@ class Checks:
                     auto_decompress=False,
                 ) as session,
                 session.get(
-                    f"{scheme}://{host}:{address.port}{address.base}{options.path}",
+                    f"{scheme}://{_in_url(host)}:{port}{address.base}{options.path}",
                     headers={"Host": address.authority},
                     ssl=address.tls or False,
                     server_hostname=address.server_name,
@@ -92,6 +94,10 @@ class Checks:
         except (aiohttp.ClientError, OSError) as exc:
             return f"check: {type(exc).__name__}"
         return None
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

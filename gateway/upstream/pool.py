@@ -64,7 +64,7 @@ class EndpointPool:
         self.address = address
         self._open = 0
         self._max = max_connections
-        self._policy = policy
+        self.policy = policy
         self._keepalive_s = keepalive_s
         # Last in, first out: the most recently used is the least likely to be closed by the
         # peer, and the surplus of a busy hour expires.
@@ -118,7 +118,7 @@ class EndpointPool:
         """Connect to the first address that takes it. Raise OSError if none does."""
         address = self.address
         failure: OSError | None = None
-        for host, port in await resolve_checked(address.host, address.port, self._policy):
+        for host, port in await resolve_checked(address.host, address.port, self.policy):
             try:
                 await loop.create_connection(
                     lambda: connection,

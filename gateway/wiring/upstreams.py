@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -95,7 +96,9 @@ class _EndpointMaker:
         """A new one."""
         options = self._options
         name = options.tls.server_name or urlsplit(f"//{found.authority}").hostname
-        address = parse_address(found.url, self._tls(found.url), name)
+        address = replace(
+            parse_address(found.url, self._tls(found.url), name), authority=found.authority
+        )
         return Endpoint(
             EndpointPool(
                 address,
