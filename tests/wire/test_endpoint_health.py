@@ -202,7 +202,8 @@ async def test_u17_the_time_an_upload_takes_is_not_the_endpoints(
 ) -> None:
     async with ScriptedUpstream(OK) as one, ScriptedUpstream(OK) as other:
         outliers = {"slow_floor": "50ms"}
-        gateway = await start_gateway(ranked(one.url, other.url, outliers=outliers))
+        hedge = {"after": "60s"}  # or nobody would look how soon answers begin
+        gateway = await start_gateway(ranked(one.url, other.url, outliers=outliers, hedge=hedge))
         upstream = upstream_of(gateway)
         for _ in range(3):
             async with RawClient(gateway.port) as client:
