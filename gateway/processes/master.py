@@ -96,6 +96,7 @@ class Master:
         self._loaded = loaded
         self._command = list(command)
         self._phase = Phase.STARTING
+        self._start_by = time.monotonic() + _START_S
         self._stack = ExitStack()
         self._successor: subprocess.Popen[bytes] | None = None
         self.on_ready: Callable[[str, str | None], None] = lambda url, demo: None
@@ -230,11 +231,18 @@ class Master:
                     self._hear(pipes[end])
             self._reap()
             self._restart()
+            if self._phase is Phase.STARTING and time.monotonic() >= self._start_by:
+                waited = [child.name for child in self._children if not child.ready]
+                raise Failed(
+                    f"gateway: not ready within {_START_S:.0f} s: {', '.join(waited)}. "
+                    "Is the store, or a file on a network, slow to answer?",
+                    3,
+                )
 
     def _patience_s(self) -> float | None:
         due = [child.start_at for child in self._children if not child.pid and child.start_at]
         if self._phase is Phase.STARTING:
-            due.append(time.monotonic() + _START_S)
+            due.append(self._start_by)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _hear(self, child: Child) -> None:
