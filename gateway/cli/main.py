@@ -19,9 +19,9 @@ import structlog
 import uvloop
 
 import gateway
-from gateway import cli_keys, cli_reload, cli_revoke, cli_store
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
+from gateway.cli import keys, reload, revoke, store
 from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotStart as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_CANNOT_START
-    except (_Usage, cli_store.CannotDo) as exc:
+    except (_Usage, store.CannotDo) as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:
@@ -116,18 +116,18 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--ttl", default="1h", help="how long it is valid (%(default)s)")
     token.set_defaults(run=_token)
 
-    keys = commands.add_parser("keys", help="make, list and revoke API keys")
-    cli_keys.add_commands(keys)
+    key_commands = commands.add_parser("keys", help="make, list and revoke API keys")
+    keys.add_commands(key_commands)
 
-    revoke = commands.add_parser("revoke", help="take a token back before it expires")
-    cli_revoke.add_options(revoke)
+    taking_back = commands.add_parser("revoke", help="take a token back before it expires")
+    revoke.add_options(taking_back)
 
-    reload = commands.add_parser(
+    reading_again = commands.add_parser(
         "reload",
         help="have a running gateway read its file again",
         description="Asks the admin listener. A file with a problem changes nothing.",
     )
-    cli_reload.add_options(reload)
+    reload.add_options(reading_again)
 
     demo = commands.add_parser("demo", help="run the demo backend alone")
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")

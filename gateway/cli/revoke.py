@@ -9,7 +9,7 @@ from pathlib import Path
 import jwt
 
 from gateway.auth.jwt import REVOKED
-from gateway.cli_store import CannotDo, with_records
+from gateway.cli.store import CannotDo, with_records
 from gateway.config import load
 from gateway.config.units import parse_duration
 

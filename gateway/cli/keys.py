@@ -11,7 +11,7 @@ from typing import Protocol
 from gateway.auth import api_key, stored_keys
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_file import editing, read
-from gateway.cli_store import CannotDo, with_records
+from gateway.cli.store import CannotDo, with_records
 from gateway.config import Config, load
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from gateway.cli_store import CannotDo
+from gateway.cli.store import CannotDo
 from gateway.config import Config, load
 from gateway.processes.sockets import split_address
 
