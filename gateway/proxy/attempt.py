@@ -12,8 +12,9 @@ from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
 from gateway.proxy.request_head import request_head
 from gateway.proxy.resolve import Target
-from gateway.upstream.connection import UpstreamConnection, UpstreamResponse
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.response import UpstreamResponse
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 

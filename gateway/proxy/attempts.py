@@ -28,8 +28,8 @@ from gateway.errors import (
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
 from gateway.proxy.resolve import NO_HINT, Target, no_hint
-from gateway.upstream.connection import UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
 
 _RETRY_AFTER = re.compile(rb"[0-9]{1,5}")

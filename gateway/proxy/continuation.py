@@ -27,9 +27,9 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.resolve import Target
 from gateway.sse import Event, EventSplitter, EventTooLarge
-from gateway.upstream.connection import UpstreamResponse
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
+from gateway.upstream.response import UpstreamResponse
 
 _MOST = 3
 """Continuations of one answer."""

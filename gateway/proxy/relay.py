@@ -32,7 +32,7 @@ from gateway.errors import (
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.headers import lines
 from gateway.proxy.continuation import Continuation
-from gateway.upstream.connection import UpstreamResponse
+from gateway.upstream.response import UpstreamResponse
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _COPY_CAP_BYTES = 16 * 1024

@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from gateway.errors import UpstreamReset
-from gateway.upstream.connection import State, UpstreamConnection, UpstreamResponse
+from gateway.upstream.connection import State, UpstreamConnection
+from gateway.upstream.response import UpstreamResponse
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
