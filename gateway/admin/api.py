@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -179,8 +180,15 @@ def together(said: Sequence[Said]) -> list[dict[str, Any]]:
         for upstream in one.document:
             whole = merged.setdefault(
                 upstream["name"],
-                {"name": upstream["name"], "pending": 0, "panicking": False, "endpoints": {}},
+                {
+                    "name": upstream["name"],
+                    "pending": 0,
+                    "panicking": False,
+                    "counts": Counter(),
+                    "endpoints": {},
+                },
             )
+            whole["counts"].update(upstream["counts"])
             whole["pending"] += upstream["pending"]
             whole["panicking"] = whole["panicking"] or upstream["panicking"]
             for endpoint in upstream["endpoints"]:

@@ -6,6 +6,7 @@ Whoever can open the socket is trusted: the folder belongs to the gateway's user
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -152,6 +153,7 @@ def _shown(upstream: Upstream) -> dict[str, Any]:
         "panicking": upstream.panicking,
         "pending": upstream.pending,
         "retry_budget": round(upstream.budget.balance, 1),
+        "counts": dataclasses.asdict(upstream.counts),
         "endpoints": [
             {
                 "url": endpoint.url,

@@ -319,6 +319,7 @@ class Upstream:
         self.budget = other.budget
         self.budget.share = self.options.budget_share
         self.begin_s = other.begin_s
+        self.counts = other.counts
         self.update(endpoints)
 
     def _matched(self, other: Upstream) -> list[Endpoint]:

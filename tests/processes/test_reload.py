@@ -165,6 +165,7 @@ async def test_what_did_not_change_survives(start_gateway_process: StartGatewayP
         change(gateway, server={"keepalive": "60s"})
         assert (await reload(gateway))["ok"]
         after = {e["url"]: e for e in (await _main(gateway))["endpoints"]}
+        assert (await _main(gateway))["counts"]["ejected"] == 1
         assert after[other.url]["state"] == "ejected"
         assert after[one.url]["state"] == "draining"
         await admin(gateway, "POST", "/api/upstreams/main/undrain", {"endpoint": one.url})
