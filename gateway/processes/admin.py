@@ -44,6 +44,17 @@ async def serve_admin(
             drained = Drained(fleet)
             counted = loaded.config.telemetry.metrics
             metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            if counted is not None and counted.otlp is not None:
+                from gateway.telemetry.metrics.otlp import OtlpMetrics
+
+                sending = OtlpMetrics(
+                    counted.otlp,
+                    metrics.now,
+                    interval_s=counted.interval,
+                    newer=counted.gen_ai == "inference",
+                    report=lambda text: logger.warning("metrics", reason=text),
+                )
+                stack.callback(asyncio.create_task(sending.keep()).cancel)
             reloads: set[asyncio.Task[object]] = set()
 
             def reload() -> None:

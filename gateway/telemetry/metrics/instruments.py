@@ -520,6 +520,22 @@ ADMIN = (BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK)
 
 ALL: Mapping[str, Instrument] = {one.name: one for one in (*COUNTED, *READ, *ADMIN)}
 
+ATTRIBUTES: Mapping[str, str] = {
+    name.replace(".", "_"): name
+    for name in (
+        "error.type",
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.token.type",
+        "http.request.method",
+        "http.response.status_code",
+        "http.route",
+    )
+}
+"""What the conventions call those labels that are theirs."""
+
 # -- newer names -----------------------------------------------------------------------------------
 
 RENAMED: Mapping[str, tuple[str, str]] = {
