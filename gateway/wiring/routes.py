@@ -26,14 +26,17 @@ from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
+from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
+from gateway.wiring.resume import resume_options, streams_path
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
@@ -51,6 +54,7 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
+    streams: Streams
     logger: FilteringBoundLogger
 
 
@@ -68,11 +72,27 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain = [
+        before = [
             *outer(config, parts.logger),
             ErrorMapping(DIALECTS[dialect], parts.logger),
-            *_gatekeepers(route, parts),
         ]
+        chain = [*before, *_gatekeepers(route, parts)]
+        if route.resume is not None:
+            resume = Resume(resume_options(config, route, route.resume, dialect), parts.streams)
+            chain.append(resume)
+            entries.append(
+                RouteEntry(
+                    name=route.name,
+                    path=streams_path(route),
+                    methods=frozenset(),
+                    hosts=frozenset(route.hosts),
+                    handler=compose(
+                        [*before, *_gatekeepers(route, parts, ("GET", "DELETE")), resume],
+                        no_stream,
+                    ),
+                    dialect=dialect,
+                )
+            )
         end: Handler
         if route.issues is not None:
             tickets = parts.providers[route.issues]
@@ -95,11 +115,13 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     return entries
 
 
-def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
-    """Who may come in at all."""
+def _gatekeepers(
+    route: models.Route, parts: Parts, methods: Sequence[str] = ()
+) -> list[Middleware]:
+    """Who may come in at all, by the route's methods or by these."""
     chain: list[Middleware] = []
     if route.cors is not None:
-        chain.append(_cors(route, route.cors))
+        chain.append(_cors(route.cors, methods or route.methods))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
@@ -148,15 +170,15 @@ def _methods(route: models.Route) -> frozenset[str]:
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
 
-def _cors(route: models.Route, options: models.Cors) -> Cors:
+def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
     return Cors(
         options.origins,
-        methods=route.methods or METHODS,
+        methods=methods or METHODS,
         headers=options.headers,
         expose=options.expose,
         credentials=options.credentials,
         max_age_s=options.max_age,
-        serves_options=not route.methods or "OPTIONS" in route.methods,
+        serves_options=not methods or "OPTIONS" in methods,
     )
 
 
@@ -181,6 +203,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         route = by_name[entry.name]
         if route.issues is not None:
             ends = [f"tickets of {route.issues}"]
+        elif entry.path != route.path:
+            ends = ["kept streams"]
         else:
             ends = [*route.models, *([route.upstream] if route.upstream else [])]
         rows.append(
@@ -259,7 +283,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible,
+            legible=legible or self._route.resume is not None,
         )
 
 
