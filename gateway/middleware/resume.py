@@ -170,7 +170,7 @@ class Resume:
                         raise StreamTrimmed
                     return self._replay(log, 0, exchange)
                 # It has come to nothing, or has not begun elsewhere yet.
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
             try:
                 response = await self._begin(request, handler, policy, stream, place)
             except BaseException:

@@ -12,6 +12,7 @@ from gateway.errors import (
     Cancelled,
     Draining,
     GatewayError,
+    StreamCancelled,
     UpstreamIdleTimeout,
     UpstreamTotalTimeout,
 )
@@ -24,6 +25,7 @@ _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamTotalTimeout: EndReason.TIMEOUT,
     Draining: EndReason.DRAIN,
     Cancelled: EndReason.CANCELLED,
+    StreamCancelled: EndReason.CLIENT_ABORT,
 }
 """Every other error is the upstream's."""
 

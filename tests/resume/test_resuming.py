@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from tests.support.client import RawClient, Response, request
-from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.resume.streams import EVENTS, ask, follow, numbers, payload, post, stream_id
+from tests.support.client import RawClient
+from tests.support.gateway import StartGateway, simple_config
 from tests.support.upstream import ScriptedUpstream, sse_reply, stepped_stream
-
-EVENTS = [b'data: {"n": %d}\n\n' % n for n in range(1, 9)]
-BODY = b'{"model": "m", "stream": true}'
-EVENT = re.compile(rb"id: ([0-9a-f]{34})\.([0-9]+)\n(.*?\n\n)", re.DOTALL)
-
-
-def post(*headers: str, body: bytes = BODY) -> bytes:
-    """A request for a stream."""
-    headers = ("Content-Type: application/json", *headers)
-    return request("POST", "/v1/chat/completions", headers=headers, body=body)
-
-
-def stream_id(response: Response) -> str:
-    """What the response says."""
-    value = response.value("x-stream-id")
-    assert value is not None
-    return value.decode()
-
-
-def numbers(body: bytes) -> list[int]:
-    """Of the events of a body, which is nothing else."""
-    found = EVENT.findall(body)
-    assert b"".join(b"id: %b.%b\n%b" % event for event in found) == body
-    return [int(number) for _, number, _ in found]
-
-
-def payload(body: bytes) -> list[bytes]:
-    """The events of a body as their upstream sent them."""
-    return [event for _, _, event in EVENT.findall(body)]
-
-
-async def ask(gateway: RunningGateway, raw: bytes, method: str = "GET") -> Response:
-    async with RawClient(gateway.port) as client:
-        await client.send(raw)
-        return await client.read_response(method)
-
-
-def follow(stream: str, *headers: str, query: str = "", method: str = "GET") -> bytes:
-    return request(method, f"/v1/streams/{stream}{query}", headers=headers)
 
 
 @pytest.mark.parametrize("by", ["header", "id", "number"])
