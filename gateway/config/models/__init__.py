@@ -11,7 +11,7 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
+from gateway.config.models.routes import Cors, Middleware, Resume, Route, RouteTimeouts
 from gateway.config.models.section import Section
 from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
 from gateway.config.models.upstreams import (
@@ -55,6 +55,7 @@ __all__ = [
     "Outliers",
     "Price",
     "Provider",
+    "Resume",
     "Retries",
     "Route",
     "RouteTimeouts",
