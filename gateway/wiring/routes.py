@@ -13,6 +13,8 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
@@ -247,8 +249,9 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
 class _Targets:
     """A route's way to each upstream it may use."""
 
-    def __init__(self, config: Config, route: models.Route, parts: Parts) -> None:
+    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
+        self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
         providers = parts.providers.values()
@@ -279,28 +282,43 @@ class _Targets:
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
+        options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
             upstream,
             model.model if model else None,
-            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
                 own.idle or general.idle_s,
                 own.total or general.total_s,
             ),
-            hint=hint_of(self._config.upstreams[name].balance),
+            hint=hint_of(options.balance),
             fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
             legible=legible or self._route.resume is not None,
+            translation=_translation(self._dialect, options, upstream.options.replaced),
         )
 
 
+def _translation(
+    dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
+) -> Translation | None:
+    """None where callers and upstream speak the same: then no byte is touched."""
+    if dialect == options.dialect:
+        return None
+    own = TranslationOptions(
+        options.translation.max_tokens,
+        ThinkingWord(options.translation.thinking),
+        options.continues,
+    )
+    return Translation(dialect, options.dialect, own, replaced)
+
+
 def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
-    targets = _Targets(config, route, parts)
+    targets = _Targets(config, route, parts, dialect)
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(

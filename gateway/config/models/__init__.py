@@ -28,6 +28,7 @@ from gateway.config.models.upstreams import (
     Retries,
     Timeouts,
     Tls,
+    Translation,
     Upstream,
 )
 from gateway.config.types import Name
@@ -67,6 +68,7 @@ __all__ = [
     "Tier",
     "Timeouts",
     "Tls",
+    "Translation",
     "Upstream",
 ]
 
