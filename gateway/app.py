@@ -26,6 +26,7 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
+from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
 from gateway.telemetry.metrics.registry import Registry
@@ -100,9 +101,12 @@ class Runtime:
         self.stores: Stores = opened
         self.revoked: Following
         self.leases: Leases
+        self.streams: Streams
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
+            self.streams = previous.streams
         else:
+            self.streams = Streams(config.store.stream_bytes)
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
@@ -127,6 +131,7 @@ class Runtime:
             self.admission,
             loaded,
             counts,
+            self.streams,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
@@ -168,6 +173,7 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+            self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -184,6 +190,7 @@ class Runtime:
             return
         self.revoked.close()
         self.leases.close()
+        await self.streams.close()
         await self.stores.close()
 
 
