@@ -17,7 +17,6 @@ from tests.support.admin import admin, told, until
 from tests.support.client import ask
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.metrics import Samples, scraped, scraped_until
-from tests.support.prometheus import StartPrometheus
 from tests.support.upstream import ScriptedUpstream, json_reply, sse_reply
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -128,32 +127,6 @@ async def test_now_tells_rates_by_route_and_upstream(
     assert round(counted) == 10
     assert document["routes"][0]["duration_s"]["p50"] > 0
     assert document["hour"]["requests_per_s"][-1] > 0
-
-
-async def test_prometheus_scrapes_two_workers_as_one(
-    start_gateway_process: StartGatewayProcess, start_prometheus: StartPrometheus
-) -> None:
-    token = "a-token-for-operators"
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        os.environ["ADMIN_TOKEN"] = token
-        try:
-            gateway = await start_gateway_process(
-                simple_config(upstream.url, server={"workers": 2}),
-                admin={"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}},
-            )
-        finally:
-            del os.environ["ADMIN_TOKEN"]
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(60)))
-        prometheus = await start_prometheus(gateway.admin_port, token)
-        query = 'sum by (route) (gateway_requests_total{code="2xx"})'
-        found = await prometheus.until(query, lambda rows: bool(rows) and rows[0][1] == 60)
-        assert found == [({"route": "main"}, 60.0)]
-        assert await prometheus.query("count(gateway_worker_memory_bytes)") == [({}, 2.0)]
-        buckets = "http_server_request_duration_seconds_bucket"
-        quantile = f"histogram_quantile(0.99, sum by (le) ({buckets}))"
-        [(_, seconds)] = await prometheus.query(quantile)
-        assert seconds > 0
-        assert await prometheus.failing_rules() == []
 
 
 class Collector:

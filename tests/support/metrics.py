@@ -64,9 +64,12 @@ def read(gateway: RunningGateway) -> Samples:
     return Samples(exposed(merged, _OPENMETRICS)[0])
 
 
-async def scraped(gateway: GatewayProcess) -> Samples:
+async def scraped(gateway: GatewayProcess, token: str | None = None) -> Samples:
     """Of all workers of a gateway process."""
-    response = await admin(gateway, "GET", "/metrics", None, f"Accept: {_OPENMETRICS}")
+    lines = [f"Accept: {_OPENMETRICS}"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    response = await admin(gateway, "GET", "/metrics", None, *lines)
     assert response.status == 200, response.body
     return Samples(response.body)
 
@@ -81,11 +84,13 @@ async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool])
             await asyncio.sleep(0.01)
 
 
-async def scraped_until(gateway: GatewayProcess, wanted: Callable[[Samples], bool]) -> Samples:
+async def scraped_until(
+    gateway: GatewayProcess, wanted: Callable[[Samples], bool], *, token: str | None = None
+) -> Samples:
     """Of all workers, once they are as wanted."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
-            samples = await scraped(gateway)
+            samples = await scraped(gateway, token)
             if wanted(samples):
                 return samples
             await asyncio.sleep(0.02)
