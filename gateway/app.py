@@ -26,10 +26,13 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
+from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.metrics.registry import Registry
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
+from gateway.wiring.metrics import counting
 from gateway.wiring.routes import Parts, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
 from gateway.wiring.upstreams import upstreams
@@ -57,11 +60,13 @@ class Runtime:
         logger: FilteringBoundLogger,
         *,
         overload: Overload | None = None,
+        registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. Nothing of
-        `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
+        """`folder` is one that the workers share; None: there is one process. `registry` is what
+        requests are counted in. Nothing of `previous` changes before `start`. Raise CannotBuild,
+        with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -96,9 +101,12 @@ class Runtime:
         self.stores: Stores = opened
         self.revoked: Following
         self.leases: Leases
+        self.streams: Streams
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
+            self.streams = previous.streams
         else:
+            self.streams = Streams(config.store.stream_bytes)
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
@@ -114,6 +122,7 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
+        counts = counting(config, registry or Registry())
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -121,12 +130,14 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
+            counts,
+            self.streams,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
         self._refuse = {
-            name: compose([*outer(config, logger), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*outer(config, logger, counts), ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 
@@ -162,6 +173,7 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+            self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -178,6 +190,7 @@ class Runtime:
             return
         self.revoked.close()
         self.leases.close()
+        await self.streams.close()
         await self.stores.close()
 
 

@@ -26,16 +26,20 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
+from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
+from gateway.wiring.resume import resume_options, streams_path
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
@@ -53,14 +57,26 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
+    counting: Counting | None
+    streams: Streams
     logger: FilteringBoundLogger
 
 
-def outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
-    """What stands before everything else: what refused requests pass as well."""
+def outer(
+    config: Config,
+    logger: FilteringBoundLogger,
+    counting: Counting | None,
+    *,
+    models: bool = False,
+) -> list[Middleware]:
+    """What stands before everything else: what refused requests pass as well. `models`: there are
+    some to ask.
+    """
     chain: list[Middleware] = [request_id]
     if config.telemetry.log.access:
         chain.append(AccessLog(logger))
+    if counting is not None:
+        chain.append(Metrics(counting, taps=models))
     return chain
 
 
@@ -70,11 +86,27 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain = [
-            *outer(config, parts.logger),
+        before = [
+            *outer(config, parts.logger, parts.counting, models=bool(route.models)),
             ErrorMapping(DIALECTS[dialect], parts.logger),
-            *_gatekeepers(route, parts),
         ]
+        chain = [*before, *_gatekeepers(route, parts)]
+        if route.resume is not None:
+            resume = Resume(resume_options(config, route, route.resume, dialect), parts.streams)
+            chain.append(resume)
+            entries.append(
+                RouteEntry(
+                    name=route.name,
+                    path=streams_path(route),
+                    methods=frozenset(),
+                    hosts=frozenset(route.hosts),
+                    handler=compose(
+                        [*before, *_gatekeepers(route, parts, ("GET", "DELETE")), resume],
+                        no_stream,
+                    ),
+                    dialect=dialect,
+                )
+            )
         end: Handler
         if route.issues is not None:
             tickets = parts.providers[route.issues]
@@ -97,11 +129,13 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     return entries
 
 
-def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
-    """Who may come in at all."""
+def _gatekeepers(
+    route: models.Route, parts: Parts, methods: Sequence[str] = ()
+) -> list[Middleware]:
+    """Who may come in at all, by the route's methods or by these."""
     chain: list[Middleware] = []
     if route.cors is not None:
-        chain.append(_cors(route, route.cors))
+        chain.append(_cors(route.cors, methods or route.methods))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
@@ -150,15 +184,15 @@ def _methods(route: models.Route) -> frozenset[str]:
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
 
-def _cors(route: models.Route, options: models.Cors) -> Cors:
+def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
     return Cors(
         options.origins,
-        methods=route.methods or METHODS,
+        methods=methods or METHODS,
         headers=options.headers,
         expose=options.expose,
         credentials=options.credentials,
         max_age_s=options.max_age,
-        serves_options=not route.methods or "OPTIONS" in route.methods,
+        serves_options=not methods or "OPTIONS" in methods,
     )
 
 
@@ -183,6 +217,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         route = by_name[entry.name]
         if route.issues is not None:
             ends = [f"tickets of {route.issues}"]
+        elif entry.path != route.path:
+            ends = ["kept streams"]
         else:
             ends = [*route.models, *([route.upstream] if route.upstream else [])]
         rows.append(
@@ -262,7 +298,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible,
+            legible=legible or self._route.resume is not None,
             translation=_translation(self._dialect, options, upstream.options.replaced),
         )
 
