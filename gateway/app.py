@@ -61,8 +61,10 @@ class Runtime:
         overload: Overload | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
+        slot: int = 0,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. Nothing of
+        """`folder` is one that the workers share; None: there is one process. `slot` is this one's
+        place among them. Nothing of
         `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
@@ -110,6 +112,8 @@ class Runtime:
             if previous is not None and same_store and resumes(config) == resumes(previous.config)
             else streams(
                 config,
+                folder,
+                slot,
                 lambda state, why: logger.warning("streams", store=state, reason=why),
                 faults,
             )

@@ -108,6 +108,10 @@ class Streams:
         kept = self._kept.get(stream)
         return kept.log if kept is not None else None
 
+    def knows(self, stream: str) -> bool:
+        """Whether this process has such a stream, or is about to."""
+        return stream in self._kept or stream in self._waiting
+
     async def cancel(self, stream: str, owner: bytes) -> bool:
         """End a generation. False: there is no such stream of this owner's."""
         kept = self._kept.get(stream)

@@ -29,9 +29,14 @@ class Server:
     """Serves a configuration in the running event loop."""
 
     def __init__(
-        self, config: Config, logger: FilteringBoundLogger, *, folder: Path | None = None
+        self,
+        config: Config,
+        logger: FilteringBoundLogger,
+        *,
+        folder: Path | None = None,
+        slot: int = 0,
     ) -> None:
-        """`folder` is one that the workers share, if there are several."""
+        """`folder` is one that the workers share, if there are several; `slot` this one's place."""
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
         self.pulse = Pulse(self.overload, logger)
@@ -40,6 +45,7 @@ class Server:
         self.reloads = 0
         """Configurations taken over since."""
         self._folder = folder
+        self._slot = slot
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -60,7 +66,13 @@ class Server:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what arrives at these listening sockets. Raise CannotStart, or CannotBuild."""
         require_c_parser()
-        runtime = Runtime(self._config, self.logger, overload=self.overload, folder=self._folder)
+        runtime = Runtime(
+            self._config,
+            self.logger,
+            overload=self.overload,
+            folder=self._folder,
+            slot=self._slot,
+        )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
         loop = asyncio.get_running_loop()
@@ -92,6 +104,7 @@ class Server:
             overload=self.overload,
             previous=self.runtime,
             folder=self._folder,
+            slot=self._slot,
         )
 
     async def abandon(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from limits.errors import ConfigurationError
 
@@ -13,6 +14,7 @@ from gateway.middleware.resume import ResumeOptions
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.redis_sharing import RedisSharing
 from gateway.resume.streams import Streams
+from gateway.resume.worker_sharing import WorkerSharing
 from gateway.wiring.store import store_parts
 
 
@@ -22,15 +24,24 @@ def resumes(config: Config) -> bool:
 
 
 def streams(
-    config: Config, report: Callable[[str, str], None], faults: list[Fault]
+    config: Config,
+    folder: Path | None,
+    slot: int,
+    report: Callable[[str, str], None],
+    faults: list[Fault],
 ) -> Streams | None:
-    """Where they are kept. `report` is told of a store that goes and comes back. What cannot be
-    opened is added to `faults`.
+    """Where they are kept, of the worker in this slot; `folder` is what the workers share, if there
+    are several. `report` is told of a store that goes and comes back. What cannot be opened is
+    added to `faults`.
     """
     cap_bytes = config.store.stream_bytes
     scheme, url, _ = store_parts(config.store)
-    if not resumes(config) or scheme in ("memory", "sqlite"):
+    if not resumes(config) or (scheme in ("memory", "sqlite") and folder is None):
         return Streams(cap_bytes)
+    if scheme in ("memory", "sqlite"):
+        assert folder is not None
+        siblings = WorkerSharing(folder, slot, config.server.workers)
+        return Streams(cap_bytes, slot=slot, sharing=siblings)
     try:
         return Streams(cap_bytes, sharing=RedisSharing(url, report=report))
     except (ConfigurationError, ValueError) as exc:
