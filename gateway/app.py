@@ -29,8 +29,10 @@ from gateway.overload import Overload
 from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.metrics.registry import Registry
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
+from gateway.wiring.metrics import counting
 from gateway.wiring.resume import resumes, streams
 from gateway.wiring.routes import Parts, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
@@ -59,13 +61,14 @@ class Runtime:
         logger: FilteringBoundLogger,
         *,
         overload: Overload | None = None,
+        registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
         slot: int = 0,
     ) -> None:
         """`folder` is one that the workers share; None: there is one process. `slot` is this one's
-        place among them. Nothing of
-        `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
+        place among them, `registry` what requests are counted in. Nothing of `previous` changes
+        before `start`. Raise CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -132,6 +135,7 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
+        counts = counting(config, registry or Registry())
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -139,13 +143,14 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
+            counts,
             self.streams,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
         self._refuse = {
-            name: compose([*outer(config, logger), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*outer(config, logger, counts), ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 

@@ -46,6 +46,16 @@ class RequestError(GatewayError):
     default_message = "The request is malformed."
 
 
+class NotTranslatable(RequestError):
+    """The backend speaks another dialect than the caller, and has nothing like this in it."""
+
+    code = "not_translatable"
+
+    def __init__(self, what: str, why: str = "") -> None:
+        text = f"'{what}' cannot be translated for the backend of this model"
+        super().__init__(f"{text}: {why}." if why else f"{text}.", param=what)
+
+
 class Unauthenticated(RequestError):
     """No acceptable credential (RFC 9110 section 15.5.2). `challenge` becomes WWW-Authenticate."""
 
@@ -362,6 +372,17 @@ class UpstreamInvalidResponse(UpstreamError):
 
     code = "upstream_invalid_response"
     default_message = "The model backend sent an invalid response."
+
+
+class UpstreamToldError(UpstreamError):
+    """An error that the backend told in its own dialect, to be told on in the caller's."""
+
+    def __init__(self, message: str | None, *, status: int, code: str, kind: str) -> None:
+        super().__init__(f"the backend told of {kind}")
+        self.message = message or self.default_message
+        self.status = status
+        self.code = code
+        self.kind = kind
 
 
 class UpstreamBusy(Unavailable):

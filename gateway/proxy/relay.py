@@ -59,7 +59,7 @@ class RelayedResponse(web.StreamResponse):
         self._done: asyncio.Future[None] | None = None
         self._chunked = False
         self._tail = b""
-        self.body = ResponseBody(upstream, exchange, continuation)
+        self.body = ResponseBody(upstream, exchange, dialect, continuation)
         """What a client is to get; whoever takes it instead must not send this response."""
         self._look = self.body.look
         self.error: GatewayError | None = None
@@ -125,6 +125,7 @@ class RelayedResponse(web.StreamResponse):
                 await self._done
             finally:
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
+                self.body.left()
 
     # The upstream connection calls these two, from its data_received.
 

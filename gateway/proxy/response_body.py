@@ -5,9 +5,11 @@ upstream where the first one dies. To whom it goes, and how it is framed there, 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from gateway import sse
+from gateway.dialects import Dialect
 from gateway.errors import (
     Cancelled,
     Draining,
@@ -35,12 +37,22 @@ class ResponseBody:
     is one: most bodies are not looked at, and then nothing stands in between.
     """
 
-    __slots__ = ("_continuation", "_exchange", "_filter", "_paused", "_tap", "look", "upstream")
+    __slots__ = (
+        "_continuation",
+        "_exchange",
+        "_filter",
+        "_paused",
+        "_paused_at",
+        "_tap",
+        "look",
+        "upstream",
+    )
 
     def __init__(
         self,
         upstream: UpstreamResponse,
         exchange: Exchange,
+        dialect: Dialect,
         continuation: Continuation | None = None,
     ) -> None:
         head = upstream.head
@@ -51,7 +63,10 @@ class ResponseBody:
         streams = head.content_length is None and is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
         self._continuation = continuation if streams and head.status == 200 else None
+        if streams or head.content_type.lower().startswith(dialect.stream_type):
+            exchange.streamed = head.content_length is None
         self._paused = False
+        self._paused_at = 0.0
         looks = self._tap is not None or self._continuation is not None
         self.look: Callable[[bytes], bytes] | None = self._looked_at if looks else None
         """What of a piece of the body passes."""
@@ -98,13 +113,22 @@ class ResponseBody:
 
     def pause(self) -> None:
         """Whoever takes it is behind."""
-        self._paused = True
+        if not self._paused:
+            self._paused = True
+            self._paused_at = time.perf_counter()
+            self._exchange.stalls += 1
         self.upstream.pause()
 
     def resume(self) -> None:
         """It has caught up."""
-        self._paused = False
+        self.left()
         self.upstream.resume()
+
+    def left(self) -> None:
+        """Nobody takes it any more."""
+        if self._paused:
+            self._paused = False
+            self._exchange.stall_s += time.perf_counter() - self._paused_at
 
     def _looked_at(self, data: bytes) -> bytes:
         """Let those hear it who count or may have to go on with it; what of it passes."""

@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.metrics.registry import Registry
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -40,6 +41,8 @@ class Server:
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
         self.pulse = Pulse(self.overload, logger)
+        self.registry = Registry()
+        """What requests are counted in."""
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
@@ -70,6 +73,7 @@ class Server:
             self._config,
             self.logger,
             overload=self.overload,
+            registry=self.registry,
             folder=self._folder,
             slot=self._slot,
         )
@@ -102,6 +106,7 @@ class Server:
             config,
             self.logger,
             overload=self.overload,
+            registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
             slot=self._slot,

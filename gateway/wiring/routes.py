@@ -13,6 +13,8 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
@@ -24,6 +26,7 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.middleware.resume import Resume, no_stream
@@ -54,15 +57,26 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
+    counting: Counting | None
     streams: Streams
     logger: FilteringBoundLogger
 
 
-def outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
-    """What stands before everything else: what refused requests pass as well."""
+def outer(
+    config: Config,
+    logger: FilteringBoundLogger,
+    counting: Counting | None,
+    *,
+    models: bool = False,
+) -> list[Middleware]:
+    """What stands before everything else: what refused requests pass as well. `models`: there are
+    some to ask.
+    """
     chain: list[Middleware] = [request_id]
     if config.telemetry.log.access:
         chain.append(AccessLog(logger))
+    if counting is not None:
+        chain.append(Metrics(counting, taps=models))
     return chain
 
 
@@ -73,7 +87,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     for route in config.routes:
         dialect = route_dialect(config, route)
         before = [
-            *outer(config, parts.logger),
+            *outer(config, parts.logger, parts.counting, models=bool(route.models)),
             ErrorMapping(DIALECTS[dialect], parts.logger),
         ]
         chain = [*before, *_gatekeepers(route, parts)]
@@ -235,8 +249,9 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
 class _Targets:
     """A route's way to each upstream it may use."""
 
-    def __init__(self, config: Config, route: models.Route, parts: Parts) -> None:
+    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
+        self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
         providers = parts.providers.values()
@@ -267,28 +282,43 @@ class _Targets:
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
+        options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
             upstream,
             model.model if model else None,
-            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
                 own.idle or general.idle_s,
                 own.total or general.total_s,
             ),
-            hint=hint_of(self._config.upstreams[name].balance),
+            hint=hint_of(options.balance),
             fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
             legible=legible or self._route.resume is not None,
+            translation=_translation(self._dialect, options, upstream.options.replaced),
         )
 
 
+def _translation(
+    dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
+) -> Translation | None:
+    """None where callers and upstream speak the same: then no byte is touched."""
+    if dialect == options.dialect:
+        return None
+    own = TranslationOptions(
+        options.translation.max_tokens,
+        ThinkingWord(options.translation.thinking),
+        options.continues,
+    )
+    return Translation(dialect, options.dialect, own, replaced)
+
+
 def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
-    targets = _Targets(config, route, parts)
+    targets = _Targets(config, route, parts, dialect)
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(
