@@ -65,7 +65,12 @@ async def work(post: Post) -> None:
 async def _serve(post: Post, loaded: Loaded, logger: FilteringBoundLogger) -> None:
     signals = orders(post.master)
     options = loaded.config.server
-    server = Server(loaded.config, logger, folder=post.folder if post.workers > 1 else None)
+    server = Server(
+        loaded.config,
+        logger,
+        folder=post.folder if post.workers > 1 else None,
+        slot=post.slot,
+    )
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)
         stack.push_async_callback(server.stop)

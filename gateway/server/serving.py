@@ -30,9 +30,14 @@ class Server:
     """Serves a configuration in the running event loop."""
 
     def __init__(
-        self, config: Config, logger: FilteringBoundLogger, *, folder: Path | None = None
+        self,
+        config: Config,
+        logger: FilteringBoundLogger,
+        *,
+        folder: Path | None = None,
+        slot: int = 0,
     ) -> None:
-        """`folder` is one that the workers share, if there are several."""
+        """`folder` is one that the workers share, if there are several; `slot` this one's place."""
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
         self.pulse = Pulse(self.overload, logger)
@@ -43,6 +48,7 @@ class Server:
         self.reloads = 0
         """Configurations taken over since."""
         self._folder = folder
+        self._slot = slot
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -69,6 +75,7 @@ class Server:
             overload=self.overload,
             registry=self.registry,
             folder=self._folder,
+            slot=self._slot,
         )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
@@ -102,6 +109,7 @@ class Server:
             registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
+            slot=self._slot,
         )
 
     async def abandon(self) -> None:
