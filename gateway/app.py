@@ -28,10 +28,12 @@ from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.routes import Parts, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
+from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
 
 
@@ -59,9 +61,11 @@ class Runtime:
         overload: Overload | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
+        records: Records | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. Nothing of
-        `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
+        """`folder` is one that the workers share; None: there is one process. `records` is where
+        requests are written down. Nothing of `previous` changes before `start`. Raise CannotBuild,
+        with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -114,6 +118,7 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
+        traced = tracing(config, records or Records())
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -122,11 +127,12 @@ class Runtime:
             self.admission,
             loaded,
             logger,
+            traced,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
         self._refuse = {
-            name: compose([*outer(config, logger), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*outer(config, logger, traced), ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.proxy.attempt import Attempt
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
+    from gateway.telemetry.recording import Trace
     from gateway.usage import Usage, UsageTap
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
@@ -116,6 +117,8 @@ class Exchange:
         "status",
         "tap",
         "target",
+        "trace",
+        "trace_id",
         "trusted_peer",
         "upstream",
         "usage",
@@ -128,6 +131,9 @@ class Exchange:
         self.started_at = time.perf_counter()
         self.first_byte_at: float | None = None
         self.request_id = ""
+        self.trace: Trace | None = None
+        """What is written down of it, where requests are traced."""
+        self.trace_id: str | None = None
         self.host = ""
         self.path = ""
         """The canonical path: what routes were matched on and what is forwarded."""

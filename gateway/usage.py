@@ -88,6 +88,11 @@ class UsageTap:
         if len(tail) > 2 * _TAIL_BYTES:
             del tail[:-_TAIL_BYTES]
 
+    @property
+    def ends(self) -> tuple[bytes, bytearray]:
+        """Its beginning and its end."""
+        return self._head, self._tail
+
     def usage(self) -> Usage | None:
         """What the response said, or None if it did not."""
         found = [*_read(self._head.decode("utf-8", "replace"))]

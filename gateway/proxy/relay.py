@@ -32,7 +32,9 @@ from gateway.errors import (
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.headers import lines
 from gateway.proxy.continuation import Continuation
+from gateway.telemetry.gaps import Gaps
 from gateway.upstream.response import UpstreamResponse
+from gateway.usage import UsageTap
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _COPY_CAP_BYTES = 16 * 1024
@@ -73,12 +75,19 @@ class RelayedResponse(web.StreamResponse):
         self._client_is_behind = False
         self._chunked = False
         self._tail = b""
+        self._gaps: Gaps | None = None
+        trace = exchange.trace
+        if trace is not None and trace.sampled:
+            if head.content_length is None:
+                self._gaps = trace.gaps = Gaps()
+            if trace.reads and exchange.tap is None:
+                exchange.tap = UsageTap()
         self._tap = exchange.tap
         streams = head.content_length is None and _is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
         self._continuation = continuation if streams and head.status == 200 else None
-        looks = self._tap is not None or self._continuation is not None
-        self._look = self._looked_at if looks else None
+        quiet = self._tap is None and self._gaps is None and self._continuation is None
+        self._look = None if quiet else self._looked_at
         self.error: GatewayError | None = None
         """Why the body broke off, if it did."""
 
@@ -198,6 +207,8 @@ class RelayedResponse(web.StreamResponse):
             return
         self._continuation = continuation
         self._upstream = response
+        if self._exchange.trace is not None:
+            self._exchange.trace.event("continued", error.code)
         if response.unread and (data := response.take_unread()):
             self.feed(data)
         if response.complete:
@@ -222,10 +233,14 @@ class RelayedResponse(web.StreamResponse):
     def pause(self) -> None:
         """The client is behind: its upstream waits."""
         self._client_is_behind = True
+        if self._exchange.trace is not None:
+            self._exchange.trace.event("client_behind")
         self._upstream.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
+        if self._client_is_behind and self._exchange.trace is not None:
+            self._exchange.trace.event("client_caught_up")
         self._client_is_behind = False
         self._upstream.resume()
 
@@ -260,6 +275,8 @@ class RelayedResponse(web.StreamResponse):
 
     def _looked_at(self, data: bytes) -> bytes:
         """Let those hear it who count or may have to go on with it; what of it passes."""
+        if self._gaps is not None:
+            self._gaps.feed()
         if self._tap is not None:
             self._tap.feed(data)
         if self._filter is not None:

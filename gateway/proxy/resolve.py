@@ -20,6 +20,7 @@ from gateway.headers import (
     HOP_BY_HOP,
     IDENTITY,
     OURS,
+    TRACING,
 )
 from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
@@ -74,10 +75,12 @@ class Target:
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
         legible: bool = False,
+        traced: bool = False,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
-        `legible`: its answers are read, so that no compressed ones are asked for.
+        `legible`: its answers are read, so that no compressed ones are asked for. `traced`: the
+        gateway says itself which trace a request belongs to.
         """
         self.upstream = upstream
         self.dialect = dialect
@@ -97,6 +100,7 @@ class Target:
             | upstream.options.replaced
             | (frozenset() if keeps_credential else CREDENTIALS)
             | (ACCEPT_ENCODING if legible else frozenset())
+            | (TRACING if traced else frozenset())
         )
 
     def serves(self, name: str, principal: Principal | None) -> bool:

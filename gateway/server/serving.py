@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -34,6 +35,7 @@ class Server:
         """`folder` is one that the workers share, if there are several."""
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
+        self.records = Records()
         self.pulse = Pulse(self.overload, logger)
         self.started_at = time.time()
         self._stopped = False
@@ -60,7 +62,13 @@ class Server:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what arrives at these listening sockets. Raise CannotStart, or CannotBuild."""
         require_c_parser()
-        runtime = Runtime(self._config, self.logger, overload=self.overload, folder=self._folder)
+        runtime = Runtime(
+            self._config,
+            self.logger,
+            overload=self.overload,
+            folder=self._folder,
+            records=self.records,
+        )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
         loop = asyncio.get_running_loop()
@@ -92,6 +100,7 @@ class Server:
             overload=self.overload,
             previous=self.runtime,
             folder=self._folder,
+            records=self.records,
         )
 
     async def abandon(self) -> None:

@@ -34,6 +34,7 @@ from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
+from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
@@ -52,11 +53,17 @@ class Parts:
     admission: Admission | None
     plugins: Plugins
     logger: FilteringBoundLogger
+    traced: TracingOf | None
 
 
-def outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
+def outer(
+    config: Config,
+    logger: FilteringBoundLogger,
+    traced: TracingOf | None,
+    route: models.Route | None = None,
+) -> list[Middleware]:
     """What stands before everything else: what refused requests pass as well."""
-    chain: list[Middleware] = [request_id]
+    chain: list[Middleware] = [request_id if traced is None else traced(route)]
     if config.telemetry.log.access:
         chain.append(AccessLog(logger))
     return chain
@@ -69,7 +76,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     for route in config.routes:
         dialect = route_dialect(config, route)
         chain = [
-            *outer(config, parts.logger),
+            *outer(config, parts.logger, parts.traced, route),
             ErrorMapping(DIALECTS[dialect], parts.logger),
             *_gatekeepers(route, parts),
         ]
@@ -215,6 +222,7 @@ class _Targets:
         self._config = config
         self._route = route
         self._upstreams = parts.upstreams
+        self._traced = parts.traced is not None
         providers = parts.providers.values()
         # Of every provider: what says who somebody is on one route says nothing on another.
         self._identity = frozenset[bytes]().union(
@@ -260,6 +268,7 @@ class _Targets:
             identity=self._identity,
             scopes=model.scopes if model else (),
             legible=legible,
+            traced=self._traced,
         )
 
 

@@ -14,6 +14,7 @@ from gateway.config.models.limits import Limit, Shares, Store, Tier
 from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
 from gateway.config.models.section import Section
 from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
+from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
@@ -47,6 +48,7 @@ __all__ = [
     "HealthCheck",
     "Hedge",
     "JwtProvider",
+    "KeepTraces",
     "Limit",
     "Log",
     "Middleware",
@@ -57,6 +59,7 @@ __all__ = [
     "Retries",
     "Route",
     "RouteTimeouts",
+    "RouteTraces",
     "Server",
     "Shares",
     "Store",
@@ -65,6 +68,7 @@ __all__ = [
     "Tier",
     "Timeouts",
     "Tls",
+    "Traces",
     "Upstream",
 ]
 
@@ -76,7 +80,7 @@ class Config(Section):
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
-    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs and traces.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.config.models.section import Section
+from gateway.config.models.traces import RouteTraces
 from gateway.config.types import Dialect, DottedName, HeaderName, Identity, Name, Origin, Path
 from gateway.config.units import Duration, Size
 
@@ -84,6 +85,9 @@ class Route(Section):
     )
     timeouts: RouteTimeouts = Field(
         default_factory=RouteTimeouts, description="Other timeouts than the upstream's."
+    )
+    traces: RouteTraces = Field(
+        default_factory=RouteTraces, description="What is recorded of its requests."
     )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(
