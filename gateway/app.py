@@ -28,6 +28,7 @@ from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
@@ -62,10 +63,11 @@ class Runtime:
         previous: Runtime | None = None,
         folder: Path | None = None,
         records: Records | None = None,
+        log: LogControl | None = None,
     ) -> None:
         """`folder` is one that the workers share; None: there is one process. `records` is where
-        requests are written down. Nothing of `previous` changes before `start`. Raise CannotBuild,
-        with all that cannot be built.
+        requests are written down, `log` says which lines are. Nothing of `previous` changes before
+        `start`. Raise CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -118,7 +120,8 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
-        traced = tracing(config, records or Records())
+        log = log or LogControl(sample=config.telemetry.log.sample)
+        traced = tracing(config, Records() if records is None else records)
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -128,11 +131,13 @@ class Runtime:
             loaded,
             logger,
             traced,
+            log,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
+        first = outer(config, logger, traced, log)
         self._refuse = {
-            name: compose([*outer(config, logger, traced), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 

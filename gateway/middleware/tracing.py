@@ -115,7 +115,7 @@ class Tracing:
         assert trace is not None
         now = time.perf_counter()
         kept = Kept.SAMPLED if trace.sampled else self._reason(exchange, now)
-        if kept is not None:
+        if kept is not None and self._records.wanted:
             self._records.add(self._record(exchange, trace, kept, now))
 
     def _reason(self, exchange: Exchange, now: float) -> Kept | None:

@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
@@ -30,9 +31,17 @@ class Server:
     """Serves a configuration in the running event loop."""
 
     def __init__(
-        self, config: Config, logger: FilteringBoundLogger, *, folder: Path | None = None
+        self,
+        config: Config,
+        logger: FilteringBoundLogger,
+        *,
+        folder: Path | None = None,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share, if there are several."""
+        """`folder` is one that the workers share, if there are several; `log` says what is
+        written.
+        """
+        self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
         self.records = Records()
@@ -68,6 +77,7 @@ class Server:
             overload=self.overload,
             folder=self._folder,
             records=self.records,
+            log=self.log,
         )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
@@ -101,6 +111,7 @@ class Server:
             previous=self.runtime,
             folder=self._folder,
             records=self.records,
+            log=self.log,
         )
 
     async def abandon(self) -> None:

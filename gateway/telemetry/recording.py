@@ -161,6 +161,8 @@ class Records:
         """Tells this process from the one before it."""
         self.dropped = 0
         """Records lost because nobody took them in time."""
+        self.wanted = True
+        """False: there is nowhere to put them."""
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._tallies: dict[TallyKey, Tally] = {}
@@ -174,7 +176,7 @@ class Records:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Keep one. Drops it, and counts that, where too many wait."""
-        line = orjson.dumps(record, default=str)
+        line = orjson.dumps(record, default=str)  # bytes: the garbage collector skips them
         if len(self._lines) >= _BACKLOG_RECORDS or self._bytes + len(line) > _BACKLOG_BYTES:
             self.dropped += 1
             return

@@ -30,6 +30,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
+from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
@@ -54,18 +55,20 @@ class Parts:
     plugins: Plugins
     logger: FilteringBoundLogger
     traced: TracingOf | None
+    log: LogControl
 
 
 def outer(
     config: Config,
     logger: FilteringBoundLogger,
     traced: TracingOf | None,
+    log: LogControl,
     route: models.Route | None = None,
 ) -> list[Middleware]:
     """What stands before everything else: what refused requests pass as well."""
     chain: list[Middleware] = [request_id if traced is None else traced(route)]
     if config.telemetry.log.access:
-        chain.append(AccessLog(logger))
+        chain.append(AccessLog(logger, log))
     return chain
 
 
@@ -76,7 +79,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     for route in config.routes:
         dialect = route_dialect(config, route)
         chain = [
-            *outer(config, parts.logger, parts.traced, route),
+            *outer(config, parts.logger, parts.traced, parts.log, route),
             ErrorMapping(DIALECTS[dialect], parts.logger),
             *_gatekeepers(route, parts),
         ]

@@ -31,6 +31,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
         return (tokens_in * per_input + tokens_out * per_output) / 1e6, currency
 
     records.price = price
+    records.wanted = traces.local is not None or collector(traces, os.environ) is not None
     networks = config.server.trusted_proxies if traces.trust is None else traces.trust
     trusts = TrustedProxies(networks).trusts
     keep = KeepRules(traces.keep.errors, traces.keep.slow, traces.keep.limited)
@@ -50,6 +51,18 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
         return Tracing(options, records)
 
     return of
+
+
+def collector(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
+    """The URL spans go to, if to any."""
+    if environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
+        return None
+    return (
+        traces.otlp
+        or environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or None
+    )
 
 
 def disabled(environ: Mapping[str, str]) -> bool:
