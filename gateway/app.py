@@ -26,13 +26,16 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
+from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
 from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
-from gateway.wiring.routes import Parts, outer, plugins, routes
+from gateway.wiring.metrics import counting
+from gateway.wiring.routes import Parts, Telling, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
 from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
@@ -60,14 +63,16 @@ class Runtime:
         logger: FilteringBoundLogger,
         *,
         overload: Overload | None = None,
+        registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
         records: Records | None = None,
         log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. `records` is where
-        requests are written down, `log` says which lines are. Nothing of `previous` changes before
-        `start`. Raise CannotBuild, with all that cannot be built.
+        """`folder` is one that the workers share; None: there is one process. `registry` is what
+        requests are counted in, `records` where they are written down; `log` says which lines are.
+        Nothing of `previous` changes before `start`. Raise CannotBuild, with all that cannot be
+        built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -102,9 +107,12 @@ class Runtime:
         self.stores: Stores = opened
         self.revoked: Following
         self.leases: Leases
+        self.streams: Streams
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
+            self.streams = previous.streams
         else:
+            self.streams = Streams(config.store.stream_bytes)
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
@@ -120,8 +128,12 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
-        log = log or LogControl(sample=config.telemetry.log.sample)
-        traced = tracing(config, Records() if records is None else records)
+        telling = Telling(
+            logger,
+            log or LogControl(sample=config.telemetry.log.sample),
+            tracing(config, Records() if records is None else records),
+            counting(config, registry or Registry()),
+        )
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -129,13 +141,12 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
-            logger,
-            traced,
-            log,
+            self.streams,
+            telling,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
-        first = outer(config, logger, traced, log)
+        first = outer(config, telling)
         self._refuse = {
             name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
@@ -173,6 +184,7 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+            self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -189,6 +201,7 @@ class Runtime:
             return
         self.revoked.close()
         self.leases.close()
+        await self.streams.close()
         await self.stores.close()
 
 

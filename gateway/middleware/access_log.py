@@ -32,7 +32,7 @@ class AccessLog:
         first = exchange.first_byte_at
         fields = {
             "request_id": exchange.request_id,
-            "trace_id": exchange.trace_id,
+            "trace_id": exchange.trace and exchange.trace.id,
             "client": exchange.client_ip,
             "method": exchange.method,
             "path": exchange.path,

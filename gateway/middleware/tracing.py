@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ class TraceOptions:
     """Whether the trace of a client at this address is gone on with."""
     follow: bool = False
     """Whether what such a client sampled is sampled here."""
+    dialects: Mapping[str, str] = field(default_factory=dict)
+    """What upstreams speak, by their names."""
     models: bool = False
     """Whether the route serves models, so that answers are read for what they used."""
     content_bytes: int = 0
@@ -58,7 +60,8 @@ class Tracing:
             if "baggage" in headers:
                 self._carry(request, trace)
         exchange.trace = trace
-        exchange.trace_id = trace.id
+        if trace.sampled:
+            exchange.trace_id = trace.id
         if exchange.trusted_peer:
             # For the log of the proxy in front.
             exchange.response_headers.append(("X-Trace-ID", trace.id))
@@ -140,7 +143,7 @@ class Tracing:
     def _record(self, exchange: Exchange, trace: Trace, kept: Kept, now: float) -> dict[str, Any]:
         """What `telemetry.spans` builds spans of; times in seconds since the request began."""
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
-        first = exchange.first_byte_at
+        first, dialects = exchange.first_byte_at, self._options.dialects
         record = {
             "trace": trace.id,
             "span": f"{trace.span:016x}",
@@ -181,7 +184,8 @@ class Tracing:
             "attempts": [
                 (
                     *(number, start - began, end - began, url),
-                    *(target.upstream.name, target.rename_to, target.dialect, status, error),
+                    *(target.upstream.name, target.rename_to),
+                    *(dialects.get(target.upstream.name, ""), status, error),
                 )
                 for number, start, end, url, target, status, error in trace.attempts
             ],

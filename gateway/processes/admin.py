@@ -14,6 +14,7 @@ from gateway.admin.api import AdminApi
 from gateway.admin.drained import Drained
 from gateway.admin.fleet import Fleet
 from gateway.admin.log_settings import LogSettings
+from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.reload import Reloader
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
@@ -47,6 +48,19 @@ async def serve_admin(
             stack.push_async_callback(fleet.close)
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
+            counted = loaded.config.telemetry.metrics
+            metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            if counted is not None and counted.otlp is not None:
+                from gateway.telemetry.metrics.otlp import OtlpMetrics
+
+                sending = OtlpMetrics(
+                    counted.otlp,
+                    metrics.now,
+                    interval_s=counted.interval,
+                    newer=counted.gen_ai == "inference",
+                    report=lambda text: logger.warning("metrics", reason=text),
+                )
+                stack.callback(asyncio.create_task(sending.keep()).cancel)
             settings = LogSettings(fleet, control, logger)
             collector = Collector(loaded.config, kept.parent, fleet, logger)
             stack.callback(collector.close)
@@ -57,14 +71,17 @@ async def serve_admin(
                 task.add_done_callback(reloads.discard)
 
             loop.add_signal_handler(signal.SIGHUP, reload)
-            for background in (reloader.watch(), drained.keep(), settings.keep(), collector.run()):
+            for background in (
+                *(reloader.watch(), drained.keep(), metrics.keep()),
+                *(settings.keep(), collector.run()),
+            ):
                 stack.callback(asyncio.create_task(background).cancel)
             runner: web.AppRunner | None = None
             if listening is not None:
                 options = loaded.config.admin
                 token = options.token.reveal() if options and options.token else None
                 more = [*settings.routes, *collector.routes]
-                api = AdminApi(fleet, reloader, drained, token, more)
+                api = AdminApi(fleet, reloader, drained, token, metrics, more)
                 runner = web.AppRunner(api.application(), access_log=None)
                 await runner.setup()
                 stack.push_async_callback(runner.cleanup)

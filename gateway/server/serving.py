@@ -18,6 +18,7 @@ from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
 from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
@@ -46,6 +47,8 @@ class Server:
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
         self.records = Records()
         self.pulse = Pulse(self.overload, logger)
+        self.registry = Registry()
+        """What requests are counted in."""
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
@@ -75,6 +78,7 @@ class Server:
             self._config,
             self.logger,
             overload=self.overload,
+            registry=self.registry,
             folder=self._folder,
             records=self.records,
             log=self.log,
@@ -108,6 +112,7 @@ class Server:
             config,
             self.logger,
             overload=self.overload,
+            registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
             records=self.records,

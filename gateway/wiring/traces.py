@@ -35,6 +35,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
     networks = config.server.trusted_proxies if traces.trust is None else traces.trust
     trusts = TrustedProxies(networks).trusts
     keep = KeepRules(traces.keep.errors, traces.keep.slow, traces.keep.limited)
+    dialects = {name: upstream.dialect for name, upstream in config.upstreams.items()}
     sample, follow = head_sampling(traces, os.environ)
 
     def of(route: models.Route | None) -> Tracing:
@@ -45,6 +46,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
             keep=keep,
             trusts=trusts,
             follow=follow,
+            dialects=dialects,
             models=route is not None and bool(route.models),
             content_bytes=traces.content if own.content else 0,
         )

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
+from gateway.config.models.routes import Cors, Middleware, Resume, Route, RouteTimeouts
 from gateway.config.models.section import Section
-from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
+from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
 from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
     Admission,
@@ -29,6 +29,7 @@ from gateway.config.models.upstreams import (
     Retries,
     Timeouts,
     Tls,
+    Translation,
     Upstream,
 )
 from gateway.config.types import Name
@@ -51,11 +52,13 @@ __all__ = [
     "KeepTraces",
     "Limit",
     "Log",
+    "Metrics",
     "Middleware",
     "Model",
     "Outliers",
     "Price",
     "Provider",
+    "Resume",
     "Retries",
     "Route",
     "RouteTimeouts",
@@ -69,6 +72,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Traces",
+    "Translation",
     "Upstream",
 ]
 
@@ -80,7 +84,7 @@ class Config(Section):
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
-    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs and traces.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs, metrics and traces.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."
