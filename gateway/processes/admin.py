@@ -57,7 +57,7 @@ async def serve_admin(
                     counted.otlp,
                     metrics.now,
                     interval_s=counted.interval,
-                    newer=counted.gen_ai == "inference",
+                    newer=counted.semconv == "next",
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)

@@ -39,8 +39,7 @@ def document() -> str:
         f"| `{old.replace('/', '` of type `')}` | `{new}` |" for old, (new, _) in RENAMED.items()
     )
     parts.append(
-        "## Newer names\n\nWith `telemetry.metrics.gen_ai: inference`:\n\n"
-        f"| | |\n|---|---|\n{rows}\n"
+        f"## Newer names\n\nWith `telemetry.metrics.semconv: next`:\n\n| | |\n|---|---|\n{rows}\n"
     )
     parts.append(f"## Buckets\n\n{_buckets()}")
     return "\n".join(parts)
