@@ -557,11 +557,13 @@ def text_of(caller: str, body: bytes) -> str:
                     said += choice["delta"].get("content") or ""
             else:
                 said += document.get("delta", {}).get("text", "")
+        elif caller == "ollama":
+            said += json.loads(line)["message"]["content"]
     return said
 
 
-@pytest.mark.parametrize("caller", ["openai", "anthropic"])
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize("caller", DIALECTS)
+@pytest.mark.parametrize(("first", "second"), [*PAIRS, ("ollama", "ollama")])
 async def test_a_model_of_another_dialect_goes_on_in_the_same_stream(
     start_gateway: StartGateway, caller: str, first: str, second: str
 ) -> None:
@@ -586,6 +588,9 @@ async def test_a_model_of_another_dialect_goes_on_in_the_same_stream(
     assert asked["messages"][-1]["role"] == "assistant"
     assert asked["messages"][-1]["content"].rstrip() == "Once upon"
     assert asked.get("continue_final_message", False) is (second == "openai")
+    if caller == "ollama":
+        models = {json.loads(line)["model"] for line in response.body.splitlines()}
+        assert len(models) == 1
     assert (line["served"], line["continued"], line["end"]) == ("n", 1, "complete")
 
 
