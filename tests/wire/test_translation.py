@@ -398,6 +398,23 @@ async def test_an_endpoint_whose_streams_end_too_early_is_taken_out(
         assert main.endpoints[0].in_flight == 0
 
 
+@pytest.mark.parametrize(("caller", "backend"), [("openai", "ollama"), ("anthropic", "openai")])
+async def test_a_translated_stream_can_be_come_back_to(
+    start_gateway: StartGateway, caller: str, backend: str
+) -> None:
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        document = config(caller, backend, upstream.url, resume={})
+        gateway = await start_gateway(document)
+        first = await ask(gateway.port, chat(caller))
+        ids = [line[4:] for line in first.body.splitlines() if line.startswith(b"id: ")]
+        again = await ask(gateway.port, chat(caller, f"Last-Event-ID: {ids[2].decode()}"))
+    assert first.clean_end
+    assert again.clean_end
+    assert first.body.endswith(again.body)
+    assert again.body.count(b"id: ") == len(ids) - 3
+    assert len(upstream.requests) == 1
+
+
 # -- limits ------------------------------------------------------------------------------------
 
 

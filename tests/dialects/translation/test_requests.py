@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.translation.conversation import (
@@ -30,6 +30,7 @@ from gateway.dialects.translation.options import ThinkingWord, TranslationOption
 from gateway.errors import NotTranslatable, RequestError
 from tests.dialects.translation.wire import NAMES, PAIRS, SIDES
 
+SLOW = [HealthCheck.too_slow]  # a busy machine is no fault of a test's
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 9).decode()
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 OPTIONS = TranslationOptions(continues="prefill")
@@ -551,7 +552,7 @@ def merged(messages: list[Message]) -> list[tuple[Role, list[Part]]]:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(asked=conversations())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 def test_what_is_written_reads_as_what_was_asked(name: str, asked: Conversation) -> None:
     body = orjson.loads(orjson.dumps(SIDES[name].write(asked, OPTIONS)))
     read = SIDES[name].read(body)
@@ -564,7 +565,7 @@ def test_what_is_written_reads_as_what_was_asked(name: str, asked: Conversation)
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 @given(asked=conversations())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
 def test_a_request_survives_the_way_there_and_back(
     one: str, other: str, asked: Conversation
 ) -> None:
