@@ -30,6 +30,7 @@ from gateway.errors import NotTranslatable
 
 _DROPPED = (
     "cache_control",
+    "context_management",
     "diagnostics",
     "inference_geo",
     "service_tier",
@@ -231,6 +232,8 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     for key in ("min_p", "seed", "frequency_penalty", "presence_penalty"):
         if getattr(asked, key):
             raise NotTranslatable(key)
+    if asked.repetition_penalty not in (None, 1):
+        raise NotTranslatable("repetition_penalty")
     if asked.temperature is not None and asked.temperature > _HOTTEST:
         raise NotTranslatable("temperature", "it takes 0 to 1")
     body: dict[str, Any] = {

@@ -203,6 +203,11 @@ def test_calls_that_share_an_index_are_told_apart_by_their_ids() -> None:
     assert [(call.id, call.name) for call in answer.calls] == [("c0", "f0"), ("c1", "f1")]
 
 
+def test_an_empty_reason_is_none_yet() -> None:
+    stream = stream_of("openai").replace(b'"finish_reason":null', b'"finish_reason":""')
+    assert facts(heard("openai", stream)) == FACTS
+
+
 def test_a_stream_may_end_without_done_once_it_has_said_why_it_stopped() -> None:
     stream = stream_of("openai").replace(b"data: [DONE]\n\n", b"")
     assert facts(heard("openai", stream)) == FACTS

@@ -282,7 +282,13 @@ def test_a_request_of_ollamas_becomes_one_of_the_others() -> None:
         "think": True,
         "format": SCHEMA,
         "keep_alive": "5m",
-        "options": {"num_predict": 9, "num_ctx": 4096, "seed": 3, "temperature": 0},
+        "options": {
+            "num_predict": 9,
+            "num_ctx": 4096,
+            "seed": 3,
+            "temperature": 0,
+            "repeat_penalty": 1.1,
+        },
     }
     openai = translated("ollama", "openai", body)
     assert openai["messages"][1:] == [
@@ -306,7 +312,7 @@ def test_a_request_of_ollamas_becomes_one_of_the_others() -> None:
         {"role": "tool", "tool_call_id": "call_0", "content": "Seen."},
     ]
     assert (openai["seed"], openai["temperature"], openai["stream"]) == (3, 0, True)
-    assert openai["max_completion_tokens"] == 9
+    assert (openai["max_completion_tokens"], openai["repetition_penalty"]) == (9, 1.1)
     assert openai["reasoning_effort"] == "medium"
     assert openai["response_format"] == {
         "type": "json_schema",
@@ -412,6 +418,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
         ("openai", "anthropic", {"temperature": 1.5}, "temperature"),
         ("openai", "anthropic", {"seed": 5}, "seed"),
         ("openai", "anthropic", {"presence_penalty": 1}, "presence_penalty"),
+        ("ollama", "anthropic", {"options": {"repeat_penalty": 1.1}}, "repetition_penalty"),
         (
             "openai",
             "anthropic",
@@ -432,7 +439,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
             {"messages": content({"type": "input_audio", "input_audio": {}})},
             "messages[0].content[0].type",
         ),
-        ("openai", "anthropic", {"guided_json": {}}, "guided_json"),
+        ("openai", "anthropic", {"guided_json": {"type": "object"}}, "guided_json"),
         ("openai", "anthropic", {"x y": 1}, "a field"),
         ("anthropic", "openai", {"tools": [{"type": "web_search_20250305", "name": "w"}]}, None),
         ("anthropic", "openai", {"container": "c"}, "container"),
@@ -456,6 +463,22 @@ def test_what_cannot_be_carried_is_refused_by_its_name(
         translated(one, other, body)
     assert (caught.value.status, caught.value.code) == (400, "not_translatable")
     assert caught.value.param == (param or "tools[0].type")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mcp_servers": []},
+        {"container": None},
+        {"extra": {}},
+        {"beta": False},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}},
+    ],
+)
+def test_what_asks_for_nothing_is_no_reason_to_refuse(fields: dict[str, Any]) -> None:
+    assert translated("anthropic", "openai", chat(**fields)) == (
+        translated("anthropic", "openai", chat())
+    )
 
 
 @pytest.mark.parametrize(
