@@ -51,6 +51,8 @@ _DROPPED = frozenset(
     }
 )
 """Headers of one dialect, and those that are written anew."""
+_PLAIN = {b"Content-Type": b"application/json", b"Accept": b"application/json"}
+_ANTHROPIC = {**_PLAIN, b"anthropic-version": b"2023-06-01"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,10 @@ class Translation:
         self.stream_type = self._caller.stream_type
         """The caller's."""
         self.dropped = _DROPPED
-        self._lines = b"Content-Type: application/json\r\nAccept: application/json\r\n"
-        if backend == "anthropic" and b"anthropic-version" not in replaced:
-            self._lines += b"anthropic-version: 2023-06-01\r\n"
+        own = _ANTHROPIC if backend == "anthropic" else _PLAIN
+        self._lines = b"".join(
+            b"%b: %b\r\n" % field for field in own.items() if field[0].lower() not in replaced
+        )
 
     def header_lines(self, credential: bytes | None) -> bytes:
         """What is said instead of the headers that are dropped. `credential` is the caller's own,
