@@ -171,6 +171,32 @@ async def test_a_route_without_models_translates_as_well(start_gateway: StartGat
     assert_error(got, 400, code="not_translatable")
 
 
+async def test_a_request_that_is_nested_too_deeply_is_refused(start_gateway: StartGateway) -> None:
+    schema = "[" * 600 + "]" * 600
+    tools = f'[{{"type":"function","function":{{"name":"f","parameters":{{"x":{schema}}}}}}}]'
+    body = f'{{"model":"m","messages":[],"tools":{tools}}}'.encode()
+    raw = request("POST", PATHS["openai"], headers=["Content-Type: application/json"], body=body)
+    async with ScriptedUpstream(hang) as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        response = await ask(gateway.port, raw)
+        assert upstream.requests == []
+    assert_error(response, 400, code="invalid_json")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_so_is_an_answer(start_gateway: StartGateway, stream: bool) -> None:
+    deep = '{"x":' * 400 + "1" + "}" * 400
+    call = f'{{"function":{{"name":"f","arguments":{deep}}}}}'
+    body = f'{{"message":{{"content":"","tool_calls":[{call}]}},"done":true}}\n'.encode()
+    script = streams("ollama", body) if stream else raw_reply(reply(body))
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config("openai", "ollama", upstream.url))
+        response = await ask(gateway.port, chat("openai", stream=stream))
+    assert b"upstream_invalid_response" in response.body
+    assert response.status == (200 if stream else 502)
+    assert response.clean_end is not stream
+
+
 # -- what the caller gets ----------------------------------------------------------------------
 
 

@@ -187,8 +187,11 @@ class Translation:
             said = parsed(answer)
             if said is None:
                 raise UpstreamInvalidResponse("an answer that is no JSON object")
-            pieces = answering.read(said)
-            return asking.write(whole(without_space(pieces)[0] if trims else pieces), telling)
+            try:
+                pieces = answering.read(said)
+                return asking.write(whole(without_space(pieces)[0] if trims else pieces), telling)
+            except orjson.JSONEncodeError as exc:
+                raise UpstreamInvalidResponse("nested too deeply") from exc
 
         reader = None
         if asked.stream:
@@ -196,7 +199,7 @@ class Translation:
 
         return TranslatedCall(
             answering.path,
-            orjson.dumps(answering.write(asked, self._options)),
+            _dumped(answering.write(asked, self._options)),
             asked.stream,
             make,
             reader,
@@ -211,7 +214,7 @@ class Translation:
         else:
             body, answer = embeddings.ollama_to_openai(document, old=old)
         path = _EMBEDDING_PATHS[self._backend]
-        return TranslatedCall(path, orjson.dumps(body), False, answer)
+        return TranslatedCall(path, _dumped(body), False, answer)
 
 
 def translates(caller: str, backend: str, path: str) -> bool:
@@ -219,6 +222,13 @@ def translates(caller: str, backend: str, path: str) -> bool:
     if path.endswith(tuple(_CHATS[caller])):
         return True
     return backend in _EMBEDDING_PATHS and path.endswith(_EMBEDDINGS[caller])
+
+
+def _dumped(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as exc:  # of what was read: only its depth can be a fault
+        raise RequestError("The request body is nested too deeply.", code="invalid_json") from exc
 
 
 def _object(body: bytes) -> dict[str, Any]:
