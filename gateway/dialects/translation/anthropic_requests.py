@@ -229,7 +229,9 @@ def _read_thinking(fields: Fields, asked: Conversation) -> None:
 
 def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     """The body of a conversation. Raise NotTranslatable."""
-    for key in ("min_p", "seed", "frequency_penalty", "presence_penalty"):
+    if asked.seed is not None:
+        raise NotTranslatable("seed")
+    for key in ("min_p", "frequency_penalty", "presence_penalty"):
         if getattr(asked, key):
             raise NotTranslatable(key)
     if asked.repetition_penalty not in (None, 1):

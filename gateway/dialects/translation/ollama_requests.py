@@ -81,7 +81,6 @@ def read_generate(document: dict[str, Any]) -> Conversation:
             raise fields.untranslatable(key)
     if fields.flag("raw"):
         raise fields.untranslatable("raw")
-    fields.drop("context")
     asked = _common(fields, messages)
     fields.end()
     return asked

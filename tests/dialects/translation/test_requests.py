@@ -416,7 +416,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
         ("openai", "anthropic", {"logprobs": True}, "logprobs"),
         ("openai", "ollama", {"logit_bias": {"1": 5}}, "logit_bias"),
         ("openai", "anthropic", {"temperature": 1.5}, "temperature"),
-        ("openai", "anthropic", {"seed": 5}, "seed"),
+        ("openai", "anthropic", {"seed": 0}, "seed"),
         ("openai", "anthropic", {"presence_penalty": 1}, "presence_penalty"),
         ("ollama", "anthropic", {"options": {"repeat_penalty": 1.1}}, "repetition_penalty"),
         (
@@ -510,7 +510,7 @@ def test_what_is_malformed_is_told_by_its_place(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("suffix", "x"), ("template", "x"), ("raw", True), ("prompt", "")],
+    [("suffix", "x"), ("template", "x"), ("raw", True), ("context", [1]), ("prompt", "")],
 )
 def test_what_only_a_runner_can_do_with_a_prompt_is_refused(key: str, value: Any) -> None:
     from gateway.dialects.translation.ollama_requests import read_generate
