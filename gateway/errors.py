@@ -375,14 +375,22 @@ class UpstreamInvalidResponse(UpstreamError):
 
 
 class UpstreamToldError(UpstreamError):
-    """An error that the backend told in its own dialect, to be told on in the caller's."""
+    """An error that the backend told in its own dialect, to be told on in the caller's.
 
-    def __init__(self, message: str | None, *, status: int, code: str, kind: str) -> None:
+    With the status, code and kind that it has there, as far as it has them.
+    """
+
+    code = "backend_error"
+
+    def __init__(
+        self, message: str | None, *, status: int, kind: str, code: str | None = None
+    ) -> None:
         super().__init__(f"the backend told of {kind}")
         self.message = message or self.default_message
         self.status = status
-        self.code = code
         self.kind = kind
+        if code is not None:
+            self.code = code
 
 
 class UpstreamBusy(Unavailable):

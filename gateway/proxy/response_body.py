@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway import sse
 from gateway.dialects import Dialect
 from gateway.errors import (
     Cancelled,
@@ -72,9 +71,12 @@ class ResponseBody:
         self._tap = exchange.tap
         streams = head.content_length is None and is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
-        self._continuation = continuation if streams and head.status == 200 else None
-        if streams or head.content_type.lower().startswith(dialect.stream_type):
-            exchange.streamed = head.content_length is None
+        spoken = head.content_length is None and head.content_type.lower().startswith(
+            dialect.stream_type
+        )
+        self._continuation = continuation if spoken and head.status == 200 else None
+        if streams or spoken:
+            exchange.streamed = True
         self._paused = False
         self._paused_at = 0.0
         quiet = self._tap is None and self._gaps is None and self._continuation is None
@@ -86,8 +88,6 @@ class ResponseBody:
         rest = self._filter.flush() if self._filter is not None else b""
         if self._continuation is not None:
             rest = self._continuation.feed(rest) + self._continuation.flush()
-            if self._continuation.count:
-                rest += sse.comment(b"continued by another backend")
         return rest
 
     def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
