@@ -122,5 +122,11 @@ def _needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         ("admin", old.admin, new.admin),
         ("demo", old.demo, new.demo),
         ("telemetry.log", old.telemetry.log, new.telemetry.log),
+        ("telemetry.metrics.otlp", _sends(old), _sends(new)),
     )
     return tuple(name for name, was, will in parts if was != will)
+
+
+def _sends(config: Config) -> tuple[str, float] | None:
+    metrics = config.telemetry.metrics
+    return None if metrics is None or metrics.otlp is None else (metrics.otlp, metrics.interval)

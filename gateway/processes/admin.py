@@ -49,7 +49,7 @@ async def serve_admin(
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
             counted = loaded.config.telemetry.metrics
-            metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            metrics = GatewayMetrics(fleet, reloader)
             if counted is not None and counted.otlp is not None:
                 from gateway.telemetry.metrics.otlp import OtlpMetrics
 
@@ -57,7 +57,7 @@ async def serve_admin(
                     counted.otlp,
                     metrics.now,
                     interval_s=counted.interval,
-                    newer=counted.gen_ai == "inference",
+                    newer=counted.semconv == "next",
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)

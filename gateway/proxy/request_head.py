@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.exchange import GatewayRequest
-from gateway.headers import ACCEPT_ENCODING, connection_tokens
+from gateway.headers import connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
 
@@ -37,8 +37,7 @@ def request_head(
     belong to the route and are not forwarded; `attempt` is the number of this attempt.
     """
     exchange = request.exchange
-    # A compressed body could not be read for its tokens.
-    dropped = target.dropped if exchange.tap is None else target.dropped | ACCEPT_ENCODING
+    dropped = target.dropped if exchange.tap is None else target.dropped_to_read
     if rewrite is not None:
         path = rewrite.path
     else:

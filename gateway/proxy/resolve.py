@@ -55,6 +55,7 @@ class Target:
     __slots__ = (
         "continues",
         "dropped",
+        "dropped_to_read",
         "fallbacks",
         "hint",
         "rename_to",
@@ -112,6 +113,8 @@ class Target:
             | (ACCEPT_ENCODING if legible else frozenset())
             | (TRACING if traced else frozenset())
         )
+        self.dropped_to_read = self.dropped | ACCEPT_ENCODING
+        """The same where the answer is read for its tokens: no compressed one could be."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Whether a caller may use it under this name."""
