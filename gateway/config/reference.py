@@ -65,6 +65,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[]`", models.Route),
     ("`routes[].timeouts`", models.RouteTimeouts),
     ("`routes[].cors`", models.Cors),
+    ("`routes[].resume`", models.Resume),
     ("`routes[].middleware[]`", models.Middleware),
     ("Secrets", Secret),
 )
