@@ -29,13 +29,16 @@ from gateway.overload import Overload
 from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting
 from gateway.wiring.resume import resumes, streams
-from gateway.wiring.routes import Parts, outer, plugins, routes
+from gateway.wiring.routes import Parts, Telling, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
+from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
 
 
@@ -65,10 +68,13 @@ class Runtime:
         previous: Runtime | None = None,
         folder: Path | None = None,
         slot: int = 0,
+        records: Records | None = None,
+        log: LogControl | None = None,
     ) -> None:
         """`folder` is one that the workers share; None: there is one process. `slot` is this one's
-        place among them, `registry` what requests are counted in. Nothing of `previous` changes
-        before `start`. Raise CannotBuild, with all that cannot be built.
+        place among them, `registry` what requests are counted in, `records` where they are written
+        down; `log` says which lines are. Nothing of `previous` changes before `start`. Raise
+        CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -135,7 +141,12 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
-        counts = counting(config, registry or Registry())
+        telling = Telling(
+            logger,
+            log or LogControl(sample=config.telemetry.log.sample),
+            tracing(config, Records() if records is None else records),
+            counting(config, registry or Registry()),
+        )
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -143,14 +154,14 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
-            counts,
             self.streams,
-            logger,
+            telling,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
+        first = outer(config, telling)
         self._refuse = {
-            name: compose([*outer(config, logger, counts), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 

@@ -13,6 +13,8 @@ GET    /api/config                  the effective configuration, secrets masked
 GET    /api/requests                under way
 DELETE /api/requests/{id}           end one
 POST   /api/reload                  read the file again
+       /api/traces, /api/usage      see `traces_api.py`
+       /api/log                     see `log_settings.py`
 """
 
 from __future__ import annotations
@@ -53,8 +55,12 @@ class AdminApi:
         drained: Drained,
         token: bytes | None,
         metrics: GatewayMetrics,
+        more: Sequence[web.RouteDef] = (),
     ) -> None:
-        """`token` is asked for; None: whoever reaches the listener is an operator."""
+        """`token` is asked for; None: whoever reaches the listener is an operator. `more` is what
+        other files answer.
+        """
+        self._more = more
         self._fleet = fleet
         self._reloader = reloader
         self._drained = drained
@@ -81,6 +87,7 @@ class AdminApi:
                 web.post("/api/reload", self._reload),
             ]
         )
+        app.add_routes(self._more)
         return app
 
     @web.middleware

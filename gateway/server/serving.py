@@ -17,7 +17,9 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -36,10 +38,15 @@ class Server:
         *,
         folder: Path | None = None,
         slot: int = 0,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share, if there are several; `slot` this one's place."""
+        """`folder` is one that the workers share, if there are several; `slot` this one's place;
+        `log` says what is written.
+        """
+        self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
+        self.records = Records()
         self.pulse = Pulse(self.overload, logger)
         self.registry = Registry()
         """What requests are counted in."""
@@ -76,6 +83,8 @@ class Server:
             registry=self.registry,
             folder=self._folder,
             slot=self._slot,
+            records=self.records,
+            log=self.log,
         )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
@@ -110,6 +119,8 @@ class Server:
             previous=self.runtime,
             folder=self._folder,
             slot=self._slot,
+            records=self.records,
+            log=self.log,
         )
 
     async def abandon(self) -> None:
