@@ -260,6 +260,10 @@ class RemoteReader:
         """When it is gone, unless it says otherwise, in `time.monotonic` seconds."""
         self._journal = journal
 
+    @property
+    def after(self) -> int:
+        return self.log.last  # it is given all there is, and nobody waits for it
+
     def wake(self) -> None:
         self._journal.announce(self.process, self.log.id)
 

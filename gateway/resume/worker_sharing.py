@@ -216,9 +216,9 @@ class WorkerSharing:
         me = asyncio.current_task()
         assert me is not None
         watching = self.spawn(_until_closed(reader, me))
-        signal = Signal()
-        log.join(signal)
         after, first = question["after"], True
+        signal = Signal(after)
+        log.join(signal)
         try:
             while True:
                 signal.cleared()
@@ -233,7 +233,10 @@ class WorkerSharing:
                     await writer.drain()
                 if ended:
                     return
-                after, first = after + len(events), False
+                signal.after = after = after + len(events)
+                first = False
+                if log.on_progress is not None:
+                    log.on_progress()
                 if after >= log.last and not log.ended:
                     await signal.wait()
         finally:
@@ -256,7 +259,8 @@ class WorkerSharing:
 class Signal:
     """A reader that is a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int) -> None:
+        self.after = after
         self._event = asyncio.Event()
 
     def wake(self) -> None:

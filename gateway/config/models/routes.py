@@ -75,8 +75,9 @@ class Resume(Section):
     ttl: Duration = Field(600.0, gt=0, description="How long a stream is kept after its end.")
     max_bytes: Size = Field(
         4 * 1024**2,
-        ge=1024,
-        description="What is kept of one stream; of a longer one the beginning is forgotten.",
+        ge=512 * 1024,
+        description="What is kept of one stream, 512KiB or more; of a longer one the beginning is "
+        "forgotten.",
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
