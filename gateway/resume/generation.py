@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from gateway import sse
 from gateway.dialects import Dialect
@@ -37,6 +38,8 @@ class Generation:
     ) -> None:
         self.log = log
         self.exchange = exchange
+        self.on_begun: Callable[[bytes], None] | None = None
+        """Called once with the first event."""
         self._streams = streams
         self._body = body
         self._look = body.look
@@ -84,6 +87,9 @@ class Generation:
             return
         self._keep(events)
         log = self.log
+        if self.on_begun is not None and log.last:
+            self.on_begun(log.pieces(log.first - 1, 1)[0])
+            self.on_begun = None
         log.wake()
         if log.size_bytes > self._half_bytes and not self._waits:
             self._wait_for_readers()
