@@ -35,7 +35,7 @@ from gateway.resume.generation import Generation
 from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
 from gateway.resume.log import State, StreamLog
 from gateway.resume.policy import HEADER, Allowed, Policy
-from gateway.resume.replay import Replay
+from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.streams import Streams
 from gateway.routing import Handler
 from gateway.store.records import StoreUnavailable
@@ -228,8 +228,16 @@ class Resume:
         names = options.responses and responses.begins(request.method, exchange.path)
         if names and await self._in_background(request):
             policy = options.allowed.longest
-        response = await handler(request)
+        # Where the head has to go out before there is an answer, it says which stream this will be.
+        told = (STREAM_ID, stream)
+        exchange.response_headers.append(told)
+        try:
+            response = await handler(request)
+        except BaseException:
+            exchange.response_headers.remove(told)
+            raise
         if not isinstance(response, RelayedResponse) or not _is_kept(response):
+            exchange.response_headers.remove(told)
             return response
         headers = CIMultiDict(response.headers)
         headers.pop("Content-Length", None)
@@ -247,6 +255,7 @@ class Resume:
         except StoreUnavailable as exc:
             if options.refuses:
                 raise ResumeUnavailable from exc
+            exchange.response_headers.remove(told)
             exchange.response_headers.append(UNAVAILABLE)
             return response
         generation = Generation(
