@@ -89,7 +89,7 @@ def gateway(
     server: Mapping[str, Any] | None = None,
     mock: Mapping[str, Any] | None = None,
     route: Mapping[str, Any] | None = None,
-    **sections: Mapping[str, Any],
+    **sections: Mapping[str, Any] | None,
 ) -> list[str]:
     """The gateway with one route; what is given is added to its configuration."""
     file = folder / "config.yaml"

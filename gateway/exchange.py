@@ -222,6 +222,11 @@ class Exchange:
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
+    @property
+    def detached(self) -> bool:
+        """Whether it goes on without the client that began it."""
+        return self.keeper is not None and self._client_left
+
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""
         self._at_end.append(callback)

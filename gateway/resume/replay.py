@@ -42,7 +42,8 @@ class Replay(web.StreamResponse):
         """`generation` is what this exchange began, if it did, and `headers` its upstream's."""
         super().__init__(headers=headers or _own_headers())
         self.log = log
-        self._after = after
+        self.after = after
+        """The number of the last event that was written."""
         self._exchange = exchange
         self._dialect = dialect
         self._generation = generation
@@ -93,14 +94,14 @@ class Replay(web.StreamResponse):
         log, transport = self.log, self._transport
         while not self._behind:
             try:
-                data, self._after = log.read(self._after)
+                data, self.after = log.read(self.after)
             except Trimmed:
                 self._break_off(StreamTrimmed())
                 return
             if data:
                 self._count(len(data))
                 transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-            if self._after >= log.last:
+            if self.after >= log.last:
                 if log.ended:
                     self._finish()
                 return
@@ -115,6 +116,8 @@ class Replay(web.StreamResponse):
         """It has caught up."""
         self._behind = False
         self.wake()
+        if self.log.on_progress is not None:
+            self.log.on_progress()
 
     def fail(self, error: GatewayError) -> None:
         """End it; and what it began, where the error is about that."""

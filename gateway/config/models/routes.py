@@ -72,11 +72,17 @@ class Resume(Section):
     may_detach: bool = Field(
         False, description="Whether a request may ask for X-On-Disconnect: detach."
     )
+    background: bool = Field(
+        False,
+        description="Take `background` out of streamed requests to OpenAI's Responses API, for "
+        "upstreams that do not know it: the gateway lets them go on by itself.",
+    )
     ttl: Duration = Field(600.0, gt=0, description="How long a stream is kept after its end.")
     max_bytes: Size = Field(
         4 * 1024**2,
-        ge=1024,
-        description="What is kept of one stream; of a longer one the beginning is forgotten.",
+        ge=512 * 1024,
+        description="What is kept of one stream, 512KiB or more; of a longer one the beginning is "
+        "forgotten.",
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
