@@ -35,6 +35,7 @@ from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting
+from gateway.wiring.resume import resumes, streams
 from gateway.wiring.routes import Parts, Telling, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
 from gateway.wiring.traces import tracing
@@ -68,11 +69,12 @@ class Runtime:
         folder: Path | None = None,
         records: Records | None = None,
         log: LogControl | None = None,
+        slot: int = 0,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. `registry` is what
-        requests are counted in, `records` where they are written down; `log` says which lines are.
-        Nothing of `previous` changes before `start`. Raise CannotBuild, with all that cannot be
-        built.
+        """`folder` is one that the workers share; None: there is one process. `slot` is this one's
+        place among them, `registry` what requests are counted in, `records` where they are written
+        down; `log` says which lines are. Nothing of `previous` changes before `start`. Raise
+        CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -107,16 +109,27 @@ class Runtime:
         self.stores: Stores = opened
         self.revoked: Following
         self.leases: Leases
-        self.streams: Streams
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
-            self.streams = previous.streams
         else:
-            self.streams = Streams(config.store.stream_bytes)
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)
+        kept = (
+            previous.streams
+            if previous is not None and same_store and resumes(config) == resumes(previous.config)
+            else streams(
+                config,
+                folder,
+                slot,
+                lambda state, why: logger.warning("streams", store=state, reason=why),
+                faults,
+            )
+        )
+        if kept is None:
+            raise CannotBuild(faults)
+        self.streams: Streams = kept
         self.providers = providers(
             config,
             opened.records,
@@ -184,6 +197,7 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+        if previous is None or previous.streams is not self.streams:
             self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
@@ -197,11 +211,12 @@ class Runtime:
                 provider.close()
         for upstream in self.upstreams.values():
             upstream.close()
+        if successor is None or successor.streams is not self.streams:
+            await self.streams.close()
         if successor is not None and successor.stores is self.stores:
             return
         self.revoked.close()
         self.leases.close()
-        await self.streams.close()
         await self.stores.close()
 
 

@@ -70,8 +70,13 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
     log = loaded.config.telemetry.log
     control = LogControl(log.level, log.sample)
     logger = _logger(post, loaded.config, writer, control)
-    folder = post.folder if post.workers > 1 else None
-    server = Server(loaded.config, logger, folder=folder, log=control)
+    server = Server(
+        loaded.config,
+        logger,
+        folder=post.folder if post.workers > 1 else None,
+        log=control,
+        slot=post.slot,
+    )
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)
         stack.push_async_callback(server.stop)

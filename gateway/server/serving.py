@@ -38,9 +38,10 @@ class Server:
         *,
         folder: Path | None = None,
         log: LogControl | None = None,
+        slot: int = 0,
     ) -> None:
-        """`folder` is one that the workers share, if there are several; `log` says what is
-        written.
+        """`folder` is one that the workers share, if there are several, and `slot` this one's
+        place; `log` says what is written.
         """
         self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
         self.logger = logger
@@ -54,6 +55,7 @@ class Server:
         self.reloads = 0
         """Configurations taken over since."""
         self._folder = folder
+        self._slot = slot
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -82,6 +84,7 @@ class Server:
             folder=self._folder,
             records=self.records,
             log=self.log,
+            slot=self._slot,
         )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
@@ -117,6 +120,7 @@ class Server:
             folder=self._folder,
             records=self.records,
             log=self.log,
+            slot=self._slot,
         )
 
     async def abandon(self) -> None:
