@@ -12,18 +12,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.fleet import Fleet
-from gateway.telemetry.export import Export
 from gateway.telemetry.masking import Redaction, mask_event
 from gateway.telemetry.recording import Records
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.spans import build
 from gateway.telemetry.trace_store import Batch, TraceStore
+
+if TYPE_CHECKING:
+    from gateway.telemetry.export import Export
 
 _EVERY_S = 0.5
 _MOST_IN_A_ROW = 20

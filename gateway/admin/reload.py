@@ -122,5 +122,14 @@ def _needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         ("admin", old.admin, new.admin),
         ("demo", old.demo, new.demo),
         ("telemetry.log", old.telemetry.log, new.telemetry.log),
+        ("telemetry.traces", _collected(old), _collected(new)),
     )
     return tuple(name for name, was, will in parts if was != will)
+
+
+def _collected(config: Config) -> object:
+    """What the admin process was started with; the rest of it is the workers'."""
+    traces = config.telemetry.traces
+    if traces is None:
+        return None
+    return traces.model_dump(exclude={"sample", "keep", "trust", "follow"})

@@ -184,17 +184,16 @@ class Tracing:
             "attempts": [
                 (
                     *(number, start - began, end - began, url),
-                    *(target.upstream.name, target.rename_to),
-                    *(dialects.get(target.upstream.name, ""), status, error),
+                    *(upstream, model, dialects.get(upstream, ""), status, error),
                 )
-                for number, start, end, url, target, status, error in trace.attempts
+                for number, start, end, url, upstream, model, status, error in trace.attempts
             ],
             "events": [(name, at - began, detail) for name, at, detail in trace.events],
         }
         if trace.parent is not None:
-            record["parent"] = trace.parent
+            record["parent"] = list(trace.parent)
         if trace.link is not None:
-            record["link"] = trace.link
+            record["link"] = list(trace.link)
         gaps = trace.gaps
         if gaps is not None:
             record["gaps"] = {
