@@ -1,4 +1,4 @@
-"""What auth and limits cost each request: µs of CPU of the gateway's own core."""
+"""What auth, limits and traces cost each request: µs of CPU of the gateway's own core."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import jwt
 import uvloop
 
+from benchmarks import tracing
 from benchmarks.peers import SECRET, bearer
 from benchmarks.processes import free_ports, program, running
 from gateway.auth.claims import ClaimMap
@@ -53,7 +54,7 @@ async def _measure(folder: Path, core: set[int]) -> dict[str, float]:
         stored = GuardedStore(RedisStore(url, timeout_s=5.0))
         found[f"two limits in Redis, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
         await stored.close()
-    return found
+    return found | await tracing.measure()
 
 
 def _cached_jwt() -> Callable[[], Awaitable[object]]:

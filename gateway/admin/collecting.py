@@ -18,6 +18,7 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.fleet import Fleet
+from gateway.telemetry.content import messages
 from gateway.telemetry.masking import Redaction, mask_event
 from gateway.telemetry.recording import Records
 from gateway.telemetry.semconv import GenAiNames
@@ -42,6 +43,8 @@ class Ends:
     export: Export | None
     names: GenAiNames
     redact: Redaction
+    content_bytes: int
+    """Of a prompt or an answer, at most."""
 
 
 class Collecting:
@@ -106,7 +109,9 @@ class Collecting:
             content = record.pop("content", None)
             mask_event(None, "", record)
             if content:
-                record["content"] = {name: ends.redact(text) for name, text in content.items()}
+                record["content"] = messages(
+                    content["prompt"], content["answer"], ends.redact, ends.content_bytes
+                )
             if self.on_record is not None:
                 self.on_record(record)
             if ends.export is not None and record["sampled"]:

@@ -48,7 +48,9 @@ class Collector:
             if collector(traces, os.environ) is not None:
                 self.export = _export(traces, names, _reporting(logger, "trace_export"))
             if self.store is not None or self.export is not None:
-                ends = Ends(self.store, self.export, names, Redaction(traces.redact))
+                ends = Ends(
+                    self.store, self.export, names, Redaction(traces.redact), traces.content
+                )
                 self.collecting = Collecting(fleet, folder, ends, logger)
         self._api = TracesApi(reader, names, self.collecting, self.store, self.export)
 

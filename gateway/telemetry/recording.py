@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import GatewayError
+from gateway.telemetry.content import Content
 from gateway.telemetry.gaps import Gaps
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Trace:
         self.events: list[tuple[str, float, str]] = []
         """What happened to its stream."""
         self.gaps: Gaps | None = None
-        self.content: dict[str, str] | None = None
+        self.content: Content | None = None
+        """Prompt and answer, where the route records them."""
 
     def header_lines(self, attempt: int) -> bytes:
         """What tells the upstream where in the trace it is."""
