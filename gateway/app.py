@@ -67,9 +67,9 @@ class Runtime:
         registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
+        slot: int = 0,
         records: Records | None = None,
         log: LogControl | None = None,
-        slot: int = 0,
     ) -> None:
         """`folder` is one that the workers share; None: there is one process. `slot` is this one's
         place among them, `registry` what requests are counted in, `records` where they are written

@@ -37,11 +37,11 @@ class Server:
         logger: FilteringBoundLogger,
         *,
         folder: Path | None = None,
-        log: LogControl | None = None,
         slot: int = 0,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share, if there are several, and `slot` this one's
-        place; `log` says what is written.
+        """`folder` is one that the workers share, if there are several; `slot` this one's place;
+        `log` says what is written.
         """
         self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
         self.logger = logger
@@ -82,9 +82,9 @@ class Server:
             overload=self.overload,
             registry=self.registry,
             folder=self._folder,
+            slot=self._slot,
             records=self.records,
             log=self.log,
-            slot=self._slot,
         )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
@@ -118,9 +118,9 @@ class Server:
             registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
+            slot=self._slot,
             records=self.records,
             log=self.log,
-            slot=self._slot,
         )
 
     async def abandon(self) -> None:
