@@ -76,7 +76,6 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
         folder=post.folder if post.workers > 1 else None,
         log=control,
         slot=post.slot,
-        log=control,
     )
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)

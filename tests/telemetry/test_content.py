@@ -112,7 +112,7 @@ def test_no_body_breaks_it(prompt: str, answer: str, cap: int) -> None:
         lambda inner: (
             st.lists(inner)
             | st.dictionaries(
-                st.sampled_from(["choices", "delta", "message", "content", "text", "type", "input"]),
+                st.sampled_from(["choices", "delta", "message", "content", "text", "type"]),
                 inner,
             )
         ),
