@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.admin.collecting import Collecting, Ends
 from gateway.admin.fleet import Fleet
 from gateway.admin.traces_api import TracesApi
-from gateway.config import Config, models
+from gateway.config import Loaded, models
 from gateway.telemetry.masking import Redaction
 from gateway.telemetry.semconv import NAMES, GenAiNames
 from gateway.telemetry.trace_reader import TraceReader
@@ -30,10 +30,10 @@ class Collector:
     """The store, the way to OpenTelemetry's collector, and what fills both."""
 
     def __init__(
-        self, config: Config, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
+        self, loaded: Loaded, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
     ) -> None:
         """`folder` is the one the workers share."""
-        traces = config.telemetry.traces
+        traces = loaded.config.telemetry.traces
         self.store: TraceStore | None = None
         self.export: Export | None = None
         self.collecting: Collecting | None = None
@@ -41,7 +41,7 @@ class Collector:
         reader = None
         if traces is not None and not disabled(os.environ):
             if traces.local is not None:
-                path = Path(traces.local)
+                path = loaded.base / traces.local
                 retention = Retention(traces.age, traces.size, traces.usage_age)
                 self.store = TraceStore(path, retention, _reporting(logger, "trace_store"))
                 reader = TraceReader(path)
