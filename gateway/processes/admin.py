@@ -62,7 +62,7 @@ async def serve_admin(
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
             settings = LogSettings(fleet, control, logger)
-            collector = Collector(loaded.config, kept.parent, fleet, logger)
+            collector = Collector(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
             reloads: set[asyncio.Task[object]] = set()
 

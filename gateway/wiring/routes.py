@@ -304,7 +304,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible or self._route.resume is not None,
+            legible=legible or self._route.resume is not None or self._route.traces.content,
             translation=_translation(self._dialect, options, upstream.options.replaced),
             traced=self._traced,
         )
