@@ -22,6 +22,7 @@ class ForwardOptions:
     sending: SendOptions
     dialect: Dialect
     hide_server: bool
+    heartbeat_s: float | None
 
 
 class Forward:
@@ -48,4 +49,5 @@ class Forward:
             options.dialect,
             hide_server=options.hide_server,
             continuation=continuation_of(request, body, sending),
+            heartbeat_s=options.heartbeat_s,
         )

@@ -32,6 +32,8 @@ from gateway.errors import (
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.headers import lines
 from gateway.proxy.continuation import Continuation
+from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, between_events
+from gateway.proxy.preface import WithoutBom
 from gateway.upstream.response import UpstreamResponse
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -59,7 +61,9 @@ class RelayedResponse(web.StreamResponse):
         *,
         hide_server: bool,
         continuation: Continuation | None = None,
+        heartbeat_s: float | None = None,
     ) -> None:
+        """`heartbeat_s`: how long an event stream may be silent until a comment is written."""
         # Not super().__init__(): it would build a header dict that most responses never need.
         self._state: dict[Any, Any] = {}
         head = upstream.head
@@ -77,6 +81,9 @@ class RelayedResponse(web.StreamResponse):
         streams = head.content_length is None and _is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
         self._continuation = continuation if streams and head.status == 200 else None
+        self._heartbeat_s = heartbeat_s if streams and not head.encoded else None
+        self._heartbeat: Heartbeat | None = None
+        self._without_bom: WithoutBom | None = None
         looks = self._tap is not None or self._continuation is not None
         self._look = self._looked_at if looks else None
         self.error: GatewayError | None = None
@@ -133,6 +140,8 @@ class RelayedResponse(web.StreamResponse):
                 self._done = asyncio.get_running_loop().create_future()
                 upstream.attach(self)
                 client.attach(self)
+                if self._heartbeat_s is not None and self._chunked:
+                    self._heartbeat = Heartbeat(self._heartbeat_s, self._written, self._beat)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -141,6 +150,8 @@ class RelayedResponse(web.StreamResponse):
             try:
                 await self._done
             finally:
+                if self._heartbeat is not None:
+                    self._heartbeat.close()
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
 
     # The upstream connection calls these two, from its data_received.
@@ -162,7 +173,7 @@ class RelayedResponse(web.StreamResponse):
                 transport.write(b"\r\n")
         else:
             transport.write(data)
-        self._tail = data[-1:]
+        self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-TAIL_BYTES:]
         exchange = self._exchange
         if not exchange.bytes_out:
             self._begun()
@@ -188,6 +199,8 @@ class RelayedResponse(web.StreamResponse):
             rest = self._continuation.feed(rest) + self._continuation.flush()
             if self._continuation.count:
                 rest += sse.comment(b"continued by another backend")
+        if self._without_bom is not None:
+            rest = self._without_bom.feed(rest) + self._without_bom.flush()
         return rest
 
     async def _go_on(self, continuation: Continuation, error: GatewayError) -> None:
@@ -209,7 +222,28 @@ class RelayedResponse(web.StreamResponse):
             if self._client_is_behind:
                 response.pause()
 
+    def _written(self) -> int:
+        return self._exchange.bytes_out
+
+    def _beat(self) -> bool:
+        """Break the silence, where it is not the client that is behind."""
+        transport = self._transport
+        beats = not transport.get_write_buffer_size() and between_events(self._tail)
+        if beats and not transport.is_closing():
+            if not self._tail:
+                self._spoke_first()
+            transport.write(b"%x\r\n%b\r\n" % (len(COMMENT), COMMENT))
+        return beats
+
+    def _spoke_first(self) -> None:
+        """Something of ours stands before the upstream's stream."""
+        if self._without_bom is None:
+            self._without_bom = WithoutBom()
+            self._look = self._looked_at
+
     def _end(self, error: GatewayError | None) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.close()
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
@@ -264,14 +298,16 @@ class RelayedResponse(web.StreamResponse):
             self._tap.feed(data)
         if self._filter is not None:
             data = self._filter.feed(data)
-        return data if self._continuation is None else self._continuation.feed(data)
+        if self._continuation is not None:
+            data = self._continuation.feed(data)
+        return data if self._without_bom is None else self._without_bom.feed(data)
 
     def _framed(self, data: bytes) -> bytes:
         if self._look is not None and not (data := self._look(data)):
             return b""
         self._begun()
         self._exchange.bytes_out = len(data)
-        self._tail = data[-1:]
+        self._tail = data[-TAIL_BYTES:]
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def _begun(self) -> None:

@@ -288,5 +288,6 @@ def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
             ),
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
+            heartbeat_s=route.heartbeat,
         )
     )

@@ -85,6 +85,11 @@ class Route(Section):
     timeouts: RouteTimeouts = Field(
         default_factory=RouteTimeouts, description="Other timeouts than the upstream's."
     )
+    heartbeat: Duration | None = Field(
+        15.0,
+        gt=0,
+        description="Silence in an event stream until a comment is written; null: none is.",
+    )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."
