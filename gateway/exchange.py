@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
     from gateway.proxy.attempt import Attempt
+    from gateway.proxy.early_head import EarlyHead
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.usage import Usage, UsageTap
@@ -43,6 +44,19 @@ class EndReason(StrEnum):
     """An operator ended it."""
     INTERNAL = "internal_error"
     """A fault of the gateway's own."""
+
+
+class Commit(Enum):
+    """How far an exchange is bound. This is the one place that says so."""
+
+    OPEN = "open"
+    """Nothing was sent: what goes wrong is told with a status."""
+    EARLY = "early"
+    """The head of an event stream was sent, and no answer yet: what goes wrong is told in one event
+    that ends it. Others may still be asked for the answer, since nobody has seen any of it.
+    """
+    ANSWERED = "answered"
+    """The head of the answer was sent."""
 
 
 class BodyWriter(Protocol):
@@ -87,8 +101,10 @@ class Exchange:
         "bytes_in",
         "bytes_out",
         "client_ip",
+        "commit",
         "continued",
         "deadline",
+        "early",
         "end_reason",
         "endpoint",
         "error_code",
@@ -167,6 +183,9 @@ class Exchange:
         """Called with the moment the first byte of the body goes out."""
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""
+        self.commit = Commit.OPEN
+        self.early: EarlyHead | None = None
+        """What opens its stream if it has to wait."""
         self.status: int | None = None
         self.error_code: str | None = None
         self.reason: str | None = None
@@ -206,7 +225,7 @@ class Exchange:
             callbacks.pop()(self)
         # They know the request, which knows this: without the circle all of it is freed at once,
         # and not by the garbage collector, which costs half as much again as the request.
-        self.attempt = self.on_first_byte = None
+        self.attempt = self.on_first_byte = self.early = None
 
 
 class GatewayRequest(web.Request):

@@ -29,7 +29,7 @@ from gateway.errors import (
     UpstreamIdleTimeout,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.exchange import ClientConnection, Commit, EndReason, Exchange
 from gateway.headers import lines
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, between_events
@@ -105,6 +105,12 @@ class RelayedResponse(web.StreamResponse):
             return None
 
     @property
+    def joins(self) -> bool:
+        """Whether its body can go on in an event stream that was opened before."""
+        head = self._upstream.head
+        return self._status == 200 and not head.encoded and _is_event_stream(head.content_type)
+
+    @property
     def prepared(self) -> bool:
         return self._req is not None
 
@@ -123,7 +129,13 @@ class RelayedResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
         has_body = request.method != "HEAD" and self._status not in _BODILESS
-        data = self._head_bytes(has_body)
+        if exchange.commit is Commit.EARLY:
+            data = b""
+            self._chunked = True
+            self._spoke_first()
+        else:
+            exchange.commit = Commit.ANSWERED
+            data = self._head_bytes(has_body)
         if has_body and upstream.unread:
             data += self._framed(upstream.take_unread())
         if upstream.complete:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.exchange import GatewayRequest
-from gateway.headers import ACCEPT_ENCODING, connection_tokens
+from gateway.headers import connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
 
@@ -19,8 +19,9 @@ def request_head(
     belong to the route and are not forwarded.
     """
     exchange = request.exchange
-    # A compressed body could not be read for its tokens.
-    dropped = target.dropped if exchange.tap is None else target.dropped | ACCEPT_ENCODING
+    # A compressed body could not be read for its tokens, and nothing could be said in it.
+    legible = exchange.tap is not None or exchange.early is not None
+    dropped = target.dropped_to_read if legible else target.dropped
     path = exchange.path[strip:] if strip else exchange.path
     if exchange.query:
         path = f"{path}?{exchange.query}"

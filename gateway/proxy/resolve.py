@@ -53,6 +53,7 @@ class Target:
     __slots__ = (
         "dialect",
         "dropped",
+        "dropped_to_read",
         "fallbacks",
         "hint",
         "rename_to",
@@ -98,6 +99,8 @@ class Target:
             | (frozenset() if keeps_credential else CREDENTIALS)
             | (ACCEPT_ENCODING if legible else frozenset())
         )
+        self.dropped_to_read = self.dropped | ACCEPT_ENCODING
+        """Dropped instead where the answer has to be legible."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Whether a caller may use it under this name."""

@@ -21,12 +21,14 @@ from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.cors import Cors
+from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.proxy.attempt import SendOptions
+from gateway.proxy.early_head import EVENT_STREAM
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
@@ -118,6 +120,16 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
+    if route.heartbeat is not None and DIALECTS[dialect].stream_type == EVENT_STREAM.encode():
+        chain.append(
+            Early(
+                DIALECTS[dialect],
+                route.heartbeat,
+                b"",
+                body_cap_bytes=route.body,
+                body_silence_s=config.server.body_timeout,
+            )
+        )
     if any(config.models[name].fallbacks for name in route.models):
         chain.append(fallbacks)
     if parts.admission is not None:
