@@ -100,6 +100,7 @@ class Exchange:
         "body",
         "bytes_in",
         "bytes_out",
+        "bytes_saved",
         "client_ip",
         "commit",
         "continued",
@@ -196,6 +197,8 @@ class Exchange:
         """The connection must not serve another request."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.bytes_saved = 0
+        """Of the answer, by compression."""
         self.response_headers: list[tuple[str, str]] = []
         """Headers every response to this request carries, whoever makes it."""
         self.end_reason: EndReason | None = None

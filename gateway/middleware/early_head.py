@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.dialects import Dialect
 from gateway.exchange import GatewayRequest
 from gateway.proxy import body as bodies
-from gateway.proxy.early_head import EarlyHead, may_ask
+from gateway.proxy.early_head import EarlyHead, heeds_retry, may_ask
 from gateway.routing import Handler
 
 _LONGEST_READ_BYTES = 1024 * 1024
@@ -30,7 +30,9 @@ class Early:
         body_cap_bytes: int,
         body_silence_s: float,
     ) -> None:
-        """After `interval_s` of silence a stream is opened, with `preface`."""
+        """After `interval_s` of silence a stream is opened, with `preface` for a client that
+        `heeds_retry`.
+        """
         self._dialect = dialect
         self._interval_s = interval_s
         self._preface = preface
@@ -56,8 +58,9 @@ class Early:
     ) -> Awaitable[web.StreamResponse]:
         asks = may_ask(request, body)
         if asks is not False:
+            preface = self._preface if self._preface and heeds_retry(request) else b""
             request.exchange.early = EarlyHead(
-                request, self._dialect, self._interval_s, self._preface, sure=bool(asks)
+                request, self._dialect, self._interval_s, preface, sure=bool(asks)
             )
         return handler(request)
 

@@ -173,6 +173,13 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
     )
 
 
+def heeds_retry(request: GatewayRequest) -> bool:
+    """Whether a client connects again by itself, as EventSource does and SDKs do not. Some of these
+    take a block without data for an event, and fail on it.
+    """
+    return EVENT_STREAM in request._message.headers.get("Accept", "")
+
+
 def _is_event_stream(media_range: str) -> bool:
     return media_range.partition(";")[0].strip().lower() == EVENT_STREAM
 

@@ -12,6 +12,7 @@ from gateway.proxy import body as bodies
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
+from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.relay import RelayedResponse
 
 
@@ -23,6 +24,8 @@ class ForwardOptions:
     dialect: Dialect
     hide_server: bool
     heartbeat_s: float | None
+    preface: bytes
+    """What opens an event stream for a client that `heeds_retry`."""
 
 
 class Forward:
@@ -50,4 +53,5 @@ class Forward:
             hide_server=options.hide_server,
             continuation=continuation_of(request, body, sending),
             heartbeat_s=options.heartbeat_s,
+            preface=options.preface if options.preface and heeds_retry(request) else b"",
         )

@@ -31,6 +31,7 @@ from gateway.errors import (
 )
 from gateway.exchange import ClientConnection, Commit, EndReason, Exchange
 from gateway.headers import lines
+from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, between_events
 from gateway.proxy.preface import WithoutBom
@@ -62,8 +63,11 @@ class RelayedResponse(web.StreamResponse):
         hide_server: bool,
         continuation: Continuation | None = None,
         heartbeat_s: float | None = None,
+        preface: bytes = b"",
     ) -> None:
-        """`heartbeat_s`: how long an event stream may be silent until a comment is written."""
+        """`heartbeat_s`: how long an event stream may be silent until a comment is written;
+        `preface`: what opens it.
+        """
         # Not super().__init__(): it would build a header dict that most responses never need.
         self._state: dict[Any, Any] = {}
         head = upstream.head
@@ -82,6 +86,8 @@ class RelayedResponse(web.StreamResponse):
         self._filter = exchange.filter if streams else None
         self._continuation = continuation if streams and head.status == 200 else None
         self._heartbeat_s = heartbeat_s if streams and not head.encoded else None
+        self._preface = preface if streams and not head.encoded and head.status == 200 else b""
+        self._encoder: Encoder | None = None
         self._heartbeat: Heartbeat | None = None
         self._without_bom: WithoutBom | None = None
         looks = self._tap is not None or self._continuation is not None
@@ -103,6 +109,18 @@ class RelayedResponse(web.StreamResponse):
             return await self._upstream.held(cap_bytes)
         except GatewayError:
             return None
+
+    @property
+    def size(self) -> int | None:
+        """Of its body, as far as that is known before it is sent; None for a stream."""
+        upstream = self._upstream
+        if upstream.head.content_length is None and upstream.complete:
+            return upstream.unread_bytes
+        return upstream.head.content_length
+
+    def compress(self, encoder: Encoder) -> None:
+        """Send the body by this encoder. The headers are the caller's business."""
+        self._encoder = encoder
 
     @property
     def joins(self) -> bool:
@@ -136,13 +154,14 @@ class RelayedResponse(web.StreamResponse):
         else:
             exchange.commit = Commit.ANSWERED
             data = self._head_bytes(has_body)
+            if self._preface and has_body:
+                self._spoke_first()
+                data += self._chunk(self._preface)
         if has_body and upstream.unread:
             data += self._framed(upstream.take_unread())
         if upstream.complete:
             if self._chunked:
-                rest = self._rest()
-                data += b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
-                data += _LAST_CHUNK
+                data += self._chunk(self._rest()) + self._last_chunk()
             transport.write(data)
         else:
             transport.write(data)
@@ -175,8 +194,11 @@ class RelayedResponse(web.StreamResponse):
             return  # the client left in this turn of the loop; it will be told in the next
         if self._look is not None and not (data := self._look(data)):
             return
+        self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-TAIL_BYTES:]
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
+        size = len(data)
         if self._chunked:
-            size = len(data)
             if size <= _COPY_CAP_BYTES:
                 transport.write(b"%x\r\n%b\r\n" % (size, data))
             else:
@@ -185,11 +207,10 @@ class RelayedResponse(web.StreamResponse):
                 transport.write(b"\r\n")
         else:
             transport.write(data)
-        self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-TAIL_BYTES:]
         exchange = self._exchange
         if not exchange.bytes_out:
             self._begun()
-        exchange.bytes_out += len(data)
+        exchange.bytes_out += size
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
@@ -244,7 +265,7 @@ class RelayedResponse(web.StreamResponse):
         if beats and not transport.is_closing():
             if not self._tail:
                 self._spoke_first()
-            transport.write(b"%x\r\n%b\r\n" % (len(COMMENT), COMMENT))
+            transport.write(self._chunk(COMMENT))
         return beats
 
     def _spoke_first(self) -> None:
@@ -259,7 +280,7 @@ class RelayedResponse(web.StreamResponse):
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
-            self._transport.write(_LAST_CHUNK)
+            self._transport.write(self._last_chunk())
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
@@ -301,7 +322,7 @@ class RelayedResponse(web.StreamResponse):
             and not self._transport.is_closing()
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
-            self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+            self._transport.write(self._chunk(event))
         exchange.end(_ENDS.get(type(error), EndReason.UPSTREAM_RESET))
 
     def _looked_at(self, data: bytes) -> bytes:
@@ -318,9 +339,28 @@ class RelayedResponse(web.StreamResponse):
         if self._look is not None and not (data := self._look(data)):
             return b""
         self._begun()
-        self._exchange.bytes_out = len(data)
         self._tail = data[-TAIL_BYTES:]
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
+        self._exchange.bytes_out = len(data)
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+    def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
+        encoded = encoder.feed(data)
+        self._exchange.bytes_saved += len(data) - len(encoded)
+        return encoded
+
+    def _chunk(self, data: bytes) -> bytes:
+        """A chunk of what is not the upstream's."""
+        if self._encoder is not None:
+            data = self._encoder.feed(data)
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+    def _last_chunk(self) -> bytes:
+        if self._encoder is None:
+            return _LAST_CHUNK
+        rest = self._encoder.finish()
+        return b"%x\r\n%b\r\n%b" % (len(rest), rest, _LAST_CHUNK)
 
     def _begun(self) -> None:
         exchange = self._exchange
@@ -350,7 +390,7 @@ class RelayedResponse(web.StreamResponse):
             parts.append(lines(extra))
         if head.server is not None and not self._hide_server:
             parts.append(b"Server: %b\r\n" % head.server)
-        if head.content_length is None and has_body:
+        if (head.content_length is None or self._encoder is not None) and has_body:
             # A stream: nginx must not collect it, and we frame it anew.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n")

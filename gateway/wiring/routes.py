@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway import sse
 from gateway.auth.provider import Provider
 from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
@@ -20,6 +21,7 @@ from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
+from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
@@ -72,6 +74,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         dialect = route_dialect(config, route)
         chain = [
             *outer(config, parts.logger),
+            *([Compress(route.compress)] if route.compress else ()),
             ErrorMapping(DIALECTS[dialect], parts.logger),
             *_gatekeepers(route, parts),
         ]
@@ -125,7 +128,7 @@ def _towards_upstream(
             Early(
                 DIALECTS[dialect],
                 route.heartbeat,
-                b"",
+                _preface(route),
                 body_cap_bytes=route.body,
                 body_silence_s=config.server.body_timeout,
             )
@@ -290,6 +293,10 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
     )
 
 
+def _preface(route: models.Route) -> bytes:
+    return b"" if route.retry is None else sse.retry(round(route.retry * 1000))
+
+
 def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
     return Forward(
         ForwardOptions(
@@ -301,5 +308,6 @@ def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
             heartbeat_s=route.heartbeat,
+            preface=_preface(route),
         )
     )
