@@ -37,9 +37,11 @@ from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, between_even
 from gateway.proxy.preface import WithoutBom
 from gateway.upstream.response import UpstreamResponse
 
+_WAITING_CAP_BYTES = 32 * 1024
+"""What waits in memory for a client that is behind before its upstream is paused."""
 _LAST_CHUNK = b"0\r\n\r\n"
 _COPY_CAP_BYTES = 16 * 1024
-"""Up to here one write of a copy is cheaper than three writes without."""
+"""Up to here a copy is cheaper than three buffers in one write."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
 _ENDS: dict[type[GatewayError], EndReason] = {
@@ -79,6 +81,9 @@ class RelayedResponse(web.StreamResponse):
         self._hide_server = hide_server
         self._done: asyncio.Future[None] | None = None
         self._client_is_behind = False
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._upstream_waits = False
         self._chunked = False
         self._tail = b""
         self._tap = exchange.tap
@@ -194,6 +199,12 @@ class RelayedResponse(web.StreamResponse):
             return  # the client left in this turn of the loop; it will be told in the next
         if self._look is not None and not (data := self._look(data)):
             return
+        if self._client_is_behind:
+            self._wait(data)
+            return
+        self._write(data, transport)
+
+    def _write(self, data: bytes, transport: asyncio.Transport) -> None:
         self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-TAIL_BYTES:]
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
@@ -202,15 +213,34 @@ class RelayedResponse(web.StreamResponse):
             if size <= _COPY_CAP_BYTES:
                 transport.write(b"%x\r\n%b\r\n" % (size, data))
             else:
-                transport.write(b"%x\r\n" % size)
-                transport.write(data)
-                transport.write(b"\r\n")
+                transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
         else:
             transport.write(data)
         exchange = self._exchange
         if not exchange.bytes_out:
             self._begun()
         exchange.bytes_out += size
+
+    def _wait(self, data: bytes) -> None:
+        """Keep it until the client has caught up: it then goes in one write with what follows."""
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._hold_upstream()
+
+    def _hold_upstream(self) -> None:
+        """Let the upstream wait too, if too much does."""
+        buffered = self._transport.get_write_buffer_size()
+        if buffered + self._waiting_bytes > _WAITING_CAP_BYTES:
+            self._upstream_waits = True
+            self._upstream.pause()
+
+    def _write_waiting(self) -> None:
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._waiting = []
+            self._waiting_bytes = 0
+            if not self._transport.is_closing():
+                self._write(data, self._transport)
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
@@ -252,7 +282,7 @@ class RelayedResponse(web.StreamResponse):
             self.finish(response.error)
         else:
             response.attach(self)
-            if self._client_is_behind:
+            if self._upstream_waits:
                 response.pause()
 
     def _written(self) -> int:
@@ -277,6 +307,7 @@ class RelayedResponse(web.StreamResponse):
     def _end(self, error: GatewayError | None) -> None:
         if self._heartbeat is not None:
             self._heartbeat.close()
+        self._write_waiting()
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
@@ -287,14 +318,17 @@ class RelayedResponse(web.StreamResponse):
     # The client's connection calls these three.
 
     def pause(self) -> None:
-        """The client is behind: its upstream waits."""
+        """The client is behind."""
         self._client_is_behind = True
-        self._upstream.pause()
+        self._hold_upstream()
 
     def resume(self) -> None:
         """The client has caught up."""
         self._client_is_behind = False
-        self._upstream.resume()
+        self._write_waiting()
+        if self._upstream_waits and not self._client_is_behind:
+            self._upstream_waits = False
+            self._upstream.resume()
 
     def fail(self, error: GatewayError) -> None:
         """End it with an error that is not the upstream's, whose connection closes."""

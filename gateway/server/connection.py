@@ -36,8 +36,6 @@ from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
 from gateway.server.turns import Turns
 
-_WRITE_BUFFER_BYTES = 32 * 1024
-"""What waits in memory for a slow client before its upstream is paused."""
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
@@ -135,7 +133,8 @@ class Connection(RequestHandler):
         peer = tcp.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._trusted = listener.runtime.proxies.trusts(self._peer)
-        tcp.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        # A client is behind as soon as the kernel does not take all: see `BodyWriter.pause`.
+        tcp.set_write_buffer_limits(high=0)
         self._set_deadline(self._loop.time() + listener.options.header_timeout)
         super().connection_made(transport)
 
