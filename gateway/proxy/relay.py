@@ -202,9 +202,6 @@ class RelayedResponse(web.StreamResponse):
         if self._client_is_behind:
             self._wait(data)
             return
-        self._write(data, transport)
-
-    def _write(self, data: bytes, transport: asyncio.Transport) -> None:
         self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-TAIL_BYTES:]
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
@@ -235,12 +232,14 @@ class RelayedResponse(web.StreamResponse):
             self._upstream.pause()
 
     def _write_waiting(self) -> None:
+        self._client_is_behind = False
         if self._waiting:
             data = b"".join(self._waiting)
             self._waiting = []
             self._waiting_bytes = 0
-            if not self._transport.is_closing():
-                self._write(data, self._transport)
+            look, self._look = self._look, None  # it was looked at when it came
+            self.feed(data)
+            self._look = look
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
@@ -324,7 +323,6 @@ class RelayedResponse(web.StreamResponse):
 
     def resume(self) -> None:
         """The client has caught up."""
-        self._client_is_behind = False
         self._write_waiting()
         if self._upstream_waits and not self._client_is_behind:
             self._upstream_waits = False
