@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,11 +18,16 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
+    from gateway.limiting.demand import Demand, Verdict
+    from gateway.limiting.rules import Rule
     from gateway.proxy.attempt import Attempt
     from gateway.proxy.early_head import EarlyHead
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
+    from gateway.telemetry.recording import Trace
     from gateway.usage import Usage, UsageTap
+
+    Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -90,11 +95,23 @@ class ClientConnection(Protocol):
         """The body is done."""
 
 
+class Keeper(Protocol):
+    """What may go on with an exchange after its client has left."""
+
+    def client_left(self) -> None:
+        """The client is gone, or has all it wanted. May release the exchange."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End it now, with this error. Releases the exchange."""
+
+
 class Exchange:
     """The state of one request. Times are `time.perf_counter` seconds; None until known."""
 
     __slots__ = (
         "_at_end",
+        "_client_left",
+        "_outcome",
         "attempt",
         "attempts",
         "body",
@@ -105,6 +122,7 @@ class Exchange:
         "commit",
         "continued",
         "deadline",
+        "decided",
         "early",
         "end_reason",
         "endpoint",
@@ -114,6 +132,7 @@ class Exchange:
         "first_byte_at",
         "forwarded",
         "host",
+        "keeper",
         "method",
         "model",
         "must_close",
@@ -129,10 +148,15 @@ class Exchange:
         "response_headers",
         "route",
         "served",
+        "stall_s",
+        "stalls",
         "started_at",
         "status",
+        "streamed",
         "tap",
         "target",
+        "trace",
+        "trace_id",
         "trusted_peer",
         "upstream",
         "usage",
@@ -145,6 +169,10 @@ class Exchange:
         self.started_at = time.perf_counter()
         self.first_byte_at: float | None = None
         self.request_id = ""
+        self.trace: Trace | None = None
+        """What is written down of it, where requests are traced."""
+        self.trace_id: str | None = None
+        """Of the trace it is part of, in hexadecimal digits; None: it is not sampled."""
         self.host = ""
         self.path = ""
         """The canonical path: what routes were matched on and what is forwarded."""
@@ -173,6 +201,8 @@ class Exchange:
         """Takes out of an event stream what only the gateway asked for."""
         self.usage: Usage | None = None
         """Tokens of the request, once they are known."""
+        self.decided: Decided | None = None
+        """What limits said to it, where there are any."""
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None
@@ -199,9 +229,19 @@ class Exchange:
         self.bytes_out = 0
         self.bytes_saved = 0
         """Of the answer, by compression."""
+        self.streamed = False
+        """Its response is a stream of events."""
+        self.stalls = 0
+        """How often that stood still because the client took nothing."""
+        self.stall_s = 0.0
+        """For how long."""
         self.response_headers: list[tuple[str, str]] = []
         """Headers every response to this request carries, whoever makes it."""
         self.end_reason: EndReason | None = None
+        self.keeper: Keeper | None = None
+        """Who goes on with it after its client has left."""
+        self._client_left = False
+        self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
@@ -217,6 +257,22 @@ class Exchange:
         callbacks = self._at_end
         while len(callbacks) > mark:
             callbacks.pop()(self)
+
+    def leave(self, reason: EndReason) -> None:
+        """The client's side is over; without a keeper that is the end."""
+        self._client_left = True
+        if self.keeper is not None:
+            self.keeper.client_left()
+        else:
+            self.end(self._outcome or reason)
+
+    def release(self, reason: EndReason) -> None:
+        """The keeper is done with it; it ends when the client's side is over, too."""
+        self.keeper = None
+        if self._client_left:
+            self.end(reason)
+        elif reason is not EndReason.COMPLETE:
+            self._outcome = reason
 
     def end(self, reason: EndReason) -> None:
         """End the exchange. The first reason given stands; callbacks run on the first call."""

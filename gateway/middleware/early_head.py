@@ -10,6 +10,7 @@ from gateway.dialects import Dialect
 from gateway.exchange import GatewayRequest
 from gateway.proxy import body as bodies
 from gateway.proxy.early_head import EarlyHead, heeds_retry, may_ask
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.routing import Handler
 
 _LONGEST_READ_BYTES = 1024 * 1024
@@ -24,17 +25,17 @@ class Early:
     def __init__(
         self,
         dialect: Dialect,
-        interval_s: float,
+        heartbeats: Heartbeats,
         preface: bytes,
         *,
         body_cap_bytes: int,
         body_silence_s: float,
     ) -> None:
-        """After `interval_s` of silence a stream is opened, with `preface` for a client that
-        `heeds_retry`.
+        """After as much silence as `heartbeats` break a stream is opened, with `preface` for a
+        client that `heeds_retry`.
         """
         self._dialect = dialect
-        self._interval_s = interval_s
+        self._heartbeats = heartbeats
         self._preface = preface
         self._body_cap_bytes = body_cap_bytes
         self._body_silence_s = body_silence_s
@@ -60,7 +61,7 @@ class Early:
         if asks is not False:
             preface = self._preface if self._preface and heeds_retry(request) else b""
             request.exchange.early = EarlyHead(
-                request, self._dialect, self._interval_s, preface, sure=bool(asks)
+                request, self._dialect, self._heartbeats, preface, sure=bool(asks)
             )
         return handler(request)
 

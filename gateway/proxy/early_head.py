@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from typing import Protocol, cast
 
@@ -20,9 +21,11 @@ from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, Commit, GatewayRequest
 from gateway.headers import lines
-from gateway.proxy.heartbeat import COMMENT, Heartbeat
+from gateway.proxy.heartbeat import COMMENT, Heartbeats
 
 EVENT_STREAM = "text/event-stream"
+_KEY = b'"stream"'
+_TRUE = re.compile(rb"\s*:\s*true")
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"X-Accel-Buffering: no\r\nServer: gateway\r\nTransfer-Encoding: chunked\r\n%b%b\r\n"
@@ -45,15 +48,14 @@ class EarlyHead:
     """Of one request. What comes before its answer is written by this, what comes after is not."""
 
     __slots__ = (
+        "_attached",
         "_client",
         "_heartbeat",
-        "_interval_s",
         "_place",
         "_preface",
         "_request",
         "_sure",
         "_task",
-        "_timer",
         "dialect",
     )
 
@@ -61,7 +63,7 @@ class EarlyHead:
         self,
         request: GatewayRequest,
         dialect: Dialect,
-        interval_s: float,
+        heartbeats: Heartbeats,
         preface: bytes,
         *,
         sure: bool,
@@ -72,16 +74,13 @@ class EarlyHead:
         self.dialect = dialect
         self._place: Place | None = None
         self._request = request
-        self._interval_s = interval_s
         self._preface = preface
         self._sure = sure
         self._client = cast(ClientConnection, request.protocol)
         self._task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._heartbeat: Heartbeat | None = None
+        self._attached = False
         silent_s = time.perf_counter() - request.exchange.started_at
-        self._timer = asyncio.get_running_loop().call_later(
-            max(0.0, interval_s - silent_s), self._due
-        )
+        self._heartbeat = heartbeats.watch(_nothing, self._beat, silent_s=silent_s)
         request.exchange.at_end(lambda _: self.close())
 
     def queued(self, place: Place | None) -> None:
@@ -90,23 +89,30 @@ class EarlyHead:
 
     def close(self) -> None:
         """Nothing is written by this any more: there is an answer, or nobody to read one."""
-        self._timer.cancel()
-        if self._heartbeat is not None:
-            self._heartbeat.close()
+        self._heartbeat.close()
+        if self._attached:
+            self._attached = False
             self._client.detach()
-            self._heartbeat = None
 
-    def _due(self) -> None:
-        request, exchange, transport = self._request, self._request.exchange, self._client.transport
-        if transport is None or transport.is_closing() or exchange.commit is not Commit.OPEN:
-            return
-        if not request.content.is_eof():
+    def _beat(self) -> bool:
+        transport = self._client.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        if self._attached:
+            transport.write(_chunk(self._comment()))
+            return True
+        if not self._request.content.is_eof():
             # It is the client who is not done. Many read no answer before they have sent all.
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._interval_s, self._due)
-            return
-        if not (self._sure or _asks_for_stream(exchange.body or request._read_bytes)):
-            return
+            return False
+        body = self._request.exchange.body or self._request._read_bytes
+        if self._sure or _asks_for_stream(body):
+            self._open(transport)
+        else:
+            self._heartbeat.close()
+        return True
+
+    def _open(self, transport: asyncio.Transport) -> None:
+        exchange = self._request.exchange
         exchange.commit = Commit.EARLY
         exchange.status = 200
         if not self._client.may_keep_alive():
@@ -114,15 +120,8 @@ class EarlyHead:
         closes = b"Connection: close\r\n" if exchange.must_close else b""
         head = _HEAD % (lines(exchange.response_headers), closes)
         transport.write(head + _chunk(self._preface + self._comment()))
+        self._attached = True
         self._client.attach(self)
-        self._heartbeat = Heartbeat(self._interval_s, _nothing, self._beat)
-
-    def _beat(self) -> bool:
-        transport = self._client.transport
-        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
-            return False
-        transport.write(_chunk(self._comment()))
-        return True
 
     def _comment(self) -> bytes:
         place = self._place
@@ -161,7 +160,7 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
     """Whether a request asks for an event stream: True, False, or None if its body, a JSON object
     perhaps, has to be read for it. On the path of every request.
     """
-    if body is not None and request.method == "POST" and b'"stream"' in body:
+    if body is not None and request.method == "POST" and _says_stream(body):
         return None
     accept = request._message.headers.get("Accept")
     # Who takes other types too may get one of them, and will not know what to make of this.
@@ -171,6 +170,16 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
         and request.method != "HEAD"
         and all(_is_event_stream(range_) for range_ in accept.split(","))
     )
+
+
+def _says_stream(body: bytes) -> bool:
+    """Whether `"stream": true` stands in it, somewhere."""
+    at = body.find(_KEY)
+    while at >= 0:
+        if _TRUE.match(body, at + len(_KEY)) is not None:
+            return True
+        at = body.find(_KEY, at + len(_KEY))
+    return False
 
 
 def heeds_retry(request: GatewayRequest) -> bool:

@@ -49,10 +49,10 @@ async def joined(
     """The answer: what can go on in the stream does, anything else ends it."""
     if isinstance(response, LastEvent):
         return response
+    if getattr(response, "joins", False):
+        return response
     body: bytes | None
     if isinstance(response, RelayedResponse):
-        if response.joins:
-            return response
         body = await response.held(_LONGEST_ERROR_BYTES) if response.status >= 400 else None
     else:
         body = response.body if isinstance(response, web.Response) else None  # type: ignore[assignment]

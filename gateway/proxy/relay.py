@@ -20,21 +20,15 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
-from gateway import sse
 from gateway.dialects import Dialect
-from gateway.errors import (
-    Cancelled,
-    Draining,
-    GatewayError,
-    UpstreamIdleTimeout,
-    UpstreamTotalTimeout,
-)
-from gateway.exchange import ClientConnection, Commit, EndReason, Exchange
+from gateway.errors import GatewayError
+from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import lines
 from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
-from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, between_events
+from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
 from gateway.proxy.preface import WithoutBom
+from gateway.proxy.response_body import ResponseBody, end_reason, is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
 _WAITING_CAP_BYTES = 32 * 1024
@@ -44,13 +38,6 @@ _COPY_CAP_BYTES = 16 * 1024
 """Up to here a copy is cheaper than three buffers in one write."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
-_ENDS: dict[type[GatewayError], EndReason] = {
-    UpstreamIdleTimeout: EndReason.TIMEOUT,
-    UpstreamTotalTimeout: EndReason.TIMEOUT,
-    Draining: EndReason.DRAIN,
-    Cancelled: EndReason.CANCELLED,
-}
-"""Every other error is the upstream's."""
 
 
 class RelayedResponse(web.StreamResponse):
@@ -64,12 +51,10 @@ class RelayedResponse(web.StreamResponse):
         *,
         hide_server: bool,
         continuation: Continuation | None = None,
-        heartbeat_s: float | None = None,
+        heartbeats: Heartbeats | None = None,
         preface: bytes = b"",
     ) -> None:
-        """`heartbeat_s`: how long an event stream may be silent until a comment is written;
-        `preface`: what opens it.
-        """
+        """`heartbeats` break the silence of an event stream, `preface` opens it."""
         # Not super().__init__(): it would build a header dict that most responses never need.
         self._state: dict[Any, Any] = {}
         head = upstream.head
@@ -80,23 +65,21 @@ class RelayedResponse(web.StreamResponse):
         self._dialect = dialect
         self._hide_server = hide_server
         self._done: asyncio.Future[None] | None = None
-        self._client_is_behind = False
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._client_is_behind = False
         self._upstream_waits = False
         self._chunked = False
         self._tail = b""
-        self._tap = exchange.tap
-        streams = head.content_length is None and _is_event_stream(head.content_type)
-        self._filter = exchange.filter if streams else None
-        self._continuation = continuation if streams and head.status == 200 else None
-        self._heartbeat_s = heartbeat_s if streams and not head.encoded else None
-        self._preface = preface if streams and not head.encoded and head.status == 200 else b""
-        self._encoder: Encoder | None = None
+        plain_events = not head.encoded and is_event_stream(head.content_type)
+        self._heartbeats = heartbeats if plain_events else None
         self._heartbeat: Heartbeat | None = None
+        self._preface = preface if plain_events and head.status == 200 else b""
         self._without_bom: WithoutBom | None = None
-        looks = self._tap is not None or self._continuation is not None
-        self._look = self._looked_at if looks else None
+        self._encoder: Encoder | None = None
+        self.body = ResponseBody(upstream, exchange, dialect, continuation)
+        """What a client is to get; whoever takes it instead must not send this response."""
+        self._look = self.body.look
         self.error: GatewayError | None = None
         """Why the body broke off, if it did."""
 
@@ -131,7 +114,7 @@ class RelayedResponse(web.StreamResponse):
     def joins(self) -> bool:
         """Whether its body can go on in an event stream that was opened before."""
         head = self._upstream.head
-        return self._status == 200 and not head.encoded and _is_event_stream(head.content_type)
+        return self._status == 200 and not head.encoded and is_event_stream(head.content_type)
 
     @property
     def prepared(self) -> bool:
@@ -159,7 +142,7 @@ class RelayedResponse(web.StreamResponse):
         else:
             exchange.commit = Commit.ANSWERED
             data = self._head_bytes(has_body)
-            if self._preface and has_body:
+            if self._preface and self._chunked:
                 self._spoke_first()
                 data += self._chunk(self._preface)
         if has_body and upstream.unread:
@@ -170,14 +153,15 @@ class RelayedResponse(web.StreamResponse):
             transport.write(data)
         else:
             transport.write(data)
-            if upstream.error is not None:
-                self.finish(upstream.error)
-            else:
-                self._done = asyncio.get_running_loop().create_future()
+            self._done = asyncio.get_running_loop().create_future()
+            error = upstream.error
+            if error is None:
                 upstream.attach(self)
-                client.attach(self)
-                if self._heartbeat_s is not None and self._chunked:
-                    self._heartbeat = Heartbeat(self._heartbeat_s, self._written, self._beat)
+            client.attach(self)
+            if self._heartbeats is not None and self._chunked:
+                self._heartbeat = self._heartbeats.watch(self._written, self._beat)
+            if error is not None:
+                self.finish(error)  # or somebody goes on with it
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -189,6 +173,7 @@ class RelayedResponse(web.StreamResponse):
                 if self._heartbeat is not None:
                     self._heartbeat.close()
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
+                self.body.left()
 
     # The upstream connection calls these two, from its data_received.
 
@@ -218,6 +203,22 @@ class RelayedResponse(web.StreamResponse):
             self._begun()
         exchange.bytes_out += size
 
+    def finish(self, error: GatewayError | None) -> None:
+        """The body is complete, or broke off."""
+        if self.body.goes_on(error, self):
+            return
+        if rest := self._rest():
+            self._look = None
+            self.feed(rest)
+        self._end(error)
+
+    def _rest(self) -> bytes:
+        """What was held back, of a stream that is over."""
+        rest = self.body.rest()
+        if self._without_bom is not None:
+            rest = self._without_bom.feed(rest) + self._without_bom.flush()
+        return rest
+
     def _wait(self, data: bytes) -> None:
         """Keep it until the client has caught up: it then goes in one write with what follows."""
         self._waiting.append(data)
@@ -229,7 +230,7 @@ class RelayedResponse(web.StreamResponse):
         buffered = self._transport.get_write_buffer_size()
         if buffered + self._waiting_bytes > _WAITING_CAP_BYTES:
             self._upstream_waits = True
-            self._upstream.pause()
+            self.body.pause()
 
     def _write_waiting(self) -> None:
         self._client_is_behind = False
@@ -240,49 +241,6 @@ class RelayedResponse(web.StreamResponse):
             look, self._look = self._look, None  # it was looked at when it came
             self.feed(data)
             self._look = look
-
-    def finish(self, error: GatewayError | None) -> None:
-        """The body is complete, or broke off."""
-        continuation = self._continuation
-        if error is not None and continuation is not None:
-            self._continuation = None
-            going_on = asyncio.create_task(self._go_on(continuation, error))
-            self._exchange.at_end(lambda _: _cancel(going_on))
-            return
-        if rest := self._rest():
-            self._look = None
-            self.feed(rest)
-        self._end(error)
-
-    def _rest(self) -> bytes:
-        """What was held back, of a stream that is over."""
-        rest = self._filter.flush() if self._filter is not None else b""
-        if self._continuation is not None:
-            rest = self._continuation.feed(rest) + self._continuation.flush()
-            if self._continuation.count:
-                rest += sse.comment(b"continued by another backend")
-        if self._without_bom is not None:
-            rest = self._without_bom.feed(rest) + self._without_bom.flush()
-        return rest
-
-    async def _go_on(self, continuation: Continuation, error: GatewayError) -> None:
-        """Have another upstream go on with the answer, or end it with the error."""
-        response = await continuation.go_on(error)
-        if response is None:
-            self._end(error)
-            return
-        self._continuation = continuation
-        self._upstream = response
-        if response.unread and (data := response.take_unread()):
-            self.feed(data)
-        if response.complete:
-            self.finish(None)
-        elif response.error is not None:
-            self.finish(response.error)
-        else:
-            response.attach(self)
-            if self._upstream_waits:
-                response.pause()
 
     def _written(self) -> int:
         return self._exchange.bytes_out
@@ -301,7 +259,11 @@ class RelayedResponse(web.StreamResponse):
         """Something of ours stands before the upstream's stream."""
         if self._without_bom is None:
             self._without_bom = WithoutBom()
-            self._look = self._looked_at
+            self._look = self._looked_behind_ours
+
+    def _looked_behind_ours(self, data: bytes) -> bytes:
+        assert self._without_bom is not None
+        return self._without_bom.feed(data if self.body.look is None else self.body.look(data))
 
     def _end(self, error: GatewayError | None) -> None:
         if self._heartbeat is not None:
@@ -326,11 +288,11 @@ class RelayedResponse(web.StreamResponse):
         self._write_waiting()
         if self._upstream_waits and not self._client_is_behind:
             self._upstream_waits = False
-            self._upstream.resume()
+            self.body.resume()
 
     def fail(self, error: GatewayError) -> None:
         """End it with an error that is not the upstream's, whose connection closes."""
-        self._upstream.abort()
+        self.body.upstream.abort()
         self._end(error)
 
     def probe(self) -> bool:
@@ -355,17 +317,7 @@ class RelayedResponse(web.StreamResponse):
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
             self._transport.write(self._chunk(event))
-        exchange.end(_ENDS.get(type(error), EndReason.UPSTREAM_RESET))
-
-    def _looked_at(self, data: bytes) -> bytes:
-        """Let those hear it who count or may have to go on with it; what of it passes."""
-        if self._tap is not None:
-            self._tap.feed(data)
-        if self._filter is not None:
-            data = self._filter.feed(data)
-        if self._continuation is not None:
-            data = self._continuation.feed(data)
-        return data if self._without_bom is None else self._without_bom.feed(data)
+        exchange.end(end_reason(error))
 
     def _framed(self, data: bytes) -> bytes:
         if self._look is not None and not (data := self._look(data)):
@@ -434,14 +386,6 @@ class RelayedResponse(web.StreamResponse):
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
         parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-
-
-def _is_event_stream(content_type: bytes) -> bool:
-    return content_type.lower().startswith(b"text/event-stream")
 
 
 def _checked_lines(headers: CIMultiDict[str]) -> bytes:

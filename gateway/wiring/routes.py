@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,6 +14,8 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
@@ -27,22 +29,40 @@ from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.early_head import EVENT_STREAM
 from gateway.proxy.forward import Forward, ForwardOptions
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
+from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
+from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
+from gateway.wiring.resume import resume_options, streams_path
+from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
 Named = Mapping[str, Sequence[Rule]]
 """The rules of each limit, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """To whom the gateway tells what requests did."""
+
+    logger: FilteringBoundLogger
+    log: LogControl
+    """What of it is written."""
+    traced: TracingOf | None
+    counting: Counting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +75,18 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
-    logger: FilteringBoundLogger
+    streams: Streams
+    telling: Telling
 
 
-def outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
+def outer(config: Config, telling: Telling, route: models.Route | None = None) -> list[Middleware]:
     """What stands before everything else: what refused requests pass as well."""
-    chain: list[Middleware] = [request_id]
+    traced, counting = telling.traced, telling.counting
+    chain: list[Middleware] = [request_id if traced is None else traced(route)]
     if config.telemetry.log.access:
-        chain.append(AccessLog(logger))
+        chain.append(AccessLog(telling.logger, telling.log))
+    if counting is not None:
+        chain.append(Metrics(counting, taps=route is not None and bool(route.models)))
     return chain
 
 
@@ -72,12 +96,31 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain = [
-            *outer(config, parts.logger),
+        heartbeats = None if route.heartbeat is None else Heartbeats(route.heartbeat)
+        before = [
+            *outer(config, parts.telling, route),
             *([Compress(route.compress)] if route.compress else ()),
-            ErrorMapping(DIALECTS[dialect], parts.logger),
-            *_gatekeepers(route, parts),
+            ErrorMapping(DIALECTS[dialect], parts.telling.logger),
         ]
+        chain = [*before, *_gatekeepers(route, parts)]
+        if route.resume is not None:
+            options = resume_options(config, route, route.resume, dialect)
+            options = replace(options, heartbeats=heartbeats, preface=_preface(route))
+            resume = Resume(options, parts.streams)
+            chain.append(resume)
+            entries.append(
+                RouteEntry(
+                    name=route.name,
+                    path=streams_path(route),
+                    methods=frozenset(),
+                    hosts=frozenset(route.hosts),
+                    handler=compose(
+                        [*before, *_gatekeepers(route, parts, ("GET", "DELETE")), resume],
+                        no_stream,
+                    ),
+                    dialect=dialect,
+                )
+            )
         end: Handler
         if route.issues is not None:
             tickets = parts.providers[route.issues]
@@ -85,8 +128,8 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
             end = IssueTicket(tickets)
         else:
-            chain += _towards_upstream(config, route, named, parts)
-            end = _forward(config, route, dialect)
+            chain += _towards_upstream(config, route, named, parts, heartbeats)
+            end = _forward(config, route, dialect, heartbeats)
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -100,18 +143,24 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     return entries
 
 
-def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
-    """Who may come in at all."""
+def _gatekeepers(
+    route: models.Route, parts: Parts, methods: Sequence[str] = ()
+) -> list[Middleware]:
+    """Who may come in at all, by the route's methods or by these."""
     chain: list[Middleware] = []
     if route.cors is not None:
-        chain.append(_cors(route, route.cors))
+        chain.append(_cors(route.cors, methods or route.methods))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
 
 
 def _towards_upstream(
-    config: Config, route: models.Route, named: Named, parts: Parts
+    config: Config,
+    route: models.Route,
+    named: Named,
+    parts: Parts,
+    heartbeats: Heartbeats | None,
 ) -> list[Middleware]:
     """How much of it, and to whom."""
     dialect = route_dialect(config, route)
@@ -123,11 +172,11 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
-    if route.heartbeat is not None and DIALECTS[dialect].stream_type == EVENT_STREAM.encode():
+    if heartbeats is not None and DIALECTS[dialect].stream_type == EVENT_STREAM.encode():
         chain.append(
             Early(
                 DIALECTS[dialect],
-                route.heartbeat,
+                heartbeats,
                 _preface(route),
                 body_cap_bytes=route.body,
                 body_silence_s=config.server.body_timeout,
@@ -163,15 +212,15 @@ def _methods(route: models.Route) -> frozenset[str]:
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
 
-def _cors(route: models.Route, options: models.Cors) -> Cors:
+def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
     return Cors(
         options.origins,
-        methods=route.methods or METHODS,
+        methods=methods or METHODS,
         headers=options.headers,
         expose=options.expose,
         credentials=options.credentials,
         max_age_s=options.max_age,
-        serves_options=not route.methods or "OPTIONS" in route.methods,
+        serves_options=not methods or "OPTIONS" in methods,
     )
 
 
@@ -196,6 +245,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         route = by_name[entry.name]
         if route.issues is not None:
             ends = [f"tickets of {route.issues}"]
+        elif entry.path != route.path:
+            ends = ["kept streams"]
         else:
             ends = [*route.models, *([route.upstream] if route.upstream else [])]
         rows.append(
@@ -226,10 +277,12 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
 class _Targets:
     """A route's way to each upstream it may use."""
 
-    def __init__(self, config: Config, route: models.Route, parts: Parts) -> None:
+    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
+        self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
+        self._traced = parts.telling.traced is not None
         providers = parts.providers.values()
         # Of every provider: what says who somebody is on one route says nothing on another.
         self._identity = frozenset[bytes]().union(
@@ -258,28 +311,44 @@ class _Targets:
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
+        options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
             upstream,
             model.model if model else None,
-            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
                 own.idle or general.idle_s,
                 own.total or general.total_s,
             ),
-            hint=hint_of(self._config.upstreams[name].balance),
+            hint=hint_of(options.balance),
             fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible,
+            legible=legible or self._route.resume is not None,
+            translation=_translation(self._dialect, options, upstream.options.replaced),
+            traced=self._traced,
         )
 
 
+def _translation(
+    dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
+) -> Translation | None:
+    """None where callers and upstream speak the same: then no byte is touched."""
+    if dialect == options.dialect:
+        return None
+    own = TranslationOptions(
+        options.translation.max_tokens,
+        ThinkingWord(options.translation.thinking),
+        options.continues,
+    )
+    return Translation(dialect, options.dialect, own, replaced)
+
+
 def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
-    targets = _Targets(config, route, parts)
+    targets = _Targets(config, route, parts, dialect)
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(
@@ -297,7 +366,9 @@ def _preface(route: models.Route) -> bytes:
     return b"" if route.retry is None else sse.retry(round(route.retry * 1000))
 
 
-def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
+def _forward(
+    config: Config, route: models.Route, dialect: Dialect, heartbeats: Heartbeats | None
+) -> Forward:
     return Forward(
         ForwardOptions(
             sending=SendOptions(
@@ -307,7 +378,7 @@ def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
             ),
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
-            heartbeat_s=route.heartbeat,
+            heartbeats=heartbeats,
             preface=_preface(route),
         )
     )

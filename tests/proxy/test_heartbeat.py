@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, between_events
+from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
 from gateway.sse import EventSplitter
 
 INTERVAL_S = 0.04
@@ -31,8 +31,9 @@ class Stream:
         self.changed.set()
         return self.may_beat
 
-    def heartbeat(self) -> Heartbeat:
-        return Heartbeat(INTERVAL_S, lambda: self.written, self.beat)
+    def heartbeat(self, heartbeats: Heartbeats | None = None, silent_s: float = 0.0) -> Heartbeat:
+        heartbeats = heartbeats or Heartbeats(INTERVAL_S)
+        return heartbeats.watch(lambda: self.written, self.beat, silent_s=silent_s)
 
     async def asked_times(self, count: int) -> None:
         async with asyncio.timeout(10):
@@ -94,6 +95,40 @@ async def test_one_that_is_closed_is_silent() -> None:
     heartbeat.close()
     await asyncio.sleep(2 * INTERVAL_S)
     assert stream.asked == []
+
+
+async def test_silence_before_it_was_watched_counts() -> None:
+    heartbeats = Heartbeats(60.0)
+    impatient, patient = Stream(), Stream()
+    hearts = [
+        impatient.heartbeat(heartbeats, silent_s=100.0),
+        patient.heartbeat(heartbeats),
+    ]
+    hearts[0].look()
+    hearts[1].look()
+    assert len(impatient.asked) == 1
+    assert patient.asked == []
+    for heart in hearts:
+        heart.close()
+
+
+async def test_many_streams_share_one_timer_and_are_looked_at_a_few_at_a_time() -> None:
+    heartbeats = Heartbeats(1.6)
+    slots = heartbeats._slots
+    streams = [Stream() for _ in range(40)]
+    hearts = []
+    for at, stream in enumerate(streams):
+        heartbeats._turn = at % len(slots)
+        hearts.append(stream.heartbeat(heartbeats))
+    assert len(slots) == 4
+    assert {len(slot) for slot in slots} == {10}
+    for _ in range(4 * 5):
+        heartbeats._tick()  # five looks at each
+    assert all(len(stream.asked) == 1 for stream in streams)
+    for heart in hearts:
+        heart.close()
+    heartbeats._tick()
+    assert not heartbeats._ticks
 
 
 PIECES = st.lists(
