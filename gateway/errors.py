@@ -36,6 +36,11 @@ class GatewayError(Exception):
         self.reason = reason
         super().__init__(self.message)
 
+    @property
+    def retry_after_s(self) -> int | None:
+        """When to come back, if that is told."""
+        return next((int(value) for name, value in self.headers if name == "Retry-After"), None)
+
 
 class RequestError(GatewayError):
     """The request cannot be served as it was sent."""
@@ -372,6 +377,18 @@ class UpstreamInvalidResponse(UpstreamError):
 
     code = "upstream_invalid_response"
     default_message = "The model backend sent an invalid response."
+
+
+class UpstreamRejected(UpstreamError):
+    """It answered with an error after the client's stream had been opened, in words that mean
+    nothing in the client's dialect.
+    """
+
+    code = "upstream_rejected"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.message = f"The model backend answered with status {status}."
 
 
 class UpstreamToldError(UpstreamError):

@@ -12,6 +12,8 @@ from gateway.proxy import body as bodies
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
+from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
 
@@ -23,6 +25,9 @@ class ForwardOptions:
     sending: SendOptions
     dialect: Dialect
     hide_server: bool
+    heartbeats: Heartbeats | None
+    preface: bytes
+    """What opens an event stream for a client that `heeds_retry`."""
 
 
 class Forward:
@@ -55,4 +60,6 @@ class Forward:
             options.dialect,
             hide_server=options.hide_server,
             continuation=continuation_of(request, body, options.dialect, sending),
+            heartbeats=options.heartbeats,
+            preface=options.preface if options.preface and heeds_retry(request) else b"",
         )

@@ -37,7 +37,9 @@ def request_head(
     belong to the route and are not forwarded; `attempt` is the number of this attempt.
     """
     exchange = request.exchange
-    dropped = target.dropped if exchange.tap is None else target.dropped_to_read
+    # A compressed body could not be read for its tokens, and nothing could be said in it.
+    legible = exchange.tap is not None or exchange.early is not None
+    dropped = target.dropped_to_read if legible else target.dropped
     if rewrite is not None:
         path = rewrite.path
     else:

@@ -114,7 +114,7 @@ class Target:
             | (TRACING if traced else frozenset())
         )
         self.dropped_to_read = self.dropped | ACCEPT_ENCODING
-        """The same where the answer is read for its tokens: no compressed one could be."""
+        """Dropped instead where the answer has to be legible."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Whether a caller may use it under this name."""

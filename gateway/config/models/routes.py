@@ -133,6 +133,22 @@ class Route(Section):
     resume: Resume | None = Field(
         None, description="Keep event streams, so that a client may come back to one."
     )
+    heartbeat: Duration | None = Field(
+        15.0,
+        gt=0,
+        description="Silence in an event stream until a comment is written; null: none is.",
+    )
+    retry: Duration | None = Field(
+        None,
+        gt=0,
+        description="What EventSource clients are told at the start of an event stream: how long "
+        "to wait before they connect again.",
+    )
+    compress: tuple[Literal["zstd", "br", "gzip"], ...] = Field(
+        (),
+        description="Content codings for clients that take them, the preferred first; streams are "
+        "flushed after each event.",
+    )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."
