@@ -63,6 +63,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[]`", models.Route),
     ("`routes[].timeouts`", models.RouteTimeouts),
     ("`routes[].cors`", models.Cors),
+    ("`routes[].websocket`", models.WebSocket),
     ("`routes[].middleware[]`", models.Middleware),
     ("Secrets", Secret),
 )

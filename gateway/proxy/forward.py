@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.relay import RelayedResponse
+from gateway.upstream.response import UpstreamResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class ForwardOptions:
     sending: SendOptions
     dialect: Dialect
     hide_server: bool
+    switched: Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse] | None = None
+    """Makes the response where the upstream switched protocols."""
 
 
 class Forward:
@@ -42,6 +46,9 @@ class Forward:
             # It is here already: send it with the head, in one write.
             body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
         response = await Attempts(request, target, body, sending).send()
+        if response.tunnel is not None:
+            assert options.switched is not None  # nobody else asks for it
+            return options.switched(response, request)
         return RelayedResponse(
             response,
             exchange,

@@ -30,7 +30,7 @@ from gateway.errors import (
     UpstreamTotalTimeout,
 )
 from gateway.exchange import ClientConnection, EndReason, Exchange
-from gateway.headers import lines
+from gateway.headers import checked_lines, lines
 from gateway.proxy.continuation import Continuation
 from gateway.upstream.response import UpstreamResponse
 
@@ -291,7 +291,7 @@ class RelayedResponse(web.StreamResponse):
         if changed is None:
             parts += [b"%b: %b\r\n" % field for field in head.fields]
         else:
-            parts.append(_checked_lines(changed))
+            parts.append(checked_lines(changed.items()))
         if self._cookies:
             parts += [
                 b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
@@ -322,11 +322,3 @@ def _cancel(task: asyncio.Task[None]) -> None:
 
 def _is_event_stream(content_type: bytes) -> bool:
     return content_type.lower().startswith(b"text/event-stream")
-
-
-def _checked_lines(headers: CIMultiDict[str]) -> bytes:
-    """Header lines of a middleware's making. Raise ValueError rather than split a response."""
-    for name, value in headers.items():
-        if "\r" in value or "\n" in value or "\r" in name or "\n" in name or "\0" in value:
-            raise ValueError(f"a middleware put a line break into header {name!r}")
-    return lines(headers.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.exchange import GatewayRequest
-from gateway.headers import ACCEPT_ENCODING, connection_tokens
+from gateway.headers import ACCEPT_ENCODING, WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
 
@@ -21,6 +21,9 @@ def request_head(
     exchange = request.exchange
     # A compressed body could not be read for its tokens.
     dropped = target.dropped if exchange.tap is None else target.dropped | ACCEPT_ENCODING
+    handshake = exchange.handshake
+    if handshake is not None:
+        dropped |= WEBSOCKET
     path = exchange.path[strip:] if strip else exchange.path
     if exchange.query:
         path = f"{path}?{exchange.query}"
@@ -47,7 +50,9 @@ def request_head(
             parts.append(b"%b: %b\r\n" % (name, value))
     if not nominated <= _CONNECTION_OPTIONS:
         parts[1:] = [p for p in parts[1:] if p[: p.index(b":")].lower() not in nominated]
-    if body is not None:
+    if handshake is not None:
+        parts.append(handshake.lines + b"\r\n")
+    elif body is not None:
         parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
     elif request.body_exists and request.content_length is None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")

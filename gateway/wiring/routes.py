@@ -32,6 +32,7 @@ from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
+from gateway.wiring import websocket
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 
@@ -81,7 +82,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             end = IssueTicket(tickets)
         else:
             chain += _towards_upstream(config, route, named, parts)
-            end = _forward(config, route, dialect)
+            end = _forward(config, route, parts, dialect)
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -90,6 +91,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                 hosts=frozenset(route.hosts),
                 handler=compose(chain, end),
                 dialect=dialect,
+                upgrades=bool(route.websocket),
             )
         )
     return entries
@@ -100,6 +102,9 @@ def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
     chain: list[Middleware] = []
     if route.cors is not None:
         chain.append(_cors(route, route.cors))
+    sockets = websocket.settings(route)
+    if sockets is not None:
+        chain.append(websocket.upgrade(sockets))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
@@ -278,7 +283,8 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
     )
 
 
-def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
+def _forward(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Forward:
+    sockets = websocket.settings(route)
     return Forward(
         ForwardOptions(
             sending=SendOptions(
@@ -288,5 +294,6 @@ def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
             ),
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
+            switched=websocket.switched(sockets, parts.providers) if sockets is not None else None,
         )
     )

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
+from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts, WebSocket
 from gateway.config.models.section import Section
 from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
 from gateway.config.models.upstreams import (
@@ -66,6 +66,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Upstream",
+    "WebSocket",
 ]
 
 

@@ -1,0 +1,365 @@
+"""A WebSocket between a client and an upstream, from the switch of protocols to the last goodbye.
+
+Messages go on as they come, and no further than the other side takes them. Who closes with a code
+closes the other side with the same; who vanishes is told of by another (RFC 6455 section 7.4.1,
+IANA's registry):
+
+    the client vanished         the upstream is told 1001, going away
+    the upstream vanished       the client is told 1014, bad gateway
+    one broke the protocol      it is told 1002, 1007, 1008 or 1009; the other 1001, or 1014
+    idle, or no pong            1001
+    the credential ran out      3000, unauthorized
+    a limit was reached         1008, policy
+    the gateway stops           1012, service restart
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from gateway.errors import (
+    CredentialExpired,
+    Draining,
+    GatewayError,
+    SessionBroken,
+    SessionIdle,
+    UpstreamError,
+    UpstreamIdleTimeout,
+    UpstreamInvalidResponse,
+    UpstreamReset,
+)
+from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.upstream.response import UpstreamResponse
+from gateway.usage import Usage
+from gateway.websocket.codes import Closing, Code, Violation
+from gateway.websocket.deflate import Deflate
+from gateway.websocket.peer import Peer, Rate
+from gateway.websocket.usage import SessionUsage
+
+_GOODBYE_S = 5.0
+"""How long an upstream has to answer the close frame of a client."""
+_STANDING_S = 1.0
+"""How often a caller is looked at again."""
+_NEVER = float("inf")
+_LEFT = Closing(Code.GOING_AWAY)
+
+
+class By(Enum):
+    """Who ended a session."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    GATEWAY = "gateway"
+
+
+class Tally:
+    """What passed through a WebSocket, and how it closed."""
+
+    __slots__ = ("close_code", "closed_by", "messages_in", "messages_out")
+
+    def __init__(self) -> None:
+        self.messages_in = self.messages_out = 0
+        self.close_code: int | None = None
+        self.closed_by: By | None = None
+
+    def closed(self, code: int, by: By) -> None:
+        """Remember why; the first reason stands."""
+        if self.closed_by is None:
+            self.close_code, self.closed_by = int(code), by
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a route says about its sessions. Times in seconds, sizes in bytes."""
+
+    max_message_bytes: int
+    idle_s: float
+    ping_s: float | None
+    messages: Callable[[], Rate] | None
+    """Makes the bucket that a client's messages are counted in."""
+
+
+class Standing(Protocol):
+    """Whether who began a session may go on with it."""
+
+    def holds(self) -> bool:
+        """Whether it does now."""
+
+    def left_s(self) -> float:
+        """Seconds until it ends by itself."""
+
+
+class Session:
+    """Between two peers. It is the sink of what both send, and told how much each takes."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        client: ClientConnection,
+        upstream: UpstreamResponse,
+        options: SessionOptions,
+        *,
+        deflate: Deflate | None,
+        standing: Standing | None,
+    ) -> None:
+        """`standing`: None for callers nobody asked who they are."""
+        assert client.transport is not None
+        assert upstream.tunnel is not None
+        loop = self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.tally = exchange.tally = Tally()
+        self._exchange = exchange
+        self._options = options
+        self._standing = standing
+        self._connection, self._transport = client, client.transport
+        self._response, self._tunnel = upstream, upstream.tunnel
+        self._client = Peer(
+            self,
+            self._transport.write,
+            loop.time,
+            is_client=True,
+            max_message_bytes=options.max_message_bytes,
+            messages=options.messages() if options.messages is not None else None,
+            deflate=deflate,
+        )
+        self._upstream = Peer(
+            self,
+            self._tunnel.send_body,
+            loop.time,
+            is_client=False,
+            max_message_bytes=options.max_message_bytes,
+        )
+        self._usage = SessionUsage() if exchange.meter is not None else None
+        self._spending: asyncio.Task[None] | None = None
+        self._active_at = loop.time()
+        self._ping_at = self._active_at + (options.ping_s or _NEVER)
+        self._goodbye_by = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Take over both connections, with what they have sent already."""
+        self._tunnel.on_writable = self._upstream_takes
+        early = self._connection.take_over(self)
+        unread = self._response.take_unread()
+        self._connection.attach(self)
+        self._response.attach(self)
+        if unread:
+            self.feed(unread)
+        if early:
+            self.received(early)
+        if self._response.complete or self._response.error is not None:
+            self.finish(self._response.error)
+        if not self.ended.done():
+            self._tick()
+
+    def client_left(self) -> None:
+        """The client's connection is gone."""
+        if self._client.said_goodbye:
+            self._end(EndReason.COMPLETE, _LEFT, By.CLIENT)
+        else:
+            self.tally.closed(Code.ABNORMAL, By.CLIENT)
+            self._end(EndReason.CLIENT_ABORT, _LEFT, By.CLIENT)
+
+    def detach(self) -> None:
+        """Let go of the client's connection."""
+        self._connection.detach()
+
+    # The client's connection calls these.
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self._client.received(data)
+
+    def pause(self) -> None:
+        """The client is behind: the upstream waits."""
+        self._client.behind = True
+        self._response.pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._client.caught_up()
+        self._response.resume()
+
+    def fail(self, error: GatewayError) -> None:
+        """The gateway ends it."""
+        draining = isinstance(error, Draining)
+        self._fail(
+            EndReason.DRAIN if draining else EndReason.CANCELLED,
+            Closing(Code.RESTART if draining else Code.POLICY, error.message),
+            error,
+        )
+
+    def probe(self) -> bool:
+        """A client that sends no more has left: nobody speaks half a WebSocket."""
+        return False
+
+    # The upstream's connection calls these.
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the upstream."""
+        self._upstream.received(data)
+
+    def finish(self, error: GatewayError | None) -> None:
+        """The upstream's connection is gone."""
+        if self.ended.done():
+            return
+        if self._client.said_goodbye:
+            # It did not wait to say it, too.
+            self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
+            return
+        lost = error if isinstance(error, UpstreamError) else UpstreamReset("no close frame")
+        self._lose_upstream(lost, EndReason.UPSTREAM_RESET, _LEFT)
+
+    def _upstream_takes(self, more: bool) -> None:
+        """Whether it takes more bytes; if not, the client waits."""
+        if self.ended.done():
+            return
+        if more:
+            self._upstream.caught_up()
+            self._connection.resume_reading()
+        else:
+            self._upstream.behind = True
+            self._connection.pause_reading()
+
+    # The peers call these.
+
+    def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
+        """A piece of a message goes on to the other one."""
+        exchange, tally = self._exchange, self.tally
+        self._active_at = self._loop.time()
+        if peer is self._client:
+            tally.messages_in += first
+            exchange.bytes_in += len(payload)
+            self._upstream.send(opcode, payload, first, final)
+            return
+        tally.messages_out += first
+        exchange.bytes_out += len(payload)
+        if not self._transport.is_closing():
+            self._client.send(opcode, payload, first, final)
+        if self._usage is not None and (used := self._usage.feed(payload, first, final)):
+            self._spend(used)
+
+    def says_goodbye(self, peer: Peer, closing: Closing) -> None:
+        """What one says goes to the other. An upstream is waited for; the client's connection
+        lingers by itself.
+        """
+        if peer is self._client:
+            self.tally.closed(closing.code, By.CLIENT)
+            self._tunnel.send_body(self._upstream.goodbye(closing))
+            self._goodbye_by = self._loop.time() + _GOODBYE_S
+            self._tick()
+        else:
+            by = By.CLIENT if self._client.said_goodbye else By.UPSTREAM
+            self._end(EndReason.COMPLETE, closing, by, upstream=closing)
+
+    def breaks(self, peer: Peer, violation: Violation) -> None:
+        """One of them broke a rule; the other cannot help it."""
+        closing = violation.closing
+        if peer is self._client:
+            self._fail(EndReason.REFUSED, closing, SessionBroken(reason=closing.reason))
+        else:
+            error = UpstreamInvalidResponse(f"WebSocket: {closing.reason}")
+            self._lose_upstream(error, EndReason.UPSTREAM_RESET, closing)
+
+    # -- tokens ------------------------------------------------------------------------------
+
+    def _spend(self, used: Usage) -> None:
+        """Count tokens, and ask whether there may be more."""
+        meter = self._exchange.meter
+        assert meter is not None
+        meter.count(used)
+        if self._spending is None or self._spending.done():
+            self._spending = asyncio.create_task(self._stop_if_spent())
+
+    async def _stop_if_spent(self) -> None:
+        meter = self._exchange.meter
+        assert meter is not None
+        error = await meter.exhausted()
+        if error is not None:
+            self._fail(EndReason.REFUSED, Closing(Code.POLICY, error.message), error)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Look at all that happens in time, and come back when the next of it does."""
+        if self._timer is not None:
+            self._timer.cancel()
+        now, options, standing = self._loop.time(), self._options, self._standing
+        if standing is not None and not standing.holds():
+            error = CredentialExpired()
+            self._fail(EndReason.REFUSED, Closing(Code.UNAUTHORIZED, error.message), error)
+        elif now >= self._goodbye_by:
+            self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
+        elif now >= self._active_at + options.idle_s:
+            self._fail(
+                EndReason.TIMEOUT,
+                Closing(Code.GOING_AWAY, "Nothing was said for too long."),
+                SessionIdle(reason=f"no message for {options.idle_s} s"),
+            )
+        elif now >= self._ping_at:
+            self._ping_at = now + (options.ping_s or _NEVER)
+            self._ping()
+        if self.ended.done():
+            return
+        next_at = min(self._goodbye_by, self._active_at + options.idle_s, self._ping_at)
+        if standing is not None:
+            next_at = min(next_at, now + min(_STANDING_S, standing.left_s()))
+        self._timer = self._loop.call_at(next_at, self._tick)
+
+    def _ping(self) -> None:
+        # Who waits for the other is not read, so that its pong cannot be seen.
+        if not self._upstream.behind and not self._client.ping():
+            self._fail(
+                EndReason.TIMEOUT,
+                Closing(Code.GOING_AWAY, "No answer to a ping."),
+                SessionIdle(reason="the client answers no ping"),
+            )
+        elif not self._client.behind and not self._upstream.ping():
+            error = UpstreamIdleTimeout("no answer to a ping")
+            self._lose_upstream(error, EndReason.TIMEOUT, _LEFT)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _lose_upstream(self, error: UpstreamError, reason: EndReason, said: Closing) -> None:
+        if self._response.error is None:
+            self._response.error = error  # so that its endpoint is held to account
+        code = Code.TOO_BIG if said.code == Code.TOO_BIG else Code.BAD_GATEWAY
+        self._exchange.error_code, self._exchange.reason = error.code, error.reason
+        self._end(reason, Closing(code, error.message), By.UPSTREAM, upstream=said)
+
+    def _fail(self, reason: EndReason, closing: Closing, error: GatewayError) -> None:
+        if not self.ended.done():
+            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            by = By.CLIENT if isinstance(error, SessionBroken) else By.GATEWAY
+            self._end(reason, closing, by)
+
+    def _end(
+        self, reason: EndReason, closing: Closing, by: By, *, upstream: Closing = _LEFT
+    ) -> None:
+        """Say goodbye to both, where that was not done. The client's connection is closed by who
+        waits for `ended`.
+        """
+        if self.ended.done():
+            return
+        self.ended.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._spending is not None:
+            self._spending.cancel()
+        self.tally.closed(closing.code, by)
+        self._client.ignore()
+        self._upstream.ignore()
+        if not self._transport.is_closing():
+            self._transport.write(self._client.goodbye(closing))
+        self._tunnel.on_writable = None
+        self._tunnel.hang_up(self._upstream.goodbye(upstream))
+        exchange = self._exchange
+        if self._usage is not None:
+            if (rest := self._usage.rest()) is not None and exchange.meter is not None:
+                exchange.meter.count(rest)
+            exchange.usage = self._usage.total
+        exchange.end(reason)
