@@ -155,12 +155,14 @@ class SessionBroken(RequestError):
 class SessionIdle(RequestError):
     """Nothing was said on a WebSocket for too long, or no ping answered. Said by a close code."""
 
+    status = 408
     code = "websocket_idle"
 
 
 class CredentialExpired(RequestError):
     """The credential of a session expired, or was revoked. Said by a close code."""
 
+    status = 401
     code = "credential_expired"
     default_message = "The credential is not valid any more."
 

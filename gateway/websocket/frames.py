@@ -45,7 +45,6 @@ class FrameReader:
         "_empty",
         "_fin",
         "_frame_opcode",
-        "_head",
         "_in_frame",
         "_inflated",
         "_inflater",
@@ -56,8 +55,10 @@ class FrameReader:
         "_opcode",
         "_packed",
         "_parts",
+        "_rest",
         "_sink",
         "_size",
+        "held",
         "stopped",
     )
 
@@ -78,7 +79,9 @@ class FrameReader:
         self._inflater = inflater
         self.stopped = False
         """Nothing more is read: set after a close frame, or by whoever has lost interest."""
-        self._head = b""
+        self.held = False
+        """What comes is kept for later: whoever it would go on to takes no more."""
+        self._rest = b""
         # Of the message:
         self._opcode = CONTINUATION
         """What it is; CONTINUATION between two messages."""
@@ -97,10 +100,13 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Read on. Raise Violation, after the sink was told what came before it."""
-        if self._head:
-            data, self._head = self._head + data, b""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         at, end = 0, len(data)
         while not self.stopped:
+            if self.held:
+                self._rest = data[at:]
+                return
             if self._in_frame:
                 taken = min(self._left, end - at)
                 if not taken:
@@ -109,7 +115,7 @@ class FrameReader:
                 at += taken
                 continue
             if end - at < 2:
-                self._head = data[at:]
+                self._rest = data[at:]
                 return
             first, length = data[at], data[at + 1]
             self._check_start(first, length)
@@ -117,7 +123,7 @@ class FrameReader:
             body = at + (2 if length < 126 else 4 if length == 126 else 10)
             start = body + 4 if self._masked else body
             if end < start:
-                self._head = data[at:]
+                self._rest = data[at:]
                 return
             if length > _CONTROL_BYTES:
                 length = _long_length(data[at + 2 : body])

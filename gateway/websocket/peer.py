@@ -119,12 +119,22 @@ class Peer:
 
     def received(self, data: bytes) -> None:
         """Read what came. The owner is told of everything, violations included."""
-        self.heard = True
+        self.heard = self.heard or bool(data)
         try:
             self._reader.feed(data)
         except Violation as violation:
             self._reader.stopped = True
             self._owner.breaks(self, violation)
+
+    def hold(self) -> None:
+        """Keep what it sends: the other one is behind. A few compressed bytes can be many."""
+        self._reader.held = True
+
+    def go_on(self) -> bool:
+        """Read what was kept. False: it is held again."""
+        self._reader.held = False
+        self.received(b"")
+        return not self._reader.held
 
     def ignore(self) -> None:
         """Read nothing more of it."""

@@ -111,6 +111,7 @@ class Session:
         assert upstream.tunnel is not None
         loop = self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
+        self._over = False
         self.tally = exchange.tally = Tally()
         self._exchange = exchange
         self._options = options
@@ -153,7 +154,7 @@ class Session:
             self.received(early)
         if self._response.complete or self._response.error is not None:
             self.finish(self._response.error)
-        if not self.ended.done():
+        if not self._over:
             self._tick()
 
     def client_left(self) -> None:
@@ -177,12 +178,14 @@ class Session:
     def pause(self) -> None:
         """The client is behind: the upstream waits."""
         self._client.behind = True
+        self._upstream.hold()
         self._response.pause()
 
     def resume(self) -> None:
         """It has caught up."""
         self._client.caught_up()
-        self._response.resume()
+        if self._upstream.go_on():
+            self._response.resume()
 
     def fail(self, error: GatewayError) -> None:
         """The gateway ends it."""
@@ -205,7 +208,8 @@ class Session:
 
     def finish(self, error: GatewayError | None) -> None:
         """The upstream's connection is gone."""
-        if self.ended.done():
+        self._upstream.go_on()
+        if self._over:
             return
         if self._client.said_goodbye:
             # It did not wait to say it, too.
@@ -216,13 +220,15 @@ class Session:
 
     def _upstream_takes(self, more: bool) -> None:
         """Whether it takes more bytes; if not, the client waits."""
-        if self.ended.done():
+        if self._over:
             return
         if more:
             self._upstream.caught_up()
-            self._connection.resume_reading()
+            if self._client.go_on():
+                self._connection.resume_reading()
         else:
             self._upstream.behind = True
+            self._client.hold()
             self._connection.pause_reading()
 
     # The peers call these.
@@ -303,7 +309,7 @@ class Session:
         elif now >= self._ping_at:
             self._ping_at = now + (options.ping_s or _NEVER)
             self._ping()
-        if self.ended.done():
+        if self._over:
             return
         next_at = min(self._goodbye_by, self._active_at + options.idle_s, self._ping_at)
         if standing is not None:
@@ -332,7 +338,7 @@ class Session:
         self._end(reason, Closing(code, error.message), By.UPSTREAM, upstream=said)
 
     def _fail(self, reason: EndReason, closing: Closing, error: GatewayError) -> None:
-        if not self.ended.done():
+        if not self._over:
             self._exchange.error_code, self._exchange.reason = error.code, error.reason
             by = By.CLIENT if isinstance(error, SessionBroken) else By.GATEWAY
             self._end(reason, closing, by)
@@ -343,9 +349,11 @@ class Session:
         """Say goodbye to both, where that was not done. The client's connection is closed by who
         waits for `ended`.
         """
-        if self.ended.done():
+        if self._over:
             return
-        self.ended.set_result(None)
+        self._over = True
+        if not self.ended.done():  # it is cancelled with who waits for it
+            self.ended.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
         if self._spending is not None:

@@ -1,4 +1,4 @@
-"""W1–W3: RFC 6455 as raw frames, after the groups of Autobahn's test suite (1 to 7, and 10).
+"""W1 to W3: RFC 6455 as raw frames, after the groups of Autobahn's test suite (1 to 7, and 10).
 
 The client speaks to the gateway, behind which an upstream says everything back.
 """
@@ -226,4 +226,3 @@ async def test_a_message_grows_too_large_by_its_fragments(start_gateway: StartGa
         whole = await said(gateway, fragments(512 * b"a", 512 * b"b") + BYE)
         assert whole.messages == texts(512 * b"a" + 512 * b"b")
         assert (await said(gateway, fragments(512 * b"a", 512 * b"b", b"c"))).code == 1009
-
