@@ -6,13 +6,14 @@ import asyncio
 import os
 import zlib
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from tests.support.client import End, RawClient, ask
 from tests.support.control import CONTROL_TARGET, Control
 from tests.support.figures import Report
-from tests.support.gateway import GatewayProcess, StartGateway, StartGatewayProcess
+from tests.support.gateway import GatewayProcess, LogLine, StartGateway, StartGatewayProcess
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     ScriptedUpstream,
@@ -45,6 +46,10 @@ MIB = 1024 * KIB
 _STALL_S = 0.3
 """A write that takes longer has been stopped by backpressure."""
 _RSS_CAP_MIB = 48.0
+
+
+def _closed_by(whom: str, line: LogLine) -> bool:
+    return line.get("closed_by") == whom
 
 
 async def play(connection: UpstreamConnection) -> None:
@@ -306,7 +311,7 @@ async def test_w8_close_codes_are_mirrored_both_ways(
                 )
                 assert await client.read_to_end() == b""
             by = "client" if by_client else "upstream"
-            line = await gateway.wait_for_log(lambda line, by=by: line.get("closed_by") == by)
+            line = await gateway.wait_for_log(partial(_closed_by, by))
             assert (line["close_code"], line["end"]) == (code or 1005, "complete")
     report("W8", f"code {code}, mirrored both ways", "yes")
 
