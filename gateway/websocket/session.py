@@ -19,7 +19,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 from gateway.errors import (
     CredentialExpired,
@@ -39,12 +38,10 @@ from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
 from gateway.websocket.peer import Peer, Rate
 from gateway.websocket.usage import SessionUsage
+from gateway.websocket.watch import Standing, Watch
 
 _GOODBYE_S = 5.0
 """How long an upstream has to answer the close frame of a client."""
-_STANDING_S = 1.0
-"""How often a caller is looked at again."""
-_NEVER = float("inf")
 _LEFT = Closing(Code.GOING_AWAY)
 
 
@@ -83,16 +80,6 @@ class SessionOptions:
     """Makes the bucket that a client's messages are counted in."""
 
 
-class Standing(Protocol):
-    """Whether who began a session may go on with it."""
-
-    def holds(self) -> bool:
-        """Whether it does now."""
-
-    def left_s(self) -> float:
-        """Seconds until it ends by itself."""
-
-
 class Session:
     """Between two peers. It is the sink of what both send, and told how much each takes."""
 
@@ -115,7 +102,6 @@ class Session:
         self.tally = exchange.tally = Tally()
         self._exchange = exchange
         self._options = options
-        self._standing = standing
         self._connection, self._transport = client, client.transport
         self._response, self._tunnel = upstream, upstream.tunnel
         self._client = Peer(
@@ -136,10 +122,8 @@ class Session:
         )
         self._usage = SessionUsage() if exchange.meter is not None else None
         self._spending: asyncio.Task[None] | None = None
-        self._active_at = loop.time()
-        self._ping_at = self._active_at + (options.ping_s or _NEVER)
-        self._goodbye_by = _NEVER
-        self._timer: asyncio.TimerHandle | None = None
+        self._watch = Watch(self, idle_s=options.idle_s, ping_s=options.ping_s, standing=standing)
+        self._goodbye: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Take over both connections, with what they have sent already."""
@@ -155,7 +139,7 @@ class Session:
         if self._response.complete or self._response.error is not None:
             self.finish(self._response.error)
         if not self._over:
-            self._tick()
+            self._watch.look()
 
     def client_left(self) -> None:
         """The client's connection is gone."""
@@ -236,7 +220,7 @@ class Session:
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
         """A piece of a message goes on to the other one."""
         exchange, tally = self._exchange, self.tally
-        self._active_at = self._loop.time()
+        self._watch.active_at = self._loop.time()
         if peer is self._client:
             tally.messages_in += first
             exchange.bytes_in += len(payload)
@@ -256,8 +240,7 @@ class Session:
         if peer is self._client:
             self.tally.closed(closing.code, By.CLIENT)
             self._tunnel.send_body(self._upstream.goodbye(closing))
-            self._goodbye_by = self._loop.time() + _GOODBYE_S
-            self._tick()
+            self._goodbye = self._loop.call_later(_GOODBYE_S, self._no_goodbye)
         else:
             by = By.CLIENT if self._client.said_goodbye else By.UPSTREAM
             self._end(EndReason.COMPLETE, closing, by, upstream=closing)
@@ -288,36 +271,23 @@ class Session:
         if error is not None:
             self._fail(EndReason.REFUSED, Closing(Code.POLICY, error.message), error)
 
-    # -- time --------------------------------------------------------------------------------
+    # -- time: the watch calls these -----------------------------------------------------------
 
-    def _tick(self) -> None:
-        """Look at all that happens in time, and come back when the next of it does."""
-        if self._timer is not None:
-            self._timer.cancel()
-        now, options, standing = self._loop.time(), self._options, self._standing
-        if standing is not None and not standing.holds():
-            error = CredentialExpired()
-            self._fail(EndReason.REFUSED, Closing(Code.UNAUTHORIZED, error.message), error)
-        elif now >= self._goodbye_by:
-            self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
-        elif now >= self._active_at + options.idle_s:
-            self._fail(
-                EndReason.TIMEOUT,
-                Closing(Code.GOING_AWAY, "Nothing was said for too long."),
-                SessionIdle(reason=f"no message for {options.idle_s} s"),
-            )
-        elif now >= self._ping_at:
-            self._ping_at = now + (options.ping_s or _NEVER)
-            self._ping()
-        if self._over:
-            return
-        next_at = min(self._goodbye_by, self._active_at + options.idle_s, self._ping_at)
-        if standing is not None:
-            next_at = min(next_at, now + min(_STANDING_S, standing.left_s()))
-        self._timer = self._loop.call_at(next_at, self._tick)
+    def no_standing(self) -> None:
+        """The credential ran out."""
+        error = CredentialExpired()
+        self._fail(EndReason.REFUSED, Closing(Code.UNAUTHORIZED, error.message), error)
 
-    def _ping(self) -> None:
-        # Who waits for the other is not read, so that its pong cannot be seen.
+    def idle(self) -> None:
+        """Neither said a word."""
+        self._fail(
+            EndReason.TIMEOUT,
+            Closing(Code.GOING_AWAY, "Nothing was said for too long."),
+            SessionIdle(reason=f"no message for {self._options.idle_s} s"),
+        )
+
+    def ask(self) -> None:
+        """Ping both. Who waits for the other is not read, so that its pong cannot be seen."""
         if not self._upstream.behind and not self._client.ping():
             self._fail(
                 EndReason.TIMEOUT,
@@ -327,6 +297,10 @@ class Session:
         elif not self._client.behind and not self._upstream.ping():
             error = UpstreamIdleTimeout("no answer to a ping")
             self._lose_upstream(error, EndReason.TIMEOUT, _LEFT)
+
+    def _no_goodbye(self) -> None:
+        """The upstream has not answered the client's goodbye in time."""
+        self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -354,8 +328,9 @@ class Session:
         self._over = True
         if not self.ended.done():  # it is cancelled with who waits for it
             self.ended.set_result(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._watch.stop()
+        if self._goodbye is not None:
+            self._goodbye.cancel()
         if self._spending is not None:
             self._spending.cancel()
         self.tally.closed(closing.code, by)
