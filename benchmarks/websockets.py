@@ -41,9 +41,12 @@ def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
     found: dict[str, list[Cost]] = {"aiohttp": [], "gateway": []}
     ours, theirs = cores()
     os.sched_setaffinity(0, theirs)
-    for _ in range(rounds):
-        for name, costs in found.items():
-            costs.append(asyncio.run(_measure(name, folder, ours)))
+    try:
+        for _ in range(rounds):
+            for name, costs in found.items():
+                costs.append(asyncio.run(_measure(name, folder, ours)))
+    finally:
+        os.sched_setaffinity(0, ours | theirs)
     return found
 
 

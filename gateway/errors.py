@@ -157,6 +157,7 @@ class SessionIdle(RequestError):
 
     status = 408
     code = "websocket_idle"
+    default_message = "Nothing was said for too long."
 
 
 class CredentialExpired(RequestError):

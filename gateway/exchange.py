@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.usage import Usage, UsageTap
+    from gateway.websocket.endings import Tally
     from gateway.websocket.handshake import Handshake
-    from gateway.websocket.session import Tally
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 

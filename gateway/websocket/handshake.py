@@ -102,14 +102,24 @@ def read_answer(handshake: Handshake, fields: list[RawHeader]) -> CIMultiDict[st
     protocols = said.getall("Sec-WebSocket-Protocol", [])
     if len(protocols) > 1 or not set(protocols) <= set(handshake.protocols):
         raise UpstreamInvalidResponse("a subprotocol nobody offered")
-    answer = CIMultiDict(
+    answer = answer_of_ours(handshake, protocols[0] if protocols else None)
+    answer.extend(
         (name, value) for name, value in said.items() if not name.lower().encode().startswith(_OURS)
     )
-    answer["Upgrade"] = "websocket"
-    answer["Connection"] = "Upgrade"
-    answer["Sec-WebSocket-Accept"] = handshake.accept
-    if protocols:
-        answer["Sec-WebSocket-Protocol"] = protocols[0]
+    return answer
+
+
+def answer_of_ours(handshake: Handshake, protocol: str | None = None) -> CIMultiDict[str]:
+    """The headers of the answer to the client; `protocol` is one of those it offers."""
+    answer = CIMultiDict(
+        {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": handshake.accept,
+        }
+    )
+    if protocol is not None:
+        answer["Sec-WebSocket-Protocol"] = protocol
     if handshake.deflate is not None:
         answer["Sec-WebSocket-Extensions"] = handshake.deflate.answer
     return answer

@@ -166,11 +166,15 @@ class Peer:
         self.closing = closing
         return frame(CLOSE, closing.payload, mask=self._masks)
 
-    def ping(self) -> bool:
-        """Ask whether it is there. False: it did not say a word since it was asked last."""
+    def ping(self, *, is_read: bool) -> bool:
+        """Ask whether it is there. False: it did not say a word since it was asked last.
+
+        Of one that is not read for now no answer can be seen; but the bytes show whether its
+        connection is there, which nobody sees either who does not read.
+        """
         if self.behind or self.closing is not None:
             return True  # it cannot answer
-        if self.asked and not self.heard:
+        if self.asked and not self.heard and is_read:
             return False
         self.asked, self.heard = True, False
         self._write(frame(PING, b"", mask=self._masks))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -14,7 +14,22 @@ from multidict import CIMultiDict
 
 from gateway.exchange import ClientConnection, Exchange
 from gateway.headers import checked_lines
-from gateway.websocket.session import Session
+
+
+class Talk(Protocol):
+    """A session with a client, whoever the other side is."""
+
+    def start(self) -> None:
+        """Take over the connection."""
+
+    async def run(self) -> None:
+        """Until it has ended."""
+
+    def client_left(self) -> None:
+        """The client's connection is gone."""
+
+    def detach(self) -> None:
+        """Let go of the connection."""
 
 
 class WebSocketResponse(web.StreamResponse):
@@ -24,13 +39,13 @@ class WebSocketResponse(web.StreamResponse):
         self,
         headers: CIMultiDict[str],
         exchange: Exchange,
-        begin: Callable[[ClientConnection], Session],
+        begin: Callable[[ClientConnection], Talk],
     ) -> None:
         """`begin` makes the session, once there is a connection for it."""
         super().__init__(status=101, headers=headers)
         self._exchange = exchange
         self._begin = begin
-        self._session: Session | None = None
+        self._session: Talk | None = None
 
     @property
     def prepared(self) -> bool:
@@ -58,7 +73,7 @@ class WebSocketResponse(web.StreamResponse):
         session = self._session
         assert session is not None
         try:
-            await session.ended
+            await session.run()
         except asyncio.CancelledError:
             session.client_left()
             raise

@@ -16,13 +16,8 @@ IANA's registry):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 
 from gateway.errors import (
-    CredentialExpired,
-    Draining,
     GatewayError,
     SessionBroken,
     SessionIdle,
@@ -36,48 +31,14 @@ from gateway.upstream.response import UpstreamResponse
 from gateway.usage import Usage
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
-from gateway.websocket.peer import Peer, Rate
+from gateway.websocket.endings import By, Tally, ending_of
+from gateway.websocket.peer import Peer
 from gateway.websocket.usage import SessionUsage
-from gateway.websocket.watch import Standing, Watch
+from gateway.websocket.watch import SessionOptions, Standing, Watch
 
 _GOODBYE_S = 5.0
 """How long an upstream has to answer the close frame of a client."""
 _LEFT = Closing(Code.GOING_AWAY)
-
-
-class By(Enum):
-    """Who ended a session."""
-
-    CLIENT = "client"
-    UPSTREAM = "upstream"
-    GATEWAY = "gateway"
-
-
-class Tally:
-    """What passed through a WebSocket, and how it closed."""
-
-    __slots__ = ("close_code", "closed_by", "messages_in", "messages_out")
-
-    def __init__(self) -> None:
-        self.messages_in = self.messages_out = 0
-        self.close_code: int | None = None
-        self.closed_by: By | None = None
-
-    def closed(self, code: int, by: By) -> None:
-        """Remember why; the first reason stands."""
-        if self.closed_by is None:
-            self.close_code, self.closed_by = int(code), by
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """What a route says about its sessions. Times in seconds, sizes in bytes."""
-
-    max_message_bytes: int
-    idle_s: float
-    ping_s: float | None
-    messages: Callable[[], Rate] | None
-    """Makes the bucket that a client's messages are counted in."""
 
 
 class Session:
@@ -97,7 +58,7 @@ class Session:
         assert client.transport is not None
         assert upstream.tunnel is not None
         loop = self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
         self._over = False
         self.tally = exchange.tally = Tally()
         self._exchange = exchange
@@ -122,7 +83,7 @@ class Session:
         )
         self._usage = SessionUsage() if exchange.meter is not None else None
         self._spending: asyncio.Task[None] | None = None
-        self._watch = Watch(self, idle_s=options.idle_s, ping_s=options.ping_s, standing=standing)
+        self._watch = Watch(self, options, standing)
         self._goodbye: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -140,6 +101,10 @@ class Session:
             self.finish(self._response.error)
         if not self._over:
             self._watch.look()
+
+    async def run(self) -> None:
+        """Until it has ended."""
+        await self._ended
 
     def client_left(self) -> None:
         """The client's connection is gone."""
@@ -173,12 +138,10 @@ class Session:
 
     def fail(self, error: GatewayError) -> None:
         """The gateway ends it."""
-        draining = isinstance(error, Draining)
-        self._fail(
-            EndReason.DRAIN if draining else EndReason.CANCELLED,
-            Closing(Code.RESTART if draining else Code.POLICY, error.message),
-            error,
-        )
+        if not self._over:
+            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            reason, closing = ending_of(error)
+            self._end(reason, closing, By.GATEWAY)
 
     def probe(self) -> bool:
         """A client that sends no more has left: nobody speaks half a WebSocket."""
@@ -247,9 +210,10 @@ class Session:
 
     def breaks(self, peer: Peer, violation: Violation) -> None:
         """One of them broke a rule; the other cannot help it."""
-        closing = violation.closing
+        closing, exchange = violation.closing, self._exchange
         if peer is self._client:
-            self._fail(EndReason.REFUSED, closing, SessionBroken(reason=closing.reason))
+            exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
+            self._end(EndReason.REFUSED, closing, By.CLIENT)
         else:
             error = UpstreamInvalidResponse(f"WebSocket: {closing.reason}")
             self._lose_upstream(error, EndReason.UPSTREAM_RESET, closing)
@@ -269,32 +233,19 @@ class Session:
         assert meter is not None
         error = await meter.exhausted()
         if error is not None:
-            self._fail(EndReason.REFUSED, Closing(Code.POLICY, error.message), error)
+            self.fail(error)
 
     # -- time: the watch calls these -----------------------------------------------------------
 
-    def no_standing(self) -> None:
-        """The credential ran out."""
-        error = CredentialExpired()
-        self._fail(EndReason.REFUSED, Closing(Code.UNAUTHORIZED, error.message), error)
-
     def idle(self) -> None:
         """Neither said a word."""
-        self._fail(
-            EndReason.TIMEOUT,
-            Closing(Code.GOING_AWAY, "Nothing was said for too long."),
-            SessionIdle(reason=f"no message for {self._options.idle_s} s"),
-        )
+        self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
 
     def ask(self) -> None:
-        """Ping both. Who waits for the other is not read, so that its pong cannot be seen."""
-        if not self._upstream.behind and not self._client.ping():
-            self._fail(
-                EndReason.TIMEOUT,
-                Closing(Code.GOING_AWAY, "No answer to a ping."),
-                SessionIdle(reason="the client answers no ping"),
-            )
-        elif not self._client.behind and not self._upstream.ping():
+        """Ping both. Who waits for the other is not read."""
+        if not self._client.ping(is_read=not self._upstream.behind):
+            self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
+        elif not self._upstream.ping(is_read=not self._client.behind):
             error = UpstreamIdleTimeout("no answer to a ping")
             self._lose_upstream(error, EndReason.TIMEOUT, _LEFT)
 
@@ -311,12 +262,6 @@ class Session:
         self._exchange.error_code, self._exchange.reason = error.code, error.reason
         self._end(reason, Closing(code, error.message), By.UPSTREAM, upstream=said)
 
-    def _fail(self, reason: EndReason, closing: Closing, error: GatewayError) -> None:
-        if not self._over:
-            self._exchange.error_code, self._exchange.reason = error.code, error.reason
-            by = By.CLIENT if isinstance(error, SessionBroken) else By.GATEWAY
-            self._end(reason, closing, by)
-
     def _end(
         self, reason: EndReason, closing: Closing, by: By, *, upstream: Closing = _LEFT
     ) -> None:
@@ -326,8 +271,8 @@ class Session:
         if self._over:
             return
         self._over = True
-        if not self.ended.done():  # it is cancelled with who waits for it
-            self.ended.set_result(None)
+        if not self._ended.done():  # it is cancelled with who waits for it
+            self._ended.set_result(None)
         self._watch.stop()
         if self._goodbye is not None:
             self._goodbye.cancel()

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
+
+from gateway.errors import CredentialExpired, GatewayError
+from gateway.websocket.peer import Rate
 
 _STANDING_S = 1.0
 """How often a caller is looked at again."""
 _NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a route says about its sessions. Times in seconds, sizes in bytes."""
+
+    max_message_bytes: int
+    idle_s: float
+    ping_s: float | None
+    """None for no pings."""
+    messages: Callable[[], Rate] | None
+    """Makes the bucket that a client's messages are counted in."""
 
 
 class Standing(Protocol):
@@ -23,8 +40,8 @@ class Standing(Protocol):
 class Watched(Protocol):
     """A session."""
 
-    def no_standing(self) -> None:
-        """The credential is not valid any more."""
+    def fail(self, error: GatewayError) -> None:
+        """It has to end."""
 
     def idle(self) -> None:
         """Nothing was said for too long."""
@@ -49,13 +66,13 @@ class Watch:
     )
 
     def __init__(
-        self, watched: Watched, *, idle_s: float, ping_s: float | None, standing: Standing | None
+        self, watched: Watched, options: SessionOptions, standing: Standing | None
     ) -> None:
-        """`ping_s`: None for no pings; `standing`: None for callers nobody asked who they are."""
+        """`standing`: None for callers nobody asked who they are."""
         self._watched = watched
         self._loop = asyncio.get_running_loop()
-        self._idle_s = idle_s
-        self._ping_s = _NEVER if ping_s is None else ping_s
+        self._idle_s = options.idle_s
+        self._ping_s = _NEVER if options.ping_s is None else options.ping_s
         self._standing = standing
         self.active_at = self._loop.time()
         """When something was said last; to be kept up to date."""
@@ -67,7 +84,7 @@ class Watch:
         """See to what is due, and come back when the next of it is. The first call begins it."""
         now, standing = self._loop.time(), self._standing
         if standing is not None and not standing.holds():
-            self._watched.no_standing()
+            self._watched.fail(CredentialExpired())
         elif now >= self.active_at + self._idle_s:
             self._watched.idle()
         elif now >= self._ping_at:

@@ -17,7 +17,8 @@ from gateway.upstream.response import UpstreamResponse
 from gateway.websocket.handshake import read_answer
 from gateway.websocket.peer import Rate
 from gateway.websocket.response import WebSocketResponse
-from gateway.websocket.session import Session, SessionOptions
+from gateway.websocket.session import Session
+from gateway.websocket.watch import SessionOptions
 from gateway.wiring.limits import per_second
 
 
