@@ -26,12 +26,19 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
+from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
-from gateway.wiring.routes import Parts, outer, plugins, routes
+from gateway.wiring.metrics import counting
+from gateway.wiring.resume import resumes, streams
+from gateway.wiring.routes import Parts, Telling, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
+from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
 
 
@@ -57,11 +64,17 @@ class Runtime:
         logger: FilteringBoundLogger,
         *,
         overload: Overload | None = None,
+        registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
+        slot: int = 0,
+        records: Records | None = None,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. Nothing of
-        `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
+        """`folder` is one that the workers share; None: there is one process. `slot` is this one's
+        place among them, `registry` what requests are counted in, `records` where they are written
+        down; `log` says which lines are. Nothing of `previous` changes before `start`. Raise
+        CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -103,6 +116,20 @@ class Runtime:
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)
+        kept = (
+            previous.streams
+            if previous is not None and same_store and resumes(config) == resumes(previous.config)
+            else streams(
+                config,
+                folder,
+                slot,
+                lambda state, why: logger.warning("streams", store=state, reason=why),
+                faults,
+            )
+        )
+        if kept is None:
+            raise CannotBuild(faults)
+        self.streams: Streams = kept
         self.providers = providers(
             config,
             opened.records,
@@ -114,6 +141,12 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
+        telling = Telling(
+            logger,
+            log or LogControl(sample=config.telemetry.log.sample),
+            tracing(config, Records() if records is None else records),
+            counting(config, registry or Registry()),
+        )
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -121,12 +154,14 @@ class Runtime:
             self.leases,
             self.admission,
             loaded,
-            logger,
+            self.streams,
+            telling,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
+        first = outer(config, telling)
         self._refuse = {
-            name: compose([*outer(config, logger), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 
@@ -162,6 +197,8 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+        if previous is None or previous.streams is not self.streams:
+            self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -174,6 +211,8 @@ class Runtime:
                 provider.close()
         for upstream in self.upstreams.values():
             upstream.close()
+        if successor is None or successor.streams is not self.streams:
+            await self.streams.close()
         if successor is not None and successor.stores is self.stores:
             return
         self.revoked.close()

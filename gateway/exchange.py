@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,12 +18,17 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
+    from gateway.limiting.demand import Demand, Verdict
+    from gateway.limiting.rules import Rule
     from gateway.proxy.attempt import Attempt
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
+    from gateway.telemetry.recording import Trace
     from gateway.usage import Usage, UsageTap
     from gateway.websocket.endings import Tally
     from gateway.websocket.handshake import Handshake
+
+    Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -106,11 +111,23 @@ class Meter(Protocol):
         """Why no more may be used, if so."""
 
 
+class Keeper(Protocol):
+    """What may go on with an exchange after its client has left."""
+
+    def client_left(self) -> None:
+        """The client is gone, or has all it wanted. May release the exchange."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End it now, with this error. Releases the exchange."""
+
+
 class Exchange:
     """The state of one request. Times are `time.perf_counter` seconds; None until known."""
 
     __slots__ = (
         "_at_end",
+        "_client_left",
+        "_outcome",
         "attempt",
         "attempts",
         "body",
@@ -119,6 +136,7 @@ class Exchange:
         "client_ip",
         "continued",
         "deadline",
+        "decided",
         "end_reason",
         "endpoint",
         "error_code",
@@ -128,6 +146,7 @@ class Exchange:
         "forwarded",
         "handshake",
         "host",
+        "keeper",
         "meter",
         "method",
         "model",
@@ -144,11 +163,16 @@ class Exchange:
         "response_headers",
         "route",
         "served",
+        "stall_s",
+        "stalls",
         "started_at",
         "status",
+        "streamed",
         "tally",
         "tap",
         "target",
+        "trace",
+        "trace_id",
         "trusted_peer",
         "upstream",
         "usage",
@@ -161,6 +185,10 @@ class Exchange:
         self.started_at = time.perf_counter()
         self.first_byte_at: float | None = None
         self.request_id = ""
+        self.trace: Trace | None = None
+        """What is written down of it, where requests are traced."""
+        self.trace_id: str | None = None
+        """Of the trace it is part of, in hexadecimal digits; None: it is not sampled."""
         self.host = ""
         self.path = ""
         """The canonical path: what routes were matched on and what is forwarded."""
@@ -189,6 +217,8 @@ class Exchange:
         """Takes out of an event stream what only the gateway asked for."""
         self.usage: Usage | None = None
         """Tokens of the request, once they are known."""
+        self.decided: Decided | None = None
+        """What limits said to it, where there are any."""
         self.handshake: Handshake | None = None
         """It asks for a WebSocket, on a route that serves it."""
         self.tally: Tally | None = None
@@ -216,9 +246,19 @@ class Exchange:
         """The connection must not serve another request."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.streamed = False
+        """Its response is a stream of events."""
+        self.stalls = 0
+        """How often that stood still because the client took nothing."""
+        self.stall_s = 0.0
+        """For how long."""
         self.response_headers: list[tuple[str, str]] = []
         """Headers every response to this request carries, whoever makes it."""
         self.end_reason: EndReason | None = None
+        self.keeper: Keeper | None = None
+        """Who goes on with it after its client has left."""
+        self._client_left = False
+        self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
@@ -234,6 +274,22 @@ class Exchange:
         callbacks = self._at_end
         while len(callbacks) > mark:
             callbacks.pop()(self)
+
+    def leave(self, reason: EndReason) -> None:
+        """The client's side is over; without a keeper that is the end."""
+        self._client_left = True
+        if self.keeper is not None:
+            self.keeper.client_left()
+        else:
+            self.end(self._outcome or reason)
+
+    def release(self, reason: EndReason) -> None:
+        """The keeper is done with it; it ends when the client's side is over, too."""
+        self.keeper = None
+        if self._client_left:
+            self.end(reason)
+        elif reason is not EndReason.COMPLETE:
+            self._outcome = reason
 
     def end(self, reason: EndReason) -> None:
         """End the exchange. The first reason given stands; callbacks run on the first call."""

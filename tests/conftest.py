@@ -7,7 +7,7 @@ import copy
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -21,10 +21,13 @@ from tests.support.gateway import (
     StartGatewayProcess,
 )
 from tests.support.nginx import Nginx, StartNginx
+from tests.support.prometheus import Prometheus, StartPrometheus
 from tests.support.redis import Redis, StartRedis
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
-_FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
+_FIGURE = "figure"
+_figures: list[Figure] = []
+"""Of the run. Each comes with its test's report, from whichever process ran the test."""
 
 
 def pytest_asyncio_loop_factories(
@@ -110,6 +113,21 @@ async def start_redis(tmp_path: Path) -> AsyncIterator[StartRedis]:
 
 
 @pytest.fixture
+async def start_prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
+    running: list[Prometheus] = []
+
+    async def start(admin_port: int, token: str | None = None) -> Prometheus:
+        prometheus = Prometheus(tmp_path / f"prometheus-{len(running)}", admin_port, token)
+        running.append(prometheus)
+        await prometheus.start()
+        return prometheus
+
+    yield start
+    for prometheus in running:
+        await prometheus.stop()
+
+
+@pytest.fixture
 def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
     """An `auth` section whose tokens `tests.support.tokens.bearer` makes."""
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
@@ -117,14 +135,9 @@ def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
 
 
 @pytest.fixture
-def report(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Report:
-    figures = request.config.stash[_FIGURES]
-
+def report(record_property: Callable[[str, object], None]) -> Report:
     def add(case: str, name: str, value: float | str) -> None:
-        figures.append(Figure(case, name, value))
-        record_property(f"{case} {name}", value)
+        record_property(_FIGURE, (case, name, value))
 
     return add
 
@@ -138,14 +151,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_FIGURES] = []
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        for name, figure in report.user_properties:
+            if name == _FIGURE:
+                _figures.append(Figure(*cast(tuple[str, str, float | str], figure)))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if figures := config.stash[_FIGURES]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _figures:
         terminalreporter.section("Reliability figures")
-        for line in table(figures):
+        for line in table(_figures):
             terminalreporter.write_line(line)

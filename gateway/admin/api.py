@@ -2,6 +2,8 @@
 
 GET    /livez                       every worker answers
 GET    /readyz                      every worker would serve; says why not
+GET    /metrics                     of all workers; for Prometheus
+GET    /api/now                     rates, latencies and loads, now and in the last hour
 GET    /api/workers                 processes: load, memory, lag
 GET    /api/upstreams               endpoints, their state and why
 POST   /api/upstreams/{name}/drain  {"endpoint": URL}: no more requests there
@@ -11,12 +13,15 @@ GET    /api/config                  the effective configuration, secrets masked
 GET    /api/requests                under way
 DELETE /api/requests/{id}           end one
 POST   /api/reload                  read the file again
+       /api/traces, /api/usage      see `traces_api.py`
+       /api/log                     see `log_settings.py`
 """
 
 from __future__ import annotations
 
 import hmac
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -28,8 +33,11 @@ from aiohttp.typedefs import Handler
 
 from gateway.admin.drained import Drained
 from gateway.admin.fleet import Fleet, Said
+from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.reload import Reloader
 from gateway.config import Config
+from gateway.telemetry.metrics.exposition import exposed
+from gateway.telemetry.metrics.now import now
 
 _OPEN = ("/livez", "/readyz")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -41,13 +49,23 @@ class AdminApi:
     """The handlers."""
 
     def __init__(
-        self, fleet: Fleet, reloader: Reloader, drained: Drained, token: bytes | None
+        self,
+        fleet: Fleet,
+        reloader: Reloader,
+        drained: Drained,
+        token: bytes | None,
+        metrics: GatewayMetrics,
+        more: Sequence[web.RouteDef] = (),
     ) -> None:
-        """`token` is asked for; None: whoever reaches the listener is an operator."""
+        """`token` is asked for; None: whoever reaches the listener is an operator. `more` is what
+        other files answer.
+        """
+        self._more = more
         self._fleet = fleet
         self._reloader = reloader
         self._drained = drained
         self._token = token
+        self._metrics = metrics
 
     def application(self) -> web.Application:
         """Routes to the handlers, behind the check of who asks."""
@@ -56,6 +74,8 @@ class AdminApi:
             [
                 web.get("/livez", self._live),
                 web.get("/readyz", self._ready),
+                web.get("/metrics", self._exposed),
+                web.get("/api/now", self._now),
                 web.get("/api/workers", self._workers),
                 web.get("/api/upstreams", self._upstreams),
                 web.post("/api/upstreams/{name}/drain", self._drain),
@@ -67,6 +87,7 @@ class AdminApi:
                 web.post("/api/reload", self._reload),
             ]
         )
+        app.add_routes(self._more)
         return app
 
     @web.middleware
@@ -114,6 +135,20 @@ class AdminApi:
         return _answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     # -- what there is -----------------------------------------------------------------------
+
+    async def _exposed(self, request: web.Request) -> web.Response:
+        options = self._reloader.loaded.config.telemetry.metrics
+        if options is None:
+            return _answer({"error": "telemetry.metrics is null: nothing is counted"}, 404)
+        body, content_type = exposed(
+            await self._metrics.now(),
+            request.headers.get("Accept", ""),
+            newer=options.gen_ai == "inference",
+        )
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _now(self, _: web.Request) -> web.Response:
+        return _answer(now(self._metrics.history, await self._metrics.now(), time.time()))
 
     async def _workers(self, _: web.Request) -> web.Response:
         said = await self._fleet.ask("GET", "/status")

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
@@ -29,6 +30,8 @@ class WorkerApi:
     def __init__(self, server: Server, slot: int) -> None:
         self._server = server
         self._slot = slot
+        self._life = f"{os.getpid()}-{server.started_at}"
+        self._metrics = WorkerMetrics(server, slot)
 
     def application(self) -> web.Application:
         """Routes to the handlers."""
@@ -36,11 +39,14 @@ class WorkerApi:
         app.add_routes(
             [
                 web.get("/status", self._status),
+                web.get("/metrics", self._told_metrics),
                 web.get("/upstreams", self._upstreams),
                 web.get("/routes", self._routes),
                 web.post("/drain", self._drain),
                 web.get("/requests", self._requests),
                 web.delete("/requests/{id}", self._cancel),
+                web.post("/traces", self._traces),
+                web.put("/log", self._log),
                 web.post("/prepare", self._prepare),
                 web.post("/commit", self._commit),
                 web.post("/abandon", self._abandon),
@@ -94,6 +100,9 @@ class WorkerApi:
             reasons.append("store: revoked tokens were not read yet")
         return reasons
 
+    async def _told_metrics(self, _: web.Request) -> web.Response:
+        return answer({"life": self._life, "metrics": self._metrics.snapshot()})
+
     async def _upstreams(self, _: web.Request) -> web.Response:
         found = self._server.runtime.upstreams
         return answer([_shown(upstream) for upstream in found.values()])
@@ -118,6 +127,16 @@ class WorkerApi:
     async def _cancel(self, request: web.Request) -> web.Response:
         cancelled = self._server.listener.cancel(request.match_info["id"])
         return answer({}, 200 if cancelled else 404)
+
+    async def _traces(self, request: web.Request) -> web.Response:
+        records = self._server.records
+        acknowledged = orjson.loads(await request.read()).get(records.boot, 0)
+        return web.Response(body=records.take(acknowledged), content_type="application/json")
+
+    async def _log(self, request: web.Request) -> web.Response:
+        asked = orjson.loads(await request.read())
+        self._server.log.set(asked["level"], asked["sample"])
+        return answer({})
 
     # -- reload ----------------------------------------------------------------------------
 

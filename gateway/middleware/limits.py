@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -62,6 +63,7 @@ class Limits:
         metered = any(rule.unit in _METERED for rule in rules)
         asked = estimate(exchange.body) if metered else _NOTHING
         demands = [rule.demand(exchange, asked) for rule in rules]
+        mark = exchange.trace.begin("limits") if exchange.trace is not None else None
         try:
             verdict = await self._store.decide(demands, modes)
         except asyncio.CancelledError:
@@ -70,10 +72,13 @@ class Limits:
             if slots:
                 self._store.post(slots)
             raise
+        exchange.decided = rules, demands, verdict
         if self._show:
             exchange.response_headers += shown(rules, verdict.levels, exchange)
         if verdict.refused is not None:
             raise _refusal(rules[verdict.refused], verdict)
+        if mark is not None:
+            mark.ended = time.perf_counter()
         for demand in demands:
             if demand.kind is Kind.LEASE:
                 self._hold(exchange, demand)
@@ -93,7 +98,7 @@ class Limits:
         self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand], asked: Usage
     ) -> None:
         """Listen to the response, and settle what was reserved with what was used."""
-        tap = exchange.tap = UsageTap()
+        tap = exchange.tap = UsageTap()  # one that keeps more than another's
 
         def settle(ended: Exchange) -> None:
             used = tap.usage() or tap.guess(asked)

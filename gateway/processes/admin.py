@@ -13,10 +13,16 @@ from aiohttp import web
 from gateway.admin.api import AdminApi
 from gateway.admin.drained import Drained
 from gateway.admin.fleet import Fleet
+from gateway.admin.log_settings import LogSettings
+from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.reload import Reloader
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
+from gateway.processes.collector import Collector
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.logs import StreamWriter, is_console, make_logger
+
+_EVERY_S = 0.5
 
 
 async def serve_admin(
@@ -34,13 +40,30 @@ async def serve_admin(
     loaded = load_kept(kept)
     loop = asyncio.get_running_loop()
     log = loaded.config.telemetry.log
+    control = LogControl(log.level, log.sample)
     with StreamWriter() as writer:
-        logger = make_logger(writer, level=log.level, console=is_console(log))
+        logger = make_logger(writer, level=log.level, console=is_console(log), control=control)
         async with AsyncExitStack() as stack:
             fleet = Fleet([str(path) for path in workers])
             stack.push_async_callback(fleet.close)
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
+            counted = loaded.config.telemetry.metrics
+            metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            if counted is not None and counted.otlp is not None:
+                from gateway.telemetry.metrics.otlp import OtlpMetrics
+
+                sending = OtlpMetrics(
+                    counted.otlp,
+                    metrics.now,
+                    interval_s=counted.interval,
+                    newer=counted.gen_ai == "inference",
+                    report=lambda text: logger.warning("metrics", reason=text),
+                )
+                stack.callback(asyncio.create_task(sending.keep()).cancel)
+            settings = LogSettings(fleet, control, logger)
+            collector = Collector(loaded.config, kept.parent, fleet, logger)
+            stack.callback(collector.close)
             reloads: set[asyncio.Task[object]] = set()
 
             def reload() -> None:
@@ -48,12 +71,17 @@ async def serve_admin(
                 task.add_done_callback(reloads.discard)
 
             loop.add_signal_handler(signal.SIGHUP, reload)
-            for background in (reloader.watch(), drained.keep()):
+            for background in (
+                *(reloader.watch(), drained.keep(), metrics.keep()),
+                *(settings.keep(), collector.run()),
+            ):
                 stack.callback(asyncio.create_task(background).cancel)
+            runner: web.AppRunner | None = None
             if listening is not None:
                 options = loaded.config.admin
                 token = options.token.reveal() if options and options.token else None
-                api = AdminApi(fleet, reloader, drained, token)
+                more = [*settings.routes, *collector.routes]
+                api = AdminApi(fleet, reloader, drained, token, metrics, more)
                 runner = web.AppRunner(api.application(), access_log=None)
                 await runner.setup()
                 stack.push_async_callback(runner.cleanup)
@@ -61,3 +89,18 @@ async def serve_admin(
             stop = orders(master)
             say_ready(said)
             await stop.get()
+            if runner is not None:
+                await runner.cleanup()
+            await _collect_the_rest(collector, stop)
+
+
+async def _collect_the_rest(collector: Collector, stop: asyncio.Queue[str]) -> None:
+    """Until no worker is left: after an upgrade they drain for a while still."""
+    while await collector.once():
+        try:
+            async with asyncio.timeout(_EVERY_S):
+                await stop.get()
+        except TimeoutError:
+            continue
+        await collector.once()
+        return

@@ -10,7 +10,7 @@ from typing import Protocol, TypeGuard
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
-from gateway.proxy.request_head import request_head
+from gateway.proxy.request_head import Rewrite, request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
@@ -38,17 +38,30 @@ class Sending(Protocol):
     streamed: bool
     """Its body is not here, and goes up once only."""
     options: SendOptions
+    rewrite: Rewrite | None
+    """What it says instead of the client's own path and headers."""
 
 
 class Attempt:
     """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
 
-    __slots__ = ("_let_go", "_sending", "_upload", "endpoint", "response", "sent_at", "status")
+    __slots__ = (
+        "_let_go",
+        "_sending",
+        "_upload",
+        "endpoint",
+        "number",
+        "response",
+        "sent_at",
+        "status",
+    )
 
     def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.response: UpstreamResponse | None = None
         self.status = 0
+        self.number = 0
+        """Of the attempts at this request, from 1."""
         self.sent_at = 0.0
         """When all of it was, in `time.perf_counter` seconds."""
         self._sending = sending
@@ -88,7 +101,15 @@ class Attempt:
     ) -> asyncio.Future[UpstreamResponse]:
         sending = self._sending
         request, body, streamed = sending.request, sending.body, sending.streamed
-        head = request_head(request, sending.target, self.endpoint, body, sending.options.strip)
+        head = request_head(
+            request,
+            sending.target,
+            self.endpoint,
+            body,
+            sending.options.strip,
+            sending.rewrite,
+            self.number,
+        )
         self.sent_at = time.perf_counter()
         answer = connection.send(
             head + body if body else head,

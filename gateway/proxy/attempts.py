@@ -27,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
+from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import NO_HINT, Target, no_hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
@@ -50,12 +51,14 @@ class Attempts:
         body: bytes | None,
         options: SendOptions,
         tried: Iterable[Endpoint] = (),
+        rewrite: Rewrite | None = None,
     ) -> None:
         """`tried` are endpoints that it is not sent to."""
         self.request = request
         self.target = target
         self.body = body
         self.options = options
+        self.rewrite = rewrite
         self.streamed = body is None and request.body_exists
         self._deadline = request.exchange.deadline
         self._retries = target.upstream.options.retries
@@ -127,9 +130,11 @@ class Attempts:
     async def _run(self, attempt: Attempt) -> None:
         """Run it; what it tells about its endpoint is learnt. Raise what ended it: it is let go."""
         upstream, timeouts = self.target.upstream, self.target.timeouts
-        exchange = self.request.exchange
+        exchange, trace = self.request.exchange, self.request.exchange.trace
         exchange.attempts += 1
+        attempt.number = exchange.attempts
         exchange.endpoint = attempt.endpoint.url
+        began = time.perf_counter()
         first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
@@ -141,11 +146,15 @@ class Attempts:
             else:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
         except BaseException as exc:
+            if trace is not None:
+                trace.attempted(attempt, self.target, began, exc)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
+        if trace is not None:
+            trace.attempted(attempt, self.target, began)
         if status < 400:
             upstream.answered(attempt.endpoint)
             return

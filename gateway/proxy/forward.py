@@ -14,6 +14,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.translated import send_translated
 from gateway.upstream.response import UpstreamResponse
 
 
@@ -45,14 +46,20 @@ class Forward:
         if body is None and request.content.is_eof() and request.body_exists:
             # It is here already: send it with the head, in one write.
             body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
-        response = await Attempts(request, target, body, sending).send()
-        if response.tunnel is not None:
-            assert options.switched is not None  # nobody else asks for it
-            return options.switched(response, request)
+        translation = target.translation
+        if translation is None:
+            response = await Attempts(request, target, body, sending).send()
+            if response.tunnel is not None:
+                assert options.switched is not None  # nobody else asks for it
+                return options.switched(response, request)
+        else:
+            if body is None:
+                body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
+            response = await send_translated(request, target, translation, body, sending)
         return RelayedResponse(
             response,
             exchange,
             options.dialect,
             hide_server=options.hide_server,
-            continuation=continuation_of(request, body, sending),
+            continuation=continuation_of(request, body, options.dialect, sending),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gateway.exchange import GatewayRequest
 from gateway.headers import ACCEPT_ENCODING, WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
@@ -10,13 +12,29 @@ from gateway.upstream.endpoint import Endpoint
 _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What a translated request says instead of the client's own."""
+
+    path: str
+    """Without a query."""
+    lines: bytes
+    """Header lines."""
+
+
 def request_head(
-    request: GatewayRequest, target: Target, endpoint: Endpoint, body: bytes | None, strip: int
+    request: GatewayRequest,
+    target: Target,
+    endpoint: Endpoint,
+    body: bytes | None,
+    strip: int,
+    rewrite: Rewrite | None = None,
+    attempt: int = 1,
 ) -> bytes:
     """Request line and headers: the client's, without what is not its to say, and ours.
 
     `body` is None if it is not here yet; `strip` is the number of characters of the path that
-    belong to the route and are not forwarded.
+    belong to the route and are not forwarded; `attempt` is the number of this attempt.
     """
     exchange = request.exchange
     # A compressed body could not be read for its tokens.
@@ -24,11 +42,14 @@ def request_head(
     handshake = exchange.handshake
     if handshake is not None:
         dropped |= WEBSOCKET
-    path = exchange.path[strip:] if strip else exchange.path
-    if exchange.query:
-        path = f"{path}?{exchange.query}"
+    if rewrite is not None:
+        path = rewrite.path
+    else:
+        path = exchange.path[strip:] if strip else exchange.path
+        if exchange.query:
+            path = f"{path}?{exchange.query}"
     parts = [
-        b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n"
+        b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n%b"
         % (
             request.method.encode(),
             endpoint.base,
@@ -37,8 +58,11 @@ def request_head(
             exchange.forwarded,
             exchange.principal.headers if exchange.principal is not None else b"",
             exchange.request_id.encode(),
+            exchange.trace.header_lines(attempt) if exchange.trace is not None else b"",
         )
     ]
+    if rewrite is not None:
+        parts.append(rewrite.lines)
     nominated: set[bytes] = set()
     for name, value in request.raw_headers:
         lowered = name.lower()

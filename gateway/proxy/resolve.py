@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
 from gateway.dialects import Dialect
+from gateway.dialects.translation.translation import Translation
 from gateway.errors import ModelNotFound, RequestError
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.headers import (
@@ -21,6 +22,7 @@ from gateway.headers import (
     HOP_BY_HOP,
     IDENTITY,
     OURS,
+    TRACING,
 )
 from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
@@ -52,13 +54,15 @@ class Target:
     """An upstream as one route uses it, under one model name."""
 
     __slots__ = (
-        "dialect",
+        "continues",
         "dropped",
         "fallbacks",
         "hint",
         "rename_to",
         "scopes",
+        "shows_credential",
         "timeouts",
+        "translation",
         "upstream",
     )
 
@@ -67,7 +71,6 @@ class Target:
         upstream: Upstream,
         rename_to: str | None,
         *,
-        dialect: str,
         timeouts: Timeouts,
         hint: HintOf = no_hint,
         fallbacks: Sequence[tuple[str, Target]] = (),
@@ -75,29 +78,40 @@ class Target:
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
         legible: bool = False,
+        translation: Translation | None = None,
+        traced: bool = False,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
-        `legible`: its answers are read, so that no compressed ones are asked for.
+        `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
+        between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
+        itself which trace a request belongs to.
         """
         self.upstream = upstream
-        self.dialect = dialect
-        """What the upstream speaks."""
         self.timeouts = timeouts
         self.hint = hint
         self.fallbacks = tuple(fallbacks)
         """Names and targets of the models asked instead, in their order."""
+        self.continues: bool = upstream.options.continues is not None or any(
+            other.continues for _, other in self.fallbacks
+        )
+        """Whether somebody could go on with an answer that broke off."""
         self.scopes = frozenset(scopes)
         self.rename_to = rename_to
         # A caller nobody authenticated may bring the upstream's credential itself, unless the
         # upstream has one of ours.
         keeps_credential = anonymous and not upstream.options.replaced & CREDENTIALS
+        self.shows_credential = keeps_credential and translation is not None
+        """Whether the caller's credential is shown to the upstream, in its own way."""
+        self.translation = translation
         self.dropped = (
             _ALWAYS_DROPPED
             | identity
             | upstream.options.replaced
-            | (frozenset() if keeps_credential else CREDENTIALS)
+            | (frozenset() if keeps_credential and translation is None else CREDENTIALS)
+            | (frozenset() if translation is None else translation.dropped)
             | (ACCEPT_ENCODING if legible else frozenset())
+            | (TRACING if traced else frozenset())
         )
 
     def serves(self, name: str, principal: Principal | None) -> bool:

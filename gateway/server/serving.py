@@ -17,6 +17,9 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -29,17 +32,30 @@ class Server:
     """Serves a configuration in the running event loop."""
 
     def __init__(
-        self, config: Config, logger: FilteringBoundLogger, *, folder: Path | None = None
+        self,
+        config: Config,
+        logger: FilteringBoundLogger,
+        *,
+        folder: Path | None = None,
+        slot: int = 0,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share, if there are several."""
+        """`folder` is one that the workers share, if there are several; `slot` this one's place;
+        `log` says what is written.
+        """
+        self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
+        self.records = Records()
         self.pulse = Pulse(self.overload, logger)
+        self.registry = Registry()
+        """What requests are counted in."""
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
         """Configurations taken over since."""
         self._folder = folder
+        self._slot = slot
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -60,7 +76,16 @@ class Server:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what arrives at these listening sockets. Raise CannotStart, or CannotBuild."""
         require_c_parser()
-        runtime = Runtime(self._config, self.logger, overload=self.overload, folder=self._folder)
+        runtime = Runtime(
+            self._config,
+            self.logger,
+            overload=self.overload,
+            registry=self.registry,
+            folder=self._folder,
+            slot=self._slot,
+            records=self.records,
+            log=self.log,
+        )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
         loop = asyncio.get_running_loop()
@@ -90,8 +115,12 @@ class Server:
             config,
             self.logger,
             overload=self.overload,
+            registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
+            slot=self._slot,
+            records=self.records,
+            log=self.log,
         )
 
     async def abandon(self) -> None:

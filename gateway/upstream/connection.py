@@ -24,8 +24,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
 )
-from gateway.headers import RawHeader
-from gateway.upstream.head import InvalidHead, ResponseHead
+from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
 from gateway.upstream.response import UpstreamResponse
 
 HEAD_CAP_BYTES = 32 * 1024

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from gateway.headers import HOP_BY_HOP, RawHeader, connection_tokens
+from gateway.headers import HOP_BY_HOP, connection_tokens
+
+RawHeader = tuple[bytes, bytes]
 
 
 class InvalidHead(Exception):

@@ -23,7 +23,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     WebSocketVersion,
 )
-from gateway.headers import RawHeader
+from gateway.upstream.head import RawHeader
 from gateway.websocket.deflate import Deflate, agree
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

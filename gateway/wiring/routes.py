@@ -13,6 +13,8 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
@@ -24,22 +26,39 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
+from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
+from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring import websocket
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
+from gateway.wiring.resume import resume_options, streams_path
+from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
 Named = Mapping[str, Sequence[Rule]]
 """The rules of each limit, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """To whom the gateway tells what requests did."""
+
+    logger: FilteringBoundLogger
+    log: LogControl
+    """What of it is written."""
+    traced: TracingOf | None
+    counting: Counting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +71,18 @@ class Parts:
     leases: Leases
     admission: Admission | None
     plugins: Plugins
-    logger: FilteringBoundLogger
+    streams: Streams
+    telling: Telling
 
 
-def outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
+def outer(config: Config, telling: Telling, route: models.Route | None = None) -> list[Middleware]:
     """What stands before everything else: what refused requests pass as well."""
-    chain: list[Middleware] = [request_id]
+    traced, counting = telling.traced, telling.counting
+    chain: list[Middleware] = [request_id if traced is None else traced(route)]
     if config.telemetry.log.access:
-        chain.append(AccessLog(logger))
+        chain.append(AccessLog(telling.logger, telling.log))
+    if counting is not None:
+        chain.append(Metrics(counting, taps=route is not None and bool(route.models)))
     return chain
 
 
@@ -69,11 +92,27 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain = [
-            *outer(config, parts.logger),
-            ErrorMapping(DIALECTS[dialect], parts.logger),
-            *_gatekeepers(route, parts),
+        before = [
+            *outer(config, parts.telling, route),
+            ErrorMapping(DIALECTS[dialect], parts.telling.logger),
         ]
+        chain = [*before, *_gatekeepers(route, parts)]
+        if route.resume is not None:
+            resume = Resume(resume_options(config, route, route.resume, dialect), parts.streams)
+            chain.append(resume)
+            entries.append(
+                RouteEntry(
+                    name=route.name,
+                    path=streams_path(route),
+                    methods=frozenset(),
+                    hosts=frozenset(route.hosts),
+                    handler=compose(
+                        [*before, *_gatekeepers(route, parts, ("GET", "DELETE")), resume],
+                        no_stream,
+                    ),
+                    dialect=dialect,
+                )
+            )
         end: Handler
         if route.issues is not None:
             tickets = parts.providers[route.issues]
@@ -97,11 +136,13 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     return entries
 
 
-def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
-    """Who may come in at all."""
+def _gatekeepers(
+    route: models.Route, parts: Parts, methods: Sequence[str] = ()
+) -> list[Middleware]:
+    """Who may come in at all, by the route's methods or by these."""
     chain: list[Middleware] = []
     if route.cors is not None:
-        chain.append(_cors(route, route.cors))
+        chain.append(_cors(route.cors, methods or route.methods))
     sockets = websocket.settings(route)
     if sockets is not None:
         chain.append(websocket.upgrade(sockets))
@@ -153,15 +194,15 @@ def _methods(route: models.Route) -> frozenset[str]:
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
 
-def _cors(route: models.Route, options: models.Cors) -> Cors:
+def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
     return Cors(
         options.origins,
-        methods=route.methods or METHODS,
+        methods=methods or METHODS,
         headers=options.headers,
         expose=options.expose,
         credentials=options.credentials,
         max_age_s=options.max_age,
-        serves_options=not route.methods or "OPTIONS" in route.methods,
+        serves_options=not methods or "OPTIONS" in methods,
     )
 
 
@@ -186,6 +227,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         route = by_name[entry.name]
         if route.issues is not None:
             ends = [f"tickets of {route.issues}"]
+        elif entry.path != route.path:
+            ends = ["kept streams"]
         else:
             ends = [*route.models, *([route.upstream] if route.upstream else [])]
         rows.append(
@@ -216,10 +259,12 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
 class _Targets:
     """A route's way to each upstream it may use."""
 
-    def __init__(self, config: Config, route: models.Route, parts: Parts) -> None:
+    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
+        self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
+        self._traced = parts.telling.traced is not None
         providers = parts.providers.values()
         # Of every provider: what says who somebody is on one route says nothing on another.
         self._identity = frozenset[bytes]().union(
@@ -248,28 +293,44 @@ class _Targets:
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
+        options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
             upstream,
             model.model if model else None,
-            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
                 own.idle or general.idle_s,
                 own.total or general.total_s,
             ),
-            hint=hint_of(self._config.upstreams[name].balance),
+            hint=hint_of(options.balance),
             fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible,
+            legible=legible or self._route.resume is not None,
+            translation=_translation(self._dialect, options, upstream.options.replaced),
+            traced=self._traced,
         )
 
 
+def _translation(
+    dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
+) -> Translation | None:
+    """None where callers and upstream speak the same: then no byte is touched."""
+    if dialect == options.dialect:
+        return None
+    own = TranslationOptions(
+        options.translation.max_tokens,
+        ThinkingWord(options.translation.thinking),
+        options.continues,
+    )
+    return Translation(dialect, options.dialect, own, replaced)
+
+
 def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
-    targets = _Targets(config, route, parts)
+    targets = _Targets(config, route, parts, dialect)
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(

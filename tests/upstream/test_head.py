@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.headers import HOP_BY_HOP, RawHeader
-from gateway.upstream.head import InvalidHead, ResponseHead
+from gateway.headers import HOP_BY_HOP
+from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
 
 
 def head(*fields: RawHeader, status: int = 200, version: str = "1.1") -> ResponseHead:

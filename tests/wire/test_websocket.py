@@ -623,3 +623,28 @@ async def test_a_ping_is_answered_by_the_latest_only_while_the_client_is_behind(
             pongs = (await hear(client)).pongs
     assert pongs[-1] == b"39"
     assert len(pongs) <= 2
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+async def test_w11_who_vanishes_while_it_is_not_read_is_missed_by_the_next_ping(
+    start_gateway: StartGateway, who: str
+) -> None:
+    async with ScriptedUpstream(send_buffer_bytes=64 * KIB) as upstream:
+        gateway = await start_gateway(config(upstream.url, ping="100ms"))
+        async with RawClient(gateway.port, receive_buffer_bytes=64 * KIB) as client:
+            await client.send(opening())
+            connection = await upstream.accept()
+            await join(connection)
+            await client.read_head()
+            sender, reader = (client, connection) if who == "client" else (connection, client)
+            payload = 256 * KIB * b"x"
+            message = frame(payload, BINARY, mask=b"mask" if who == "client" else None)
+            reader.pause_reading()
+            with suppress(TimeoutError):
+                while True:
+                    async with asyncio.timeout(_STALL_S):
+                        await sender.send(message)
+            sender.reset()
+            line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    expected = "client_abort" if who == "client" else "upstream_reset"
+    assert line["end"] == expected

@@ -11,9 +11,17 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts, WebSocket
+from gateway.config.models.routes import (
+    Cors,
+    Middleware,
+    Resume,
+    Route,
+    RouteTimeouts,
+    WebSocket,
+)
 from gateway.config.models.section import Section
-from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
+from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
+from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
@@ -28,6 +36,7 @@ from gateway.config.models.upstreams import (
     Retries,
     Timeouts,
     Tls,
+    Translation,
     Upstream,
 )
 from gateway.config.types import Name
@@ -47,16 +56,20 @@ __all__ = [
     "HealthCheck",
     "Hedge",
     "JwtProvider",
+    "KeepTraces",
     "Limit",
     "Log",
+    "Metrics",
     "Middleware",
     "Model",
     "Outliers",
     "Price",
     "Provider",
+    "Resume",
     "Retries",
     "Route",
     "RouteTimeouts",
+    "RouteTraces",
     "Server",
     "Shares",
     "Store",
@@ -65,6 +78,8 @@ __all__ = [
     "Tier",
     "Timeouts",
     "Tls",
+    "Traces",
+    "Translation",
     "Upstream",
     "WebSocket",
 ]
@@ -77,7 +92,7 @@ class Config(Section):
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
-    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs, metrics and traces.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."
