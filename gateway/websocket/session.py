@@ -81,7 +81,8 @@ class Session:
             is_client=False,
             max_message_bytes=options.max_message_bytes,
         )
-        self._usage = SessionUsage() if exchange.meter is not None else None
+        counts = exchange.meter is not None or exchange.tap is not None
+        self._usage = SessionUsage() if counts else None
         self._spending: asyncio.Task[None] | None = None
         self._watch = Watch(self, options, standing)
         self._goodbye: asyncio.TimerHandle | None = None
@@ -223,7 +224,8 @@ class Session:
     def _spend(self, used: Usage) -> None:
         """Count tokens, and ask whether there may be more."""
         meter = self._exchange.meter
-        assert meter is not None
+        if meter is None:
+            return  # only the log and the metrics want to know
         meter.count(used)
         if self._spending is None or self._spending.done():
             self._spending = asyncio.create_task(self._stop_if_spent())
