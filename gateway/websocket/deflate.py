@@ -34,34 +34,42 @@ class Deflate:
 
 
 class Inflater:
-    """Unpacks the messages of one side."""
+    """Unpacks the messages of one side, as much at a time as is asked for."""
 
     def __init__(self, agreed: Deflate) -> None:
         self._bits = agreed.theirs
         self._forgets = agreed.they_forget
         self._stream = self._new()
+        self._streams = 0
+        self._packed = b""
+        self._final = False
 
-    def feed(self, data: bytes, *, final: bool, cap_bytes: int) -> bytes | None:
-        """What a piece of a message holds; None if that is more than the cap. Raise Violation."""
-        unpacked = b""
-        data = data + _TAIL if final else data
-        for _ in range(_STREAMS_CAP):
-            stream = self._stream
-            try:
-                unpacked += stream.decompress(data, cap_bytes - len(unpacked) + 1)
-            except zlib.error:
-                raise Violation(Code.INVALID_TEXT, "a message is not compressed") from None
-            if len(unpacked) > cap_bytes:
-                return None
-            if not stream.eof:
-                break
+    def take(self, packed: bytes, *, final: bool) -> None:
+        """The next piece of a message; everything of the one before has been given."""
+        self._packed = packed + _TAIL if final else packed
+        self._final = final
+        self._streams = 0
+
+    def give(self, most_bytes: int) -> tuple[bytes, bool]:
+        """What the piece holds, and whether that was all of it. Raise Violation."""
+        stream = self._stream
+        try:
+            data = stream.decompress(self._packed, most_bytes)
+        except zlib.error:
+            raise Violation(Code.INVALID_TEXT, "a message is not compressed") from None
+        if stream.eof:
             # A sender may end its stream within a message, and begin another (section 7.2.3.4).
-            data, self._stream = stream.unused_data, self._new()
+            self._packed, self._stream = stream.unused_data, self._new()
+            self._streams += 1
+            if self._streams > _STREAMS_CAP:
+                raise Violation(Code.POLICY, "a message is compressed in too many streams")
+            given = not self._packed
         else:
-            raise Violation(Code.POLICY, "a message is compressed in too many streams")
-        if final and self._forgets:
+            self._packed = stream.unconsumed_tail
+            given = len(data) < most_bytes
+        if given and self._final and self._forgets:
             self._stream = self._new()
-        return unpacked
+        return data, given
 
     def _new(self) -> zlib._Decompress:
         return zlib.decompressobj(-self._bits)

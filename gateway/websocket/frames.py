@@ -43,6 +43,7 @@ class FrameReader:
         "_begun",
         "_decoder",
         "_empty",
+        "_ends",
         "_fin",
         "_frame_opcode",
         "_in_frame",
@@ -58,6 +59,7 @@ class FrameReader:
         "_rest",
         "_sink",
         "_size",
+        "_unpacking",
         "held",
         "stopped",
     )
@@ -86,6 +88,10 @@ class FrameReader:
         self._opcode = CONTINUATION
         """What it is; CONTINUATION between two messages."""
         self._packed = False
+        self._unpacking = False
+        """Some of it is still compressed."""
+        self._ends = False
+        """What is being unpacked is the last of it."""
         self._begun = False
         self._size = self._inflated = self._empty = 0
         self._decoder: codecs.IncrementalDecoder | None = None
@@ -104,6 +110,8 @@ class FrameReader:
             data, self._rest = self._rest + data, b""
         at, end = 0, len(data)
         while not self.stopped:
+            if self._unpacking:
+                self._unpack()
             if self.held:
                 self._rest = data[at:]
                 return
@@ -207,15 +215,27 @@ class FrameReader:
         self._sink.control(opcode, payload)
 
     def _hand_on(self, payload: bytes, *, final: bool) -> None:
-        opcode, first = self._opcode, not self._begun
         if self._packed:
             assert self._inflater is not None
-            room = self._max_message - self._inflated
-            unpacked = self._inflater.feed(payload, final=final, cap_bytes=room)
-            if unpacked is None:
+            self._inflater.take(payload, final=final)
+            self._unpacking, self._ends = True, final
+            self._unpack()
+        else:
+            self._say(payload, final=final)
+
+    def _unpack(self) -> None:
+        """A few compressed bytes can be many: they are handed on a bit at a time."""
+        assert self._inflater is not None
+        while self._unpacking and not (self.held or self.stopped):
+            data, given = self._inflater.give(_HOLD_BYTES)
+            self._inflated += len(data)
+            if self._inflated > self._max_message:
                 raise self._too_big()
-            payload = unpacked
-            self._inflated += len(payload)
+            self._unpacking = not given
+            self._say(data, final=given and self._ends)
+
+    def _say(self, payload: bytes, *, final: bool) -> None:
+        opcode, first = self._opcode, not self._begun
         if opcode == TEXT:
             self._check_text(payload, first=first, final=final)
         if final:

@@ -13,6 +13,7 @@ from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
 from gateway.websocket.codes import Closing, Violation
+from gateway.websocket.deflate import Deflater, Inflater, agree
 from gateway.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameReader, frame, masked
 
 KIB = 1024
@@ -140,3 +141,30 @@ def test_nothing_is_read_after_a_close_frame() -> None:
     heard = Heard()
     reader(heard).feed(frame(8, b"", mask=True) + b"\xff\xff\xff")
     assert heard.controls == [(8, b"")]
+
+
+def test_what_is_compressed_is_unpacked_while_it_is_taken() -> None:
+    terms = agree("permessage-deflate")
+    assert terms is not None
+    heard = Heard()
+    reading = FrameReader(
+        heard, masked=True, max_message_bytes=1024 * KIB, inflater=Inflater(terms)
+    )
+    text = 300 * KIB * b"x"
+    wire = frame(TEXT, Deflater(terms).feed(text, final=True), packed=True, mask=True)
+    reading.held = True
+    reading.feed(wire + frame(TEXT, b"next", mask=True))
+    assert heard.pieces == []
+    reading.held = False
+    reading.feed(b"")
+    assert heard.messages == [(TEXT, text), (TEXT, b"next")]
+    assert max(heard.pieces) == 64 * KIB
+    with pytest.raises(Violation):
+        reading.feed(
+            frame(
+                TEXT,
+                Deflater(terms).feed(2 * 1024 * KIB * b"x", final=True),
+                packed=True,
+                mask=True,
+            )
+        )
