@@ -166,9 +166,9 @@ def switching(asked: Request, *lines: str) -> bytes:
     return "\r\n".join([*head, "", ""]).encode()
 
 
-async def echo(connection: UpstreamConnection) -> None:
+async def echo(connection: UpstreamConnection, *lines: str) -> None:
     """A script: says every data frame back as it came, and the close frame too."""
-    await connection.send(switching(await connection.read_request()))
+    await connection.send(switching(await connection.read_request(), *lines))
     while True:
         said = await read_frame(connection)
         assert said.masked
