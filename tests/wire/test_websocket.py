@@ -7,13 +7,20 @@ import os
 import zlib
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
 
 from tests.support.client import End, RawClient, ask
 from tests.support.control import CONTROL_TARGET, Control, control_request
 from tests.support.figures import Report
-from tests.support.gateway import GatewayProcess, LogLine, StartGateway, StartGatewayProcess
+from tests.support.gateway import (
+    GatewayProcess,
+    LogLine,
+    StartGateway,
+    StartGatewayProcess,
+    simple_config,
+)
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     ScriptedUpstream,
@@ -225,6 +232,42 @@ async def test_plain_requests_are_served_beside_websockets(start_gateway: StartG
         gateway = await start_gateway(config(upstream.url))
         response = await ask(gateway.port, b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n")
     assert response.json() == {"plain": True}
+
+
+async def test_a_route_that_serves_none_refuses_them(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        response = await ask(gateway.port, opening())
+    assert_error(response, 400, code="upgrade_refused")
+    assert response.value("connection") == b"close"
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeouts": {"total": "300ms"}}, {"retries": {"post": True}}, {"hedge": {"after": "10ms"}}],
+    ids=lambda options: next(iter(options)),
+)
+async def test_what_waits_for_an_answer_does_not_wait_for_the_end_of_a_session(
+    start_gateway: StartGateway, options: dict[str, Any]
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(
+            {
+                **config(upstream.url),
+                "upstreams": {"main": {"endpoints": [{"url": upstream.url}], **options}},
+            }
+        )
+        async with RawClient(gateway.port) as client:
+            await client.send(opening())
+            connection = await upstream.accept()
+            await join(connection)
+            assert (await client.read_head()).status == 101
+            await asyncio.sleep(0.4 if "timeouts" in options else 0)
+            await client.send(frame("still"))
+            assert (await read_frame(connection)).payload == b"still"
+            await connection.send(close(mask=None))
+            assert (await hear(client)).code == 1000
 
 
 async def test_an_endpoint_that_cannot_be_reached_is_passed_over(
