@@ -187,7 +187,7 @@ class Resume:
             if stream is not None and after is not None:
                 log = await streams.find(stream, owner, 0)
                 if log is not None:
-                    return self._replay(log, responses.place(log, after), exchange)
+                    return self._replay(log, responses.place(log, after), request)
             found = stream is not None and await streams.cancel(stream, owner)
         except StoreUnavailable as exc:
             raise ResumeUnavailable from exc

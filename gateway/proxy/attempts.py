@@ -170,7 +170,7 @@ class Attempts:
 
     async def _answer(self, attempt: Attempt, first_byte_s: float) -> UpstreamResponse:
         response = await attempt.run(self.target.timeouts.connect_s, first_byte_s)
-        if self._awaits_body and response.head.status < 400:
+        if self._awaits_body and 200 <= response.head.status < 400:
             await response.begun()
         return response
 
@@ -191,7 +191,7 @@ class Attempts:
         exchange.at_end(attempt.ended)
         if attempt.status < 400 and self.target.upstream.asks_how_soon:
             exchange.on_first_byte = attempt.began
-        if self._deadline is not None and not response.complete:
+        if self._deadline is not None and not response.complete and response.tunnel is None:
             left_s = max(0.0, self._deadline - time.perf_counter())
             error = UpstreamTotalTimeout("the answer took too long")
             timer = asyncio.get_running_loop().call_later(left_s, response.fail, error)

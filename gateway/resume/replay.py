@@ -95,7 +95,7 @@ class Replay(web.StreamResponse):
             self._transport.write(head)
         client.attach(self)
         if self._heartbeats is not None:
-            self._heartbeat = self._heartbeats.watch(lambda: self._after, self._beat)
+            self._heartbeat = self._heartbeats.watch(lambda: self.after, self._beat)
         self.log.join(self)
         self.wake()
         return None

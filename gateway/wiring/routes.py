@@ -43,6 +43,7 @@ from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
+from gateway.wiring import websocket
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
@@ -129,7 +130,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             end = IssueTicket(tickets)
         else:
             chain += _towards_upstream(config, route, named, parts, heartbeats)
-            end = _forward(config, route, dialect, heartbeats)
+            end = _forward(config, route, parts, dialect, heartbeats)
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -138,6 +139,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                 hosts=frozenset(route.hosts),
                 handler=compose(chain, end),
                 dialect=dialect,
+                upgrades=bool(route.websocket),
             )
         )
     return entries
@@ -150,6 +152,9 @@ def _gatekeepers(
     chain: list[Middleware] = []
     if route.cors is not None:
         chain.append(_cors(route.cors, methods or route.methods))
+    sockets = websocket.settings(route)
+    if sockets is not None:
+        chain.append(websocket.upgrade(sockets))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
@@ -367,8 +372,13 @@ def _preface(route: models.Route) -> bytes:
 
 
 def _forward(
-    config: Config, route: models.Route, dialect: Dialect, heartbeats: Heartbeats | None
+    config: Config,
+    route: models.Route,
+    parts: Parts,
+    dialect: Dialect,
+    heartbeats: Heartbeats | None,
 ) -> Forward:
+    sockets = websocket.settings(route)
     return Forward(
         ForwardOptions(
             sending=SendOptions(
@@ -380,5 +390,6 @@ def _forward(
             hide_server=config.server.hide_server,
             heartbeats=heartbeats,
             preface=_preface(route),
+            switched=websocket.switched(sockets, parts.providers) if sockets is not None else None,
         )
     )

@@ -55,6 +55,15 @@ def test_a_sound_document_has_no_problems() -> None:
         ({"limits": ["x"]}, "routes[0].limits[0]: there is no limit 'x'"),
         ({"models": ["x"]}, "routes[0].models[0]: there is no model 'x'"),
         ({"auth": ["x"]}, "routes[0].auth[0]: there is no provider 'x'"),
+        (
+            {"websocket": True, "methods": ["POST"]},
+            "routes[0].websocket: begins with a GET, which the route does not serve; "
+            "add GET to `methods`",
+        ),
+        (
+            {"websocket": {"messages": "0/second"}},
+            "routes[0].websocket.messages: has to let at least one through",
+        ),
         ({"upstream": None}, "routes[0]: goes nowhere; give it `models` or `upstream`"),
         (
             {"path": "/a//b"},
