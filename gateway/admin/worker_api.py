@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.admin.limits import seen_by
 from gateway.app import CannotBuild
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
@@ -40,6 +41,7 @@ class WorkerApi:
                 web.get("/routes", self._routes),
                 web.post("/drain", self._drain),
                 web.get("/requests", self._requests),
+                web.get("/limits", self._limits),
                 web.delete("/requests/{id}", self._cancel),
                 web.post("/prepare", self._prepare),
                 web.post("/commit", self._commit),
@@ -114,6 +116,9 @@ class WorkerApi:
 
     async def _requests(self, _: web.Request) -> web.Response:
         return answer([_told(exchange) for exchange in self._server.listener.exchanges])
+
+    async def _limits(self, _: web.Request) -> web.Response:
+        return answer(await seen_by(self._server.runtime))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         cancelled = self._server.listener.cancel(request.match_info["id"])

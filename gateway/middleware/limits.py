@@ -11,10 +11,11 @@ from aiohttp import web
 
 from gateway.errors import RateLimited
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.limiting.demand import Demand, Kind, Level, Verdict
+from gateway.limiting.demand import Demand, Kind, Level
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule, Unit
+from gateway.limiting.seen import Seen
 from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
 from gateway.routing import Handler
 from gateway.usage import Usage, UsageTap, estimate
@@ -32,6 +33,7 @@ class Limits:
         named: Mapping[str, Sequence[Rule]],
         store: GuardedStore,
         leases: Leases,
+        seen: Seen,
         *,
         show: bool,
         asks_usage: bool,
@@ -45,6 +47,7 @@ class Limits:
         self._named = named
         self._store = store
         self._leases = leases
+        self._seen = seen
         self._show = show
         self._modes = tuple(rule.on_store_error for rule in rules)
 
@@ -62,6 +65,7 @@ class Limits:
         metered = any(rule.unit in _METERED for rule in rules)
         asked = estimate(exchange.body) if metered else _NOTHING
         demands = [rule.demand(exchange, asked) for rule in rules]
+        self._seen.note(rules, demands, exchange)
         try:
             verdict = await self._store.decide(demands, modes)
         except asyncio.CancelledError:
@@ -73,7 +77,9 @@ class Limits:
         if self._show:
             exchange.response_headers += shown(rules, verdict.levels, exchange)
         if verdict.refused is not None:
-            raise _refusal(rules[verdict.refused], verdict)
+            rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
+            self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
+            raise RateLimited(rule.name, max(1, math.ceil(wait_s)))
         for demand in demands:
             if demand.kind is Kind.LEASE:
                 self._hold(exchange, demand)
@@ -145,9 +151,3 @@ def shown(
             (f"x-ratelimit-reset-{kind}", f"{level.wait_s:.3f}s"),
         ]
     return headers
-
-
-def _refusal(rule: Rule, verdict: Verdict) -> RateLimited:
-    assert verdict.refused is not None
-    wait_s = verdict.levels[verdict.refused].wait_s
-    return RateLimited(rule.name, max(1, math.ceil(wait_s)))
