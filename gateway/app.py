@@ -29,8 +29,10 @@ from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.metrics.registry import Registry
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
+from gateway.wiring.metrics import counting
 from gateway.wiring.routes import Parts, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
 from gateway.wiring.upstreams import upstreams
@@ -58,11 +60,13 @@ class Runtime:
         logger: FilteringBoundLogger,
         *,
         overload: Overload | None = None,
+        registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. Nothing of
-        `previous` changes before `start`. Raise CannotBuild, with all that cannot be built.
+        """`folder` is one that the workers share; None: there is one process. `registry` is what
+        requests are counted in. Nothing of `previous` changes before `start`. Raise CannotBuild,
+        with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -118,6 +122,7 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
+        counts = counting(config, registry or Registry())
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -126,12 +131,13 @@ class Runtime:
             self.seen,
             self.admission,
             loaded,
+            counts,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
         self._refuse = {
-            name: compose([*outer(config, logger), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*outer(config, logger, counts), ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 

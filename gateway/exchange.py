@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,10 +18,14 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.errors import GatewayError
+    from gateway.limiting.demand import Demand, Verdict
+    from gateway.limiting.rules import Rule
     from gateway.proxy.attempt import Attempt
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.usage import Usage, UsageTap
+
+    Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -89,6 +93,7 @@ class Exchange:
         "client_ip",
         "continued",
         "deadline",
+        "decided",
         "end_reason",
         "endpoint",
         "error_code",
@@ -112,10 +117,14 @@ class Exchange:
         "response_headers",
         "route",
         "served",
+        "stall_s",
+        "stalls",
         "started_at",
         "status",
+        "streamed",
         "tap",
         "target",
+        "trace_id",
         "trusted_peer",
         "upstream",
         "usage",
@@ -156,6 +165,10 @@ class Exchange:
         """Takes out of an event stream what only the gateway asked for."""
         self.usage: Usage | None = None
         """Tokens of the request, once they are known."""
+        self.decided: Decided | None = None
+        """What limits said to it, where there are any."""
+        self.trace_id: str | None = None
+        """Of the trace it is part of, in hexadecimal digits; None: it is not sampled."""
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None
@@ -177,6 +190,12 @@ class Exchange:
         """The connection must not serve another request."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.streamed = False
+        """Its response is a stream of events."""
+        self.stalls = 0
+        """How often that stood still because the client took nothing."""
+        self.stall_s = 0.0
+        """For how long."""
         self.response_headers: list[tuple[str, str]] = []
         """Headers every response to this request carries, whoever makes it."""
         self.end_reason: EndReason | None = None

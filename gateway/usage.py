@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -26,7 +26,10 @@ _EVAL = re.compile(r'(?<!\\)"(prompt_eval_count|eval_count)"\s*:\s*(\d{1,12})')
 _MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
-_CACHE = ("cache_creation_input_tokens", "cache_read_input_tokens")  # Anthropic counts them apart
+_WRITTEN, _READ = "cache_creation_input_tokens", "cache_read_input_tokens"
+_CACHE = (_WRITTEN, _READ)  # Anthropic counts them apart
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,14 @@ class Usage:
 
     input: int
     output: int
+    cached: int = field(default=0, compare=False)
+    """Of the input: read from the backend's cache."""
+    cache_write: int = field(default=0, compare=False)
+    """Of the input: written to it."""
+    reasoning: int = field(default=0, compare=False)
+    """Of the output: thoughts."""
+    estimated: bool = field(default=False, compare=False)
+    """The response did not say; it was judged by what it has shown."""
 
     @property
     def total(self) -> int:
@@ -68,9 +79,12 @@ def estimate(body: bytes | None) -> Usage:
 class UsageTap:
     """Listens to a response body."""
 
-    __slots__ = ("_head", "_tail", "bytes", "events")
+    __slots__ = ("_head", "_head_bytes", "_tail", "_tail_bytes", "bytes", "events")
 
-    def __init__(self) -> None:
+    def __init__(self, head_bytes: int = _HEAD_BYTES, tail_bytes: int = _TAIL_BYTES) -> None:
+        """What is kept of it: so much of the beginning, and up to twice as much of the end."""
+        self._head_bytes = head_bytes
+        self._tail_bytes = tail_bytes
         self._head = b""
         self._tail = bytearray()
         self.bytes = 0
@@ -79,31 +93,42 @@ class UsageTap:
 
     def feed(self, data: bytes) -> None:
         """A piece of the body. Called for each."""
-        if self.bytes < _HEAD_BYTES:
-            self._head += data[: _HEAD_BYTES - self.bytes]
+        if self.bytes < self._head_bytes:
+            self._head += data[: self._head_bytes - self.bytes]
         self.bytes += len(data)
         self.events += data.count(b"\n\n") or data.count(b"\n")
         tail = self._tail
         tail += data
-        if len(tail) > 2 * _TAIL_BYTES:
-            del tail[:-_TAIL_BYTES]
+        if len(tail) > 2 * self._tail_bytes:
+            del tail[: -self._tail_bytes]
 
     def usage(self) -> Usage | None:
         """What the response said, or None if it did not."""
-        found = [*_read(self._head.decode("utf-8", "replace"))]
-        found += _read(self._tail.decode("utf-8", "replace"))
+        found = [] if self.bytes <= len(self._tail) else _read(self._head)
+        found += _read(bytes(self._tail))
         if not found:
             return None
-        return Usage(max(one.input for one in found), max(one.output for one in found))
+        return Usage(
+            max(one.input for one in found),
+            max(one.output for one in found),
+            max(one.cached for one in found),
+            max(one.cache_write for one in found),
+            max(one.reasoning for one in found),
+        )
 
     def guess(self, asked: Usage) -> Usage:
         """For a response that broke off, or said nothing: what it has shown."""
         return Usage(
-            asked.input if self.bytes else 0, self.events or self.bytes // _BYTES_PER_TOKEN
+            asked.input if self.bytes else 0,
+            self.events or self.bytes // _BYTES_PER_TOKEN,
+            estimated=True,
         )
 
 
-def _read(text: str) -> list[Usage]:
+def _read(data: bytes) -> list[Usage]:
+    if b'"usage"' not in data and b'eval_count"' not in data:
+        return []
+    text = data.decode("utf-8", "replace")
     found = []
     decoder = json.JSONDecoder()
     for match in _USAGE.finditer(text):
@@ -111,7 +136,17 @@ def _read(text: str) -> list[Usage]:
             said, _ = decoder.raw_decode(text, match.end())
         except ValueError:
             continue
-        found.append(Usage(_first(said, _INPUT) + _sum(said, _CACHE), _first(said, _OUTPUT)))
+        read = _detail(said, _INPUT_DETAILS, "cached_tokens") or _count(said.get(_READ))
+        thought = _detail(said, _OUTPUT_DETAILS, "reasoning_tokens")
+        found.append(
+            Usage(
+                _first(said, _INPUT) + _sum(said, _CACHE),
+                _first(said, _OUTPUT),
+                read,
+                _count(said.get(_WRITTEN)),
+                thought,
+            )
+        )
     counted = {name: int(value) for name, value in _EVAL.findall(text)}
     if counted:
         found.append(Usage(counted.get("prompt_eval_count", 0), counted.get("eval_count", 0)))
@@ -120,6 +155,11 @@ def _read(text: str) -> list[Usage]:
 
 def _first(said: dict[str, Any], names: tuple[str, ...]) -> int:
     return next((value for name in names if (value := _count(said.get(name)))), 0)
+
+
+def _detail(said: dict[str, Any], places: tuple[str, ...], name: str) -> int:
+    details = next((said[place] for place in places if place in said), None)
+    return _count(details.get(name)) if isinstance(details, dict) else 0
 
 
 def _sum(said: dict[str, Any], names: tuple[str, ...]) -> int:

@@ -2,6 +2,8 @@
 
 GET    /livez                       every worker answers
 GET    /readyz                      every worker would serve; says why not
+GET    /metrics                     of all workers; for Prometheus
+GET    /api/now                     rates, latencies and loads, now and in the last hour
 GET    /api/workers                 processes: load, memory, lag
 GET    /api/upstreams               endpoints, their state and why
 POST   /api/upstreams/{name}/drain  {"endpoint": URL}: no more requests there
@@ -19,6 +21,7 @@ POST   /api/reload                  read the file again
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -33,9 +36,12 @@ from gateway.admin.door import Door
 from gateway.admin.drained import Drained
 from gateway.admin.feed import Feed
 from gateway.admin.fleet import Fleet, Said
+from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.pages import VIEWS
 from gateway.admin.reload import Reloader
 from gateway.config import Config
+from gateway.telemetry.metrics.exposition import exposed
+from gateway.telemetry.metrics.now import now
 
 _HEALTH = ("/livez", "/readyz")
 _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
@@ -53,6 +59,7 @@ class AdminApi:
         reloader: Reloader,
         drained: Drained,
         door: Door,
+        metrics: GatewayMetrics,
         more: Sequence[web.RouteDef] = (),
     ) -> None:
         """`more` are routes of others behind the same door."""
@@ -61,8 +68,10 @@ class AdminApi:
         self._drained = drained
         self._door = door
         self._more = more
+        self._metrics = metrics
         self._feed = Feed(
             {
+                "now": self._metrics_now,
                 "workers": self._workers_now,
                 "upstreams": self._upstreams_now,
                 "requests": self._requests_now,
@@ -78,6 +87,8 @@ class AdminApi:
             [
                 web.get("/livez", self._live),
                 web.get("/readyz", self._ready),
+                web.get("/metrics", self._exposed),
+                web.get("/api/now", self._now),
                 web.get("/api/workers", self._workers),
                 web.get("/api/upstreams", self._upstreams),
                 web.post("/api/upstreams/{name}/drain", self._drain),
@@ -171,6 +182,23 @@ class AdminApi:
         return _answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     # -- what there is -----------------------------------------------------------------------
+
+    async def _exposed(self, request: web.Request) -> web.Response:
+        options = self._reloader.loaded.config.telemetry.metrics
+        if options is None:
+            return _answer({"error": "telemetry.metrics is null: nothing is counted"}, 404)
+        body, content_type = exposed(
+            await self._metrics.now(),
+            request.headers.get("Accept", ""),
+            newer=options.gen_ai == "inference",
+        )
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _now(self, _: web.Request) -> web.Response:
+        return _answer(await self._metrics_now())
+
+    async def _metrics_now(self) -> Any:
+        return now(self._metrics.history, await self._metrics.now(), time.time())
 
     async def _workers(self, _: web.Request) -> web.Response:
         return _answer(await self._workers_now())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class Reloader:
         self.loaded = loaded
         """What is served."""
         self.last: Outcome | None = None
+        self.outcomes: Counter[str] = Counter(ok=0, failed=0)
+        """How many reloads ended how."""
         self._kept = kept
         self._fleet = fleet
         self._logger = logger
@@ -64,6 +67,7 @@ class Reloader:
         async with self._one_at_a_time:
             self._seen = self._version()
             self.last = outcome = await self._reload()
+            self.outcomes["failed" if outcome.problems else "ok"] += 1
         if outcome.problems:
             self._logger.error("reload_failed", why=why, problems=list(outcome.problems))
         else:

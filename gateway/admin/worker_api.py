@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from gateway.admin.limits import seen_by
+from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
@@ -30,6 +31,8 @@ class WorkerApi:
     def __init__(self, server: Server, slot: int) -> None:
         self._server = server
         self._slot = slot
+        self._life = f"{os.getpid()}-{server.started_at}"
+        self._metrics = WorkerMetrics(server, slot)
 
     def application(self) -> web.Application:
         """Routes to the handlers."""
@@ -37,6 +40,7 @@ class WorkerApi:
         app.add_routes(
             [
                 web.get("/status", self._status),
+                web.get("/metrics", self._told_metrics),
                 web.get("/upstreams", self._upstreams),
                 web.get("/routes", self._routes),
                 web.post("/drain", self._drain),
@@ -95,6 +99,9 @@ class WorkerApi:
         if not runtime.revoked.ready.is_set():
             reasons.append("store: revoked tokens were not read yet")
         return reasons
+
+    async def _told_metrics(self, _: web.Request) -> web.Response:
+        return answer({"life": self._life, "metrics": self._metrics.snapshot()})
 
     async def _upstreams(self, _: web.Request) -> web.Response:
         found = self._server.runtime.upstreams

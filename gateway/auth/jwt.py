@@ -93,6 +93,11 @@ class JwtProvider:
             principal.expires_at or 0.0
         )
 
+    @property
+    def keys(self) -> KeySet:
+        """What tokens are verified with."""
+        return self._keys
+
     def forget(self) -> None:
         """Verify every token anew."""
         self._verified.clear()

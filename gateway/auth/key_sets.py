@@ -97,6 +97,10 @@ class RemoteKeySet:
         goes wrong, for the log.
         """
         self.changed: Callable[[], None] = _nothing
+        self.fetches = 0
+        """How often the keys were fetched."""
+        self.failures = 0
+        """How often that failed."""
         self._issuer = issuer
         self._url = url
         self._fetch = fetch
@@ -165,9 +169,11 @@ class RemoteKeySet:
             keys, skipped = await self._fetched()
         except (OSError, TimeoutError, aiohttp.ClientError, ValueError, UnusableKeySet) as exc:
             self._failing = True
+            self.failures += 1
             self._report(f"cannot fetch keys: {type(exc).__name__}: {exc}")
         else:
             self._failing = False
+            self.fetches += 1
             self._fetched_at = self._now()
             # A key that comes anew under an old name is another one.
             withdrawn = any(key not in keys for key in self._keys)

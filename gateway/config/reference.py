@@ -37,6 +37,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`admin`", models.Admin),
     ("`telemetry`", models.Telemetry),
     ("`telemetry.log`", models.Log),
+    ("`telemetry.metrics`", models.Metrics),
     ("`demo`", models.Demo),
     ("`auth.NAME`, type: jwt", models.JwtProvider),
     ("`auth.NAME.claims`", models.Claims),

@@ -58,6 +58,10 @@ class GuardedStore:
         self._pause_s = _FIRST_PAUSE_S
         self._closed_until = 0.0
         self.state = Breaker.CLOSED
+        self.failures = 0
+        """Calls that failed."""
+        self.without = 0
+        """Decisions made here, without the store."""
 
     async def decide(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
         """`modes` are those of the demands, one each. Raise LimitsUnavailable."""
@@ -102,6 +106,7 @@ class GuardedStore:
         return False
 
     def _failed(self, reason: str) -> None:
+        self.failures += 1
         if self.state is Breaker.CLOSED:
             self._pause_s = _FIRST_PAUSE_S
             self._report("open", reason)
@@ -118,6 +123,7 @@ class GuardedStore:
             self._report("closed", "")
 
     def _decide_without(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
+        self.without += 1
         if OnStoreError.CLOSED in modes:
             raise LimitsUnavailable
         local = [d for d, mode in zip(demands, modes, strict=True) if mode is OnStoreError.LOCAL]

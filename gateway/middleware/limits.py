@@ -74,6 +74,7 @@ class Limits:
             if slots:
                 self._store.post(slots)
             raise
+        exchange.decided = rules, demands, verdict
         if self._show:
             exchange.response_headers += shown(rules, verdict.levels, exchange)
         if verdict.refused is not None:
@@ -97,7 +98,7 @@ class Limits:
         self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand], asked: Usage
     ) -> None:
         """Listen to the response, and settle what was reserved with what was used."""
-        tap = exchange.tap = UsageTap()
+        tap = exchange.tap = UsageTap()  # one that keeps more than another's
 
         def settle(ended: Exchange) -> None:
             used = tap.usage() or tap.guess(asked)

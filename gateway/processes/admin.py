@@ -14,6 +14,7 @@ from gateway.admin.api import AdminApi
 from gateway.admin.door import Door
 from gateway.admin.drained import Drained
 from gateway.admin.fleet import Fleet
+from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.pages import Pages
 from gateway.admin.playground import Playground
 from gateway.admin.reload import Reloader
@@ -48,6 +49,19 @@ async def serve_admin(
             stack.push_async_callback(fleet.close)
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
+            counted = loaded.config.telemetry.metrics
+            metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            if counted is not None and counted.otlp is not None:
+                from gateway.telemetry.metrics.otlp import OtlpMetrics
+
+                sending = OtlpMetrics(
+                    counted.otlp,
+                    metrics.now,
+                    interval_s=counted.interval,
+                    newer=counted.gen_ai == "inference",
+                    report=lambda text: logger.warning("metrics", reason=text),
+                )
+                stack.callback(asyncio.create_task(sending.keep()).cancel)
             reloads: set[asyncio.Task[object]] = set()
 
             def reload() -> None:
@@ -55,7 +69,7 @@ async def serve_admin(
                 task.add_done_callback(reloads.discard)
 
             loop.add_signal_handler(signal.SIGHUP, reload)
-            for background in (reloader.watch(), drained.keep()):
+            for background in (reloader.watch(), drained.keep(), metrics.keep()):
                 stack.callback(asyncio.create_task(background).cancel)
             if listening is not None:
                 options = loaded.config.admin
@@ -63,7 +77,7 @@ async def serve_admin(
                 playground = Playground(public)
                 stack.push_async_callback(playground.close)
                 more = [*Pages().routes(), *playground.routes()]
-                api = AdminApi(fleet, reloader, drained, Door(token), more)
+                api = AdminApi(fleet, reloader, drained, Door(token), metrics, more)
                 runner = web.AppRunner(
                     api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
                 )

@@ -71,10 +71,13 @@ class RelayedResponse(web.StreamResponse):
         self._hide_server = hide_server
         self._done: asyncio.Future[None] | None = None
         self._client_is_behind = False
+        self._behind_since = 0.0
         self._chunked = False
         self._tail = b""
         self._tap = exchange.tap
         streams = head.content_length is None and _is_event_stream(head.content_type)
+        if streams or head.content_type.lower().startswith(dialect.stream_type):
+            exchange.streamed = head.content_length is None
         self._filter = exchange.filter if streams else None
         self._continuation = continuation if streams and head.status == 200 else None
         looks = self._tap is not None or self._continuation is not None
@@ -142,6 +145,8 @@ class RelayedResponse(web.StreamResponse):
                 await self._done
             finally:
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
+                if self._client_is_behind:
+                    self._exchange.stall_s += time.perf_counter() - self._behind_since
 
     # The upstream connection calls these two, from its data_received.
 
@@ -221,12 +226,17 @@ class RelayedResponse(web.StreamResponse):
 
     def pause(self) -> None:
         """The client is behind: its upstream waits."""
-        self._client_is_behind = True
+        if not self._client_is_behind:
+            self._client_is_behind = True
+            self._behind_since = time.perf_counter()
+            self._exchange.stalls += 1
         self._upstream.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
-        self._client_is_behind = False
+        if self._client_is_behind:
+            self._client_is_behind = False
+            self._exchange.stall_s += time.perf_counter() - self._behind_since
         self._upstream.resume()
 
     def fail(self, error: GatewayError) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, web
@@ -57,6 +58,7 @@ class Owner(Protocol):
     logger: FilteringBoundLogger
     cutting: bool
     turns: Turns
+    refusals: Counter[str]
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in; False: there are too many, and it is not counted."""
@@ -242,6 +244,7 @@ class Connection(RequestHandler):
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
                 elif self._refusal is not None:
+                    listener.refusals[self._refusal.code] += 1
                     request_id = new_request_id()
                     listener.logger.info(
                         "refused",
@@ -394,6 +397,7 @@ class Connection(RequestHandler):
         """One connection too many: say so, and give the client a moment to read it."""
         self._discarding = self._loop.create_future()
         error = Unavailable(code="too_many_connections")
+        self._listener.refusals[error.code] += 1
         tcp.write(_fixed_response(error, new_request_id()))
         if tcp.can_write_eof():
             tcp.write_eof()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +48,8 @@ class Listener:
         """No more connections are accepted."""
         self.cutting = False
         """Connections are being closed before their time."""
+        self.refusals: Counter[str] = Counter()
+        """Connections refused before there was a request, by the code of the error."""
         self._connections: set[Connection] = set()
         self._all_ended: asyncio.Future[None] | None = None
         self._manager = web.Server(self._unused, handler_cancellation=True)

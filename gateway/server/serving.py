@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.metrics.registry import Registry
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -35,6 +36,8 @@ class Server:
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
         self.pulse = Pulse(self.overload, logger)
+        self.registry = Registry()
+        """What requests are counted in."""
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
@@ -60,7 +63,13 @@ class Server:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what arrives at these listening sockets. Raise CannotStart, or CannotBuild."""
         require_c_parser()
-        runtime = Runtime(self._config, self.logger, overload=self.overload, folder=self._folder)
+        runtime = Runtime(
+            self._config,
+            self.logger,
+            overload=self.overload,
+            registry=self.registry,
+            folder=self._folder,
+        )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
         loop = asyncio.get_running_loop()
@@ -90,6 +99,7 @@ class Server:
             config,
             self.logger,
             overload=self.overload,
+            registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
         )

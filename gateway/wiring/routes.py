@@ -25,6 +25,7 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
+from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.proxy.attempt import SendOptions
@@ -53,14 +54,25 @@ class Parts:
     seen: Seen
     admission: Admission | None
     plugins: Plugins
+    counting: Counting | None
     logger: FilteringBoundLogger
 
 
-def outer(config: Config, logger: FilteringBoundLogger) -> list[Middleware]:
-    """What stands before everything else: what refused requests pass as well."""
+def outer(
+    config: Config,
+    logger: FilteringBoundLogger,
+    counting: Counting | None,
+    *,
+    models: bool = False,
+) -> list[Middleware]:
+    """What stands before everything else: what refused requests pass as well. `models`: there are
+    some to ask.
+    """
     chain: list[Middleware] = [request_id]
     if config.telemetry.log.access:
         chain.append(AccessLog(logger))
+    if counting is not None:
+        chain.append(Metrics(counting, taps=models))
     return chain
 
 
@@ -71,7 +83,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     for route in config.routes:
         dialect = route_dialect(config, route)
         chain = [
-            *outer(config, parts.logger),
+            *outer(config, parts.logger, parts.counting, models=bool(route.models)),
             ErrorMapping(DIALECTS[dialect], parts.logger),
             *_gatekeepers(route, parts),
         ]

@@ -13,7 +13,7 @@ from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Prov
 from gateway.config.models.limits import Limit, Shares, Store, Tier
 from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
 from gateway.config.models.section import Section
-from gateway.config.models.server import Admin, Demo, Log, Server, Telemetry
+from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
@@ -49,6 +49,7 @@ __all__ = [
     "JwtProvider",
     "Limit",
     "Log",
+    "Metrics",
     "Middleware",
     "Model",
     "Outliers",
@@ -76,7 +77,7 @@ class Config(Section):
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
-    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs and metrics.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
-from gateway.config.types import LinkTemplate, Listen, Network
+from gateway.config.types import LinkTemplate, Listen, Network, Url
 from gateway.config.units import Duration, Size
 
 
@@ -93,10 +93,37 @@ class Log(Section):
     access: bool = Field(True, description="One line for each request, when it ends.")
 
 
+class Metrics(Section):
+    """Metrics: `/metrics` on the admin listener, and what its dashboard shows."""
+
+    tokens: bool = Field(
+        True,
+        description="Listen to the responses of models for the tokens they used; costs about a "
+        "microsecond for each piece.",
+    )
+    tenants: int = Field(
+        200, ge=1, le=5000, description="Tenants told apart, first come; the rest are `other`."
+    )
+    gen_ai: Literal["operation", "inference"] = Field(
+        "operation",
+        description="Names of the GenAI metrics: gen_ai.client.operation.* as in OpenTelemetry's "
+        "semantic conventions 1.41, or gen_ai.client.inference.* as their own repository has them.",
+    )
+    otlp: Url | None = Field(
+        None,
+        description="Also send them here by OTLP over HTTP, such as "
+        "http://collector:4318/v1/metrics; headers from OTEL_EXPORTER_OTLP_HEADERS.",
+    )
+    interval: Duration = Field(15.0, ge=1.0, description="How often they are sent there.")
+
+
 class Telemetry(Section):
     """What the gateway tells about itself."""
 
     log: Log = Field(default_factory=Log, description="The log.")
+    metrics: Metrics | None = Field(
+        default_factory=Metrics, description="What is counted; null: nothing is."
+    )
 
 
 class Demo(Section):

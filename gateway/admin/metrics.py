@@ -1,0 +1,67 @@
+"""The metrics of the whole gateway: asked of all workers, put together, remembered for an hour."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+
+import aiohttp
+
+import gateway
+from gateway.admin.fleet import Fleet
+from gateway.admin.reload import Reloader
+from gateway.telemetry.metrics import instruments as table
+from gateway.telemetry.metrics.history import STEP_S, History
+from gateway.telemetry.metrics.merge import Merge, Merged
+from gateway.telemetry.metrics.registry import Snapshot
+
+_TIMEOUT_S = 2.0
+
+
+class GatewayMetrics:
+    """Of all workers."""
+
+    def __init__(self, fleet: Fleet, reloader: Reloader, tenants: int) -> None:
+        self.history = History()
+        self._fleet = fleet
+        self._reloader = reloader
+        self._merge = Merge(tenants)
+        self._asking: asyncio.Task[Merged] | None = None
+
+    async def now(self) -> Merged:
+        """All there is. Those who ask at the same time get the same answer."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
+
+    async def keep(self) -> None:
+        """Remember, for as long as this runs."""
+        while True:
+            self.history.add(time.time(), await self.now())
+            await asyncio.sleep(STEP_S)
+
+    def _asked(self, _: asyncio.Task[Merged]) -> None:
+        self._asking = None
+
+    async def _ask(self) -> Merged:
+        told: dict[int, tuple[str, Snapshot] | None] = {}
+        for one in await self._fleet.ask("GET", "/metrics", timeout_s=_TIMEOUT_S):
+            document = one.document
+            told[one.worker] = (document["life"], document["metrics"]) if one.ok else None
+        merged = self._merge.merge(told)
+        up = sum(one is not None for one in told.values())
+        merged[table.WORKERS.name] = {("up",): float(up), ("down",): float(len(told) - up)}
+        merged[table.WORKER_STARTS.name] = {
+            (str(worker),): float(count) for worker, count in self._merge.starts.items()
+        }
+        merged[table.BUILD.name] = {
+            (gateway.__version__, platform.python_version(), aiohttp.__version__): 1.0
+        }
+        merged[table.RELOADS.name] = {
+            (outcome,): float(count) for outcome, count in self._reloader.outcomes.items()
+        }
+        last = self._reloader.last
+        merged[table.RELOAD_OK.name] = {(): float(last is None or not last.problems)}
+        return merged

@@ -1,0 +1,116 @@
+"""What one worker tells of itself as metrics: what it has counted, and what can be seen now."""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+
+from gateway.auth.jwt import JwtProvider
+from gateway.auth.key_sets import RemoteKeySet
+from gateway.limiting.guard import Breaker
+from gateway.routing import METHODS
+from gateway.server.serving import Server
+from gateway.telemetry.metrics import instruments as table
+from gateway.telemetry.metrics.instruments import Instrument, Kind
+from gateway.telemetry.metrics.registry import Labels, Snapshot
+from gateway.upstream.health import State
+from gateway.upstream.upstream import Upstream
+
+
+class WorkerMetrics:
+    """Of one worker, through its reloads."""
+
+    def __init__(self, server: Server, slot: int) -> None:
+        self._server = server
+        self._slot = str(slot)
+        self._seen: dict[tuple[str, Labels], tuple[float, float]] = {}
+        self._snapshot: Snapshot = {}
+
+    def snapshot(self) -> Snapshot:
+        """Everything, now."""
+        self._snapshot = self._server.registry.snapshot()
+        self._requests()
+        self._process()
+        self._limits()
+        for upstream in self._server.runtime.upstreams.values():
+            self._upstream(upstream)
+        return self._snapshot
+
+    def _tell(self, instrument: Instrument, value: float, *labels: str) -> None:
+        if instrument.kind is Kind.COUNTER:
+            value = self._lasting(instrument, value, labels)
+        self._snapshot.setdefault(instrument.name, []).append([labels, value])
+
+    def _lasting(self, instrument: Instrument, value: float, labels: Labels) -> float:
+        """A counter whose owner a reload may replace with one that begins at nothing."""
+        base, last = self._seen.get((instrument.name, labels), (0.0, 0.0))
+        if value < last:
+            base += last
+        self._seen[instrument.name, labels] = base, value
+        return base + value
+
+    def _requests(self) -> None:
+        listener = self._server.listener
+        routes = self._server.runtime.routes.routes
+        # Nothing is a number too: a graph of what is not there has gaps.
+        active: Counter[Labels] = Counter({("POST", route.name): 0 for route in routes})
+        streams: Counter[Labels] = Counter({(route.name, "", ""): 0 for route in routes})
+        for exchange in listener.exchanges:
+            route = exchange.route or ""
+            method = exchange.method if exchange.method in METHODS else "_OTHER"
+            active[method, route] += 1
+            if exchange.first_byte_at is not None:
+                streams[route, exchange.model or "", exchange.upstream or ""] += 1
+        for labels, count in active.items():
+            self._tell(table.ACTIVE_REQUESTS, count, *labels)
+        for labels, count in streams.items():
+            self._tell(table.ACTIVE_STREAMS, count, *labels)
+        self._tell(table.CONNECTIONS, listener.open_connections)
+        for code, count in listener.refusals.items():
+            self._tell(table.REFUSED_CONNECTIONS, count, code)
+        admission = self._server.runtime.admission
+        for gate in admission.gates if admission is not None else ():
+            self._tell(table.QUEUE_DEPTH, gate.waiting, gate.name)
+            self._tell(table.QUEUE_PASSING, gate.passing, gate.name)
+
+    def _process(self) -> None:
+        server, slot = self._server, self._slot
+        overload = server.overload
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self._tell(table.OVERLOAD_REFUSALS, overload.refused)
+        self._tell(table.LOOP_LAG, server.pulse.worst_lag_s, slot)
+        self._tell(table.MEMORY, overload.memory_bytes, slot)
+        self._tell(table.MEMORY_CAP, overload.max_memory_bytes, slot)
+        self._tell(table.CPU, used.ru_utime + used.ru_stime, slot)
+        self._tell(table.WORKER_START, server.started_at, slot)
+        for name, count in server.registry.overflows.items():
+            self._tell(table.CLOSED_SERIES, count, name)
+
+    def _limits(self) -> None:
+        runtime = self._server.runtime
+        store = runtime.stores.limits
+        for state in Breaker:
+            self._tell(table.STORE_BREAKER, int(store.state is state), state.value)
+        self._tell(table.STORE_FAILURES, store.failures)
+        self._tell(table.UNSTORED_DECISIONS, store.without)
+        self._tell(table.LEASES, len(runtime.leases))
+        for name, provider in runtime.providers.items():
+            keys = provider.keys if isinstance(provider, JwtProvider) else None
+            if isinstance(keys, RemoteKeySet):
+                self._tell(table.KEY_FETCHES, keys.fetches, name, "ok")
+                self._tell(table.KEY_FETCHES, keys.failures, name, "failed")
+
+    def _upstream(self, upstream: Upstream) -> None:
+        name, counts = upstream.name, upstream.counts
+        self._tell(table.UPSTREAM_PENDING, upstream.pending, name)
+        self._tell(table.RETRIES, counts.retries, name)
+        self._tell(table.HEDGES, counts.hedges, name)
+        self._tell(table.EJECTIONS, counts.ejected, name)
+        self._tell(table.PANICS, counts.panics, name)
+        self._tell(table.RETRY_BUDGET, upstream.budget.balance, name)
+        for endpoint in upstream.endpoints:
+            now = upstream.state(endpoint)
+            for state in State:
+                self._tell(table.ENDPOINT_STATE, int(state is now), name, endpoint.url, state.value)
+            self._tell(table.ENDPOINT_IN_FLIGHT, endpoint.in_flight, name, endpoint.url)
+            self._tell(table.ENDPOINT_CONNECTIONS, endpoint.pool.open, name, endpoint.url)

@@ -1,0 +1,379 @@
+"""Counting requests: one call-back for each, when it has ended, that reads the exchange.
+
+What a request adds to is looked up once for each combination of labels. On the path of every
+request, so it is written plainly: about two microseconds, most of them integers added to lists.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.limiting.rules import Price
+from gateway.routing import METHODS, Handler
+from gateway.telemetry.metrics import instruments as table
+from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry
+from gateway.usage import Usage, UsageTap
+
+_BOUND_CAP = 4096
+_ENDPOINTS = 500
+_CODES = 200
+_HEAD_BYTES, _TAIL_BYTES = 1024, 2048
+"""Enough for usage, and little beside what a stream holds anyhow."""
+_STATUSES = frozenset(int(status) for status in HTTPStatus)
+_OPERATIONS: Mapping[str, str] = {
+    "completions": "text_completion",
+    "messages": "chat",
+    "responses": "chat",
+    "chat": "chat",
+    "generate": "text_completion",
+    "embeddings": "embeddings",
+    "embed": "embeddings",
+}
+"""By the last word of a path; the rest are `other`."""
+_BYTES_PER_TOKEN = 4
+"""Of the request, where its response does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the configuration says about the labels."""
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Of routes: what they serve."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The upstream's own name of each model."""
+    providers: Mapping[str, str] = field(default_factory=dict)
+    """What each upstream speaks."""
+    prices: Mapping[str, tuple[Price, str]] = field(default_factory=dict)
+    """Of models, with the currency."""
+
+
+class Counting:
+    """Counts requests of one configuration in the worker's registry."""
+
+    def __init__(self, registry: Registry, names: Names, *, tenants: int, tokens: bool) -> None:
+        """`tenants` are told apart. `tokens`: listen to the responses of models for what they
+        used.
+        """
+        self.registry = registry
+        self.tokens = tokens
+        self._names = names
+        self._tenants = registry.known("tenant", tenants)
+        self._endpoints = registry.known("endpoint", _ENDPOINTS)
+        self._codes = registry.known("code", _CODES)
+        self._bound: dict[object, _Bound] = {}
+        self._limits: dict[tuple[str, str], _LimitCounts] = {}
+
+    def ended(self, exchange: Exchange) -> None:
+        """Count it."""
+        now = time.perf_counter()
+        principal = exchange.principal
+        key = (
+            exchange.route,
+            exchange.method,
+            exchange.status,
+            exchange.error_code,
+            exchange.end_reason,
+            exchange.model,
+            exchange.served,
+            exchange.upstream,
+            exchange.endpoint,
+            None if principal is None else principal.tenant,
+            None if exchange.model is None else operation_name(exchange.path),
+            exchange.first_byte_at is None,
+        )
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bind(key, exchange)
+        trace_id = exchange.trace_id
+        duration_s = now - exchange.started_at
+        bound.requests.value += 1
+        bound.tenant_requests.value += 1
+        duration = bound.duration
+        index = bisect_left(duration.bounds, duration_s)
+        duration.counts[index] += 1
+        duration.sum += duration_s
+        if trace_id is not None:
+            duration.exemplars[index] = (trace_id, duration_s, time.time())
+        bound.bytes_in.value += exchange.bytes_in
+        bound.bytes_out.value += exchange.bytes_out
+        for counter in bound.once:
+            counter.value += 1
+        if bound.at_endpoint is not None:
+            self._at_endpoint(bound.at_endpoint, exchange)
+        if bound.operation is not None:
+            self._operation(bound.operation, exchange, now, duration_s)
+        if exchange.decided is not None:
+            self._limited(exchange)
+        if exchange.stalls:
+            route = exchange.route or ""
+            self.registry.count(table.STALLS, route).value += exchange.stalls
+            self.registry.count(table.STALL_SECONDS, route).value += exchange.stall_s
+        if exchange.queue_s is not None:
+            self._queued(exchange)
+        if exchange.continued:
+            labels = exchange.model or "", exchange.upstream or ""
+            self.registry.count(table.CONTINUATIONS, *labels).value += exchange.continued
+
+    def _at_endpoint(self, bound: _AtEndpoint, exchange: Exchange) -> None:
+        bound.requests.value += 1
+        bound.attempts.value += exchange.attempts
+        attempt, first = exchange.attempt, exchange.first_byte_at
+        if attempt is not None and first is not None:
+            bound.first_byte.add(first - attempt.sent_at, exchange.trace_id)
+
+    def _operation(
+        self, bound: _Operation, exchange: Exchange, now: float, duration_s: float
+    ) -> None:
+        trace_id, first = exchange.trace_id, exchange.first_byte_at
+        bound.duration.add(duration_s, trace_id)
+        usage = exchange.usage
+        if usage is None and exchange.tap is not None:
+            usage = exchange.tap.usage()
+            if usage is None and exchange.streamed:
+                usage = exchange.tap.guess(Usage(exchange.bytes_in // _BYTES_PER_TOKEN, 0))
+            exchange.usage = usage
+        if usage is not None:
+            self._used(bound, usage)
+        if first is None or not exchange.streamed:
+            return
+        first_s = first - exchange.started_at
+        bound.first_token.add(first_s, trace_id)
+        bound.tenant_first_token.add(first_s, trace_id)
+        if usage is not None and usage.output > 1:
+            # A client that takes nothing says nothing about the model.
+            each_s = max(0.0, now - first - exchange.stall_s) / (usage.output - 1)
+            bound.per_token.add(each_s, trace_id)
+            bound.tenant_per_token.add(each_s, trace_id)
+
+    def _used(self, bound: _Operation, usage: Usage) -> None:
+        tokens = bound.estimated if usage.estimated else bound.reported
+        tokens.input.value += usage.input
+        tokens.output.value += usage.output
+        if not usage.estimated:
+            bound.input.add(usage.input)
+            bound.output.add(usage.output)
+        if usage.cached:
+            bound.count(self.registry, "cached").value += usage.cached
+        if usage.cache_write:
+            bound.count(self.registry, "cache_write").value += usage.cache_write
+        if usage.reasoning:
+            bound.count(self.registry, "reasoning").value += usage.reasoning
+        if bound.price is not None and bound.cost is not None:
+            bound.cost.value += bound.price.of(usage) / 1e6
+
+    def _limited(self, exchange: Exchange) -> None:
+        assert exchange.decided is not None
+        rules, demands, verdict = exchange.decided
+        refused = verdict.refused
+        for index, rule in enumerate(rules):
+            counts = self._limits.get((rule.name, rule.unit))
+            if counts is None:
+                counts = self._limits[rule.name, rule.unit] = _LimitCounts(
+                    self.registry, rule.name, rule.unit.value
+                )
+            if refused is None:
+                counts.allowed.value += 1
+            elif refused == index:
+                counts.refused.value += 1
+            size = demands[index].size
+            if size:
+                counts.remaining.add(verdict.levels[index].remaining / size)
+
+    def _queued(self, exchange: Exchange) -> None:
+        labels = exchange.served or exchange.model or "", exchange.upstream or ""
+        find = self.registry.distribution
+        find(table.QUEUE_WAIT, *labels).add(exchange.queue_s or 0.0, exchange.trace_id)
+        find(table.QUEUE_POSITION, *labels).add(exchange.queue_position or 0)
+
+    def _bind(self, key: object, exchange: Exchange) -> _Bound:
+        """What a request of this kind adds to. Clients can make up methods and paths, so that what
+        is remembered is bounded.
+        """
+        if len(self._bound) >= _BOUND_CAP:
+            self._bound.clear()
+        bound = self._bound[key] = self._found(exchange)
+        return bound
+
+    def _found(self, exchange: Exchange) -> _Bound:
+        registry, names = self.registry, self._names
+        route, model = exchange.route or "", exchange.model or ""
+        upstream, end = exchange.upstream or "", exchange.end_reason or EndReason.COMPLETE
+        method = exchange.method if exchange.method in METHODS else "_OTHER"
+        status = exchange.status
+        code = "none" if status is None else f"{status // 100}xx" if 100 <= status < 600 else OTHER
+        exact = "" if status is None else str(status) if status in _STATUSES else OTHER
+        error = self._codes(exchange.error_code) if exchange.error_code else ""
+        failure = error
+        if not failure and end is not EndReason.COMPLETE:
+            failure = end.value
+        elif not failure and status is not None and status >= 500:
+            failure = exact
+        principal = exchange.principal
+        tenant = self._tenants(principal.tenant or "") if principal is not None else ""
+        once = []
+        if error:
+            once.append(registry.count(table.ERRORS, route, upstream, error))
+        if end is EndReason.CLIENT_ABORT:
+            phase = "waiting" if exchange.first_byte_at is None else "streaming"
+            once.append(registry.count(table.CLIENT_ABORTS, route, phase))
+        if exchange.served is not None:
+            once.append(registry.count(table.FALLBACKS, model, exchange.served))
+        at_endpoint = operation = None
+        if upstream and exchange.endpoint is not None:
+            endpoint = self._endpoints(exchange.endpoint)
+            at_endpoint = _AtEndpoint(
+                registry.count(table.UPSTREAM_REQUESTS, upstream, endpoint, code),
+                registry.count(table.UPSTREAM_ATTEMPTS, upstream),
+                registry.distribution(table.UPSTREAM_FIRST_BYTE, upstream, endpoint),
+            )
+        if model and upstream:
+            served = exchange.served or model
+            common = (
+                operation_name(exchange.path),
+                names.providers.get(upstream, OTHER),
+                model,
+                names.models.get(served, served),
+                route,
+                upstream,
+            )
+            operation = _Operation(registry, common, failure, served, tenant, names)
+        return _Bound(
+            registry.distribution(
+                table.HTTP_DURATION, method, names.paths.get(route, ""), exact, failure, route
+            ),
+            registry.count(table.REQUESTS, route, model, upstream, code, end.value),
+            registry.count(table.TENANT_REQUESTS, tenant, code),
+            registry.count(table.REQUEST_BYTES, route),
+            registry.count(table.RESPONSE_BYTES, route),
+            tuple(once),
+            at_endpoint,
+            operation,
+        )
+
+
+class Metrics:
+    """The middleware of one route, or of those who find none."""
+
+    def __init__(self, counting: Counting, *, taps: bool) -> None:
+        """`taps`: it serves models, whose tokens are counted."""
+        self._ended = counting.ended
+        self._taps = taps and counting.tokens
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        exchange = request.exchange
+        exchange.at_end(self._ended)
+        if self._taps:
+            exchange.tap = UsageTap(_HEAD_BYTES, _TAIL_BYTES)
+        return await handler(request)
+
+
+def operation_name(path: str) -> str:
+    """`gen_ai.operation.name`, by the path of a request."""
+    if path.endswith("/chat/completions"):
+        return "chat"
+    return _OPERATIONS.get(path[path.rfind("/") + 1 :], OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """What every request of one kind adds to."""
+
+    duration: Distribution
+    requests: Count
+    tenant_requests: Count
+    bytes_in: Count
+    bytes_out: Count
+    once: tuple[Count, ...]
+    """What counts one, whatever else is known of it."""
+    at_endpoint: _AtEndpoint | None
+    operation: _Operation | None
+
+
+@dataclass(frozen=True, slots=True)
+class _AtEndpoint:
+    """What those add to that came to an endpoint."""
+
+    requests: Count
+    attempts: Count
+    first_byte: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """In and out."""
+
+    input: Count
+    output: Count
+
+
+class _Operation:
+    """What those add to that asked a model."""
+
+    __slots__ = (
+        "_labels",
+        "cost",
+        "duration",
+        "estimated",
+        "first_token",
+        "input",
+        "output",
+        "per_token",
+        "price",
+        "reported",
+        "tenant_first_token",
+        "tenant_per_token",
+    )
+
+    def __init__(
+        self,
+        registry: Registry,
+        common: tuple[str, ...],
+        failure: str,
+        served: str,
+        tenant: str,
+        names: Names,
+    ) -> None:
+        self._labels = served, tenant
+        self.duration = registry.distribution(table.OPERATION_DURATION, *common, failure)
+        self.input = registry.distribution(table.TOKEN_USAGE, *common, "input")
+        self.output = registry.distribution(table.TOKEN_USAGE, *common, "output")
+        self.first_token = registry.distribution(table.FIRST_TOKEN, *common)
+        self.per_token = registry.distribution(table.PER_TOKEN, *common)
+        self.tenant_first_token = registry.distribution(table.TENANT_FIRST_TOKEN, tenant)
+        self.tenant_per_token = registry.distribution(table.TENANT_PER_TOKEN, tenant)
+        self.reported, self.estimated = (
+            _Tokens(
+                registry.count(table.TOKENS, served, tenant, "input", source),
+                registry.count(table.TOKENS, served, tenant, "output", source),
+            )
+            for source in ("reported", "estimated")
+        )
+        self.price: Price | None = None
+        self.cost: Count | None = None
+        if served in names.prices:
+            self.price, currency = names.prices[served]
+            self.cost = registry.count(table.COST, served, tenant, currency)
+
+    def count(self, registry: Registry, kind: str) -> Count:
+        """Tokens of a rarer kind."""
+        served, tenant = self._labels
+        return registry.count(table.TOKENS, served, tenant, kind, "reported")
+
+
+class _LimitCounts:
+    """What the decisions on one limit add to."""
+
+    __slots__ = ("allowed", "refused", "remaining")
+
+    def __init__(self, registry: Registry, name: str, unit: str) -> None:
+        self.allowed = registry.count(table.LIMIT_DECISIONS, name, unit, "allowed")
+        self.refused = registry.count(table.LIMIT_DECISIONS, name, unit, "refused")
+        self.remaining = registry.distribution(table.LIMIT_REMAINING, name, unit)

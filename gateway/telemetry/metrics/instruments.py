@@ -1,0 +1,555 @@
+"""The table of every metric: its name, kind, unit, labels, buckets, and what it says.
+
+The names of `http.*` and `gen_ai.*` are those of OpenTelemetry's semantic conventions, in the form
+Prometheus gives them. The GenAI conventions left the main repository after version 1.41 and are
+being renamed: `RENAMED` says how. What the conventions do not know begins with `gateway_`.
+Everything else that tells of metrics (the endpoint, OTLP, the documentation) reads this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+SEMCONV = "1.41"
+"""The version of the semantic conventions the names are taken from."""
+
+
+class Kind(Enum):
+    """What a metric is, and so how several workers' make one."""
+
+    COUNTER = "counter"
+    """Only grows; workers' are added, those of dead ones too."""
+    GAUGE = "gauge"
+    """As it is now; workers' are added."""
+    PEAK = "peak"
+    """A gauge of which the highest of the workers' counts."""
+    HISTOGRAM = "histogram"
+    """Counts by bucket; workers' are added, those of dead ones too."""
+
+    @property
+    def prometheus(self) -> str:
+        """Prometheus' word for it."""
+        return "gauge" if self is Kind.PEAK else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One metric. `name` is Prometheus', without `_total`."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    unit: str = ""
+    """UCUM, for OTLP; `{…}` are annotations."""
+    buckets: tuple[float, ...] = ()
+    otel: str = field(default="", compare=False)
+    """Its dotted name; default: the same with dots."""
+
+    @property
+    def dotted(self) -> str:
+        """Its name in OTLP."""
+        return self.otel or self.name.replace("gateway_", "gateway.", 1)
+
+    @property
+    def exposed(self) -> str:
+        """The name queries use."""
+        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+
+
+# The conventions' buckets, and on top of them what reasoning models take.
+_HTTP = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_HTTP_LONG = (*_HTTP, 30.0, 60.0, 120.0, 300.0, 600.0)
+_OPERATION = tuple(round(0.01 * 2**n, 2) for n in range(17))
+_TOKENS = tuple(float(4**n) for n in range(14))
+_FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5)
+_FIRST_LONG = (*_FIRST, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_PER_TOKEN_FINE = (0.001, 0.0025, 0.005, *_PER_TOKEN)
+_LEFT = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_PLACES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+_GEN_AI = (
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "route",
+    "upstream",
+)
+_C, _G, _P, _H = Kind.COUNTER, Kind.GAUGE, Kind.PEAK, Kind.HISTOGRAM
+
+# -- counted where a request ends ------------------------------------------------------------------
+
+HTTP_DURATION = Instrument(
+    "http_server_request_duration_seconds",
+    _H,
+    ("http_request_method", "http_route", "http_response_status_code", "error_type", "route"),
+    "From a request's first byte to its response's last.",
+    "s",
+    _HTTP_LONG,
+    otel="http.server.request.duration",
+)
+REQUESTS = Instrument(
+    "gateway_requests",
+    _C,
+    ("route", "model", "upstream", "code", "end"),
+    "Requests, by the class of their status and by why they ended.",
+    "{request}",
+)
+ERRORS = Instrument(
+    "gateway_errors",
+    _C,
+    ("route", "upstream", "code"),
+    "Errors told to callers, by the `code` of docs/errors.md; every timeout has its own.",
+    "{error}",
+)
+CLIENT_ABORTS = Instrument(
+    "gateway_client_aborts",
+    _C,
+    ("route", "phase"),
+    "Clients that left, before the first byte (`waiting`) or in the middle (`streaming`).",
+    "{request}",
+)
+REQUEST_BYTES = Instrument(
+    "gateway_request_bytes", _C, ("route",), "Bytes of request bodies that were read.", "By"
+)
+RESPONSE_BYTES = Instrument(
+    "gateway_response_bytes", _C, ("route",), "Bytes of response bodies.", "By"
+)
+STALLS = Instrument(
+    "gateway_relay_stalls",
+    _C,
+    ("route",),
+    "How often a stream stood still because its client took nothing.",
+    "{stall}",
+)
+STALL_SECONDS = Instrument(
+    "gateway_relay_stall_seconds", _C, ("route",), "How long streams stood still for it.", "s"
+)
+OPERATION_DURATION = Instrument(
+    "gen_ai_client_operation_duration_seconds",
+    _H,
+    (*_GEN_AI, "error_type"),
+    "From a request's first byte to its response's last, where a model was asked.",
+    "s",
+    _OPERATION,
+    otel="gen_ai.client.operation.duration",
+)
+TOKEN_USAGE = Instrument(
+    "gen_ai_client_token_usage",
+    _H,
+    (*_GEN_AI, "gen_ai_token_type"),
+    "Tokens of a request (`input`, `output`), where its response tells them.",
+    "{token}",
+    _TOKENS,
+    otel="gen_ai.client.token.usage",
+)
+FIRST_TOKEN = Instrument(
+    "gen_ai_server_time_to_first_token_seconds",
+    _H,
+    _GEN_AI,
+    "From a request's first byte to the first of its stream, waiting and retries included.",
+    "s",
+    _FIRST_LONG,
+    otel="gen_ai.server.time_to_first_token",
+)
+PER_TOKEN = Instrument(
+    "gen_ai_server_time_per_output_token_seconds",
+    _H,
+    _GEN_AI,
+    "Of a stream, after its first token.",
+    "s",
+    _PER_TOKEN_FINE,
+    otel="gen_ai.server.time_per_output_token",
+)
+TOKENS = Instrument(
+    "gateway_tokens",
+    _C,
+    ("model", "tenant", "type", "source"),
+    "Tokens: `input`, `output`, and which of these were `cached` (read), `cache_write` or "
+    "`reasoning`. Source `estimated`: the response did not tell, its events were counted.",
+    "{token}",
+)
+COST = Instrument(
+    "gateway_cost",
+    _C,
+    ("model", "tenant", "currency"),
+    "Money, by the models' prices.",
+    "{money}",
+)
+TENANT_REQUESTS = Instrument(
+    "gateway_tenant_requests", _C, ("tenant", "code"), "Requests of each tenant.", "{request}"
+)
+TENANT_FIRST_TOKEN = Instrument(
+    "gateway_tenant_time_to_first_token_seconds",
+    _H,
+    ("tenant",),
+    "Time to first token, as each tenant sees it.",
+    "s",
+    _FIRST_LONG,
+)
+TENANT_PER_TOKEN = Instrument(
+    "gateway_tenant_time_per_output_token_seconds",
+    _H,
+    ("tenant",),
+    "Time per output token, as each tenant sees it.",
+    "s",
+    _PER_TOKEN_FINE,
+)
+QUEUE_WAIT = Instrument(
+    "gateway_queue_wait_seconds",
+    _H,
+    ("model", "upstream"),
+    "How long requests waited at the gates of `admission`; those that need not are not counted.",
+    "s",
+    _HTTP_LONG,
+)
+QUEUE_POSITION = Instrument(
+    "gateway_queue_position",
+    _H,
+    ("model", "upstream"),
+    "How many went before a request that had to wait.",
+    "{request}",
+    _PLACES,
+)
+LIMIT_DECISIONS = Instrument(
+    "gateway_limit_decisions",
+    _C,
+    ("limit", "unit", "decision"),
+    "What limits decided: `allowed`, or `refused` by this limit.",
+    "{request}",
+)
+LIMIT_REMAINING = Instrument(
+    "gateway_limit_remaining_ratio",
+    _H,
+    ("limit", "unit"),
+    "What callers had left of a limit at each decision; 0: nothing.",
+    "1",
+    _LEFT,
+)
+FALLBACKS = Instrument(
+    "gateway_fallbacks",
+    _C,
+    ("model", "served"),
+    "Requests that another model served than was asked for.",
+    "{request}",
+)
+CONTINUATIONS = Instrument(
+    "gateway_continuations",
+    _C,
+    ("model", "upstream"),
+    "Streams that another backend went on with, after theirs died.",
+    "{request}",
+)
+UPSTREAM_REQUESTS = Instrument(
+    "gateway_upstream_requests",
+    _C,
+    ("upstream", "endpoint", "code"),
+    "Requests that ended at an endpoint, by the class of the status they got.",
+    "{request}",
+)
+UPSTREAM_FIRST_BYTE = Instrument(
+    "gateway_upstream_first_byte_seconds",
+    _H,
+    ("upstream", "endpoint"),
+    "From sending to the first byte of the body, the endpoint's part of it alone.",
+    "s",
+    _FIRST_LONG,
+)
+UPSTREAM_ATTEMPTS = Instrument(
+    "gateway_upstream_attempts",
+    _C,
+    ("upstream",),
+    "How often requests were sent, first tries, retries and hedges.",
+    "{request}",
+)
+
+COUNTED = (
+    HTTP_DURATION,
+    REQUESTS,
+    ERRORS,
+    CLIENT_ABORTS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    STALLS,
+    STALL_SECONDS,
+    OPERATION_DURATION,
+    TOKEN_USAGE,
+    FIRST_TOKEN,
+    PER_TOKEN,
+    TOKENS,
+    COST,
+    TENANT_REQUESTS,
+    TENANT_FIRST_TOKEN,
+    TENANT_PER_TOKEN,
+    QUEUE_WAIT,
+    QUEUE_POSITION,
+    LIMIT_DECISIONS,
+    LIMIT_REMAINING,
+    FALLBACKS,
+    CONTINUATIONS,
+    UPSTREAM_REQUESTS,
+    UPSTREAM_FIRST_BYTE,
+    UPSTREAM_ATTEMPTS,
+)
+"""In the registry of each worker."""
+
+# -- read when somebody asks -----------------------------------------------------------------------
+
+ACTIVE_REQUESTS = Instrument(
+    "http_server_active_requests",
+    _G,
+    ("http_request_method", "route"),
+    "Requests under way.",
+    "{request}",
+    otel="http.server.active_requests",
+)
+ACTIVE_STREAMS = Instrument(
+    "gateway_active_streams",
+    _G,
+    ("route", "model", "upstream"),
+    "Responses under way whose first byte has gone out.",
+    "{stream}",
+)
+CONNECTIONS = Instrument(
+    "gateway_client_connections", _G, (), "Open connections of clients.", "{connection}"
+)
+REFUSED_CONNECTIONS = Instrument(
+    "gateway_refused_connections",
+    _C,
+    ("code",),
+    "Connections refused before there was a request: malformed, too slow, too many.",
+    "{connection}",
+)
+QUEUE_DEPTH = Instrument(
+    "gateway_queue_depth",
+    _G,
+    ("gate",),
+    "Requests waiting at a gate of `admission`.",
+    "{request}",
+)
+QUEUE_PASSING = Instrument(
+    "gateway_queue_passing", _G, ("gate",), "Requests that are through a gate.", "{request}"
+)
+UPSTREAM_PENDING = Instrument(
+    "gateway_upstream_pending",
+    _G,
+    ("upstream",),
+    "Requests that wait because every endpoint is full.",
+    "{request}",
+)
+ENDPOINT_STATE = Instrument(
+    "gateway_endpoint_state",
+    _G,
+    ("upstream", "endpoint", "state"),
+    "In how many workers an endpoint is in a state.",
+    "{worker}",
+)
+ENDPOINT_IN_FLIGHT = Instrument(
+    "gateway_endpoint_requests_in_flight",
+    _G,
+    ("upstream", "endpoint"),
+    "Requests an endpoint carries.",
+    "{request}",
+)
+ENDPOINT_CONNECTIONS = Instrument(
+    "gateway_endpoint_connections",
+    _G,
+    ("upstream", "endpoint"),
+    "Open connections to an endpoint.",
+    "{connection}",
+)
+RETRIES = Instrument(
+    "gateway_upstream_retries", _C, ("upstream",), "Requests that were sent again.", "{request}"
+)
+HEDGES = Instrument(
+    "gateway_upstream_hedges",
+    _C,
+    ("upstream",),
+    "Second requests, sent because the first was late.",
+    "{request}",
+)
+EJECTIONS = Instrument(
+    "gateway_upstream_ejections",
+    _C,
+    ("upstream",),
+    "Endpoints taken out because they failed or were slow.",
+    "{ejection}",
+)
+PANICS = Instrument(
+    "gateway_upstream_panics",
+    _C,
+    ("upstream",),
+    "How often so few endpoints were left that all were asked.",
+    "{panic}",
+)
+RETRY_BUDGET = Instrument(
+    "gateway_upstream_retry_budget",
+    _G,
+    ("upstream",),
+    "Retries that could be made now.",
+    "{request}",
+)
+OVERLOAD_REFUSALS = Instrument(
+    "gateway_overload_refusals",
+    _C,
+    (),
+    "Requests refused because a worker carries as much as it may.",
+    "{request}",
+)
+STORE_BREAKER = Instrument(
+    "gateway_store_breaker",
+    _G,
+    ("state",),
+    "In how many workers the breaker before the store is `closed`, `open` or `half_open`.",
+    "{worker}",
+)
+STORE_FAILURES = Instrument(
+    "gateway_store_failures", _C, (), "Calls to the store that failed.", "{call}"
+)
+UNSTORED_DECISIONS = Instrument(
+    "gateway_limit_decisions_without_store",
+    _C,
+    (),
+    "Requests decided on without the store, each limit by its `on_store_error`.",
+    "{request}",
+)
+LEASES = Instrument(
+    "gateway_limit_leases", _G, (), "Slots of concurrency limits that are held.", "{slot}"
+)
+KEY_FETCHES = Instrument(
+    "gateway_key_fetches",
+    _C,
+    ("provider", "outcome"),
+    "Fetches of an issuer's keys (JWKS): `ok` or `failed`.",
+    "{fetch}",
+)
+LOOP_LAG = Instrument(
+    "gateway_event_loop_lag_seconds",
+    _P,
+    ("worker",),
+    "The worst lag of the event loop in the last ten seconds.",
+    "s",
+)
+MEMORY = Instrument("gateway_worker_memory_bytes", _G, ("worker",), "Memory in RAM.", "By")
+MEMORY_CAP = Instrument(
+    "gateway_worker_memory_limit_bytes",
+    _G,
+    ("worker",),
+    "Memory above which a worker refuses requests.",
+    "By",
+)
+CPU = Instrument("gateway_worker_cpu_seconds", _C, ("worker",), "CPU time, user and system.", "s")
+WORKER_START = Instrument(
+    "gateway_worker_start_time_seconds",
+    _P,
+    ("worker",),
+    "When a worker started, since the epoch.",
+    "s",
+)
+CLOSED_SERIES = Instrument(
+    "gateway_metrics_overflows",
+    _C,
+    ("metric",),
+    "Labels counted as `other` because a metric has as many series as it may.",
+    "{label}",
+)
+
+READ = (
+    ACTIVE_REQUESTS,
+    ACTIVE_STREAMS,
+    CONNECTIONS,
+    REFUSED_CONNECTIONS,
+    QUEUE_DEPTH,
+    QUEUE_PASSING,
+    UPSTREAM_PENDING,
+    ENDPOINT_STATE,
+    ENDPOINT_IN_FLIGHT,
+    ENDPOINT_CONNECTIONS,
+    RETRIES,
+    HEDGES,
+    EJECTIONS,
+    PANICS,
+    RETRY_BUDGET,
+    OVERLOAD_REFUSALS,
+    STORE_BREAKER,
+    STORE_FAILURES,
+    UNSTORED_DECISIONS,
+    LEASES,
+    KEY_FETCHES,
+    LOOP_LAG,
+    MEMORY,
+    MEMORY_CAP,
+    CPU,
+    WORKER_START,
+    CLOSED_SERIES,
+)
+
+# -- of the admin process --------------------------------------------------------------------------
+
+BUILD = Instrument("gateway_build_info", _P, ("version", "python", "aiohttp"), "1; what runs.", "1")
+WORKERS = Instrument(
+    "gateway_workers", _G, ("state",), "Workers that answer (`up`), or do not (`down`).", "{worker}"
+)
+WORKER_STARTS = Instrument(
+    "gateway_worker_starts",
+    _C,
+    ("worker",),
+    "How often a worker was seen to start; more than once: it died.",
+    "{start}",
+)
+RELOADS = Instrument(
+    "gateway_config_reloads",
+    _C,
+    ("outcome",),
+    "Configurations taken over (`ok`) or refused (`failed`).",
+    "{reload}",
+)
+RELOAD_OK = Instrument(
+    "gateway_config_last_reload_successful",
+    _P,
+    (),
+    "1 if the file on disk was good when it was last read.",
+    "1",
+)
+
+ADMIN = (BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK)
+
+ALL: Mapping[str, Instrument] = {one.name: one for one in (*COUNTED, *READ, *ADMIN)}
+
+ATTRIBUTES: Mapping[str, str] = {
+    name.replace(".", "_"): name
+    for name in (
+        "error.type",
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.token.type",
+        "http.request.method",
+        "http.response.status_code",
+        "http.route",
+    )
+}
+"""What the conventions call those labels that are theirs."""
+
+# -- newer names -----------------------------------------------------------------------------------
+
+RENAMED: Mapping[str, tuple[str, str]] = {
+    OPERATION_DURATION.name: (
+        "gen_ai_client_inference_duration_seconds",
+        "gen_ai.client.inference.duration",
+    ),
+    f"{TOKEN_USAGE.name}/input": (
+        "gen_ai_client_inference_operation_input_tokens",
+        "gen_ai.client.inference.operation.input_tokens",
+    ),
+    f"{TOKEN_USAGE.name}/output": (
+        "gen_ai_client_inference_operation_output_tokens",
+        "gen_ai.client.inference.operation.output_tokens",
+    ),
+}
+"""What the GenAI conventions' own repository calls them; of token usage by the type of token."""

@@ -1,0 +1,133 @@
+"""The snapshots of all workers, put together so that what only grows never falls.
+
+A worker that died keeps what it last told: its successor begins at nothing, and both are added.
+What is as it is now (gauges) is only taken of workers that answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.telemetry.metrics.instruments import ALL, Instrument, Kind
+from gateway.telemetry.metrics.registry import Exemplar, Known, Labels, Snapshot
+
+_LASTING = (Kind.COUNTER, Kind.HISTOGRAM)
+
+
+@dataclass(slots=True)
+class Buckets:
+    """A histogram's series: how many values lie in each bucket (not below it), and their sum."""
+
+    sum: float
+    counts: list[int]
+    exemplars: dict[int, Exemplar] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many values."""
+        return sum(self.counts)
+
+    def add(self, other: Buckets) -> None:
+        """Add another's; of two exemplars the later stays."""
+        self.sum += other.sum
+        for index, count in enumerate(other.counts):
+            self.counts[index] += count
+        for index, one in other.exemplars.items():
+            if index not in self.exemplars or self.exemplars[index][2] < one[2]:
+                self.exemplars[index] = one
+
+    def copy(self) -> Buckets:
+        """One that can be changed."""
+        return Buckets(self.sum, list(self.counts), dict(self.exemplars))
+
+
+Value = float | Buckets
+Merged = dict[str, dict[Labels, Value]]
+"""By metric, by labels in the order of its table row."""
+
+
+class Merge:
+    """Of one gateway's workers, through their deaths."""
+
+    def __init__(self, tenants: int) -> None:
+        """`tenants` is how many are told apart, in all workers together."""
+        self._tenants = Known(tenants)
+        self._gone: Merged = {}
+        self._last: dict[int, tuple[str, Snapshot]] = {}
+        self._starts: Counter[int] = Counter()
+
+    @property
+    def starts(self) -> Mapping[int, int]:
+        """By worker: how often it was seen to start."""
+        return self._starts
+
+    def merge(self, told: Mapping[int, tuple[str, Snapshot] | None]) -> Merged:
+        """Everything now, by what each worker has told: which life of it this is, and its
+        snapshot; None if it does not answer.
+        """
+        for worker, one in told.items():
+            if one is None:
+                continue
+            before = self._last.get(worker)
+            if before is None or before[0] != one[0]:
+                self._starts[worker] += 1
+                if before is not None:
+                    self._add(self._gone, before[1], lasting_only=True)
+            self._last[worker] = one
+        merged = _copied(self._gone)
+        for worker, (_, snapshot) in self._last.items():
+            self._add(merged, snapshot, lasting_only=told.get(worker) is None)
+        return merged
+
+    def _add(self, merged: Merged, snapshot: Snapshot, *, lasting_only: bool) -> None:
+        for name, rows in snapshot.items():
+            instrument = ALL.get(name)
+            if instrument is None or (lasting_only and instrument.kind not in _LASTING):
+                continue
+            tenant = instrument.labels.index("tenant") if "tenant" in instrument.labels else None
+            series = merged.setdefault(name, {})
+            for labels, value in rows:
+                key = tuple(labels)
+                if tenant is not None:
+                    key = (*key[:tenant], self._tenants(key[tenant]), *key[tenant + 1 :])
+                add(series, key, _read(instrument, value), instrument.kind)
+
+
+def add(series: dict[Labels, Value], key: Labels, value: Value, kind: Kind) -> None:
+    """Add a value to a series, as its kind has it."""
+    known = series.get(key)
+    if known is None:
+        series[key] = value
+    elif isinstance(known, Buckets):
+        assert isinstance(value, Buckets)
+        known.add(value)
+    else:
+        assert not isinstance(value, Buckets)
+        series[key] = max(known, value) if kind is Kind.PEAK else known + value
+
+
+def _read(instrument: Instrument, value: Any) -> Value:
+    if instrument.kind is not Kind.HISTOGRAM:
+        return float(value)
+    total, counts, exemplars = value
+    return Buckets(total, list(counts), {i: (trace, at, when) for i, trace, at, when in exemplars})
+
+
+def _copied(merged: Merged) -> Merged:
+    return {
+        name: {
+            key: value.copy() if isinstance(value, Buckets) else value
+            for key, value in series.items()
+        }
+        for name, series in merged.items()
+    }
+
+
+def rows(merged: Merged) -> Iterator[tuple[Instrument, dict[Labels, Value]]]:
+    """In the order of the table."""
+    for name, instrument in ALL.items():
+        if name in merged:
+            yield instrument, merged[name]

@@ -1,0 +1,41 @@
+"""The GenAI metrics by the names that their conventions' own repository has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from gateway.telemetry.metrics.instruments import RENAMED, Instrument
+from gateway.telemetry.metrics.merge import Value
+from gateway.telemetry.metrics.registry import Labels
+
+_TYPE = "gen_ai_token_type"
+_Found = tuple[Instrument, dict[Labels, Value]]
+
+
+def renamed(found: Iterable[_Found]) -> Iterator[_Found]:
+    """The same under newer names: token usage is two metrics there, without a type."""
+    for instrument, series in found:
+        if instrument.name in RENAMED:
+            name, otel = RENAMED[instrument.name]
+            yield replace(instrument, name=name, otel=otel), series
+        elif _TYPE in instrument.labels and f"{instrument.name}/input" in RENAMED:
+            place = instrument.labels.index(_TYPE)
+            for kind in ("input", "output"):
+                name, otel = RENAMED[f"{instrument.name}/{kind}"]
+                yield (
+                    replace(
+                        instrument, name=name, otel=otel, labels=_without(instrument.labels, place)
+                    ),
+                    {
+                        _without(labels, place): value
+                        for labels, value in series.items()
+                        if labels[place] == kind
+                    },
+                )
+        else:
+            yield instrument, series
+
+
+def _without(labels: Labels, place: int) -> Labels:
+    return (*labels[:place], *labels[place + 1 :])

@@ -1,0 +1,27 @@
+"""What is counted, out of the `telemetry.metrics` section, and what its labels may be."""
+
+from __future__ import annotations
+
+from gateway.config import Config
+from gateway.limiting.rules import Price
+from gateway.middleware.metrics import Counting, Names
+from gateway.telemetry.metrics.registry import Registry
+
+
+def counting(config: Config, registry: Registry) -> Counting | None:
+    """What counts requests, or None where nobody would see it."""
+    options = config.telemetry.metrics
+    if options is None or (config.admin is None and options.otlp is None):
+        return None
+    models = config.models
+    names = Names(
+        paths={route.name: route.path for route in config.routes},
+        models={name: model.model or name for name, model in models.items()},
+        providers={name: upstream.dialect for name, upstream in config.upstreams.items()},
+        prices={
+            name: (Price(model.price.input, model.price.output), model.price.currency)
+            for name, model in models.items()
+            if model.price is not None
+        },
+    )
+    return Counting(registry, names, tenants=options.tenants, tokens=options.tokens)
