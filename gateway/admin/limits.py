@@ -15,6 +15,7 @@ from gateway.limiting.seen import SeenKey
 
 _SHOWN_REFUSALS = 100
 _MONEY = 1e-6
+_NOTHING = 0.001
 
 
 async def seen_by(runtime: Runtime) -> dict[str, Any]:
@@ -51,10 +52,17 @@ def together(said: Sequence[Said]) -> dict[str, Any]:
             known["remaining"] = min(known["remaining"], key["remaining"])
             known["wait_s"] = max(known["wait_s"], key["wait_s"])
     return {
-        "keys": sorted(keys.values(), key=lambda key: key["remaining"] / key["size"]),
+        "keys": sorted(keys.values(), key=_urgency),
         "refused": sorted(refused, key=lambda one: -one["at"])[:_SHOWN_REFUSALS],
         "store": "closed" if all(one.document["store"] == "closed" for one in said) else "open",
     }
+
+
+def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
+    """Those with nothing left first, then those with little; the others in an order that stays."""
+    share = key["remaining"] / key["size"]
+    group = 0 if share <= _NOTHING else 1 if share < 0.2 else 2
+    return group, key["limit"], key["unit"], key["parts"]
 
 
 def _told(key: SeenKey, limit: models.Limit) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import { get, send } from "../api.js";
 import { h } from "../dom.js";
 import { clock } from "../format.js";
-import { empty, filter, heading, loading, state } from "./parts.js";
+import { choice, empty, filter, heading, loading, state } from "./parts.js";
 
 let shown = null;
 let problem = null;
@@ -23,7 +23,8 @@ export const view = {
     if (!shown || !told) return [heading("Config"), loading()];
     if (told.last_reload?.at !== shown.last_reload?.at) read(context);
     const words = (context.params.get("find") ?? "").toLowerCase();
-    const sections = Object.entries(shown.config)
+    const whole = context.params.get("show") === "all" ? shown.config : filled(shown.config);
+    const sections = Object.entries(whole)
       .map(([name, value]) => [name, lines(value, 0)])
       .map(([name, found]) => [name, words && !name.includes(words) ? kept(found, words) : found])
       .filter(([, found]) => found.length);
@@ -34,10 +35,11 @@ export const view = {
         told.last_reload.problems.map((one) => h("li", {}, one))),
       told.last_reload?.needs_restart?.length > 0 && h("p", { class: "hint" },
         `Takes effect after a restart: ${told.last_reload.needs_restart.join(", ")}.`),
-      h("div", { class: "filters" }, filter(context, "find", "Key or value", { "data-filter": "" })),
-      sections.length ? sections.map(([name, found]) =>
+      h("div", { class: "filters" }, filter(context, "find", "Key or value", { "data-filter": "" }),
+        choice(context, "show", "Show", [["", "what is set, and defaults"], ["all", "what is not set, too"]])),
+      sections.length ? h("div", { class: "columns" }, sections.map(([name, found]) =>
         h("details", { class: "section", "data-key": name, open: true },
-          h("summary", { "data-row": "" }, h("h2", {}, name)), h("pre", { tabindex: "0", "aria-label": name }, found.map(line))))
+          h("summary", { "data-row": "" }, h("h2", {}, name)), h("pre", { tabindex: "0", role: "region", "aria-label": name }, found.map(line)))))
         : empty("Nothing in it fits."),
     ];
   },
@@ -73,6 +75,14 @@ function outcome(last) {
     : state("bad", `the file was refused at ${clock(last.at)}; what was served before goes on`);
 }
 
+/** Without what is null or empty. */
+function filled(value) {
+  if (Array.isArray(value)) return value.map(filled);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, filled(one)]).filter(([, one]) =>
+    one !== null && !(typeof one === "object" && Object.keys(one).length === 0)));
+}
+
 /** A value as lines of YAML: [depth, key, value, path]. */
 function lines(value, depth, path = "") {
   const found = [];
@@ -80,7 +90,7 @@ function lines(value, depth, path = "") {
     for (const one of value) {
       if (one !== null && typeof one === "object") {
         const inner = lines(one, depth + 1, path);
-        if (inner.length) found.push([depth, "-", inner[0][1], inner[0][2], inner[0][3]], ...inner.slice(1));
+        if (inner.length) found.push([depth, "-", ...inner[0].slice(2)], ...inner.slice(1));
       } else found.push([depth, "-", null, scalar(one), path]);
     }
     return found;

@@ -41,7 +41,7 @@ export const view = {
 
 function amount(value, one) {
   if (one.unit === "budget_money") return money(value, one.currency);
-  return `${short(Math.floor(value))} ${UNITS[one.unit]}`.trim();
+  return short(Math.floor(value));
 }
 
 function who(one) {
@@ -58,7 +58,7 @@ function keyRow(one) {
     h("td", { class: "main-cell" }, who(one)),
     h("td", { class: "gauge-cell" }, bar(used, used >= 1 ? "bad" : used > 0.8 ? "warn" : "")),
     h("td", { class: "num" }, one.remaining < 1 && one.unit !== "budget_money" ? state("bad", "none") : amount(one.remaining, one),
-      h("span", { class: "why" }, `of ${amount(one.size, one)}`)),
+      h("span", { class: "why" }, `of ${amount(one.size, one)} ${UNITS[one.unit]}`)),
     h("td", { class: "num wide" }, one.unit === "concurrency" ? "–" : one.wait_s > 0 ? age(one.wait_s) : "full"),
     h("td", { class: "num" }, one.refused ? number(one.refused) : "–",
       one.refused_at ? h("span", { class: "why" }, clock(one.refused_at)) : null),
