@@ -27,6 +27,7 @@ from gateway.limiting.seen import Seen
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
+from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
 from gateway.telemetry.metrics.registry import Registry
@@ -102,10 +103,12 @@ class Runtime:
         self.revoked: Following
         self.leases: Leases
         self.seen: Seen
+        self.streams: Streams
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
-            self.seen = previous.seen
+            self.streams, self.seen = previous.streams, previous.seen
         else:
+            self.streams = Streams(config.store.stream_bytes)
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
@@ -132,6 +135,7 @@ class Runtime:
             self.admission,
             loaded,
             counts,
+            self.streams,
             logger,
         )
         self.routes = RouteTable(routes(config, parts))
@@ -173,6 +177,7 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+            self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -189,6 +194,7 @@ class Runtime:
             return
         self.revoked.close()
         self.leases.close()
+        await self.streams.close()
         await self.stores.close()
 
 

@@ -46,6 +46,16 @@ class RequestError(GatewayError):
     default_message = "The request is malformed."
 
 
+class NotTranslatable(RequestError):
+    """The backend speaks another dialect than the caller, and has nothing like this in it."""
+
+    code = "not_translatable"
+
+    def __init__(self, what: str, why: str = "") -> None:
+        text = f"'{what}' cannot be translated for the backend of this model"
+        super().__init__(f"{text}: {why}." if why else f"{text}.", param=what)
+
+
 class Unauthenticated(RequestError):
     """No acceptable credential (RFC 9110 section 15.5.2). `challenge` becomes WWW-Authenticate."""
 
@@ -237,6 +247,64 @@ class QueueTimeout(Unavailable):
         super().__init__(code="queue_timeout", reason=gate, retry_after_s=retry_after_s)
 
 
+class StreamNotFound(NotFound):
+    """No such stream, or not the caller's: which of the two is not told."""
+
+    code = "stream_not_found"
+    default_message = "There is no such stream, or not any more. Send the request again."
+
+
+class InvalidEventId(RequestError):
+    """A Last-Event-ID, or `after`, that is no event's."""
+
+    code = "invalid_event_id"
+    default_message = "Last-Event-ID or `after` is not the id of an event of this stream."
+
+
+class StreamTrimmed(RequestError):
+    """The stream has outgrown what is kept of it (RFC 9110 section 15.5.11)."""
+
+    status = 410
+    code = "stream_trimmed"
+    default_message = "The events that follow are no longer kept. Send the request again."
+
+
+class StreamCancelled(GatewayError):
+    """A generation that was cancelled by its owner, or for want of a reader."""
+
+    status = 410
+    code = "stream_cancelled"
+    default_message = "The generation was cancelled. Send the request again."
+
+
+class StreamLost(GatewayError):
+    """What ran a generation is gone, and with it what had not been generated yet."""
+
+    status = 502
+    code = "stream_lost"
+    default_message = "The process that ran this generation is gone. Send the request again."
+
+
+class IdempotencyConflict(RequestError):
+    """One key for two requests (draft-ietf-httpapi-idempotency-key-header section 2.7)."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    default_message = "This Idempotency-Key was sent with another request. Use a new one."
+
+    def __init__(self) -> None:
+        super().__init__(param="Idempotency-Key")
+
+
+class ResumeUnavailable(Unavailable):
+    """The store of streams does not answer, and the route refuses without it."""
+
+    default_message = "Streams cannot be kept at the moment. Retry shortly."
+
+    def __init__(self) -> None:
+        super().__init__(code="resume_unavailable")
+
+
 class UpstreamError(GatewayError):
     """The backend failed. `sent` says whether it may have seen the request."""
 
@@ -304,6 +372,17 @@ class UpstreamInvalidResponse(UpstreamError):
 
     code = "upstream_invalid_response"
     default_message = "The model backend sent an invalid response."
+
+
+class UpstreamToldError(UpstreamError):
+    """An error that the backend told in its own dialect, to be told on in the caller's."""
+
+    def __init__(self, message: str | None, *, status: int, code: str, kind: str) -> None:
+        super().__init__(f"the backend told of {kind}")
+        self.message = message or self.default_message
+        self.status = status
+        self.code = code
+        self.kind = kind
 
 
 class UpstreamBusy(Unavailable):

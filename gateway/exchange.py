@@ -80,11 +80,23 @@ class ClientConnection(Protocol):
         """The body is done."""
 
 
+class Keeper(Protocol):
+    """What may go on with an exchange after its client has left."""
+
+    def client_left(self) -> None:
+        """The client is gone, or has all it wanted. May release the exchange."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End it now, with this error. Releases the exchange."""
+
+
 class Exchange:
     """The state of one request. Times are `time.perf_counter` seconds; None until known."""
 
     __slots__ = (
         "_at_end",
+        "_client_left",
+        "_outcome",
         "attempt",
         "attempts",
         "body",
@@ -102,6 +114,7 @@ class Exchange:
         "first_byte_at",
         "forwarded",
         "host",
+        "keeper",
         "method",
         "model",
         "must_close",
@@ -199,6 +212,10 @@ class Exchange:
         self.response_headers: list[tuple[str, str]] = []
         """Headers every response to this request carries, whoever makes it."""
         self.end_reason: EndReason | None = None
+        self.keeper: Keeper | None = None
+        """Who goes on with it after its client has left."""
+        self._client_left = False
+        self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
@@ -214,6 +231,22 @@ class Exchange:
         callbacks = self._at_end
         while len(callbacks) > mark:
             callbacks.pop()(self)
+
+    def leave(self, reason: EndReason) -> None:
+        """The client's side is over; without a keeper that is the end."""
+        self._client_left = True
+        if self.keeper is not None:
+            self.keeper.client_left()
+        else:
+            self.end(self._outcome or reason)
+
+    def release(self, reason: EndReason) -> None:
+        """The keeper is done with it; it ends when the client's side is over, too."""
+        self.keeper = None
+        if self._client_left:
+            self.end(reason)
+        elif reason is not EndReason.COMPLETE:
+            self._outcome = reason
 
     def end(self, reason: EndReason) -> None:
         """End the exchange. The first reason given stands; callbacks run on the first call."""

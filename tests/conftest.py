@@ -7,7 +7,7 @@ import copy
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -24,7 +24,9 @@ from tests.support.nginx import Nginx, StartNginx
 from tests.support.redis import Redis, StartRedis
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
-_FIGURES: pytest.StashKey[list[Figure]] = pytest.StashKey()
+_FIGURE = "figure"
+_figures: list[Figure] = []
+"""Of the run. Each comes with its test's report, from whichever process ran the test."""
 
 
 def pytest_asyncio_loop_factories(
@@ -117,14 +119,9 @@ def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
 
 
 @pytest.fixture
-def report(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Report:
-    figures = request.config.stash[_FIGURES]
-
+def report(record_property: Callable[[str, object], None]) -> Report:
     def add(case: str, name: str, value: float | str) -> None:
-        figures.append(Figure(case, name, value))
-        record_property(f"{case} {name}", value)
+        record_property(_FIGURE, (case, name, value))
 
     return add
 
@@ -138,14 +135,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_FIGURES] = []
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        for name, figure in report.user_properties:
+            if name == _FIGURE:
+                _figures.append(Figure(*cast(tuple[str, str, float | str], figure)))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if figures := config.stash[_FIGURES]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _figures:
         terminalreporter.section("Reliability figures")
-        for line in table(figures):
+        for line in table(_figures):
             terminalreporter.write_line(line)

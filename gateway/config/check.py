@@ -12,6 +12,7 @@ from gateway.config.check_upstreams import check_upstream
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 from gateway.config.types import parse_budget
+from gateway.dialects.translation.translation import translates
 from gateway.target import split_target
 from gateway.urls import is_host_name
 
@@ -30,7 +31,7 @@ def check(config: models.Config) -> Iterator[Finding]:
     for name, upstream in config.upstreams.items():
         yield from check_upstream(("upstreams", name), upstream)
     for name, model in config.models.items():
-        yield from _check_fallbacks(name, model, config)
+        yield from _check_fallbacks(name, model)
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
@@ -97,16 +98,10 @@ def _check_prices(
         yield path, "is a budget in money, but the route serves no models with a price", None
 
 
-def _check_fallbacks(name: str, model: models.Model, config: models.Config) -> Iterator[Finding]:
-    own = config.upstreams.get(model.upstream)
+def _check_fallbacks(name: str, model: models.Model) -> Iterator[Finding]:
     for index, other in enumerate(model.fallbacks):
-        path = ("models", name, "fallbacks", index)
-        found = config.models.get(other)
-        theirs = config.upstreams.get(found.upstream) if found is not None else None
         if other == name:
-            yield path, "is the model itself", None
-        elif own is not None and theirs is not None and own.dialect != theirs.dialect:
-            yield path, f"speaks {theirs.dialect}, and '{name}' {own.dialect}", None
+            yield ("models", name, "fallbacks", index), "is the model itself", None
 
 
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
@@ -144,6 +139,11 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     if route.dialect is None and len(spoken) > 1:
         hint = f"say which callers speak: dialect: {sorted(spoken)[0]}"
         yield path, f"its upstreams speak different dialects: {', '.join(sorted(spoken))}", hint
+    if route.dialect is not None and not route.path.endswith("/"):
+        for other in sorted(spoken - {route.dialect}):
+            if not translates(route.dialect, other, route.path):
+                why = f"nothing that callers ask for here can be translated for {other}"
+                yield (*path, "dialect"), why, None
 
 
 def _check_issuing(

@@ -54,6 +54,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`upstreams.NAME.health`", models.HealthCheck),
     ("`upstreams.NAME.outliers`", models.Outliers),
     ("`upstreams.NAME.retries`", models.Retries),
+    ("`upstreams.NAME.translation`", models.Translation),
     ("`upstreams.NAME.hedge`", models.Hedge),
     ("`upstreams.NAME.credentials`", models.Credentials),
     ("`upstreams.NAME.tls`", models.Tls),

@@ -5,10 +5,17 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.dialects import refusals
-from gateway.errors import Unavailable, UpstreamError, UpstreamTotalTimeout
+from gateway.errors import (
+    GatewayError,
+    RequestError,
+    Unavailable,
+    UpstreamError,
+    UpstreamTotalTimeout,
+)
 from gateway.exchange import GatewayRequest
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import renamed
+from gateway.proxy.resolve import Target, renamed
+from gateway.proxy.translated import translated_call
 from gateway.routing import Handler
 
 
@@ -22,9 +29,10 @@ async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResp
         return await handler(request)
     body, content_type = exchange.body, request.headers.get("Content-Type", "")
     mark = exchange.mark()
-    for name, target in others:
-        if not target.serves(name, exchange.principal):
-            continue
+    left = [one for one in others if one[1].serves(one[0], exchange.principal)]
+    while left:
+        failure: GatewayError | None = None
+        response: web.StreamResponse | None = None
         try:
             response = await handler(request)
             reason = await _shortcoming(response)
@@ -33,7 +41,15 @@ async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResp
         except (UpstreamError, Unavailable) as exc:
             if isinstance(exc, UpstreamTotalTimeout):
                 raise  # there is no time for another either
-            reason = exc.code
+            failure, reason = exc, exc.code
+        while left and not _understands(left[0][1], request, body):
+            del left[0]
+        if not left:
+            if response is None:
+                assert failure is not None
+                raise failure
+            return response
+        name, target = left.pop(0)
         exchange.unwind(mark)
         exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
         exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
@@ -41,6 +57,17 @@ async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResp
         if body is not None:
             exchange.body = renamed(body, content_type, target.rename_to or name)
     return await handler(request)
+
+
+def _understands(target: Target, request: GatewayRequest, body: bytes | None) -> bool:
+    """Whether it can be asked at all: not everything can be translated into every dialect."""
+    if target.translation is None:
+        return True
+    try:
+        translated_call(request, target.translation, body or b"")
+    except RequestError:
+        return False
+    return True
 
 
 async def _shortcoming(response: web.StreamResponse) -> str | None:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeGuard
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
-from gateway.proxy.request_head import request_head
+from gateway.proxy.request_head import Rewrite, request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
@@ -38,6 +38,8 @@ class Sending(Protocol):
     streamed: bool
     """Its body is not here, and goes up once only."""
     options: SendOptions
+    rewrite: Rewrite | None
+    """What it says instead of the client's own path and headers."""
 
 
 class Attempt:
@@ -88,7 +90,14 @@ class Attempt:
     ) -> asyncio.Future[UpstreamResponse]:
         sending = self._sending
         request, body, streamed = sending.request, sending.body, sending.streamed
-        head = request_head(request, sending.target, self.endpoint, body, sending.options.strip)
+        head = request_head(
+            request,
+            sending.target,
+            self.endpoint,
+            body,
+            sending.options.strip,
+            sending.rewrite,
+        )
         self.sent_at = time.perf_counter()
         answer = connection.send(
             head + body if body else head,

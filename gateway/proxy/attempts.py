@@ -27,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
+from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import NO_HINT, Target, no_hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
@@ -50,12 +51,14 @@ class Attempts:
         body: bytes | None,
         options: SendOptions,
         tried: Iterable[Endpoint] = (),
+        rewrite: Rewrite | None = None,
     ) -> None:
         """`tried` are endpoints that it is not sent to."""
         self.request = request
         self.target = target
         self.body = body
         self.options = options
+        self.rewrite = rewrite
         self.streamed = body is None and request.body_exists
         self._deadline = request.exchange.deadline
         self._retries = target.upstream.options.retries

@@ -15,17 +15,20 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway.dialects import Dialect
 from gateway.dialects.answers import ChatAnswer, MessagesAnswer
 from gateway.errors import (
     GatewayError,
     UpstreamIdleTimeout,
     UpstreamInvalidResponse,
     UpstreamReset,
+    UpstreamToldError,
 )
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.resolve import Target
+from gateway.proxy.translated import send_translated
 from gateway.sse import Event, EventSplitter, EventTooLarge
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
@@ -33,7 +36,12 @@ from gateway.upstream.response import UpstreamResponse
 
 _MOST = 3
 """Continuations of one answer."""
-_CONTINUABLE = (UpstreamReset, UpstreamIdleTimeout, UpstreamInvalidResponse)
+_CONTINUABLE = (
+    UpstreamReset,
+    UpstreamIdleTimeout,
+    UpstreamInvalidResponse,
+    UpstreamToldError,
+)
 _MAXIMA = ("max_tokens", "max_completion_tokens")
 
 
@@ -133,8 +141,12 @@ class Continuation:
         self, target: Target, name: str | None, tried: Sequence[Endpoint]
     ) -> UpstreamResponse | None:
         body = orjson.dumps(self._body(target, name))
+        request, send, translation = self._request, self._send, target.translation
         try:
-            response = await Attempts(self._request, target, body, self._send, tried).send()
+            if translation is None:
+                response = await Attempts(request, target, body, send, tried).send()
+            else:
+                response = await send_translated(request, target, translation, body, send, tried)
         except GatewayError:
             return None
         if response.head.status != 200 or not response.head.content_type.startswith(
@@ -153,7 +165,8 @@ class Continuation:
             if isinstance(body.get(key), int):
                 # An event is about a token.
                 body[key] = max(1, body[key] - self._events)
-        if target.upstream.options.continues is Continues.CONTINUE_FINAL_MESSAGE:
+        continues = target.upstream.options.continues
+        if target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         return body
 
@@ -167,16 +180,16 @@ class Continuation:
 
 
 def continuation_of(
-    request: GatewayRequest, body: bytes | None, send: SendOptions
+    request: GatewayRequest, body: bytes | None, dialect: Dialect, send: SendOptions
 ) -> Continuation | None:
-    """What could go on with the answer, if the upstream is said to be able to, and the request is a
-    streamed chat.
+    """What could go on with the answer, if the upstream or a fallback is said to be able to, and
+    the request is a streamed chat. `dialect` is the caller's.
     """
     target = request.exchange.target
     assert target is not None
-    if target.upstream.options.continues is None or body is None:
+    if not target.continues or body is None:
         return None
-    kind = _ANSWERS.get(target.dialect)
+    kind = _ANSWERS.get(dialect.name)
     if kind is None or not body.lstrip().startswith(b"{"):
         return None
     document = orjson.loads(body)

@@ -13,6 +13,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.translated import send_translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,17 @@ class Forward:
         if body is None and request.content.is_eof() and request.body_exists:
             # It is here already: send it with the head, in one write.
             body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
-        response = await Attempts(request, target, body, sending).send()
+        translation = target.translation
+        if translation is None:
+            response = await Attempts(request, target, body, sending).send()
+        else:
+            if body is None:
+                body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
+            response = await send_translated(request, target, translation, body, sending)
         return RelayedResponse(
             response,
             exchange,
             options.dialect,
             hide_server=options.hide_server,
-            continuation=continuation_of(request, body, sending),
+            continuation=continuation_of(request, body, options.dialect, sending),
         )

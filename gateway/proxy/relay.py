@@ -20,18 +20,12 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
-from gateway import sse
 from gateway.dialects import Dialect
-from gateway.errors import (
-    Cancelled,
-    Draining,
-    GatewayError,
-    UpstreamIdleTimeout,
-    UpstreamTotalTimeout,
-)
-from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.errors import GatewayError
+from gateway.exchange import ClientConnection, Exchange
 from gateway.headers import lines
 from gateway.proxy.continuation import Continuation
+from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.upstream.response import UpstreamResponse
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -39,13 +33,6 @@ _COPY_CAP_BYTES = 16 * 1024
 """Up to here one write of a copy is cheaper than three writes without."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
-_ENDS: dict[type[GatewayError], EndReason] = {
-    UpstreamIdleTimeout: EndReason.TIMEOUT,
-    UpstreamTotalTimeout: EndReason.TIMEOUT,
-    Draining: EndReason.DRAIN,
-    Cancelled: EndReason.CANCELLED,
-}
-"""Every other error is the upstream's."""
 
 
 class RelayedResponse(web.StreamResponse):
@@ -70,18 +57,11 @@ class RelayedResponse(web.StreamResponse):
         self._dialect = dialect
         self._hide_server = hide_server
         self._done: asyncio.Future[None] | None = None
-        self._client_is_behind = False
-        self._behind_since = 0.0
         self._chunked = False
         self._tail = b""
-        self._tap = exchange.tap
-        streams = head.content_length is None and _is_event_stream(head.content_type)
-        if streams or head.content_type.lower().startswith(dialect.stream_type):
-            exchange.streamed = head.content_length is None
-        self._filter = exchange.filter if streams else None
-        self._continuation = continuation if streams and head.status == 200 else None
-        looks = self._tap is not None or self._continuation is not None
-        self._look = self._looked_at if looks else None
+        self.body = ResponseBody(upstream, exchange, dialect, continuation)
+        """What a client is to get; whoever takes it instead must not send this response."""
+        self._look = self.body.look
         self.error: GatewayError | None = None
         """Why the body broke off, if it did."""
 
@@ -124,7 +104,7 @@ class RelayedResponse(web.StreamResponse):
             data += self._framed(upstream.take_unread())
         if upstream.complete:
             if self._chunked:
-                rest = self._rest()
+                rest = self.body.rest()
                 data += b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
                 data += _LAST_CHUNK
             transport.write(data)
@@ -145,8 +125,7 @@ class RelayedResponse(web.StreamResponse):
                 await self._done
             finally:
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
-                if self._client_is_behind:
-                    self._exchange.stall_s += time.perf_counter() - self._behind_since
+                self.body.left()
 
     # The upstream connection calls these two, from its data_received.
 
@@ -175,44 +154,12 @@ class RelayedResponse(web.StreamResponse):
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
-        continuation = self._continuation
-        if error is not None and continuation is not None:
-            self._continuation = None
-            going_on = asyncio.create_task(self._go_on(continuation, error))
-            self._exchange.at_end(lambda _: _cancel(going_on))
+        if self.body.goes_on(error, self):
             return
-        if rest := self._rest():
+        if rest := self.body.rest():
             self._look = None
             self.feed(rest)
         self._end(error)
-
-    def _rest(self) -> bytes:
-        """What was held back, of a stream that is over."""
-        rest = self._filter.flush() if self._filter is not None else b""
-        if self._continuation is not None:
-            rest = self._continuation.feed(rest) + self._continuation.flush()
-            if self._continuation.count:
-                rest += sse.comment(b"continued by another backend")
-        return rest
-
-    async def _go_on(self, continuation: Continuation, error: GatewayError) -> None:
-        """Have another upstream go on with the answer, or end it with the error."""
-        response = await continuation.go_on(error)
-        if response is None:
-            self._end(error)
-            return
-        self._continuation = continuation
-        self._upstream = response
-        if response.unread and (data := response.take_unread()):
-            self.feed(data)
-        if response.complete:
-            self.finish(None)
-        elif response.error is not None:
-            self.finish(response.error)
-        else:
-            response.attach(self)
-            if self._client_is_behind:
-                response.pause()
 
     def _end(self, error: GatewayError | None) -> None:
         if error is not None:
@@ -226,22 +173,15 @@ class RelayedResponse(web.StreamResponse):
 
     def pause(self) -> None:
         """The client is behind: its upstream waits."""
-        if not self._client_is_behind:
-            self._client_is_behind = True
-            self._behind_since = time.perf_counter()
-            self._exchange.stalls += 1
-        self._upstream.pause()
+        self.body.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
-        if self._client_is_behind:
-            self._client_is_behind = False
-            self._exchange.stall_s += time.perf_counter() - self._behind_since
-        self._upstream.resume()
+        self.body.resume()
 
     def fail(self, error: GatewayError) -> None:
         """End it with an error that is not the upstream's, whose connection closes."""
-        self._upstream.abort()
+        self.body.upstream.abort()
         self._end(error)
 
     def probe(self) -> bool:
@@ -266,15 +206,7 @@ class RelayedResponse(web.StreamResponse):
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-        exchange.end(_ENDS.get(type(error), EndReason.UPSTREAM_RESET))
-
-    def _looked_at(self, data: bytes) -> bytes:
-        """Let those hear it who count or may have to go on with it; what of it passes."""
-        if self._tap is not None:
-            self._tap.feed(data)
-        if self._filter is not None:
-            data = self._filter.feed(data)
-        return data if self._continuation is None else self._continuation.feed(data)
+        exchange.end(end_reason(error))
 
     def _framed(self, data: bytes) -> bytes:
         if self._look is not None and not (data := self._look(data)):
@@ -324,14 +256,6 @@ class RelayedResponse(web.StreamResponse):
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
         parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-
-
-def _is_event_stream(content_type: bytes) -> bool:
-    return content_type.lower().startswith(b"text/event-stream")
 
 
 def _checked_lines(headers: CIMultiDict[str]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gateway.exchange import GatewayRequest
 from gateway.headers import ACCEPT_ENCODING, connection_tokens
 from gateway.proxy.resolve import Target
@@ -10,8 +12,23 @@ from gateway.upstream.endpoint import Endpoint
 _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What a translated request says instead of the client's own."""
+
+    path: str
+    """Without a query."""
+    lines: bytes
+    """Header lines."""
+
+
 def request_head(
-    request: GatewayRequest, target: Target, endpoint: Endpoint, body: bytes | None, strip: int
+    request: GatewayRequest,
+    target: Target,
+    endpoint: Endpoint,
+    body: bytes | None,
+    strip: int,
+    rewrite: Rewrite | None = None,
 ) -> bytes:
     """Request line and headers: the client's, without what is not its to say, and ours.
 
@@ -21,9 +38,12 @@ def request_head(
     exchange = request.exchange
     # A compressed body could not be read for its tokens.
     dropped = target.dropped if exchange.tap is None else target.dropped | ACCEPT_ENCODING
-    path = exchange.path[strip:] if strip else exchange.path
-    if exchange.query:
-        path = f"{path}?{exchange.query}"
+    if rewrite is not None:
+        path = rewrite.path
+    else:
+        path = exchange.path[strip:] if strip else exchange.path
+        if exchange.query:
+            path = f"{path}?{exchange.query}"
     parts = [
         b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n"
         % (
@@ -36,6 +56,8 @@ def request_head(
             exchange.request_id.encode(),
         )
     ]
+    if rewrite is not None:
+        parts.append(rewrite.lines)
     nominated: set[bytes] = set()
     for name, value in request.raw_headers:
         lowered = name.lower()

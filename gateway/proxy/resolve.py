@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
 from gateway.dialects import Dialect
+from gateway.dialects.translation.translation import Translation
 from gateway.errors import ModelNotFound, RequestError
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.headers import (
@@ -51,13 +52,15 @@ class Target:
     """An upstream as one route uses it, under one model name."""
 
     __slots__ = (
-        "dialect",
+        "continues",
         "dropped",
         "fallbacks",
         "hint",
         "rename_to",
         "scopes",
+        "shows_credential",
         "timeouts",
+        "translation",
         "upstream",
     )
 
@@ -66,7 +69,6 @@ class Target:
         upstream: Upstream,
         rename_to: str | None,
         *,
-        dialect: str,
         timeouts: Timeouts,
         hint: HintOf = no_hint,
         fallbacks: Sequence[tuple[str, Target]] = (),
@@ -74,28 +76,36 @@ class Target:
         identity: frozenset[bytes] = frozenset(),
         scopes: Iterable[str] = (),
         legible: bool = False,
+        translation: Translation | None = None,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
-        `legible`: its answers are read, so that no compressed ones are asked for.
+        `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
+        between the caller's dialect and the upstream's, if they are two.
         """
         self.upstream = upstream
-        self.dialect = dialect
-        """What the upstream speaks."""
         self.timeouts = timeouts
         self.hint = hint
         self.fallbacks = tuple(fallbacks)
         """Names and targets of the models asked instead, in their order."""
+        self.continues: bool = upstream.options.continues is not None or any(
+            other.continues for _, other in self.fallbacks
+        )
+        """Whether somebody could go on with an answer that broke off."""
         self.scopes = frozenset(scopes)
         self.rename_to = rename_to
         # A caller nobody authenticated may bring the upstream's credential itself, unless the
         # upstream has one of ours.
         keeps_credential = anonymous and not upstream.options.replaced & CREDENTIALS
+        self.shows_credential = keeps_credential and translation is not None
+        """Whether the caller's credential is shown to the upstream, in its own way."""
+        self.translation = translation
         self.dropped = (
             _ALWAYS_DROPPED
             | identity
             | upstream.options.replaced
-            | (frozenset() if keeps_credential else CREDENTIALS)
+            | (frozenset() if keeps_credential and translation is None else CREDENTIALS)
+            | (frozenset() if translation is None else translation.dropped)
             | (ACCEPT_ENCODING if legible else frozenset())
         )
 

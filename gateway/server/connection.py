@@ -69,6 +69,9 @@ class Owner(Protocol):
     def opened(self, exchange: Exchange) -> None:
         """Count an exchange in, until it ends."""
 
+    def kept(self, exchange: Exchange) -> None:
+        """Know of one that goes on without its client."""
+
 
 class Connection(RequestHandler):
     """Serves the requests of one client connection, one after the other."""
@@ -311,7 +314,9 @@ class Connection(RequestHandler):
                 self._tcp.abort()
             return False
         finally:
-            exchange.end(reason)
+            exchange.leave(reason)
+            if exchange.keeper is not None:
+                listener.kept(exchange)
             self.exchange = None
 
     def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:

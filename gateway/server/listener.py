@@ -51,6 +51,7 @@ class Listener:
         self.refusals: Counter[str] = Counter()
         """Connections refused before there was a request, by the code of the error."""
         self._connections: set[Connection] = set()
+        self._kept: set[Exchange] = set()
         self._all_ended: asyncio.Future[None] | None = None
         self._manager = web.Server(self._unused, handler_cancellation=True)
         self._connection_options = _connection_options(options)
@@ -97,6 +98,11 @@ class Listener:
         runtime.exchanges += 1
         exchange.at_end(lambda _: self._ended(runtime))
 
+    def kept(self, exchange: Exchange) -> None:
+        """Know of one that goes on without its client."""
+        self._kept.add(exchange)
+        exchange.at_end(self._kept.discard)
+
     def _ended(self, runtime: Runtime) -> None:
         overload = self.overload
         overload.requests -= 1
@@ -108,8 +114,9 @@ class Listener:
 
     @property
     def exchanges(self) -> Iterator[Exchange]:
-        """Those under way."""
-        return (c.exchange for c in self._connections if c.exchange is not None)
+        """Those under way, with or without a client."""
+        yield from (c.exchange for c in self._connections if c.exchange is not None)
+        yield from self._kept
 
     def cancel(self, request_id: str) -> bool:
         """End a request, for an operator. False if it is not under way here."""
@@ -117,6 +124,10 @@ class Listener:
             exchange = connection.exchange
             if exchange is not None and exchange.request_id == request_id:
                 connection.end(Cancelled())
+                return True
+        for exchange in self._kept:
+            if exchange.request_id == request_id and exchange.keeper is not None:
+                exchange.keeper.fail(Cancelled())
                 return True
         return False
 
@@ -132,6 +143,9 @@ class Listener:
         self.cutting = True
         for connection in list(self._connections):
             connection.end(Draining())
+        for exchange in list(self._kept):
+            if exchange.keeper is not None:
+                exchange.keeper.fail(Draining())
         await self._empty(_FAREWELL_S)
         for connection in list(self._connections):
             connection.cut() if self.open_exchanges else connection.drain()

@@ -13,6 +13,8 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
@@ -28,14 +30,17 @@ from gateway.middleware.limits import Limits
 from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
+from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
+from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
+from gateway.wiring.resume import resume_options, streams_path
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
@@ -55,6 +60,7 @@ class Parts:
     admission: Admission | None
     plugins: Plugins
     counting: Counting | None
+    streams: Streams
     logger: FilteringBoundLogger
 
 
@@ -82,11 +88,27 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
-        chain = [
+        before = [
             *outer(config, parts.logger, parts.counting, models=bool(route.models)),
             ErrorMapping(DIALECTS[dialect], parts.logger),
-            *_gatekeepers(route, parts),
         ]
+        chain = [*before, *_gatekeepers(route, parts)]
+        if route.resume is not None:
+            resume = Resume(resume_options(config, route, route.resume, dialect), parts.streams)
+            chain.append(resume)
+            entries.append(
+                RouteEntry(
+                    name=route.name,
+                    path=streams_path(route),
+                    methods=frozenset(),
+                    hosts=frozenset(route.hosts),
+                    handler=compose(
+                        [*before, *_gatekeepers(route, parts, ("GET", "DELETE")), resume],
+                        no_stream,
+                    ),
+                    dialect=dialect,
+                )
+            )
         end: Handler
         if route.issues is not None:
             tickets = parts.providers[route.issues]
@@ -109,11 +131,13 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     return entries
 
 
-def _gatekeepers(route: models.Route, parts: Parts) -> list[Middleware]:
-    """Who may come in at all."""
+def _gatekeepers(
+    route: models.Route, parts: Parts, methods: Sequence[str] = ()
+) -> list[Middleware]:
+    """Who may come in at all, by the route's methods or by these."""
     chain: list[Middleware] = []
     if route.cors is not None:
-        chain.append(_cors(route, route.cors))
+        chain.append(_cors(route.cors, methods or route.methods))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
@@ -163,15 +187,15 @@ def _methods(route: models.Route) -> frozenset[str]:
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
 
-def _cors(route: models.Route, options: models.Cors) -> Cors:
+def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
     return Cors(
         options.origins,
-        methods=route.methods or METHODS,
+        methods=methods or METHODS,
         headers=options.headers,
         expose=options.expose,
         credentials=options.credentials,
         max_age_s=options.max_age,
-        serves_options=not route.methods or "OPTIONS" in route.methods,
+        serves_options=not methods or "OPTIONS" in methods,
     )
 
 
@@ -196,6 +220,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         route = by_name[entry.name]
         if route.issues is not None:
             ends = [f"tickets of {route.issues}"]
+        elif entry.path != route.path:
+            ends = ["kept streams"]
         else:
             ends = [*route.models, *([route.upstream] if route.upstream else [])]
         rows.append(
@@ -226,8 +252,9 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
 class _Targets:
     """A route's way to each upstream it may use."""
 
-    def __init__(self, config: Config, route: models.Route, parts: Parts) -> None:
+    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
+        self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
         providers = parts.providers.values()
@@ -258,28 +285,43 @@ class _Targets:
     ) -> Target:
         """As it is."""
         upstream = self._upstreams[name]
+        options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
         return Target(
             upstream,
             model.model if model else None,
-            dialect=self._config.upstreams[name].dialect,
             timeouts=Timeouts(
                 own.connect or general.connect_s,
                 own.first_byte or general.first_byte_s,
                 own.idle or general.idle_s,
                 own.total or general.total_s,
             ),
-            hint=hint_of(self._config.upstreams[name].balance),
+            hint=hint_of(options.balance),
             fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible,
+            legible=legible or self._route.resume is not None,
+            translation=_translation(self._dialect, options, upstream.options.replaced),
         )
 
 
+def _translation(
+    dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
+) -> Translation | None:
+    """None where callers and upstream speak the same: then no byte is touched."""
+    if dialect == options.dialect:
+        return None
+    own = TranslationOptions(
+        options.translation.max_tokens,
+        ThinkingWord(options.translation.thinking),
+        options.continues,
+    )
+    return Translation(dialect, options.dialect, own, replaced)
+
+
 def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
-    targets = _Targets(config, route, parts)
+    targets = _Targets(config, route, parts, dialect)
     spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(

@@ -68,10 +68,15 @@ def busy_connections(endpoint: Endpoint) -> int:
 
 
 async def idle(gateway: RunningGateway) -> None:
-    """Return when no endpoint carries a request, and none waits for one."""
-    async with asyncio.timeout(5):
-        while any(  # noqa: ASYNC110 -- the loop's next turn
+    """Return when no request is under way, at an endpoint or between two."""
+
+    def busy() -> bool:
+        # Between two attempts a request is at no endpoint, and will be at one again.
+        return bool(gateway.server.overload.requests) or any(
             upstream.pending or any(endpoint.in_flight for endpoint in upstream.endpoints)
             for upstream in gateway.server.runtime.upstreams.values()
-        ):
-            await asyncio.sleep(0)
+        )
+
+    async with asyncio.timeout(10):
+        while busy():
+            await asyncio.sleep(0.001)

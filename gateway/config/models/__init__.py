@@ -11,7 +11,7 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Route, RouteTimeouts
+from gateway.config.models.routes import Cors, Middleware, Resume, Route, RouteTimeouts
 from gateway.config.models.section import Section
 from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
 from gateway.config.models.upstreams import (
@@ -28,6 +28,7 @@ from gateway.config.models.upstreams import (
     Retries,
     Timeouts,
     Tls,
+    Translation,
     Upstream,
 )
 from gateway.config.types import Name
@@ -55,6 +56,7 @@ __all__ = [
     "Outliers",
     "Price",
     "Provider",
+    "Resume",
     "Retries",
     "Route",
     "RouteTimeouts",
@@ -66,6 +68,7 @@ __all__ = [
     "Tier",
     "Timeouts",
     "Tls",
+    "Translation",
     "Upstream",
 ]
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
 from gateway.config.types import Budget, Key, Rate, StoreUrl
+from gateway.config.units import Size
 
 
 class Tier(Section):
@@ -58,13 +59,19 @@ class Limit(Section):
 
 
 class Store(Section):
-    """Where limits are counted."""
+    """Where limits are counted, and resumable streams are kept."""
 
     url: StoreUrl | Secret = Field(
         "memory://",
         description="memory:// for one process; sqlite:///PATH for the processes of a machine, "
         "and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// or "
         "redis+cluster:// for replicas.",
+    )
+    stream_bytes: Size = Field(
+        256 * 1024**2,
+        ge=1024,
+        description="What each worker keeps of resumable streams in memory; beyond it the oldest "
+        "finished ones are forgotten.",
     )
 
 

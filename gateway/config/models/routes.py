@@ -29,11 +29,18 @@ class Cors(Section):
         min_length=1, description="Exact origins, such as https://app.example.com; or *."
     )
     headers: tuple[HeaderName, ...] = Field(
-        ("Authorization", "Content-Type", "X-Request-ID", "Last-Event-ID", "Idempotency-Key"),
+        (
+            "Authorization",
+            "Content-Type",
+            "X-Request-ID",
+            "Last-Event-ID",
+            "Idempotency-Key",
+            "X-On-Disconnect",
+        ),
         description="Request headers a page may set.",
     )
     expose: tuple[HeaderName, ...] = Field(
-        ("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy"),
+        ("X-Request-ID", "X-Stream-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
         description="Response headers a page may read.",
     )
     credentials: bool = Field(False, description="Whether cookies may be sent along; not with *.")
@@ -47,6 +54,34 @@ class RouteTimeouts(Section):
     first_byte: Duration | None = Field(None, gt=0, description="Request sent to response head.")
     idle: Duration | None = Field(None, gt=0, description="Longest silence inside the response.")
     total: Duration | None = Field(None, gt=0, description="From arrival to last byte.")
+
+
+class Resume(Section):
+    """Keep the event streams of the route, so that whoever began one may come back to it."""
+
+    on_disconnect: Literal["cancel", "grace", "detach"] = Field(
+        "cancel",
+        description="What becomes of a generation without readers: cancelled at once, after "
+        "`grace`, or never. A request may ask for another way: X-On-Disconnect.",
+    )
+    grace: Duration = Field(30.0, gt=0, description="How long it goes on without a reader.")
+    max_grace: Duration = Field(
+        300.0, gt=0, description="The longest a request may ask for: X-On-Disconnect: grace=2m."
+    )
+    may_detach: bool = Field(
+        False, description="Whether a request may ask for X-On-Disconnect: detach."
+    )
+    ttl: Duration = Field(600.0, gt=0, description="How long a stream is kept after its end.")
+    max_bytes: Size = Field(
+        4 * 1024**2,
+        ge=1024,
+        description="What is kept of one stream; of a longer one the beginning is forgotten.",
+    )
+    on_store_error: Literal["serve", "refuse"] = Field(
+        "serve",
+        description="Without the Redis that streams are shared by: serve streams that cannot be "
+        "resumed, and say so by X-Resume: unavailable; or refuse with 503.",
+    )
 
 
 class Route(Section):
@@ -84,6 +119,9 @@ class Route(Section):
     )
     timeouts: RouteTimeouts = Field(
         default_factory=RouteTimeouts, description="Other timeouts than the upstream's."
+    )
+    resume: Resume | None = Field(
+        None, description="Keep event streams, so that a client may come back to one."
     )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(

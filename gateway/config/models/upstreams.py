@@ -208,6 +208,19 @@ class Admission(Section):
     max_wait: Duration = Field(30.0, gt=0, description="Longest wait; then 503 queue_timeout.")
 
 
+class Translation(Section):
+    """What an Anthropic upstream is told for callers who speak another dialect."""
+
+    max_tokens: int = Field(
+        4096, ge=1, description="Where the caller names no maximum, which Anthropic needs."
+    )
+    thinking: Literal["adaptive", "budget"] = Field(
+        "adaptive",
+        description="How thinking is asked for: with an effort, or with a number of tokens, as "
+        "models before Claude 4.6 want it.",
+    )
+
+
 class Upstream(Section):
     """A model backend: one or more equal endpoints."""
 
@@ -251,6 +264,9 @@ class Upstream(Section):
         description="Go on with a streamed chat elsewhere when an endpoint dies in the middle of "
         "it: how that is asked for. Anthropic and llama.cpp: prefill; vLLM and SGLang: "
         "continue_final_message.",
+    )
+    translation: Translation = Field(
+        default_factory=Translation, description="For callers of another dialect."
     )
     hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
     max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")

@@ -1,0 +1,143 @@
+"""A chat request in no dialect: what readers make of a body, and writers make a body of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Role(Enum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture, in base64."""
+
+    media_type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """A picture that the backend is to fetch."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What the model thought in an earlier turn."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool to be run."""
+
+    id: str
+    name: str
+    arguments: str
+    """A JSON object, as text."""
+
+
+Shown = Text | Image | ImageUrl
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What the tool said."""
+
+    call_id: str
+    parts: Sequence[Shown]
+    failed: bool = False
+
+
+Part = Text | Image | ImageUrl | Thinking | ToolCall | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn, or a piece of it. Results of tools stand in the user's."""
+
+    role: Role
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call."""
+
+    name: str
+    description: str | None
+    schema: dict[str, Any] | None
+    """Of its arguments."""
+    strict: bool | None = None
+
+
+class Choice(Enum):
+    """Whether tools may, must or must not be called."""
+
+    AUTO = "auto"
+    ANY = "any"
+    NONE = "none"
+    NAMED = "named"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The answer is to be JSON."""
+
+    schema: dict[str, Any] | None = None
+    """None: any JSON."""
+    name: str = "answer"
+    strict: bool | None = None
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What is asked. None: the caller did not say."""
+
+    model: str
+    messages: list[Message]
+    stream: bool = False
+    include_usage: bool = True
+    """Whether a stream is to end with its usage."""
+    tools: list[Tool] = field(default_factory=list)
+    choice: Choice | None = None
+    chosen: str = ""
+    """The tool that has to be called, if its name was given."""
+    parallel_calls: bool | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: list[str] = field(default_factory=list)
+    thinks: bool | None = None
+    effort: str | None = None
+    """How much: minimal, low, medium, high, xhigh or max."""
+    format: JsonFormat | None = None
+    user: str | None = None
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    """The texts among them, joined."""
+    return "".join(part.text for part in parts if isinstance(part, Text))

@@ -1,0 +1,117 @@
+"""Embeddings, which OpenAI's dialect and Ollama's have: Ollama's in an old form as well."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from gateway.dialects.translation.fields import Fields
+from gateway.dialects.translation.values import count, object_in, parsed, text_in
+from gateway.errors import NotTranslatable, UpstreamInvalidResponse
+
+Answer = Callable[[bytes], bytes]
+"""Makes the caller's answer of the backend's. Raises UpstreamInvalidResponse."""
+
+
+def openai_to_ollama(document: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
+    """The body for /api/embed, and what makes the answer. Raise RequestError."""
+    fields = Fields(document)
+    texts = fields.any("input")
+    if not _are_texts(texts):
+        raise fields.untranslatable("input", "only a text or a list of texts can")
+    body: dict[str, Any] = {"model": fields.needed("model"), "input": texts, "truncate": False}
+    dimensions = fields.whole("dimensions")
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    form = fields.text("encoding_format")
+    if form not in (None, "float", "base64"):
+        raise fields.wrong("encoding_format", "float or base64")
+    fields.drop("user")
+    fields.end()
+    return body, lambda answer: _to_openai(answer, coded=form == "base64")
+
+
+def ollama_to_openai(document: dict[str, Any], *, old: bool) -> tuple[dict[str, Any], Answer]:
+    """The body for /v1/embeddings, and what makes the answer. `old`: it is of /api/embeddings.
+
+    Raise RequestError.
+    """
+    fields = Fields(document)
+    texts = fields.any("prompt" if old else "input")
+    if not _are_texts(texts):
+        raise fields.wrong("prompt" if old else "input", "a text or a list of texts")
+    body: dict[str, Any] = {
+        "model": fields.needed("model"),
+        "input": texts,
+        "encoding_format": "float",
+    }
+    dimensions = fields.whole("dimensions")
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    fields.drop("truncate", "options", "keep_alive")
+    fields.end()
+    return body, lambda answer: _to_ollama(answer, old=old)
+
+
+def refused(dialect: str) -> NotTranslatable:
+    """For a pair of dialects of which one has no embeddings."""
+    return NotTranslatable("input", f"{dialect} has no embeddings")
+
+
+def _are_texts(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(one, str) for one in value)
+    return isinstance(value, str)
+
+
+def _to_openai(answer: bytes, *, coded: bool) -> bytes:
+    document = parsed(answer) or {}
+    vectors = document.get("embeddings")
+    if not isinstance(vectors, list):
+        raise UpstreamInvalidResponse("no embeddings")
+    data = [
+        {"object": "embedding", "index": index, "embedding": _coded(vector) if coded else vector}
+        for index, vector in enumerate(vectors)
+    ]
+    tokens = count(document, "prompt_eval_count")
+    return orjson.dumps(
+        {
+            "object": "list",
+            "data": data,
+            "model": text_in(document, "model"),
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+def _coded(vector: Any) -> str:
+    """As OpenAI's SDKs ask for it: 32-bit floats, little-endian, in base64."""
+    try:
+        numbers = array("f", vector)
+    except TypeError:
+        raise UpstreamInvalidResponse("embeddings that are no numbers") from None
+    if numbers.itemsize != 4 or array("H", [1]).tobytes() != b"\x01\0":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def _to_ollama(answer: bytes, *, old: bool) -> bytes:
+    document = parsed(answer) or {}
+    data = document.get("data")
+    if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        raise UpstreamInvalidResponse("no embeddings")
+    data.sort(key=lambda one: count(one, "index"))
+    vectors = [one.get("embedding") for one in data]
+    if old:
+        return orjson.dumps({"embedding": vectors[0] if vectors else []})
+    return orjson.dumps(
+        {
+            "model": text_in(document, "model"),
+            "embeddings": vectors,
+            "prompt_eval_count": count(object_in(document, "usage"), "prompt_tokens"),
+        }
+    )

@@ -1,0 +1,147 @@
+"""Reading a JSON object field by field; one of a wrong type, or that nobody reads, is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from gateway.errors import NotTranslatable, RequestError
+
+_SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def arguments_of(text: str) -> dict[str, Any]:
+    """The arguments of a tool's call, as the object they have to be. Raise RequestError."""
+    try:
+        value = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        value = None
+    if isinstance(value, dict):
+        return value
+    what = "messages"
+    raise RequestError("The arguments of a tool's call are not a JSON object.", param=what)
+
+
+class Fields:
+    """One object of a request. A field that is null counts as absent."""
+
+    __slots__ = ("_left", "_where")
+
+    def __init__(self, document: dict[str, Any], where: str = "") -> None:
+        """`where` is its place in the body, for errors."""
+        self._left = {key: value for key, value in document.items() if value is not None}
+        self._where = where
+
+    def place(self, key: str) -> str:
+        """What errors call a field of it."""
+        return f"{self._where}.{key}" if self._where else key
+
+    def any(self, key: str) -> Any:
+        """Whatever it is; None if absent."""
+        return self._left.pop(key, None)
+
+    def text(self, key: str) -> str | None:
+        """A string."""
+        value = self._left.pop(key, None)
+        if value is None or isinstance(value, str):
+            return value
+        raise self.wrong(key, "a string")
+
+    def needed(self, key: str) -> str:
+        """A string that has to be there."""
+        value = self.text(key)
+        if value is None:
+            raise self.wrong(key, "there")
+        return value
+
+    def flag(self, key: str) -> bool | None:
+        """True or false."""
+        value = self._left.pop(key, None)
+        if value is None or isinstance(value, bool):
+            return value
+        raise self.wrong(key, "true or false")
+
+    def whole(self, key: str) -> int | None:
+        """A whole number."""
+        value = self._left.pop(key, None)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        raise self.wrong(key, "a whole number")
+
+    def number(self, key: str) -> float | None:
+        """A number."""
+        value = self._left.pop(key, None)
+        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            return value
+        raise self.wrong(key, "a number")
+
+    def items(self, key: str) -> list[Any]:
+        """A list; empty if absent."""
+        value = self._left.pop(key, None)
+        if value is None:
+            return []
+        if isinstance(value, list):
+            return value
+        raise self.wrong(key, "a list")
+
+    def texts(self, key: str) -> list[str]:
+        """A list of strings, or one string; empty if absent."""
+        value = self._left.get(key)
+        if isinstance(value, str):
+            del self._left[key]
+            return [value]
+        values = self.items(key)
+        if all(isinstance(one, str) for one in values):
+            return values
+        raise self.wrong(key, "a string or a list of strings")
+
+    def document(self, key: str) -> dict[str, Any] | None:
+        """An object that is carried as it is."""
+        value = self._left.pop(key, None)
+        if value is None or isinstance(value, dict):
+            return value
+        raise self.wrong(key, "an object")
+
+    def object(self, key: str) -> Fields | None:
+        """An object that is read in its turn."""
+        value = self.document(key)
+        return None if value is None else Fields(value, self.place(key))
+
+    def objects(self, key: str) -> Iterator[Fields]:
+        """A list of objects that are read in their turn."""
+        for index, value in enumerate(self.items(key)):
+            place = f"{self.place(key)}[{index}]"
+            if not isinstance(value, dict):
+                raise RequestError(f"'{place}' has to be an object.", param=place)
+            yield Fields(value, place)
+
+    def text_or_objects(self, key: str) -> str | Iterator[Fields]:
+        """One string, or a list of objects that are read in their turn; absent: an empty list."""
+        value = self._left.get(key)
+        if isinstance(value, str):
+            del self._left[key]
+            return value
+        return self.objects(key)
+
+    def drop(self, *keys: str) -> None:
+        """Fields that are not carried, and need not be: docs/dialects.md names them."""
+        for key in keys:
+            self._left.pop(key, None)
+
+    def end(self) -> None:
+        """All was read. Raise NotTranslatable for what is left."""
+        for key in self._left:
+            raise self.untranslatable(key)
+
+    def wrong(self, key: str, what: str) -> RequestError:
+        """It is not what it has to be."""
+        place = self.place(key)
+        return RequestError(f"'{place}' has to be {what}.", param=place)
+
+    def untranslatable(self, key: str, why: str = "") -> NotTranslatable:
+        """There is nothing like it in the backend's dialect."""
+        shown = self.place(key) if _SHOWABLE.fullmatch(key) else self._where or "a field"
+        return NotTranslatable(shown, why)

@@ -1,0 +1,44 @@
+"""NDJSON: a byte stream cut into the objects of its lines."""
+
+from __future__ import annotations
+
+_CAP_BYTES = 10 * 1024 * 1024
+
+
+class LineTooLong(Exception):
+    """A line beyond the cap. `lines` came whole before it, in the same data."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        super().__init__(f"a line of more than {_CAP_BYTES} bytes")
+        self.lines = lines
+
+
+class LineSplitter:
+    """Cuts one stream, however its bytes come. The work is linear in them."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that end in this data, without their ends. Raise LineTooLong."""
+        end = data.rfind(b"\n")
+        if end < 0:
+            self._held += data
+            whole: list[bytes] = []
+        else:
+            whole = data[:end].split(b"\n")
+            if self._held:
+                whole[0] = bytes(self._held) + whole[0]
+                self._held.clear()
+            self._held += data[end + 1 :]
+        if len(self._held) > _CAP_BYTES:
+            raise LineTooLong(whole)
+        return whole
+
+    def flush(self) -> bytes:
+        """What stands behind the last line end."""
+        left = bytes(self._held)
+        self._held.clear()
+        return left

@@ -1,0 +1,243 @@
+"""Answers in Ollama's dialect, to chat and to generate, whole and as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from gateway.dialects.translation import backend_errors
+from gateway.dialects.translation.fields import arguments_of
+from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
+from gateway.dialects.translation.pieces import (
+    Argued,
+    Began,
+    Call,
+    Called,
+    Ended,
+    Failed,
+    Piece,
+    Said,
+    Stop,
+    Stopped,
+    Telling,
+    Thought,
+    Tokens,
+    Used,
+    Whole,
+    broken_off,
+)
+from gateway.dialects.translation.values import count, object_in, parsed, text_in
+from gateway.errors import RequestError, UpstreamInvalidResponse
+
+_STOPS = {"stop": Stop.END, "length": Stop.LENGTH, "": Stop.END, "content_filter": Stop.REFUSED}
+_WORDS = {
+    Stop.END: "stop",
+    Stop.SEQUENCE: "stop",
+    Stop.TOOLS: "stop",
+    Stop.LENGTH: "length",
+    Stop.REFUSED: "content_filter",
+}
+
+
+def read(document: dict[str, Any]) -> list[Piece]:
+    """The pieces of a whole answer."""
+    pieces = list(Reader().read(document))
+    if pieces and isinstance(pieces[-1], (Ended, Failed)):
+        return pieces
+    return [broken_off()]
+
+
+class Reader:
+    """Of a stream."""
+
+    def __init__(self) -> None:
+        self._splitter = LineSplitter()
+        self._began = False
+        self._calls = 0
+        self._over = False
+
+    def feed(self, data: bytes) -> Sequence[Piece]:
+        """The pieces that are whole now."""
+        if self._over:
+            return []
+        pieces: list[Piece] = []
+        try:
+            self._read_all(self._splitter.feed(data), pieces)
+        except LineTooLong as exc:
+            self._read_all(exc.lines, pieces)
+            if not self._over:
+                self._over = True
+                pieces.append(Failed(UpstreamInvalidResponse(str(exc))))
+        return pieces
+
+    def flush(self) -> Sequence[Piece]:
+        """The rest: the last line may have no end."""
+        pieces: list[Piece] = []
+        if not self._over:
+            self._read_all([self._splitter.flush()], pieces)
+        if not self._over:
+            self._over = True
+            pieces.append(broken_off())
+        return pieces
+
+    def read(self, document: dict[str, Any]) -> Sequence[Piece]:
+        """The pieces of one line."""
+        if document.get("error"):
+            self._over = True
+            return [Failed(backend_errors.of_event(document))]
+        pieces: list[Piece] = []
+        if not self._began:
+            self._began = True
+            pieces.append(Began(text_in(document, "model")))
+        message = document.get("message")
+        if not isinstance(message, dict):
+            message = {"content": document.get("response"), "thinking": document.get("thinking")}
+        self._message(message, pieces)
+        if document.get("done") is True:
+            pieces.append(Used(_tokens(document)))
+            pieces += self._stopped(document)
+            self._over = True
+        return pieces
+
+    def _read_all(self, lines: Iterable[bytes], pieces: list[Piece]) -> None:
+        for line in lines:
+            if self._over or not line.strip():
+                continue
+            document = parsed(line)
+            if document is None:
+                self._over = True
+                pieces.append(Failed(UpstreamInvalidResponse("a line that is no JSON object")))
+            else:
+                pieces += self.read(document)
+
+    def _message(self, message: dict[str, Any], pieces: list[Piece]) -> None:
+        thought, text = text_in(message, "thinking"), text_in(message, "content")
+        if thought:
+            pieces.append(Thought(thought))
+        if text:
+            pieces.append(Said(text))
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            function = object_in(call, "function") if isinstance(call, dict) else {}
+            if function:
+                pieces.append(Called(self._calls, text_in(call, "id"), text_in(function, "name")))
+                arguments = orjson.dumps(object_in(function, "arguments")).decode()
+                pieces.append(Argued(self._calls, arguments))
+                self._calls += 1
+
+    def _stopped(self, document: dict[str, Any]) -> list[Piece]:
+        stop = _STOPS.get(text_in(document, "done_reason"))
+        if stop is None:
+            # `load` and `unload` are no answers to a chat.
+            return [Failed(UpstreamInvalidResponse("an unknown done_reason"))]
+        if self._calls and stop is Stop.END:
+            stop = Stop.TOOLS
+        return [Stopped(stop), Ended()]
+
+
+def _tokens(document: dict[str, Any]) -> Tokens:
+    return Tokens(count(document, "prompt_eval_count"), count(document, "eval_count"))
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+Shape = Callable[[dict[str, Any]], dict[str, Any]]
+"""Where in a line the fields of a message stand."""
+
+
+def chat(message: dict[str, Any]) -> dict[str, Any]:
+    """For /api/chat."""
+    return {"message": {"role": "assistant", **message}}
+
+
+def generate(message: dict[str, Any]) -> dict[str, Any]:
+    """For /api/generate."""
+    rest = {key: value for key, value in message.items() if key != "content"}
+    return {"response": message["content"], **rest}
+
+
+def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
+    """The body of a whole answer. Raise UpstreamInvalidResponse for arguments that are no JSON."""
+    message: dict[str, Any] = {"content": answer.text}
+    if answer.thinking:
+        message["thinking"] = answer.thinking
+    if answer.calls:
+        message["tool_calls"] = [_written_call(call) for call in answer.calls]
+    document = {
+        **_head(answer.model, telling),
+        **shape(message),
+        **_end(answer.stopped, answer.tokens),
+    }
+    return orjson.dumps(document)
+
+
+class Writer:
+    """Of a stream."""
+
+    def __init__(self, telling: Telling, shape: Shape) -> None:
+        self._telling = telling
+        self._shape = shape
+        self._head: dict[str, Any] = {}
+        self._tokens: Tokens | None = None
+        self._stopped = Stopped(Stop.END)
+        self._calls: list[Call] = []
+
+    def write(self, piece: Piece) -> bytes:
+        """The bytes it is. Raise UpstreamInvalidResponse if it cannot be told."""
+        match piece:
+            case Said(text):
+                return self._said({"content": text})
+            case Thought(text):
+                return self._said({"content": "", "thinking": text})
+            case Called(_, call_id, name):
+                self._calls.append(Call(call_id, name))
+            case Argued(index, text):
+                self._calls[index].arguments += text
+            case Began(model):
+                self._head = _head(model, self._telling)
+            case Used(tokens):
+                self._tokens = tokens
+            case Stopped():
+                self._stopped = piece
+                if self._calls:
+                    # Their arguments are whole only now, and are no text here.
+                    calls = [_written_call(call) for call in self._calls]
+                    return self._said({"content": "", "tool_calls": calls})
+            case Ended():
+                end = _end(self._stopped, self._tokens)
+                last = {**self._head, **self._shape({"content": ""}), **end}
+                return orjson.dumps(last) + b"\n"
+            case Failed():
+                pass
+        return b""
+
+    def _said(self, message: dict[str, Any]) -> bytes:
+        line = {**self._head, **self._shape(message), "done": False}
+        return orjson.dumps(line) + b"\n"
+
+
+def _head(model: str, telling: Telling) -> dict[str, Any]:
+    created = datetime.fromtimestamp(telling.now_s, UTC).isoformat().replace("+00:00", "Z")
+    return {"model": model, "created_at": created}
+
+
+def _end(stopped: Stopped, tokens: Tokens | None) -> dict[str, Any]:
+    end: dict[str, Any] = {"done": True, "done_reason": _WORDS[stopped.stop]}
+    if tokens is not None:
+        end |= {"prompt_eval_count": tokens.input, "eval_count": tokens.output}
+    return end
+
+
+def _written_call(call: Call) -> dict[str, Any]:
+    try:
+        arguments = arguments_of(call.arguments)
+    except RequestError:
+        raise UpstreamInvalidResponse("a tool's call with broken arguments") from None
+    written: dict[str, Any] = {"function": {"name": call.name, "arguments": arguments}}
+    if call.id:
+        written = {"id": call.id, **written}
+    return written

@@ -1,0 +1,291 @@
+"""Requests in Ollama's dialect, chat and generate:
+https://github.com/ollama/ollama/blob/main/docs/api.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from gateway.dialects.translation.conversation import (
+    Choice,
+    Conversation,
+    Image,
+    ImageUrl,
+    JsonFormat,
+    Message,
+    Part,
+    Role,
+    Shown,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+    text_of,
+)
+from gateway.dialects.translation.fields import Fields, arguments_of
+from gateway.dialects.translation.options import TranslationOptions
+from gateway.errors import NotTranslatable, RequestError
+
+_OF_THE_RUNNER = (
+    "f16_kv",
+    "low_vram",
+    "main_gpu",
+    "num_batch",
+    "num_ctx",
+    "num_gpu",
+    "num_keep",
+    "num_thread",
+    "numa",
+    "use_mlock",
+    "use_mmap",
+    "vocab_only",
+)
+"""Options on how the model is loaded: its backend's business."""
+_ROLES = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_SIGNATURES = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+_SAME = ("temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty")
+
+
+def read_chat(document: dict[str, Any]) -> Conversation:
+    """The conversation of a body. Raise RequestError, or NotTranslatable."""
+    fields = Fields(document)
+    reader = _MessageReader()
+    messages = [reader.read(one) for one in fields.objects("messages")]
+    if not messages:
+        raise fields.untranslatable("messages", "without any it loads a model, which is no chat")
+    asked = _common(fields, messages)
+    asked.tools = [_tool(one) for one in fields.objects("tools")]
+    fields.end()
+    return asked
+
+
+def read_generate(document: dict[str, Any]) -> Conversation:
+    """The conversation that a prompt begins. Raise RequestError, or NotTranslatable."""
+    fields = Fields(document)
+    system, prompt = fields.text("system"), fields.text("prompt")
+    if not prompt:
+        raise fields.untranslatable("prompt", "without one it loads a model")
+    messages = [Message(Role.SYSTEM, [Text(system)])] if system else []
+    messages.append(Message(Role.USER, [*_images(fields), Text(prompt)]))
+    for key in ("suffix", "template"):
+        if fields.text(key):
+            raise fields.untranslatable(key)
+    if fields.flag("raw"):
+        raise fields.untranslatable("raw")
+    fields.drop("context")
+    asked = _common(fields, messages)
+    fields.end()
+    return asked
+
+
+def _common(fields: Fields, messages: list[Message]) -> Conversation:
+    options = fields.object("options") or Fields({}, "options")
+    stream = fields.flag("stream")
+    most = options.whole("num_predict")
+    asked = Conversation(
+        model=fields.needed("model"),
+        messages=messages,
+        stream=True if stream is None else stream,
+        max_tokens=most if most is not None and most > 0 else None,
+        stop=options.texts("stop"),
+        temperature=options.number("temperature"),
+        top_p=options.number("top_p"),
+        top_k=options.whole("top_k"),
+        min_p=options.number("min_p"),
+        seed=options.whole("seed"),
+        frequency_penalty=options.number("frequency_penalty"),
+        presence_penalty=options.number("presence_penalty"),
+    )
+    think = fields.any("think")
+    if think is not None:
+        asked.thinks = think is not False
+        asked.effort = think if isinstance(think, str) else None
+    form = fields.any("format")
+    if isinstance(form, dict):
+        asked.format = JsonFormat(form)
+    elif form == "json":
+        asked.format = JsonFormat()
+    elif form not in (None, ""):
+        raise fields.untranslatable("format")
+    if fields.flag("logprobs"):
+        raise fields.untranslatable("logprobs")
+    fields.drop("keep_alive", "truncate", "shift", "top_logprobs")
+    options.drop(*_OF_THE_RUNNER)
+    options.end()
+    return asked
+
+
+class _MessageReader:
+    """Reads messages in their order: without ids, a result belongs to a call before it."""
+
+    def __init__(self) -> None:
+        self._open: list[ToolCall] = []
+        self._count = 0
+
+    def read(self, fields: Fields) -> Message:
+        role = fields.needed("role")
+        if role == "tool":
+            parts = [*_images(fields), *_said(fields)]
+            given = fields.text("tool_call_id")
+            message = Message(Role.USER, [ToolResult(self._answered(fields, given), parts)])
+        elif role in _ROLES:
+            said: list[Part] = []
+            thought = fields.text("thinking")
+            if thought:
+                said.append(Thinking(thought))
+            said += [*_images(fields), *_said(fields)]
+            calls = [self._call(call) for call in fields.objects("tool_calls")]
+            self._open += calls
+            message = Message(_ROLES[role], [*said, *calls])
+        else:
+            raise fields.untranslatable("role", "only system, user, assistant and tool can")
+        fields.end()
+        return message
+
+    def _call(self, fields: Fields) -> ToolCall:
+        function = fields.object("function")
+        if function is None:
+            raise fields.wrong("function", "there")
+        arguments = function.document("arguments") or {}
+        call_id = fields.text("id") or f"call_{self._count}"
+        self._count += 1
+        call = ToolCall(call_id, function.needed("name"), orjson.dumps(arguments).decode())
+        function.drop("index")
+        fields.drop("type")
+        function.end()
+        fields.end()
+        return call
+
+    def _answered(self, fields: Fields, given: str | None) -> str:
+        """The id of the call that a result is of: the given one, else the first of its name."""
+        name = fields.text("tool_name") or fields.text("name")
+        for index, call in enumerate(self._open):
+            if call.id == given if given else name in (None, call.name):
+                return self._open.pop(index).id
+        if given:
+            return given
+        raise RequestError(
+            "A tool's message answers no call before it.", param=fields.place("role")
+        )
+
+
+def _said(fields: Fields) -> list[Shown]:
+    text = fields.text("content")
+    return [Text(text)] if text else []
+
+
+def _images(fields: Fields) -> list[Shown]:
+    return [_image(fields, data) for data in fields.texts("images")]
+
+
+def _image(fields: Fields, data: str) -> Image:
+    try:
+        head = base64.b64decode(data[:16])
+    except binascii.Error:
+        raise fields.wrong("images", "a list of base64 strings") from None
+    for signature, media_type in _SIGNATURES:
+        if head.startswith(signature):
+            return Image(media_type, data)
+    raise fields.untranslatable("images", "only PNG, JPEG, GIF and WebP can")
+
+
+def _tool(fields: Fields) -> Tool:
+    function = fields.object("function")
+    if function is None:
+        raise fields.wrong("function", "there")
+    fields.drop("type")
+    tool = Tool(
+        function.needed("name"), function.text("description"), function.document("parameters")
+    )
+    function.end()
+    fields.end()
+    return tool
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
+    """The body of a conversation, as a chat. Raise NotTranslatable."""
+    if asked.choice in (Choice.ANY, Choice.NAMED):
+        raise NotTranslatable("tool_choice", "no tool can be made a must")
+    if asked.parallel_calls is False and asked.tools:
+        raise NotTranslatable("parallel_tool_calls", "it cannot be told to call one at a time")
+    body: dict[str, Any] = {
+        "model": asked.model,
+        "messages": _written_messages(asked.messages),
+        "stream": asked.stream,
+    }
+    if asked.tools and asked.choice is not Choice.NONE:
+        body["tools"] = [_written_tool(tool) for tool in asked.tools]
+    if asked.thinks is not None:
+        body["think"] = asked.thinks
+    if asked.format is not None:
+        body["format"] = "json" if asked.format.schema is None else asked.format.schema
+    settings = {key: value for key in _SAME if (value := getattr(asked, key)) is not None}
+    if asked.max_tokens is not None:
+        settings["num_predict"] = asked.max_tokens
+    if asked.stop:
+        settings["stop"] = asked.stop
+    if settings:
+        body["options"] = settings
+    return body
+
+
+def _written_messages(messages: list[Message]) -> list[dict[str, Any]]:
+    names: dict[str, str] = {}
+    written: list[dict[str, Any]] = []
+    for message in messages:
+        rest: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                result = _written_parts("tool", part.parts)
+                result["tool_call_id"] = part.call_id
+                if part.call_id in names:
+                    result["tool_name"] = names[part.call_id]
+                written.append(result)
+                continue
+            if isinstance(part, ToolCall):
+                names[part.id] = part.name
+            rest.append(part)
+        if rest or not message.parts:
+            written.append(_written_parts(message.role.value, rest))
+    return written
+
+
+def _written_parts(role: str, parts: Any) -> dict[str, Any]:
+    if any(isinstance(part, ImageUrl) for part in parts):
+        raise NotTranslatable("image_url", "it fetches no URL: send the image itself, in base64")
+    message: dict[str, Any] = {"role": role, "content": text_of(parts)}
+    images = [part.data for part in parts if isinstance(part, Image)]
+    if images:
+        message["images"] = images
+    thoughts = [part.text for part in parts if isinstance(part, Thinking)]
+    if thoughts:
+        message["thinking"] = "".join(thoughts)
+    calls = [
+        {"id": part.id, "function": {"name": part.name, "arguments": arguments_of(part.arguments)}}
+        for part in parts
+        if isinstance(part, ToolCall)
+    ]
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _written_tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    function["parameters"] = tool.schema or {"type": "object", "properties": {}}
+    return {"type": "function", "function": function}

@@ -1,0 +1,218 @@
+"""From a caller's dialect to a backend's, and back: what is asked, what is answered, what fails.
+
+No I/O here: a `Translation` is made for a pair of dialects when the configuration is read, a
+`TranslatedCall` for each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.dialects import DIALECTS
+from gateway.dialects.translation import (
+    anthropic_answers,
+    anthropic_requests,
+    backend_errors,
+    embeddings,
+    ollama_answers,
+    ollama_requests,
+    openai_answers,
+    openai_requests,
+)
+from gateway.dialects.translation.conversation import Conversation
+from gateway.dialects.translation.options import TranslationOptions
+from gateway.dialects.translation.pieces import (
+    Piece,
+    StreamReader,
+    StreamWriter,
+    Telling,
+    Whole,
+    whole,
+)
+from gateway.dialects.translation.values import parsed
+from gateway.errors import NotTranslatable, RequestError, UpstreamInvalidResponse
+
+_DROPPED = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",  # its answers are read here
+        b"anthropic-beta",
+        b"anthropic-dangerous-direct-browser-access",
+        b"anthropic-version",
+        b"content-type",
+        b"openai-beta",
+        b"openai-organization",
+        b"openai-project",
+    }
+)
+"""Headers of one dialect, and those that are written anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What callers may ask for at a path of their dialect."""
+
+    read: Callable[[dict[str, Any]], Conversation]
+    write: Callable[[Whole, Telling], bytes]
+    writer: Callable[[Telling], StreamWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """How backends of a dialect are asked, and how they answer."""
+
+    path: str
+    write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
+    read: Callable[[dict[str, Any]], list[Piece]]
+    reader: Callable[[], StreamReader]
+
+
+def _ollama(read: Callable[[dict[str, Any]], Conversation], shape: ollama_answers.Shape) -> _Asking:
+    return _Asking(
+        read,
+        lambda answer, telling: ollama_answers.write(answer, telling, shape),
+        lambda telling: ollama_answers.Writer(telling, shape),
+    )
+
+
+_CHATS: Mapping[str, Mapping[str, _Asking]] = {
+    "openai": {
+        "/chat/completions": _Asking(
+            openai_requests.read, openai_answers.write, openai_answers.Writer
+        )
+    },
+    "anthropic": {
+        "/messages": _Asking(
+            anthropic_requests.read, anthropic_answers.write, anthropic_answers.Writer
+        )
+    },
+    "ollama": {
+        "/chat": _ollama(ollama_requests.read_chat, ollama_answers.chat),
+        "/generate": _ollama(ollama_requests.read_generate, ollama_answers.generate),
+    },
+}
+"""By dialect, and by how the path ends."""
+_BACKENDS: Mapping[str, _Answering] = {
+    "openai": _Answering(
+        "/v1/chat/completions", openai_requests.write, openai_answers.read, openai_answers.Reader
+    ),
+    "anthropic": _Answering(
+        "/v1/messages", anthropic_requests.write, anthropic_answers.read, anthropic_answers.Reader
+    ),
+    "ollama": _Answering(
+        "/api/chat", ollama_requests.write, ollama_answers.read, ollama_answers.Reader
+    ),
+}
+_EMBEDDINGS = {"openai": ("/embeddings",), "ollama": ("/embed", "/embeddings"), "anthropic": ()}
+_EMBEDDING_PATHS = {"openai": "/v1/embeddings", "ollama": "/api/embed"}
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedCall:
+    """One request, as the backend is to get it, and how its answer becomes the caller's."""
+
+    path: str
+    body: bytes
+    stream: bool
+    whole: Callable[[bytes], bytes]
+    """Makes the body of a whole answer. Raises GatewayError."""
+    reader: StreamReader | None = None
+    writer: StreamWriter | None = None
+
+
+class Translation:
+    """Between a route's dialect and an upstream's other one."""
+
+    def __init__(
+        self,
+        caller: str,
+        backend: str,
+        options: TranslationOptions,
+        replaced: frozenset[bytes] = frozenset(),
+    ) -> None:
+        """`replaced` are lower-cased headers that the configuration sets."""
+        self._options = options
+        self._backend = backend
+        self._chats = _CHATS[caller]
+        self._answering = _BACKENDS[backend]
+        self._caller = DIALECTS[caller]
+        self.backend_stream_type = DIALECTS[backend].stream_type
+        self.stream_type = self._caller.stream_type
+        """The caller's."""
+        self.dropped = _DROPPED
+        self._lines = b"Content-Type: application/json\r\nAccept: application/json\r\n"
+        if backend == "anthropic" and b"anthropic-version" not in replaced:
+            self._lines += b"anthropic-version: 2023-06-01\r\n"
+
+    def header_lines(self, credential: bytes | None) -> bytes:
+        """What is said instead of the headers that are dropped. `credential` is the caller's own,
+        if it is to be shown to the backend.
+        """
+        if credential is None:
+            return self._lines
+        if self._backend == "anthropic":
+            return self._lines + b"x-api-key: %b\r\n" % credential
+        return self._lines + b"Authorization: Bearer %b\r\n" % credential
+
+    def call(self, path: str, body: bytes, telling: Telling) -> TranslatedCall:
+        """Raise RequestError for what is malformed, and for what cannot be translated."""
+        for ending, asking in self._chats.items():
+            if path.endswith(ending):
+                return self._chat(asking, _object(body), telling)
+        for ending in _EMBEDDINGS[self._caller.name]:
+            if path.endswith(ending):
+                return self._embed(_object(body), old=ending == "/embeddings")
+        raise NotTranslatable("path", f"it speaks {self._backend}, which has nothing like it")
+
+    def refusal(self, status: int, body: bytes, request_id: str) -> tuple[int, bytes]:
+        """Status and body of an error response."""
+        error = backend_errors.of_answer(status, body)
+        return error.status, self._caller.error_body(error, request_id)
+
+    def _chat(self, asking: _Asking, document: dict[str, Any], telling: Telling) -> TranslatedCall:
+        asked = asking.read(document)
+        telling = Telling(telling.request_id, telling.now_s, asked.include_usage)
+        answering = self._answering
+
+        def make(answer: bytes) -> bytes:
+            said = parsed(answer)
+            if said is None:
+                raise UpstreamInvalidResponse("an answer that is no JSON object")
+            return asking.write(whole(answering.read(said)), telling)
+
+        return TranslatedCall(
+            answering.path,
+            orjson.dumps(answering.write(asked, self._options)),
+            asked.stream,
+            make,
+            answering.reader() if asked.stream else None,
+            asking.writer(telling) if asked.stream else None,
+        )
+
+    def _embed(self, document: dict[str, Any], *, old: bool) -> TranslatedCall:
+        if self._backend not in _EMBEDDING_PATHS:
+            raise embeddings.refused(self._backend)
+        if self._caller.name == "openai":
+            body, answer = embeddings.openai_to_ollama(document)
+        else:
+            body, answer = embeddings.ollama_to_openai(document, old=old)
+        path = _EMBEDDING_PATHS[self._backend]
+        return TranslatedCall(path, orjson.dumps(body), False, answer)
+
+
+def translates(caller: str, backend: str, path: str) -> bool:
+    """Whether anything is translated that callers ask for at this very path."""
+    if path.endswith(tuple(_CHATS[caller])):
+        return True
+    return backend in _EMBEDDING_PATHS and path.endswith(_EMBEDDINGS[caller])
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    document = parsed(body)
+    if document is None:
+        raise RequestError("The request body is not one JSON object.", code="invalid_json")
+    return document

@@ -1,0 +1,253 @@
+"""Resume: event streams of a route are kept, and whoever began one may come back to it.
+
+Stands behind authentication and before the limits: to come back to what was admitted is no new
+request. A stream is another's business, or it is not there: the caller cannot tell which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import blake2b
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from gateway.dialects import Dialect
+from gateway.errors import (
+    IdempotencyConflict,
+    InvalidEventId,
+    MethodNotAllowed,
+    RequestError,
+    ResumeUnavailable,
+    StreamNotFound,
+    StreamTrimmed,
+)
+from gateway.exchange import Exchange, GatewayRequest
+from gateway.proxy import body as bodies
+from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.response_body import is_event_stream
+from gateway.resume.claims import Claim
+from gateway.resume.generation import Generation
+from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
+from gateway.resume.log import State, StreamLog
+from gateway.resume.policy import HEADER, Allowed, Policy
+from gateway.resume.replay import Replay
+from gateway.resume.streams import Streams
+from gateway.routing import Handler
+from gateway.store.records import StoreUnavailable
+
+UNAVAILABLE = ("X-Resume", "unavailable")
+"""On a stream that is served although it cannot be kept."""
+_KEY_CHARS = 255
+_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeOptions:
+    """What a route says about it. Sizes in bytes, times in seconds."""
+
+    route: str
+    streams_path: str
+    """Below which its streams are; ends in a slash."""
+    allowed: Allowed
+    ttl_s: float
+    cap_bytes: int
+    refuses: bool
+    """Without the store: refuse, instead of serving streams that cannot be resumed."""
+    dialect: Dialect
+    body_cap_bytes: int
+    body_silence_s: float
+
+
+class Resume:
+    """A middleware, of one route."""
+
+    def __init__(self, options: ResumeOptions, streams: Streams) -> None:
+        self._options = options
+        self._streams = streams
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Raise StreamNotFound, StreamTrimmed, InvalidEventId, IdempotencyConflict,
+        ResumeUnavailable, RequestError.
+        """
+        exchange, options = request.exchange, self._options
+        if exchange.path.startswith(options.streams_path):
+            return await self._at_stream(request)
+        if request.method not in ("GET", "POST"):
+            return await handler(request)
+        headers = request._message.headers
+        last_id = headers.get("Last-Event-ID")
+        if last_id:
+            return await self._read(request, parse_event_id(last_id))
+        policy = options.allowed.policy(headers.get(HEADER))
+        sharing = self._streams.sharing
+        if sharing is not None and not sharing.available:
+            return await self._without_store(request, handler)
+        key = headers.get("Idempotency-Key") if request.method == "POST" else None
+        if key is None:
+            return await self._begin(request, handler, policy, self._streams.new_id(), None)
+        try:
+            return await self._once(request, handler, policy, key)
+        except StoreUnavailable:
+            return await self._without_store(request, handler)
+
+    # -- a stream that is there ----------------------------------------------------------------
+
+    async def _at_stream(self, request: GatewayRequest) -> web.StreamResponse:
+        """What is asked of a stream by its own address."""
+        exchange = request.exchange
+        stream = exchange.path.removeprefix(self._options.streams_path)
+        if request.method not in ("GET", "DELETE"):
+            raise MethodNotAllowed("GET, DELETE")
+        if slot_of(stream) is None:
+            raise StreamNotFound
+        if request.method == "DELETE":
+            try:
+                found = await self._streams.cancel(stream, self._owner(exchange))
+            except StoreUnavailable as exc:
+                raise ResumeUnavailable from exc
+            if not found:
+                raise StreamNotFound
+            return web.Response(status=204)
+        # EventSource asks its first address again, with what it has seen since in the header.
+        asked = dict(parse_qsl(exchange.query, keep_blank_values=True)).get("after")
+        last_id = request._message.headers.get("Last-Event-ID") or asked
+        return await self._read(
+            request, parse_after(last_id, stream) if last_id else Position(stream, 0)
+        )
+
+    async def _read(self, request: GatewayRequest, position: Position) -> web.StreamResponse:
+        owner = self._owner(request.exchange)
+        try:
+            log = await self._streams.find(position.stream, owner, position.after)
+        except StoreUnavailable as exc:
+            raise ResumeUnavailable from exc
+        if log is None:
+            raise StreamNotFound
+        if position.after + 1 < log.first:
+            raise StreamTrimmed
+        if position.after > log.last and self._streams.local(log.id) is log:
+            raise InvalidEventId
+        read = position.after >= log.last and log.state in (State.COMPLETE, State.BROKEN)
+        if read and request.method == "GET":
+            # The one answer that ends EventSource's reconnecting (WHATWG HTML section 9.2.3).
+            return web.Response(status=204)
+        return self._replay(log, position.after, request.exchange)
+
+    def _replay(self, log: StreamLog, after: int, exchange: Exchange) -> Replay:
+        return Replay(log, after, exchange, self._options.dialect)
+
+    # -- a stream that begins ------------------------------------------------------------------
+
+    async def _once(
+        self, request: GatewayRequest, handler: Handler, policy: Policy, key: str
+    ) -> web.StreamResponse:
+        """Send it on, unless one with the same key was: then follow that one."""
+        if not 0 < len(key) <= _KEY_CHARS:
+            raise RequestError(
+                f"An Idempotency-Key has 1 to {_KEY_CHARS} characters.",
+                code="invalid_idempotency_key",
+                param="Idempotency-Key",
+            )
+        exchange, options, streams = request.exchange, self._options, self._streams
+        bodies.admit(request, options.body_cap_bytes)
+        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        owner = self._owner(exchange)
+        place = _digest(owner, exchange.path.encode(), key.encode("utf-8", "surrogateescape"))
+        stream = streams.new_id()
+        mine = Claim(_digest(body, exchange.query.encode()), stream)
+        streams.expect(stream)
+        try:
+            while (claim := await streams.claims.take(place, mine)) != mine:
+                if claim.body != mine.body:
+                    raise IdempotencyConflict
+                await streams.arrived(claim.stream)
+                log = await streams.find(claim.stream, owner, 0)
+                if log is not None:
+                    if log.first > 1:
+                        raise StreamTrimmed
+                    return self._replay(log, 0, exchange)
+                # It has come to nothing, or has not begun elsewhere yet.
+                await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
+            try:
+                response = await self._begin(request, handler, policy, stream, place)
+            except BaseException:
+                streams.claims.drop(place, stream)
+                raise
+            if not isinstance(response, Replay):
+                streams.claims.drop(place, stream)
+            return response
+        finally:
+            streams.settled(stream)
+
+    async def _begin(
+        self,
+        request: GatewayRequest,
+        handler: Handler,
+        policy: Policy,
+        stream: str,
+        claim: bytes | None,
+    ) -> web.StreamResponse:
+        """Send it on; keep the answer if that is a stream."""
+        exchange, options = request.exchange, self._options
+        response = await handler(request)
+        if not isinstance(response, RelayedResponse) or not _is_kept(response):
+            return response
+        headers = CIMultiDict(response.headers)
+        headers.pop("Content-Length", None)
+        headers.setdefault("Cache-Control", "no-cache")
+        headers["X-Accel-Buffering"] = "no"
+        headers[HEADER] = str(policy)
+        log = self._streams.open(
+            stream,
+            self._owner(exchange),
+            cap_bytes=options.cap_bytes,
+            ttl_s=options.ttl_s,
+            claim=claim,
+        )
+        generation = Generation(
+            self._streams, log, response.body, exchange, options.dialect, policy
+        )
+        generation.start()
+        return Replay(log, 0, exchange, options.dialect, headers=headers, generation=generation)
+
+    async def _without_store(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        if self._options.refuses:
+            raise ResumeUnavailable
+        request.exchange.response_headers.append(UNAVAILABLE)
+        return await handler(request)
+
+    def _owner(self, exchange: Exchange) -> bytes:
+        """Who may read what this caller begins. Where callers are not known, who knows its id."""
+        principal = exchange.principal
+        route = self._options.route.encode()
+        if principal is None:
+            return _digest(route)
+        named = (principal.provider, principal.tenant or "", principal.subject)
+        return _digest(route, *(name.encode("utf-8", "surrogateescape") for name in named))
+
+
+async def no_stream(request: GatewayRequest) -> web.StreamResponse:
+    """The end of the chain below a route's streams: nothing comes here."""
+    raise StreamNotFound
+
+
+def _is_kept(response: RelayedResponse) -> bool:
+    content_type = response.headers.get("Content-Type", "").encode("latin-1", "replace")
+    return (
+        response.status == 200
+        and not response.prepared
+        and is_event_stream(content_type)
+        and "Content-Encoding" not in response.headers
+    )
+
+
+def _digest(*parts: bytes) -> bytes:
+    """Of these parts, in this order; none can be mistaken for two."""
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        hashed.update(b"%d:" % len(part))
+        hashed.update(part)
+    return hashed.digest()

@@ -1,0 +1,153 @@
+"""A response's body as a client is to get it: listened to, filtered, gone on with by another
+upstream where the first one dies. To whom it goes, and how it is framed there, is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway import sse
+from gateway.dialects import Dialect
+from gateway.errors import (
+    Cancelled,
+    Draining,
+    GatewayError,
+    StreamCancelled,
+    UpstreamIdleTimeout,
+    UpstreamTotalTimeout,
+)
+from gateway.exchange import EndReason, Exchange
+from gateway.proxy.continuation import Continuation
+from gateway.upstream.response import BodySink, UpstreamResponse
+
+_ENDS: dict[type[GatewayError], EndReason] = {
+    UpstreamIdleTimeout: EndReason.TIMEOUT,
+    UpstreamTotalTimeout: EndReason.TIMEOUT,
+    Draining: EndReason.DRAIN,
+    Cancelled: EndReason.CANCELLED,
+    StreamCancelled: EndReason.CLIENT_ABORT,
+}
+"""Every other error is the upstream's."""
+
+
+class ResponseBody:
+    """Of one exchange. What arrives goes to a sink, which passes it through `look` itself, if there
+    is one: most bodies are not looked at, and then nothing stands in between.
+    """
+
+    __slots__ = (
+        "_continuation",
+        "_exchange",
+        "_filter",
+        "_paused",
+        "_paused_at",
+        "_tap",
+        "look",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        upstream: UpstreamResponse,
+        exchange: Exchange,
+        dialect: Dialect,
+        continuation: Continuation | None = None,
+    ) -> None:
+        head = upstream.head
+        self.upstream = upstream
+        """Where it comes from now."""
+        self._exchange = exchange
+        self._tap = exchange.tap
+        streams = head.content_length is None and is_event_stream(head.content_type)
+        self._filter = exchange.filter if streams else None
+        self._continuation = continuation if streams and head.status == 200 else None
+        if streams or head.content_type.lower().startswith(dialect.stream_type):
+            exchange.streamed = head.content_length is None
+        self._paused = False
+        self._paused_at = 0.0
+        looks = self._tap is not None or self._continuation is not None
+        self.look: Callable[[bytes], bytes] | None = self._looked_at if looks else None
+        """What of a piece of the body passes."""
+
+    def rest(self) -> bytes:
+        """What was held back, of a body that is over."""
+        rest = self._filter.flush() if self._filter is not None else b""
+        if self._continuation is not None:
+            rest = self._continuation.feed(rest) + self._continuation.flush()
+            if self._continuation.count:
+                rest += sse.comment(b"continued by another backend")
+        return rest
+
+    def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
+        """Whether another upstream is asked to go on with a body that broke off. If none can, the
+        sink is finished with the error.
+        """
+        continuation = self._continuation
+        if error is None or continuation is None:
+            return False
+        self._continuation = None
+        going_on = asyncio.create_task(self._go_on(continuation, error, sink))
+        self._exchange.at_end(lambda _: _cancel(going_on))
+        return True
+
+    async def _go_on(self, continuation: Continuation, error: GatewayError, sink: BodySink) -> None:
+        response = await continuation.go_on(error)
+        if response is None:
+            self._filter = None  # what it holds is no whole event
+            sink.finish(error)
+            return
+        self._continuation = continuation
+        self.upstream = response
+        if response.unread and (data := response.take_unread()):
+            sink.feed(data)
+        if response.complete:
+            sink.finish(None)
+        elif response.error is not None:
+            sink.finish(response.error)
+        else:
+            response.attach(sink)
+            if self._paused:
+                response.pause()
+
+    def pause(self) -> None:
+        """Whoever takes it is behind."""
+        if not self._paused:
+            self._paused = True
+            self._paused_at = time.perf_counter()
+            self._exchange.stalls += 1
+        self.upstream.pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self.left()
+        self.upstream.resume()
+
+    def left(self) -> None:
+        """Nobody takes it any more."""
+        if self._paused:
+            self._paused = False
+            self._exchange.stall_s += time.perf_counter() - self._paused_at
+
+    def _looked_at(self, data: bytes) -> bytes:
+        """Let those hear it who count or may have to go on with it; what of it passes."""
+        if self._tap is not None:
+            self._tap.feed(data)
+        if self._filter is not None:
+            data = self._filter.feed(data)
+        return data if self._continuation is None else self._continuation.feed(data)
+
+
+def end_reason(error: GatewayError) -> EndReason:
+    """What a body that broke off with this error means for its exchange."""
+    return _ENDS.get(type(error), EndReason.UPSTREAM_RESET)
+
+
+def is_event_stream(content_type: bytes) -> bool:
+    """Whether a body of this type is events."""
+    return content_type.lower().startswith(b"text/event-stream")
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()

@@ -1,0 +1,262 @@
+"""Sending a request to an upstream that speaks another dialect, and having its answer in the
+caller's: an ordinary response to whoever relays it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from gateway.dialects.translation.pieces import Failed, Piece, StreamReader, StreamWriter, Telling
+from gateway.dialects.translation.translation import TranslatedCall, Translation
+from gateway.errors import GatewayError, NotTranslatable, UpstreamInvalidResponse
+from gateway.exchange import GatewayRequest
+from gateway.proxy.attempt import SendOptions
+from gateway.proxy.attempts import Attempts
+from gateway.proxy.request_head import Rewrite
+from gateway.proxy.resolve import Target
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.head import RawHeader, ResponseHead
+from gateway.upstream.response import UpstreamResponse
+
+_WHOLE_CAP_BYTES = 64 * 1024 * 1024
+"""Of an answer that is translated as a whole: embeddings are long."""
+_OF_THE_BODY = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"content-md5",
+        b"digest",
+        b"repr-digest",
+        b"content-digest",
+        b"etag",
+    }
+)
+"""Headers that say something about the bytes of the body, which are others now."""
+
+
+async def send_translated(
+    request: GatewayRequest,
+    target: Target,
+    translation: Translation,
+    body: bytes,
+    send: SendOptions,
+    tried: Iterable[Endpoint] = (),
+) -> UpstreamResponse:
+    """The response to a body in the caller's dialect, in the caller's dialect. Raise GatewayError,
+    which may be RequestError for what cannot be translated.
+    """
+    call = translated_call(request, translation, body)
+    credential = _credential(request) if target.shows_credential else None
+    rewrite = Rewrite(call.path, translation.header_lines(credential))
+    raw = await Attempts(request, target, call.body, send, tried, rewrite).send()
+    attempt = request.exchange.attempt
+    assert attempt is not None
+    try:
+        response = await _answer(raw, call, translation, request.exchange.request_id)
+    except UpstreamInvalidResponse as exc:
+        attempt.lost(exc)
+        raise
+    # Whether the endpoint did well is told by what came of its answer.
+    attempt.response = response
+    return response
+
+
+def translated_call(
+    request: GatewayRequest, translation: Translation, body: bytes
+) -> TranslatedCall:
+    """What the upstream is asked. Raise RequestError."""
+    exchange = request.exchange
+    if request.method != "POST":
+        raise NotTranslatable("method", "only POST can")
+    return translation.call(exchange.path, body, Telling(exchange.request_id, time.time()))
+
+
+async def _answer(
+    raw: UpstreamResponse, call: TranslatedCall, translation: Translation, request_id: str
+) -> UpstreamResponse:
+    head = raw.head
+    if any(name.lower() == b"content-encoding" for name, _ in head.fields):
+        raise _useless(raw, "it is compressed, which was not asked for")
+    if head.status >= 400:
+        status, body = translation.refusal(head.status, await _whole(raw), request_id)
+        return _made(head, status, body)
+    if head.status != 200:
+        raise _useless(raw, f"status {head.status}")
+    if call.reader is None or call.writer is None:
+        return _made(head, 200, call.whole(await _whole(raw)))
+    if not head.content_type.lower().startswith(translation.backend_stream_type):
+        raise _useless(raw, "no stream, which was asked for")
+    return _Translating(raw, call.reader, call.writer, translation.stream_type).response
+
+
+class _Translating:
+    """Between two responses: a sink to the upstream's, and the source of the caller's."""
+
+    def __init__(
+        self,
+        raw: UpstreamResponse,
+        reader: StreamReader,
+        writer: StreamWriter,
+        content_type: bytes,
+    ) -> None:
+        self._raw = raw
+        self._reader = reader
+        self._writer = writer
+        self.response = UpstreamResponse(_head(raw.head, 200, content_type, None), self)
+        if raw.unread:
+            self.feed(raw.take_unread())
+        if raw.complete or raw.error is not None:
+            self.finish(raw.error)
+        else:
+            raw.attach(self)
+
+    # The upstream's response calls these two.
+
+    def feed(self, data: bytes) -> None:
+        """Pass on what it means."""
+        self._pass(self._reader.feed(data))
+
+    def finish(self, error: GatewayError | None) -> None:
+        """The upstream's body is complete, or broke off."""
+        if error is None:
+            self._pass(self._reader.flush())
+        self.response.finish(error)  # which does nothing if it has failed already
+
+    def _pass(self, pieces: Iterable[Piece]) -> None:
+        if self.response.error is not None:
+            return
+        said = []
+        error: GatewayError | None = None
+        for piece in pieces:
+            if isinstance(piece, Failed):
+                error = piece.error
+                break
+            try:
+                said.append(self._writer.write(piece))
+            except UpstreamInvalidResponse as exc:
+                error = exc
+                break
+        data = b"".join(said)
+        if data:
+            self.response.feed(data)
+        if error is not None:
+            _abort_soon(self._raw)
+            self.response.finish(error)
+
+    # The caller's response calls these.
+
+    def pause(self) -> None:
+        """The caller is behind."""
+        self._raw.pause()
+
+    def resume(self) -> None:
+        """The caller has caught up."""
+        self._raw.resume()
+
+    def fail(self, error: GatewayError) -> None:
+        """End it with an error."""
+        self._raw.fail(error)
+
+    def abort(self) -> None:
+        """Drop it."""
+        self._raw.abort()
+
+
+class _Collected:
+    """A sink that keeps the whole body."""
+
+    def __init__(self, raw: UpstreamResponse) -> None:
+        self._raw = raw
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def feed(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._bytes += len(data)
+        if self._bytes > _WHOLE_CAP_BYTES:
+            _abort_soon(self._raw)
+            self.finish(UpstreamInvalidResponse(f"more than {_WHOLE_CAP_BYTES} bytes"))
+
+    def finish(self, error: GatewayError | None) -> None:
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(b"".join(self._pieces))
+        else:
+            self.done.set_exception(error)
+
+
+async def _whole(raw: UpstreamResponse) -> bytes:
+    """Its body. Raise what broke it off."""
+    if raw.complete:
+        return raw.take_unread()
+    if raw.error is not None:
+        raise raw.error
+    collected = _Collected(raw)
+    if raw.unread:
+        collected.feed(raw.take_unread())
+    raw.attach(collected)
+    return await collected.done
+
+
+def _abort_soon(raw: UpstreamResponse) -> None:
+    """Drop it, but not from within its connection's reading."""
+    asyncio.get_running_loop().call_soon(raw.abort)
+
+
+def _useless(raw: UpstreamResponse, why: str) -> UpstreamInvalidResponse:
+    raw.abort()
+    return UpstreamInvalidResponse(why)
+
+
+def _made(head: ResponseHead, status: int, body: bytes) -> UpstreamResponse:
+    """A response that is here as a whole."""
+    made = UpstreamResponse(_head(head, status, b"application/json", len(body)), _NOWHERE)
+    made.feed(body)
+    made.finish(None)
+    return made
+
+
+def _head(head: ResponseHead, status: int, content_type: bytes, length: int | None) -> ResponseHead:
+    """The upstream's head, for another body."""
+    fields: list[RawHeader] = [f for f in head.fields if f[0].lower() not in _OF_THE_BODY]
+    fields.append((b"Content-Type", content_type))
+    if length is not None:
+        fields.append((b"Content-Length", b"%d" % length))
+    reason = head.reason if status == head.status else HTTPStatus(status).phrase.encode()
+    made = ResponseHead(status, reason, fields, "1.1")
+    made.server, made.accel = head.server, head.accel
+    return made
+
+
+class _Nowhere:
+    """The source of a response that is complete."""
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def fail(self, error: GatewayError) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
+def _credential(request: GatewayRequest) -> bytes | None:
+    """What the caller brings, in whatever header."""
+    headers = request.headers
+    kind, _, token = headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        token = headers.get("x-api-key") or headers.get("api-key") or ""
+    return token.strip().encode("latin-1") or None

@@ -1,0 +1,184 @@
+"""A response that reads a stream: what is kept of it, then what comes, as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.web_request import BaseRequest
+from multidict import CIMultiDict
+
+from gateway.dialects import Dialect
+from gateway.errors import GatewayError, StreamLost, StreamTrimmed
+from gateway.exchange import ClientConnection, Exchange
+from gateway.headers import lines
+from gateway.resume.generation import Generation, error_event
+from gateway.resume.log import State, StreamLog, Trimmed
+
+STREAM_ID = "X-Stream-Id"
+_LAST_CHUNK = b"0\r\n\r\n"
+_RECONNECT_MS = 1000
+
+
+class Replay(web.StreamResponse):
+    """Reads behind one event. A reader that is slow is given what has gathered in one write, and
+    delays nobody; one that falls behind what is kept is told so.
+    """
+
+    def __init__(
+        self,
+        log: StreamLog,
+        after: int,
+        exchange: Exchange,
+        dialect: Dialect,
+        *,
+        headers: CIMultiDict[str] | None = None,
+        generation: Generation | None = None,
+    ) -> None:
+        """`generation` is what this exchange began, if it did, and `headers` its upstream's."""
+        super().__init__(headers=headers or _own_headers())
+        self.log = log
+        self._after = after
+        self._exchange = exchange
+        self._dialect = dialect
+        self._generation = generation
+        self._behind = False
+        self._transport: asyncio.Transport
+        self._done: asyncio.Future[None] | None = None
+        self.headers[STREAM_ID] = log.id
+
+    @property
+    def prepared(self) -> bool:
+        return self._req is not None
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head, with the events that are here, and follow."""
+        if self._req is not None:
+            return None
+        self._req = request
+        client = cast(ClientConnection, request.protocol)
+        if client.transport is None:
+            raise ConnectionResetError("the client has left")
+        self._transport = client.transport
+        self._exchange.status = self.status
+        if self._keep_alive is None:
+            self._keep_alive = client.may_keep_alive()
+        self._done = asyncio.get_running_loop().create_future()
+        self._transport.write(self._head())
+        client.attach(self)
+        self.log.join(self)
+        self.wake()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Wait for the end."""
+        assert self._done is not None
+        try:
+            await self._done
+        finally:
+            self.log.leave(self)
+            cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
+
+    # The log calls this one, for every event.
+
+    def wake(self) -> None:
+        """Write what is new, unless the client is behind."""
+        done = self._done
+        if done is None or done.done() or self._transport.is_closing():
+            return
+        log, transport = self.log, self._transport
+        while not self._behind:
+            try:
+                data, self._after = log.read(self._after)
+            except Trimmed:
+                self._break_off(StreamTrimmed())
+                return
+            if data:
+                self._count(len(data))
+                transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            if self._after >= log.last:
+                if log.ended:
+                    self._finish()
+                return
+
+    # The client's connection calls these four.
+
+    def pause(self) -> None:
+        """The client is behind."""
+        self._behind = True
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._behind = False
+        self.wake()
+
+    def fail(self, error: GatewayError) -> None:
+        """End it; and what it began, where the error is about that."""
+        self._behind = False
+        if self._generation is not None and not self.log.ended:
+            self._generation.fail(error)
+        else:
+            self._break_off(error)
+
+    def probe(self) -> bool:
+        """As the relay does: a zero before the next chunk's size."""
+        self._transport.write(b"0")
+        return True
+
+    # -- private -----------------------------------------------------------------------------
+
+    def _head(self) -> bytes:
+        self.headers.setdefault("Date", rfc822_formatted_time())
+        for name, value in self.headers.items():
+            if any(c in name or c in value for c in "\r\n\0"):
+                raise ValueError(f"a middleware put a line break into header {name!r}")
+        head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % lines(self.headers.items())
+        return head + (b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
+
+    def _count(self, size_bytes: int) -> None:
+        exchange = self._exchange
+        if self._generation is not None:
+            return  # it counts itself
+        if not exchange.bytes_out:
+            exchange.first_byte_at = time.perf_counter()
+        exchange.bytes_out += size_bytes
+
+    def _finish(self) -> None:
+        log = self.log
+        if log.state is State.LOST:
+            self._break_off(log.error or StreamLost())
+            return
+        if log.state is State.COMPLETE:
+            self._transport.write(_LAST_CHUNK)
+        else:
+            self._keep_alive = False  # its last event has said why, and it has no last chunk
+        self._over()
+
+    def _break_off(self, error: GatewayError) -> None:
+        """With an event that has no number: it is about this reader, and no part of the stream."""
+        if self._generation is None:
+            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+        self._keep_alive = False
+        if not self._transport.is_closing():
+            event = error_event(self._dialect, error, self._exchange.request_id)
+            event = b"retry: %d\n%b" % (_RECONNECT_MS, event)
+            self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+        self._over()
+
+    def _over(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+
+def _own_headers() -> CIMultiDict[str]:
+    return CIMultiDict(
+        {
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        }
+    )

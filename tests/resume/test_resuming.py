@@ -1,0 +1,55 @@
+"""Resuming on the wire: one gateway, streams in its memory (E8-E11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.resume.streams import EVENTS, ask, follow, numbers, payload, post, stream_id
+from tests.support.client import RawClient
+from tests.support.gateway import StartGateway, simple_config
+from tests.support.upstream import ScriptedUpstream, sse_reply, stepped_stream
+
+
+@pytest.mark.parametrize("by", ["header", "id", "number"])
+async def test_e8_a_finished_stream_is_resumed_at_every_boundary(
+    start_gateway: StartGateway, by: str
+) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        first = await ask(gateway, post())
+        stream = stream_id(first)
+        assert payload(first.body) == EVENTS
+        for after in range(len(EVENTS)):
+            if by == "header":
+                raw = follow(stream, f"Last-Event-ID: {stream}.{after}")
+            elif by == "id":
+                raw = follow(stream, query=f"?after={stream}.{after}")
+            else:
+                raw = follow(stream, query=f"?after={after}")
+            again = await ask(gateway, raw)
+            assert again.status == 200
+            assert again.clean_end
+            assert payload(again.body) == EVENTS[after:]
+            assert numbers(again.body) == [*range(after + 1, len(EVENTS) + 1)]
+        assert len(upstream.requests) == 1
+
+
+async def test_a_reader_replays_and_follows_live(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        async with RawClient(gateway.port) as one, RawClient(gateway.port) as two:
+            await one.send(post())
+            await upstream.wait_requests(1)
+            head = await one.read_head()
+            stream = (head.value("x-stream-id") or b"").decode()
+            await upstream.release(EVENTS[0])
+            assert payload(await one.read_chunk() or b"") == EVENTS[:1]
+            await two.send(follow(stream))
+            await two.read_head()
+            assert payload(await two.read_chunk() or b"") == EVENTS[:1]
+            await upstream.release(EVENTS[1])
+            for reader in (one, two):
+                assert payload(await reader.read_chunk() or b"") == EVENTS[1:2]
+            await upstream.finish()
+            for reader in (one, two):
+                assert await reader.read_chunk() is None
