@@ -37,6 +37,8 @@ let current = null;
 
 /** What a view gets: its data, its address, and ways to change them. */
 const context = {
+  /** Leave what is open. */
+  close: () => current?.close?.(context),
   data,
   session: {},
   params: new URLSearchParams(),

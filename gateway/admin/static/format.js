@@ -30,6 +30,8 @@ export function short(value) {
 /** A duration in seconds, as value and unit. */
 export function seconds(value) {
   if (!known(value)) return NONE;
+  if (value === 0) return "0";
+  if (value < 0.00095) return `${Math.round(value * 1e6)} µs`;
   if (value < 0.0095) return `${(value * 1e3).toFixed(1)} ms`;
   if (value < 0.9995) return `${whole.format(value * 1e3)} ms`;
   if (value < 9.95) return `${value.toFixed(2)} s`;

@@ -6,7 +6,7 @@ import { h } from "../dom.js";
 import { number, seconds } from "../format.js";
 import { EventParser } from "../sse.js";
 import { empty, heading, loading, state as mark } from "./parts.js";
-import { timeline } from "./timeline.js";
+import { stalls, timeline } from "./timeline.js";
 
 const TOKEN = "gateway-play-token";
 const EVENTS_CAP = 1000;
@@ -331,7 +331,11 @@ function result(context) {
     run.error && h("p", { class: "problem", role: "alert" },
       h("b", {}, [run.status && run.status !== 200 ? `${run.status} ` : "", run.error.code ?? run.error.type ?? ""].join("")), " ",
       run.error.message ?? "", run.error.wait ? ` Again in ${run.error.wait} s.` : ""),
-    run.moments.length > 1 && timeline(run.moments, busy() ? total : Math.max(run.last, 0.001), { first: run.first, least: STALL_S }),
+    run.moments.length > 1 && timeline({
+      total: busy() || run.state === "failed" ? total : Math.max(run.last, 0.001), first: run.first, last: run.last,
+      moments: run.moments, silent: stalls(run.moments, STALL_S),
+      broken: run.state === "failed" ? run.error?.code ?? "broken off" : null,
+    }),
     run.begun > 0 && h("p", { class: "facts" },
       run.status && h("span", {}, `HTTP ${run.status}`),
       run.finish && h("span", {}, `finish ${run.finish}`),
