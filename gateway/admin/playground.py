@@ -19,6 +19,7 @@ _SENT = (
     "Content-Type",
     "Last-Event-ID",
     "X-Demo-Fault",
+    "X-On-Disconnect",
 )
 """Request headers that are passed on."""
 _DROPPED = frozenset(

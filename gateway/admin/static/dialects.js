@@ -44,13 +44,16 @@ export const DIALECTS = {
   },
 };
 
-/** The routes a chat can be asked of: { name, dialect, base, models }. */
-export function places(routes) {
+/** The routes a chat can be asked of: { name, dialect, base, models, streams, resume }. */
+export function places(routes, config) {
+  const order = Object.keys(DIALECTS);
   return routes.flatMap(({ route, path, dialect, methods, to }) => {
     const base = path.replace(/\*$/, "");
     const fits = dialect === "anthropic" ? !base.endsWith("messages/") : base.endsWith("/");
     const posts = methods === "any" || methods.split(",").includes("POST");
     if (!DIALECTS[dialect] || !fits || !posts || to.startsWith("tickets of ")) return [];
-    return [{ name: route, dialect, base, models: to.split(",").filter(Boolean) }];
-  });
+    const streams = `${base.replace(/\/$/, "")}/streams/`;
+    const { resume } = config.routes.find((one) => one.name === route) ?? {};
+    return [{ name: route, dialect, base, models: to.split(",").filter(Boolean), streams, resume: resume ?? null }];
+  }).sort((a, b) => order.indexOf(a.dialect) - order.indexOf(b.dialect));
 }

@@ -23,7 +23,7 @@ const STATES = {
 
 const play = {
   places: null, place: null, models: null, modelsOf: null, problem: null,
-  token: "", model: "", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
+  token: "", model: "", leaving: "grace", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
 };
 let run = fresh();
 
@@ -82,7 +82,7 @@ function takeToken() {
 async function load(context) {
   try {
     const [{ routes }, { config }] = await Promise.all([get("/api/routes"), get("/api/config")]);
-    play.places = places(routes);
+    play.places = places(routes, config);
     play.demo = Boolean(config.demo);
     play.place = play.places[0] ?? null;
     await models(context);
@@ -156,7 +156,11 @@ function form(context) {
       h("input", {
         value: play.fault, placeholder: "none; e.g. reset@20", name: "fault", autocomplete: "off",
         oninput: (event) => { play.fault = event.target.value; },
-      }))),
+      })),
+    place.resume && h("label", { class: "field" }, h("span", {}, "When I disconnect"),
+      h("select", { name: "leaving", value: play.leaving, onchange: (event) => { play.leaving = event.target.value; } },
+        [["grace", "it goes on for a while"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]]
+          .map(([value, words]) => h("option", { value, selected: value === play.leaving }, words))))),
   h("label", { class: "field" }, h("span", {}, "Token, as a caller has it"),
     h("input", {
       type: "password", name: "caller-token", value: play.token, autocomplete: "off", spellcheck: "false",
@@ -177,7 +181,8 @@ function form(context) {
     h("button", { class: "primary", disabled: busy(), title: "Ctrl+Enter" }, "Send"),
     h("button", { type: "button", disabled: !busy(), onclick: () => stop(context), title: "Esc" }, "Stop"),
     h("button", { type: "button", disabled: run.state !== "streaming", onclick: () => disconnect(context) }, "Disconnect"),
-    h("button", { type: "button", disabled: !(run.state === "disconnected" && run.streamId), onclick: () => resume(context) }, "Resume")));
+    h("button", { type: "button", disabled: !(run.state === "disconnected" && run.streamId), onclick: () => resume(context) }, "Resume")),
+  !place.resume && h("p", { class: "hint" }, "This route keeps no streams to come back to: ", h("code", {}, "resume"), " is not set."));
 }
 
 const busy = () => run.state === "asking" || run.state === "streaming";
@@ -192,6 +197,7 @@ async function send(context) {
   context.refresh();
   const headers = { "Content-Type": "application/json" };
   if (play.fault) headers["X-Demo-Fault"] = play.fault;
+  if (place.resume && play.leaving) headers["X-On-Disconnect"] = play.leaving;
   if (place.dialect === "anthropic") headers["Anthropic-Version"] = "2023-06-01";
   await receive(context, run, (signal) => call("POST", dialect.target(place.base), {
     headers, signal, body: JSON.stringify(dialect.body(model, prompt)),
@@ -205,7 +211,7 @@ async function resume(context) {
   context.refresh();
   const headers = { Accept: "text/event-stream" };
   if (here.lastId) headers["Last-Event-ID"] = here.lastId;
-  await receive(context, here, (signal) => call("GET", `${here.place.base}streams/${encodeURIComponent(here.streamId)}`, { headers, signal }));
+  await receive(context, here, (signal) => call("GET", here.place.streams + encodeURIComponent(here.streamId), { headers, signal }));
 }
 
 function disconnect(context) {
@@ -220,7 +226,7 @@ function stop(context) {
   run.ended = performance.now();
   run.controller?.abort();
   // A stream that can be resumed goes on without its reader: it is ended by name.
-  if (streamId) call("DELETE", `${place.base}streams/${encodeURIComponent(streamId)}`).catch(() => {});
+  if (streamId) call("DELETE", place.streams + encodeURIComponent(streamId)).catch(() => {});
   context.refresh();
 }
 
@@ -233,7 +239,9 @@ async function receive(context, here, open) {
     here.status = response.status;
     here.requestId = response.headers.get("X-Request-ID") ?? here.requestId;
     here.streamId = response.headers.get("X-Stream-Id") ?? here.streamId;
-    if (!response.ok) {
+    if (response.status === 204) {
+      here.state = "done"; // there is no more of it than was read
+    } else if (!response.ok) {
       const said = await response.json().catch(() => ({}));
       const error = typeof said.error === "string" ? { message: said.error } : said.error ?? { message: response.statusText };
       fail(here, { ...error, wait: response.headers.get("Retry-After") });
