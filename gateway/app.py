@@ -30,12 +30,16 @@ from gateway.overload import Overload
 from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting
-from gateway.wiring.routes import Parts, outer, plugins, routes
+from gateway.wiring.resume import resumes, streams
+from gateway.wiring.routes import Parts, Telling, outer, plugins, routes
 from gateway.wiring.store import Stores, stores
+from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
 
 
@@ -64,10 +68,14 @@ class Runtime:
         registry: Registry | None = None,
         previous: Runtime | None = None,
         folder: Path | None = None,
+        slot: int = 0,
+        records: Records | None = None,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. `registry` is what
-        requests are counted in. Nothing of `previous` changes before `start`. Raise CannotBuild,
-        with all that cannot be built.
+        """`folder` is one that the workers share; None: there is one process. `slot` is this one's
+        place among them, `registry` what requests are counted in, `records` where they are written
+        down; `log` says which lines are. Nothing of `previous` changes before `start`. Raise
+        CannotBuild, with all that cannot be built.
         """
         faults: list[Fault] = []
         self.config = config
@@ -103,17 +111,29 @@ class Runtime:
         self.revoked: Following
         self.leases: Leases
         self.seen: Seen
-        self.streams: Streams
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
-            self.streams, self.seen = previous.streams, previous.seen
+            self.seen = previous.seen
         else:
-            self.streams = Streams(config.store.stream_bytes)
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)
             self.seen = Seen()
+        kept = (
+            previous.streams
+            if previous is not None and same_store and resumes(config) == resumes(previous.config)
+            else streams(
+                config,
+                folder,
+                slot,
+                lambda state, why: logger.warning("streams", store=state, reason=why),
+                faults,
+            )
+        )
+        if kept is None:
+            raise CannotBuild(faults)
+        self.streams: Streams = kept
         self.providers = providers(
             config,
             opened.records,
@@ -125,7 +145,12 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
-        counts = counting(config, registry or Registry())
+        telling = Telling(
+            logger,
+            log or LogControl(sample=config.telemetry.log.sample),
+            tracing(config, Records() if records is None else records),
+            counting(config, registry or Registry()),
+        )
         parts = Parts(
             self.providers,
             self.upstreams,
@@ -134,14 +159,14 @@ class Runtime:
             self.seen,
             self.admission,
             loaded,
-            counts,
             self.streams,
-            logger,
+            telling,
         )
         self.routes = RouteTable(routes(config, parts))
         self._intake = Intake(self.routes, self.proxies)
+        first = outer(config, telling)
         self._refuse = {
-            name: compose([*outer(config, logger, counts), ErrorMapping(dialect, logger)], _refuse)
+            name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
 
@@ -177,6 +202,7 @@ class Runtime:
                 provider.start()
         if previous is None or previous.revoked is not self.revoked:
             self.revoked.start()
+        if previous is None or previous.streams is not self.streams:
             self.streams.start()
         for upstream in self.upstreams.values():
             upstream.start()
@@ -190,11 +216,12 @@ class Runtime:
                 provider.close()
         for upstream in self.upstreams.values():
             upstream.close()
+        if successor is None or successor.streams is not self.streams:
+            await self.streams.close()
         if successor is not None and successor.stores is self.stores:
             return
         self.revoked.close()
         self.leases.close()
-        await self.streams.close()
         await self.stores.close()
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.proxy.attempt import Attempt
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
+    from gateway.telemetry.recording import Trace
     from gateway.usage import Usage, UsageTap
 
     Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
@@ -137,6 +138,7 @@ class Exchange:
         "streamed",
         "tap",
         "target",
+        "trace",
         "trace_id",
         "trusted_peer",
         "upstream",
@@ -150,6 +152,10 @@ class Exchange:
         self.started_at = time.perf_counter()
         self.first_byte_at: float | None = None
         self.request_id = ""
+        self.trace: Trace | None = None
+        """What is written down of it, where requests are traced."""
+        self.trace_id: str | None = None
+        """Of the trace it is part of, in hexadecimal digits; None: it is not sampled."""
         self.host = ""
         self.path = ""
         """The canonical path: what routes were matched on and what is forwarded."""
@@ -180,8 +186,6 @@ class Exchange:
         """Tokens of the request, once they are known."""
         self.decided: Decided | None = None
         """What limits said to it, where there are any."""
-        self.trace_id: str | None = None
-        """Of the trace it is part of, in hexadecimal digits; None: it is not sampled."""
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None

@@ -49,6 +49,9 @@ CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"cookie"})
 OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
 """Fields the gateway writes itself on every upstream request, or answers itself."""
 
+TRACING = frozenset({b"traceparent", b"tracestate", b"baggage"})
+"""Fields that say which trace a request belongs to: ours to say, where requests are traced."""
+
 ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 """Dropped where the gateway has to read the response's body."""
 

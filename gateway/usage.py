@@ -102,6 +102,11 @@ class UsageTap:
         if len(tail) > 2 * self._tail_bytes:
             del tail[: -self._tail_bytes]
 
+    @property
+    def ends(self) -> tuple[bytes, bytearray]:
+        """Its beginning and its end."""
+        return self._head, self._tail
+
     def usage(self) -> Usage | None:
         """What the response said, or None if it did not."""
         found = [] if self.bytes <= len(self._tail) else _read(self._head)

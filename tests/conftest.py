@@ -21,6 +21,7 @@ from tests.support.gateway import (
     StartGatewayProcess,
 )
 from tests.support.nginx import Nginx, StartNginx
+from tests.support.prometheus import Prometheus, StartPrometheus
 from tests.support.redis import Redis, StartRedis
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
@@ -109,6 +110,21 @@ async def start_redis(tmp_path: Path) -> AsyncIterator[StartRedis]:
     yield start
     for redis in running:
         await redis.stop()
+
+
+@pytest.fixture
+async def start_prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
+    running: list[Prometheus] = []
+
+    async def start(admin_port: int, token: str | None = None) -> Prometheus:
+        prometheus = Prometheus(tmp_path / f"prometheus-{len(running)}", admin_port, token)
+        running.append(prometheus)
+        await prometheus.start()
+        return prometheus
+
+    yield start
+    for prometheus in running:
+        await prometheus.stop()
 
 
 @pytest.fixture

@@ -319,11 +319,11 @@ def test_e4_no_shape_of_a_stream_takes_quadratic_time(
 ) -> None:
     stream = times * part + last
     splitter = EventSplitter()
-    started = time.perf_counter()
+    started = time.process_time()
     passed = sum(len(joined(splitter.feed(piece))) for piece in pieces(stream, size))
-    elapsed_s = time.perf_counter() - started
+    elapsed_s = time.process_time() - started
     assert passed + len(splitter.flush()) == len(stream)
-    assert elapsed_s < 5
+    assert elapsed_s < 30  # takes half a second; quadratic, it takes minutes
 
 
 def test_e4_an_event_beyond_the_cap_is_refused_and_none_of_it_lost() -> None:

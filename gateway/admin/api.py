@@ -16,6 +16,8 @@ GET    /api/events?topics=A,B       the same as server-sent events, as it change
 GET    /api/session                 who one is here; POST {"token": ...} signs in, DELETE out
 DELETE /api/requests/{id}           end one
 POST   /api/reload                  read the file again
+       /api/traces, /api/usage      see `traces_api.py`
+       /api/log                     see `log_settings.py`
 """
 
 from __future__ import annotations

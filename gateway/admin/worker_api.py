@@ -47,6 +47,8 @@ class WorkerApi:
                 web.get("/requests", self._requests),
                 web.get("/limits", self._limits),
                 web.delete("/requests/{id}", self._cancel),
+                web.post("/traces", self._traces),
+                web.put("/log", self._log),
                 web.post("/prepare", self._prepare),
                 web.post("/commit", self._commit),
                 web.post("/abandon", self._abandon),
@@ -130,6 +132,16 @@ class WorkerApi:
     async def _cancel(self, request: web.Request) -> web.Response:
         cancelled = self._server.listener.cancel(request.match_info["id"])
         return answer({}, 200 if cancelled else 404)
+
+    async def _traces(self, request: web.Request) -> web.Response:
+        records = self._server.records
+        acknowledged = orjson.loads(await request.read()).get(records.boot, 0)
+        return web.Response(body=records.take(acknowledged), content_type="application/json")
+
+    async def _log(self, request: web.Request) -> web.Response:
+        asked = orjson.loads(await request.read())
+        self._server.log.set(asked["level"], asked["sample"])
+        return answer({})
 
     # -- reload ----------------------------------------------------------------------------
 

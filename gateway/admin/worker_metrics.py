@@ -32,6 +32,7 @@ class WorkerMetrics:
         self._requests()
         self._process()
         self._limits()
+        self._journal()
         for upstream in self._server.runtime.upstreams.values():
             self._upstream(upstream)
         return self._snapshot
@@ -99,6 +100,14 @@ class WorkerMetrics:
             if isinstance(keys, RemoteKeySet):
                 self._tell(table.KEY_FETCHES, keys.fetches, name, "ok")
                 self._tell(table.KEY_FETCHES, keys.failures, name, "failed")
+
+    def _journal(self) -> None:
+        streams = self._server.runtime.streams
+        self._tell(table.JOURNAL_BYTES, streams.size_bytes)
+        self._tell(table.JOURNAL_CAP, streams.cap_bytes)
+        self._tell(table.JOURNAL_STREAMS, len(streams))
+        self._tell(table.JOURNAL_GENERATIONS, streams.generations)
+        self._tell(table.JOURNAL_EVICTIONS, streams.evicted)
 
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts

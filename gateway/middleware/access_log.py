@@ -7,26 +7,32 @@ import time
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.routing import Handler
+from gateway.telemetry.log_control import LogControl
 
 
 class AccessLog:
     """Logs `request` lines. Fields that are not known are left out."""
 
-    def __init__(self, logger: FilteringBoundLogger) -> None:
+    def __init__(self, logger: FilteringBoundLogger, control: LogControl | None = None) -> None:
         self._info = logger.info
+        self._control = control or LogControl()
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         request.exchange.at_end(self._log)
         return await handler(request)
 
     def _log(self, exchange: Exchange) -> None:
+        complete = exchange.end_reason is EndReason.COMPLETE
+        if not self._control.wants_access(exchange.status, complete=complete):
+            return
         started = exchange.started_at
         principal = exchange.principal
         first = exchange.first_byte_at
         fields = {
             "request_id": exchange.request_id,
+            "trace_id": exchange.trace and exchange.trace.id,
             "client": exchange.client_ip,
             "method": exchange.method,
             "path": exchange.path,

@@ -62,6 +62,7 @@ class Admission:
         tenant = (principal.tenant or principal.subject) if principal else exchange.client_ip
         tier = principal.tier if principal is not None else None
         started = time.perf_counter()
+        mark = exchange.trace.begin("admission") if exchange.trace is not None else None
         ahead = await gate.enter(
             tenant,
             priority=self._shares.priorities.get(tier or "", 0),
@@ -69,6 +70,8 @@ class Admission:
             patience_s=None if exchange.deadline is None else exchange.deadline - started,
         )
         exchange.at_end(lambda _: gate.leave())
+        if mark is not None:
+            mark.ended = time.perf_counter()
         if ahead:
             exchange.queue_position = max(ahead, exchange.queue_position or 0)
             exchange.queue_s = (exchange.queue_s or 0.0) + time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 import orjson
@@ -31,6 +32,8 @@ class Authenticate:
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise Unauthenticated, Forbidden or AuthUnavailable, the reason for the log only."""
+        trace = request.exchange.trace
+        mark = trace.begin("auth") if trace is not None else None
         headers = request.headers
         bearers = headers.getall("Authorization", ())
         keys = [key for name in self._headers for key in headers.getall(name, ())]
@@ -50,6 +53,8 @@ class Authenticate:
         request.exchange.principal = principal
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
+        if mark is not None:
+            mark.ended = time.perf_counter()
         return await handler(request)
 
 

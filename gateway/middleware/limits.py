@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -66,6 +67,7 @@ class Limits:
         asked = estimate(exchange.body) if metered else _NOTHING
         demands = [rule.demand(exchange, asked) for rule in rules]
         self._seen.note(rules, demands, exchange)
+        mark = exchange.trace.begin("limits") if exchange.trace is not None else None
         try:
             verdict = await self._store.decide(demands, modes)
         except asyncio.CancelledError:
@@ -81,6 +83,8 @@ class Limits:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
             raise RateLimited(rule.name, max(1, math.ceil(wait_s)))
+        if mark is not None:
+            mark.ended = time.perf_counter()
         for demand in demands:
             if demand.kind is Kind.LEASE:
                 self._hold(exchange, demand)

@@ -15,14 +15,18 @@ _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 async def request_id(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
     """Give the exchange its id."""
+    give_request_id(request)
+    return await handler(request)
+
+
+def give_request_id(request: GatewayRequest) -> bool:
+    """Give the exchange its id; True if it was made here."""
     exchange = request.exchange
     theirs = request.headers.get("X-Request-ID") if exchange.trusted_peer else None
-    if theirs is not None and _SANE.fullmatch(theirs):
-        exchange.request_id = theirs
-    else:
-        exchange.request_id = new_request_id()
+    made_here = theirs is None or not _SANE.fullmatch(theirs)
+    exchange.request_id = new_request_id() if made_here or theirs is None else theirs
     exchange.response_headers.append(("X-Request-ID", exchange.request_id))
-    return await handler(request)
+    return made_here
 
 
 def new_request_id() -> str:

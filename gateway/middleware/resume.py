@@ -200,13 +200,19 @@ class Resume:
         headers.setdefault("Cache-Control", "no-cache")
         headers["X-Accel-Buffering"] = "no"
         headers[HEADER] = str(policy)
-        log = self._streams.open(
-            stream,
-            self._owner(exchange),
-            cap_bytes=options.cap_bytes,
-            ttl_s=options.ttl_s,
-            claim=claim,
-        )
+        try:
+            log = await self._streams.open(
+                stream,
+                self._owner(exchange),
+                cap_bytes=options.cap_bytes,
+                ttl_s=options.ttl_s,
+                claim=claim,
+            )
+        except StoreUnavailable as exc:
+            if options.refuses:
+                raise ResumeUnavailable from exc
+            exchange.response_headers.append(UNAVAILABLE)
+            return response
         generation = Generation(
             self._streams, log, response.body, exchange, options.dialect, policy
         )

@@ -14,15 +14,19 @@ from gateway.admin.api import AdminApi
 from gateway.admin.door import Door
 from gateway.admin.drained import Drained
 from gateway.admin.fleet import Fleet
+from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.pages import Pages
 from gateway.admin.playground import Playground
 from gateway.admin.reload import Reloader
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
+from gateway.processes.collector import Collector
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.logs import StreamWriter, is_console, make_logger
 
 _SHUTDOWN_S = 2.0
+_EVERY_S = 0.5
 
 
 async def serve_admin(
@@ -42,8 +46,9 @@ async def serve_admin(
     loaded = load_kept(kept)
     loop = asyncio.get_running_loop()
     log = loaded.config.telemetry.log
+    control = LogControl(log.level, log.sample)
     with StreamWriter() as writer:
-        logger = make_logger(writer, level=log.level, console=is_console(log))
+        logger = make_logger(writer, level=log.level, console=is_console(log), control=control)
         async with AsyncExitStack() as stack:
             fleet = Fleet([str(path) for path in workers])
             stack.push_async_callback(fleet.close)
@@ -62,6 +67,9 @@ async def serve_admin(
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
+            settings = LogSettings(fleet, control, logger)
+            collector = Collector(loaded.config, kept.parent, fleet, logger)
+            stack.callback(collector.close)
             reloads: set[asyncio.Task[object]] = set()
 
             def reload() -> None:
@@ -69,14 +77,23 @@ async def serve_admin(
                 task.add_done_callback(reloads.discard)
 
             loop.add_signal_handler(signal.SIGHUP, reload)
-            for background in (reloader.watch(), drained.keep(), metrics.keep()):
+            for background in (
+                *(reloader.watch(), drained.keep(), metrics.keep()),
+                *(settings.keep(), collector.run()),
+            ):
                 stack.callback(asyncio.create_task(background).cancel)
+            runner: web.AppRunner | None = None
             if listening is not None:
                 options = loaded.config.admin
                 token = options.token.reveal() if options and options.token else None
                 playground = Playground(public)
                 stack.push_async_callback(playground.close)
-                more = [*Pages().routes(), *playground.routes()]
+                more = [
+                    *settings.routes,
+                    *collector.routes,
+                    *Pages().routes(),
+                    *playground.routes(),
+                ]
                 api = AdminApi(fleet, reloader, drained, Door(token), metrics, more)
                 runner = web.AppRunner(
                     api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
@@ -87,3 +104,18 @@ async def serve_admin(
             stop = orders(master)
             say_ready(said)
             await stop.get()
+            if runner is not None:
+                await runner.cleanup()
+            await _collect_the_rest(collector, stop)
+
+
+async def _collect_the_rest(collector: Collector, stop: asyncio.Queue[str]) -> None:
+    """Until no worker is left: after an upgrade they drain for a while still."""
+    while await collector.once():
+        try:
+            async with asyncio.timeout(_EVERY_S):
+                await stop.get()
+        except TimeoutError:
+            continue
+        await collector.once()
+        return

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin.collecting import leave
 from gateway.admin.worker_api import WorkerApi
 from gateway.app import CannotBuild
 from gateway.config import Config, ConfigError, Loaded, load_kept
 from gateway.processes.child import orders, say_ready, say_why
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.logs import StreamWriter, is_console, make_logger
 
 CONFIG = "config.json"
@@ -52,7 +54,7 @@ async def work(post: Post) -> None:
     try:
         loaded = load_kept(post.folder / CONFIG)
         with StreamWriter() as writer:
-            await _serve(post, loaded, _logger(post, loaded.config, writer))
+            await _serve(post, loaded, writer)
     except ConfigError as exc:
         say_why(post.said, str(exc), 1)
     except CannotBuild as exc:
@@ -62,10 +64,19 @@ async def work(post: Post) -> None:
         say_why(post.said, f"gateway: {exc}", 3)
 
 
-async def _serve(post: Post, loaded: Loaded, logger: FilteringBoundLogger) -> None:
+async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
     signals = orders(post.master)
     options = loaded.config.server
-    server = Server(loaded.config, logger, folder=post.folder if post.workers > 1 else None)
+    log = loaded.config.telemetry.log
+    control = LogControl(log.level, log.sample)
+    logger = _logger(post, loaded.config, writer, control)
+    server = Server(
+        loaded.config,
+        logger,
+        folder=post.folder if post.workers > 1 else None,
+        slot=post.slot,
+        log=control,
+    )
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)
         stack.push_async_callback(server.stop)
@@ -87,6 +98,7 @@ async def _serve(post: Post, loaded: Loaded, logger: FilteringBoundLogger) -> No
         for task in (draining, impatient):
             task.cancel()
         await asyncio.wait((draining, impatient))
+    leave(server.records, post.folder, post.slot)
     logger.info("stopped")
 
 
@@ -96,7 +108,10 @@ async def _drain(server: Server, delay_s: float, grace_s: float) -> None:
     await server.stop(grace_s)
 
 
-def _logger(post: Post, config: Config, writer: StreamWriter) -> FilteringBoundLogger:
+def _logger(
+    post: Post, config: Config, writer: StreamWriter, control: LogControl
+) -> FilteringBoundLogger:
     options = config.telemetry.log
-    logger = make_logger(writer, level=options.level, console=is_console(options))
+    console = is_console(options)
+    logger = make_logger(writer, level=options.level, console=console, control=control)
     return logger.bind(worker=post.slot) if post.workers > 1 else logger

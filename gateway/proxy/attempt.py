@@ -45,12 +45,23 @@ class Sending(Protocol):
 class Attempt:
     """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
 
-    __slots__ = ("_let_go", "_sending", "_upload", "endpoint", "response", "sent_at", "status")
+    __slots__ = (
+        "_let_go",
+        "_sending",
+        "_upload",
+        "endpoint",
+        "number",
+        "response",
+        "sent_at",
+        "status",
+    )
 
     def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.response: UpstreamResponse | None = None
         self.status = 0
+        self.number = 0
+        """Of the attempts at this request, from 1."""
         self.sent_at = 0.0
         """When all of it was, in `time.perf_counter` seconds."""
         self._sending = sending
@@ -97,6 +108,7 @@ class Attempt:
             body,
             sending.options.strip,
             sending.rewrite,
+            self.number,
         )
         self.sent_at = time.perf_counter()
         answer = connection.send(

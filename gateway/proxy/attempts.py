@@ -130,9 +130,11 @@ class Attempts:
     async def _run(self, attempt: Attempt) -> None:
         """Run it; what it tells about its endpoint is learnt. Raise what ended it: it is let go."""
         upstream, timeouts = self.target.upstream, self.target.timeouts
-        exchange = self.request.exchange
+        exchange, trace = self.request.exchange, self.request.exchange.trace
         exchange.attempts += 1
+        attempt.number = exchange.attempts
         exchange.endpoint = attempt.endpoint.url
+        began = time.perf_counter()
         first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
@@ -144,11 +146,15 @@ class Attempts:
             else:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
         except BaseException as exc:
+            if trace is not None:
+                trace.attempted(attempt, self.target, began, exc)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
+        if trace is not None:
+            trace.attempted(attempt, self.target, began)
         if status < 400:
             upstream.answered(attempt.endpoint)
             return

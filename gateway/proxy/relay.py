@@ -110,12 +110,13 @@ class RelayedResponse(web.StreamResponse):
             transport.write(data)
         else:
             transport.write(data)
-            if upstream.error is not None:
-                self.finish(upstream.error)
-            else:
-                self._done = asyncio.get_running_loop().create_future()
+            self._done = asyncio.get_running_loop().create_future()
+            error = upstream.error
+            if error is None:
                 upstream.attach(self)
-                client.attach(self)
+            client.attach(self)
+            if error is not None:
+                self.finish(error)  # or somebody goes on with it
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -29,11 +29,12 @@ def request_head(
     body: bytes | None,
     strip: int,
     rewrite: Rewrite | None = None,
+    attempt: int = 1,
 ) -> bytes:
     """Request line and headers: the client's, without what is not its to say, and ours.
 
     `body` is None if it is not here yet; `strip` is the number of characters of the path that
-    belong to the route and are not forwarded.
+    belong to the route and are not forwarded; `attempt` is the number of this attempt.
     """
     exchange = request.exchange
     # A compressed body could not be read for its tokens.
@@ -45,7 +46,7 @@ def request_head(
         if exchange.query:
             path = f"{path}?{exchange.query}"
     parts = [
-        b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n"
+        b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n%b"
         % (
             request.method.encode(),
             endpoint.base,
@@ -54,6 +55,7 @@ def request_head(
             exchange.forwarded,
             exchange.principal.headers if exchange.principal is not None else b"",
             exchange.request_id.encode(),
+            exchange.trace.header_lines(attempt) if exchange.trace is not None else b"",
         )
     ]
     if rewrite is not None:

@@ -21,6 +21,7 @@ from gateway.headers import (
     HOP_BY_HOP,
     IDENTITY,
     OURS,
+    TRACING,
 )
 from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
@@ -77,11 +78,13 @@ class Target:
         scopes: Iterable[str] = (),
         legible: bool = False,
         translation: Translation | None = None,
+        traced: bool = False,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
         `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
-        between the caller's dialect and the upstream's, if they are two.
+        between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
+        itself which trace a request belongs to.
         """
         self.upstream = upstream
         self.timeouts = timeouts
@@ -107,6 +110,7 @@ class Target:
             | (frozenset() if keeps_credential and translation is None else CREDENTIALS)
             | (frozenset() if translation is None else translation.dropped)
             | (ACCEPT_ENCODING if legible else frozenset())
+            | (TRACING if traced else frozenset())
         )
 
     def serves(self, name: str, principal: Principal | None) -> bool:

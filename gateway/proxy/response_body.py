@@ -20,7 +20,9 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
+from gateway.telemetry.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
+from gateway.usage import UsageTap
 
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
@@ -41,6 +43,7 @@ class ResponseBody:
         "_continuation",
         "_exchange",
         "_filter",
+        "_gaps",
         "_paused",
         "_paused_at",
         "_tap",
@@ -59,6 +62,13 @@ class ResponseBody:
         self.upstream = upstream
         """Where it comes from now."""
         self._exchange = exchange
+        self._gaps: Gaps | None = None
+        trace = exchange.trace
+        if trace is not None and trace.sampled:
+            if head.content_length is None:
+                self._gaps = trace.gaps = Gaps()
+            if trace.reads and exchange.tap is None:
+                exchange.tap = UsageTap()
         self._tap = exchange.tap
         streams = head.content_length is None and is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
@@ -67,8 +77,8 @@ class ResponseBody:
             exchange.streamed = head.content_length is None
         self._paused = False
         self._paused_at = 0.0
-        looks = self._tap is not None or self._continuation is not None
-        self.look: Callable[[bytes], bytes] | None = self._looked_at if looks else None
+        quiet = self._tap is None and self._gaps is None and self._continuation is None
+        self.look: Callable[[bytes], bytes] | None = None if quiet else self._looked_at
         """What of a piece of the body passes."""
 
     def rest(self) -> bytes:
@@ -100,6 +110,7 @@ class ResponseBody:
             return
         self._continuation = continuation
         self.upstream = response
+        self._tell("continued", error.code)
         if response.unread and (data := response.take_unread()):
             sink.feed(data)
         if response.complete:
@@ -117,6 +128,7 @@ class ResponseBody:
             self._paused = True
             self._paused_at = time.perf_counter()
             self._exchange.stalls += 1
+            self._tell("client_behind")
         self.upstream.pause()
 
     def resume(self) -> None:
@@ -129,9 +141,16 @@ class ResponseBody:
         if self._paused:
             self._paused = False
             self._exchange.stall_s += time.perf_counter() - self._paused_at
+            self._tell("client_caught_up")
+
+    def _tell(self, event: str, detail: str = "") -> None:
+        if self._exchange.trace is not None:
+            self._exchange.trace.event(event, detail)
 
     def _looked_at(self, data: bytes) -> bytes:
         """Let those hear it who count or may have to go on with it; what of it passes."""
+        if self._gaps is not None:
+            self._gaps.feed()
         if self._tap is not None:
             self._tap.feed(data)
         if self._filter is not None:

@@ -52,8 +52,8 @@ class StreamLog:
 
     __slots__ = (
         "_budget",
-        "_cap_bytes",
         "_events",
+        "cap_bytes",
         "error",
         "first",
         "id",
@@ -82,7 +82,7 @@ class StreamLog:
         self.readers: set[Reader] = set()
         self.on_readers: Callable[[], None] | None = None
         """Called when the last reader has left, or the first one has come."""
-        self._cap_bytes = cap_bytes
+        self.cap_bytes = cap_bytes
         self._budget = budget
         self._events: list[bytes] = []
 
@@ -102,8 +102,8 @@ class StreamLog:
         size = len(event)
         self.size_bytes += size
         self._budget.grown(size)
-        if self.size_bytes > self._cap_bytes:
-            self.trim(int(self._cap_bytes * _KEPT_SHARE))
+        if self.size_bytes > self.cap_bytes:
+            self.trim(int(self.cap_bytes * _KEPT_SHARE))
 
     def extend(self, first: int, events: Iterable[bytes]) -> None:
         """Keep those of these events that are new here. Raise Trimmed where one is missing."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class Sharing(Protocol):
     """The other workers, or the replicas."""
 
-    claims: Claims
+    @property
+    def claims(self) -> Claims:
+        """What Idempotency-Keys stand for."""
 
     @property
     def available(self) -> bool:
@@ -33,11 +35,14 @@ class Sharing(Protocol):
 
     # -- our streams ---------------------------------------------------------------------------
 
-    def opened(self, log: StreamLog, ttl_s: float, claim: bytes | None) -> None:
-        """A stream begins here."""
+    async def open(self, log: StreamLog, ttl_s: float) -> None:
+        """A stream begins here: from now on it is found elsewhere. Raise StoreUnavailable."""
 
     def grown(self, log: StreamLog) -> None:
         """It has more events, or has ended. On the path of every event."""
+
+    def forgotten(self, stream: str) -> None:
+        """It was evicted before its time."""
 
     # -- theirs --------------------------------------------------------------------------------
 

@@ -66,14 +66,16 @@ class Streams:
         """There may soon be a stream with this id, for `arrived`."""
         self._waiting.setdefault(stream, [])
 
-    def open(
+    async def open(
         self, stream: str, owner: bytes, *, cap_bytes: int, ttl_s: float, claim: bytes | None
     ) -> StreamLog:
-        """A log for a stream that begins now, and is kept for `ttl_s` after its end."""
+        """A log for a stream that begins now, and is kept for `ttl_s` after its end. Raise
+        StoreUnavailable.
+        """
         log = StreamLog(stream, owner, cap_bytes, self)
-        self._kept[stream] = _Kept(log, ttl_s, claim)
         if self.sharing is not None:
-            self.sharing.opened(log, ttl_s, claim)
+            await self.sharing.open(log, ttl_s)
+        self._kept[stream] = _Kept(log, ttl_s, claim)
         self.settled(stream)
         return log
 
@@ -105,6 +107,10 @@ class Streams:
         """The log of a stream that this process runs or ran."""
         kept = self._kept.get(stream)
         return kept.log if kept is not None else None
+
+    def knows(self, stream: str) -> bool:
+        """Whether this process has such a stream, or is about to."""
+        return stream in self._kept or stream in self._waiting
 
     async def cancel(self, stream: str, owner: bytes) -> bool:
         """End a generation. False: there is no such stream of this owner's."""
@@ -172,6 +178,8 @@ class Streams:
                 return
             self.evicted += 1
             self._forget(stream)
+            if self.sharing is not None:
+                self.sharing.forgotten(stream)
         logs = [kept.log for kept in self._kept.values()]
         logs += self.sharing.followed if self.sharing is not None else ()
         while self.size_bytes > left_bytes and logs:

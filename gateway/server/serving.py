@@ -17,7 +17,9 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -30,11 +32,21 @@ class Server:
     """Serves a configuration in the running event loop."""
 
     def __init__(
-        self, config: Config, logger: FilteringBoundLogger, *, folder: Path | None = None
+        self,
+        config: Config,
+        logger: FilteringBoundLogger,
+        *,
+        folder: Path | None = None,
+        slot: int = 0,
+        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share, if there are several."""
+        """`folder` is one that the workers share, if there are several; `slot` this one's place;
+        `log` says what is written.
+        """
+        self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
         self.logger = logger
         self.overload = Overload(config.server.max_requests, _memory_cap(config))
+        self.records = Records()
         self.pulse = Pulse(self.overload, logger)
         self.registry = Registry()
         """What requests are counted in."""
@@ -43,6 +55,7 @@ class Server:
         self.reloads = 0
         """Configurations taken over since."""
         self._folder = folder
+        self._slot = slot
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -69,6 +82,9 @@ class Server:
             overload=self.overload,
             registry=self.registry,
             folder=self._folder,
+            slot=self._slot,
+            records=self.records,
+            log=self.log,
         )
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.logger)
@@ -102,6 +118,9 @@ class Server:
             registry=self.registry,
             previous=self.runtime,
             folder=self._folder,
+            slot=self._slot,
+            records=self.records,
+            log=self.log,
         )
 
     async def abandon(self) -> None:

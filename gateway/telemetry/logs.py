@@ -22,6 +22,9 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from gateway.telemetry.log_control import LEVELS, LogControl
+from gateway.telemetry.masking import mask_event
+
 LogSink = Callable[[bytes], None]
 """Takes one finished line, newline included. Must not block."""
 
@@ -38,18 +41,28 @@ class LogOptions(Protocol):
         """The lowest level kept."""
 
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _BACKLOG_CAP_BYTES = 8 * 1024 * 1024
 _GATHER_S = 0.02
 
 
-def make_logger(sink: LogSink, *, level: str, console: bool) -> FilteringBoundLogger:
-    """A logger whose lines go to `sink`: coloured text for people, or JSON."""
+def make_logger(
+    sink: LogSink, *, level: str, console: bool, control: LogControl | None = None
+) -> FilteringBoundLogger:
+    """A logger whose lines go to `sink`: coloured text for people, or JSON. With a `control`, that
+    decides on the level.
+    """
+    control = control or LogControl(level)
     render = _console_renderer() if console else _render_json
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _SinkLogger(sink),
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        processors=[_stamp, structlog.processors.format_exc_info, render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
+        processors=[
+            control.drop_below,
+            structlog.processors.format_exc_info,
+            mask_event,
+            _stamp,
+            render,
+        ],
     )
     return logger
 

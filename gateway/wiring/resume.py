@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+from limits.errors import ConfigurationError
+
 from gateway.config import Config, models
+from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.resume import ResumeOptions
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
+from gateway.resume.redis_sharing import RedisSharing
+from gateway.resume.streams import Streams
+from gateway.resume.worker_sharing import WorkerSharing
+from gateway.wiring.store import store_parts
+
+
+def resumes(config: Config) -> bool:
+    """Whether any route keeps streams."""
+    return any(route.resume is not None for route in config.routes)
+
+
+def streams(
+    config: Config,
+    folder: Path | None,
+    slot: int,
+    report: Callable[[str, str], None],
+    faults: list[Fault],
+) -> Streams | None:
+    """Where they are kept, of the worker in this slot; `folder` is what the workers share, if there
+    are several. `report` is told of a store that goes and comes back. What cannot be opened is
+    added to `faults`.
+    """
+    cap_bytes = config.store.stream_bytes
+    scheme, url, _ = store_parts(config.store)
+    if not resumes(config) or (scheme in ("memory", "sqlite") and folder is None):
+        return Streams(cap_bytes)
+    if scheme in ("memory", "sqlite"):
+        assert folder is not None
+        siblings = WorkerSharing(folder, slot, config.server.workers)
+        return Streams(cap_bytes, slot=slot, sharing=siblings)
+    try:
+        return Streams(cap_bytes, sharing=RedisSharing(url, report=report))
+    except (ConfigurationError, ValueError) as exc:
+        faults.append((("store", "url"), f"cannot be used: {exc}"))
+        return None
 
 
 def streams_path(route: models.Route) -> str:

@@ -36,16 +36,29 @@ from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
+from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
+from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Middleware]]
 """The plug-ins of each route, by its name."""
 Named = Mapping[str, Sequence[Rule]]
 """The rules of each limit, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """To whom the gateway tells what requests did."""
+
+    logger: FilteringBoundLogger
+    log: LogControl
+    """What of it is written."""
+    traced: TracingOf | None
+    counting: Counting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +72,18 @@ class Parts:
     seen: Seen
     admission: Admission | None
     plugins: Plugins
-    counting: Counting | None
     streams: Streams
-    logger: FilteringBoundLogger
+    telling: Telling
 
 
-def outer(
-    config: Config,
-    logger: FilteringBoundLogger,
-    counting: Counting | None,
-    *,
-    models: bool = False,
-) -> list[Middleware]:
-    """What stands before everything else: what refused requests pass as well. `models`: there are
-    some to ask.
-    """
-    chain: list[Middleware] = [request_id]
+def outer(config: Config, telling: Telling, route: models.Route | None = None) -> list[Middleware]:
+    """What stands before everything else: what refused requests pass as well."""
+    traced, counting = telling.traced, telling.counting
+    chain: list[Middleware] = [request_id if traced is None else traced(route)]
     if config.telemetry.log.access:
-        chain.append(AccessLog(logger))
+        chain.append(AccessLog(telling.logger, telling.log))
     if counting is not None:
-        chain.append(Metrics(counting, taps=models))
+        chain.append(Metrics(counting, taps=route is not None and bool(route.models)))
     return chain
 
 
@@ -89,8 +94,8 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     for route in config.routes:
         dialect = route_dialect(config, route)
         before = [
-            *outer(config, parts.logger, parts.counting, models=bool(route.models)),
-            ErrorMapping(DIALECTS[dialect], parts.logger),
+            *outer(config, parts.telling, route),
+            ErrorMapping(DIALECTS[dialect], parts.telling.logger),
         ]
         chain = [*before, *_gatekeepers(route, parts)]
         if route.resume is not None:
@@ -257,6 +262,7 @@ class _Targets:
         self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
+        self._traced = parts.telling.traced is not None
         providers = parts.providers.values()
         # Of every provider: what says who somebody is on one route says nothing on another.
         self._identity = frozenset[bytes]().union(
@@ -303,6 +309,7 @@ class _Targets:
             scopes=model.scopes if model else (),
             legible=legible or self._route.resume is not None,
             translation=_translation(self._dialect, options, upstream.options.replaced),
+            traced=self._traced,
         )
 
 

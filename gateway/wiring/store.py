@@ -58,7 +58,7 @@ def stores(
 
 
 def _limits(options: models.Store) -> Store:
-    scheme, url, path = _parts(options)
+    scheme, url, path = store_parts(options)
     if scheme == "memory":
         return MemoryStore()
     return SqliteStore(path) if scheme == "sqlite" else RedisStore(url)
@@ -66,13 +66,14 @@ def _limits(options: models.Store) -> Store:
 
 def open_records(options: models.Store) -> Records:
     """The records alone. Raise OSError, sqlite3.Error, ConfigurationError or ValueError."""
-    scheme, url, path = _parts(options)
+    scheme, url, path = store_parts(options)
     if scheme == "memory":
         return MemoryRecords()
     return SqliteRecords(path) if scheme == "sqlite" else RedisRecords(url)
 
 
-def _parts(options: models.Store) -> tuple[str, str, Path]:
+def store_parts(options: models.Store) -> tuple[str, str, Path]:
+    """The scheme of its URL, all of it, and the path if it is a file's."""
     url = options.url if isinstance(options.url, str) else options.url.reveal().decode()
     scheme, _, rest = url.partition("://")
     return scheme, url, Path(rest)

@@ -162,6 +162,7 @@ async def test_o7_a_worker_whose_loop_is_blocked_fails_the_health_check(
 ) -> None:
     async with ScriptedUpstream(json_reply({})) as upstream:
         gateway = await start_gateway_process(simple_config(upstream.url))
+        await until(gateway, "/livez", lambda document: document["live"])  # its loop runs
         stopped_at = time.perf_counter()
         os.kill(gateway.pid, signal.SIGSTOP)
         said = await admin(gateway, "GET", "/livez")

@@ -62,7 +62,7 @@ async def door(
     start_nginx: StartNginx,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Door]:
-    _forget_settings(monkeypatch)
+    forget_settings(monkeypatch)
     backend = DemoBackend(pace_s=_PACE_S)
     await backend.start()
     try:
@@ -83,7 +83,7 @@ async def take_all(pieces: AsyncIterable[object], heard: list[object]) -> None:
         heard.append(piece)
 
 
-def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """SDKs read keys, headers and proxies from the environment: the tests' own only, not yours."""
     for name in os.environ:
         if name.startswith(_CLIENTS_OWN) or name.upper().endswith("_PROXY"):

@@ -14,6 +14,7 @@ from gateway.config.models.limits import Limit, Shares, Store, Tier
 from gateway.config.models.routes import Cors, Middleware, Resume, Route, RouteTimeouts
 from gateway.config.models.section import Section
 from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
+from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
     Admission,
     Credentials,
@@ -48,6 +49,7 @@ __all__ = [
     "HealthCheck",
     "Hedge",
     "JwtProvider",
+    "KeepTraces",
     "Limit",
     "Log",
     "Metrics",
@@ -60,6 +62,7 @@ __all__ = [
     "Retries",
     "Route",
     "RouteTimeouts",
+    "RouteTraces",
     "Server",
     "Shares",
     "Store",
@@ -68,6 +71,7 @@ __all__ = [
     "Tier",
     "Timeouts",
     "Tls",
+    "Traces",
     "Translation",
     "Upstream",
 ]
@@ -80,7 +84,7 @@ class Config(Section):
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
-    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs and metrics.")
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs, metrics and traces.")
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."

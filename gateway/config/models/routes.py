@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.config.models.section import Section
+from gateway.config.models.traces import RouteTraces
 from gateway.config.types import Dialect, DottedName, HeaderName, Identity, Name, Origin, Path
 from gateway.config.units import Duration, Size
 
@@ -119,6 +120,9 @@ class Route(Section):
     )
     timeouts: RouteTimeouts = Field(
         default_factory=RouteTimeouts, description="Other timeouts than the upstream's."
+    )
+    traces: RouteTraces = Field(
+        default_factory=RouteTraces, description="What is recorded of its requests."
     )
     resume: Resume | None = Field(
         None, description="Keep event streams, so that a client may come back to one."

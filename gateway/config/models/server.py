@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.config.models.section import Section
+from gateway.config.models.traces import Traces
 from gateway.config.secrets import Secret
 from gateway.config.types import LinkTemplate, Listen, Network, Url
 from gateway.config.units import Duration, Size
@@ -91,6 +92,12 @@ class Log(Section):
         "info", description="Lowest level kept."
     )
     access: bool = Field(True, description="One line for each request, when it ends.")
+    sample: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of these lines that is written, of requests that went well.",
+    )
 
 
 class Metrics(Section):
@@ -123,6 +130,9 @@ class Telemetry(Section):
     log: Log = Field(default_factory=Log, description="The log.")
     metrics: Metrics | None = Field(
         default_factory=Metrics, description="What is counted; null: nothing is."
+    )
+    traces: Traces | None = Field(
+        default_factory=Traces, description="Traces, and usage by day; null: none."
     )
 
 

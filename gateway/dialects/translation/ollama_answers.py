@@ -76,8 +76,9 @@ class Reader:
     def flush(self) -> Sequence[Piece]:
         """The rest: the last line may have no end."""
         pieces: list[Piece] = []
-        if not self._over:
-            self._read_all([self._splitter.flush()], pieces)
+        last = self._splitter.flush()
+        if not self._over and parsed(last) is not None:
+            self._read_all([last], pieces)
         if not self._over:
             self._over = True
             pieces.append(broken_off())

@@ -5,7 +5,6 @@ https://github.com/ollama/ollama/blob/main/docs/api.md.
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import orjson
@@ -190,8 +189,8 @@ def _images(fields: Fields) -> list[Shown]:
 
 def _image(fields: Fields, data: str) -> Image:
     try:
-        head = base64.b64decode(data[:16])
-    except binascii.Error:
+        head = base64.b64decode(data[:16], validate=True)
+    except ValueError:
         raise fields.wrong("images", "a list of base64 strings") from None
     for signature, media_type in _SIGNATURES:
         if head.startswith(signature):

@@ -33,6 +33,7 @@ from gateway.dialects.translation.pieces import (
     Whole,
     whole,
 )
+from gateway.dialects.translation.prefill import TrimmedReader, ends_in_space, without_space
 from gateway.dialects.translation.values import parsed
 from gateway.errors import NotTranslatable, RequestError, UpstreamInvalidResponse
 
@@ -177,19 +178,25 @@ class Translation:
         asked = asking.read(document)
         telling = Telling(telling.request_id, telling.now_s, asked.include_usage)
         answering = self._answering
+        trims = self._backend == "anthropic" and ends_in_space(asked)
 
         def make(answer: bytes) -> bytes:
             said = parsed(answer)
             if said is None:
                 raise UpstreamInvalidResponse("an answer that is no JSON object")
-            return asking.write(whole(answering.read(said)), telling)
+            pieces = answering.read(said)
+            return asking.write(whole(without_space(pieces)[0] if trims else pieces), telling)
+
+        reader = None
+        if asked.stream:
+            reader = TrimmedReader(answering.reader()) if trims else answering.reader()
 
         return TranslatedCall(
             answering.path,
             orjson.dumps(answering.write(asked, self._options)),
             asked.stream,
             make,
-            answering.reader() if asked.stream else None,
+            reader,
             asking.writer(telling) if asked.stream else None,
         )
 

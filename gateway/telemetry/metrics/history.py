@@ -58,6 +58,7 @@ GAUGES = (
     table.CONNECTIONS,
     table.QUEUE_DEPTH,
     table.UPSTREAM_PENDING,
+    table.JOURNAL_BYTES,
     table.LOOP_LAG,
     table.MEMORY,
 )

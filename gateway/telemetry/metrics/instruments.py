@@ -420,6 +420,25 @@ UNSTORED_DECISIONS = Instrument(
 LEASES = Instrument(
     "gateway_limit_leases", _G, (), "Slots of concurrency limits that are held.", "{slot}"
 )
+JOURNAL_BYTES = Instrument(
+    "gateway_journal_bytes", _G, (), "Event streams kept for those who come back.", "By"
+)
+JOURNAL_CAP = Instrument(
+    "gateway_journal_limit_bytes", _G, (), "How much of them may be kept.", "By"
+)
+JOURNAL_STREAMS = Instrument(
+    "gateway_journal_streams", _G, (), "Streams that are kept, those under way too.", "{stream}"
+)
+JOURNAL_GENERATIONS = Instrument(
+    "gateway_journal_generations", _G, (), "Of these, those under way.", "{stream}"
+)
+JOURNAL_EVICTIONS = Instrument(
+    "gateway_journal_evictions",
+    _C,
+    (),
+    "Finished streams that were forgotten before their time, for want of room.",
+    "{stream}",
+)
 KEY_FETCHES = Instrument(
     "gateway_key_fetches",
     _C,
@@ -479,6 +498,11 @@ READ = (
     STORE_FAILURES,
     UNSTORED_DECISIONS,
     LEASES,
+    JOURNAL_BYTES,
+    JOURNAL_CAP,
+    JOURNAL_STREAMS,
+    JOURNAL_GENERATIONS,
+    JOURNAL_EVICTIONS,
     KEY_FETCHES,
     LOOP_LAG,
     MEMORY,

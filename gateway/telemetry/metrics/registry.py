@@ -94,19 +94,21 @@ class Family:
 
 
 class Known:
-    """The first so many distinct values; what comes after them is `other`."""
+    """The first so many distinct values; what comes after them is `other`. None is a value too,
+    beside them.
+    """
 
     __slots__ = ("_values", "cap")
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
-        self._values: dict[str, str] = {}
+        self._values = {"": "", OTHER: OTHER}
 
     def __call__(self, value: str) -> str:
         """The value, or `other`."""
         found = self._values.get(value)
         if found is None:
-            if len(self._values) >= self.cap:
+            if len(self._values) >= self.cap + 2:
                 return OTHER
             found = self._values[value] = value
         return found

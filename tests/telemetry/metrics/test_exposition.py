@@ -47,7 +47,8 @@ def test_text_is_what_prometheus_client_reads() -> None:
 def test_openmetrics_has_exemplars_with_trace_ids() -> None:
     page, content_type = exposed(counted(), OPENMETRICS)
     assert content_type.startswith(OPENMETRICS)
-    families = list(openmetrics.text_string_to_metric_families(page.decode()))
+    read = openmetrics.text_string_to_metric_families
+    families = list(read(page.decode()))  # type: ignore[no-untyped-call]
     found = [
         (sample.labels["le"], sample.exemplar.labels, sample.exemplar.value)
         for family in families

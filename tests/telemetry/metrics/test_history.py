@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.history import STEP_S, History, quantile
-from gateway.telemetry.metrics.merge import Buckets, Merged
+from gateway.telemetry.metrics.merge import Buckets, Merged, Value
 from gateway.telemetry.metrics.now import now
+from gateway.telemetry.metrics.registry import Labels
 
 BOUNDS = table.FIRST_TOKEN.buckets
 
@@ -85,8 +86,8 @@ def test_of_a_step_only_the_busiest_series_are_kept(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("gateway.telemetry.metrics.history._SERIES_A_STEP", 10)
     history = History()
     history.add(1e9, {table.TENANT_REQUESTS.name: {}})
-    many = {(f"t{number}", "2xx"): float(number) for number in range(100)}
-    history.add(1e9 + 5, {table.TENANT_REQUESTS.name: {**many}})
+    many: dict[Labels, Value] = {(f"t{number}", "2xx"): float(number) for number in range(100)}
+    history.add(1e9 + 5, {table.TENANT_REQUESTS.name: many})
     kept = history.window(60.0).total_by(table.TENANT_REQUESTS, "tenant")
     assert set(kept) == {f"t{number}" for number in range(90, 100)}
 

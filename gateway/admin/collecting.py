@@ -1,0 +1,124 @@
+"""Collecting: what the workers wrote down of requests goes to the local store and the collector.
+
+The workers are asked twice a second, over their sockets; what one has left when it ends, it leaves
+in a file. A batch that was not acknowledged comes again, and is written once all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.fleet import Fleet
+from gateway.telemetry.export import Export
+from gateway.telemetry.masking import Redaction, mask_event
+from gateway.telemetry.recording import Records
+from gateway.telemetry.semconv import GenAiNames
+from gateway.telemetry.spans import build
+from gateway.telemetry.trace_store import Batch, TraceStore
+
+_EVERY_S = 0.5
+_MOST_IN_A_ROW = 20
+"""Batches taken without a pause; then others may have a turn."""
+_LEFT = "left-*.json"
+"""Files of workers that have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where records go."""
+
+    store: TraceStore | None
+    export: Export | None
+    names: GenAiNames
+    redact: Redaction
+
+
+class Collecting:
+    """From all workers."""
+
+    def __init__(
+        self, fleet: Fleet, folder: Path, ends: Ends, logger: FilteringBoundLogger
+    ) -> None:
+        """`folder` is the one in which workers leave files."""
+        self._logger = logger
+        self._fleet = fleet
+        self._folder = folder
+        self._ends = ends
+        self._acknowledged: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
+        self.records = 0
+        """Taken in, since the start."""
+        self.on_record: Callable[[dict[str, Any]], None] | None = None
+        """Called with each of them, masked."""
+
+    @property
+    def dropped(self) -> int:
+        """Records that workers lost because they were not asked in time."""
+        return sum(self._dropped.values())
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self.once()
+            except Exception:  # one bad record must not end it
+                self._logger.exception("collecting")
+
+    async def once(self) -> bool:
+        """Take all there is. False: no worker answers."""
+        for path in sorted(self._folder.glob(_LEFT)):
+            with contextlib.suppress(OSError, orjson.JSONDecodeError):
+                for line in path.read_bytes().splitlines():
+                    self._take(orjson.loads(line))
+            path.unlink(missing_ok=True)
+        answered = False
+        for _ in range(_MOST_IN_A_ROW):
+            said = await self._fleet.ask("POST", "/traces", self._acknowledged)
+            batches = [one.document for one in said if one.ok]
+            answered = answered or bool(batches)
+            for batch in batches:
+                self._take(batch)
+            if not any(batch["more"] for batch in batches):
+                break
+        return answered
+
+    def _take(self, said: dict[str, Any]) -> None:
+        boot, number = said["boot"], said["number"]
+        if number <= self._acknowledged.get(boot, 0):
+            return
+        self._acknowledged[boot] = number
+        self._dropped[boot] = said["dropped"]
+        ends = self._ends
+        records = said["records"]
+        for record in records:
+            content = record.pop("content", None)
+            mask_event(None, "", record)
+            if content:
+                record["content"] = {name: ends.redact(text) for name, text in content.items()}
+            if self.on_record is not None:
+                self.on_record(record)
+            if ends.export is not None and record["sampled"]:
+                ends.export.add(record["trace"], build(record, ends.names))
+        self.records += len(records)
+        if ends.store is not None and (records or said["tallies"]):
+            ends.store.add(Batch(boot, number, records, said["tallies"], time.time()))
+
+
+def leave(records: Records, folder: Path, slot: int) -> None:
+    """What a worker that ends has left, where the admin process finds it."""
+    if batches := records.rest():
+        path = folder / f"left-{slot}-{records.boot}.json"
+        fresh = path.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a full disk costs these records only
+            fresh.write_bytes(b"\n".join(batches))
+            fresh.replace(path)

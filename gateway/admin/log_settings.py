@@ -1,0 +1,82 @@
+"""What of the log is written, changed while the gateway runs: in all workers, and in those to come.
+
+GET /api/log
+PUT /api/log  {"level": "debug", "sample": 0.1}, or one of both
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.fleet import Fleet
+from gateway.telemetry.log_control import LEVELS, LogControl
+
+_EVERY_S = 1.0
+
+
+class LogSettings:
+    """Of all processes."""
+
+    def __init__(self, fleet: Fleet, own: LogControl, logger: FilteringBoundLogger) -> None:
+        """`own` is the admin process's; it has what the configuration says."""
+        self._fleet = fleet
+        self._own = own
+        self._logger = logger
+        self._changed = False
+        self._known: list[int] = []
+
+    @property
+    def routes(self) -> list[web.RouteDef]:
+        """For the application."""
+        return [web.get("/api/log", self._get), web.put("/api/log", self._put)]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As it is now."""
+        return {"level": self._own.level, "sample": self._own.sample}
+
+    async def keep(self) -> None:
+        """Tell workers that started since."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            if self._changed:
+                said = await self._fleet.ask("GET", "/status")
+                known = [one.document["pid"] for one in said if one.ok]
+                if known != self._known:
+                    await self._fleet.ask("PUT", "/log", self.document)
+                    self._known = known
+
+    async def _get(self, _: web.Request) -> web.Response:
+        return _answer(self.document)
+
+    async def _put(self, request: web.Request) -> web.Response:
+        try:
+            asked = orjson.loads(await request.read())
+            level, sample = asked.pop("level", self._own.level), asked.pop("sample", None)
+        except (orjson.JSONDecodeError, AttributeError, TypeError):
+            return _answer({"error": 'send {"level": "debug", "sample": 0.1}'}, 400)
+        if asked:
+            return _answer({"error": "there are `level` and `sample`, nothing else"}, 400)
+        if level not in LEVELS:
+            return _answer({"error": f"level: one of {', '.join(LEVELS)}"}, 400)
+        sample = self._own.sample if sample is None else sample
+        if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
+            return _answer({"error": "sample: a number from 0 to 1"}, 400)
+        self._logger.warning("log_changed", to=level, sample=sample)
+        self._own.set(level, float(sample))
+        self._changed = True
+        await self._fleet.ask("PUT", "/log", self.document)
+        return _answer(self.document)
+
+
+def _answer(document: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status,
+        body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
+        content_type="application/json",
+    )

@@ -1,0 +1,209 @@
+"""The admin API's part on traces and usage.
+
+GET /api/traces        requests that were kept, the newest first
+GET /api/traces/{id}   one trace, or request, with its spans
+GET /api/usage         requests, tokens and cost by day, tenant, route and model
+GET /api/telemetry     the local store, the collector, and what was lost on the way
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway.admin.collecting import Collecting
+from gateway.config.units import parse_duration
+from gateway.telemetry.export import Export
+from gateway.telemetry.semconv import GenAiNames
+from gateway.telemetry.spans import build
+from gateway.telemetry.trace_reader import TraceReader, Wanted
+from gateway.telemetry.trace_store import TraceStore
+
+_IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
+_PAGE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?:[0-9]{1,18}")
+_BY = ("day", "tenant", "route", "model")
+_INNER = ("marks", "attempts", "events", "gaps", "said", "content")
+"""Of a record: what its spans tell."""
+
+
+class BadQuestion(Exception):
+    """A parameter means nothing; the text says which and what would."""
+
+
+class TracesApi:
+    """The handlers. `reader` is None where there is no local store."""
+
+    def __init__(
+        self,
+        reader: TraceReader | None,
+        names: GenAiNames,
+        collecting: Collecting | None = None,
+        store: TraceStore | None = None,
+        export: Export | None = None,
+    ) -> None:
+        self._reader = reader
+        self._names = names
+        self._collecting = collecting
+        self._store = store
+        self._export = export
+
+    @property
+    def routes(self) -> list[web.RouteDef]:
+        """For the application."""
+        return [
+            web.get("/api/traces", self._traces),
+            web.get("/api/traces/{id}", self._trace),
+            web.get("/api/usage", self._usage),
+            web.get("/api/telemetry", self._telemetry),
+        ]
+
+    async def _traces(self, request: web.Request) -> web.Response:
+        try:
+            wanted = wanted_by(request.query)
+        except BadQuestion as exc:
+            return _answer({"error": str(exc)}, 400)
+
+        def read(reader: TraceReader) -> Any:
+            page = reader.requests(wanted)
+            return {**page, "requests": [outline(one) for one in page["requests"]]}
+
+        return await self._read(read)
+
+    async def _trace(self, request: web.Request) -> web.Response:
+        identity = request.match_info["id"]
+
+        def read(reader: TraceReader) -> Any:
+            records = reader.trace(identity)
+            if not records:
+                return None
+            return {
+                "trace_id": records[0]["trace"],
+                "requests": [
+                    {**outline(one), "spans": [span.document for span in build(one, self._names)]}
+                    for one in records
+                ],
+            }
+
+        return await self._read(read)
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        by = [name for name in request.query.get("by", "day").split(",") if name]
+        try:
+            if wrong := [name for name in by if name not in _BY]:
+                raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(_BY)}")
+            days = {name: _day(request.query, name) for name in ("since", "until")}
+        except BadQuestion as exc:
+            return _answer({"error": str(exc)}, 400)
+        return await self._read(
+            lambda reader: {"usage": reader.usage(since=days["since"], until=days["until"], by=by)}
+        )
+
+    async def _telemetry(self, _: web.Request) -> web.Response:
+        collecting, store, export = self._collecting, self._store, self._export
+        told: dict[str, Any] = {
+            "records": collecting.records if collecting else 0,
+            "dropped": collecting.dropped if collecting else 0,
+            "store": None,
+            "export": asdict(export.counts) if export else None,
+            "names": {},
+        }
+        reader = self._reader
+        if reader is None:
+            return _answer(told)
+
+        def read(reader: TraceReader) -> Any:
+            told["store"] = {**reader.size(), "lost": store.lost if store else 0}
+            return {**told, "names": reader.names()}
+
+        return await self._read(read)
+
+    async def _read(self, read: Callable[[TraceReader], Any]) -> web.Response:
+        reader = self._reader
+        if reader is None:
+            return _answer({"error": "there is no local store; see telemetry.traces.local"}, 404)
+        try:
+            found = await asyncio.to_thread(read, reader)
+        except (sqlite3.Error, OSError) as exc:
+            return _answer({"error": f"the local store cannot be read: {exc}"}, 503)
+        if found is None:
+            return _answer({"error": "no such trace is kept"}, 404)
+        return _answer(found)
+
+
+def wanted_by(query: Mapping[str, str]) -> Wanted:
+    """What a query asks for. Raise BadQuestion."""
+    identity, status, page = query.get("id"), query.get("status"), query.get("before")
+    for name, value, pattern in (
+        ("id", identity, _IDENTITY),
+        ("status", status, _STATUS),
+        ("before", page, _PAGE),
+    ):
+        if value is not None and not pattern.fullmatch(value):
+            raise BadQuestion(f"{name}: '{value[:40]}' cannot be one")
+    slower = query.get("slower")
+    try:
+        limit = int(query.get("limit", "50"))
+        slower_s = parse_duration(slower) if slower is not None else None
+    except ValueError as exc:
+        raise BadQuestion(f"limit or slower: {exc}") from None
+    return Wanted(
+        route=query.get("route"),
+        model=query.get("model"),
+        tenant=query.get("tenant"),
+        status=status,
+        end=query.get("end"),
+        kept=query.get("kept"),
+        slower_s=slower_s,
+        id=identity,
+        since=_moment(query, "since"),
+        until=_moment(query, "until"),
+        before=page,
+        limit=limit,
+    )
+
+
+def outline(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A request in a list: what is known of it, without what goes on inside."""
+    return {name: value for name, value in record.items() if name not in _INNER}
+
+
+def _moment(query: Mapping[str, str], name: str) -> float | None:
+    """Seconds since the epoch, or a time in ISO 8601."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise BadQuestion(f"{name}: send seconds since the epoch, or ISO 8601") from None
+
+
+def _day(query: Mapping[str, str], name: str) -> str | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise BadQuestion(f"{name}: send a day as YYYY-MM-DD") from None
+
+
+def _answer(document: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status,
+        body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
+        content_type="application/json",
+    )

@@ -1,0 +1,211 @@
+"""Tracing: what a request says of the trace it belongs to, and what is kept of it at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.middleware.request_id import give_request_id, new_request_id
+from gateway.routing import Handler
+from gateway.telemetry.recording import KeepRules, Kept, Records, Trace
+from gateway.telemetry.said import said
+from gateway.telemetry.trace_context import clean_baggage, clean_state, parse_parent
+
+_ALL = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class TraceOptions:
+    """How one route is traced."""
+
+    route_path: str = ""
+    sample: float = 0.1
+    """Of its requests, by their trace id."""
+    keep: KeepRules = field(default_factory=KeepRules)
+    trusts: Callable[[str], bool] = lambda _: False
+    """Whether the trace of a client at this address is gone on with."""
+    follow: bool = False
+    """Whether what such a client sampled is sampled here."""
+    dialects: Mapping[str, str] = field(default_factory=dict)
+    """What upstreams speak, by their names."""
+    models: bool = False
+    """Whether the route serves models, so that answers are read for what they used."""
+    content_bytes: int = 0
+    """So much of prompt and answer is kept; 0: nothing."""
+
+
+class Tracing:
+    """Gives the exchange its request id and its trace; the outermost middleware of a route."""
+
+    def __init__(self, options: TraceOptions, records: Records) -> None:
+        self._options = options
+        self._records = records
+        self._bound = round(options.sample * _ALL)
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        # One coroutine for both: each costs a microsecond.
+        exchange = request.exchange
+        made_here = give_request_id(request)
+        headers = request._message.headers
+        if "traceparent" in headers:
+            trace = self._gone_on_with(request)
+        else:
+            trace_id = exchange.request_id if made_here else new_request_id()
+            trace = Trace(trace_id, sampled=int(trace_id[16:], 16) < self._bound)
+            if "baggage" in headers:
+                self._carry(request, trace)
+        exchange.trace = trace
+        if trace.sampled:
+            exchange.trace_id = trace.id
+        if exchange.trusted_peer:
+            # For the log of the proxy in front.
+            exchange.response_headers.append(("X-Trace-ID", trace.id))
+        trace.reads = self._options.models
+        exchange.at_end(self._end)
+        return await handler(request)
+
+    def _gone_on_with(self, request: GatewayRequest) -> Trace:
+        """The caller's trace, if the caller is believed; else a new one that names it."""
+        options, exchange = self._options, request.exchange
+        parent = parse_parent(request._message.headers.getall("traceparent"))
+        if parent is None or not options.trusts(exchange.client_ip):
+            trace_id = new_request_id()
+            trace = Trace(trace_id, sampled=int(trace_id[16:], 16) < self._bound)
+            trace.link = parent
+            return trace
+        sampled = int(parent.trace_id[16:], 16) < self._bound
+        trace = Trace(parent.trace_id, sampled=sampled or (options.follow and parent.sampled))
+        trace.parent = parent
+        self._carry(request, trace)
+        return trace
+
+    def _carry(self, request: GatewayRequest, trace: Trace) -> None:
+        """What a believed caller sends along goes on to the upstream."""
+        if not self._options.trusts(request.exchange.client_ip):
+            return
+        headers = request._message.headers
+        if trace.parent is not None and (state := clean_state(headers.getall("tracestate", ()))):
+            trace.carried += f"tracestate: {state}\r\n".encode()
+        if baggage := clean_baggage(headers.getall("baggage", ())):
+            trace.carried += f"baggage: {baggage}\r\n".encode()
+
+    def _end(self, exchange: Exchange) -> None:
+        """Count it, and keep it if there is a reason to."""
+        principal = exchange.principal
+        tenant = (principal.tenant or principal.subject) if principal is not None else ""
+        tally = self._records.tally(
+            (exchange.route or "", exchange.served or exchange.model or "", tenant)
+        )
+        tally.requests += 1
+        status = exchange.status or 0
+        if status >= 500 or exchange.end_reason is not EndReason.COMPLETE:
+            tally.errors += 1
+        elif status == 429:
+            tally.limited += 1
+        usage = exchange.usage
+        if usage is None and exchange.tap is not None:
+            usage = exchange.usage = exchange.tap.usage()
+        if usage is not None:
+            tally.counted += 1
+            tally.tokens_in += usage.input
+            tally.tokens_out += usage.output
+        trace = exchange.trace
+        assert trace is not None
+        now = time.perf_counter()
+        kept = Kept.SAMPLED if trace.sampled else self._reason(exchange, now)
+        if kept is not None and self._records.wanted:
+            self._records.add(self._record(exchange, trace, kept, now))
+
+    def _reason(self, exchange: Exchange, now: float) -> Kept | None:
+        """Why a request is kept that was not sampled."""
+        keep = self._options.keep
+        status = exchange.status or 0
+        if keep.limited and status == 429:
+            return Kept.LIMITED
+        if keep.errors:
+            if status >= 500:
+                return Kept.ERROR
+            if exchange.end_reason is EndReason.CLIENT_ABORT:
+                return Kept.ABORTED
+            if exchange.end_reason is not EndReason.COMPLETE:
+                return Kept.ERROR
+        if keep.slow_s is not None:
+            first = exchange.first_byte_at
+            if (now if first is None else first) - exchange.started_at >= keep.slow_s:
+                return Kept.SLOW
+        return None
+
+    def _record(self, exchange: Exchange, trace: Trace, kept: Kept, now: float) -> dict[str, Any]:
+        """What `telemetry.spans` builds spans of; times in seconds since the request began."""
+        began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
+        first, dialects = exchange.first_byte_at, self._options.dialects
+        record = {
+            "trace": trace.id,
+            "span": f"{trace.span:016x}",
+            "kept": kept,
+            "sampled": trace.sampled,
+            "at": time.time() - (now - began),
+            "s": now - began,
+            "request_id": exchange.request_id,
+            "client": exchange.client_ip,
+            "method": exchange.method,
+            "host": exchange.host,
+            "path": exchange.path,
+            "route": exchange.route,
+            "route_path": self._options.route_path,
+            "subject": principal and principal.subject,
+            "tenant": principal and principal.tenant,
+            "model": exchange.model,
+            "served": exchange.served,
+            "upstream": exchange.upstream,
+            "endpoint": exchange.endpoint,
+            "status": exchange.status,
+            "end": exchange.end_reason,
+            "error": exchange.error_code,
+            "reason": exchange.reason,
+            "bytes_in": exchange.bytes_in,
+            "bytes_out": exchange.bytes_out,
+            "tokens_in": usage and usage.input,
+            "tokens_out": usage and usage.output,
+            "queue_position": exchange.queue_position,
+            "queue_s": exchange.queue_s,
+            "ttft_s": first and first - began,
+            "fallbacks": exchange.fallbacks or None,
+            "continued": exchange.continued or None,
+            "marks": [
+                (mark.name, mark.began - began, mark.ended and mark.ended - began)
+                for mark in trace.marks
+            ],
+            "attempts": [
+                (
+                    *(number, start - began, end - began, url),
+                    *(target.upstream.name, target.rename_to),
+                    *(dialects.get(target.upstream.name, ""), status, error),
+                )
+                for number, start, end, url, target, status, error in trace.attempts
+            ],
+            "events": [(name, at - began, detail) for name, at, detail in trace.events],
+        }
+        if trace.parent is not None:
+            record["parent"] = trace.parent
+        if trace.link is not None:
+            record["link"] = trace.link
+        gaps = trace.gaps
+        if gaps is not None:
+            record["gaps"] = {
+                "pieces": gaps.pieces,
+                "longest_s": gaps.longest_s,
+                "counts": gaps.counts,
+                "stalls": [(start - began, end - began) for start, end in gaps.stalls],
+                "last_s": gaps.last - began if gaps.pieces else None,
+            }
+        if exchange.tap is not None and trace.sampled:
+            record["said"] = said(*exchange.tap.ends)
+        if trace.content is not None:
+            record["content"] = trace.content
+        return record

@@ -1,0 +1,91 @@
+"""The part of the admin process that takes traces in: made of the configuration, and ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin.collecting import Collecting, Ends
+from gateway.admin.fleet import Fleet
+from gateway.admin.traces_api import TracesApi
+from gateway.config import Config, models
+from gateway.telemetry.export import Export, ExportOptions, otlp_exporter
+from gateway.telemetry.masking import Redaction
+from gateway.telemetry.semconv import NAMES
+from gateway.telemetry.trace_reader import TraceReader
+from gateway.telemetry.trace_store import Retention, TraceStore
+from gateway.wiring.traces import collector, disabled
+
+_PATIENCE_S = 0.5
+
+
+class Collector:
+    """The store, the way to OpenTelemetry's collector, and what fills both."""
+
+    def __init__(
+        self, config: Config, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
+    ) -> None:
+        """`folder` is the one the workers share."""
+        traces = config.telemetry.traces
+        self.store: TraceStore | None = None
+        self.export: Export | None = None
+        self.collecting: Collecting | None = None
+        names = NAMES[traces.semconv if traces is not None else "1.44"]
+        reader = None
+        if traces is not None and not disabled(os.environ):
+            if traces.local is not None:
+                path = Path(traces.local)
+                retention = Retention(traces.age, traces.size, traces.usage_age)
+                self.store = TraceStore(path, retention, _reporting(logger, "trace_store"))
+                reader = TraceReader(path)
+            if collector(traces, os.environ) is not None:
+                options = _export_options(traces)
+                self.export = Export(
+                    lambda: otlp_exporter(options, os.environ),
+                    names.schema_url,
+                    _reporting(logger, "trace_export"),
+                )
+            if self.store is not None or self.export is not None:
+                ends = Ends(self.store, self.export, names, Redaction(traces.redact))
+                self.collecting = Collecting(fleet, folder, ends, logger)
+        self._api = TracesApi(reader, names, self.collecting, self.store, self.export)
+
+    @property
+    def routes(self) -> list[web.RouteDef]:
+        """What it answers to operators."""
+        return self._api.routes
+
+    async def run(self) -> None:
+        """Take in what the workers write down, for ever."""
+        if self.collecting is not None:
+            await self.collecting.run()
+
+    async def once(self) -> bool:
+        """Take in what there is. False: no worker answers, or nobody asks them."""
+        return self.collecting is not None and await self.collecting.once()
+
+    def close(self) -> None:
+        """Write and send what is left, for a moment at most."""
+        if self.store is not None:
+            self.store.close(_PATIENCE_S)
+        if self.export is not None:
+            self.export.close(_PATIENCE_S)
+
+
+def _export_options(traces: models.Traces) -> ExportOptions:
+    headers = {name: value.reveal().decode("latin-1") for name, value in traces.headers.items()}
+    return ExportOptions(traces.otlp, traces.protocol, headers or None)
+
+
+def _reporting(logger: FilteringBoundLogger, what: str) -> Callable[[str | None], None]:
+    def report(why: str | None) -> None:
+        if why is None:
+            logger.info(what, state="works")
+        else:
+            logger.warning(what, state="failing", reason=why)
+
+    return report

@@ -1,0 +1,221 @@
+"""Writes streams to Redis, off the way of their events: all that came in a moment in one call.
+
+An entry holds the events that came together, and its id is the number of the last one. So to write
+an entry twice is an error, which means that it is there: a call whose answer was lost is repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.resume import redis_keys as keys
+from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.store.records import StoreUnavailable
+
+_GATHER_S = 0.005
+_PAUSE_S = 0.25
+_BATCH_STREAMS = 256
+_ENTRY_BYTES = 256 * 1024
+_SPARE_S = 60.0
+"""Kept for longer than its TTL while it is under way: it is refreshed when it has used a third."""
+ALIVE_S = 4.0
+"""A process that has said nothing for so long is gone."""
+_IS_THERE = "equal or smaller"
+
+
+class Journal:
+    """Of one process."""
+
+    def __init__(
+        self,
+        client: Any,
+        process: str,
+        timeout_s: float,
+        changed: Callable[[bool, str], None],
+    ) -> None:
+        """`changed` is told whether Redis answers, and why not."""
+        self._client = client
+        self._process = process
+        self._timeout_s = timeout_s
+        self._changed = changed
+        self._written: dict[str, _Written] = {}
+        self._dirty: dict[str, None] = {}
+        self._news: dict[str, set[str]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def open(self, log: StreamLog, ttl_s: float) -> None:
+        """Have it known, and write what comes of it. Raise StoreUnavailable."""
+        written = _Written(log, ttl_s)
+        pipeline = self._client.pipeline(transaction=False)
+        share = written.share(pipeline, self._process)
+        await self._execute(pipeline)
+        written.done(share)
+        self._written[log.id] = written
+
+    def grown(self, log: StreamLog) -> None:
+        """There is more of it. On the path of every event."""
+        self._dirty[log.id] = None
+        if self._task is None:
+            self._task = asyncio.create_task(self._write())
+
+    def announce(self, process: str, stream: str) -> None:
+        """Tell a process of what is written of a stream until now, once it is."""
+        self._news.setdefault(process, set()).add(stream)
+        if self._task is None:
+            self._task = asyncio.create_task(self._write())
+
+    def log(self, stream: str) -> StreamLog | None:
+        """That of a stream of which not all is written yet."""
+        written = self._written.get(stream)
+        return written.log if written is not None else None
+
+    def refresh(self) -> None:
+        """Keep those alive that are under way without saying anything."""
+        now = time.monotonic()
+        for written in self._written.values():
+            if now - written.refreshed_at > written.ttl_s / 3:
+                self.grown(written.log)
+
+    async def close(self) -> None:
+        """Write what is left, if that can be done in a moment."""
+        self._closing = True
+        if self._task is not None:
+            await asyncio.wait((self._task,), timeout=self._timeout_s)
+            if self._task is not None:
+                self._task.cancel()
+
+    # -- private -----------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        try:
+            while self._dirty or self._news:
+                await asyncio.sleep(0 if self._closing else _GATHER_S)
+                try:
+                    await self._write_some()
+                except StoreUnavailable as exc:
+                    self._changed(False, str(exc))
+                    if self._closing:
+                        return
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    self._changed(True, "")
+        finally:
+            self._task = None
+
+    async def _write_some(self) -> None:
+        """One call, and the news of it. Raise StoreUnavailable; then it is still to be done."""
+        streams = [*self._dirty][:_BATCH_STREAMS]
+        news = {} if len(streams) < len(self._dirty) else self._news
+        if news:
+            self._news = {}
+        parts = [self._written[stream] for stream in streams if stream in self._written]
+        for stream in streams:
+            del self._dirty[stream]
+        pipeline = self._client.pipeline(transaction=False)
+        shares = [written.share(pipeline, self._process) for written in parts]
+        try:
+            if parts:
+                await self._execute(pipeline)
+            if news:
+                await self._execute(self._told(news))
+        except StoreUnavailable:
+            self._dirty.update(dict.fromkeys(streams))
+            for process, told in news.items():
+                self._news.setdefault(process, set()).update(told)
+            raise
+        for written, share in zip(parts, shares, strict=True):
+            written.done(share)
+            if written.finished:
+                del self._written[written.log.id]
+            elif written.log.ended or written.sent < written.log.last:
+                self._dirty[written.log.id] = None
+
+    def _told(self, news: Mapping[str, Iterable[str]]) -> Any:
+        pipeline = self._client.pipeline(transaction=False)
+        for process, streams in news.items():
+            pipeline.execute_command(
+                "PUBLISH", keys.channel(process), f"news {self._process} {' '.join(streams)}"
+            )
+        return pipeline
+
+    async def _execute(self, pipeline: Any) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                results = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+        for result in results:
+            if isinstance(result, ResponseError) and _IS_THERE in str(result):
+                continue
+            if isinstance(result, Exception):
+                raise StoreUnavailable(f"{type(result).__name__}: {result}")
+
+
+class _Written:
+    """How far a stream is written."""
+
+    __slots__ = ("finished", "first", "log", "refreshed_at", "sent", "ttl_s")
+
+    def __init__(self, log: StreamLog, ttl_s: float) -> None:
+        self.log = log
+        self.ttl_s = ttl_s
+        self.sent = 0
+        self.first = 1
+        self.refreshed_at = float("-inf")
+        self.finished = False
+
+    def share(self, pipeline: Any, process: str) -> tuple[int, int, bool, float]:
+        """Put into the pipeline what is new; what `done` is to be given."""
+        log, name = self.log, keys.events(self.log.id)
+        now = time.monotonic()
+        try:
+            events = log.pieces(self.sent, _ENTRY_BYTES)
+        except Trimmed:
+            self.sent = log.first - 1
+            events = log.pieces(self.sent, _ENTRY_BYTES)
+        sent = self.sent + len(events)
+        ends = log.ended and sent == log.last
+        if events:
+            pipeline.execute_command("XADD", name, f"{sent}-0", *entry(self.sent + 1, events))
+        if ends:
+            pipeline.execute_command("XADD", name, f"{sent}-1", "e", log.state.value)
+        if log.first != self.first:
+            pipeline.execute_command("XTRIM", name, "MINID", f"{log.first}-0")
+        due = now - self.refreshed_at > self.ttl_s / 3
+        if due or ends:
+            left_ms = int((self.ttl_s if ends else self.ttl_s + _SPARE_S) * 1000)
+            told = ("o", log.owner, "p", process, "c", log.cap_bytes)
+            pipeline.execute_command("HSET", keys.meta(log.id), *told)
+            pipeline.execute_command("SET", keys.alive(process), 1, "PX", int(ALIVE_S * 1000))
+            pipeline.execute_command("PEXPIRE", keys.meta(log.id), left_ms)
+            pipeline.execute_command("PEXPIRE", name, left_ms)
+        return sent, log.first, ends, now if due else self.refreshed_at
+
+    def done(self, share: tuple[int, int, bool, float]) -> None:
+        """It was written."""
+        self.sent, self.first, self.finished, self.refreshed_at = share
+
+
+def entry(first: int, events: Sequence[bytes]) -> tuple[str | int | bytes, ...]:
+    """The fields of an entry: the number of its first event, their sizes, and the events."""
+    return "n", first, "l", b",".join(b"%d" % len(e) for e in events), "d", b"".join(events)
+
+
+def parse_entry(fields: Mapping[bytes, bytes]) -> tuple[int, list[bytes], State | None]:
+    """The number of its first event, its events; and how the stream ended, if this is its end."""
+    ends = fields.get(b"e")
+    if ends is not None:
+        return 0, [], State(ends.decode())
+    data, start = fields[b"d"], 0
+    events = []
+    for size in fields[b"l"].split(b","):
+        end = start + int(size)
+        events.append(data[start:end])
+        start = end
+    return int(fields[b"n"]), events, None

@@ -1,0 +1,196 @@
+"""Follows streams that other processes write to Redis: a mirror of each, for all its readers here.
+
+All mirrors are fed by one task and one call at a time. What is new is asked for where there is
+news; and every second anyway, so that news that was lost only delays it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from gateway.errors import ResumeUnavailable, StreamLost, StreamTrimmed
+from gateway.resume import redis_keys as keys
+from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.redis_journal import parse_entry
+from gateway.store.records import StoreUnavailable
+
+_COUNT = 256
+"""Entries of one stream in one answer."""
+_BATCH = 128
+_UNREAD_S = 5.0
+"""How long a mirror is kept whose first reader has not come yet."""
+
+
+class Mirror:
+    """Of one stream, from some event on."""
+
+    def __init__(self, log: StreamLog, process: str) -> None:
+        self.log = log
+        self.process = process
+        """Which runs it."""
+        self.made_at = time.monotonic()
+
+
+class Mirrors:
+    """Of one process."""
+
+    def __init__(self, client: Any, timeout_s: float, left: Callable[[Mirror], None]) -> None:
+        """`left` is told of a mirror that nobody reads any more."""
+        self._client = client
+        self._timeout_s = timeout_s
+        self._left = left
+        self._mirrors: dict[str, list[Mirror]] = {}
+        self._dirty: dict[str, None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._missed: set[str] = set()
+
+    def __iter__(self) -> Iterator[Mirror]:
+        return (mirror for mirrors in [*self._mirrors.values()] for mirror in mirrors)
+
+    def __len__(self) -> int:
+        return len(self._mirrors)
+
+    def find(self, stream: str, after: int) -> Mirror | None:
+        """One that can be read behind number `after`."""
+        for mirror in self._mirrors.get(stream, ()):
+            if mirror.log.first <= after + 1 and not mirror.log.ended:
+                return mirror
+        return None
+
+    async def open(self, log: StreamLog, process: str) -> Mirror:
+        """A new one, with all that is in Redis now. Raise StoreUnavailable."""
+        mirror = Mirror(log, process)
+        try:
+            while await self._fetch([mirror]):
+                pass
+        except BaseException:
+            log.clear()
+            raise
+        log.on_readers = lambda: self._readers_changed(mirror)
+        self._mirrors.setdefault(log.id, []).append(mirror)
+        return mirror
+
+    def news(self, streams: Iterable[str]) -> None:
+        """There is more of these."""
+        self._dirty.update((stream, None) for stream in streams if stream in self._mirrors)
+        if self._dirty and self._task is None:
+            self._task = asyncio.create_task(self._follow())
+
+    async def look_around(self) -> None:
+        """Ask for all, end those whose process is gone, drop those nobody came for. Raise
+        StoreUnavailable.
+        """
+        now = time.monotonic()
+        for mirror in [*self]:
+            if not mirror.log.readers and now - mirror.made_at > _UNREAD_S:
+                self._drop(mirror)
+        running = [mirror for mirror in self if not mirror.log.ended]
+        gone = await self._gone({mirror.process for mirror in running})
+        # After Redis itself was away it may not have been told yet: only twice is gone.
+        lost = [mirror for mirror in running if mirror.process in gone & self._missed]
+        self._missed = gone
+        self.news(mirror.log.id for mirror in running)
+        while lost and await self._fetch(lost):
+            pass
+        for mirror in lost:
+            mirror.log.end(State.LOST, StreamLost())
+
+    def give_up(self) -> None:
+        """Redis does not answer for too long: how they go on cannot be known."""
+        for mirror in [*self]:
+            mirror.log.end(State.LOST, ResumeUnavailable())
+
+    async def _gone(self, processes: Iterable[str]) -> set[str]:
+        """Those that have not said for a while that they are there. Raise StoreUnavailable."""
+        asked = [*processes]
+        if not asked:
+            return set()
+        pipeline = self._client.pipeline(transaction=False)
+        for process in asked:
+            pipeline.execute_command("EXISTS", keys.alive(process))
+        found = await self._execute(pipeline)
+        return {process for process, there in zip(asked, found, strict=True) if not there}
+
+    def close(self) -> None:
+        """Follow no more."""
+        if self._task is not None:
+            self._task.cancel()
+        for mirror in [*self]:
+            mirror.log.end(State.LOST, StreamLost())
+
+    # -- private -----------------------------------------------------------------------------
+
+    def _readers_changed(self, mirror: Mirror) -> None:
+        if not mirror.log.readers:
+            self._drop(mirror)
+
+    def _drop(self, mirror: Mirror) -> None:
+        mirrors = self._mirrors.get(mirror.log.id, [])
+        if mirror not in mirrors:
+            return
+        mirrors.remove(mirror)
+        mirror.log.on_readers = None
+        mirror.log.clear()
+        if not mirrors:
+            del self._mirrors[mirror.log.id]
+            self._left(mirror)
+
+    async def _follow(self) -> None:
+        try:
+            while self._dirty:
+                streams = [*self._dirty][:_BATCH]
+                for stream in streams:
+                    del self._dirty[stream]
+                mirrors = [m for stream in streams for m in self._mirrors.get(stream, ())]
+                try:
+                    more = await self._fetch([m for m in mirrors if not m.log.ended])
+                except StoreUnavailable:
+                    return  # they are looked at every second anyway
+                self._dirty.update((mirror.log.id, None) for mirror in more)
+        finally:
+            self._task = None
+
+    async def _fetch(self, mirrors: list[Mirror]) -> list[Mirror]:
+        """Ask for what is new; those of which there is more than came. Raise StoreUnavailable."""
+        if not mirrors:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for mirror in mirrors:
+            log = mirror.log
+            pipeline.execute_command(
+                "XRANGE", keys.events(log.id), f"({log.last}-0", "+", "COUNT", _COUNT
+            )
+        more = []
+        for mirror, entries in zip(mirrors, await self._execute(pipeline), strict=True):
+            self._take(mirror.log, entries)
+            if len(entries) == _COUNT and not mirror.log.ended:
+                more.append(mirror)
+        return more
+
+    @staticmethod
+    def _take(log: StreamLog, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        before, state = log.last, None
+        try:
+            for _, fields in entries:
+                first, events, state = parse_entry(fields)
+                log.extend(first, events)
+        except Trimmed:
+            log.end(State.LOST, StreamTrimmed())
+            return
+        if state is not None:
+            log.end(state)
+        elif log.last != before:
+            log.wake()
+
+    async def _execute(self, pipeline: Any) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                results: list[Any] = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+        return results

@@ -1,0 +1,309 @@
+"""Streams in Redis: any replica serves what any other has begun.
+
+Each process writes what it runs, says every second that it is there, and listens on a channel of
+its own, where others say what of it they follow (`follow`, `leave`), what to end (`cancel`), and
+that there is more of what it follows (`news`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from gateway.resume import redis_keys as keys
+from gateway.resume.claims import Claim
+from gateway.resume.log import StreamLog
+from gateway.resume.redis_journal import ALIVE_S, Journal
+from gateway.resume.redis_mirrors import Mirror, Mirrors
+from gateway.resume.streams import Streams
+from gateway.store.records import StoreUnavailable
+from gateway.store.redis_client import connect, disconnect
+
+_TIMEOUT_S = 1.0
+_TICK_S = 1.0
+_GIVE_UP_S = 10.0
+"""How long those who read what others run are kept waiting for a Redis that does not answer."""
+_CLAIM_S = 15.0
+_BODY_BYTES = 16
+_DROP = """
+local held = redis.call("GET", KEYS[1])
+if held and string.sub(held, 17) == ARGV[1] then redis.call("DEL", KEYS[1]) end
+"""
+
+
+class RedisSharing:
+    """Shares the streams of a process by a Redis."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        report: Callable[[str, str], None] = lambda state, why: None,
+    ) -> None:
+        """`report` is told when Redis is `lost`, and why, and when it is `back`. Raise ValueError
+        or ConfigurationError.
+        """
+        self.process = secrets.token_hex(8)
+        self.available = True
+        self.claims = RedisClaims(self)
+        self._client: Any = connect(url, timeout_s)
+        self._timeout_s = timeout_s
+        self._report = report
+        self._journal = Journal(self._client, self.process, timeout_s, self._changed)
+        self._mirrors = Mirrors(self._client, timeout_s, self._unfollow)
+        self._streams: Streams
+        self._remote: dict[tuple[str, str], RemoteReader] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def start(self, streams: Streams) -> None:
+        self._streams = streams
+        self._spawn(self._tick())
+        self._spawn(self._listen())
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._journal.close()
+        self._mirrors.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with self.reachable():
+                await self._client.delete(keys.alive(self.process))
+        except StoreUnavailable:
+            pass
+        await disconnect(self._client)
+
+    @property
+    def followed(self) -> Iterable[StreamLog]:
+        return (mirror.log for mirror in self._mirrors)
+
+    # -- our streams ---------------------------------------------------------------------------
+
+    async def open(self, log: StreamLog, ttl_s: float) -> None:
+        try:
+            await self._journal.open(log, ttl_s)
+        except StoreUnavailable as exc:
+            self._changed(False, str(exc))
+            raise
+
+    def grown(self, log: StreamLog) -> None:
+        self._journal.grown(log)
+
+    def forgotten(self, stream: str) -> None:
+        self._spawn(self._delete(stream))
+
+    async def _delete(self, stream: str) -> None:
+        try:
+            async with self.reachable():
+                await self._client.delete(keys.events(stream), keys.meta(stream))
+        except StoreUnavailable:
+            pass  # it expires by itself
+
+    # -- theirs --------------------------------------------------------------------------------
+
+    async def follow(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
+        where = await self._whereabouts(stream, owner)
+        if where is None:
+            return None
+        mirror = self._mirrors.find(stream, after)
+        if mirror is None:
+            process, cap_bytes = where
+            log = StreamLog(stream, owner, cap_bytes, self._streams, first=after + 1)
+            mirror = await self._mirrors.open(log, process)
+            if not mirror.log.ended:
+                self._spawn(self._say(mirror.process, "follow", [stream]))
+        return mirror.log
+
+    async def cancel(self, stream: str, owner: bytes) -> bool:
+        where = await self._whereabouts(stream, owner)
+        if where is None:
+            return False
+        async with self.reachable():
+            await self._client.publish(keys.channel(where[0]), f"cancel {self.process} {stream}")
+        return True
+
+    async def _whereabouts(self, stream: str, owner: bytes) -> tuple[str, int] | None:
+        """Which process runs it, or ran it, and its cap. Raise StoreUnavailable."""
+        async with self.reachable():
+            found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
+        return (found[1].decode(), int(found[2])) if found[0] == owner else None
+
+    def _unfollow(self, mirror: Mirror) -> None:
+        if not self._closed and not mirror.log.ended:
+            self._spawn(self._say(mirror.process, "leave", [mirror.log.id]))
+
+    async def _say(self, process: str, word: str, streams: Iterable[str]) -> None:
+        """What nobody has to hear: it is said again, or found out."""
+        try:
+            async with self.reachable():
+                text = f"{word} {self.process} {' '.join(streams)}"
+                await self._client.publish(keys.channel(process), text)
+        except StoreUnavailable:
+            pass
+
+    # -- what goes on beside -------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        answered_at = time.monotonic()
+        while True:
+            try:
+                async with self.reachable():
+                    await self._client.set(keys.alive(self.process), "1", px=int(ALIVE_S * 1000))
+                self._changed(True, "")
+                answered_at = time.monotonic()
+                await self._mirrors.look_around()
+                followed: dict[str, list[str]] = {}
+                for mirror in self._mirrors:
+                    if not mirror.log.ended:
+                        followed.setdefault(mirror.process, []).append(mirror.log.id)
+                for process, streams in followed.items():
+                    await self._say(process, "follow", streams)
+                await self.claims.renew()
+            except StoreUnavailable as exc:
+                self._changed(False, str(exc))
+                if time.monotonic() - answered_at > _GIVE_UP_S:
+                    self._mirrors.give_up()
+            self._journal.refresh()
+            now = time.monotonic()
+            for reader in [*self._remote.values()]:
+                if now > reader.until:
+                    self._remote_left(reader.process, reader.log.id)
+            await asyncio.sleep(_TICK_S)
+
+    async def _listen(self) -> None:
+        while True:
+            pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+            try:
+                await pubsub.subscribe(keys.channel(self.process))
+                while True:
+                    message = await pubsub.get_message(timeout=_TICK_S)
+                    if message is not None:
+                        self._hear(message["data"].decode())
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(_TICK_S)
+            finally:
+                await pubsub.aclose()
+
+    def _hear(self, text: str) -> None:
+        word, process, *streams = text.split(" ")
+        if word == "news":
+            self._mirrors.news(streams)
+            return
+        for stream in streams:
+            if word == "follow":
+                self._remote_joined(process, stream)
+            elif word == "leave":
+                self._remote_left(process, stream)
+            elif word == "cancel" and (log := self._streams.local(stream)) is not None:
+                self._spawn(self._cancel(log))
+
+    async def _cancel(self, log: StreamLog) -> None:
+        await self._streams.cancel(log.id, log.owner)
+
+    def _remote_joined(self, process: str, stream: str) -> None:
+        reader = self._remote.get((process, stream))
+        if reader is None:
+            log = self._journal.log(stream)
+            if log is None:
+                self._journal.announce(process, stream)  # all of it is in Redis by now
+                return
+            reader = RemoteReader(self._journal, log, process)
+            self._remote[process, stream] = reader
+            log.join(reader)
+            reader.wake()
+        reader.until = time.monotonic() + ALIVE_S
+
+    def _remote_left(self, process: str, stream: str) -> None:
+        reader = self._remote.pop((process, stream), None)
+        if reader is not None:
+            reader.log.leave(reader)
+
+    # -- private -----------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _changed(self, available: bool, why: str) -> None:
+        if available != self.available:
+            self.available = available
+            self._report("back" if available else "lost", why)
+
+    @asynccontextmanager
+    async def reachable(self) -> AsyncIterator[None]:
+        """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (RedisError, OSError, TimeoutError) as exc:
+            self._changed(False, f"{type(exc).__name__}: {exc}")
+            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+
+
+class RemoteReader:
+    """Another process that follows one of our streams, for all its readers there."""
+
+    def __init__(self, journal: Journal, log: StreamLog, process: str) -> None:
+        self.log = log
+        self.process = process
+        self.until = 0.0
+        """When it is gone, unless it says otherwise, in `time.monotonic` seconds."""
+        self._journal = journal
+
+    def wake(self) -> None:
+        self._journal.announce(self.process, self.log.id)
+
+
+class RedisClaims:
+    """What Idempotency-Keys stand for, known to all replicas."""
+
+    def __init__(self, sharing: RedisSharing) -> None:
+        self._sharing = sharing
+        self._held: dict[bytes, str] = {}
+        self._renewed_at = 0.0
+
+    async def take(self, key: bytes, claim: Claim) -> Claim:
+        name, value = keys.claim(key), claim.body + claim.stream.encode()
+        client = self._sharing._client
+        async with self._sharing.reachable():
+            while True:
+                if await client.set(name, value, nx=True, px=int(_CLAIM_S * 1000)):
+                    self._held[key] = claim.stream
+                    return claim
+                found: bytes | None = await client.get(name)
+                if found is not None:
+                    return Claim(found[:_BODY_BYTES], found[_BODY_BYTES:].decode())
+
+    def drop(self, key: bytes, stream: str) -> None:
+        if self._held.get(key) == stream:
+            del self._held[key]
+        self._sharing._spawn(self._drop(key, stream))
+
+    async def renew(self) -> None:
+        """Hold on to what is held. Raise StoreUnavailable."""
+        now = time.monotonic()
+        if not self._held or now - self._renewed_at < _CLAIM_S / 3:
+            return
+        pipeline = self._sharing._client.pipeline(transaction=False)
+        for key in self._held:
+            pipeline.execute_command("PEXPIRE", keys.claim(key), int(_CLAIM_S * 1000))
+        async with self._sharing.reachable():
+            await pipeline.execute()
+        self._renewed_at = now
+
+    async def _drop(self, key: bytes, stream: str) -> None:
+        try:
+            async with self._sharing.reachable():
+                await self._sharing._client.eval(_DROP, 1, keys.claim(key), stream)
+        except StoreUnavailable:
+            pass  # it expires by itself

@@ -1,0 +1,328 @@
+"""Streams of several workers without a Redis: each asks the worker that runs a stream.
+
+The stream's id says which one that is. Workers listen on Unix sockets in the folder they share; a
+question is one line of JSON, and the answer another. To `follow`, frames come after that: a line
+that says what is in the frame, and the events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.errors import StreamLost, StreamTrimmed
+from gateway.resume.claims import Claim, LocalClaims
+from gateway.resume.ids import slot_of
+from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.streams import Streams
+
+_FRAME_BYTES = 256 * 1024
+_LINE_BYTES = 4 * 1024 * 1024
+"""A frame's first line has the sizes of all its events."""
+_TIMEOUT_S = 2.0
+_UNREAD_S = 5.0
+"""How long a mirror is kept whose first reader has not come yet."""
+Document = dict[str, Any]
+
+
+class WorkerSharing:
+    """Shares the streams of one worker with its siblings."""
+
+    available = True
+
+    def __init__(self, folder: Path, slot: int, workers: int) -> None:
+        self.claims = WorkerClaims(self)
+        self.slot = slot
+        self.workers = workers
+        self.streams: Streams
+        self._folder = folder
+        self._mirrors: set[StreamLog] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, streams: Streams) -> None:
+        self.streams = streams
+        self.spawn(self._serve())
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def followed(self) -> Iterable[StreamLog]:
+        return self._mirrors
+
+    # -- our streams: whoever wants them comes and asks --------------------------------------------
+
+    async def open(self, log: StreamLog, ttl_s: float) -> None:
+        pass
+
+    def grown(self, log: StreamLog) -> None:
+        pass
+
+    def forgotten(self, stream: str) -> None:
+        pass
+
+    # -- theirs --------------------------------------------------------------------------------
+
+    async def follow(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
+        slot = slot_of(stream)
+        if slot is None or slot == self.slot or slot >= self.workers:
+            return None
+        question = {"do": "follow", "stream": stream, "owner": owner.hex(), "after": after}
+        try:
+            reader, writer, answer = await self._ask(slot, question)
+        except (OSError, TimeoutError, EOFError):
+            return None  # that worker is gone, and what it kept with it
+        if not answer["found"]:
+            writer.close()
+            return None
+        log = StreamLog(stream, owner, answer["cap"], self.streams, first=after + 1)
+        here = asyncio.Event()
+        task = self.spawn(self._mirror(log, reader, writer, here))
+        self._mirrors.add(log)
+        log.on_readers = lambda: self._readers_changed(log, task)
+        asyncio.get_running_loop().call_later(_UNREAD_S, self._readers_changed, log, task)
+        await here.wait()
+        return log
+
+    def _readers_changed(self, log: StreamLog, task: asyncio.Task[None]) -> None:
+        if not log.readers and log in self._mirrors:
+            self._mirrors.discard(log)
+            task.cancel()
+            log.clear()
+
+    async def cancel(self, stream: str, owner: bytes) -> bool:
+        slot = slot_of(stream)
+        if slot is None or slot == self.slot or slot >= self.workers:
+            return False
+        question = {"do": "cancel", "stream": stream, "owner": owner.hex()}
+        return bool((await self.ask(slot, question) or {}).get("found"))
+
+    async def _mirror(
+        self,
+        log: StreamLog,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        here: asyncio.Event,
+    ) -> None:
+        """Take what comes, until that is all. `here` is set when the first of it is in the log."""
+        try:
+            while not log.ended:
+                header: Document = orjson.loads(await reader.readuntil(b"\n"))
+                events = [await reader.readexactly(size) for size in header["sizes"]]
+                log.extend(header["first"], events)
+                if header["state"] != State.RUNNING.value:
+                    error = StreamLost() if header["state"] == State.LOST.value else None
+                    log.end(State(header["state"]), error)
+                here.set()
+                log.wake()
+        except (OSError, EOFError):
+            log.end(State.LOST, StreamLost())
+        except Trimmed:
+            log.end(State.LOST, StreamTrimmed())
+        finally:
+            here.set()
+            writer.close()
+            log.end(State.LOST, StreamLost())
+
+    async def ask(self, slot: int, question: Document) -> Document | None:
+        """A sibling's answer; None if it gives none."""
+        try:
+            _, writer, answer = await self._ask(slot, question)
+        except (OSError, TimeoutError, EOFError):
+            return None
+        writer.close()
+        return answer
+
+    async def _ask(
+        self, slot: int, question: Document
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Document]:
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                path = str(self._path(slot))
+                reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_BYTES)
+                writer.write(orjson.dumps(question) + b"\n")
+                answer = orjson.loads(await reader.readuntil(b"\n"))
+        except BaseException:
+            if writer is not None:
+                writer.close()
+            raise
+        return reader, writer, answer
+
+    # -- answering -----------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        path = self._path(self.slot)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # of one that died
+        server = await asyncio.start_unix_server(self._connected, str(path), limit=_LINE_BYTES)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.spawn(self._answer(reader, writer))
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            question: Document = orjson.loads(await reader.readuntil(b"\n"))
+            if question["do"] == "follow":
+                await self._give(question, reader, writer)
+            else:
+                _say(writer, await self._told(question))
+                await writer.drain()
+        except (OSError, EOFError):
+            pass  # the one that asked is gone
+        finally:
+            writer.close()
+
+    async def _told(self, question: Document) -> Document:
+        stream = question["stream"]
+        match question["do"]:
+            case "cancel":
+                owner = bytes.fromhex(question["owner"])
+                found = self.streams.local(stream) is not None
+                return {"found": found and await self.streams.cancel(stream, owner)}
+            case "knows":
+                return {"knows": self.streams.knows(stream)}
+            case "take":
+                key, body = bytes.fromhex(question["key"]), bytes.fromhex(question["body"])
+                claim = await self.claims.local.take(key, Claim(body, stream))
+                return {"body": claim.body.hex(), "stream": claim.stream}
+            case "drop":
+                self.claims.local.drop(bytes.fromhex(question["key"]), stream)
+                return {}
+        raise AssertionError(question)
+
+    async def _give(
+        self, question: Document, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Be a reader for a sibling, until it closes or all is given."""
+        log = self.streams.local(question["stream"])
+        if log is None or log.owner != bytes.fromhex(question["owner"]):
+            _say(writer, {"found": False})
+            await writer.drain()
+            return
+        _say(writer, {"found": True, "cap": log.cap_bytes})
+        me = asyncio.current_task()
+        assert me is not None
+        watching = self.spawn(_until_closed(reader, me))
+        signal = Signal()
+        log.join(signal)
+        after, first = question["after"], True
+        try:
+            while True:
+                signal.cleared()
+                after = max(after, log.first - 1)
+                events = log.pieces(after, _FRAME_BYTES)
+                ended = log.ended and after + len(events) >= log.last
+                state = log.state if ended else State.RUNNING
+                if events or ended or first:
+                    sizes = [len(event) for event in events]
+                    _say(writer, {"first": after + 1, "sizes": sizes, "state": state.value})
+                    writer.writelines(events)
+                    await writer.drain()
+                if ended:
+                    return
+                after, first = after + len(events), False
+                if after >= log.last and not log.ended:
+                    await signal.wait()
+        finally:
+            log.leave(signal)
+            watching.cancel()
+
+    # -- private -----------------------------------------------------------------------------
+
+    def _path(self, slot: int) -> Path:
+        return self._folder / f"streams-{slot}.sock"
+
+    def spawn(self, work: Any) -> asyncio.Task[None]:
+        """Have it done, and ended with everything else."""
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class Signal:
+    """A reader that is a task."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    def cleared(self) -> None:
+        """What has come until now is going to be read."""
+        self._event.clear()
+
+    async def wait(self) -> None:
+        """Until there is more."""
+        await self._event.wait()
+
+
+class WorkerClaims:
+    """What Idempotency-Keys stand for: each key has a worker at home there, for all of them."""
+
+    def __init__(self, sharing: WorkerSharing) -> None:
+        self.local = LocalClaims()
+        """Of the keys that are at home here; of others, while their worker is away."""
+        self._sharing = sharing
+
+    async def take(self, key: bytes, claim: Claim) -> Claim:
+        while True:
+            found = await self._take(key, claim)
+            if found == claim or found.body != claim.body or await self._known(found.stream):
+                return found
+            # Who was to answer it died.
+            await self._drop(key, found.stream)
+
+    def drop(self, key: bytes, stream: str) -> None:
+        self.local.drop(key, stream)
+        if self._home(key) != self._sharing.slot:
+            self._sharing.spawn(self._drop(key, stream))
+
+    async def _take(self, key: bytes, claim: Claim) -> Claim:
+        home = self._home(key)
+        if home != self._sharing.slot:
+            question = {"key": key.hex(), "body": claim.body.hex(), "stream": claim.stream}
+            answer = await self._sharing.ask(home, {"do": "take", **question})
+            if answer is not None:
+                return Claim(bytes.fromhex(answer["body"]), answer["stream"])
+        return await self.local.take(key, claim)
+
+    async def _known(self, stream: str) -> bool:
+        sharing, slot = self._sharing, slot_of(stream)
+        if slot is None or slot == sharing.slot:
+            return sharing.streams.knows(stream)
+        answer = await sharing.ask(slot, {"do": "knows", "stream": stream})
+        return answer is not None and bool(answer["knows"])
+
+    async def _drop(self, key: bytes, stream: str) -> None:
+        self.local.drop(key, stream)
+        home = self._home(key)
+        if home != self._sharing.slot:
+            await self._sharing.ask(home, {"do": "drop", "key": key.hex(), "stream": stream})
+
+    def _home(self, key: bytes) -> int:
+        return key[0] % self._sharing.workers
+
+
+def _say(writer: asyncio.StreamWriter, document: Document) -> None:
+    writer.write(orjson.dumps(document) + b"\n")
+
+
+async def _until_closed(reader: asyncio.StreamReader, task: asyncio.Task[Any]) -> None:
+    """Who follows says nothing more: what comes is the end."""
+    await reader.read(1)
+    task.cancel()

@@ -1,0 +1,38 @@
+"""What of the log is written, to be changed while it runs."""
+
+from __future__ import annotations
+
+import random
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class LogControl:
+    """Of one process: the lowest level, and the share of access lines."""
+
+    def __init__(self, level: str = "info", sample: float = 1.0) -> None:
+        self.set(level, sample)
+
+    def set(self, level: str, sample: float) -> None:
+        """From now on. `sample` is of requests that went well; the others are always written."""
+        self.level = level
+        self.sample = sample
+        self._least = LEVELS[level]
+
+    def wants_access(self, status: int | None, *, complete: bool) -> bool:
+        """Whether a request's line is written."""
+        if self._least > LEVELS["info"]:
+            return False
+        sample = self.sample
+        if sample >= 1.0 or not complete or status is None or status >= 400:
+            return True
+        return random.random() < sample  # noqa: S311 -- no secret
+
+    def drop_below(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """structlog's processor: the first, so that what is not written costs nothing more."""
+        if LEVELS.get(method, 50) < self._least:
+            raise structlog.DropEvent
+        return event

@@ -1,0 +1,88 @@
+"""The names of attributes, all of them here: OpenTelemetry renames those for GenAI still.
+
+`1.44` are the names of the semantic conventions 1.44 (https://opentelemetry.io/docs/specs/semconv/);
+`next` those of their GenAI part since it has a repository of its own
+(https://github.com/open-telemetry/semantic-conventions-genai). What no convention has a name for
+begins with `gateway.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class GenAiNames:
+    """Of attributes of a request to a model."""
+
+    schema_url: str
+    operation: str = "gen_ai.operation.name"
+    provider: str = "gen_ai.provider.name"
+    conversation: str = "gen_ai.conversation.id"
+    request_model: str = "gen_ai.request.model"
+    request_stream: str = "gen_ai.request.stream"
+    response_id: str = "gen_ai.response.id"
+    response_model: str = "gen_ai.response.model"
+    finish_reasons: str = "gen_ai.response.finish_reasons"
+    time_to_first_chunk: str = "gen_ai.response.time_to_first_chunk"
+    input_tokens: str = "gen_ai.usage.input_tokens"
+    output_tokens: str = "gen_ai.usage.output_tokens"
+    cache_read_tokens: str = "gen_ai.usage.cache_read.input_tokens"
+    cache_written_tokens: str = "gen_ai.usage.cache_creation.input_tokens"
+    reasoning_tokens: str = "gen_ai.usage.reasoning.output_tokens"
+    input_messages: str = "gen_ai.input.messages"
+    output_messages: str = "gen_ai.output.messages"
+
+
+_PINNED = GenAiNames("https://opentelemetry.io/schemas/1.44.0")
+NAMES: Mapping[str, GenAiNames] = {
+    "1.44": _PINNED,
+    "next": replace(
+        _PINNED, schema_url="", cache_written_tokens="gen_ai.usage.cache_write.input_tokens"
+    ),
+}
+"""The word of `telemetry.traces.semconv` to the names."""
+
+_PROVIDERS = {
+    "api.anthropic.com": "anthropic",
+    "api.cohere.com": "cohere",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.openai.com": "openai",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+}
+_AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+_OPERATIONS = (
+    ("/chat/completions", "chat"),
+    ("/messages", "chat"),
+    ("/responses", "chat"),
+    ("/api/chat", "chat"),
+    ("/completions", "text_completion"),
+    ("/complete", "text_completion"),
+    ("/api/generate", "text_completion"),
+    ("/embeddings", "embeddings"),
+    ("/api/embed", "embeddings"),
+    ("/images/generations", "generate_content"),
+    ("/audio/speech", "generate_content"),
+    ("/audio/transcriptions", "generate_content"),
+    ("/audio/translations", "generate_content"),
+)
+
+
+def provider(dialect: str, host: str) -> str:
+    """`gen_ai.provider.name`, by the upstream's host, else by what it speaks."""
+    if host.endswith(_AZURE):
+        return "azure.ai.openai"
+    if host.startswith("bedrock") and host.endswith(".amazonaws.com"):
+        return "aws.bedrock"
+    return _PROVIDERS.get(host, dialect)
+
+
+def operation(path: str) -> str | None:
+    """`gen_ai.operation.name`, by the end of a path; None where it is none for a model."""
+    path = path.rstrip("/")
+    return next((name for end, name in _OPERATIONS if path.endswith(end)), None)

@@ -1,0 +1,288 @@
+"""Spans, built of what a worker wrote down of a request: for a collector, and for operators.
+
+SERVER    POST /v1/                 the whole request
+INTERNAL  ├ auth, limits, admission
+CLIENT    ├ chat demo-llama         every attempt; the one that answered ends with the answer
+INTERNAL  │ └ stream                from the first byte to the last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.telemetry.gaps import BOUNDS_S
+from gateway.telemetry.semconv import GenAiNames, operation, provider
+
+Attributes = dict[str, Any]
+_METHODS = frozenset(
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"]
+)
+# Attempts count up from the request's own span by their number; what else there is, from here.
+_MARKS_FROM = 1 << 16
+_STREAM = 1 << 17
+_WHO = {
+    "complete": "upstream",
+    "client_abort": "client",
+    "upstream_reset": "upstream",
+    "timeout": "upstream",
+    "drain": "gateway",
+    "cancelled": "operator",
+    "internal_error": "gateway",
+}
+"""Who ended a stream, by how it ended."""
+
+
+@dataclass(slots=True)
+class Event:
+    """Something that happened at a moment. Times are seconds since the epoch."""
+
+    name: str
+    at: float
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Span:
+    """As OpenTelemetry has it. Times are seconds since the epoch."""
+
+    name: str
+    kind: str
+    """server, client or internal."""
+    span_id: str
+    parent_id: str | None
+    start: float
+    end: float
+    attributes: Attributes = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """Trace and span."""
+    error: str | None = None
+    """What went wrong; None: nothing did."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def build(record: Mapping[str, Any], names: GenAiNames) -> list[Span]:
+    """The spans of a request, its own first, each before those inside it."""
+    server = _server(record)
+    spans = [server]
+    base, start = int(record["span"], 16), record["at"]
+    for number, (name, begun, ended) in enumerate(record["marks"]):
+        span = Span(
+            name,
+            "internal",
+            f"{base + _MARKS_FROM + number:016x}",
+            server.span_id,
+            start + begun,
+            start + (record["s"] if ended is None else ended),
+        )
+        if ended is None:
+            span.error = record.get("error") or record.get("end")
+            span.attributes["error.type"] = span.error
+            if record.get("reason"):
+                span.attributes["gateway.reason"] = record["reason"]
+        if name == "admission" and record.get("queue_position"):
+            span.attributes["gateway.queue.position"] = record["queue_position"]
+        spans.append(span)
+    attempts = _attempts(record, server, names)
+    spans += attempts
+    if attempts and record.get("ttft_s") is not None:
+        spans.append(_stream(record, attempts[-1], base + _STREAM))
+    return spans
+
+
+def _server(record: Mapping[str, Any]) -> Span:
+    method = record["method"] if record["method"] in _METHODS else "_OTHER"
+    route = record.get("route_path")
+    status, end = record.get("status"), record.get("end")
+    parent = record.get("parent")
+    span = Span(
+        f"{method if method != '_OTHER' else 'HTTP'} {route}" if route else method,
+        "server",
+        record["span"],
+        parent[1] if parent else None,
+        record["at"],
+        record["at"] + record["s"],
+        _known(
+            {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                "url.path": record["path"],
+                "url.scheme": "http",
+                "network.protocol.version": "1.1",
+                "server.address": record.get("host"),
+                "client.address": record["client"],
+                "http.request.body.size": record["bytes_in"] or None,
+                "http.response.body.size": record["bytes_out"] or None,
+                "enduser.id": record.get("subject"),
+                "gateway.request_id": record["request_id"],
+                "gateway.route": record.get("route"),
+                "gateway.tenant": record.get("tenant"),
+                "gateway.model": record.get("model"),
+                "gateway.served_model": record.get("served"),
+                "gateway.upstream": record.get("upstream"),
+                "gateway.end": end,
+                "gateway.error": record.get("error"),
+                "gateway.reason": record.get("reason"),
+                "gateway.kept": record["kept"],
+            }
+        ),
+    )
+    failed = (status or 0) >= 500 or end not in ("complete", "client_abort")
+    if failed or end == "client_abort":
+        span.attributes["error.type"] = record.get("error") or (
+            str(status) if end == "complete" else end
+        )
+    if failed:
+        span.error = span.attributes["error.type"]
+    if record.get("link"):
+        trace_id, span_id, _ = record["link"]
+        span.links.append((trace_id, span_id))
+    return span
+
+
+def _attempts(record: Mapping[str, Any], server: Span, names: GenAiNames) -> list[Span]:
+    """A span for each, the one whose answer was taken last."""
+    spans: list[tuple[bool, Span]] = []
+    listed = sorted(record["attempts"])
+    first_byte_s = record.get("ttft_s")
+    for index, one in enumerate(listed):
+        number, begun, ended, url, upstream, model, dialect, status, outcome = one
+        # Of several heads the last is the answer; before it are those of streams that broke off,
+        # and errors that were not taken.
+        later = [other for other in listed[index + 1 :] if not other[8]]
+        taken = not outcome and (not later or (first_byte_s or 0.0) < later[0][1])
+        end = ended
+        if taken and status < 400:
+            end = later[0][1] if later else record["s"]
+        elif taken and not later:
+            end = record["s"]
+        span = Span(
+            "",
+            "client",
+            f"{int(record['span'], 16) + number:016x}",
+            server.span_id,
+            record["at"] + begun,
+            record["at"] + end,
+        )
+        where = urlsplit(url)
+        asked = model or record.get("served") or record.get("model")
+        kind = operation(record["path"]) if asked else None
+        span.name = f"{kind} {asked}" if kind else record["method"]
+        span.attributes = _known(
+            {
+                "http.request.method": record["method"],
+                "http.response.status_code": status or None,
+                "http.request.resend_count": number - 1 or None,
+                "server.address": where.hostname,
+                "server.port": where.port or (443 if where.scheme == "https" else 80),
+                "gateway.upstream": upstream,
+                "gateway.endpoint": url,
+                "gateway.attempt.number": number,
+                "gateway.attempt.reason": _reason(listed, index, first_byte_s),
+                "gateway.attempt.head_s": None if outcome else round(ended - begun, 6),
+            }
+        )
+        if kind:
+            span.attributes[names.operation] = kind
+            span.attributes[names.provider] = provider(dialect, where.hostname or "")
+            span.attributes[names.request_model] = asked
+        if outcome or status >= 400:
+            span.error = span.attributes["error.type"] = outcome or str(status)
+        elif taken and not later and record.get("end") in ("upstream_reset", "timeout"):
+            span.error = span.attributes["error.type"] = record.get("error") or record["end"]
+        spans.append((taken, span))
+    spans.sort(key=lambda one: one[0])
+    ordered = [span for _, span in spans]
+    if spans and spans[-1][0] and names.operation in ordered[-1].attributes:
+        ordered[-1].attributes |= _answer(record, names)
+    return ordered
+
+
+def _reason(attempts: list[Any], index: int, first_byte_s: float | None) -> str | None:
+    """Why it was made, seen from those before it; None of the first."""
+    if not index:
+        return None
+    begun, upstream, model = (attempts[index][place] for place in (1, 4, 5))
+    before = attempts[index - 1]
+    if begun < before[2]:
+        return "hedge"
+    if first_byte_s is not None and first_byte_s < begun:
+        return "continuation"
+    why = before[8] or f"status {before[7]}"
+    return f"{'retry' if (upstream, model) == (before[4], before[5]) else 'fallback'}: {why}"
+
+
+def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
+    """What the model's answer told."""
+    told: Mapping[str, Any] = record.get("said") or {}
+    content: Mapping[str, str] = record.get("content") or {}
+    return _known(
+        {
+            names.request_stream: True if record.get("gaps") else None,
+            names.response_id: told.get("id"),
+            names.response_model: told.get("model"),
+            names.finish_reasons: [told["finish"]] if "finish" in told else None,
+            names.time_to_first_chunk: record.get("ttft_s") if record.get("gaps") else None,
+            names.input_tokens: record.get("tokens_in"),
+            names.output_tokens: record.get("tokens_out"),
+            names.cache_read_tokens: told.get("cache_read"),
+            names.cache_written_tokens: told.get("cache_written"),
+            names.reasoning_tokens: told.get("reasoning"),
+            names.input_messages: content.get("input"),
+            names.output_messages: content.get("output"),
+        }
+    )
+
+
+def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
+    start, first_s, end = record["at"], record["ttft_s"], record.get("end")
+    gaps: Mapping[str, Any] = record.get("gaps") or {}
+    last_s = max(first_s, gaps.get("last_s") or record["s"])
+    if end != "complete":
+        last_s = record["s"]
+    attributes = {
+        "gateway.stream.bytes": record["bytes_out"],
+        "gateway.stream.end": end,
+        "gateway.stream.ended_by": _WHO.get(end or ""),
+    }
+    events = [Event("first_chunk", start + first_s)]
+    if gaps:
+        attributes |= {
+            "gateway.stream.pieces": gaps["pieces"],
+            "gateway.stream.gap.longest_s": round(gaps["longest_s"], 6),
+            "gateway.stream.gap.bounds_s": list(BOUNDS_S),
+            "gateway.stream.gap.counts": gaps["counts"],
+        }
+        for begun, ended in gaps["stalls"]:
+            events.append(Event("stall", start + begun, {"seconds": round(ended - begun, 6)}))
+            events.append(Event("resume", start + ended))
+    for name, at, detail in record["events"]:
+        events.append(Event(name, start + at, {"reason": detail} if detail else {}))
+    if end != "complete":
+        why = _known({"end": end, "error": record.get("error"), "reason": record.get("reason")})
+        events.append(Event("cancel" if _WHO.get(end or "") != "upstream" else "break", 0.0, why))
+        events[-1].at = start + record["s"]
+    events.sort(key=lambda event: event.at)
+    return Span(
+        "stream",
+        "internal",
+        f"{span_id:016x}",
+        attempt.span_id,
+        start + first_s,
+        start + last_s,
+        _known(attributes),
+        events,
+        error=None if end in ("complete", "client_abort") else end,
+    )
+
+
+def _known(attributes: Mapping[str, Any]) -> Attributes:
+    return {name: value for name, value in attributes.items() if value is not None}

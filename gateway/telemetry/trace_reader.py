@@ -1,0 +1,169 @@
+"""Questions about the local trace store: which requests, one trace, usage by day, its size."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+_BUSY_S = 2.0
+_LONGEST_LIST = 500
+_COUNTS = ("requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cost")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which requests a list holds. None: it does not matter."""
+
+    route: str | None = None
+    model: str | None = None
+    tenant: str | None = None
+    status: str | None = None
+    """A number, or a class such as 5xx."""
+    end: str | None = None
+    kept: str | None = None
+    """sampled, error, slow, limited or aborted."""
+    slower_s: float | None = None
+    """Whose first byte took longer."""
+    id: str | None = None
+    """The beginning of a trace id or request id."""
+    since: float | None = None
+    until: float | None = None
+    """Seconds since the epoch."""
+    before: str | None = None
+    """The `next` of the page before this one."""
+    limit: int = 50
+
+
+class TraceReader:
+    """Answers questions about the file. Blocks: to be asked in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def requests(self, wanted: Wanted) -> Row:
+        """`requests`, the newest first, and `next` for the page after, or None."""
+        clauses, values = _conditions(wanted)
+        limit = max(1, min(wanted.limit, _LONGEST_LIST))
+        where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
+        rows = self._select(
+            f"SELECT id, at, record FROM requests {where} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 -- clauses are ours
+            (*values, limit + 1),
+        )
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return {
+            "requests": [orjson.loads(record) for _, _, record in rows],
+            "next": f"{rows[-1][1]!r}:{rows[-1][0]}" if more else None,
+        }
+
+    def trace(self, identity: str) -> list[Row]:
+        """The records of a trace, or of one request, by its whole id; the oldest first."""
+        rows = self._select(
+            "SELECT record FROM requests WHERE trace = ? OR request = ? ORDER BY at LIMIT 100",
+            (identity, identity),
+        )
+        return [orjson.loads(record) for (record,) in rows]
+
+    def usage(
+        self, *, since: str | None = None, until: str | None = None, by: Sequence[str] = ()
+    ) -> list[Row]:
+        """Sums for the days from `since` to `until` (YYYY-MM-DD, both included), one row for each
+        value of `by`: of day, tenant, route and model. Money of different currencies is not added.
+        """
+        columns = [name for name in ("day", "tenant", "route", "model") if name in by]
+        names = [*columns, "currency"]
+        rows = self._select(
+            f"SELECT {', '.join(names)}, {', '.join(f'sum({one})' for one in _COUNTS)} FROM usage "  # noqa: S608 -- names are ours
+            "WHERE day >= ? AND day <= ? "
+            f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}",
+            (since or "", until or "9999-12-31"),
+        )
+        return [dict(zip((*names, *_COUNTS), row, strict=True)) for row in rows]
+
+    def names(self) -> dict[str, list[str]]:
+        """The routes, models, tenants and ends there are, for filters."""
+        return {
+            name: [
+                value
+                for (value,) in self._select(
+                    f"SELECT DISTINCT {column} FROM requests WHERE {column} IS NOT NULL "  # noqa: S608 -- columns are ours
+                    f"ORDER BY {column} LIMIT 200"
+                )
+            ]
+            for name, column in (
+                *(("routes", "route"), ("models", "model")),
+                *(("tenants", "tenant"), ("ends", "ended")),
+            )
+        }
+
+    def size(self) -> Row:
+        """How much is in the file."""
+        rows = self._select("SELECT count(*), min(at), max(at) FROM requests")
+        count, oldest, newest = rows[0] if rows else (0, None, None)
+        files = [self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm")]
+        on_disk = sum(file.stat().st_size for file in files if file.exists())
+        return {"requests": count, "oldest": oldest, "newest": newest, "bytes": on_disk}
+
+    def _select(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Nothing, if there is no file yet. Raise sqlite3.Error."""
+        if not self.path.exists():
+            return []
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=_BUSY_S)
+        ) as db:
+            try:
+                return db.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as exc:
+                if "no such table" in str(exc):
+                    return []
+                raise
+
+
+def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
+    clauses: list[str] = []
+    values: list[Any] = []
+
+    def add(clause: str, *given: Any) -> None:
+        clauses.append(clause)
+        values.extend(given)
+
+    equal: Mapping[str, str | None] = {
+        "route": wanted.route,
+        "model": wanted.model,
+        "tenant": wanted.tenant,
+        "ended": wanted.end,
+        "kept": wanted.kept,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            add(f"{column} = ?", value)
+    if wanted.status is not None:
+        if wanted.status.endswith("xx"):
+            first = int(wanted.status[:-2]) * 100
+            add("status BETWEEN ? AND ?", first, first + 99)
+        else:
+            add("status = ?", int(wanted.status))
+    if wanted.slower_s is not None:
+        add("coalesce(ttft, seconds) >= ?", wanted.slower_s)
+    if wanted.id is not None:
+        after = wanted.id[:-1] + chr(ord(wanted.id[-1]) + 1) if wanted.id else "\U0010ffff"
+        add(
+            "((trace >= ? AND trace < ?) OR (request >= ? AND request < ?))",
+            *[wanted.id, after] * 2,
+        )
+    if wanted.since is not None:
+        add("at >= ?", wanted.since)
+    if wanted.until is not None:
+        add("at < ?", wanted.until)
+    if wanted.before is not None:
+        at, _, row = wanted.before.partition(":")
+        add("(at, id) < (?, ?)", float(at), int(row))
+    return clauses, values

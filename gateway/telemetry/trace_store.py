@@ -1,0 +1,275 @@
+"""The local trace store: requests that were kept, and usage by day, in a SQLite file.
+
+One thread of the admin process writes; whatever goes wrong there is told once, counted, and tried
+again later. Nobody waits for it. `trace_reader.py` reads, beside it (WAL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.store.sqlite_file import prepare
+
+_VERSION = 1
+_SCHEMA = f"""
+PRAGMA auto_vacuum=INCREMENTAL;
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=OFF;
+PRAGMA journal_size_limit=4194304;
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, at REAL, seconds REAL, ttft REAL,
+    route TEXT, model TEXT, tenant TEXT, status INTEGER, ended TEXT, error TEXT, kept TEXT,
+    record TEXT, UNIQUE (trace, span));
+CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
+CREATE INDEX IF NOT EXISTS requests_request ON requests (request);
+CREATE TABLE IF NOT EXISTS usage (
+    day TEXT, tenant TEXT, route TEXT, model TEXT, currency TEXT, requests INTEGER, errors INTEGER,
+    limited INTEGER, counted INTEGER, tokens_in INTEGER, tokens_out INTEGER, cost REAL,
+    PRIMARY KEY (day, tenant, route, model, currency)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (boot TEXT PRIMARY KEY, number INTEGER, at REAL) WITHOUT ROWID;
+PRAGMA user_version={_VERSION};
+"""
+_BACKLOG_BATCHES = 256
+_RETRY_S = 10.0
+_TIDY_S = 30.0
+_TIDY_SHARE = 0.1
+"""Of the file that is made free at once when it is full."""
+_BUSY_S = 2.0
+_BROKEN = ("malformed", "not a database")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one worker told at once."""
+
+    boot: str
+    number: int
+    records: Sequence[Row] = ()
+    tallies: Sequence[Sequence[Any]] = ()
+    """Rows as `Records` makes them: route, model, tenant, and the counts."""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things stay, and how large the file may grow."""
+
+    age_s: float = 7 * 86400.0
+    size_bytes: int = 256 * 1024**2
+    usage_age_s: float = 400 * 86400.0
+
+
+@dataclass(slots=True)
+class _State:
+    lost: int = 0
+    failing: bool = False
+    retry_at: float = 0.0
+    tidy_at: float = 0.0
+    closing: bool = False
+    idle: threading.Event = field(default_factory=threading.Event)
+
+
+class TraceStore:
+    """Writes to the file, from a thread of its own."""
+
+    def __init__(
+        self,
+        path: Path,
+        retention: Retention,
+        report: Callable[[str | None], None],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`report` is called in that thread when writing begins to fail, with why, and with None
+        once it works again.
+        """
+        self.path = path
+        self._retention = retention
+        self._report = report
+        self._now = now
+        self._queue: queue.Queue[Batch | None] = queue.Queue(_BACKLOG_BATCHES)
+        self._state = _State()
+        self._thread = threading.Thread(target=self._run, name="trace-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """Records that were not written."""
+        return self._state.lost
+
+    def add(self, batch: Batch) -> None:
+        """Write it soon. Never blocks; drops it, and counts that, where too much waits."""
+        try:
+            self._queue.put_nowait(batch)
+        except queue.Full:
+            self._state.lost += len(batch.records)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was added is written, or lost. False: it takes longer."""
+        with contextlib.suppress(queue.Full):
+            self._state.idle.clear()
+            self._queue.put(None, timeout=timeout_s)
+            return self._state.idle.wait(timeout_s)
+        return False
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what is left, for at most `timeout_s`."""
+        self._state.closing = True
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=timeout_s)
+        self._thread.join(timeout_s)
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        state = self._state
+        db: sqlite3.Connection | None = None
+        while not (state.closing and self._queue.empty()):
+            batches = self._next()
+            if time.monotonic() >= state.retry_at:
+                try:
+                    if db is None:
+                        db = _opened(self.path)
+                    self._write(db, batches)
+                    self._told(None)
+                    batches = []
+                except (sqlite3.Error, OSError) as exc:
+                    if db is not None:
+                        db.close()
+                    db = None
+                    if any(word in str(exc) for word in _BROKEN):
+                        _set_aside(self.path)
+                    state.retry_at = time.monotonic() + _RETRY_S
+                    self._told(str(exc))
+            state.lost += sum(len(batch.records) for batch in batches)
+            if self._queue.empty():
+                state.idle.set()
+        if db is not None:
+            db.close()
+
+    def _next(self) -> list[Batch]:
+        """All that waits; at least one thing, or nothing when it is time to tidy up."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._queue.get(timeout=_TIDY_S))
+            while True:
+                found.append(self._queue.get_nowait())
+        return [batch for batch in found if batch is not None]
+
+    def _told(self, why: str | None) -> None:
+        failing = why is not None
+        if failing != self._state.failing:
+            self._state.failing = failing
+            self._report(why)
+
+    def _write(self, db: sqlite3.Connection, batches: Sequence[Batch]) -> None:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            for batch in batches:
+                if self._is_new(db, batch):
+                    _insert(db, batch)
+        if time.monotonic() >= self._state.tidy_at:
+            self._state.tidy_at = time.monotonic() + _TIDY_S
+            tidy(db, self._retention, self._now())
+
+    def _is_new(self, db: sqlite3.Connection, batch: Batch) -> bool:
+        """Whether it was not written before: a worker repeats what nobody acknowledged."""
+        changed = db.execute(
+            "INSERT INTO batches VALUES (?, ?, ?) ON CONFLICT (boot) DO UPDATE "
+            "SET number = excluded.number, at = excluded.at WHERE number < excluded.number",
+            (batch.boot, batch.number, batch.at),
+        )
+        return changed.rowcount > 0
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Raise OSError or sqlite3.Error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # who asked what is nobody else's business
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"{path} was written by another version of the gateway")
+        prepare(db, _SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _set_aside(path: Path) -> None:
+    """A file that cannot be read any more makes room for a new one."""
+    with contextlib.suppress(OSError):
+        path.replace(path.with_name(path.name + ".broken"))
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+def _insert(db: sqlite3.Connection, batch: Batch) -> None:
+    db.executemany(
+        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 14})",  # noqa: S608 -- question marks
+        [
+            (
+                *(one["trace"], one["span"], one["request_id"], one["at"], one["s"]),
+                *(one.get("ttft_s"), one.get("route"), one.get("served") or one.get("model")),
+                *(one.get("tenant") or one.get("subject"), one.get("status"), one.get("end")),
+                *(one.get("error"), one["kept"], orjson.dumps(one).decode()),
+            )
+            for one in batch.records
+        ],
+    )
+    day = datetime.fromtimestamp(batch.at, UTC).date().isoformat()
+    db.executemany(
+        "INSERT INTO usage VALUES (:day, :tenant, :route, :model, :currency, :requests, :errors, "
+        ":limited, :counted, :tokens_in, :tokens_out, :cost) "
+        "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, "
+        "errors = errors + excluded.errors, limited = limited + excluded.limited, "
+        "counted = counted + excluded.counted, tokens_in = tokens_in + excluded.tokens_in, "
+        "tokens_out = tokens_out + excluded.tokens_out, cost = cost + excluded.cost",
+        [{"day": day, **dict(zip(_TALLY, row, strict=True))} for row in batch.tallies],
+    )
+
+
+_TALLY = (
+    *("route", "model", "tenant", "requests", "errors", "limited", "counted"),
+    *("tokens_in", "tokens_out", "cost", "currency"),
+)
+
+
+def tidy(db: sqlite3.Connection, retention: Retention, now: float) -> None:
+    """Delete what is too old, and of the rest the oldest until the file is small enough."""
+    db.execute("DELETE FROM requests WHERE at < ?", (now - retention.age_s,))
+    oldest = datetime.fromtimestamp(now, UTC) - timedelta(seconds=retention.usage_age_s)
+    db.execute("DELETE FROM usage WHERE day < ?", (oldest.date().isoformat(),))
+    db.execute("DELETE FROM batches WHERE at < ?", (now - 7 * 86400.0,))
+    while _used_bytes(db) > retention.size_bytes:
+        (count,) = db.execute("SELECT count(*) FROM requests").fetchone()
+        if not count:
+            break
+        db.execute(
+            "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY at LIMIT ?)",
+            (max(1, int(count * _TIDY_SHARE)),),
+        )
+    db.executescript("PRAGMA incremental_vacuum;")  # `execute` would free a single page
+
+
+def _used_bytes(db: sqlite3.Connection) -> int:
+    pages, free, size = (
+        int(db.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size

@@ -1,0 +1,92 @@
+"""How each route is traced, out of `telemetry.traces` and OpenTelemetry's environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from gateway.config import Config, models
+from gateway.forwarded import TrustedProxies
+from gateway.middleware.tracing import TraceOptions, Tracing
+from gateway.telemetry.recording import KeepRules, Records
+
+_SAMPLE = 0.1
+TracingOf = Callable[[models.Route | None], Tracing]
+"""The middleware of a route; None: of requests that no route serves."""
+
+
+def tracing(config: Config, records: Records) -> TracingOf | None:
+    """How to make it; None: nothing is traced. The records learn what models cost."""
+    traces = config.telemetry.traces
+    if traces is None or disabled(os.environ):
+        return None
+    prices = {
+        name: (model.price.input, model.price.output, model.price.currency)
+        for name, model in config.models.items()
+        if model.price is not None
+    }
+
+    def price(model: str, tokens_in: int, tokens_out: int) -> tuple[float, str]:
+        per_input, per_output, currency = prices.get(model, (0.0, 0.0, ""))
+        return (tokens_in * per_input + tokens_out * per_output) / 1e6, currency
+
+    records.price = price
+    records.wanted = traces.local is not None or collector(traces, os.environ) is not None
+    networks = config.server.trusted_proxies if traces.trust is None else traces.trust
+    trusts = TrustedProxies(networks).trusts
+    keep = KeepRules(traces.keep.errors, traces.keep.slow, traces.keep.limited)
+    dialects = {name: upstream.dialect for name, upstream in config.upstreams.items()}
+    sample, follow = head_sampling(traces, os.environ)
+
+    def of(route: models.Route | None) -> Tracing:
+        own = route.traces if route is not None else models.RouteTraces()
+        options = TraceOptions(
+            route_path=route.path if route is not None else "",
+            sample=sample if own.sample is None else own.sample,
+            keep=keep,
+            trusts=trusts,
+            follow=follow,
+            dialects=dialects,
+            models=route is not None and bool(route.models),
+            content_bytes=traces.content if own.content else 0,
+        )
+        return Tracing(options, records)
+
+    return of
+
+
+def collector(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
+    """The URL spans go to, if to any."""
+    if environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
+        return None
+    return (
+        traces.otlp
+        or environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or None
+    )
+
+
+def disabled(environ: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry is turned off for this process."""
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def head_sampling(traces: models.Traces, environ: Mapping[str, str]) -> tuple[float, bool]:
+    """The share of requests that is sampled, and whether a believed caller's decision counts."""
+    sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
+    follow = traces.follow or sampler.startswith("parentbased_")
+    if traces.sample is not None:
+        return traces.sample, traces.follow
+    kind = sampler.removeprefix("parentbased_")
+    if kind == "always_on":
+        return 1.0, follow
+    if kind == "always_off":
+        return 0.0, follow
+    if kind == "traceidratio":
+        try:
+            ratio = float(environ.get("OTEL_TRACES_SAMPLER_ARG", "1"))
+        except ValueError:
+            ratio = 1.0  # as the specification says of what cannot be read
+        return min(max(ratio, 0.0), 1.0), follow
+    return _SAMPLE, follow

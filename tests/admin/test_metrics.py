@@ -1,0 +1,217 @@
+"""Metrics of the whole gateway: right with several workers, whatever happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import yaml
+from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from tests.support.admin import admin, told, until
+from tests.support.client import ask
+from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.metrics import Samples, scraped, scraped_until
+from tests.support.upstream import ScriptedUpstream, json_reply, sse_reply
+
+GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def requests(samples: Samples) -> float:
+    return samples.value("gateway_requests_total", route="main")
+
+
+async def test_two_workers_are_one_gateway(start_gateway_process: StartGatewayProcess) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url, server={"workers": 2}))
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(60)))
+        samples = await scraped_until(gateway, lambda one: requests(one) == 60)
+    assert samples.value("http_server_request_duration_seconds_count", route="main") == 60
+    assert samples.value("gateway_upstream_requests_total", upstream="main", code="2xx") == 60
+    assert samples.value("gateway_workers", state="up") == 2
+    healthy = samples.value("gateway_endpoint_state", endpoint=upstream.url, state="healthy")
+    assert healthy == 2
+    assert {one.labels["worker"] for one in samples.of("gateway_worker_memory_bytes")} == {
+        *("0", "1")
+    }
+    build = samples.of("gateway_build_info")
+    assert [one.value for one in build] == [1.0]
+    assert build[0].labels.keys() == {"version", "python", "aiohttp"}
+
+
+async def test_counters_stay_when_a_worker_is_killed(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url, server={"workers": 2}))
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(40)))
+        await scraped_until(gateway, lambda one: requests(one) == 40)
+        os.kill(gateway.worker_pids[0], signal.SIGKILL)
+        assert requests(await scraped(gateway)) == 40
+        await gateway.log.wait_for(lambda line: line["event"] == "restarted")
+        await until(gateway, "/livez", lambda document: document["live"])
+        assert requests(await scraped(gateway)) == 40
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(20)))
+        samples = await scraped_until(gateway, lambda one: requests(one) >= 60)
+    assert requests(samples) == 60
+    assert samples.value("gateway_worker_starts_total") == 3
+
+
+async def test_counters_stay_through_a_reload_and_it_is_counted(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        await ask(gateway.port, GET)
+        await scraped_until(gateway, lambda one: requests(one) == 1)
+        assert (await admin(gateway, "POST", "/api/reload")).status == 200
+        await ask(gateway.port, GET)
+        samples = await scraped_until(gateway, lambda one: requests(one) == 2)
+        assert samples.value("gateway_config_reloads_total", outcome="ok") == 1
+        assert samples.value("gateway_config_last_reload_successful") == 1
+        gateway.file.write_text(gateway.file.read_text() + "\nnonsense: 1\n")
+        assert (await admin(gateway, "POST", "/api/reload")).status == 400
+        samples = await scraped(gateway)
+    assert requests(samples) == 2
+    assert samples.value("gateway_config_reloads_total", outcome="failed") == 1
+    assert samples.value("gateway_config_last_reload_successful") == 0
+
+
+async def test_the_newer_names_and_none_at_all_are_a_setting_away(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(sse_reply([b"data: 1\n\n"])) as upstream:
+        gateway = await start_gateway_process(
+            {
+                "upstreams": {"main": {"endpoints": [{"url": upstream.url}]}},
+                "models": {"m": {"upstream": "main"}},
+                "routes": [{"name": "main", "path": "/v1/", "auth": "anonymous", "models": ["m"]}],
+                "telemetry": {"log": {"format": "json"}, "metrics": {"gen_ai": "inference"}},
+            }
+        )
+        body = b'{"model":"m"}'
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await ask(gateway.port, head + body, "POST")
+        name = "gen_ai_client_inference_duration_seconds_count"
+        await scraped_until(gateway, lambda one: one.value(name) == 1)
+        document = yaml.safe_load(gateway.file.read_text())
+        document["telemetry"]["metrics"] = None
+        gateway.file.write_text(yaml.safe_dump(document))
+        assert (await admin(gateway, "POST", "/api/reload")).status == 200
+        refused = await admin(gateway, "GET", "/metrics")
+    assert refused.status == 404
+    assert b"telemetry.metrics" in refused.body
+
+
+async def test_now_tells_rates_by_route_and_upstream(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(
+            simple_config(upstream.url),
+            first="import gateway.admin.metrics as metrics; metrics.STEP_S = 0.2",
+        )
+        empty = await told(gateway, "/api/now")
+        assert empty["total"]["requests_per_s"] == 0
+        assert [row["name"] for row in empty["routes"]] == ["main"]
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(10)))
+        document = await until(gateway, "/api/now", lambda one: one["total"]["requests_per_s"] > 0)
+    assert 0 < document["window_s"] < 60
+    counted = document["total"]["requests_per_s"] * document["window_s"]
+    assert round(counted) == 10
+    assert document["routes"][0]["duration_s"]["p50"] > 0
+    assert document["hour"]["requests_per_s"][-1] > 0
+
+
+class Collector:
+    """Takes OTLP over HTTP, and decodes it."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, object] = {}
+        self.requests: list[ExportMetricsServiceRequest] = []
+        self.received = asyncio.Event()
+
+    async def take(self, request: web.Request) -> web.Response:
+        document = ExportMetricsServiceRequest()
+        document.ParseFromString(await request.read())
+        self.requests.append(document)
+        self.received.set()
+        return web.Response(content_type="application/x-protobuf")
+
+
+async def test_otlp_carries_what_metrics_show(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    collector = Collector()
+    application = web.Application()
+    application.router.add_post("/v1/metrics", collector.take)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        async with ScriptedUpstream(json_reply({})) as upstream:
+            gateway = await start_gateway_process(
+                simple_config(upstream.url, server={"workers": 2}),
+                telemetry={
+                    "log": {"format": "json"},
+                    "metrics": {"otlp": f"http://127.0.0.1:{port}/v1/metrics", "interval": "1s"},
+                },
+            )
+            await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
+            async with asyncio.timeout(20):
+                while _total(collector) != 30:
+                    collector.received.clear()
+                    await collector.received.wait()
+    finally:
+        await runner.cleanup()
+    last = collector.requests[-1].resource_metrics[0]
+    resource = {one.key: one.value.string_value for one in last.resource.attributes}
+    assert resource["service.name"] == "llm-gateway"
+    found = {metric.name: metric for metric in last.scope_metrics[0].metrics}
+    counted = found["gateway.requests"]
+    assert counted.sum.is_monotonic
+    assert counted.sum.aggregation_temporality == 2  # cumulative
+    duration = found["http.server.request.duration"]
+    assert duration.unit == "s"
+    [point] = duration.histogram.data_points
+    assert point.count == sum(point.bucket_counts) == 30
+    assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
+    attributes = {one.key: one.value.string_value for one in point.attributes}
+    assert attributes["http.request.method"] == "GET"
+    assert attributes["http.route"] == "/v1/"
+    assert "error.type" not in attributes
+    assert found["gateway.workers"].gauge.data_points
+
+
+def _total(collector: Collector) -> int:
+    if not collector.requests:
+        return 0
+    metrics = collector.requests[-1].resource_metrics[0].scope_metrics[0].metrics
+    points = [p for one in metrics if one.name == "gateway.requests" for p in one.sum.data_points]
+    return int(sum(point.as_double for point in points))
+
+
+async def test_a_collector_that_is_away_is_told_of_once_and_holds_up_nothing(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(
+            simple_config(upstream.url),
+            first="import gateway.telemetry.metrics.otlp as otlp; otlp._TIMEOUT_S = 0.2",
+            telemetry={
+                "log": {"format": "json"},
+                "metrics": {"otlp": "http://127.0.0.1:1/v1/metrics", "interval": "1s"},
+            },
+        )
+        await gateway.log.wait_for(lambda line: line["event"] == "metrics")
+        assert (await ask(gateway.port, GET)).status == 200
+        await scraped_until(gateway, lambda one: requests(one) == 1)
+    assert sum(line["event"] == "metrics" for line in gateway.log.lines) == 1

@@ -1,0 +1,412 @@
+"""What is shipped to watch a gateway: it reads what a gateway exports, and nothing else.
+
+The names are those of a real gateway under a load that makes it do whatever a metric tells of; the
+expressions are evaluated by a real Prometheus that scrapes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config import load_text
+from gateway.telemetry.metrics.instruments import ALL, Instrument, Kind
+from tests.support.client import RawClient, ask, request
+from tests.support.figures import Report
+from tests.support.gateway import GatewayProcess, StartGatewayProcess
+from tests.support.issuer import Issuer
+from tests.support.metrics import Samples, scraped_until
+from tests.support.prometheus import DASHBOARDS, Prometheus, StartPrometheus
+from tests.support.promql import grouped, used
+from tests.support.upstream import ScriptedUpstream, UpstreamConnection, json_reply, sse_reply
+
+BOARDS = sorted((DASHBOARDS / "grafana/dashboards").glob("*.json"))
+RULES = DASHBOARDS / "prometheus"
+SCRAPED = {"job", "instance"}
+TOKEN = "a-token-for-operators"
+
+STREAM = [b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'] * 5
+USAGE = (
+    b'data: {"usage":{"prompt_tokens":9,"completion_tokens":5,'
+    b'"prompt_tokens_details":{"cached_tokens":4}}}\n\n'
+)
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for name in ("recording.yml", "alerts.yml"):
+        for group in yaml.safe_load((RULES / name).read_text())["groups"]:
+            yield from group["rules"]
+
+
+def recorded() -> dict[str, set[str]]:
+    """What recording rules make, with its labels."""
+    return {one["record"]: grouped(one["expr"]) for one in rules() if "record" in one}
+
+
+def panels(board: Path) -> Iterator[dict[str, Any]]:
+    yield from json.loads(board.read_text())["panels"]
+
+
+def queries(board: Path) -> Iterator[tuple[str, str]]:
+    """Title and expression of every target, annotation and variable, its macros filled in."""
+    document = json.loads(board.read_text())
+    for panel in document["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], _filled(target["expr"])
+    for annotation in document["annotations"]["list"]:
+        yield annotation["name"], _filled(annotation["expr"])
+    for variable in document["templating"]["list"]:
+        if variable["type"] == "query":
+            label, metric = _label_values(variable)
+            yield variable["name"], f"count by ({label}) ({metric})"
+
+
+def _label_values(variable: dict[str, Any]) -> tuple[str, str]:
+    match = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
+    assert match is not None
+    return match[2], match[1]
+
+
+def _filled(expression: str) -> str:
+    expression = re.sub(r"\$__(rate_interval|range)", "1m", expression)
+    return re.sub(r"\$(\w+)", ".*", expression)
+
+
+def exposed_names(one: Instrument) -> list[str]:
+    if one.kind is Kind.HISTOGRAM:
+        return [f"{one.name}_{suffix}" for suffix in ("bucket", "sum", "count")]
+    return [one.exposed]
+
+
+EXPRESSIONS = [
+    *((f"{board.stem}: {title}", text) for board in BOARDS for title, text in queries(board)),
+    *((one.get("record") or one["alert"], one["expr"]) for one in rules()),
+]
+
+
+def test_promtool_finds_nothing_wrong_with_the_rules() -> None:
+    for arguments in (
+        ["check", "rules", "recording.yml", "alerts.yml"],
+        ["test", "rules", "tests.yml"],
+    ):
+        done = subprocess.run(["promtool", *arguments], cwd=RULES, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_takes_the_configuration_of_prometheus(tmp_path: Path) -> None:
+    document = yaml.safe_load((RULES / "prometheus.yml").read_text())
+    (tmp_path / "token").write_text(TOKEN)
+    document["scrape_configs"][0]["authorization"]["credentials_file"] = str(tmp_path / "token")
+    document["rule_files"] = [str(RULES / name) for name in document["rule_files"]]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(document))
+    done = subprocess.run(
+        ["promtool", "check", "config", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("where", "text"), EXPRESSIONS)
+def test_expressions_use_metrics_and_labels_there_are(where: str, text: str) -> None:
+    known = {name: {*one.labels, "le"} for one in ALL.values() for name in exposed_names(one)}
+    known |= {**recorded(), "up": set()}
+    together = set(SCRAPED)
+    for name, labels in used(text):
+        assert name in known, f"{where}: no metric {name}"
+        assert labels <= known[name] | SCRAPED, f"{where}: {name} has no {labels - known[name]}"
+        together |= known[name]
+    assert grouped(text) <= together, f"{where}: nothing has {grouped(text) - together}"
+
+
+def test_alerts_say_how_bad_and_what_to_do() -> None:
+    alerts = [one for one in rules() if "alert" in one]
+    assert len(alerts) > 20
+    for one in alerts:
+        assert one["alert"].startswith("Gateway")
+        assert one["labels"]["severity"] in ("page", "ticket")
+        assert set(one["annotations"]) == {"summary", "description"}
+        for name in re.findall(r"\$labels\.(\w+)", json.dumps(one["annotations"])):
+            assert name in SCRAPED | grouped(one["expr"]) | {"route"}
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
+def test_boards_are_whole(board: Path) -> None:
+    document = json.loads(board.read_text())
+    assert document["uid"] == f"gateway-{board.stem}"
+    ids = [panel["id"] for panel in document["panels"]]
+    assert len(ids) == len(set(ids))
+    taken: set[tuple[int, int]] = set()
+    for panel in document["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert place["x"] + place["w"] <= 24
+        assert not cells & taken, f"{panel['title']} lies over another panel"
+        taken |= cells
+    names = {variable["name"] for variable in document["templating"]["list"]}
+    macros = {"__rate_interval", "__range", "__all"}
+    assert set(re.findall(r"\$\{?(\w+)", json.dumps(document["panels"]))) <= names | macros
+
+
+def test_everything_is_provisioned_and_linked() -> None:
+    provisioning = DASHBOARDS / "grafana/provisioning"
+    sources = {
+        one["uid"]: one
+        for one in yaml.safe_load((provisioning / "datasources/datasources.yaml").read_text())[
+            "datasources"
+        ]
+    }
+    assert sources.keys() == {"prometheus", "tempo", "loki"}
+    [exemplars] = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert exemplars == {"name": "trace_id", "datasourceUid": "tempo"}
+    to_logs = sources["tempo"]["jsonData"]["tracesToLogsV2"]
+    assert to_logs["datasourceUid"] == "loki"
+    assert to_logs["filterByTraceID"] is True
+    [derived] = sources["loki"]["jsonData"]["derivedFields"]
+    assert derived["datasourceUid"] == "tempo"
+    compose = yaml.safe_load((DASHBOARDS / "compose.yaml").read_text())["services"]
+    for one in sources.values():
+        host, port = re.fullmatch(r"http://(\w+):(\d+)", one["url"]).groups()  # type: ignore[union-attr]
+        assert host in compose
+        assert port in ("9090", "3200", "3100")
+    [provider] = yaml.safe_load((provisioning / "dashboards/dashboards.yaml").read_text())[
+        "providers"
+    ]
+    mounted = compose["grafana"]["volumes"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in mounted
+
+
+def test_the_compose_file_mounts_what_there_is() -> None:
+    compose = yaml.safe_load((DASHBOARDS / "compose.yaml").read_text())
+    named = compose["volumes"].keys()
+    for name, service in compose["services"].items():
+        assert ("image" in service) != ("build" in service), name
+        if "image" in service:
+            assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", service["image"]), name
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source in named or (DASHBOARDS / source).exists(), f"{name}: {source}"
+        assert set(service.get("depends_on", ())) <= compose["services"].keys()
+        assert set(service.get("secrets", ())) <= compose["secrets"].keys()
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), f"{name}: {port} is open to everybody"
+
+
+def test_the_collector_carries_traces_metrics_and_logs_on() -> None:
+    document = yaml.safe_load((DASHBOARDS / "collector/config.yaml").read_text())
+    pipelines = document["service"]["pipelines"]
+    assert pipelines.keys() == {"traces", "metrics", "logs"}
+    for pipeline in pipelines.values():
+        for part in ("receivers", "processors", "exporters"):
+            assert pipeline[part]
+            assert set(pipeline[part]) <= document[part].keys()
+    compose = yaml.safe_load((DASHBOARDS / "compose.yaml").read_text())["services"]
+    for exporter in document["exporters"].values():
+        host = re.match(r"http://(\w+):", exporter["endpoint"])
+        assert host is not None
+        assert host[1] in compose
+    options = compose["gateway"]["logging"]["options"]
+    port = options["fluentd-address"].rpartition(":")[2]
+    assert document["receivers"]["fluentforward"]["endpoint"].endswith(f":{port}")
+
+
+def test_the_gateway_of_the_compose_file_is_configured_right(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    text = (DASHBOARDS / "gateway.yaml").read_text()
+    config = load_text(text.replace("/run/secrets/admin_token", str(tmp_path / "token")))
+    assert config.telemetry.metrics is not None
+    assert config.admin is not None
+    job = yaml.safe_load((RULES / "prometheus.yml").read_text())["scrape_configs"][0]
+    host, _, port = job["static_configs"][0]["targets"][0].partition(":")
+    assert host in yaml.safe_load((DASHBOARDS / "compose.yaml").read_text())["services"]
+    assert config.admin.listen.rpartition(":")[2] == port
+
+
+# -- against a real gateway and a real Prometheus --------------------------------------------------
+
+
+async def play(connection: UpstreamConnection) -> None:
+    """Answer as the model asks for it."""
+    while True:
+        asked = json.loads((await connection.read_request()).body)["model"]
+        scripts = {
+            "told": sse_reply([*STREAM, USAGE]),
+            "untold": sse_reply(STREAM),
+            "bad": json_reply({}, status="503 Busy"),
+        }
+        if asked == "broken":
+            connection.reset()
+            return
+        if asked == "hang":
+            await connection.wait_client_gone(60)
+            return
+        await _once(scripts[asked], connection)
+
+
+async def _once(script: Any, connection: UpstreamConnection) -> None:
+    """One answer of a script that would read its request itself."""
+    read = connection.read_request
+    seen = False
+
+    async def already_read() -> Any:
+        nonlocal seen
+        if seen:
+            raise _Done
+        seen = True
+        return connection.requests[-1]
+
+    connection.read_request = already_read  # type: ignore[method-assign]
+    try:
+        await script(connection)
+    except _Done:
+        pass
+    finally:
+        connection.read_request = read  # type: ignore[method-assign]
+
+
+class _Done(Exception):
+    pass
+
+
+def config(url: str, issuer: Issuer) -> dict[str, Any]:
+    models = ("told", "untold", "bad", "broken", "hang")
+    return {
+        "server": {"workers": 2},
+        "admin": {"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}},
+        "auth": issuer.provider(claims={"tenant": "org"}),
+        "limits": {"few": {"key": "tenant", "requests": "60/day", "burst": 60}},
+        "upstreams": {
+            "main": {
+                "endpoints": [{"url": url}],
+                "admission": {"concurrency": 2, "queue": 10, "max_wait": "20s"},
+                "retries": {"post": True},
+            }
+        },
+        "models": {
+            **{name: {"upstream": "main"} for name in models},
+            "told": {"upstream": "main", "price": {"input": 1, "output": 2}},
+            "bad": {"upstream": "main", "fallbacks": ["told"]},
+        },
+        "routes": [
+            {
+                "name": "chat",
+                "path": "/v1/",
+                "auth": ["corp"],
+                "limits": ["few"],
+                "models": list(models),
+            }
+        ],
+    }
+
+
+async def load(gateway: GatewayProcess, issuer: Issuer) -> None:
+    """Make it do whatever a metric tells of."""
+
+    def chat(model: str, tenant: str = "acme") -> bytes:
+        return request(
+            "POST",
+            "/v1/chat/completions",
+            headers=[
+                "Content-Type: application/json",
+                f"Authorization: Bearer {issuer.token('k', org=tenant)}",
+            ],
+            body=json.dumps({"model": model, "stream": True}).encode(),
+        )
+
+    for model in ("told", "untold", "bad", "broken", "nobody"):
+        await ask(gateway.port, chat(model))
+    await ask(gateway.port, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+    await ask(gateway.port, request(target="/nowhere"))
+    async with RawClient(gateway.port) as one, RawClient(gateway.port) as other:
+        await one.send(chat("hang"))
+        await other.send(chat("hang"))
+        await scraped_until(
+            gateway, lambda now: now.value("http_server_active_requests") == 2, token=TOKEN
+        )
+        crowd = [asyncio.create_task(ask(gateway.port, chat("hang"))) for _ in range(6)]
+        await scraped_until(gateway, lambda now: now.value("gateway_queue_depth") >= 1, token=TOKEN)
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    answers = [(await ask(gateway.port, chat("told", "other org"))).status for _ in range(62)]
+    assert answers.count(429) >= 2
+
+
+NEVER_BY_LOAD = {
+    "gateway_continuations_total": "an upstream with `continues` that dies in a stream",
+    "gateway_metrics_overflows_total": "thousands of labels",
+    "gateway_relay_stalls_total": "a client that takes nothing; see tests/middleware",
+    "gateway_relay_stall_seconds_total": "the same",
+}
+
+
+async def test_a_real_gateway_exports_and_prometheus_shows_everything_that_is_used(
+    start_gateway_process: StartGatewayProcess,
+    start_prometheus: StartPrometheus,
+    monkeypatch: pytest.MonkeyPatch,
+    report: Report,
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", TOKEN)
+    async with Issuer() as issuer, ScriptedUpstream(play) as upstream:
+        issuer.add_key("k")
+        gateway = await start_gateway_process(config(upstream.url, issuer))
+        prometheus = await start_prometheus(gateway.admin_port, TOKEN)
+        await load(gateway, issuer)
+        samples = await scraped_until(
+            gateway, lambda now: now.value("http_server_active_requests") == 0, token=TOKEN
+        )
+        _judge_names(samples)
+        total = samples.value("gateway_requests_total")
+        query = "sum(gateway_requests_total)"
+        await prometheus.until(query, lambda rows: bool(rows) and rows[0][1] == total)
+        await load(gateway, issuer)  # once more: what has only one value has no rate
+        await prometheus.until(query, lambda rows: rows[0][1] > total)
+        await prometheus.until("gateway:error_ratio:rate3d > 0", bool)
+        assert await prometheus.query("count(gateway_worker_memory_bytes)") == [({}, 2.0)]
+        await _judge_panels(prometheus)
+        assert await prometheus.failing_rules() == []
+    report("dashboards", "expressions evaluated by Prometheus", len(EXPRESSIONS))
+    report("dashboards", "series of two workers", samples.series)
+
+
+def _judge_names(samples: Samples) -> None:
+    exported = samples.labels
+    made = recorded()
+    for where, text in EXPRESSIONS:
+        for name, labels in used(text):
+            if name in made or name == "up" or name in NEVER_BY_LOAD:
+                continue
+            assert name in exported, f"{where}: a gateway under load exports no {name}"
+            assert labels <= exported[name] | SCRAPED, f"{where}: {name} has no {labels}"
+    missing = {name for one in ALL.values() for name in exposed_names(one)} - exported.keys()
+    assert missing <= NEVER_BY_LOAD.keys() | {"gateway_key_fetches_total"}
+
+
+async def _judge_panels(prometheus: Prometheus) -> None:
+    """Each panel shows something, but for what is well."""
+    empty = [
+        f"{board.stem}: {title}"
+        for board in BOARDS
+        for title, text in queries(board)
+        if not await prometheus.query(text)
+    ]
+    assert set(empty) <= {
+        "overview: Reloads",
+        *(f"{board.stem}: Reloads" for board in BOARDS),
+        "overview: Streams that stand still",
+        "overview: Waiting",
+        "upstreams: Endpoints that are not healthy",
+        "upstreams: Streams continued elsewhere",
+    }

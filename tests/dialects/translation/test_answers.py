@@ -1,0 +1,280 @@
+"""Answers from one dialect into another: nothing is lost, and nothing broken becomes whole."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.dialects.translation.pieces import (
+    Argued,
+    Began,
+    Call,
+    Called,
+    Ended,
+    Failed,
+    Piece,
+    Said,
+    Stop,
+    Stopped,
+    Thought,
+    Tokens,
+    Used,
+    Whole,
+    whole,
+)
+from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset, UpstreamToldError
+from tests.dialects.translation.wire import (
+    NAMES,
+    PAIRS,
+    SIDES,
+    TELLING,
+    answer_of,
+    heard,
+    pieces_of,
+    stream_of,
+    told,
+)
+
+TEXT = "Let me look that up: ☀."
+THOUGHT = "Two questions, two tools."
+CALLS = [("get_weather", {"city": "Paris"}), ("get_time", {"zone": "CET"})]
+TOKENS = {
+    "openai": Tokens(120, 42, cached=100, reasoning=7),
+    "anthropic": Tokens(120, 42, cached=100, written=5),
+    "ollama": Tokens(120, 42),
+}
+
+
+def facts(answer: Whole) -> tuple[Any, ...]:
+    """What every dialect can say of an answer."""
+    calls = [(call.name, json.loads(call.arguments or "{}")) for call in answer.calls]
+    tokens = answer.tokens
+    return (
+        answer.text,
+        answer.thinking,
+        calls,
+        answer.stopped.stop,
+        tokens and (tokens.input, tokens.output),
+    )
+
+
+FACTS = (TEXT, THOUGHT, CALLS, Stop.TOOLS, (120, 42))
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stream_and_a_whole_answer_say_the_same(name: str) -> None:
+    from_stream = heard(name, stream_of(name))
+    from_answer = whole(SIDES[name].read_answer(answer_of(name)))
+    assert facts(from_stream) == facts(from_answer) == FACTS
+    assert from_stream.tokens == from_answer.tokens == TOKENS[name]
+    assert from_stream.model == from_answer.model != ""
+    assert [call.id for call in from_stream.calls] == [call.id for call in from_answer.calls]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_how_a_stream_is_cut_makes_no_difference(name: str, data: st.DataObject) -> None:
+    stream = stream_of(name)
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12).map(sorted))
+    edges = [0, *cuts, len(stream)]
+    parts = [stream[a:b] for a, b in itertools.pairwise(edges)]
+    for other in NAMES:
+        assert told(other, pieces_of(name, parts)) == told(other, pieces_of(name, [stream]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stream_in_single_bytes_is_the_same(name: str) -> None:
+    stream = stream_of(name)
+    single = [stream[at : at + 1] for at in range(len(stream))]
+    assert pieces_of(name, single) == pieces_of(name, [stream])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stream_that_ends_before_its_answer_has_failed(name: str) -> None:
+    stream = stream_of(name)
+    ends = {"openai": b'"finish_reason":"tool_calls"', "anthropic": b'"stop_reason":"tool_use"'}
+    last = stream.rindex(ends.get(name, b'"done":true'))
+    for at in range(0, last, 7):
+        *_, end = pieces_of(name, [stream[:at]])
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, UpstreamReset)
+        for other in NAMES:
+            cut = told(other, pieces_of(name, [stream[:at]]))
+            with pytest.raises(UpstreamReset):
+                heard(other, cut)
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "status", "message"),
+    [
+        (
+            "openai",
+            b'data: {"error":{"message":"out of memory","type":"server_error","code":"oom"}}\n\n',
+            502,
+            "out of memory",
+        ),
+        (
+            "anthropic",
+            b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error",'
+            b'"message":"Overloaded"}}\n\n',
+            503,
+            "Overloaded",
+        ),
+        ("ollama", b'{"error":"llama runner process has terminated"}\n', 502, "llama runner"),
+    ],
+)
+def test_an_error_inside_a_stream_stays_one(
+    name: str, event: bytes, status: int, message: str
+) -> None:
+    end = b"\n" if name == "ollama" else b"\n\n"
+    start = b"".join(part + end for part in stream_of(name).split(end)[:4])
+    pieces = pieces_of(name, [start + event + stream_of(name)])
+    assert [type(piece) for piece in pieces].count(Failed) == 1
+    last = pieces[-1]
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, UpstreamToldError)
+    assert (last.error.status, message in last.error.message) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "stop"),
+    [
+        ("openai", {"finish_reason": "abort"}),
+        ("openai", {"finish_reason": "error"}),
+        ("anthropic", {"stop_reason": "pause_turn"}),
+        ("ollama", {"done_reason": "load"}),
+    ],
+)
+def test_a_state_that_is_no_success_is_none_in_the_other_dialect(
+    name: str, stop: dict[str, str]
+) -> None:
+    document = answer_of(name)
+    (document["choices"][0] if name == "openai" else document).update(stop)
+    with pytest.raises(UpstreamInvalidResponse):
+        whole(SIDES[name].read_answer(document))
+
+
+@pytest.mark.parametrize(
+    ("name", "garbage"),
+    [
+        ("openai", b"data: <html>\n\n"),
+        ("openai", b"data: [1]\n\n"),
+        ("anthropic", b"event: message_start\ndata: oops\n\n"),
+        ("ollama", b"oops\n"),
+        ("ollama", b"x" * (11 * 1024 * 1024)),
+        ("openai", b"data: " + b"x" * (11 * 1024 * 1024)),
+        ("anthropic", b"data: " + b"x" * (11 * 1024 * 1024)),
+    ],
+)
+def test_what_is_no_answer_at_all_has_failed(name: str, garbage: bytes) -> None:
+    pieces = pieces_of(name, [garbage, stream_of(name)])
+    (failed,) = pieces
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, UpstreamInvalidResponse)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("document", [{}, {"choices": []}, {"content": "x"}, {"done": False}])
+def test_a_whole_answer_that_is_none_has_failed(name: str, document: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError):
+        whole(SIDES[name].read_answer(document))
+
+
+def test_calls_that_share_an_index_are_told_apart_by_their_ids() -> None:
+    calls = [
+        {"index": 0, "id": f"c{n}", "function": {"name": f"f{n}", "arguments": "{}"}}
+        for n in range(2)
+    ]
+    events: list[Any] = [{"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls]
+    events.append({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+    stream = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+    answer = heard("openai", stream + b"data: [DONE]\n\n")
+    assert [(call.id, call.name) for call in answer.calls] == [("c0", "f0"), ("c1", "f1")]
+
+
+def test_a_stream_may_end_without_done_once_it_has_said_why_it_stopped() -> None:
+    stream = stream_of("openai").replace(b"data: [DONE]\n\n", b"")
+    assert facts(heard("openai", stream)) == FACTS
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("backend", "caller"), PAIRS)
+def test_a_stream_says_the_same_in_the_other_dialect(backend: str, caller: str) -> None:
+    translated = told(caller, pieces_of(backend, [stream_of(backend)]))
+    assert facts(heard(caller, translated)) == FACTS
+
+
+@pytest.mark.parametrize(("backend", "caller"), PAIRS)
+def test_a_whole_answer_says_the_same_in_the_other_dialect(backend: str, caller: str) -> None:
+    answer = whole(SIDES[backend].read_answer(answer_of(backend)))
+    translated = orjson.loads(SIDES[caller].write_answer(answer, TELLING))
+    assert facts(whole(SIDES[caller].read_answer(translated))) == FACTS
+
+
+def test_cached_tokens_are_counted_apart_or_not_as_each_dialect_does() -> None:
+    answer = whole(SIDES["anthropic"].read_answer(answer_of("anthropic")))
+    usage = orjson.loads(SIDES["openai"].write_answer(answer, TELLING))["usage"]
+    assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (120, {"cached_tokens": 100})
+    answer = whole(SIDES["openai"].read_answer(answer_of("openai")))
+    usage = orjson.loads(SIDES["anthropic"].write_answer(answer, TELLING))["usage"]
+    assert usage == {
+        "input_tokens": 20,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 100,
+        "output_tokens": 42,
+    }
+
+
+@pytest.mark.parametrize("name", ["anthropic", "ollama"])
+def test_arguments_that_are_no_json_are_an_error(name: str) -> None:
+    broken = Whole("m", calls=[Call("c", "f", '{"half')])
+    with pytest.raises(UpstreamInvalidResponse):
+        SIDES[name].write_answer(broken, TELLING)
+
+
+def test_calls_that_are_mixed_with_each_other_cannot_be_told_in_blocks() -> None:
+    pieces: list[Piece] = [Began("m"), Called(0, "a", "f"), Called(1, "b", "g"), Argued(0, "{}")]
+    with pytest.raises(UpstreamInvalidResponse):
+        told("anthropic", pieces)
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+arguments = st.dictionaries(words, words | st.integers(-9, 9) | st.booleans(), max_size=3)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Piece]:
+    pieces: list[Piece] = [Began(draw(words))]
+    pieces += [Thought(text) for text in draw(st.lists(words, max_size=3))]
+    pieces += [Said(text) for text in draw(st.lists(words, max_size=4))]
+    calls = draw(st.lists(st.tuples(words, arguments), max_size=3))
+    for index, (name, given_) in enumerate(calls):
+        pieces.append(Called(index, f"id{index}", name))
+        text = orjson.dumps(given_).decode() if given_ else ""
+        at = draw(st.integers(0, len(text)))
+        pieces += [Argued(index, part) for part in (text[:at], text[at:]) if part]
+    stops = [Stop.TOOLS] if calls else [Stop.END, Stop.LENGTH, Stop.REFUSED]
+    counted = draw(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
+    return [*pieces, Used(Tokens(*counted)), Stopped(draw(st.sampled_from(stops))), Ended()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(pieces=answers())
+@settings(max_examples=50, deadline=None)
+def test_what_is_written_reads_as_what_was_meant(name: str, pieces: list[Piece]) -> None:
+    meant = whole(pieces)
+    assert facts(heard(name, told(name, pieces))) == facts(meant)
+    answer = orjson.loads(SIDES[name].write_answer(meant, TELLING))
+    assert facts(whole(SIDES[name].read_answer(answer))) == facts(meant)

@@ -1,0 +1,103 @@
+"""The fixtures, and how they are read and written: shared by the tests of translation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.dialects.translation import (
+    anthropic_answers,
+    anthropic_requests,
+    ollama_answers,
+    ollama_requests,
+    openai_answers,
+    openai_requests,
+)
+from gateway.dialects.translation.conversation import Conversation
+from gateway.dialects.translation.options import TranslationOptions
+from gateway.dialects.translation.pieces import (
+    Piece,
+    StreamReader,
+    StreamWriter,
+    Telling,
+    Whole,
+    whole,
+)
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+TELLING = Telling("r1", 1_700_000_000.0)
+
+
+@dataclass(frozen=True)
+class Side:
+    """All of one dialect."""
+
+    stream: str
+    read: Callable[[dict[str, Any]], Conversation]
+    write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
+    read_answer: Callable[[dict[str, Any]], list[Piece]]
+    write_answer: Callable[[Whole, Telling], bytes]
+    reader: Callable[[], StreamReader]
+    writer: Callable[[Telling], StreamWriter]
+
+
+SIDES = {
+    "openai": Side(
+        "openai.sse",
+        openai_requests.read,
+        openai_requests.write,
+        openai_answers.read,
+        openai_answers.write,
+        openai_answers.Reader,
+        openai_answers.Writer,
+    ),
+    "anthropic": Side(
+        "anthropic.sse",
+        anthropic_requests.read,
+        anthropic_requests.write,
+        anthropic_answers.read,
+        anthropic_answers.write,
+        anthropic_answers.Reader,
+        anthropic_answers.Writer,
+    ),
+    "ollama": Side(
+        "ollama.ndjson",
+        ollama_requests.read_chat,
+        ollama_requests.write,
+        ollama_answers.read,
+        partial(ollama_answers.write, shape=ollama_answers.chat),
+        ollama_answers.Reader,
+        partial(ollama_answers.Writer, shape=ollama_answers.chat),
+    ),
+}
+NAMES = tuple(SIDES)
+PAIRS = tuple((one, other) for one in NAMES for other in NAMES if one != other)
+
+
+def stream_of(name: str) -> bytes:
+    return (FIXTURES / SIDES[name].stream).read_bytes()
+
+
+def answer_of(name: str) -> Any:
+    return orjson.loads((FIXTURES / f"{name}.json").read_bytes())
+
+
+def pieces_of(name: str, parts: Iterable[bytes]) -> list[Piece]:
+    """What a reader makes of a stream that comes in these parts."""
+    reader = SIDES[name].reader()
+    pieces = [piece for part in parts for piece in reader.feed(part)]
+    return [*pieces, *reader.flush()]
+
+
+def told(name: str, pieces: Iterable[Piece]) -> bytes:
+    writer = SIDES[name].writer(TELLING)
+    return b"".join(writer.write(piece) for piece in pieces)
+
+
+def heard(name: str, stream: bytes) -> Whole:
+    return whole(pieces_of(name, [stream]))

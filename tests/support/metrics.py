@@ -1,0 +1,96 @@
+"""The metrics of a gateway under test, as Prometheus would read them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from gateway.admin.worker_metrics import WorkerMetrics
+from gateway.telemetry.metrics.exposition import exposed
+from gateway.telemetry.metrics.merge import Merge
+from tests.support.admin import admin
+from tests.support.gateway import GatewayProcess, RunningGateway
+
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+_PATIENCE_S = 10.0
+
+
+class Samples:
+    """Everything one scrape has."""
+
+    def __init__(self, page: bytes) -> None:
+        self.samples: list[Sample] = [
+            sample
+            for family in text_string_to_metric_families(page.decode())  # type: ignore[no-untyped-call]
+            for sample in family.samples
+        ]
+
+    @property
+    def series(self) -> int:
+        """How many there are."""
+        return len(self.samples)
+
+    @property
+    def labels(self) -> dict[str, set[str]]:
+        """By name: the labels it has."""
+        found: dict[str, set[str]] = {}
+        for sample in self.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+        return found
+
+    def of(self, name: str, **labels: str) -> list[Sample]:
+        """Those of a name, whose labels are these."""
+        return [
+            sample
+            for sample in self.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of these."""
+        return sum(sample.value for sample in self.of(name, **labels))
+
+
+def read(gateway: RunningGateway) -> Samples:
+    """Of a gateway in the test's own event loop."""
+    told = WorkerMetrics(gateway.server, 0).snapshot()
+    options = gateway.config.telemetry.metrics
+    assert options is not None
+    merged = Merge(options.tenants).merge({0: ("this", orjson.loads(orjson.dumps(told)))})
+    return Samples(exposed(merged, _OPENMETRICS)[0])
+
+
+async def scraped(gateway: GatewayProcess, token: str | None = None) -> Samples:
+    """Of all workers of a gateway process."""
+    lines = [f"Accept: {_OPENMETRICS}"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    response = await admin(gateway, "GET", "/metrics", None, *lines)
+    assert response.status == 200, response.body
+    return Samples(response.body)
+
+
+async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool]) -> Samples:
+    """The same, once it is as wanted."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            samples = read(gateway)
+            if wanted(samples):
+                return samples
+            await asyncio.sleep(0.01)
+
+
+async def scraped_until(
+    gateway: GatewayProcess, wanted: Callable[[Samples], bool], *, token: str | None = None
+) -> Samples:
+    """Of all workers, once they are as wanted."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            samples = await scraped(gateway, token)
+            if wanted(samples):
+                return samples
+            await asyncio.sleep(0.02)

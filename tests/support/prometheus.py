@@ -1,0 +1,130 @@
+"""A real Prometheus with the rules of dashboards/, scraping one gateway twice a second."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+import yaml
+
+DASHBOARDS = Path(__file__).parents[2] / "dashboards"
+_BINARY = shutil.which("prometheus") or "/usr/bin/prometheus"
+_PATIENCE_S = 30.0
+_ATTEMPTS = 5
+
+Rows = list[tuple[dict[str, str], float]]
+
+
+class StartPrometheus(Protocol):
+    """`await start_prometheus(gateway.admin_port, token)`."""
+
+    def __call__(self, admin_port: int, token: str | None = None) -> Awaitable[Prometheus]:
+        """Start one; it is stopped when the test ends."""
+
+
+class Prometheus:
+    """Its configuration is the one of dashboards/, but for addresses and intervals."""
+
+    def __init__(self, folder: Path, admin_port: int, token: str | None) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._port = 0
+        folder.mkdir()
+        document = yaml.safe_load((DASHBOARDS / "prometheus/prometheus.yml").read_text())
+        document["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+        document["rule_files"] = [
+            str(DASHBOARDS / "prometheus" / name) for name in document["rule_files"]
+        ]
+        [job] = document["scrape_configs"]
+        job["static_configs"] = [{"targets": [f"localhost:{admin_port}"]}]
+        if token is None:
+            del job["authorization"]
+        else:
+            (folder / "token").write_text(token)
+            job["authorization"]["credentials_file"] = str(folder / "token")
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(document))
+
+    async def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = self._folder / "log"
+        for _ in range(_ATTEMPTS):
+            self._port = _free_port()
+            with log.open("ab") as errors:
+                self._process = await asyncio.create_subprocess_exec(
+                    _BINARY,
+                    f"--config.file={self._folder / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={self._folder / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{self._port}",
+                    "--enable-feature=exemplar-storage",
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=errors,
+                )
+            if await self._answers():
+                return
+        raise AssertionError(f"prometheus does not start: {log.read_text()}")
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def query(self, expression: str) -> Rows:
+        """What an expression gives now."""
+        found = await self._get("query", query=expression)
+        return sorted(
+            ((one["metric"], float(one["value"][1])) for one in found["result"]),
+            key=lambda one: sorted(one[0].items()),
+        )
+
+    async def until(self, expression: str, wanted: Callable[[Rows], bool]) -> Rows:
+        """The same, once it is as wanted."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                rows = await self.query(expression)
+                if wanted(rows):
+                    return rows
+                await asyncio.sleep(0.1)
+
+    async def failing_rules(self) -> list[str]:
+        """Rules that cannot be evaluated, once all have been."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                groups = (await self._get("rules"))["groups"]
+                rules = [rule for group in groups for rule in group["rules"]]
+                if rules and all(rule["health"] != "unknown" for rule in rules):
+                    return [rule["name"] for rule in rules if rule["health"] != "ok"]
+                await asyncio.sleep(0.1)
+
+    async def _get(self, what: str, **parameters: str) -> Any:
+        url = f"http://127.0.0.1:{self._port}/api/v1/{what}"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request("POST" if parameters else "GET", url, data=parameters) as response,
+        ):
+            document = await response.json()
+        assert document["status"] == "success", document
+        return document["data"]
+
+    async def _answers(self) -> bool:
+        assert self._process is not None
+        async with asyncio.timeout(_PATIENCE_S):
+            while self._process.returncode is None:
+                try:
+                    await self.query("vector(1)")
+                except (aiohttp.ClientError, AssertionError):
+                    await asyncio.sleep(0.05)
+                else:
+                    return True
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

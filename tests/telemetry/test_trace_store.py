@@ -1,0 +1,369 @@
+"""The local trace store: what is written, found again, kept how long, and what its faults cost."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.telemetry.trace_reader import TraceReader, Wanted
+from gateway.telemetry.trace_store import Batch, Retention, TraceStore, tidy
+from tests.support.records import record
+
+NOW = 1_800_000_000.0
+LONG = 10.0
+
+
+class Reports(list[str | None]):
+    """What a store said of itself."""
+
+    def __call__(self, why: str | None) -> None:
+        self.append(why)
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports()
+
+
+@pytest.fixture
+def store(tmp_path: Path, reports: Reports) -> Iterator[TraceStore]:
+    path = tmp_path / "sub" / "traces.db"
+    store = TraceStore(path, Retention(age_s=1e9), reports, now=lambda: NOW)
+    yield store
+    store.close(LONG)
+    assert not store._thread.is_alive()
+
+
+def batch(number: int = 1, *records: dict[str, Any], **changes: Any) -> Batch:
+    return Batch("boot", number, records, at=NOW, **changes)
+
+
+def numbered(number: int, **changes: Any) -> dict[str, Any]:
+    return record(
+        trace=f"{number:032x}", request_id=f"r-{number}", at=NOW - 1000 + number, **changes
+    )
+
+
+def found(store: TraceStore, **wanted: Any) -> list[str]:
+    """The ids of what a question finds."""
+    assert store.flush(LONG)
+    page = TraceReader(store.path).requests(Wanted(**wanted))
+    return [one["request_id"] for one in page["requests"]]
+
+
+def test_what_was_added_is_found_the_newest_first(store: TraceStore) -> None:
+    store.add(batch(1, numbered(1), numbered(3)))
+    store.add(batch(2, numbered(2)))
+    assert found(store) == ["r-3", "r-2", "r-1"]
+
+
+def test_a_whole_record_comes_back(store: TraceStore) -> None:
+    one = numbered(1)
+    store.add(batch(1, one))
+    assert store.flush(LONG)
+    reader = TraceReader(store.path)
+    assert reader.trace("r-1") == [one]
+    assert reader.trace(one["trace"]) == [one]
+    assert reader.trace("r-") == []
+
+
+def test_the_requests_of_one_trace_come_together(store: TraceStore) -> None:
+    store.add(batch(1, record(span="1" * 16, at=NOW), record(span="2" * 16, at=NOW - 1)))
+    assert store.flush(LONG)
+    spans = [one["span"] for one in TraceReader(store.path).trace(record()["trace"])]
+    assert spans == ["2" * 16, "1" * 16]
+
+
+def test_a_batch_that_comes_again_is_written_once(store: TraceStore) -> None:
+    tally = ["r", "m", "t", 1, 0, 0, 1, 10, 5, 0.5, "USD"]
+    for _ in range(3):
+        store.add(batch(1, numbered(1), tallies=[tally]))
+    store.add(batch(2, numbered(2), tallies=[tally]))
+    store.add(Batch("another boot", 1, [numbered(3)], [tally], NOW))
+    assert found(store) == ["r-3", "r-2", "r-1"]
+    (row,) = TraceReader(store.path).usage()
+    assert (row["requests"], row["tokens_in"], row["cost"]) == (3, 30, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"route": "b"}, [2]),
+        ({"model": "m2"}, [3]),
+        ({"model": "fallback"}, [5]),
+        ({"tenant": "t2"}, [4]),
+        ({"tenant": "only-subject"}, [2]),
+        ({"status": "503"}, [3]),
+        ({"status": "5xx"}, [3]),
+        ({"status": "2xx"}, [5, 4, 2, 1]),
+        ({"end": "client_abort"}, [4]),
+        ({"kept": "error"}, [3]),
+        ({"slower_s": 3.0}, [5, 1]),
+        ({"id": "r-4"}, [4]),
+        ({"id": f"{4:032x}"}, [4]),
+        ({"id": "0000000000"}, [5, 4, 3, 2, 1]),
+        ({"id": "%"}, []),
+        ({"since": NOW - 1000 + 4}, [5, 4]),
+        ({"until": NOW - 1000 + 2}, [1]),
+        ({"route": "b", "status": "5xx"}, []),
+        ({"limit": 2}, [5, 4]),
+    ],
+)
+def test_filters(store: TraceStore, wanted: dict[str, Any], expected: list[int]) -> None:
+    store.add(
+        batch(
+            1,
+            numbered(1, ttft_s=3.5),
+            numbered(2, route="b", tenant=None, subject="only-subject"),
+            numbered(3, model="m2", status=503, kept="error", error="overloaded"),
+            numbered(4, tenant="t2", end="client_abort"),
+            numbered(5, served="fallback", ttft_s=None, s=4.0),
+        )
+    )
+    assert found(store, **wanted) == [f"r-{number}" for number in expected]
+
+
+def test_pages_follow_each_other_without_a_gap_while_more_comes(store: TraceStore) -> None:
+    same = [numbered(n, **{}) | {"at": NOW} for n in range(1, 8)]
+    store.add(batch(1, *same))
+    assert store.flush(LONG)
+    reader = TraceReader(store.path)
+    seen: list[str] = []
+    before: str | None = None
+    for page_number in range(4):
+        page = reader.requests(Wanted(limit=2, before=before))
+        seen += [one["request_id"] for one in page["requests"]]
+        before = page["next"]
+        store.add(batch(page_number + 2, numbered(100 + page_number) | {"at": NOW + 1}))
+        assert store.flush(LONG)
+    assert before is None
+    assert seen == [f"r-{n}" for n in range(7, 0, -1)]
+
+
+def test_usage_is_summed_by_what_is_asked_for(store: TraceStore) -> None:
+    rows = [
+        ["chat", "a", "t1", 2, 1, 0, 2, 10, 5, 1.0, "USD"],
+        ["chat", "b", "t1", 1, 0, 1, 0, 0, 0, 0.0, ""],
+        ["chat", "a", "t2", 4, 0, 0, 4, 40, 20, 3.0, "EUR"],
+    ]
+    yesterday = NOW - 86400
+    store.add(Batch("x", 1, [], rows, NOW))
+    store.add(Batch("x", 2, [], rows[:1], yesterday))
+    assert store.flush(LONG)
+    reader = TraceReader(store.path)
+    today = datetime.fromtimestamp(NOW, UTC).date().isoformat()
+    by_model = {
+        (row["model"], row["currency"]): (row["requests"], row["tokens_in"], row["cost"])
+        for row in reader.usage(by=["model"])
+    }
+    assert by_model == {
+        ("a", "USD"): (4, 20, 2.0),
+        ("a", "EUR"): (4, 40, 3.0),
+        ("b", ""): (1, 0, 0.0),
+    }
+    assert [row["requests"] for row in reader.usage(by=["day", "tenant"], since=today)] == [1, 2, 4]
+    assert sum(row["requests"] for row in reader.usage(until=today)) == 9
+    assert reader.usage(since="2999-01-01", by=["day"]) == []
+    everything = reader.usage(by=["day", "tenant", "route", "model"])
+    assert len(everything) == 4
+    assert everything[0]["day"] < today
+
+
+def test_there_is_nothing_in_a_store_that_was_not_begun(tmp_path: Path) -> None:
+    reader = TraceReader(tmp_path / "none.db")
+    assert reader.requests(Wanted()) == {"requests": [], "next": None}
+    assert reader.trace("x") == []
+    assert reader.usage() == []
+    assert reader.size()["requests"] == 0
+    (tmp_path / "none.db").touch()
+    assert reader.requests(Wanted()) == {"requests": [], "next": None}
+
+
+def test_names_for_filters(store: TraceStore) -> None:
+    store.add(batch(1, numbered(1), numbered(2, model="a", route="b")))
+    assert store.flush(LONG)
+    names = TraceReader(store.path).names()
+    assert names == {
+        "routes": ["b", "openai"],
+        "models": ["a", "llama"],
+        "tenants": ["acme"],
+        "ends": ["complete"],
+    }
+
+
+def test_nobody_else_may_read_the_file(store: TraceStore) -> None:
+    store.add(batch(1, numbered(1)))
+    assert store.flush(LONG)
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+# -- retention -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def db(store: TraceStore) -> Iterator[sqlite3.Connection]:
+    store.add(batch(1, *(numbered(n, reason="x" * 2000) for n in range(2000))))
+    usage = ["r", "m", "t", 1, 0, 0, 1, 1, 1, 0.0, ""]
+    store.add(Batch("y", 1, [], [usage], NOW - 100 * 86400))
+    store.add(Batch("y", 2, [], [usage], NOW))
+    assert store.flush(LONG)
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as db:
+        yield db
+
+
+def count(db: sqlite3.Connection, table: str = "requests") -> int:
+    return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+
+
+def test_what_is_too_old_goes(db: sqlite3.Connection) -> None:
+    tidy(db, Retention(age_s=500.0, usage_age_s=50 * 86400), NOW + 500)
+    assert count(db) == 1000
+    assert db.execute("SELECT min(at) FROM requests").fetchone()[0] == NOW
+    assert count(db, "usage") == 1
+
+
+def test_the_oldest_go_where_the_file_is_too_large_and_it_shrinks(
+    db: sqlite3.Connection, store: TraceStore
+) -> None:
+    before = TraceReader(store.path).size()["bytes"]
+    tidy(db, Retention(age_s=1e9, size_bytes=2 * 1024**2), NOW)
+    left = count(db)
+    assert 300 < left < 1200
+    newest = db.execute("SELECT max(at) FROM requests").fetchone()[0]
+    assert newest == NOW - 1000 + 1999
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert store.path.stat().st_size <= 2 * 1024**2
+    assert store.path.stat().st_size < before
+
+
+def test_a_cap_that_usage_alone_is_over_empties_only_the_requests(db: sqlite3.Connection) -> None:
+    tidy(db, Retention(age_s=1e9, size_bytes=1), NOW)
+    assert count(db) == 0
+    assert count(db, "usage") == 2
+
+
+def test_the_store_tidies_up_by_itself(tmp_path: Path, reports: Reports) -> None:
+    store = TraceStore(tmp_path / "t.db", Retention(age_s=500.0), reports, now=lambda: NOW)
+    try:
+        store.add(batch(1, *(numbered(n) for n in range(0, 1000, 100))))
+        assert found(store) == ["r-900", "r-800", "r-700", "r-600", "r-500"]
+    finally:
+        store.close(LONG)
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_be_written_costs_records_and_one_line(
+    tmp_path: Path, reports: Reports
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    store = TraceStore(tmp_path / "file" / "t.db", Retention(), reports)
+    try:
+        for number in range(1, 6):
+            store.add(batch(number, numbered(number)))
+            assert store.flush(LONG)
+        assert store.lost == 5
+        assert len(reports) == 1
+        assert reports[0]
+    finally:
+        store.close(LONG)
+
+
+def test_it_works_again_once_the_reason_is_gone(
+    tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.trace_store._RETRY_S", 0.0)
+    (tmp_path / "folder").write_text("no folder")
+    store = TraceStore(tmp_path / "folder" / "t.db", Retention(age_s=1e9), reports)
+    try:
+        store.add(batch(1, numbered(1)))
+        assert store.flush(LONG)
+        (tmp_path / "folder").unlink()
+        store.add(batch(2, numbered(2)))
+        assert found(store) == ["r-2"]
+        assert store.lost == 1
+        assert len(reports) == 2
+        assert reports[1] is None
+    finally:
+        store.close(LONG)
+
+
+def test_a_broken_file_makes_room_for_a_new_one(
+    tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.trace_store._RETRY_S", 0.0)
+    path = tmp_path / "t.db"
+    path.write_bytes(b"this is no database, and never was one" * 100)
+    store = TraceStore(path, Retention(age_s=1e9), reports)
+    try:
+        store.add(batch(1, numbered(1)))
+        assert store.flush(LONG)
+        store.add(batch(2, numbered(2)))
+        assert found(store) == ["r-2"]
+        assert path.with_name("t.db.broken").exists()
+    finally:
+        store.close(LONG)
+
+
+def test_another_versions_file_is_not_touched(tmp_path: Path, reports: Reports) -> None:
+    path = tmp_path / "t.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript("CREATE TABLE theirs (x); PRAGMA user_version=77;")
+    before = path.read_bytes()
+    store = TraceStore(path, Retention(), reports)
+    try:
+        store.add(batch(1, numbered(1)))
+        assert store.flush(LONG)
+        assert "another version" in (reports[0] or "")
+        assert path.read_bytes() == before
+    finally:
+        store.close(LONG)
+
+
+def test_adding_never_waits_and_what_is_too_much_is_counted(
+    tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.trace_store._BACKLOG_BATCHES", 4)
+    path = tmp_path / "t.db"
+    store = TraceStore(path, Retention(age_s=1e9), reports)
+    try:
+        store.add(batch(1, numbered(1)))
+        assert store.flush(LONG)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # the writer waits for this
+            started = time.monotonic()
+            for number in range(2, 40):
+                store.add(batch(number, numbered(number)))
+            assert time.monotonic() - started < 1.0, "the writer's patience is two seconds"
+            assert store.lost >= 38 - 4 - 4
+            other.execute("ROLLBACK")
+        assert store.flush(LONG)
+        assert TraceReader(path).size()["requests"] + store.lost == 39
+    finally:
+        store.close(LONG)
+
+
+def test_two_gateways_may_write_to_one_file(tmp_path: Path, reports: Reports) -> None:
+    """While one takes over from another, both do."""
+    path = tmp_path / "t.db"
+    stores = [TraceStore(path, Retention(age_s=1e9), reports) for _ in range(2)]
+    try:
+        for number in range(1, 11):
+            for index, store in enumerate(stores):
+                one = numbered(100 * index + number)
+                store.add(Batch(f"boot-{index}", number, [one], at=NOW))
+        assert all(store.flush(LONG) for store in stores)
+        assert TraceReader(path).size()["requests"] == 20
+        assert reports == []
+    finally:
+        for store in stores:
+            store.close(LONG)

@@ -1,0 +1,607 @@
+"""Translation over the wire: heads, errors, broken answers, limits, fallbacks, failover."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.client import RawClient, Response, request
+from tests.support.exchange import ask, read_stream
+from tests.support.gateway import StartGateway
+from tests.support.refusal import assert_error
+from tests.support.tokens import Auth, bearer
+from tests.support.upstream import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    Script,
+    ScriptedUpstream,
+    UpstreamConnection,
+    chunk,
+    hang,
+    json_reply,
+    raw_reply,
+    reply,
+)
+
+FIXTURES = Path(__file__).parents[1] / "dialects/fixtures"
+DIALECTS = ("openai", "anthropic", "ollama")
+PAIRS = [(one, other) for one in DIALECTS for other in DIALECTS if one != other]
+PATHS = {
+    "openai": "/r/v1/chat/completions",
+    "anthropic": "/r/v1/messages",
+    "ollama": "/r/api/chat",
+}
+STREAM_TYPES = {
+    "openai": b"text/event-stream",
+    "anthropic": b"text/event-stream",
+    "ollama": b"application/x-ndjson",
+}
+STREAMS = {
+    name: (FIXTURES / f"{name}.{'ndjson' if name == 'ollama' else 'sse'}").read_bytes()
+    for name in DIALECTS
+}
+WHOLES = {name: (FIXTURES / f"{name}.json").read_bytes() for name in DIALECTS}
+ENDS = {"openai": b"data: [DONE]\n\n", "anthropic": b"message_stop", "ollama": b'"done":true'}
+
+
+def config(
+    caller: str, backend: str, url: str, *, upstream: Any = None, **route: Any
+) -> dict[str, Any]:
+    return {
+        "upstreams": {
+            "main": {"dialect": backend, "endpoints": [{"url": url}], **(upstream or {})}
+        },
+        "models": {"m": {"upstream": "main", "model": "acme/m"}},
+        "routes": [
+            {
+                "name": "r",
+                "path": "/r/",
+                "auth": "anonymous",
+                "dialect": caller,
+                "models": ["m"],
+                **route,
+            }
+        ],
+    }
+
+
+def chat(caller: str, *headers: str, **fields: Any) -> bytes:
+    """A chat, streamed unless said otherwise."""
+    body = {
+        "model": "m",
+        "stream": True,
+        "messages": [{"role": "user", "content": "hi"}],
+        **({"max_tokens": 50} if caller == "anthropic" else {}),
+        **fields,
+    }
+    lines = ["Content-Type: application/json", *headers]
+    return request("POST", PATHS[caller], headers=lines, body=json.dumps(body).encode())
+
+
+def stream_head(backend: str) -> bytes:
+    return STREAM_HEAD.replace(b"text/event-stream", STREAM_TYPES[backend])
+
+
+def streams(backend: str, *events: bytes, broken: bool = False) -> Script:
+    """These events, then the end, or a close without one."""
+
+    async def script(connection: UpstreamConnection) -> None:
+        while True:
+            await connection.read_request()
+            await connection.send(stream_head(backend) + b"".join(map(chunk, events)))
+            if broken:
+                return
+            await connection.send(LAST_CHUNK)
+
+    return script
+
+
+def answers(backend: str) -> Script:
+    """The fixture, whole or streamed."""
+    stream = stream_head(backend) + chunk(STREAMS[backend]) + LAST_CHUNK
+    return raw_reply(
+        lambda seen: stream if json.loads(seen.body).get("stream") else reply(WHOLES[backend])
+    )
+
+
+# -- what the backend gets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+async def test_the_backend_is_asked_at_its_own_path_with_its_own_headers(
+    start_gateway: StartGateway, caller: str, backend: str
+) -> None:
+    own = ["Anthropic-Version: 2021-01-01", "anthropic-beta: x", "OpenAI-Organization: acme"]
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        gateway = await start_gateway(config(caller, backend, upstream.url + "/base"))
+        raw = chat(caller, *own, "Accept-Encoding: gzip", "Authorization: Bearer sk-1")
+        response = await ask(gateway.port, raw.replace(b" HTTP/1.1", b"?beta=true HTTP/1.1", 1))
+        (seen,) = upstream.requests
+    assert response.status == 200
+    paths = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+    assert (seen.method, seen.target) == ("POST", "/base" + paths[backend])
+    assert json.loads(seen.body)["model"] == "acme/m"
+    assert seen.value("content-type") == b"application/json"
+    assert seen.value("content-length") == str(len(seen.body)).encode()
+    for name in ("accept-encoding", "anthropic-beta", "openai-organization"):
+        assert seen.value(name) is None
+    if backend == "anthropic":
+        assert seen.value("anthropic-version") == b"2023-06-01"
+        assert (seen.value("x-api-key"), seen.value("authorization")) == (b"sk-1", None)
+    else:
+        assert seen.value("anthropic-version") is None
+        assert (seen.value("x-api-key"), seen.value("authorization")) == (None, b"Bearer sk-1")
+
+
+async def test_what_the_configuration_sets_stands_once_and_hides_the_callers(
+    start_gateway: StartGateway,
+) -> None:
+    own = {
+        "headers": {"anthropic-version": "2026-01-01"},
+        "credentials": {"header": "x-api-key", "value": {"env": "BACKEND_KEY"}},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BACKEND_KEY", "backend-key")
+        async with ScriptedUpstream(answers("anthropic")) as upstream:
+            document = config("openai", "anthropic", upstream.url, upstream=own)
+            gateway = await start_gateway(document)
+            assert (await ask(gateway.port, chat("openai", "x-api-key: mine"))).status == 200
+            (seen,) = upstream.requests
+    assert seen.value("anthropic-version") == b"2026-01-01"
+    assert seen.value("x-api-key") == b"backend-key"
+    assert seen.value("authorization") is None
+
+
+async def test_a_route_without_models_translates_as_well(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(answers("ollama")) as upstream:
+        document = config("openai", "ollama", upstream.url, upstream={}, models=[])
+        document["routes"][0]["upstream"] = "main"
+        gateway = await start_gateway(document)
+        assert (await ask(gateway.port, chat("openai"))).status == 200
+        got = await ask(gateway.port, request("GET", "/r/v1/chat/completions"))
+        (seen,) = upstream.requests
+    assert json.loads(seen.body)["model"] == "m"
+    assert_error(got, 400, code="not_translatable")
+
+
+# -- what the caller gets ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+async def test_head_and_body_of_an_answer_fit_each_other(
+    start_gateway: StartGateway, caller: str, backend: str
+) -> None:
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        gateway = await start_gateway(config(caller, backend, upstream.url))
+        stream = await ask(gateway.port, chat(caller))
+        whole = await ask(gateway.port, chat(caller, stream=False))
+    assert stream.value("content-type") == STREAM_TYPES[caller]
+    assert stream.value("content-length") is None
+    assert (stream.clean_end, ENDS[caller] in stream.body) == (True, True)
+    assert whole.value("content-type") == b"application/json"
+    assert whole.value("content-length") == str(len(whole.body)).encode()
+    assert b"Let me look" in whole.body
+
+
+async def test_a_large_whole_answer_passes(start_gateway: StartGateway) -> None:
+    text = "x" * 1_000_000
+    body = {"message": {"content": text}, "done": True, "model": "m"}
+    async with ScriptedUpstream(json_reply(body)) as upstream:
+        gateway = await start_gateway(config("openai", "ollama", upstream.url))
+        response = await ask(gateway.port, chat("openai", stream=False))
+    assert response.json()["choices"][0]["message"]["content"] == text
+
+
+async def test_an_event_goes_on_as_soon_as_it_is_there(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        events = [event + b"\n\n" for event in STREAMS["anthropic"].split(b"\n\n")[:-1]]
+        async with RawClient(gateway.port) as client:
+            await client.send(chat("openai"))
+            connection = await upstream.accept()
+            await connection.read_request()
+            await connection.send(stream_head("anthropic") + chunk(events[0]))
+            await client.read_head()
+            assert b'"role":"assistant"' in (await client.read_chunk() or b"")
+            await connection.send(chunk(b"".join(events[1:4])))
+            assert b"Two questions," in (await client.read_chunk() or b"")
+            await connection.send(chunk(b"".join(events[4:])) + LAST_CHUNK)
+            rest, clean = await read_stream(client)
+    assert (clean, rest.endswith(ENDS["openai"])) == (True, True)
+
+
+async def test_a_client_that_does_not_read_stalls_its_upstream_and_loses_nothing(
+    start_gateway: StartGateway,
+) -> None:
+    kib = 1024
+    line = json.dumps({"message": {"content": "x" * 16 * kib}, "done": False}).encode() + b"\n"
+    async with ScriptedUpstream(send_buffer_bytes=64 * kib) as upstream:
+        gateway = await start_gateway(config("openai", "ollama", upstream.url))
+        async with RawClient(gateway.port, receive_buffer_bytes=64 * kib) as client:
+            client.pause_reading()
+            await client.send(chat("openai"))
+            connection = await upstream.accept()
+            await connection.read_request()
+            await connection.send(stream_head("ollama"))
+            count = 0
+            with suppress(TimeoutError):
+                while count < 4096:
+                    count += 1
+                    async with asyncio.timeout(0.3):
+                        await connection.send(chunk(line))
+            assert count < 1024
+            client.resume_reading()
+            await connection.send(chunk(b'{"done":true}\n') + LAST_CHUNK)
+            response = await client.read_response()
+    assert response.clean_end
+    assert response.body.count(b"x" * 16 * kib) == count
+
+
+async def test_a_client_that_leaves_stops_the_backend(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        async with RawClient(gateway.port) as client:
+            await client.send(chat("anthropic"))
+            connection = await upstream.accept()
+            await connection.read_request()
+            first = STREAMS["openai"].partition(b"\n\n")[0] + b"\n\n"
+            await connection.send(stream_head("openai") + chunk(first))
+            await client.read_head()
+            client.reset()
+        await connection.wait_client_gone()
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert line["end"] == "client_abort"
+
+
+# -- errors ------------------------------------------------------------------------------------
+
+
+def message_of(caller: str, response: Response) -> str:
+    error = response.json()["error"]
+    return str(error if caller == "ollama" else error["message"])
+
+
+REFUSALS = {
+    "openai": {"error": {"message": "Slow down.", "type": "tokens", "code": "rate_limit_exceeded"}},
+    "anthropic": {"type": "error", "error": {"type": "rate_limit_error", "message": "Slow down."}},
+    "ollama": {"error": "Slow down."},
+}
+
+
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+async def test_a_refusal_has_the_callers_shape_and_its_own_status_and_words(
+    start_gateway: StartGateway, caller: str, backend: str
+) -> None:
+    script = json_reply(REFUSALS[backend], status="429 Slow", headers=["Retry-After: 7"])
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config(caller, backend, upstream.url))
+        response = await ask(gateway.port, chat(caller))
+    assert (response.status, response.value("retry-after")) == (429, b"7")
+    assert message_of(caller, response) == "Slow down."
+    if caller == "anthropic":
+        assert response.json()["error"]["type"] == "rate_limit_error"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "message"),
+    [
+        ("529 Overloaded", b'{"type":"error","error":{"message":"Busy"}}', 503, "Busy"),
+        ("500 Oops", b"<html>nginx</html>", 500, "The model backend failed."),
+        ("422 No", b'{"detail":"bad"}', 422, "bad"),
+        ("400 No", b'{"object":"error","message":"too long","code":400}', 400, "too long"),
+    ],
+)
+async def test_errors_of_any_shape_are_told(
+    start_gateway: StartGateway, status: str, body: bytes, expected: int, message: str
+) -> None:
+    async with ScriptedUpstream(raw_reply(reply(body, status=status))) as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        response = await ask(gateway.port, chat("openai", stream=False))
+    assert_error(response, expected)
+    assert response.json()["error"]["message"] == message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(b"<html>"),
+        reply(b"[]"),
+        reply(WHOLES["openai"]),
+        reply(gzip.compress(WHOLES["anthropic"]), headers=["Content-Encoding: gzip"]),
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["html", "list", "other-dialect", "gzip", "204", "302"],
+)
+async def test_what_is_no_answer_is_a_bad_gateway(
+    start_gateway: StartGateway, answer: bytes
+) -> None:
+    async with ScriptedUpstream(raw_reply(answer)) as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        response = await ask(gateway.port, chat("openai", stream=False))
+    assert_error(response, 502, code="upstream_invalid_response")
+
+
+async def test_a_whole_answer_where_a_stream_was_asked_for_is_a_bad_gateway(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(raw_reply(reply(WHOLES["anthropic"]))) as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        response = await ask(gateway.port, chat("openai"))
+    assert_error(response, 502, code="upstream_invalid_response")
+
+
+async def test_a_whole_answer_that_breaks_off_is_a_bad_gateway(start_gateway: StartGateway) -> None:
+    async def script(connection: UpstreamConnection) -> None:
+        await connection.read_request()
+        await connection.send(reply(WHOLES["anthropic"])[:-9])
+
+    async with ScriptedUpstream(script) as upstream:
+        document = config("openai", "anthropic", upstream.url)
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai", stream=False))
+    assert_error(response, 502, code="upstream_reset")
+
+
+@pytest.mark.parametrize("how", ["death", "clean end", "error event", "garbage"])
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+async def test_a_stream_that_breaks_off_ends_with_an_error_of_the_callers_dialect(
+    start_gateway: StartGateway, caller: str, backend: str, how: str
+) -> None:
+    end = b"\n" if backend == "ollama" else b"\n\n"
+    events = [event + end for event in STREAMS[backend].split(end)[:5]]
+    code = "upstream_reset"
+    if how == "error event":
+        error = json.dumps(REFUSALS[backend]).encode()
+        events.append(error + end if backend == "ollama" else b"data: " + error + end)
+        code = "Slow down."
+    elif how == "garbage":
+        events.append(b"<html>" + end if backend == "ollama" else b"data: <html>" + end)
+        code = "upstream_invalid_response"
+    async with ScriptedUpstream(streams(backend, *events, broken=how == "death")) as upstream:
+        gateway = await start_gateway(config(caller, backend, upstream.url))
+        response = await ask(gateway.port, chat(caller))
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert (response.status, response.clean_end) == (200, False)
+    assert b"Two questions," in response.body
+    assert ENDS[caller] not in response.body
+    last = response.body.rstrip(b"\n").rpartition(b"\n")[2].removeprefix(b"data: ")
+    told = json.loads(last)["error"]
+    if caller == "anthropic":
+        assert b"event: error\n" in response.body
+        assert json.loads(last)["type"] == "error"
+    if how == "error event":
+        assert (told if caller == "ollama" else told["message"]) == code
+    else:
+        assert line["error"] == code
+    assert line["end"] == "upstream_reset"
+
+
+async def test_an_endpoint_whose_streams_end_too_early_is_taken_out(
+    start_gateway: StartGateway,
+) -> None:
+    script = streams("openai", STREAMS["openai"].partition(b"\n\n")[0] + b"\n\n")
+    async with ScriptedUpstream(script) as upstream:
+        own = {"outliers": {"failures": 2}}
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url, upstream=own))
+        for _ in range(2):
+            assert not (await ask(gateway.port, chat("anthropic"))).clean_end
+        main = gateway.server.runtime.upstreams["main"]
+        assert main.state(main.endpoints[0]).value == "ejected"
+        assert main.endpoints[0].in_flight == 0
+
+
+# -- limits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+async def test_limits_are_settled_with_what_was_used(
+    start_gateway: StartGateway, auth: Auth, caller: str, backend: str, stream: bool
+) -> None:
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        document = config(
+            caller, backend, upstream.url, auth=["corp"], limits=["tokens"], upstream={}
+        )
+        document["auth"] = auth
+        document["limits"] = {"tokens": {"key": "subject", "tokens": "1000/day"}}
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat(caller, bearer(), stream=stream))
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert (response.status, response.clean_end) == (200, True)
+    assert (line["tokens_in"], line["tokens_out"]) == (120, 42)
+    if caller == "openai" and stream:
+        assert b'"usage"' not in response.body  # it did not ask for it
+
+
+# -- other models, other dialects --------------------------------------------------------------
+
+
+def with_fallback(
+    caller: str, first: tuple[str, str], second: tuple[str, str], **options: Any
+) -> dict[str, Any]:
+    """`m` at the first dialect and URL falls back to `n` at the second."""
+    document = config(caller, *first)
+    document["upstreams"]["main"] |= options
+    document["upstreams"]["other"] = {
+        "dialect": second[0],
+        "endpoints": [{"url": second[1]}],
+        **options,
+    }
+    document["models"]["m"]["fallbacks"] = ["n"]
+    document["models"]["n"] = {"upstream": "other", "model": "acme/n"}
+    return document
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        reply(b"{}", status="503 Busy"),
+        reply(
+            b'{"error":{"message":"This model\'s maximum context length is 8"}}',
+            status="400 Bad Request",
+        ),
+    ],
+    ids=["busy", "too-long"],
+)
+@pytest.mark.parametrize("first", ["openai", "ollama"])
+async def test_a_model_of_another_dialect_is_asked_instead(
+    start_gateway: StartGateway, first: str, failure: bytes
+) -> None:
+    async with (
+        ScriptedUpstream(raw_reply(failure)) as one,
+        ScriptedUpstream(answers("anthropic")) as two,
+    ):
+        options = {"retries": {"attempts": 0}}
+        document = with_fallback("openai", (first, one.url), ("anthropic", two.url), **options)
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai", stream=False))
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+        (seen,) = two.requests
+    assert response.json()["object"] == "chat.completion"
+    assert json.loads(seen.body)["model"] == "acme/n"
+    assert line["served"] == "n"
+
+
+async def test_another_model_is_asked_where_an_answer_cannot_be_translated(
+    start_gateway: StartGateway,
+) -> None:
+    async with (
+        ScriptedUpstream(raw_reply(reply(b"no json"))) as one,
+        ScriptedUpstream(raw_reply(reply(WHOLES["openai"]))) as two,
+    ):
+        document = with_fallback("openai", ("ollama", one.url), ("openai", two.url))
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai", stream=False))
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert response.body == WHOLES["openai"]  # not a byte is touched
+    assert line["fallbacks"] == ["m: upstream_invalid_response"]
+
+
+async def test_a_model_that_cannot_be_asked_this_is_passed_over(
+    start_gateway: StartGateway,
+) -> None:
+    busy = reply(b'{"error":{"message":"busy"}}', status="503 Busy")
+    async with ScriptedUpstream(raw_reply(busy)) as one, ScriptedUpstream(hang) as two:
+        document = with_fallback("openai", ("openai", one.url), ("anthropic", two.url))
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai", stream=False, n=2))
+        assert two.requests == []
+    assert (response.status, response.json()) == (503, {"error": {"message": "busy"}})
+
+
+def delta(text: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return b"data: %b\n\n" % json.dumps({"id": "c", "model": "v", "choices": [choice]}).encode()
+
+
+def openai_stream(*texts: str, ended: bool) -> list[bytes]:
+    events = [delta(text) for text in texts]
+    if ended:
+        choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        last = json.dumps({"id": "c", "model": "v", "choices": [choice]}).encode()
+        events += [b"data: %b\n\n" % last, b"data: [DONE]\n\n"]
+    return events
+
+
+def anthropic_stream(*texts: str, ended: bool) -> list[bytes]:
+    block = {"type": "text", "text": ""}
+    documents: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "a", "model": "claude", "usage": {}}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+    ]
+    for text in texts:
+        said = {"type": "text_delta", "text": text}
+        documents.append({"type": "content_block_delta", "index": 0, "delta": said})
+    if ended:
+        documents += [
+            {"type": "content_block_stop", "index": 0},
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": 5},
+            },
+            {"type": "message_stop"},
+        ]
+    return [b"data: %b\n\n" % json.dumps(one).encode() for one in documents]
+
+
+def ollama_stream(*texts: str, ended: bool) -> list[bytes]:
+    lines = [{"model": "q", "message": {"content": text}, "done": False} for text in texts]
+    if ended:
+        lines.append({"model": "q", "message": {"content": ""}, "done": True})
+    return [json.dumps(line).encode() + b"\n" for line in lines]
+
+
+SAY: dict[str, Callable[..., list[bytes]]] = {
+    "openai": openai_stream,
+    "anthropic": anthropic_stream,
+    "ollama": ollama_stream,
+}
+
+
+def text_of(caller: str, body: bytes) -> str:
+    said = ""
+    for line in body.splitlines():
+        if line.startswith(b"data: {"):
+            document = json.loads(line[6:])
+            if caller == "openai":
+                for choice in document.get("choices", ()):
+                    said += choice["delta"].get("content") or ""
+            else:
+                said += document.get("delta", {}).get("text", "")
+    return said
+
+
+@pytest.mark.parametrize("caller", ["openai", "anthropic"])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+async def test_a_model_of_another_dialect_goes_on_in_the_same_stream(
+    start_gateway: StartGateway, caller: str, first: str, second: str
+) -> None:
+    begun = streams(first, *SAY[first]("Once ", "upon ", ended=False), broken=True)
+    # Anthropic is shown no white space at the end, and begins with what belongs there.
+    rest = [" a ", "time."] if second == "anthropic" else ["a ", "time."]
+    if caller == "anthropic" and second == "anthropic":
+        rest = ["a ", "time."]
+    goes_on = streams(second, *SAY[second](*rest, ended=True))
+    async with ScriptedUpstream(begun) as one, ScriptedUpstream(goes_on) as two:
+        document = with_fallback(caller, (first, one.url), (second, two.url))
+        document["upstreams"]["other"]["continues"] = (
+            "continue_final_message" if second == "openai" else "prefill"
+        )
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat(caller))
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+        asked = json.loads(two.requests[0].body)
+    assert response.clean_end, response.body
+    assert text_of(caller, response.body) == "Once upon a time."
+    assert ENDS[caller] in response.body
+    assert asked["messages"][-1]["role"] == "assistant"
+    assert asked["messages"][-1]["content"].rstrip() == "Once upon"
+    assert asked.get("continue_final_message", False) is (second == "openai")
+    assert (line["served"], line["continued"], line["end"]) == ("n", 1, "complete")
+
+
+async def test_an_error_told_in_the_middle_is_gone_on_from_as_well(
+    start_gateway: StartGateway,
+) -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    events = [*SAY["anthropic"]("Once ", ended=False), b"data: %b\n\n" % json.dumps(error).encode()]
+    goes_on = streams("ollama", *SAY["ollama"]("upon", ended=True))
+    async with (
+        ScriptedUpstream(streams("anthropic", *events)) as one,
+        ScriptedUpstream(goes_on) as two,
+    ):
+        document = with_fallback("openai", ("anthropic", one.url), ("ollama", two.url))
+        document["upstreams"]["other"]["continues"] = "prefill"
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai"))
+    assert response.clean_end
+    assert text_of("openai", response.body) == "Once upon"
