@@ -11,6 +11,7 @@ POST   /api/upstreams/{name}/undrain
 GET    /api/routes                  in the order they are tried
 GET    /api/config                  the effective configuration, secrets masked
 GET    /api/requests                under way
+GET    /api/logs?id=                the last lines that name a request or a trace
 GET    /api/limits                  what is left, by key; who was refused of late
 GET    /api/events?topics=A,B       the same as server-sent events, as it changes
 GET    /api/session                 who one is here; POST {"token": ...} signs in, DELETE out
@@ -25,8 +26,9 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
@@ -36,7 +38,7 @@ from gateway import __version__
 from gateway.admin import limits
 from gateway.admin.door import Door
 from gateway.admin.drained import Drained
-from gateway.admin.feed import Feed
+from gateway.admin.feed import Feed, Source
 from gateway.admin.fleet import Fleet, Said
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.pages import VIEWS
@@ -48,6 +50,7 @@ from gateway.telemetry.metrics.now import now
 _HEALTH = ("/livez", "/readyz")
 _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
 """What anybody may ask for: it tells nothing."""
+_IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -63,8 +66,9 @@ class AdminApi:
         door: Door,
         metrics: GatewayMetrics,
         more: Sequence[web.RouteDef] = (),
+        topics: Mapping[str, Source] | None = None,
     ) -> None:
-        """`more` are routes of others behind the same door."""
+        """`more` are routes of others behind the same door, `topics` what they tell of changes."""
         self._fleet = fleet
         self._reloader = reloader
         self._drained = drained
@@ -79,6 +83,7 @@ class AdminApi:
                 "requests": self._requests_now,
                 "limits": self._limits_now,
                 "config": self._reload_now,
+                **(topics or {}),
             }
         )
 
@@ -101,6 +106,7 @@ class AdminApi:
                 web.delete("/api/requests/{id}", self._cancel),
                 web.post("/api/reload", self._reload),
                 web.get("/api/limits", self._limits),
+                web.get("/api/logs", self._logs),
                 web.get("/api/events", self._events),
                 web.get("/api/session", self._session),
                 web.post("/api/session", self._sign_in),
@@ -247,6 +253,14 @@ class AdminApi:
         said = await self._fleet.ask("GET", "/requests")
         rows = [{"worker": one.worker, **row} for one in said if one.ok for row in one.document]
         return {"requests": sorted(rows, key=lambda row: -row["age_s"])}
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        identity = request.query.get("id", "")
+        if not _IDENTITY.fullmatch(identity):
+            return _answer({"error": "id: send a request id or a trace id, whole"}, 400)
+        said = await self._fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
+        lines = [line for one in said if one.ok for line in one.document]
+        return _answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._feed.serve(request, lambda one: self._door.refusal(one) is None)

@@ -94,7 +94,9 @@ async def serve_admin(
                     *Pages().routes(),
                     *playground.routes(),
                 ]
-                api = AdminApi(fleet, reloader, drained, Door(token), metrics, more)
+                api = AdminApi(
+                    fleet, reloader, drained, Door(token), metrics, more, collector.topics
+                )
                 runner = web.AppRunner(
                     api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
                 )

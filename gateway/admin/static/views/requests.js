@@ -94,7 +94,7 @@ function take(context) {
 
 /** Look again once more were kept. */
 function follow(context) {
-  const records = context.data.kept?.records;
+  const records = context.data.kept?.newest;
   if (records === undefined || records === list.records) return;
   const first = list.records === null;
   list.records = records;
