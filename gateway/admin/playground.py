@@ -96,9 +96,9 @@ async def _pass_on(request: web.Request, answer: aiohttp.ClientResponse) -> web.
     except ConnectionResetError:
         pass  # the page has left
     except aiohttp.ClientError:
-        # The gateway cut it off on purpose: so that it cannot be taken for a complete answer.
+        # The gateway cut it off, so that it cannot be taken for a complete answer; nor can this.
         if request.transport is not None:
-            request.transport.abort()
+            request.transport.close()
     return response
 
 

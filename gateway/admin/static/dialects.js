@@ -49,11 +49,12 @@ export function places(routes, config) {
   const order = Object.keys(DIALECTS);
   return routes.flatMap(({ route, path, dialect, methods, to }) => {
     const base = path.replace(/\*$/, "");
+    if (base.endsWith("/streams/")) return []; // where those of another route are come back to
     const fits = dialect === "anthropic" ? !base.endsWith("messages/") : base.endsWith("/");
     const posts = methods === "any" || methods.split(",").includes("POST");
     if (!DIALECTS[dialect] || !fits || !posts || to.startsWith("tickets of ")) return [];
     const streams = `${base.replace(/\/$/, "")}/streams/`;
-    const { resume } = config.routes.find((one) => one.name === route) ?? {};
-    return [{ name: route, dialect, base, models: to.split(",").filter(Boolean), streams, resume: resume ?? null }];
-  }).sort((a, b) => order.indexOf(a.dialect) - order.indexOf(b.dialect));
+    const { models = [], resume = null } = config.routes.find((one) => one.name === route) ?? {};
+    return [{ name: route, dialect, base, models, streams, resume }];
+  }).sort((a, b) => !a.models.length - !b.models.length || order.indexOf(a.dialect) - order.indexOf(b.dialect));
 }

@@ -41,7 +41,7 @@ export function table(label, head, rows, attributes = {}) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label, ...attributes },
     h("table", {},
       h("thead", {}, h("tr", {}, head.map((cell) =>
-        typeof cell === "string" ? h("th", { scope: "col" }, cell) : h("th", { scope: "col", class: cell.class ?? null }, cell.text)))),
+        typeof cell === "string" ? h("th", { scope: "col" }, cell) : h("th", { scope: "col", class: cell.class ?? null }, cell.unseen ? h("span", { class: "unseen" }, cell.unseen) : cell.text)))),
       h("tbody", {}, rows)));
 }
 

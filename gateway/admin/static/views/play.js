@@ -109,7 +109,7 @@ async function models(context) {
   }
   if (play.modelsOf !== which) return;
   play.models = found;
-  if (!found.includes(play.model)) play.model = found[0] ?? "";
+  if (found.length && !found.includes(play.model)) [play.model] = found;
   context.refresh();
 }
 
@@ -150,7 +150,9 @@ function form(context) {
       }, play.places.map((one) => h("option", { value: one.name, selected: one === place },
         `${one.name} · ${DIALECTS[one.dialect].target(one.base)}`)))),
     h("label", { class: "field" }, h("span", {}, "Model"),
-      h("select", { value: play.model, name: "model", onchange: (event) => { play.model = event.target.value; } },
+      play.models && !play.models.length ? h("input", {
+        name: "model", value: play.model, autocomplete: "off", oninput: (event) => { play.model = event.target.value; },
+      }) : h("select", { value: play.model, name: "model", onchange: (event) => { play.model = event.target.value; } },
         (play.models ?? []).map((name) => h("option", { value: name, selected: name === play.model }, name)))),
     play.demo && h("label", { class: "field" }, h("span", {}, "Demo fault"),
       h("input", {

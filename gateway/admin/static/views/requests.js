@@ -44,7 +44,7 @@ export const view = {
       filters(context),
       list.problem && h("p", { class: "problem", role: "alert" }, list.problem),
       running.length > 0 && [h("h2", { class: "first" }, `Under way: ${running.length}`), table("Requests under way",
-        ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num" }, { text: "", class: "act" }],
+        ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num" }, { unseen: "Actions", class: "act" }],
         running.slice(0, 20).map((one) => underWay(context, one)))],
       h("h2", {}, "Kept"),
       kept(context),
@@ -178,7 +178,7 @@ function kept(context) {
   const longest = Math.max(...page.requests.map((one) => one.s), 0.001);
   return [
     table("Kept requests", ["When", "Outcome", "Model", { text: "Who", class: "wide" },
-      { text: "TTFT", class: "num" }, { text: "Took", class: "num" }, { text: "", class: "wide" }, { text: "Tokens", class: "num wide" },
+      { text: "TTFT", class: "num" }, { text: "Took", class: "num" }, { unseen: "Wait and flow", class: "wide" }, { text: "Tokens", class: "num wide" },
       { text: "Upstream", class: "wide" }],
     page.requests.map((one) => row(one, longest))),
     page.next && h("p", { class: "actions" }, h("button", { onclick: () => load(context, { before: page.next }) }, "Show older")),

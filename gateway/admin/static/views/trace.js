@@ -133,7 +133,7 @@ function spanRow(one, depth, start, total) {
   const took = one.end - one.start;
   const words = `${one.name}, ${one.kind}, from ${seconds(one.start - start)}, took ${seconds(took)}${one.error ? `, ${one.error}` : ""}`;
   return h("details", { class: `span ${one.kind} ${one.error ? "failed" : ""}`, "data-key": one.span_id },
-    h("summary", { class: "span-row", "data-row": "", "aria-label": words },
+    h("summary", { class: "span-row", "data-row": "", title: words },
       h("span", { class: "span-name", style: { paddingLeft: `${depth * 16}px` } }, one.error && h("span", { class: "bad", "aria-hidden": "true" }, "■ "), one.name),
       h("span", { class: "track" },
         h("span", { class: "span-length", style: { left: percent(one.start - start), width: `max(2px, ${percent(took)})` } }),

@@ -49,7 +49,7 @@ function card(context, upstream) {
     table(`Endpoints of ${name}`,
       ["State", "Endpoint", { text: "In flight", class: "num" }, { text: "Connections", class: "num wide" },
         { text: "Weight", class: "num wide" }, { text: "Priority", class: "num wide" },
-        { text: "Ejected", class: "num wide" }, { text: "", class: "act" }],
+        { text: "Ejected", class: "num wide" }, { unseen: "Actions", class: "act" }],
       endpoints.map((one) => row(context, name, one, serving))),
     told.length > 0 && h("p", { class: "counts" }, told.map(([what, count]) =>
       h("span", {}, h("b", {}, number(count)), " ", COUNTS[what] ?? what.replaceAll("_", " ")))),

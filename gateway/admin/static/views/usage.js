@@ -158,7 +158,7 @@ function breakdown(rows, by) {
   const ordered = names[0] === "day" ? [...rows].reverse()
     : [...rows].sort((a, b) => b.cost - a.cost || b.tokens_in + b.tokens_out - a.tokens_in - a.tokens_out);
   return table("Usage", [...names.map((name) => BY[name]), { text: "Requests", class: "num" }, { text: "Failed", class: "num wide" },
-    { text: "Tokens in", class: "num" }, { text: "Tokens out", class: "num" }, { text: "", class: "wide" }, { text: "Cost", class: "num" }],
+    { text: "Tokens in", class: "num" }, { text: "Tokens out", class: "num" }, { unseen: "Share", class: "wide" }, { text: "Cost", class: "num" }],
   ordered.map((one) => h("tr", { "data-key": [...names.map((name) => one[name]), one.currency].join(" "), tabindex: "-1", "data-row": "" },
     names.map((name) => h("td", { class: name === "day" ? "time" : "main-cell" }, one[name] || h("span", { class: "quiet-text" }, "none"))),
     h("td", { class: "num" }, number(one.requests)),
