@@ -87,7 +87,6 @@ async def serve_admin(
                 options = loaded.config.admin
                 token = options.token.reveal() if options and options.token else None
                 playground = Playground(public)
-                stack.push_async_callback(playground.close)
                 more = [
                     *settings.routes,
                     *collector.routes,

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from gateway.demo import DemoBackend
 from tests.support.browser import Opened, OpenPage, Screen
 from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE
+from tests.support.upstream import ScriptedUpstream, stepped_stream
 
+expect.set_options(timeout=15_000)
 ADMIN_TOKEN = "operators-only-7f3a"
 
 
@@ -46,14 +48,23 @@ async def backend() -> AsyncIterator[DemoBackend]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stepped() -> AsyncIterator[ScriptedUpstream]:
+    """Behind the route `stepped`: streams by the test's own steps."""
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        yield upstream
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def gateway(
-    backend: DemoBackend, tmp_path_factory: pytest.TempPathFactory
+    backend: DemoBackend, stepped: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[GatewayProcess]:
     """Two workers, limits and a budget, endpoints that are not there, and all traces kept."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(SECRET_VARIABLE, SECRET)
-        running = GatewayProcess(_config(folder, backend.url), {}, folder / "gateway.yaml")
+        running = GatewayProcess(
+            _config(folder, backend.url, stepped.url), {}, folder / "gateway.yaml"
+        )
         await running.start()
         yield running
         await running.stop()
@@ -93,7 +104,7 @@ async def open_page(chromium: Browser) -> AsyncIterator[OpenPage]:
     assert faults == []
 
 
-def _config(folder: Path, backend: str) -> dict[str, Any]:
+def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
     models = ("demo", "demo-stall", "demo-reset", "demo-hang")
     return {
         "server": {"workers": 2},
@@ -114,6 +125,7 @@ def _config(folder: Path, backend: str) -> dict[str, Any]:
         },
         "upstreams": {
             "demo": {"endpoints": [{"url": backend}]},
+            "stepped": {"endpoints": [{"url": stepped}]},
             "pair": {
                 "endpoints": [{"url": "http://127.0.0.1:9"}, {"url": "http://127.0.0.1:10"}],
                 "headers": {"X-Key": "canary7f3a"},
@@ -137,6 +149,14 @@ def _config(folder: Path, backend: str) -> dict[str, Any]:
                 "auth": ["corp"],
                 "limits": ["once"],
                 "upstream": "demo",
+            },
+            {
+                "name": "stepped",
+                "path": "/stepped/v1/",
+                "methods": ["POST"],
+                "auth": ["corp"],
+                "upstream": "stepped",
+                "resume": {},
             },
             {"name": "pair", "path": "/pair/", "auth": ["corp"], "upstream": "pair"},
         ],

@@ -42,6 +42,7 @@ export function seconds(value) {
 /** Longer times, roughly: 42 s, 12 min, 3 h 20 min, 5 d. */
 export function age(value) {
   if (!known(value)) return NONE;
+  if (value < 0.5) return "< 1 s";
   if (value < 100) return `${Math.round(value)} s`;
   const minutes = Math.round(value / 60);
   if (minutes < 100) return `${minutes} min`;

@@ -30,20 +30,30 @@ export const view = {
       .filter(([, found]) => found.length);
     return [
       heading("Config", h("button", { onclick: () => reload(context), disabled: busy }, busy ? "Reading…" : "Read the file again")),
-      h("p", { class: "facts" }, h("span", {}, h("code", {}, told.file)), " ", outcome(told.last_reload)),
+      h("p", { class: "facts" }, h("span", {}, h("code", {}, told.file)), " ", outcome(told.last_reload), h("span", {}, "times in seconds, sizes in bytes")),
       told.last_reload?.problems?.length > 0 && h("ul", { class: "problem" },
         told.last_reload.problems.map((one) => h("li", {}, one))),
       told.last_reload?.needs_restart?.length > 0 && h("p", { class: "hint" },
         `Takes effect after a restart: ${told.last_reload.needs_restart.join(", ")}.`),
       h("div", { class: "filters" }, filter(context, "find", "Key or value", { "data-filter": "" }),
         choice(context, "show", "Show", [["", "what is set, and defaults"], ["all", "what is not set, too"]])),
-      sections.length ? h("div", { class: "columns" }, sections.map(([name, found]) =>
+      sections.length ? h("div", { class: "columns" }, halves(sections).map((half) => h("div", {}, half.map(([name, found]) =>
         h("details", { class: "section", "data-key": name, open: true },
-          h("summary", { "data-row": "" }, h("h2", {}, name)), h("pre", { tabindex: "0", role: "region", "aria-label": name }, found.map(line)))))
+          h("summary", { "data-row": "" }, h("h2", {}, name)), h("pre", { tabindex: "0", role: "region", "aria-label": name }, found.map(line)))))))
         : empty("Nothing in it fits."),
     ];
   },
 };
+
+/** In their order, about as many lines in each half. */
+function halves(sections) {
+  const lengths = sections.map(([, found]) => found.length + 3);
+  const whole = lengths.reduce((sum, one) => sum + one, 0);
+  let above = 0;
+  const middle = lengths.findIndex((one) => (above += one) - one / 2 >= whole / 2);
+  const at = middle < 1 ? sections.length : middle;
+  return [sections.slice(0, at), sections.slice(at)];
+}
 
 async function read(context) {
   try {

@@ -140,7 +140,7 @@ function form(context) {
   h("div", { class: "fields" },
     h("label", { class: "field" }, h("span", {}, "Route"),
       h("select", {
-        value: place.name,
+        name: "route", value: place.name,
         onchange: (event) => {
           play.place = play.places.find((one) => one.name === event.target.value);
           play.models = null;
@@ -263,7 +263,9 @@ function fail(here, error) {
 }
 
 async function read(context, here, response, dialect) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  // Not through a TextDecoderStream, which forgets what it holds when the connection breaks.
+  const reader = response.body.getReader();
+  const decoder = new TextDecoder();
   const take = (event) => {
     take.done ||= heard(here, event, dialect);
   };
@@ -277,7 +279,7 @@ async function read(context, here, response, dialect) {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
-    parser.feed(value, performance.now());
+    parser.feed(decoder.decode(value, { stream: true }), performance.now());
     context.refresh();
   }
   if (here.state === "asking" || here.state === "streaming") {
