@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.collecting import Collecting, Ends
+from gateway.admin.feed import Source
 from gateway.admin.fleet import Fleet
 from gateway.admin.traces_api import TracesApi
 from gateway.config import Loaded, models
@@ -58,6 +59,11 @@ class Collector:
     def routes(self) -> list[web.RouteDef]:
         """What it answers to operators."""
         return self._api.routes
+
+    @property
+    def topics(self) -> Mapping[str, Source]:
+        """What it tells operators as it changes."""
+        return {"kept": self._api.newest}
 
     async def run(self) -> None:
         """Take in what the workers write down, for ever."""

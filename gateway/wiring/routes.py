@@ -19,6 +19,7 @@ from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
+from gateway.limiting.seen import Seen
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
@@ -74,6 +75,7 @@ class Parts:
     upstreams: Mapping[str, Upstream]
     store: GuardedStore
     leases: Leases
+    seen: Seen
     admission: Admission | None
     plugins: Plugins
     streams: Streams
@@ -205,6 +207,7 @@ def _limits(route: models.Route, named: Named, parts: Parts, dialect: Dialect) -
             named,
             parts.store,
             parts.leases,
+            parts.seen,
             show=route.limit_headers,
             asks_usage=dialect == "openai",
         )
