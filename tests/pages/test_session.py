@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
-from playwright.async_api import SetCookieParam, expect
+from playwright.async_api import expect
 
 from tests.pages.conftest import ADMIN_TOKEN
 from tests.support.browser import OpenPage
@@ -41,7 +41,8 @@ async def test_the_token_opens_the_pages_until_one_signs_out(
 
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_label("Admin token")).to_be_visible()
-    await page.context.add_cookies([cast(SetCookieParam, cookie)])  # a session that has ended is none, whoever kept it
+    # A session that has ended is none, whoever kept it.
+    await page.context.add_cookies([cast(Any, cookie)])
     await page.reload()
     await expect(page.get_by_label("Admin token")).to_be_visible()
 
