@@ -1,4 +1,4 @@
-"""What auth, limits and metrics cost each request: µs of CPU of the gateway's own core."""
+"""What auth, limits, metrics and traces cost each request: µs of CPU of the gateway's own core."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import jwt
 import uvloop
 
+from benchmarks import tracing
 from benchmarks.peers import SECRET, bearer
 from benchmarks.processes import free_ports, program, running
 from gateway.auth.claims import ClaimMap
@@ -63,7 +64,7 @@ async def _measure(folder: Path, core: set[int]) -> dict[str, float]:
         found[f"two limits in Redis, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
         await stored.close()
     found |= {f"metrics: {name}": cost for name, cost in _metrics().items()}
-    return found
+    return found | await tracing.measure()
 
 
 def _metrics() -> dict[str, float]:

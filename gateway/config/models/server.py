@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.config.models.section import Section
 from gateway.config.models.traces import Traces
 from gateway.config.secrets import Secret
-from gateway.config.types import Listen, Network, Url
+from gateway.config.types import LinkTemplate, Listen, Network, Url
 from gateway.config.units import Duration, Size
 
 
@@ -73,6 +73,12 @@ class Admin(Section):
         None,
         description="Asked for as `Authorization: Bearer`, but for /livez and /readyz. Needed "
         "where it does not listen on the loopback interface.",
+    )
+    links: dict[str, LinkTemplate] = Field(
+        default_factory=dict,
+        description="Where else a request is told of, by the name of the link in the dashboard, "
+        "such as `Jaeger: http://localhost:16686/trace/{trace_id}`. `{trace_id}` and "
+        "`{request_id}` are filled in.",
     )
 
 
