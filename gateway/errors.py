@@ -36,6 +36,11 @@ class GatewayError(Exception):
         self.reason = reason
         super().__init__(self.message)
 
+    @property
+    def retry_after_s(self) -> int | None:
+        """When to come back, if that is told."""
+        return next((int(value) for name, value in self.headers if name == "Retry-After"), None)
+
 
 class RequestError(GatewayError):
     """The request cannot be served as it was sent."""
@@ -416,15 +421,35 @@ class UpstreamInvalidResponse(UpstreamError):
     default_message = "The model backend sent an invalid response."
 
 
-class UpstreamToldError(UpstreamError):
-    """An error that the backend told in its own dialect, to be told on in the caller's."""
+class UpstreamRejected(UpstreamError):
+    """It answered with an error after the client's stream had been opened, in words that mean
+    nothing in the client's dialect.
+    """
 
-    def __init__(self, message: str | None, *, status: int, code: str, kind: str) -> None:
+    code = "upstream_rejected"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.message = f"The model backend answered with status {status}."
+
+
+class UpstreamToldError(UpstreamError):
+    """An error that the backend told in its own dialect, to be told on in the caller's.
+
+    With the status, code and kind that it has there, as far as it has them.
+    """
+
+    code = "backend_error"
+
+    def __init__(
+        self, message: str | None, *, status: int, kind: str, code: str | None = None
+    ) -> None:
         super().__init__(f"the backend told of {kind}")
         self.message = message or self.default_message
         self.status = status
-        self.code = code
         self.kind = kind
+        if code is not None:
+            self.code = code
 
 
 class UpstreamBusy(Unavailable):

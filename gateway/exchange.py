@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.limiting.demand import Demand, Verdict
     from gateway.limiting.rules import Rule
     from gateway.proxy.attempt import Attempt
+    from gateway.proxy.early_head import EarlyHead
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.recording import Trace
@@ -52,6 +53,19 @@ class EndReason(StrEnum):
     """An operator ended it."""
     INTERNAL = "internal_error"
     """A fault of the gateway's own."""
+
+
+class Commit(Enum):
+    """How far an exchange is bound. This is the one place that says so."""
+
+    OPEN = "open"
+    """Nothing was sent: what goes wrong is told with a status."""
+    EARLY = "early"
+    """The head of an event stream was sent, and no answer yet: what goes wrong is told in one event
+    that ends it. Others may still be asked for the answer, since nobody has seen any of it.
+    """
+    ANSWERED = "answered"
+    """The head of the answer was sent."""
 
 
 class BodyWriter(Protocol):
@@ -133,10 +147,13 @@ class Exchange:
         "body",
         "bytes_in",
         "bytes_out",
+        "bytes_saved",
         "client_ip",
+        "commit",
         "continued",
         "deadline",
         "decided",
+        "early",
         "end_reason",
         "endpoint",
         "error_code",
@@ -236,6 +253,9 @@ class Exchange:
         """Called with the moment the first byte of the body goes out."""
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""
+        self.commit = Commit.OPEN
+        self.early: EarlyHead | None = None
+        """What opens its stream if it has to wait."""
         self.status: int | None = None
         self.error_code: str | None = None
         self.reason: str | None = None
@@ -246,6 +266,8 @@ class Exchange:
         """The connection must not serve another request."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.bytes_saved = 0
+        """Of the answer, by compression."""
         self.streamed = False
         """Its response is a stream of events."""
         self.stalls = 0
@@ -260,6 +282,11 @@ class Exchange:
         self._client_left = False
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
+
+    @property
+    def detached(self) -> bool:
+        """Whether it goes on without the client that began it."""
+        return self.keeper is not None and self._client_left
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""
@@ -301,7 +328,7 @@ class Exchange:
             callbacks.pop()(self)
         # They know the request, which knows this: without the circle all of it is freed at once,
         # and not by the garbage collector, which costs half as much again as the request.
-        self.attempt = self.on_first_byte = None
+        self.attempt = self.on_first_byte = self.early = None
 
 
 class GatewayRequest(web.Request):

@@ -154,6 +154,8 @@ def _check_issuing(
     """A route that gives out tickets: to callers who are known by something else."""
     if route.upstream is not None or route.models:
         yield (*path, "issues"), "is the end of the route", "take `models` and `upstream` away"
+    if route.resume is not None:
+        yield (*path, "resume"), "keeps streams, and here are none", None
     if route.methods != ("POST",):
         yield (*path, "methods"), "tickets are made by POST only", "write methods: [POST]"
     kinds = {name: type(provider) for name, provider in config.auth.items()}

@@ -52,6 +52,7 @@ class AccessLog:
             "end": exchange.end_reason,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
+            "bytes_saved": exchange.bytes_saved or None,
             "tokens_in": exchange.usage and exchange.usage.input,
             "tokens_out": exchange.usage and exchange.usage.output,
             "queue_position": exchange.queue_position,

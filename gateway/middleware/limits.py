@@ -12,10 +12,11 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.limiting.demand import Demand, Kind, Level, Verdict
+from gateway.limiting.demand import Demand, Kind, Level
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule, Unit
+from gateway.limiting.seen import Seen
 from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
 from gateway.routing import Handler
 from gateway.usage import Usage, UsageTap, estimate
@@ -33,6 +34,7 @@ class Limits:
         named: Mapping[str, Sequence[Rule]],
         store: GuardedStore,
         leases: Leases,
+        seen: Seen,
         *,
         show: bool,
         asks_usage: bool,
@@ -46,6 +48,7 @@ class Limits:
         self._named = named
         self._store = store
         self._leases = leases
+        self._seen = seen
         self._show = show
         self._modes = tuple(rule.on_store_error for rule in rules)
 
@@ -63,6 +66,7 @@ class Limits:
         metered = any(rule.unit in _METERED for rule in rules)
         asked = estimate(exchange.body) if metered else _NOTHING
         demands = [rule.demand(exchange, asked) for rule in rules]
+        self._seen.note(rules, demands, exchange)
         mark = exchange.trace.begin("limits") if exchange.trace is not None else None
         try:
             verdict = await self._store.decide(demands, modes)
@@ -76,7 +80,9 @@ class Limits:
         if self._show:
             exchange.response_headers += shown(rules, verdict.levels, exchange)
         if verdict.refused is not None:
-            raise _refusal(rules[verdict.refused], verdict)
+            rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
+            self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
+            raise RateLimited(rule.name, max(1, math.ceil(wait_s)))
         if mark is not None:
             mark.ended = time.perf_counter()
         for demand in demands:
@@ -185,9 +191,3 @@ def shown(
             (f"x-ratelimit-reset-{kind}", f"{level.wait_s:.3f}s"),
         ]
     return headers
-
-
-def _refusal(rule: Rule, verdict: Verdict) -> RateLimited:
-    assert verdict.refused is not None
-    wait_s = verdict.levels[verdict.refused].wait_s
-    return RateLimited(rule.name, max(1, math.ceil(wait_s)))

@@ -135,6 +135,7 @@ class Attempts:
         attempt.number = exchange.attempts
         exchange.endpoint = attempt.endpoint.url
         began = time.perf_counter()
+        model = self.target.rename_to or exchange.served or exchange.model
         first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
@@ -147,14 +148,14 @@ class Attempts:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
         except BaseException as exc:
             if trace is not None:
-                trace.attempted(attempt, self.target, began, exc)
+                trace.attempted(attempt, upstream.name, model, began, exc)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
         if trace is not None:
-            trace.attempted(attempt, self.target, began)
+            trace.attempted(attempt, upstream.name, model, began)
         if status < 400:
             upstream.answered(attempt.endpoint)
             return

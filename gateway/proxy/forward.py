@@ -13,6 +13,8 @@ from gateway.proxy import body as bodies
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
+from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
 from gateway.upstream.response import UpstreamResponse
@@ -25,6 +27,9 @@ class ForwardOptions:
     sending: SendOptions
     dialect: Dialect
     hide_server: bool
+    heartbeats: Heartbeats | None
+    preface: bytes
+    """What opens an event stream for a client that `heeds_retry`."""
     switched: Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse] | None = None
     """Makes the response where the upstream switched protocols."""
 
@@ -62,4 +67,6 @@ class Forward:
             options.dialect,
             hide_server=options.hide_server,
             continuation=continuation_of(request, body, options.dialect, sending),
+            heartbeats=options.heartbeats,
+            preface=options.preface if options.preface and heeds_retry(request) else b"",
         )

@@ -56,6 +56,7 @@ class Target:
     __slots__ = (
         "continues",
         "dropped",
+        "dropped_to_read",
         "fallbacks",
         "hint",
         "rename_to",
@@ -113,6 +114,8 @@ class Target:
             | (ACCEPT_ENCODING if legible else frozenset())
             | (TRACING if traced else frozenset())
         )
+        self.dropped_to_read = self.dropped | ACCEPT_ENCODING
+        """Dropped instead where the answer has to be legible."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Whether a caller may use it under this name."""

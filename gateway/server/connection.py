@@ -32,13 +32,11 @@ from gateway.errors import (
     Unavailable,
     VersionNotSupported,
 )
-from gateway.exchange import BodyWriter, ByteSink, EndReason, Exchange, GatewayRequest
+from gateway.exchange import BodyWriter, ByteSink, Commit, EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
 from gateway.server.turns import Turns
 
-_WRITE_BUFFER_BYTES = 32 * 1024
-"""What waits in memory for a slow client before its upstream is paused."""
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
@@ -146,7 +144,8 @@ class Connection(RequestHandler):
         peer = tcp.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._trusted = listener.runtime.proxies.trusts(self._peer)
-        tcp.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        # A client is behind as soon as the kernel does not take all: see `BodyWriter.pause`.
+        tcp.set_write_buffer_limits(high=0)
         self._set_deadline(self._loop.time() + listener.options.header_timeout)
         super().connection_made(transport)
 
@@ -320,6 +319,8 @@ class Connection(RequestHandler):
             response = await listener.runtime.respond(request)
             if not isinstance(response, RelayedResponse) and not response.prepared:
                 self._complete_head(response, exchange)
+                if exchange.commit is Commit.OPEN:
+                    exchange.commit = Commit.ANSWERED
             await response.prepare(request)
             await response.write_eof()
             if not exchange.bytes_out:
@@ -415,7 +416,7 @@ class Connection(RequestHandler):
             self._task_handler.cancel()
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
-        if exchange.status is None and not self._output.output_size:
+        if exchange.commit is Commit.OPEN and not self._output.output_size:
             exchange.status, exchange.error_code = error.status, error.code
             self._write(_fixed_response(error, exchange.request_id or new_request_id()))
         return EndReason.DRAIN if isinstance(error, Draining) else EndReason.CANCELLED
@@ -526,7 +527,9 @@ class Connection(RequestHandler):
         exchange = self.exchange
         if self._writer is not None:
             self._writer.probe()
-        elif exchange is not None and exchange.status is None and not self._output.output_size:
+        elif (
+            exchange is not None and exchange.commit is Commit.OPEN and not self._output.output_size
+        ):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
 

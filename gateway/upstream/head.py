@@ -14,7 +14,7 @@ class InvalidHead(Exception):
 
 
 _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
-_CACHE_CONTROL, _SERVER, _ACCEL, _UPGRADE = range(5, 9)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE = range(5, 10)
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"x-request-id": _DROPPED,  # ours stands on every response
@@ -23,6 +23,7 @@ _NOTABLE: dict[bytes, int] = {
     b"transfer-encoding": _TRANSFER_ENCODING,
     b"connection": _CONNECTION,
     b"cache-control": _CACHE_CONTROL,
+    b"content-encoding": _CONTENT_ENCODING,
     b"server": _SERVER,
     b"x-accel-buffering": _ACCEL,
     b"upgrade": _UPGRADE,
@@ -40,6 +41,7 @@ class ResponseHead:
         "chunked",
         "content_length",
         "content_type",
+        "encoded",
         "fields",
         "reason",
         "server",
@@ -60,6 +62,8 @@ class ResponseHead:
         self.content_type = b""
         self.cacheable = False
         """The upstream said something about caching."""
+        self.encoded = False
+        """Its body is compressed, or so."""
         self.server: bytes | None = None
         self.accel: bytes | None = None
         """What the upstream asked nginx for: X-Accel-Buffering."""
@@ -81,6 +85,9 @@ class ResponseHead:
                 fields.append(field)
             elif what == _CACHE_CONTROL:
                 self.cacheable = True
+                fields.append(field)
+            elif what == _CONTENT_ENCODING:
+                self.encoded = True
                 fields.append(field)
             elif what == _SERVER:
                 self.server = field[1]

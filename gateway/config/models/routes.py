@@ -106,11 +106,17 @@ class Resume(Section):
     may_detach: bool = Field(
         False, description="Whether a request may ask for X-On-Disconnect: detach."
     )
+    background: bool = Field(
+        False,
+        description="Take `background` out of streamed requests to OpenAI's Responses API, for "
+        "upstreams that do not know it: the gateway lets them go on by itself.",
+    )
     ttl: Duration = Field(600.0, gt=0, description="How long a stream is kept after its end.")
     max_bytes: Size = Field(
         4 * 1024**2,
-        ge=1024,
-        description="What is kept of one stream; of a longer one the beginning is forgotten.",
+        ge=512 * 1024,
+        description="What is kept of one stream, 512KiB or more; of a longer one the beginning is "
+        "forgotten.",
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
@@ -160,6 +166,22 @@ class Route(Section):
     )
     resume: Resume | None = Field(
         None, description="Keep event streams, so that a client may come back to one."
+    )
+    heartbeat: Duration | None = Field(
+        15.0,
+        gt=0,
+        description="Silence in an event stream until a comment is written; null: none is.",
+    )
+    retry: Duration | None = Field(
+        None,
+        gt=0,
+        description="What EventSource clients are told at the start of an event stream: how long "
+        "to wait before they connect again.",
+    )
+    compress: tuple[Literal["zstd", "br", "gzip"], ...] = Field(
+        (),
+        description="Content codings for clients that take them, the preferred first; streams are "
+        "flushed after each event.",
     )
     websocket: WebSocket | bool = Field(False, description="Serve WebSockets here, too.")
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
