@@ -152,7 +152,8 @@ class _SessionMeter:
             return exc
         if verdict.refused is None:
             return None
-        return _refusal(self._rules[verdict.refused], verdict)
+        wait_s = verdict.levels[verdict.refused].wait_s
+        return RateLimited(self._rules[verdict.refused].name, max(1, math.ceil(wait_s)))
 
 
 def _ask_for_usage(exchange: Exchange) -> None:
