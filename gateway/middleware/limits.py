@@ -82,7 +82,7 @@ class Limits:
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
-            raise RateLimited(rule.name, max(1, math.ceil(wait_s)))
+            raise _refused(rule, wait_s)
         if mark is not None:
             mark.ended = time.perf_counter()
         for demand in demands:
@@ -152,8 +152,11 @@ class _SessionMeter:
             return exc
         if verdict.refused is None:
             return None
-        wait_s = verdict.levels[verdict.refused].wait_s
-        return RateLimited(self._rules[verdict.refused].name, max(1, math.ceil(wait_s)))
+        return _refused(self._rules[verdict.refused], verdict.levels[verdict.refused].wait_s)
+
+
+def _refused(rule: Rule, wait_s: float) -> RateLimited:
+    return RateLimited(rule.name, max(1, math.ceil(wait_s)))
 
 
 def _ask_for_usage(exchange: Exchange) -> None:
