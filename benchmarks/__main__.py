@@ -1,5 +1,5 @@
 """`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits;
-`balancing`: what the policies cost and find."""
+`balancing`: what the policies cost and find; `compression`: what codings cost and save."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import balancing, costs, slow_readers
+from benchmarks import balancing, compression, costs, slow_readers
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
@@ -46,6 +46,10 @@ def main() -> int:
                 picks, trace = balancing.measure()
                 results = {"picks": picks, "trace": trace}
                 said = balancing.render(picks, trace)
+            elif arguments.what == "compression":
+                codings = compression.measure()
+                results = {name: asdict(cost) for name, cost in codings.items()}
+                said = compression.render(codings)
             elif arguments.what == "memory":
                 cost = slow_readers.measure(mockllm, folder, arguments.readers)
                 results = asdict(cost)
@@ -67,7 +71,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    whats = ["table", "memory", "costs", "balancing"]
+    whats = ["table", "memory", "costs", "balancing", "compression"]
     parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.
