@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.recording import Trace
     from gateway.usage import Usage, UsageTap
+    from gateway.websocket.endings import Tally
+    from gateway.websocket.handshake import Handshake
 
     Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
@@ -45,6 +47,8 @@ class EndReason(StrEnum):
     """The upstream fell silent after its response had begun."""
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
+    REFUSED = "refused"
+    """A session broke a rule, or what it was allowed ran out; the error says which."""
     CANCELLED = "cancelled"
     """An operator ended it."""
     INTERNAL = "internal_error"
@@ -80,6 +84,13 @@ class BodyWriter(Protocol):
         """Send bytes that mean nothing, to learn whether the client is there. False: cannot."""
 
 
+class ByteSink(Protocol):
+    """Who takes a client's bytes once they are HTTP no more."""
+
+    def received(self, data: bytes) -> None:
+        """The next of them."""
+
+
 class ClientConnection(Protocol):
     """The client's connection, as a relay sees it."""
 
@@ -93,6 +104,25 @@ class ClientConnection(Protocol):
 
     def detach(self) -> None:
         """The body is done."""
+
+    def take_over(self, sink: ByteSink) -> bytes:
+        """Give what the client sends from now on to `sink`; what it has sent since its request."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Take more."""
+
+
+class Meter(Protocol):
+    """What a session spends of the limits of its route."""
+
+    def count(self, usage: Usage) -> None:
+        """Tokens were used."""
+
+    async def exhausted(self) -> GatewayError | None:
+        """Why no more may be used, if so."""
 
 
 class Keeper(Protocol):
@@ -131,8 +161,10 @@ class Exchange:
         "filter",
         "first_byte_at",
         "forwarded",
+        "handshake",
         "host",
         "keeper",
+        "meter",
         "method",
         "model",
         "must_close",
@@ -153,6 +185,7 @@ class Exchange:
         "started_at",
         "status",
         "streamed",
+        "tally",
         "tap",
         "target",
         "trace",
@@ -203,6 +236,12 @@ class Exchange:
         """Tokens of the request, once they are known."""
         self.decided: Decided | None = None
         """What limits said to it, where there are any."""
+        self.handshake: Handshake | None = None
+        """It asks for a WebSocket, on a route that serves it."""
+        self.tally: Tally | None = None
+        """What passed through the WebSocket."""
+        self.meter: Meter | None = None
+        """Counts tokens while they pass, where that cannot wait for the end."""
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None
@@ -243,6 +282,11 @@ class Exchange:
         self._client_left = False
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
+
+    @property
+    def detached(self) -> bool:
+        """Whether it goes on without the client that began it."""
+        return self.keeper is not None and self._client_left
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""

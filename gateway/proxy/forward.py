@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
+from gateway.upstream.response import UpstreamResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class ForwardOptions:
     heartbeats: Heartbeats | None
     preface: bytes
     """What opens an event stream for a client that `heeds_retry`."""
+    switched: Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse] | None = None
+    """Makes the response where the upstream switched protocols."""
 
 
 class Forward:
@@ -50,6 +54,9 @@ class Forward:
         translation = target.translation
         if translation is None:
             response = await Attempts(request, target, body, sending).send()
+            if response.tunnel is not None:
+                assert options.switched is not None  # nobody else asks for it
+                return options.switched(response, request)
         else:
             if body is None:
                 body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)

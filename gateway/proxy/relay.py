@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, Commit, Exchange
-from gateway.headers import lines
+from gateway.headers import checked_lines, lines
 from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
@@ -363,7 +363,7 @@ class RelayedResponse(web.StreamResponse):
         if changed is None:
             parts += [b"%b: %b\r\n" % field for field in head.fields]
         else:
-            parts.append(_checked_lines(changed))
+            parts.append(checked_lines(changed.items()))
         if self._cookies:
             parts += [
                 b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
@@ -386,11 +386,3 @@ class RelayedResponse(web.StreamResponse):
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
         parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)
-
-
-def _checked_lines(headers: CIMultiDict[str]) -> bytes:
-    """Header lines of a middleware's making. Raise ValueError rather than split a response."""
-    for name, value in headers.items():
-        if "\r" in value or "\n" in value or "\r" in name or "\n" in name or "\0" in value:
-            raise ValueError(f"a middleware put a line break into header {name!r}")
-    return lines(headers.items())

@@ -48,7 +48,8 @@ class Replay(web.StreamResponse):
         """
         super().__init__(headers=headers or _own_headers())
         self.log = log
-        self._after = after
+        self.after = after
+        """The number of the last event that was written."""
         self._exchange = exchange
         self._dialect = dialect
         self._generation = generation
@@ -94,7 +95,7 @@ class Replay(web.StreamResponse):
             self._transport.write(head)
         client.attach(self)
         if self._heartbeats is not None:
-            self._heartbeat = self._heartbeats.watch(lambda: self._after, self._beat)
+            self._heartbeat = self._heartbeats.watch(lambda: self.after, self._beat)
         self.log.join(self)
         self.wake()
         return None
@@ -120,7 +121,7 @@ class Replay(web.StreamResponse):
         log, transport = self.log, self._transport
         while not self._behind:
             try:
-                data, self._after = log.read(self._after)
+                data, self.after = log.read(self.after)
             except Trimmed:
                 self._break_off(StreamTrimmed())
                 return
@@ -130,7 +131,7 @@ class Replay(web.StreamResponse):
                     data = data.removeprefix(_BOM)
                 self._count(len(data))
                 transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-            if self._after >= log.last:
+            if self.after >= log.last:
                 if log.ended:
                     self._finish()
                 return
@@ -155,6 +156,8 @@ class Replay(web.StreamResponse):
         """It has caught up."""
         self._behind = False
         self.wake()
+        if self.log.on_progress is not None:
+            self.log.on_progress()
 
     def fail(self, error: GatewayError) -> None:
         """End it; and what it began, where the error is about that."""

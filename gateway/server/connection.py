@@ -32,7 +32,7 @@ from gateway.errors import (
     Unavailable,
     VersionNotSupported,
 )
-from gateway.exchange import BodyWriter, Commit, EndReason, Exchange, GatewayRequest
+from gateway.exchange import BodyWriter, ByteSink, Commit, EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
 from gateway.server.turns import Turns
@@ -40,6 +40,8 @@ from gateway.server.turns import Turns
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
+_EARLY_CAP_BYTES = 64 * 1024
+"""Of another protocol, that a client has begun before it was told it may."""
 _STALL_CHECKS = 10
 """Looks at a stalled client within its send timeout."""
 _PROBE_FIRST_S, _PROBE_LONGEST_S = 0.001, 1.0
@@ -79,6 +81,7 @@ class Connection(RequestHandler):
         "_deadline",
         "_discarded",
         "_discarding",
+        "_early",
         "_ending",
         "_half_closed",
         "_head_bytes",
@@ -89,6 +92,7 @@ class Connection(RequestHandler):
         "_probe_delay_s",
         "_probe_timer",
         "_refusal",
+        "_sink",
         "_stall_buffered",
         "_stall_checks",
         "_stall_timer",
@@ -115,6 +119,8 @@ class Connection(RequestHandler):
         self._last = False
         self._half_closed = False
         self._writer: BodyWriter | None = None
+        self._early = b""
+        self._sink: ByteSink | None = None
         self._output: StreamWriter
         self._discarding: asyncio.Future[None] | None = None
         self._discarded = 0
@@ -162,13 +168,18 @@ class Connection(RequestHandler):
             return
         if self._force_close or self._refusal is not None or self._parser is None:
             return
+        if self._upgraded:
+            self._after_upgrade(data)
+            return
         try:
-            messages, _, _ = self._parser.feed_data(data)
+            messages, self._upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as exc:
             self._refuse(_refusal_for(exc))
             return
+        if self._upgraded:
+            self._after_upgrade(tail)
         if messages:
-            self._accept(messages, len(data))
+            self._accept(messages, len(data) - len(tail))
         elif data and (self._body is None or self._body.is_eof()):
             self._await_head(len(data))
 
@@ -179,7 +190,7 @@ class Connection(RequestHandler):
             if not self._discarding.done():
                 self._discarding.set_result(None)
             return False
-        whole = self._body is not None and self._body.is_eof()
+        whole = self._body is not None and self._body.is_eof() and not self._upgraded
         if (self.exchange is None and not self._messages) or not whole or _TCP_INFO is None:
             return False
         self._probe()
@@ -219,6 +230,22 @@ class Connection(RequestHandler):
         if self._writer is not None:
             self._listener.turns.streams -= 1
             self._writer = None
+
+    def take_over(self, sink: ByteSink) -> bytes:
+        """Give what the client sends from now on to `sink`; what it has sent since its request."""
+        self._sink = sink
+        early, self._early = self._early, b""
+        self.resume_reading()
+        return early
+
+    def _after_upgrade(self, data: bytes) -> None:
+        """Bytes of another protocol. Until somebody speaks it, they wait; nobody forwards them."""
+        if self._sink is not None:
+            self._sink.received(data)
+            return
+        self._early += data
+        if len(self._early) > _EARLY_CAP_BYTES:
+            self.pause_reading()
 
     # -- requests ------------------------------------------------------------------------
 
@@ -414,7 +441,11 @@ class Connection(RequestHandler):
         tcp = self._tcp
         if tcp is None:
             return
-        unread = self._refusal is not None or (self._body is not None and not self._body.is_eof())
+        unread = (
+            self._upgraded
+            or self._refusal is not None
+            or (self._body is not None and not self._body.is_eof())
+        )
         if unread and not self._half_closed:
             # The client may be sending still; closing on it would reset what we sent.
             self._discarding = self._loop.create_future()

@@ -14,7 +14,7 @@ class InvalidHead(Exception):
 
 
 _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
-_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING = range(5, 9)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE = range(5, 10)
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"x-request-id": _DROPPED,  # ours stands on every response
@@ -26,6 +26,7 @@ _NOTABLE: dict[bytes, int] = {
     b"content-encoding": _CONTENT_ENCODING,
     b"server": _SERVER,
     b"x-accel-buffering": _ACCEL,
+    b"upgrade": _UPGRADE,
 }
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"content-type"})
@@ -45,6 +46,7 @@ class ResponseHead:
         "reason",
         "server",
         "status",
+        "upgrade",
     )
 
     def __init__(self, status: int, reason: bytes, raw: list[RawHeader], version: str) -> None:
@@ -65,6 +67,8 @@ class ResponseHead:
         self.server: bytes | None = None
         self.accel: bytes | None = None
         """What the upstream asked nginx for: X-Accel-Buffering."""
+        self.upgrade: bytes | None = None
+        """The protocol it switches to."""
         self.fields: list[RawHeader] = []
         nominated: set[bytes] = set()
         notable, fields = _NOTABLE, self.fields
@@ -97,6 +101,10 @@ class ResponseHead:
                 self.chunked = True
             elif what == _ACCEL:
                 self.accel = field[1]
+            elif what == _UPGRADE:
+                self.upgrade = field[1]
+        if status == 101 and (b"upgrade" not in nominated or self.chunked or self.content_length):
+            raise InvalidHead("101 without Connection: upgrade, or with a body")
         if nominated:
             nominated -= _NEVER_NOMINATED
             if nominated:

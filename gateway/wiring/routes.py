@@ -19,6 +19,7 @@ from gateway.dialects.translation.translation import Translation
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
+from gateway.limiting.seen import Seen
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
@@ -43,6 +44,7 @@ from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
+from gateway.wiring import websocket
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
@@ -73,6 +75,7 @@ class Parts:
     upstreams: Mapping[str, Upstream]
     store: GuardedStore
     leases: Leases
+    seen: Seen
     admission: Admission | None
     plugins: Plugins
     streams: Streams
@@ -129,7 +132,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             end = IssueTicket(tickets)
         else:
             chain += _towards_upstream(config, route, named, parts, heartbeats)
-            end = _forward(config, route, dialect, heartbeats)
+            end = _forward(config, route, parts, dialect, heartbeats)
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -138,6 +141,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                 hosts=frozenset(route.hosts),
                 handler=compose(chain, end),
                 dialect=dialect,
+                upgrades=bool(route.websocket),
             )
         )
     return entries
@@ -150,6 +154,9 @@ def _gatekeepers(
     chain: list[Middleware] = []
     if route.cors is not None:
         chain.append(_cors(route.cors, methods or route.methods))
+    sockets = websocket.settings(route)
+    if sockets is not None:
+        chain.append(websocket.upgrade(sockets))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
@@ -200,6 +207,7 @@ def _limits(route: models.Route, named: Named, parts: Parts, dialect: Dialect) -
             named,
             parts.store,
             parts.leases,
+            parts.seen,
             show=route.limit_headers,
             asks_usage=dialect == "openai",
         )
@@ -327,7 +335,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible or self._route.resume is not None,
+            legible=legible or self._route.resume is not None or self._route.traces.content,
             translation=_translation(self._dialect, options, upstream.options.replaced),
             traced=self._traced,
         )
@@ -367,8 +375,13 @@ def _preface(route: models.Route) -> bytes:
 
 
 def _forward(
-    config: Config, route: models.Route, dialect: Dialect, heartbeats: Heartbeats | None
+    config: Config,
+    route: models.Route,
+    parts: Parts,
+    dialect: Dialect,
+    heartbeats: Heartbeats | None,
 ) -> Forward:
+    sockets = websocket.settings(route)
     return Forward(
         ForwardOptions(
             sending=SendOptions(
@@ -380,5 +393,6 @@ def _forward(
             hide_server=config.server.hide_server,
             heartbeats=heartbeats,
             preface=_preface(route),
+            switched=websocket.switched(sockets, parts.providers) if sockets is not None else None,
         )
     )

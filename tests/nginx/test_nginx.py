@@ -180,6 +180,7 @@ async def test_one_request_id_stands_everywhere(
         (line,) = await nginx.logged(1)
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert line["request_id"] == logged["request_id"] == found
+        assert line["trace_id"] == logged["trace_id"]
         assert upstream.requests[0].value("x-request-id") == found.encode()
 
 
