@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.store.records import StoreUnavailable
+from gateway.store.redis_client import UNREACHABLE
 
 _GATHER_S = 0.005
 _PAUSE_S = 0.25
@@ -148,7 +149,7 @@ class Journal:
         try:
             async with asyncio.timeout(self._timeout_s):
                 results = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as exc:
+        except UNREACHABLE as exc:
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
         for result in results:
             if isinstance(result, ResponseError) and _IS_THERE in str(result):

@@ -64,10 +64,27 @@ async def test_a_finished_stream_is_resumed_at_every_boundary_on_another_replica
         assert len(upstream.requests) == 1
 
 
+async def cluster(start_redis: StartRedis) -> str:
+    """The URL of a Redis Cluster, of one node that has everything."""
+    redis = await start_redis("--cluster-enabled", "yes")
+    await redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    for _ in range(500):
+        if b"cluster_state:ok" in await redis.command("CLUSTER", "INFO"):
+            return redis.url.replace("redis:", "redis+cluster:").removesuffix("/0")
+        await asyncio.sleep(0.02)
+    raise AssertionError("the cluster does not form")
+
+
+@pytest.mark.parametrize("kind", ["redis", "cluster"])
 async def test_a_stream_is_followed_live_on_another_replica(
-    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway
+    kind: str,
+    upstream: ScriptedUpstream,
+    start_gateway: StartGateway,
+    start_redis: StartRedis,
 ) -> None:
-    one, two = [await start_gateway(config(upstream, redis)) for _ in range(2)]
+    url = await cluster(start_redis) if kind == "cluster" else (await start_redis()).url
+    given = {**simple_config(upstream.url, resume={}), "store": {"url": url}}
+    one, two = [await start_gateway(given) for _ in range(2)]
     async with RawClient(one.port) as here, RawClient(two.port) as there:
         await here.send(post())
         await upstream.wait_requests(1)
