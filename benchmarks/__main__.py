@@ -1,6 +1,7 @@
 """`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits;
-`balancing`: what the policies cost and find; `journals`: what it costs to keep streams; `cuts`:
-streams whose clients are cut at random and come back."""
+`balancing`: what the policies cost and find; `translation`: what other dialects cost; `websockets`:
+what a message and a connection cost; `journals`: what it costs to keep streams; `cuts`: streams
+whose clients are cut at random and come back."""
 
 from __future__ import annotations
 
@@ -12,7 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import balancing, costs, cut_streams, journals, slow_readers
+from benchmarks import (
+    balancing,
+    costs,
+    cut_streams,
+    journals,
+    slow_readers,
+    translation,
+    websockets,
+)
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
@@ -47,6 +56,9 @@ def main() -> int:
                 picks, trace = balancing.measure()
                 results = {"picks": picks, "trace": trace}
                 said = balancing.render(picks, trace)
+            elif arguments.what == "translation":
+                dialects = translation.measure()
+                results, said = dialects, translation.render(dialects)
             elif arguments.what == "journals":
                 kept = journals.measure(
                     mockllm, sseload, folder, arguments.rounds, arguments.seconds
@@ -57,6 +69,10 @@ def main() -> int:
                     mockllm, folder, arguments.streams, arguments.events, arguments.every_ms
                 )
                 results, said = asdict(outcome), str(outcome)
+            elif arguments.what == "websockets":
+                sockets = websockets.measure(folder, arguments.rounds)
+                results = {name: [asdict(one) for one in each] for name, each in sockets.items()}
+                said = websockets.render(sockets)
             elif arguments.what == "memory":
                 cost = slow_readers.measure(mockllm, folder, arguments.readers)
                 results = asdict(cost)
@@ -78,7 +94,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    whats = ["table", "memory", "costs", "balancing", "journals", "cuts"]
+    whats = ["table", "memory", "costs", "balancing", "translation", "websockets"]
+    whats += ["journals", "cuts"]
     parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.

@@ -64,7 +64,7 @@ def _plain(_: Path, port: int, upstream: int) -> list[str]:
 
 
 def _bare(folder: Path, port: int, upstream: int) -> list[str]:
-    return gateway(folder, port, upstream, telemetry={"log": {"access": False}})
+    return gateway(folder, port, upstream, telemetry={"log": {"access": False}, "traces": None})
 
 
 def _whole(folder: Path, port: int, upstream: int) -> list[str]:

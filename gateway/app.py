@@ -23,6 +23,7 @@ from gateway.forwarded import TrustedProxies
 from gateway.intake import Intake
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
+from gateway.limiting.seen import Seen
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.overload import Overload
@@ -109,13 +110,16 @@ class Runtime:
         self.stores: Stores = opened
         self.revoked: Following
         self.leases: Leases
+        self.seen: Seen
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
+            self.seen = previous.seen
         else:
             self.revoked = Following(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)
+            self.seen = Seen()
         kept = (
             previous.streams
             if previous is not None and same_store and resumes(config) == resumes(previous.config)
@@ -152,6 +156,7 @@ class Runtime:
             self.upstreams,
             opened.limits,
             self.leases,
+            self.seen,
             self.admission,
             loaded,
             self.streams,

@@ -11,6 +11,10 @@ POST   /api/upstreams/{name}/undrain
 GET    /api/routes                  in the order they are tried
 GET    /api/config                  the effective configuration, secrets masked
 GET    /api/requests                under way
+GET    /api/logs?id=                the last lines that name a request or a trace
+GET    /api/limits                  what is left, by key; who was refused of late
+GET    /api/events?topics=A,B       the same as server-sent events, as it changes
+GET    /api/session                 who one is here; POST {"token": ...} signs in, DELETE out
 DELETE /api/requests/{id}           end one
 POST   /api/reload                  read the file again
        /api/traces, /api/usage      see `traces_api.py`
@@ -19,28 +23,34 @@ POST   /api/reload                  read the file again
 
 from __future__ import annotations
 
-import hmac
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway import __version__
+from gateway.admin import limits
+from gateway.admin.door import Door
 from gateway.admin.drained import Drained
+from gateway.admin.feed import Feed, Source
 from gateway.admin.fleet import Fleet, Said
 from gateway.admin.metrics import GatewayMetrics
+from gateway.admin.pages import VIEWS
 from gateway.admin.reload import Reloader
 from gateway.config import Config
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.now import now
 
-_OPEN = ("/livez", "/readyz")
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+_HEALTH = ("/livez", "/readyz")
+_OPEN = (*VIEWS, "/favicon.ico", "/api/session")
+"""What anybody may ask for: it tells nothing."""
+_IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -53,19 +63,29 @@ class AdminApi:
         fleet: Fleet,
         reloader: Reloader,
         drained: Drained,
-        token: bytes | None,
+        door: Door,
         metrics: GatewayMetrics,
         more: Sequence[web.RouteDef] = (),
+        topics: Mapping[str, Source] | None = None,
     ) -> None:
-        """`token` is asked for; None: whoever reaches the listener is an operator. `more` is what
-        other files answer.
-        """
-        self._more = more
+        """`more` are routes of others behind the same door, `topics` what they tell of changes."""
         self._fleet = fleet
         self._reloader = reloader
         self._drained = drained
-        self._token = token
+        self._door = door
+        self._more = more
         self._metrics = metrics
+        self._feed = Feed(
+            {
+                "now": self._metrics_now,
+                "workers": self._workers_now,
+                "upstreams": self._upstreams_now,
+                "requests": self._requests_now,
+                "limits": self._limits_now,
+                "config": self._reload_now,
+                **(topics or {}),
+            }
+        )
 
     def application(self) -> web.Application:
         """Routes to the handlers, behind the check of who asks."""
@@ -85,9 +105,16 @@ class AdminApi:
                 web.get("/api/requests", self._requests),
                 web.delete("/api/requests/{id}", self._cancel),
                 web.post("/api/reload", self._reload),
+                web.get("/api/limits", self._limits),
+                web.get("/api/logs", self._logs),
+                web.get("/api/events", self._events),
+                web.get("/api/session", self._session),
+                web.post("/api/session", self._sign_in),
+                web.delete("/api/session", self._sign_out),
+                *self._more,
             ]
         )
-        app.add_routes(self._more)
+        app.on_shutdown.append(self._feed.close)
         return app
 
     @web.middleware
@@ -99,26 +126,54 @@ class AdminApi:
             response = await handler(request)
         except web.HTTPException as exc:
             response = _answer({"error": exc.reason}, exc.status)
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     def _refusal(self, request: web.Request) -> web.Response | None:
-        if request.path in _OPEN:
+        resource = request.match_info.route.resource
+        place = resource.canonical if resource is not None else ""
+        if place in _HEALTH or place.startswith("/static/"):
             return None
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            return _answer({"error": "not from another origin"}, 403)
-        if self._token is None:
-            # A page whose name was pointed at this address would have its own name in Host.
-            if urlsplit(f"//{request.host}").hostname not in _LOCAL:
-                return _answer({"error": "ask for it as localhost, or set admin.token"}, 403)
+        found = self._door.foreign(request) or (
+            None if place in _OPEN else self._door.refusal(request)
+        )
+        if found is None:
             return None
-        shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if hmac.compare_digest(shown, b"Bearer " + self._token):
-            return None
-        refused = _answer({"error": "a token is needed: Authorization: Bearer ..."}, 401)
-        refused.headers["WWW-Authenticate"] = "Bearer"
+        status, reason = found
+        refused = _answer({"error": reason}, status)
+        if status == 401:
+            refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
+
+    # -- who one is --------------------------------------------------------------------------
+
+    async def _session(self, request: web.Request) -> web.Response:
+        refusal = self._door.refusal(request)
+        document: dict[str, Any] = {
+            "needs_token": self._door.needs_token,
+            "admitted": refusal is None,
+            "reason": refusal and refusal[1],
+        }
+        if refusal is None:
+            admin = self._reloader.loaded.config.admin
+            document |= {"version": __version__, "links": dict(admin.links) if admin else {}}
+        return _answer(document)
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        try:
+            token = str(orjson.loads(await request.read())["token"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return _answer({"error": 'send {"token": ...}'}, 400)
+        response = _answer({})
+        if self._door.enter(request, token, response):
+            return response
+        return _answer({"error": "that is not the admin token"}, 403)
+
+    async def _sign_out(self, request: web.Request) -> web.Response:
+        response = _answer({})
+        self._door.leave(request, response)
+        return response
 
     # -- health ----------------------------------------------------------------------------
 
@@ -143,21 +198,37 @@ class AdminApi:
         body, content_type = exposed(
             await self._metrics.now(),
             request.headers.get("Accept", ""),
-            newer=options.gen_ai == "inference",
+            newer=options.semconv == "next",
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _now(self, _: web.Request) -> web.Response:
-        return _answer(now(self._metrics.history, await self._metrics.now(), time.time()))
+        return _answer(await self._metrics_now())
+
+    async def _metrics_now(self) -> Any:
+        return now(self._metrics.history, await self._metrics.now(), time.time())
 
     async def _workers(self, _: web.Request) -> web.Response:
+        return _answer(await self._workers_now())
+
+    async def _workers_now(self) -> Any:
         said = await self._fleet.ask("GET", "/status")
         rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in said]
-        return _answer({"workers": rows})
+        return {"workers": rows}
 
     async def _upstreams(self, _: web.Request) -> web.Response:
+        return _answer(await self._upstreams_now())
+
+    async def _upstreams_now(self) -> Any:
         said = await self._fleet.ask("GET", "/upstreams")
-        return _answer({"upstreams": together([one for one in said if one.ok])})
+        return {"upstreams": together([one for one in said if one.ok])}
+
+    async def _limits(self, _: web.Request) -> web.Response:
+        return _answer(await self._limits_now())
+
+    async def _limits_now(self) -> Any:
+        said = await self._fleet.ask("GET", "/limits")
+        return limits.together([one for one in said if one.ok])
 
     async def _routes(self, _: web.Request) -> web.Response:
         for one in await self._fleet.ask("GET", "/routes"):
@@ -166,19 +237,33 @@ class AdminApi:
         return _answer({"error": "no worker answers"}, 503)
 
     async def _config(self, _: web.Request) -> web.Response:
+        return _answer({**await self._reload_now(), "config": masked(self._reloader.loaded.config)})
+
+    async def _reload_now(self) -> Any:
         last = self._reloader.last
-        return _answer(
-            {
-                "file": self._reloader.loaded.source.name,
-                "last_reload": None if last is None else last.document,
-                "config": masked(self._reloader.loaded.config),
-            }
-        )
+        return {
+            "file": self._reloader.loaded.source.name,
+            "last_reload": None if last is None else last.document,
+        }
 
     async def _requests(self, _: web.Request) -> web.Response:
+        return _answer(await self._requests_now())
+
+    async def _requests_now(self) -> Any:
         said = await self._fleet.ask("GET", "/requests")
         rows = [{"worker": one.worker, **row} for one in said if one.ok for row in one.document]
-        return _answer({"requests": sorted(rows, key=lambda row: -row["age_s"])})
+        return {"requests": sorted(rows, key=lambda row: -row["age_s"])}
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        identity = request.query.get("id", "")
+        if not _IDENTITY.fullmatch(identity):
+            return _answer({"error": "id: send a request id or a trace id, whole"}, 400)
+        said = await self._fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
+        lines = [line for one in said if one.ok for line in one.document]
+        return _answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        return await self._feed.serve(request, lambda one: self._door.refusal(one) is None)
 
     # -- what can be done --------------------------------------------------------------------
 

@@ -3,29 +3,34 @@
 GET /api/traces        requests that were kept, the newest first
 GET /api/traces/{id}   one trace, or request, with its spans
 GET /api/usage         requests, tokens and cost by day, tenant, route and model
+GET /api/usage.csv     the same for spreadsheets
 GET /api/telemetry     the local store, the collector, and what was lost on the way
 """
 
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import re
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
 
 from gateway.admin.collecting import Collecting
 from gateway.config.units import parse_duration
-from gateway.telemetry.export import Export
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.spans import build
 from gateway.telemetry.trace_reader import TraceReader, Wanted
 from gateway.telemetry.trace_store import TraceStore
+
+if TYPE_CHECKING:
+    from gateway.telemetry.export import Export
 
 _IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
@@ -63,6 +68,7 @@ class TracesApi:
             web.get("/api/traces", self._traces),
             web.get("/api/traces/{id}", self._trace),
             web.get("/api/usage", self._usage),
+            web.get("/api/usage.csv", self._usage_csv),
             web.get("/api/telemetry", self._telemetry),
         ]
 
@@ -94,6 +100,28 @@ class TracesApi:
             }
 
         return await self._read(read)
+
+    async def newest(self) -> dict[str, Any]:
+        """What changes when another request is kept."""
+        reader = self._reader
+        if reader is None:
+            return {"newest": None}
+        try:
+            return {"newest": await asyncio.to_thread(reader.newest)}
+        except sqlite3.Error:
+            return {"newest": None}
+
+    async def _usage_csv(self, request: web.Request) -> web.Response:
+        response = await self._usage(request)
+        if response.status != 200:
+            return response
+        assert isinstance(response.body, bytes)
+        return web.Response(
+            text=as_csv(orjson.loads(response.body)["usage"]),
+            content_type="text/csv",
+            charset="utf-8",
+            headers={"Content-Disposition": 'attachment; filename="usage.csv"'},
+        )
 
     async def _usage(self, request: web.Request) -> web.Response:
         by = [name for name in request.query.get("by", "day").split(",") if name]
@@ -174,6 +202,22 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:
     """A request in a list: what is known of it, without what goes on inside."""
     return {name: value for name, value in record.items() if name not in _INNER}
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each row, below their names."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A name that a spreadsheet would take for a formula is one no more."""
+    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if formula else value
 
 
 def _moment(query: Mapping[str, str], name: str) -> float | None:

@@ -15,11 +15,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.admin.limits import seen_by
 from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
 from gateway.server.serving import Server
+from gateway.telemetry.recent_lines import RecentLines
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.routes import shown
 
@@ -27,9 +29,10 @@ from gateway.wiring.routes import shown
 class WorkerApi:
     """The handlers of one worker."""
 
-    def __init__(self, server: Server, slot: int) -> None:
+    def __init__(self, server: Server, slot: int, recent: RecentLines) -> None:
         self._server = server
         self._slot = slot
+        self._recent = recent
         self._life = f"{os.getpid()}-{server.started_at}"
         self._metrics = WorkerMetrics(server, slot)
 
@@ -44,6 +47,8 @@ class WorkerApi:
                 web.get("/routes", self._routes),
                 web.post("/drain", self._drain),
                 web.get("/requests", self._requests),
+                web.get("/limits", self._limits),
+                web.get("/logs", self._logs),
                 web.delete("/requests/{id}", self._cancel),
                 web.post("/traces", self._traces),
                 web.put("/log", self._log),
@@ -125,6 +130,12 @@ class WorkerApi:
 
     async def _requests(self, _: web.Request) -> web.Response:
         return answer([_told(exchange) for exchange in self._server.listener.exchanges])
+
+    async def _limits(self, _: web.Request) -> web.Response:
+        return answer(await seen_by(self._server.runtime))
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        return answer(self._recent.of(request.query["id"]))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         cancelled = self._server.listener.cancel(request.match_info["id"])

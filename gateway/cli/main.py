@@ -145,7 +145,7 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     loaded = load_source(arguments.config)
     master = Master(loaded, [sys.executable, "-m", "gateway", *sys.argv[1:]])
-    master.on_ready = lambda url, demo: _welcome(loaded.config, url, demo)
+    master.on_ready = lambda *urls: _welcome(loaded.config, *urls)
     return master.run()
 
 
@@ -275,7 +275,7 @@ def _command() -> str:
     return "python -m gateway" if name.endswith("__main__.py") else name
 
 
-def _welcome(config: Config, url: str, demo: str | None) -> None:
+def _welcome(config: Config, url: str, admin: str | None, demo: str | None) -> None:
     """With the demo backend: where everything is, and a request to paste."""
     name = _signing_provider(config)
     provider = config.auth.get(name or "")
@@ -289,10 +289,12 @@ def _welcome(config: Config, url: str, demo: str | None) -> None:
             "messages": [{"role": "user", "content": "Hello"}],
         }
     )
+    pages = "" if admin is None else f"  dashboard     {admin}\n"
+    play = "" if admin is None else f"Or in a browser:  {admin}/play#token={token}\n\n"
     print(
         f"""
   gateway       {url}      set your SDK's base_url to {url}/v1
-  demo backend  {demo}
+{pages}  demo backend  {demo}
   more tokens   {_command()} token      (this one is good for an hour)
 
 Try it:
@@ -302,7 +304,7 @@ Try it:
     -H 'Content-Type: application/json' \\
     -d '{body}'
 
-Watch it fail: add  -H 'x-demo-fault: reset@5'  (or stall, hang, error, …: see config.yaml).
+{play}Watch it fail: add  -H 'x-demo-fault: reset@5'  (or stall, hang, error, …: see config.yaml).
 """,
         file=sys.stderr,
         flush=True,

@@ -69,6 +69,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].traces`", models.RouteTraces),
     ("`routes[].cors`", models.Cors),
     ("`routes[].resume`", models.Resume),
+    ("`routes[].websocket`", models.WebSocket),
     ("`routes[].middleware[]`", models.Middleware),
     ("Secrets", Secret),
 )

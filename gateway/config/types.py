@@ -34,6 +34,7 @@ _STORE = r"memory://|sqlite:///.+|(?:redis|rediss|redis\+sentinel|redis\+cluster
 _SERVICE = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 _NAMESERVER = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
+_LINK = r"https?://\S*\{(?:trace_id|request_id)\}\S*"
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
@@ -99,6 +100,13 @@ def _providers(value: object) -> object:
 
 
 Listen = Annotated[str, AfterValidator(check_listen)]
+LinkTemplate = Annotated[
+    str,
+    _must_match(
+        _LINK, "not the template of a link: write http(s)://… with {trace_id} or {request_id} in it"
+    ),
+    _pattern(_LINK),
+]
 FileName = Annotated[str, AfterValidator(_file_name)]
 """A file, seen from the configuration's folder."""
 Network = Annotated[str, AfterValidator(_network)]

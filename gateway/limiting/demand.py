@@ -27,7 +27,10 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """One thing to do to one key. Amounts are in the unit of the limit."""
+    """One thing to do to one key. Amounts are in the unit of the limit.
+
+    Of the first three kinds, with an amount of 0: look what is left, and leave it so.
+    """
 
     kind: Kind
     key: str

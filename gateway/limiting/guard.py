@@ -6,6 +6,7 @@ request as a probe (half-open); the others are decided here meanwhile, without w
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -77,6 +78,15 @@ class GuardedStore:
                 self._succeeded()
                 return verdict
         return self._decide_without(demands, modes)
+
+    async def look(self, demands: Sequence[Demand]) -> Sequence[Level]:
+        """What is left; the amounts of the demands are 0. While the store does not answer, by what
+        this process has counted.
+        """
+        if self.state is Breaker.CLOSED:
+            with contextlib.suppress(StoreUnavailable):
+                return (await self._store.decide(demands)).levels
+        return self._local.decide_now(demands).levels
 
     def post(self, demands: Sequence[Demand]) -> None:
         """Have these met, here and there: whichever of the two counted them."""

@@ -78,9 +78,9 @@ def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
         return True, Level(left, after - now)
     if kind is Kind.LEASE:
         held, first_expiry = ledger.held(demand.key, now)
-        if held >= demand.size:
+        if held + demand.amount > demand.size:
             return False, Level(0, max(0.0, first_expiry - now))
-        return True, Level(int(demand.size) - held - 1, 0.0)
+        return True, Level(int(demand.size - held - demand.amount), 0.0)
     if kind is Kind.SPEND:
         balance = demand.size - ledger.spent(demand.key)
         if balance <= 0 or demand.amount > balance:
@@ -91,6 +91,8 @@ def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
 
 def _apply(ledger: Ledger, demand: Demand, now: float) -> None:
     kind, key = demand.kind, demand.key
+    if not demand.amount:
+        return
     if kind is Kind.TAKE or kind is Kind.ADJUST:
         full_at = max(ledger.full_at(key), now) + demand.amount / demand.per_s
         ledger.set_full_at(key, max(full_at, now))

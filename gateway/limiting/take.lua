@@ -41,11 +41,11 @@ local function judge(key, d)
   elseif d.kind == LEASE then
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
     local held = redis.call('ZCARD', key)
-    if held >= d.size then
+    if held + d.amount > d.size then
       local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
       return false, 0, math.max(0, tonumber(first[2] or now) - now)
     end
-    return true, d.size - held - 1, 0
+    return true, d.size - held - d.amount, 0
   elseif d.kind == SPEND then
     local left = d.size - tonumber(redis.call('GET', key) or 0)
     if left <= 0 or d.amount > left then return false, math.floor(math.max(0, left)), d.ttl_ms * 1000 end
@@ -55,6 +55,7 @@ local function judge(key, d)
 end
 
 local function apply(key, d)
+  if d.amount == 0 then return end
   if d.kind == TAKE or d.kind == ADJUST then
     set_full_at(key, full_at(key) + d.amount / d.per_s * 1e6)
   elseif d.kind == LEASE or (d.kind == RENEW and redis.call('ZSCORE', key, d.holder)) then

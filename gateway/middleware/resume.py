@@ -27,6 +27,8 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
+from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import is_event_stream
 from gateway.resume import responses
@@ -65,6 +67,10 @@ class ResumeOptions:
     dialect: Dialect
     body_cap_bytes: int
     body_silence_s: float
+    heartbeats: Heartbeats | None = None
+    """What breaks the silence of a stream."""
+    preface: bytes = b""
+    """What opens a stream for a client that `heeds_retry`."""
 
 
 class Resume:
@@ -142,10 +148,28 @@ class Resume:
         if read and request.method == "GET":
             # The one answer that ends EventSource's reconnecting (WHATWG HTML section 9.2.3).
             return web.Response(status=204)
-        return self._replay(log, position.after, request.exchange)
+        return self._replay(log, position.after, request)
 
-    def _replay(self, log: StreamLog, after: int, exchange: Exchange) -> Replay:
-        return Replay(log, after, exchange, self._options.dialect)
+    def _replay(
+        self,
+        log: StreamLog,
+        after: int,
+        request: GatewayRequest,
+        *,
+        headers: CIMultiDict[str] | None = None,
+        generation: Generation | None = None,
+    ) -> Replay:
+        options = self._options
+        return Replay(
+            log,
+            after,
+            request.exchange,
+            options.dialect,
+            headers=headers,
+            generation=generation,
+            heartbeats=options.heartbeats,
+            preface=options.preface if options.preface and heeds_retry(request) else b"",
+        )
 
     async def _at_response(
         self, request: GatewayRequest, handler: Handler, response: str, cancels: bool
@@ -163,7 +187,7 @@ class Resume:
             if stream is not None and after is not None:
                 log = await streams.find(stream, owner, 0)
                 if log is not None:
-                    return self._replay(log, responses.place(log, after), exchange)
+                    return self._replay(log, responses.place(log, after), request)
             found = stream is not None and await streams.cancel(stream, owner)
         except StoreUnavailable as exc:
             raise ResumeUnavailable from exc
@@ -201,7 +225,7 @@ class Resume:
                 if log is not None:
                     if log.first > 1:
                         raise StreamTrimmed
-                    return self._replay(log, 0, exchange)
+                    return self._replay(log, 0, request)
                 # It has come to nothing, or has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
             try:
@@ -264,7 +288,7 @@ class Resume:
         if names:
             generation.on_begun = self._named_by(log)
         generation.start()
-        return Replay(log, 0, exchange, options.dialect, headers=headers, generation=generation)
+        return self._replay(log, 0, request, headers=headers, generation=generation)
 
     async def _in_background(self, request: GatewayRequest) -> bool:
         """Whether it asks to go on without its client, and does not say otherwise."""

@@ -11,10 +11,13 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.admin.api import AdminApi
+from gateway.admin.door import Door
 from gateway.admin.drained import Drained
 from gateway.admin.fleet import Fleet
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
+from gateway.admin.pages import Pages
+from gateway.admin.playground import Playground
 from gateway.admin.reload import Reloader
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
@@ -22,6 +25,7 @@ from gateway.processes.collector import Collector
 from gateway.telemetry.log_control import LogControl
 from gateway.telemetry.logs import StreamWriter, is_console, make_logger
 
+_SHUTDOWN_S = 2.0
 _EVERY_S = 0.5
 
 
@@ -29,13 +33,15 @@ async def serve_admin(
     kept: Path,
     workers: list[Path],
     listening: socket.socket | None,
+    public: str,
     said: int,
     master: int,
 ) -> None:
     """Serve until told to stop.
 
-    `kept` is the file with the configuration that is served, `workers` are their sockets, `said`
-    and `master` the pipes of a child. Without `listening` there is no API, but SIGHUP reloads.
+    `kept` is the file with the configuration that is served, `workers` are their sockets, `public`
+    is the URL of the public listener, `said` and `master` are the pipes of a child. Without
+    `listening` there is no API, but SIGHUP reloads.
     """
     loaded = load_kept(kept)
     loop = asyncio.get_running_loop()
@@ -49,7 +55,7 @@ async def serve_admin(
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
             counted = loaded.config.telemetry.metrics
-            metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            metrics = GatewayMetrics(fleet, reloader)
             if counted is not None and counted.otlp is not None:
                 from gateway.telemetry.metrics.otlp import OtlpMetrics
 
@@ -57,12 +63,12 @@ async def serve_admin(
                     counted.otlp,
                     metrics.now,
                     interval_s=counted.interval,
-                    newer=counted.gen_ai == "inference",
+                    newer=counted.semconv == "next",
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
             settings = LogSettings(fleet, control, logger)
-            collector = Collector(loaded.config, kept.parent, fleet, logger)
+            collector = Collector(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
             reloads: set[asyncio.Task[object]] = set()
 
@@ -80,9 +86,19 @@ async def serve_admin(
             if listening is not None:
                 options = loaded.config.admin
                 token = options.token.reveal() if options and options.token else None
-                more = [*settings.routes, *collector.routes]
-                api = AdminApi(fleet, reloader, drained, token, metrics, more)
-                runner = web.AppRunner(api.application(), access_log=None)
+                playground = Playground(public)
+                more = [
+                    *settings.routes,
+                    *collector.routes,
+                    *Pages().routes(),
+                    *playground.routes(),
+                ]
+                api = AdminApi(
+                    fleet, reloader, drained, Door(token), metrics, more, collector.topics
+                )
+                runner = web.AppRunner(
+                    api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
+                )
                 await runner.setup()
                 stack.push_async_callback(runner.cleanup)
                 await web.SockSite(runner, listening).start()

@@ -99,8 +99,10 @@ class Master:
         self._start_by = time.monotonic() + _START_S
         self._stack = ExitStack()
         self._successor: subprocess.Popen[bytes] | None = None
-        self.on_ready: Callable[[str, str | None], None] = lambda url, demo: None
-        """Called once every process is ready, with the gateway's URL and the demo backend's."""
+        self.on_ready: Callable[[str, str | None, str | None], None] = lambda *_: None
+        """Called once every process is ready, with the URLs of the gateway, of the admin listener
+        and of the demo backend, where there are these.
+        """
 
     def run(self) -> int:
         """Serve until a signal ends it. Raise CannotStart."""
@@ -159,6 +161,7 @@ class Master:
         config = self._loaded.config
         count = config.server.workers
         kept = self._folder / CONFIG
+        public = sockets.url_of(self._sockets[0])
         workers = [socket_path(self._folder, slot) for slot in range(count)]
         children = []
         if config.demo is not None:
@@ -173,7 +176,9 @@ class Master:
             Child(
                 "admin",
                 () if self._admin is None else (self._admin,),
-                lambda said: uvloop.run(serve_admin(kept, workers, self._admin, said, self._alive)),
+                lambda said: uvloop.run(
+                    serve_admin(kept, workers, self._admin, public, said, self._alive)
+                ),
             )
         )
         return children
@@ -265,16 +270,14 @@ class Master:
 
     def _serve(self) -> None:
         self._phase = Phase.SERVING
-        host, port = self._sockets[0].getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url, port = sockets.url_of(self._sockets[0]), self._sockets[0].getsockname()[1]
         workers = [child.pid for child in self._children if child.name.startswith("worker")]
         admin = None if self._admin is None else self._admin.getsockname()[1]
         self._logger.info(
             "listening", url=url, port=port, admin_port=admin, pid=os.getpid(), workers=workers
         )
         demo = next((child.where for child in self._children if child.name == "demo"), None)
-        self.on_ready(url, demo)
+        self.on_ready(url, None if self._admin is None else sockets.url_of(self._admin), demo)
         predecessor = os.environ.pop(_PREDECESSOR, None)
         if predecessor is not None:
             with suppress(ProcessLookupError):

@@ -74,6 +74,13 @@ def _place(host: str | None, port: int) -> tuple[socket.AddressFamily, tuple[str
     return family, (str(place[0]), int(place[1])), False
 
 
+def url_of(one: socket.socket) -> str:
+    """How to reach it from this machine, no slash at the end."""
+    host, port = one.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def beside(one: socket.socket, count: int) -> list[socket.socket]:
     """More sockets on the address of one; none where the kernel would not spread connections."""
     if not _SPREADS:

@@ -18,7 +18,8 @@ from gateway.config import Config, ConfigError, Loaded, load_kept
 from gateway.processes.child import orders, say_ready, say_why
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
 from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.logs import StreamWriter, is_console, make_logger
+from gateway.telemetry.logs import LogSink, StreamWriter, is_console, make_logger
+from gateway.telemetry.recent_lines import RecentLines
 
 CONFIG = "config.json"
 """In the folder: the configuration that every worker serves now, or would after its start."""
@@ -69,18 +70,19 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
     options = loaded.config.server
     log = loaded.config.telemetry.log
     control = LogControl(log.level, log.sample)
-    logger = _logger(post, loaded.config, writer, control)
+    recent = RecentLines(writer)
+    logger = _logger(post, loaded.config, recent, control)
     server = Server(
         loaded.config,
         logger,
         folder=post.folder if post.workers > 1 else None,
-        slot=post.slot,
         log=control,
+        slot=post.slot,
     )
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)
         stack.push_async_callback(server.stop)
-        api = await WorkerApi(server, post.slot).start(post.socket_path)
+        api = await WorkerApi(server, post.slot, recent).start(post.socket_path)
         stack.push_async_callback(api.cleanup)
         settle_garbage_collector()
         say_ready(post.said)
@@ -108,10 +110,8 @@ async def _drain(server: Server, delay_s: float, grace_s: float) -> None:
     await server.stop(grace_s)
 
 
-def _logger(
-    post: Post, config: Config, writer: StreamWriter, control: LogControl
-) -> FilteringBoundLogger:
+def _logger(post: Post, config: Config, sink: LogSink, control: LogControl) -> FilteringBoundLogger:
     options = config.telemetry.log
     console = is_console(options)
-    logger = make_logger(writer, level=options.level, console=console, control=control)
+    logger = make_logger(sink, level=options.level, console=console, control=control)
     return logger.bind(worker=post.slot) if post.workers > 1 else logger

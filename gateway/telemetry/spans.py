@@ -29,6 +29,7 @@ _WHO = {
     "upstream_reset": "upstream",
     "timeout": "upstream",
     "drain": "gateway",
+    "refused": "gateway",
     "cancelled": "operator",
     "internal_error": "gateway",
 }
@@ -254,6 +255,8 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
         "gateway.stream.ended_by": _WHO.get(end or ""),
     }
     events = [Event("first_chunk", start + first_s)]
+    if end != "complete" and gaps.get("last_s"):
+        events.append(Event("last_chunk", start + gaps["last_s"]))
     if gaps:
         attributes |= {
             "gateway.stream.pieces": gaps["pieces"],

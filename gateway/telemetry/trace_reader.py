@@ -88,6 +88,11 @@ class TraceReader:
         )
         return [dict(zip((*names, *_COUNTS), row, strict=True)) for row in rows]
 
+    def newest(self) -> int | None:
+        """A number that grows with each request that is kept."""
+        rows = self._select("SELECT max(id) FROM requests")
+        return rows[0][0] if rows else None
+
     def names(self) -> dict[str, list[str]]:
         """The routes, models, tenants and ends there are, for filters."""
         return {

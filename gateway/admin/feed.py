@@ -1,0 +1,160 @@
+"""What pages are told as it changes, as server-sent events.
+
+The workers are asked once for all who look, and only for what somebody looks at. Each topic is a
+whole state, so a viewer who is behind is told the newest and never what lies between: nothing
+queues for anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+Source = Callable[[], Awaitable[Any]]
+"""Gives a topic's document."""
+
+_EVERY_S = 1.0
+_HEARTBEAT_S = 10.0
+_VIEWERS_CAP = 64
+_RETRY_MS = 1000
+
+
+class Feed:
+    """All topics, and all who look."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        *,
+        every_s: float = _EVERY_S,
+        heartbeat_s: float = _HEARTBEAT_S,
+    ) -> None:
+        self._sources = sources
+        self._every_s = every_s
+        self._heartbeat_s = heartbeat_s
+        self._run = secrets.token_hex(4)
+        self._number = 0
+        self._told: dict[str, tuple[int, bytes]] = {}
+        self._wanted: Counter[str] = Counter()
+        self._viewers = 0
+        self._news = asyncio.Condition()
+        self._hurry = asyncio.Event()
+        self._closing = False
+        self._asking: asyncio.Task[None] | None = None
+
+    async def serve(
+        self, request: web.Request, admitted: Callable[[web.Request], bool]
+    ) -> web.StreamResponse:
+        """Tell one viewer until it leaves, or is not admitted any more."""
+        topics = [one for one in request.query.get("topics", "").split(",") if one in self._sources]
+        if not topics:
+            raise web.HTTPBadRequest(reason=f"topics are {', '.join(self._sources)}")
+        if self._viewers >= _VIEWERS_CAP:
+            raise web.HTTPServiceUnavailable(reason="too many look already")
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+                "X-Content-Type-Options": "nosniff",
+            }
+        )
+        await response.prepare(request)
+        self._join(topics)
+        try:
+            await response.write(b"retry: %d\n\n" % _RETRY_MS)
+            seen = self._seen(request.headers.get("Last-Event-ID", ""))
+            while admitted(request) and not self._closing and not self._failed():
+                frames = self._newer(topics, seen)
+                if frames:
+                    seen = self._number
+                else:
+                    frames = b": nothing new\n\n" if await self._silent(topics, seen) else b""
+                if frames:
+                    await response.write(frames)
+        except ConnectionResetError:
+            pass  # it has left
+        finally:
+            self._leave(topics)
+        return response
+
+    async def close(self, _: object = None) -> None:
+        """Let everybody go."""
+        self._closing = True
+        async with self._news:
+            self._news.notify_all()
+
+    def _join(self, topics: Sequence[str]) -> None:
+        self._viewers += 1
+        for topic in topics:
+            if not self._wanted[topic]:
+                self._told.pop(topic, None)  # it is old
+                self._hurry.set()
+            self._wanted[topic] += 1
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_on())
+
+    def _leave(self, topics: Sequence[str]) -> None:
+        self._viewers -= 1
+        self._wanted.subtract(topics)
+        if not self._viewers and self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+
+    def _failed(self) -> bool:
+        """Whether nobody asks any more; the viewer will be back, and begin it anew."""
+        return self._asking is None or self._asking.done()
+
+    def _seen(self, last: str) -> int:
+        """The number of the last event a viewer has had from us."""
+        run, _, number = last.partition("-")
+        return int(number) if run == self._run and number.isdecimal() else 0
+
+    def _newer(self, topics: Sequence[str], seen: int) -> bytes:
+        newer = sorted(
+            told
+            for topic in topics
+            if (told := self._told.get(topic)) is not None and told[0] > seen
+        )
+        return b"".join(frame for _, frame in newer)
+
+    async def _silent(self, topics: Sequence[str], seen: int) -> bool:
+        """Wait for news; True if there were none for so long that a sign of life is due."""
+        try:
+            async with asyncio.timeout(self._heartbeat_s), self._news:
+                await self._news.wait_for(lambda: self._closing or self._newer(topics, seen))
+        except TimeoutError:
+            return True
+        return False
+
+    async def _ask_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            topics = [topic for topic, count in self._wanted.items() if count > 0]
+            try:
+                documents = await asyncio.gather(*(self._sources[topic]() for topic in topics))
+                for topic, document in zip(topics, documents, strict=True):
+                    self._tell(topic, orjson.dumps(document))
+            finally:
+                async with self._news:
+                    self._news.notify_all()
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(begun + self._every_s):
+                    await self._hurry.wait()
+
+    def _tell(self, topic: str, data: bytes) -> None:
+        told = self._told.get(topic)
+        if told is not None and told[1].endswith(b"\ndata: " + data + b"\n\n"):
+            return
+        self._number += 1
+        head = f"event: {topic}\nid: {self._run}-{self._number}\n".encode()
+        self._told[topic] = (self._number, head + b"data: " + data + b"\n\n")

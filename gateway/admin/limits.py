@@ -1,0 +1,86 @@
+"""What operators see of limits: by key what is left of them, and who was refused of late."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.admin.fleet import Said
+from gateway.app import Runtime
+from gateway.config import models
+from gateway.config.types import parse_budget
+from gateway.limiting.rules import Unit
+from gateway.limiting.seen import SeenKey
+
+_SHOWN_REFUSALS = 100
+_MONEY = 1e-6
+_NOTHING = 0.001
+
+
+async def seen_by(runtime: Runtime) -> dict[str, Any]:
+    """Of one worker: each key it has counted under of late, with what its store says is left."""
+    keys = list(runtime.seen.keys)
+    levels = await runtime.stores.limits.look([key.look for key in keys]) if keys else ()
+    limits = runtime.config.limits
+    return {
+        "keys": [
+            {
+                **_told(key, limits[key.rule.name]),
+                "remaining": max(0.0, level.remaining * _scale(key)),
+                "wait_s": round(level.wait_s, 3),
+            }
+            for key, level in zip(keys, levels, strict=True)
+            if key.rule.name in limits
+        ],
+        "refused": [dataclasses.asdict(refusal) for refusal in runtime.seen.refusals],
+        "store": runtime.stores.limits.state.value,
+    }
+
+
+def together(said: Sequence[Said]) -> dict[str, Any]:
+    """Of all workers: each key once, those that are short first; refusals newest first."""
+    keys: dict[tuple[str, ...], dict[str, Any]] = {}
+    refused: list[dict[str, Any]] = []
+    for one in said:
+        refused += one.document["refused"]
+        for key in one.document["keys"]:
+            name = (key["limit"], key["unit"], *key["parts"])
+            known = keys.setdefault(name, {**key, "refused": 0})
+            known["refused"] += key["refused"]
+            known["refused_at"] = max(known["refused_at"] or 0, key["refused_at"] or 0) or None
+            known["remaining"] = min(known["remaining"], key["remaining"])
+            known["wait_s"] = max(known["wait_s"], key["wait_s"])
+    return {
+        "keys": sorted(keys.values(), key=_urgency),
+        "refused": sorted(refused, key=lambda one: -one["at"])[:_SHOWN_REFUSALS],
+        "store": "closed" if all(one.document["store"] == "closed" for one in said) else "open",
+    }
+
+
+def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
+    """Those with nothing left first, then those with little; the others in an order that stays."""
+    share = key["remaining"] / key["size"]
+    group = 0 if share <= _NOTHING else 1 if share < 0.2 else 2
+    return group, key["limit"], key["unit"], key["parts"]
+
+
+def _told(key: SeenKey, limit: models.Limit) -> dict[str, Any]:
+    rule = key.rule
+    amount = limit.budget
+    return {
+        "limit": rule.name,
+        "unit": rule.unit.value,
+        "by": [limit.key] if isinstance(limit.key, str) else list(limit.key),
+        "parts": list(key.parts),
+        "size": key.look.size * _scale(key),
+        "per_s": key.look.per_s,
+        "currency": parse_budget(amount)[1] if amount and rule.unit is Unit.BUDGET_MONEY else None,
+        "period": rule.amount.period or None,
+        "refused": key.refused,
+        "refused_at": key.refused_at,
+    }
+
+
+def _scale(key: SeenKey) -> float:
+    return _MONEY if key.rule.unit is Unit.BUDGET_MONEY else 1.0

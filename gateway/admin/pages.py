@@ -1,0 +1,98 @@
+"""The pages of the admin listener: files that come with the package, and nothing from elsewhere.
+
+Files are read once. Their address has a digest of them all in it, so that a browser may keep them
+for ever, and an upgrade is seen at once; the document that names them is asked for again each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway import __version__
+
+FOLDER = Path(__file__).with_name("static")
+VIEWS = ("/", "/requests", "/requests/{id}", "/upstreams", "/limits", "/usage", "/config", "/play")
+"""Addresses of the one document, which shows the view that its address names."""
+_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_SAFE = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Pages:
+    """The document, and the files that it names."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in _TYPES
+        }
+        digest = _digest(files)
+        self._base = f"/static/{digest}"
+        self._files = files
+        document = (folder / "index.html").read_text(encoding="utf-8")
+        self._document = (
+            document.replace("{base}", self._base).replace("{version}", __version__)
+        ).encode()
+        self._etag = f'"{digest}"'
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where they are."""
+        return [
+            *(web.get(path, self._view) for path in VIEWS),
+            web.get("/favicon.ico", self._icon),
+            web.get(self._base + "/{name:.+}", self._file),
+        ]
+
+    async def _view(self, request: web.Request) -> web.Response:
+        headers = {**_SAFE, "Cache-Control": "no-cache", "ETag": self._etag}
+        if request.headers.get("If-None-Match") == self._etag:
+            return web.Response(status=304, headers=headers)
+        return web.Response(
+            body=self._document, content_type="text/html", charset="utf-8", headers=headers
+        )
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return self._found(request.match_info["name"])
+
+    async def _icon(self, _: web.Request) -> web.Response:
+        return self._found("icon.svg")
+
+    def _found(self, name: str) -> web.Response:
+        body = self._files.get(name)
+        if body is None:
+            raise web.HTTPNotFound
+        return web.Response(
+            body=body,
+            content_type=_TYPES[Path(name).suffix],
+            charset="utf-8",
+            headers={**_SAFE, "Cache-Control": "public, max-age=31536000, immutable"},
+        )
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256(__version__.encode())
+    for name, body in files.items():
+        digest.update(f"\0{name}\0{len(body)}\0".encode())
+        digest.update(body)
+    return digest.hexdigest()[:16]

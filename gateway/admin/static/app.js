@@ -1,0 +1,220 @@
+// The frame around the views: addresses, keys, theme, session, and what comes by the feed.
+
+import { get, send, signIn, whenSignedIn } from "./api.js";
+import { ask, h, show } from "./dom.js";
+import { Feed } from "./feed.js";
+import { view as config } from "./views/config.js";
+import { view as limits } from "./views/limits.js";
+import { view as now } from "./views/now.js";
+import { view as play } from "./views/play.js";
+import { view as requests } from "./views/requests.js";
+import { view as upstreams } from "./views/upstreams.js";
+import { view as usage } from "./views/usage.js";
+
+const VIEWS = [
+  ["/", "Now", now],
+  ["/requests", "Requests", requests],
+  ["/upstreams", "Upstreams", upstreams],
+  ["/limits", "Limits", limits],
+  ["/usage", "Usage", usage],
+  ["/config", "Config", config],
+  ["/play", "Play", play],
+];
+const KEYS = [
+  ["1 – 7", "a page"],
+  ["/", "the filter"],
+  ["j  k", "next, previous row"],
+  ["Enter", "open the row"],
+  ["Esc", "close, or leave a field"],
+  ["t", "dark or light"],
+  ["?", "these keys"],
+];
+
+const main = document.getElementById("main");
+const live = document.getElementById("live");
+const data = {};
+let current = null;
+
+/** What a view gets: its data, its address, and ways to change them. */
+const context = {
+  /** Leave what is open. */
+  close: () => current?.close?.(context),
+  data,
+  session: {},
+  params: new URLSearchParams(),
+  id: null,
+  /** Show it again, soon. */
+  refresh() {
+    if (context.waiting) return;
+    context.waiting = true;
+    // Not by animation frame alone: a page in the background gets none.
+    setTimeout(() => {
+      context.waiting = false;
+      paint();
+    }, 16);
+  },
+  /** Go to an address of ours. */
+  go(path, { replace = false } = {}) {
+    history[replace ? "replaceState" : "pushState"](null, "", path);
+    route();
+  },
+  /** Change parameters of the address; empty ones are left out. */
+  set(changes, { replace = false } = {}) {
+    const params = new URLSearchParams(location.search);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === null || value === "") params.delete(name);
+      else params.set(name, value);
+    }
+    const query = params.toString();
+    context.go(location.pathname + (query ? `?${query}` : ""), { replace });
+  },
+};
+
+const feed = new Feed(
+  (topic, document) => {
+    data[topic] = document;
+    context.refresh();
+  },
+  (state) => {
+    const words = { live: "live", waiting: "no connection", paused: "" }[state];
+    if (live.dataset.state === state) return;
+    live.dataset.state = state;
+    live.textContent = words;
+  },
+);
+
+function route() {
+  const [, first, rest] = location.pathname.match(/^(\/[^/]*)(?:\/(.+))?$/) ?? [];
+  const entry = VIEWS.find(([path]) => path === first) ?? VIEWS[0];
+  const [, name, view] = entry;
+  context.params = new URLSearchParams(location.search);
+  context.id = rest ? decodeURIComponent(rest) : null;
+  if (current !== view) {
+    current?.stop?.(context);
+    current = view;
+    main.replaceChildren();
+    main.dataset.view = name.toLowerCase();
+    scrollTo(0, 0);
+    document.title = `${name} · Gateway`;
+    view.start?.(context);
+    feed.follow(view.topics ?? []);
+  }
+  view.moved?.(context);
+  navigation(first);
+  paint();
+}
+
+function paint() {
+  if (!current) return;
+  show(main, current.render(context));
+  current.painted?.(context, main);
+}
+
+function navigation(place) {
+  show(document.getElementById("nav"), VIEWS.map(([path, name], index) =>
+    h("a", {
+      href: path, "aria-current": (place || "/") === path ? "page" : null, title: `${name} (${index + 1})`,
+    }, name)));
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href^='/']");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || link.target || link.hasAttribute("download")) return;
+  event.preventDefault();
+  context.go(link.getAttribute("href"));
+});
+window.addEventListener("popstate", route);
+
+// -- keys ------------------------------------------------------------------------------------
+
+const isField = (element) => /^(INPUT|TEXTAREA|SELECT)$/.test(element?.nodeName ?? "");
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const { key } = event;
+  if (key === "Escape") {
+    if (isField(document.activeElement)) document.activeElement.blur();
+    else current?.close?.(context);
+    return;
+  }
+  if (isField(document.activeElement)) return;
+  if (key >= "1" && key <= String(VIEWS.length)) context.go(VIEWS[key - 1][0]);
+  else if (key === "/") main.querySelector("[data-filter]")?.focus();
+  else if (key === "j" || key === "k") move(key === "j" ? 1 : -1);
+  else if (key === "t") switchTheme();
+  else if (key === "?") tellKeys();
+  else return;
+  event.preventDefault();
+});
+
+function move(step) {
+  const rows = [...main.querySelectorAll("[data-row]")];
+  if (!rows.length) return;
+  const at = rows.indexOf(document.activeElement?.closest("[data-row]"));
+  const next = at < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + step));
+  rows[next].focus();
+  rows[next].scrollIntoView({ block: "nearest" });
+}
+
+function tellKeys() {
+  ask("Keys", h("dl", { class: "keys" }, KEYS.map(([key, what]) => [
+    h("dt", {}, key.split("  ").map((one) => [h("kbd", {}, one), " "])), h("dd", {}, what),
+  ])), [{ label: "Close", value: "" }]);
+}
+
+// -- theme -----------------------------------------------------------------------------------
+
+const themeButton = document.getElementById("theme");
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+function theme() {
+  return document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light");
+}
+
+function switchTheme() {
+  const next = theme() === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  try {
+    localStorage.setItem("theme", next);
+  } catch {
+    // storage is switched off: until the page is left, then
+  }
+  themed();
+}
+
+function themed() {
+  const other = theme() === "dark" ? "light" : "dark";
+  themeButton.textContent = other === "dark" ? "Dark" : "Light";
+  themeButton.title = `Change to ${other} (t)`;
+  context.theme = theme();
+  current?.themed?.(context);
+}
+
+themeButton.onclick = switchTheme;
+system.addEventListener("change", themed);
+document.getElementById("help").onclick = tellKeys;
+
+// -- session ---------------------------------------------------------------------------------
+
+async function session() {
+  try {
+    context.session = await get("/api/session");
+  } catch (refused) {
+    show(main, h("div", { class: "empty" }, h("h1", {}, "No connection"), h("p", {}, refused.message),
+      h("p", {}, h("button", { onclick: () => location.reload() }, "Try again"))));
+    return;
+  }
+  document.getElementById("leave").hidden = !(context.session.needs_token && context.session.admitted);
+  if (context.session.admitted) route();
+  else if (context.session.needs_token) await signIn();
+  else show(main, h("div", { class: "empty" }, h("h1", {}, "Not here"), h("p", {}, `The gateway says: ${context.session.reason}.`)));
+}
+
+document.getElementById("leave").onclick = async () => {
+  await send("DELETE", "/api/session");
+  location.reload();
+};
+whenSignedIn(session);
+themed();
+navigation(`/${location.pathname.split("/")[1]}`);
+session();

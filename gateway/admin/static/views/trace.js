@@ -1,0 +1,206 @@
+// One request: its facts, the waterfall of its spans, how its tokens came, and what the log says.
+
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { bytes, clock, number, seconds } from "../format.js";
+import { empty, heading, loading } from "./parts.js";
+import { outcome } from "./requests.js";
+import { timeline } from "./timeline.js";
+
+const shown = { id: null, found: null, problem: null, lines: null };
+const AGAIN_MS = 1000;
+const TAIL_STALL_S = 1;
+
+export const detail = {
+  open(context, id) {
+    if (shown.id === id) return;
+    Object.assign(shown, { id, found: null, problem: null, lines: null });
+    if (id !== null) load(context);
+  },
+
+  render(context) {
+    const back = h("p", { class: "back" }, h("a", {
+      href: "/requests",
+      onclick: (event) => {
+        event.preventDefault();
+        event.stopPropagation();
+        context.close();
+      },
+    }, "← Requests"), h("span", { class: "quiet-text" }, " Esc"));
+    if (shown.found) return [back, shown.found.requests.map((one) => request(context, one, shown.found))];
+    const running = context.data.requests?.requests.find((one) => one.request_id === shown.id);
+    if (running) return [back, underWay(running)];
+    if (shown.problem) {
+      return [back, heading("Request"), empty(shown.problem,
+        "Errors, slow requests and those over a limit are kept; of the others a sample. A request that has just ended is there in a second."),
+      log()];
+    }
+    return [back, heading("Request"), loading()];
+  },
+};
+
+async function load(context) {
+  const { id } = shown;
+  try {
+    const found = await get(`/api/traces/${encodeURIComponent(id)}`);
+    if (shown.id === id) Object.assign(shown, { found, problem: null });
+  } catch (refused) {
+    if (shown.id === id) {
+      shown.problem = refused.message;
+      setTimeout(() => {
+        if (shown.id === id && !shown.found) load(context); // it may still be under way
+      }, AGAIN_MS);
+    }
+  }
+  try {
+    const { lines } = await get(`/api/logs?id=${encodeURIComponent(shown.found?.requests[0]?.request_id ?? id)}`);
+    if (shown.id === id) shown.lines = lines;
+  } catch {
+    // the log itself has them
+  }
+  context.refresh();
+}
+
+function underWay(one) {
+  return [
+    heading(`${one.model ?? one.path}: under way`),
+    facts([["For", seconds(one.age_s)], ["Status", one.status ?? "no answer yet"], ["Route", one.route], ["Tenant", one.tenant],
+      ["Subject", one.subject], ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Sent", bytes(one.bytes_out)],
+      ["Client", one.client], ["Request id", h("code", {}, one.request_id)]]),
+  ];
+}
+
+function facts(pairs) {
+  return h("dl", { class: "card pairs" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+function request(context, one, trace) {
+  const speed = one.tokens_out > 1 && one.ttft_s !== null && one.s > one.ttft_s ? (one.tokens_out - 1) / (one.s - one.ttft_s) : null;
+  return h("article", { "data-key": one.span },
+    heading(one.model ?? `${one.method} ${one.path}`, h("div", { class: "actions" }, links(context, one, trace))),
+    h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`),
+      one.reason && h("span", {}, one.reason)),
+    facts([["Took", seconds(one.s)], ["TTFT", seconds(one.ttft_s)], ["Tokens/s", speed && number(speed)],
+      ["Tokens", one.tokens_out !== null && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
+      ["Route", one.route], ["Tenant", one.tenant], ["Subject", one.subject],
+      ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Served by", one.served],
+      ["Continued", one.continued && `${one.continued} ×`], ["Fallbacks", one.fallbacks?.join(", ")],
+      ["Queued", one.queue_s && `${seconds(one.queue_s)}, ${one.queue_position} before it`],
+      ["Bytes", `${bytes(one.bytes_in)} in, ${bytes(one.bytes_out)} out`], ["Client", one.client], ["Kept as", one.kept],
+      ["Request id", h("code", {}, one.request_id)], ["Trace id", h("code", {}, trace.trace_id)]]),
+    h("h2", {}, "Spans"), waterfall(one.spans),
+    tokens(one),
+    log());
+}
+
+function links(context, one, trace) {
+  return Object.entries(context.session.links ?? {}).map(([name, template]) => {
+    const href = template.replaceAll("{trace_id}", encodeURIComponent(trace.trace_id))
+      .replaceAll("{request_id}", encodeURIComponent(one.request_id));
+    return h("a", { class: "button", href, target: "_blank", rel: "noreferrer" }, `Open in ${name}`);
+  });
+}
+
+// -- spans -----------------------------------------------------------------------------------
+
+function waterfall(spans) {
+  const start = Math.min(...spans.map((one) => one.start));
+  const total = Math.max(...spans.map((one) => one.end)) - start || 1e-6;
+  const parents = new Map(spans.map((one) => [one.span_id, one.parent_id]));
+  const depth = (id) => (parents.has(parents.get(id)) ? 1 + depth(parents.get(id)) : 0);
+  const marks = [0, 0.25, 0.5, 0.75, 1];
+  return h("div", { class: "card waterfall" },
+    h("div", { class: "span-row axis", "aria-hidden": "true" }, h("span", {}), h("span", { class: "track" },
+      marks.map((part) => h("span", { class: "mark", style: { left: `${part * 100}%` } }, seconds(part * total)))), h("span", {})),
+    tree(spans).map((one) => spanRow(one, depth(one.span_id), start, total)));
+}
+
+/** Each after its parent, siblings by time. */
+function tree(spans) {
+  const known = new Set(spans.map((one) => one.span_id));
+  const below = new Map();
+  for (const one of spans) {
+    const parent = known.has(one.parent_id) ? one.parent_id : null;
+    below.set(parent, [...(below.get(parent) ?? []), one]);
+  }
+  const walk = (parent) => (below.get(parent) ?? []).sort((a, b) => a.start - b.start).flatMap((one) => [one, ...walk(one.span_id)]);
+  return walk(null);
+}
+
+function spanRow(one, depth, start, total) {
+  const percent = (part) => `${(100 * part / total).toFixed(3)}%`;
+  const took = one.end - one.start;
+  const words = `${one.name}, ${one.kind}, from ${seconds(one.start - start)}, took ${seconds(took)}${one.error ? `, ${one.error}` : ""}`;
+  return h("details", { class: `span ${one.kind} ${one.error ? "failed" : ""}`, "data-key": one.span_id },
+    h("summary", { class: "span-row", "data-row": "", title: words },
+      h("span", { class: "span-name", style: { paddingLeft: `${depth * 16}px` } }, one.error && h("span", { class: "bad", "aria-hidden": "true" }, "■ "), one.name),
+      h("span", { class: "track" },
+        h("span", { class: "span-length", style: { left: percent(one.start - start), width: `max(2px, ${percent(took)})` } }),
+        one.events.map((event) => h("span", {
+          class: `event ${event.name}`, style: { left: percent(event.at - start) }, title: `${event.name} at ${seconds(event.at - start)}`,
+        }))),
+      h("span", { class: "num" }, seconds(took))),
+    h("div", { class: "inside" },
+      one.error && h("p", { class: "bad" }, one.error),
+      Object.keys(one.attributes).length > 0 && h("dl", { class: "attributes" }, Object.entries(one.attributes).map(([name, value]) =>
+        h("div", {}, h("dt", {}, name), h("dd", {}, Array.isArray(value) ? value.join(", ") : String(value))))),
+      one.events.length > 0 && h("dl", { class: "attributes" }, one.events.map((event, index) =>
+        h("div", { "data-key": String(index) }, h("dt", {}, seconds(event.at - start)), h("dd", {}, [event.name, ...Object.entries(event.attributes).map(([key, value]) => `${key}=${value}`)].join(" ")))))));
+}
+
+// -- tokens ----------------------------------------------------------------------------------
+
+function tokens(one) {
+  const stream = one.spans.find((span) => span.name === "stream");
+  if (!stream) return null;
+  const zero = one.at;
+  const attributes = stream.attributes;
+  const silent = [];
+  for (const event of stream.events) {
+    if (event.name === "stall") silent.push([event.at - zero, event.at - zero + event.attributes.seconds]);
+  }
+  const piece = stream.events.find((event) => event.name === "last_chunk");
+  const last = piece ? piece.at - zero : stream.end - zero;
+  if (one.s - last >= TAIL_STALL_S) silent.push([last, one.s]); // and nothing came after it
+  const broken = stream.attributes["gateway.stream.end"];
+  const bounds = attributes["gateway.stream.gap.bounds_s"];
+  const counts = attributes["gateway.stream.gap.counts"];
+  return [
+    h("h2", {}, "Tokens as they came"),
+    h("div", { class: "card" },
+      timeline({
+        total: one.s, first: stream.start - zero, last, silent, pieces: attributes["gateway.stream.pieces"] ?? 0,
+        broken: broken && broken !== "complete" ? broken.replaceAll("_", " ") : null,
+      }),
+      counts && counts.some((count) => count) && gaps(bounds, counts, attributes["gateway.stream.gap.longest_s"])),
+  ];
+}
+
+/** How many silences of each length there were. */
+function gaps(bounds, counts, longest) {
+  const most = Math.max(...counts);
+  const name = (index) => (index === 0 ? `≤ ${seconds(bounds[0])}` : index === bounds.length ? `> ${seconds(bounds[index - 1])}` : `– ${seconds(bounds[index])}`);
+  return h("figure", { class: "gaps" },
+    h("figcaption", {}, "Gaps between pieces", h("span", { class: "quiet-text" }, ` the longest ${seconds(longest)}`)),
+    h("ol", {}, counts.map((count, index) => h("li", { class: count ? "" : "none" },
+      h("span", { class: "gap-count" }, count ? number(count) : ""),
+      h("span", { class: `gap-bar ${index >= bounds.length - 3 ? "long" : ""}`, style: { height: `${count ? 4 + 56 * count / most : 1}px` }, "aria-hidden": "true" }),
+      h("span", { class: "gap-name" }, name(index))))));
+}
+
+// -- log -------------------------------------------------------------------------------------
+
+function log() {
+  if (!shown.lines) return null;
+  return [h("h2", {}, "Log"), shown.lines.length
+    ? h("pre", { class: "card log", tabindex: "0", role: "region", "aria-label": "Log lines" }, shown.lines.map((line) => h("span", { class: "line" }, text(line), "\n")))
+    : empty("The workers remember no line of it any more.", "The log itself has them, under the request id.")];
+}
+
+function text(line) {
+  const { time, level, event, request_id: _, ...rest } = line;
+  const words = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === "string" && /[\s"]/.test(value) ? JSON.stringify(value) : value}`);
+  return [h("span", { class: "quiet-text" }, String(time ?? "").slice(11, 23)), " ",
+    h("span", { class: level === "error" ? "bad" : level === "warning" ? "warn" : "key" }, event ?? ""), " ", words.join(" ")];
+}

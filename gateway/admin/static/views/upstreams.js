@@ -1,0 +1,95 @@
+// Endpoints: which of them serve, why others do not, and taking one out.
+
+import { send } from "../api.js";
+import { ask, h } from "../dom.js";
+import { number } from "../format.js";
+import { empty, heading, loading, state, table } from "./parts.js";
+
+const KINDS = { healthy: "good", draining: "off", ejected: "bad", unhealthy: "bad", half_open: "warn", open: "bad" };
+const COUNTS = {
+  retries: "retries", hedges: "hedges", hedges_won: "hedges won", ejections: "ejections",
+};
+
+let problem = null;
+
+export const view = {
+  topics: ["upstreams"],
+
+  start() {
+    problem = null;
+  },
+
+  render(context) {
+    const { upstreams } = context.data.upstreams ?? {};
+    if (!upstreams) return [heading("Upstreams"), loading()];
+    const all = upstreams.flatMap((one) => one.endpoints);
+    const out = all.filter((one) => one.state !== "healthy").length;
+    return [
+      heading("Upstreams", h("p", { class: "sum" }, out
+        ? state(out === all.length ? "bad" : "warn", `${out} of ${all.length} endpoints out`)
+        : state("good", `all ${all.length} endpoints serve`))),
+      problem && h("p", { class: "problem", role: "alert" }, problem),
+      upstreams.length ? upstreams.map((one) => card(context, one))
+        : empty("No worker answers.", "The gateway's log says why; /livez too."),
+    ];
+  },
+};
+
+function card(context, upstream) {
+  const { name, endpoints, pending, panicking, counts } = upstream;
+  const serving = endpoints.filter((one) => one.state === "healthy");
+  const told = Object.entries(counts ?? {}).filter(([, count]) => typeof count === "number" && count > 0);
+  return h("section", { class: "card", "data-key": name, "aria-label": name },
+    h("div", { class: "card-head" },
+      h("h2", {}, name),
+      panicking && state("bad", "too few are healthy: all are used"),
+      h("span", { class: "quiet-text" }, `${serving.length} of ${endpoints.length} serve`),
+      pending > 0 && state("warn", `${pending} wait for a place`),
+    ),
+    table(`Endpoints of ${name}`,
+      ["State", "Endpoint", { text: "In flight", class: "num" }, { text: "Connections", class: "num wide" },
+        { text: "Weight", class: "num wide" }, { text: "Priority", class: "num wide" },
+        { text: "Ejected", class: "num wide" }, { unseen: "Actions", class: "act" }],
+      endpoints.map((one) => row(context, name, one, serving))),
+    told.length > 0 && h("p", { class: "counts" }, told.map(([what, count]) =>
+      h("span", {}, h("b", {}, number(count)), " ", COUNTS[what] ?? what.replaceAll("_", " ")))),
+  );
+}
+
+function row(context, upstream, endpoint, serving) {
+  const states = endpoint.states ?? [];
+  const agree = states.every((one) => one === states[0]);
+  const drained = endpoint.state === "draining";
+  const share = agree ? "" : ` in ${states.filter((one) => one === endpoint.state).length} of ${states.length} workers`;
+  return h("tr", { "data-key": endpoint.url },
+    h("td", {}, state(KINDS[endpoint.state] ?? "warn", endpoint.state.replaceAll("_", " ") + share)),
+    h("td", { class: "main-cell" }, h("code", {}, endpoint.url),
+      endpoint.why && h("span", { class: "why" }, endpoint.why)),
+    h("td", { class: "num" }, number(endpoint.in_flight)),
+    h("td", { class: "num wide" }, number(endpoint.connections)),
+    h("td", { class: "num wide" }, number(endpoint.weight)),
+    h("td", { class: "num wide" }, number(endpoint.priority)),
+    h("td", { class: "num wide" }, number(endpoint.ejections)),
+    h("td", { class: "act" }, h("button", {
+      "data-row": "", "aria-label": `${drained ? "Let in" : "Drain"} ${endpoint.url}`,
+      onclick: () => change(context, upstream, endpoint, drained, serving),
+    }, drained ? "Let in" : "Drain")),
+  );
+}
+
+async function change(context, upstream, endpoint, drained, serving) {
+  const last = !drained && serving.every((one) => one.url === endpoint.url);
+  if (last) {
+    const answer = await ask("Drain the last one that serves?",
+      h("p", {}, `Without ${endpoint.url}, nothing of ${upstream} is left to serve requests.`),
+      [{ label: "Keep it", value: "" }, { label: "Drain it", value: "yes", kind: "danger" }]);
+    if (answer !== "yes") return;
+  }
+  problem = null;
+  try {
+    await send("POST", `/api/upstreams/${encodeURIComponent(upstream)}/${drained ? "undrain" : "drain"}`, { endpoint: endpoint.url });
+  } catch (refused) {
+    problem = refused.message;
+    context.refresh();
+  }
+}

@@ -1,0 +1,105 @@
+"""What limits have met of late: under which keys was counted, and who was refused.
+
+For operators to look at. A store holds the keys of everybody, for months; here are those of the
+last requests, so that looking costs the same however many callers there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.exchange import Exchange
+from gateway.limiting.demand import Demand
+from gateway.limiting.rules import Rule
+
+_KEYS_CAP = 200
+_REFUSALS_CAP = 100
+
+
+@dataclass(slots=True)
+class SeenKey:
+    """A key that was counted under."""
+
+    rule: Rule
+    parts: tuple[str, ...]
+    """Who it is, a part for each word of the limit's `key`."""
+    look: Demand
+    """Asks what is left."""
+    refused: int = 0
+    refused_at: float | None = None
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One request that was over a limit."""
+
+    at: float
+    """Seconds since the epoch."""
+    limit: str
+    unit: str
+    parts: tuple[str, ...]
+    wait_s: float
+    request_id: str
+    route: str | None
+    model: str | None
+    subject: str | None
+    tenant: str | None
+
+
+class Seen:
+    """Of one process."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, SeenKey] = {}
+        self.refusals: deque[Refusal] = deque(maxlen=_REFUSALS_CAP)
+        """The last ones, the newest at the end."""
+
+    @property
+    def keys(self) -> Iterable[SeenKey]:
+        """Those seen last, about."""
+        return self._keys.values()
+
+    def note(self, rules: Sequence[Rule], demands: Sequence[Demand], exchange: Exchange) -> None:
+        """A request is counted under these. Called for each: a known key costs a look-up."""
+        for rule, demand in zip(rules, demands, strict=True):
+            known = self._keys.get(demand.key)
+            if known is None or known.rule is not rule:
+                self._add(rule, demand, exchange)
+
+    def refuse(self, rule: Rule, demand: Demand, wait_s: float, exchange: Exchange) -> None:
+        """A request was over a limit."""
+        now = time.time()
+        found = self._keys.get(demand.key) or self._add(rule, demand, exchange)
+        found.refused += 1
+        found.refused_at = now
+        principal = exchange.principal
+        self.refusals.append(
+            Refusal(
+                now,
+                rule.name,
+                rule.unit.value,
+                found.parts,
+                wait_s,
+                exchange.request_id,
+                exchange.route,
+                exchange.model,
+                principal.subject if principal is not None else None,
+                principal.tenant if principal is not None else None,
+            )
+        )
+
+    def _add(self, rule: Rule, demand: Demand, exchange: Exchange) -> SeenKey:
+        # A key that is pushed out while it is in use comes back with its next request.
+        old = self._keys.pop(demand.key, None)
+        while len(self._keys) >= _KEYS_CAP:
+            del self._keys[next(iter(self._keys))]
+        parts = tuple(part(exchange)[:128] for part in rule.key)
+        new = SeenKey(rule, parts, replace(demand, amount=0.0, holder=""))
+        if old is not None:
+            new.refused, new.refused_at = old.refused, old.refused_at
+        self._keys[demand.key] = new
+        return new

@@ -1,0 +1,163 @@
+"""One Chromium and one gateway with the demo backend for all tests of pages.
+
+They live in the event loop of the session, and so do these tests: starting either takes longer than
+most of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright, expect
+
+from gateway.demo import DemoBackend
+from tests.support.browser import Opened, OpenPage, Screen
+from tests.support.gateway import GatewayProcess, simple_config
+from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE
+from tests.support.upstream import ScriptedUpstream, stepped_stream
+
+expect.set_options(timeout=15_000)
+ADMIN_TOKEN = "operators-only-7f3a"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    program = next(
+        found
+        for name in ("chromium", "google-chrome", "chromium-browser")
+        if (found := shutil.which(name))
+    )
+    async with async_playwright() as playwright:
+        # Containers run as root, and have no sandbox of Chromium's.
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def backend() -> AsyncIterator[DemoBackend]:
+    demo = DemoBackend(pace_s=0.005)
+    await demo.start("127.0.0.1", 0)
+    yield demo
+    await demo.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stepped() -> AsyncIterator[ScriptedUpstream]:
+    """Behind the route `stepped`: streams by the test's own steps."""
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        yield upstream
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def gateway(
+    backend: DemoBackend, stepped: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GatewayProcess]:
+    """Two workers, limits and a budget, endpoints that are not there, and all traces kept."""
+    folder = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(SECRET_VARIABLE, SECRET)
+        running = GatewayProcess(
+            _config(folder, backend.url, stepped.url), {}, folder / "gateway.yaml"
+        )
+        await running.start()
+        yield running
+        await running.stop()
+    assert b"Traceback" not in running.errors, running.errors.decode()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def closed_gateway(
+    backend: DemoBackend, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GatewayProcess]:
+    """One whose admin listener asks for a token."""
+    folder = tmp_path_factory.mktemp("closed")
+    admin = {"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}}
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ADMIN_TOKEN", ADMIN_TOKEN)
+        running = GatewayProcess(
+            simple_config(backend.url), {"admin": admin}, folder / "gateway.yaml"
+        )
+        await running.start()
+        yield running
+        await running.stop()
+    assert b"Traceback" not in running.errors, running.errors.decode()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(chromium: Browser) -> AsyncIterator[OpenPage]:
+    """Opens pages. In the end none may have broken its policy, asked another host, or failed."""
+    opened: list[Opened] = []
+
+    async def start(gateway: GatewayProcess, path: str, screen: Screen = Screen()) -> Opened:  # noqa: B008
+        page = await Opened.start(chromium, gateway, path, screen)
+        opened.append(page)
+        return page
+
+    yield start
+    faults = [fault for page in opened for fault in await page.close()]
+    assert faults == []
+
+
+def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
+    models = ("demo", "demo-stall", "demo-reset", "demo-hang")
+    return {
+        "server": {"workers": 2},
+        "admin": {
+            "listen": "127.0.0.1:0",
+            "links": {"Jaeger": "http://jaeger.test/trace/{trace_id}"},
+        },
+        "store": {"url": f"sqlite://{folder / 'store.db'}"},
+        "telemetry": {
+            "log": {"format": "json"},
+            "traces": {"sample": 1.0, "local": str(folder / "traces.db")},
+        },
+        "auth": CORP,
+        "limits": {
+            "per-user": {"key": "subject", "requests": "6000/minute"},
+            "once": {"key": "subject", "requests": "1/day"},
+            "monthly": {"key": "tenant", "budget": "50 USD/month"},
+        },
+        "upstreams": {
+            "demo": {"endpoints": [{"url": backend}]},
+            "stepped": {"endpoints": [{"url": stepped}]},
+            "pair": {
+                "endpoints": [{"url": "http://127.0.0.1:9"}, {"url": "http://127.0.0.1:10"}],
+                "headers": {"X-Key": "canary7f3a"},
+            },
+        },
+        "models": {
+            name: {"upstream": "demo", "price": {"input": 1.0, "output": 4.0}} for name in models
+        },
+        "routes": [
+            {
+                "name": "chat",
+                "path": "/v1/",
+                "auth": ["corp"],
+                "limits": ["per-user", "monthly"],
+                "models": list(models),
+                "resume": {},
+            },
+            {
+                "name": "tight",
+                "path": "/v1/embeddings",
+                "auth": ["corp"],
+                "limits": ["once"],
+                "upstream": "demo",
+            },
+            {
+                "name": "stepped",
+                "path": "/stepped/v1/",
+                "methods": ["POST"],
+                "auth": ["corp"],
+                "upstream": "stepped",
+                "resume": {},
+            },
+            {"name": "pair", "path": "/pair/", "auth": ["corp"], "upstream": "pair"},
+        ],
+    }

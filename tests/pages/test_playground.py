@@ -1,0 +1,124 @@
+"""The playground, in Chromium: a question, and how its answer comes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.support.browser import OpenPage
+from tests.support.gateway import GatewayProcess
+from tests.support.tokens import bearer
+from tests.support.upstream import ScriptedUpstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def address(**claims: str) -> str:
+    """The page's, with a caller's token."""
+    return f"/play#token={bearer(sub='player', **claims).rpartition(' ')[2]}"
+
+
+def delta(text: str) -> bytes:
+    """An event of an answer."""
+    return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
+
+
+async def figure(page: Page, name: str) -> str:
+    """One of the numbers above the answer."""
+    return await page.locator(".figures div", has_text=name).locator("dd").first.inner_text()
+
+
+async def test_an_answer_streams_with_its_figures(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, address())
+    page = opened.page
+    assert "token" not in page.url  # nor in the history, nor in a screenshot
+    await expect(page.get_by_label("Model")).to_have_value("demo")
+    await page.get_by_label("Prompt").fill("Why?")
+    await page.get_by_label("Prompt").press("Control+Enter")
+    await expect(page.locator("main").get_by_role("status")).to_contain_text("complete")
+    await expect(page.get_by_role("log")).to_contain_text(re.compile(r"\w+ \w+"))
+    assert (await figure(page, "TTFT")).endswith("s")
+    assert float(await figure(page, "Tokens/s")) > 0
+    assert int(await figure(page, "Tokens")) > 5
+    await page.get_by_text("Events as they came").click()
+    await expect(page.locator(".raw pre")).to_contain_text('"delta":{"content":')
+    assert await opened.axe() == []
+
+
+async def test_stop_stops_the_model(gateway: GatewayProcess, open_page: OpenPage) -> None:
+    opened = await open_page(gateway, address())
+    page = opened.page
+    await page.get_by_label("Model").select_option("demo-stall")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("log")).to_contain_text(re.compile(r"\w+ \w+"))
+    await page.keyboard.press("Escape")
+    await expect(page.locator("main").get_by_role("status")).to_contain_text("stopped")
+    line = await gateway.log.wait_for(
+        lambda line: line.get("subject") == "player" and line.get("model") == "demo-stall"
+    )
+    assert line["end"] in ("cancelled", "client_abort")
+
+
+async def test_stop_before_the_first_token_is_seen_by_the_gateway_too(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, address())
+    page = opened.page
+    await page.get_by_label("Model").select_option("demo-hang")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("main").get_by_role("status")).to_contain_text("waiting")
+    await page.get_by_role("button", name="Stop").click()
+    await gateway.log.wait_for(
+        lambda line: line.get("model") == "demo-hang" and line.get("end") == "client_abort"
+    )
+
+
+async def test_disconnecting_and_resuming_misses_nothing(
+    gateway: GatewayProcess, stepped: ScriptedUpstream, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, address())
+    page = opened.page
+    opened.expected = ("Failed to load resource",)  # it lists no models
+    text, state = page.get_by_role("log"), page.locator("main").get_by_role("status")
+    await page.locator("[name=route]").select_option("stepped")
+    await page.get_by_role("button", name="Send").click()
+    await stepped.release(delta("one"))
+    await expect(text).to_have_text("one")
+    await page.get_by_role("button", name="Disconnect").click()
+    await expect(state).to_contain_text("disconnected")
+    await stepped.release(delta(" two"))  # while nobody reads
+    await page.get_by_role("button", name="Resume").click()
+    await expect(text).to_have_text("one two")
+    await stepped.release(delta(" three") + b"data: [DONE]\n\n")
+    await stepped.finish()
+    await expect(state).to_contain_text("complete")
+    await expect(text).to_have_text("one two three")
+    assert (await figure(page, "Resumed")).startswith("1 ")
+    (request,) = stepped.requests
+    assert request.value("cookie") is None
+
+
+async def test_an_answer_that_breaks_off_says_so(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, address())
+    opened.expected = ("Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING",)
+    page = opened.page
+    await page.get_by_label("Model").select_option("demo-reset")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("alert")).to_contain_text("upstream_reset")
+    await expect(page.locator("main").get_by_role("status")).to_contain_text("failed")
+
+
+async def test_without_a_token_the_gateway_refuses_as_it_refuses_anybody(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/play")
+    opened.expected = ("Failed to load resource",)
+    await opened.page.get_by_role("button", name="Send").click()
+    await expect(opened.page.get_by_role("alert")).to_contain_text("401")

@@ -1,0 +1,103 @@
+"""Pages in a real Chromium, watched: what they may not do is a fault of the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+
+from tests.support.gateway import GatewayProcess
+
+AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
+_PATIENCE_MS = 15_000
+_WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a page is looked at with."""
+
+    width: int = 1280
+    scheme: Literal["light", "dark"] = "light"
+
+
+class Opened:
+    """One page, in a profile of its own."""
+
+    def __init__(self, context: BrowserContext, page: Page, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+        self.faults: list[str] = []
+        self.expected: tuple[str, ...] = ()
+        """What the console may say."""
+        self._context = context
+
+    @classmethod
+    async def start(
+        cls, browser: Browser, gateway: GatewayProcess, path: str, screen: Screen
+    ) -> Self:
+        """Open a path of the admin listener; returns when its view is there."""
+        context = await browser.new_context(
+            viewport={"width": screen.width, "height": 800},
+            color_scheme=screen.scheme,
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(_PATIENCE_MS)
+        await context.add_init_script(_WATCH)
+        page = await context.new_page()
+        opened = cls(context, page, f"http://127.0.0.1:{gateway.admin_port}")
+        page.on("console", opened._heard)
+        page.on("pageerror", lambda error: opened.faults.append(f"uncaught: {error}"))
+        page.on("request", opened._asked)
+        await page.goto(opened.origin + path)
+        await opened.settled()
+        return opened
+
+    async def settled(self) -> None:
+        """Until its view has what it shows, or asks for the token."""
+        ready = "main[data-view]:not(:has([aria-busy=true]:not(.text))), dialog[open]"
+        await self.page.locator(ready).first.wait_for()
+
+    async def close(self) -> list[str]:
+        """Its faults."""
+        violations = await self.page.evaluate("window.violations")
+        await self._context.close()
+        return self.faults + [f"policy: {one}" for one in violations]
+
+    async def axe(self) -> list[str]:
+        """What axe finds that keeps people out, a line each."""
+        # Evaluated by the debugger, it is none of the page's scripts, and no policy is in its way.
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(AXE.read_text())
+        found: list[dict[str, Any]] = await self.page.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations)"
+        )
+        return [
+            f"{one['id']}: {one['help']}: {json.dumps([node['html'] for node in one['nodes']][:3])}"
+            for one in found
+        ]
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(self.expected):
+            self.faults.append(f"console: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.origin}/", "blob:", "data:")):
+            self.faults.append(f"asked {request.url}")
+
+
+class OpenPage(Protocol):
+    """The fixture of that name."""
+
+    def __call__(
+        self, gateway: GatewayProcess, path: str, screen: Screen = ...
+    ) -> Awaitable[Opened]:
+        """Open a path of a gateway's admin listener."""
