@@ -23,7 +23,7 @@ from gateway.resume.streams import Streams
 from gateway.store.records import StoreUnavailable
 from gateway.store.redis_client import UNREACHABLE, connect, disconnect
 
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _GIVE_UP_S = 10.0
 """How long those who read what others run are kept waiting for a Redis that does not answer."""
