@@ -39,7 +39,9 @@ async def test_the_token_opens_the_pages_until_one_signs_out(
 
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_label("Admin token")).to_be_visible()
-    await page.context.add_cookies([cookie])  # a session that has ended is none, whoever kept it
+    # A session that has ended is none, whoever kept its cookie.
+    kept = {"name": cookie["name"], "value": cookie["value"], "url": opened.origin}
+    await page.context.add_cookies([kept])
     await page.reload()
     await expect(page.get_by_label("Admin token")).to_be_visible()
 
