@@ -1,5 +1,7 @@
 """`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits;
-`balancing`: what the policies cost and find."""
+`balancing`: what the policies cost and find; `translation`: what other dialects cost; `websockets`:
+what a message and a connection cost; `journals`: what it costs to keep streams; `cuts`: streams
+whose clients are cut at random and come back."""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import balancing, costs, slow_readers
+from benchmarks import (
+    balancing,
+    costs,
+    cut_streams,
+    journals,
+    slow_readers,
+    translation,
+    websockets,
+)
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
@@ -46,6 +56,23 @@ def main() -> int:
                 picks, trace = balancing.measure()
                 results = {"picks": picks, "trace": trace}
                 said = balancing.render(picks, trace)
+            elif arguments.what == "translation":
+                dialects = translation.measure()
+                results, said = dialects, translation.render(dialects)
+            elif arguments.what == "journals":
+                kept = journals.measure(
+                    mockllm, sseload, folder, arguments.rounds, arguments.seconds
+                )
+                results, said = kept, journals.render(kept)
+            elif arguments.what == "cuts":
+                outcome = cut_streams.measure(
+                    mockllm, folder, arguments.streams, arguments.events, arguments.every_ms
+                )
+                results, said = asdict(outcome), str(outcome)
+            elif arguments.what == "websockets":
+                sockets = websockets.measure(folder, arguments.rounds)
+                results = {name: [asdict(one) for one in each] for name, each in sockets.items()}
+                said = websockets.render(sockets)
             elif arguments.what == "memory":
                 cost = slow_readers.measure(mockllm, folder, arguments.readers)
                 results = asdict(cost)
@@ -67,7 +94,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    whats = ["table", "memory", "costs", "balancing"]
+    whats = ["table", "memory", "costs", "balancing", "translation", "websockets"]
+    whats += ["journals", "cuts"]
     parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.
@@ -83,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--readers", type=_at_least(1), default=500, help="for memory (%(default)s)"
     )
+    parser.add_argument("--streams", type=_at_least(1), default=2000, help="for cuts (%(default)s)")
+    parser.add_argument(
+        "--events", type=_at_least(1), default=60, help="of each, for cuts (%(default)s)"
+    )
+    parser.add_argument("--every-ms", type=_at_least(1), default=500, help="for cuts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")
     return parser
 

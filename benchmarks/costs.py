@@ -1,4 +1,4 @@
-"""What auth and limits cost each request: µs of CPU of the gateway's own core."""
+"""What auth, limits, metrics and traces cost each request: µs of CPU of the gateway's own core."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import jwt
 import uvloop
 
+from benchmarks import tracing
 from benchmarks.peers import SECRET, bearer
 from benchmarks.processes import free_ports, program, running
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
 from gateway.auth.jwt import REVOKED, JwtProvider
 from gateway.auth.key_sets import StaticKey
+from gateway.auth.principal import Principal
+from gateway.exchange import EndReason, Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore, OnStoreError
 from gateway.limiting.memory_store import MemoryStore
 from gateway.limiting.redis_store import RedisStore
+from gateway.limiting.rules import Price
 from gateway.limiting.sqlite_store import SqliteStore
+from gateway.middleware.metrics import Counting, Names
 from gateway.store.following import Following
 from gateway.store.memory_records import MemoryRecords
+from gateway.telemetry.metrics.registry import Registry
+from gateway.usage import UsageTap
 
 _CALLS = 20_000
 _CONCURRENT = 64
+_EVENT = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
+_USAGE = b'{"id":"x","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}\n\n'
 _MODES = (OnStoreError.LOCAL, OnStoreError.LOCAL)
 
 
@@ -53,7 +63,52 @@ async def _measure(folder: Path, core: set[int]) -> dict[str, float]:
         stored = GuardedStore(RedisStore(url, timeout_s=5.0))
         found[f"two limits in Redis, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
         await stored.close()
-    return found
+    found |= {f"metrics: {name}": cost for name, cost in _metrics().items()}
+    return found | await tracing.measure()
+
+
+def _metrics() -> dict[str, float]:
+    """Beside what making an exchange costs."""
+    prices = {"m": (Price(1.0, 2.0), "USD")}
+    names = Names({"r": "/v1/"}, {"m": "mm"}, {"up": "openai"}, prices)
+    counting = Counting(Registry(), names, tenants=100, tokens=True)
+    somebody = Principal("alice", "bench", tenant="acme")
+
+    def exchange(model: str | None, *, counted: bool) -> None:
+        made = Exchange("POST", "127.0.0.1", trusted_peer=False)
+        made.route, made.path, made.principal = "r", "/v1/chat/completions", somebody
+        made.model, made.upstream, made.endpoint, made.status = model, "up", "http://up", 200
+        made.first_byte_at = made.started_at
+        if counted:
+            made.at_end(counting.ended)
+        if model is not None and counted:
+            made.tap = tap = UsageTap(1024, 2048)
+            tap.feed(_USAGE)
+        made.end(EndReason.COMPLETE)
+
+    def cost(model: str | None) -> float:
+        with_it, without = (
+            _cpu(partial(exchange, model, counted=counted)) for counted in (True, False)
+        )
+        return with_it - without
+
+    piece = UsageTap(1024, 2048)
+    return {
+        "a request": cost(None),
+        "a model's answer, with its tokens": cost("m"),
+        "each event of a stream": _cpu(lambda: piece.feed(_EVENT)),
+    }
+
+
+def _cpu(call: Callable[[], object]) -> float:
+    """µs of CPU for one call, at best."""
+    best = float("inf")
+    for _ in range(5):
+        started = time.process_time()
+        for _ in range(_CALLS):
+            call()
+        best = min(best, (time.process_time() - started) / _CALLS * 1e6)
+    return best
 
 
 def _cached_jwt() -> Callable[[], Awaitable[object]]:

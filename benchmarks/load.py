@@ -11,6 +11,8 @@ from typing import Any
 
 from benchmarks.answers import WrongAnswer
 
+_COUNTED = 1 / 1.2
+"""Of the time: before that, sseload warms up."""
 UNARY, STREAM = "mock-20-0", "mock-50-20000"
 """Models of mockllm: an answer at once; 50 events, 20 ms apart."""
 
@@ -48,6 +50,11 @@ class Load:
             relay_p50=streams["relay_us"]["p50"],
             relay_p99=streams["relay_us"]["p99"],
         )
+
+    def events(self, port: int, connections: int) -> int:
+        """How many events so many streams have brought, about. Raise WrongAnswer."""
+        counted = self._run(port, None, connections=connections, stream=True)["events"]
+        return int(counted / _COUNTED)
 
     def _run(
         self, port: int, token: str | None, *, connections: int, stream: bool = False

@@ -64,7 +64,7 @@ def _plain(_: Path, port: int, upstream: int) -> list[str]:
 
 
 def _bare(folder: Path, port: int, upstream: int) -> list[str]:
-    return gateway(folder, port, upstream, telemetry={"log": {"access": False}})
+    return gateway(folder, port, upstream, telemetry={"log": {"access": False}, "traces": None})
 
 
 def _whole(folder: Path, port: int, upstream: int) -> list[str]:
@@ -89,7 +89,7 @@ def gateway(
     server: Mapping[str, Any] | None = None,
     mock: Mapping[str, Any] | None = None,
     route: Mapping[str, Any] | None = None,
-    **sections: Mapping[str, Any],
+    **sections: Mapping[str, Any] | None,
 ) -> list[str]:
     """The gateway with one route; what is given is added to its configuration."""
     file = folder / "config.yaml"

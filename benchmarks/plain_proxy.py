@@ -5,6 +5,7 @@ python -m benchmarks.plain_proxy LISTEN_PORT UPSTREAM_PORT
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 
@@ -12,12 +13,15 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
+_Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 _DROPPED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
     """Pass one request on and its response back, chunk by chunk as they come."""
     session = request.app[_SESSION]
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        return await talk(request, session)
     body = await request.read()
     headers = {k: v for k, v in request.headers.items() if k.lower() not in _DROPPED}
     async with session.request(
@@ -32,6 +36,32 @@ async def forward(request: web.Request) -> web.StreamResponse:
             await response.write(chunk)
         await response.write_eof()
         return response
+
+
+async def talk(request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
+    """Pass messages on, both ways."""
+    client = web.WebSocketResponse(autoping=True)
+    async with session.ws_connect(request.path_qs) as upstream:
+        await client.prepare(request)
+        tasks = [
+            asyncio.create_task(pump(client, upstream)),
+            asyncio.create_task(pump(upstream, client)),
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await client.close()
+    return client
+
+
+async def pump(source: _Socket, target: _Socket) -> None:
+    """One way, until it closes."""
+    async for message in source:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await target.send_str(message.data)
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await target.send_bytes(message.data)
 
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)

@@ -61,7 +61,7 @@ def measure(mockllm: Path, folder: Path, readers: int) -> Cost:
         ExitStack() as stack,
     ):
         check(port, backend, None)
-        before = _rss_kib(process.pid)
+        before = rss_kib(process.pid)
         opened = [stack.enter_context(_stream(port)) for _ in range(readers)]
         after = _rss_at_rest_kib(process.pid)
         gone = sum(not _is_open(one) for one in opened)
@@ -99,7 +99,7 @@ def _is_open(one: socket.socket) -> bool:
     return one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
 
 
-def _rss_kib(pid: int) -> int:
+def rss_kib(pid: int) -> int:
     """Of a process and its children: a gateway's workers are those of its master."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = 0
@@ -111,12 +111,12 @@ def _rss_kib(pid: int) -> int:
 def _rss_at_rest_kib(pid: int) -> int:
     """The memory once it has not changed for a second. Raise WrongAnswer if it never rests."""
     deadline = time.monotonic() + _PATIENCE_S
-    last, same = _rss_kib(pid), 0
+    last, same = rss_kib(pid), 0
     while same < _SETTLED_POLLS:
         if time.monotonic() > deadline:
             raise WrongAnswer(f"memory still changes after {_PATIENCE_S:.0f} s: {last} KiB")
         time.sleep(_POLL_S)
-        now = _rss_kib(pid)
+        now = rss_kib(pid)
         same = same + 1 if abs(now - last) < _SETTLED_KIB else 0
         last = now
     return last

@@ -36,6 +36,11 @@ class GatewayError(Exception):
         self.reason = reason
         super().__init__(self.message)
 
+    @property
+    def retry_after_s(self) -> int | None:
+        """When to come back, if that is told."""
+        return next((int(value) for name, value in self.headers if name == "Retry-After"), None)
+
 
 class RequestError(GatewayError):
     """The request cannot be served as it was sent."""
@@ -79,6 +84,15 @@ class Forbidden(RequestError):
     def __init__(self, reason: str) -> None:
         challenge = ("WWW-Authenticate", 'Bearer error="insufficient_scope"')
         super().__init__(headers=(challenge,), reason=reason)
+
+
+class OriginNotAllowed(RequestError):
+    """A WebSocket from a page of another origin (RFC 6455 section 10.2)."""
+
+    status = 403
+    code = "origin_not_allowed"
+    kind = "permission_error"
+    default_message = "Pages of this origin may not open a WebSocket here."
 
 
 class NotFound(RequestError):
@@ -134,6 +148,39 @@ class ExpectationFailed(RequestError):
     status = 417
     code = "expectation_failed"
     default_message = "Only 'Expect: 100-continue' is understood."
+
+
+class WebSocketVersion(RequestError):
+    """Another version of the WebSocket protocol than 13 (RFC 6455 section 4.4)."""
+
+    status = 426
+    code = "websocket_version"
+    default_message = "Only version 13 of the WebSocket protocol is spoken here."
+
+    def __init__(self) -> None:
+        super().__init__(headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+
+
+class SessionBroken(RequestError):
+    """A WebSocket client broke the protocol, or a limit of its route. Said by a close code."""
+
+    code = "websocket_violation"
+
+
+class SessionIdle(RequestError):
+    """Nothing was said on a WebSocket for too long, or no ping answered. Said by a close code."""
+
+    status = 408
+    code = "websocket_idle"
+    default_message = "Nothing was said for too long."
+
+
+class CredentialExpired(RequestError):
+    """The credential of a session expired, or was revoked. Said by a close code."""
+
+    status = 401
+    code = "credential_expired"
+    default_message = "The credential is not valid any more."
 
 
 class HeadersTooLarge(RequestError):
@@ -374,15 +421,35 @@ class UpstreamInvalidResponse(UpstreamError):
     default_message = "The model backend sent an invalid response."
 
 
-class UpstreamToldError(UpstreamError):
-    """An error that the backend told in its own dialect, to be told on in the caller's."""
+class UpstreamRejected(UpstreamError):
+    """It answered with an error after the client's stream had been opened, in words that mean
+    nothing in the client's dialect.
+    """
 
-    def __init__(self, message: str | None, *, status: int, code: str, kind: str) -> None:
+    code = "upstream_rejected"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.message = f"The model backend answered with status {status}."
+
+
+class UpstreamToldError(UpstreamError):
+    """An error that the backend told in its own dialect, to be told on in the caller's.
+
+    With the status, code and kind that it has there, as far as it has them.
+    """
+
+    code = "backend_error"
+
+    def __init__(
+        self, message: str | None, *, status: int, kind: str, code: str | None = None
+    ) -> None:
         super().__init__(f"the backend told of {kind}")
         self.message = message or self.default_message
         self.status = status
-        self.code = code
         self.kind = kind
+        if code is not None:
+            self.code = code
 
 
 class UpstreamBusy(Unavailable):

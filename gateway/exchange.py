@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from gateway.limiting.demand import Demand, Verdict
     from gateway.limiting.rules import Rule
     from gateway.proxy.attempt import Attempt
+    from gateway.proxy.early_head import EarlyHead
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.recording import Trace
     from gateway.usage import Usage, UsageTap
+    from gateway.websocket.endings import Tally
+    from gateway.websocket.handshake import Handshake
 
     Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
@@ -44,10 +47,25 @@ class EndReason(StrEnum):
     """The upstream fell silent after its response had begun."""
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
+    REFUSED = "refused"
+    """A session broke a rule, or what it was allowed ran out; the error says which."""
     CANCELLED = "cancelled"
     """An operator ended it."""
     INTERNAL = "internal_error"
     """A fault of the gateway's own."""
+
+
+class Commit(Enum):
+    """How far an exchange is bound. This is the one place that says so."""
+
+    OPEN = "open"
+    """Nothing was sent: what goes wrong is told with a status."""
+    EARLY = "early"
+    """The head of an event stream was sent, and no answer yet: what goes wrong is told in one event
+    that ends it. Others may still be asked for the answer, since nobody has seen any of it.
+    """
+    ANSWERED = "answered"
+    """The head of the answer was sent."""
 
 
 class BodyWriter(Protocol):
@@ -66,6 +84,13 @@ class BodyWriter(Protocol):
         """Send bytes that mean nothing, to learn whether the client is there. False: cannot."""
 
 
+class ByteSink(Protocol):
+    """Who takes a client's bytes once they are HTTP no more."""
+
+    def received(self, data: bytes) -> None:
+        """The next of them."""
+
+
 class ClientConnection(Protocol):
     """The client's connection, as a relay sees it."""
 
@@ -79,6 +104,25 @@ class ClientConnection(Protocol):
 
     def detach(self) -> None:
         """The body is done."""
+
+    def take_over(self, sink: ByteSink) -> bytes:
+        """Give what the client sends from now on to `sink`; what it has sent since its request."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Take more."""
+
+
+class Meter(Protocol):
+    """What a session spends of the limits of its route."""
+
+    def count(self, usage: Usage) -> None:
+        """Tokens were used."""
+
+    async def exhausted(self) -> GatewayError | None:
+        """Why no more may be used, if so."""
 
 
 class Keeper(Protocol):
@@ -103,10 +147,13 @@ class Exchange:
         "body",
         "bytes_in",
         "bytes_out",
+        "bytes_saved",
         "client_ip",
+        "commit",
         "continued",
         "deadline",
         "decided",
+        "early",
         "end_reason",
         "endpoint",
         "error_code",
@@ -114,8 +161,10 @@ class Exchange:
         "filter",
         "first_byte_at",
         "forwarded",
+        "handshake",
         "host",
         "keeper",
+        "meter",
         "method",
         "model",
         "must_close",
@@ -136,6 +185,7 @@ class Exchange:
         "started_at",
         "status",
         "streamed",
+        "tally",
         "tap",
         "target",
         "trace",
@@ -186,6 +236,12 @@ class Exchange:
         """Tokens of the request, once they are known."""
         self.decided: Decided | None = None
         """What limits said to it, where there are any."""
+        self.handshake: Handshake | None = None
+        """It asks for a WebSocket, on a route that serves it."""
+        self.tally: Tally | None = None
+        """What passed through the WebSocket."""
+        self.meter: Meter | None = None
+        """Counts tokens while they pass, where that cannot wait for the end."""
         self.deadline: float | None = None
         """When it has to be over, if it has to."""
         self.endpoint: str | None = None
@@ -197,6 +253,9 @@ class Exchange:
         """Called with the moment the first byte of the body goes out."""
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""
+        self.commit = Commit.OPEN
+        self.early: EarlyHead | None = None
+        """What opens its stream if it has to wait."""
         self.status: int | None = None
         self.error_code: str | None = None
         self.reason: str | None = None
@@ -207,6 +266,8 @@ class Exchange:
         """The connection must not serve another request."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.bytes_saved = 0
+        """Of the answer, by compression."""
         self.streamed = False
         """Its response is a stream of events."""
         self.stalls = 0
@@ -221,6 +282,11 @@ class Exchange:
         self._client_left = False
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
+
+    @property
+    def detached(self) -> bool:
+        """Whether it goes on without the client that began it."""
+        return self.keeper is not None and self._client_left
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""
@@ -262,7 +328,7 @@ class Exchange:
             callbacks.pop()(self)
         # They know the request, which knows this: without the circle all of it is freed at once,
         # and not by the garbage collector, which costs half as much again as the request.
-        self.attempt = self.on_first_byte = None
+        self.attempt = self.on_first_byte = self.early = None
 
 
 class GatewayRequest(web.Request):

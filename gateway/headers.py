@@ -56,6 +56,19 @@ ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 """Dropped where the gateway has to read the response's body."""
 
 
+WEBSOCKET = frozenset(
+    {
+        b"origin",
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+    }
+)
+"""Fields of a handshake: to the upstream goes one of our own, and its Origin was judged."""
+
+
 def connection_tokens(value: bytes) -> set[bytes]:
     """The lower-cased fields a Connection header nominates as hop-by-hop."""
     return {token.strip().lower() for token in value.split(b",")}
@@ -64,3 +77,12 @@ def connection_tokens(value: bytes) -> set[bytes]:
 def lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """Header fields as they stand on the wire."""
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+
+
+def checked_lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    """The same of a middleware's making. Raise ValueError rather than split a response."""
+    fields = list(fields)
+    for name, value in fields:
+        if "\r" in value or "\n" in value or "\r" in name or "\n" in name or "\0" in value:
+            raise ValueError(f"a middleware put a line break into header {name!r}")
+    return lines(fields)

@@ -36,7 +36,8 @@ class Intake:
             raise RequestError("The Host header is malformed.", code="invalid_host")
         if message.chunked and headers["Transfer-Encoding"].strip().lower() != "chunked":
             raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
-        if "Upgrade" in headers:
+        upgrade = "Upgrade" in headers
+        if upgrade:
             self._check_upgrade(request)
         target = message.path
         if not target.startswith("/"):
@@ -58,14 +59,16 @@ class Intake:
         if route is None or message.method not in METHODS:
             raise MethodNotAllowed(", ".join(sorted(match.allowed or METHODS)))
         exchange.route = route.name
+        if upgrade and message.upgrade and not route.upgrades:
+            raise _upgrade_refused()
         return route
 
     @staticmethod
     def _check_upgrade(request: GatewayRequest) -> None:
-        """No upgrade is served. One that cannot be ignored is refused; the rest is ignored."""
+        """An upgrade that comes with a body is refused: where it ends would be open to debate."""
         request.exchange.must_close = True
-        if request._message.upgrade or request.body_exists:
-            raise RequestError("This path serves no protocol upgrade.", code="upgrade_refused")
+        if request.body_exists:
+            raise _upgrade_refused()
 
     @staticmethod
     def _origin_form(target: str, host: str) -> str:
@@ -95,3 +98,7 @@ class Intake:
             origin = self._proxies.origin(peer, secure=secure, host=host)
         exchange.client_ip = origin.client_ip
         exchange.forwarded = origin.lines
+
+
+def _upgrade_refused() -> RequestError:
+    return RequestError("This path serves no protocol upgrade.", code="upgrade_refused")

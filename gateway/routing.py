@@ -29,6 +29,8 @@ class RouteEntry:
     """Empty: every host."""
     handler: Handler
     dialect: str
+    upgrades: bool = False
+    """It serves WebSockets, too."""
 
 
 @dataclass(frozen=True, slots=True)

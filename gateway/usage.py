@@ -23,11 +23,11 @@ _MOST_OUTPUT_TOKENS = 10_000_000
 """Reserved at most: what no model can say would only lose what was used in rounding."""
 _USAGE = re.compile(r'(?<!\\)"usage"\s*:\s*(?=\{)')
 _EVAL = re.compile(r'(?<!\\)"(prompt_eval_count|eval_count)"\s*:\s*(\d{1,12})')
+_DECODER = json.JSONDecoder()
 _MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
 _WRITTEN, _READ = "cache_creation_input_tokens", "cache_read_input_tokens"
-_CACHE = (_WRITTEN, _READ)  # Anthropic counts them apart
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
@@ -113,6 +113,8 @@ class UsageTap:
         found += _read(bytes(self._tail))
         if not found:
             return None
+        if len(found) == 1:
+            return found[0]
         return Usage(
             max(one.input for one in found),
             max(one.output for one in found),
@@ -135,42 +137,45 @@ def _read(data: bytes) -> list[Usage]:
         return []
     text = data.decode("utf-8", "replace")
     found = []
-    decoder = json.JSONDecoder()
     for match in _USAGE.finditer(text):
         try:
-            said, _ = decoder.raw_decode(text, match.end())
+            said, _ = _DECODER.raw_decode(text, match.end())
         except ValueError:
             continue
-        read = _detail(said, _INPUT_DETAILS, "cached_tokens") or _count(said.get(_READ))
-        thought = _detail(said, _OUTPUT_DETAILS, "reasoning_tokens")
+        # Anthropic counts these beside the others.
+        read, written = _count(said.get(_READ)), _count(said.get(_WRITTEN))
         found.append(
             Usage(
-                _first(said, _INPUT) + _sum(said, _CACHE),
+                _first(said, _INPUT) + read + written,
                 _first(said, _OUTPUT),
-                read,
-                _count(said.get(_WRITTEN)),
-                thought,
+                read or _detail(said, _INPUT_DETAILS, "cached_tokens"),
+                written,
+                _detail(said, _OUTPUT_DETAILS, "reasoning_tokens"),
             )
         )
-    counted = {name: int(value) for name, value in _EVAL.findall(text)}
-    if counted:
+    if 'eval_count"' in text:
+        counted = {name: int(value) for name, value in _EVAL.findall(text)}
         found.append(Usage(counted.get("prompt_eval_count", 0), counted.get("eval_count", 0)))
     return [one for one in found if one.total]
 
 
+# These run for every answer of a model: loops, for a generator costs as much as what it does here.
+
+
 def _first(said: dict[str, Any], names: tuple[str, ...]) -> int:
-    return next((value for name in names if (value := _count(said.get(name)))), 0)
+    for name in names:
+        if name in said and (value := _count(said[name])):
+            return value
+    return 0
 
 
 def _detail(said: dict[str, Any], places: tuple[str, ...], name: str) -> int:
-    details = next((said[place] for place in places if place in said), None)
-    return _count(details.get(name)) if isinstance(details, dict) else 0
-
-
-def _sum(said: dict[str, Any], names: tuple[str, ...]) -> int:
-    return sum(_count(said.get(name)) for name in names)
+    for place in places:
+        if place in said:
+            details = said[place]
+            return _count(details.get(name)) if isinstance(details, dict) else 0
+    return 0
 
 
 def _count(value: Any) -> int:
-    plain = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
-    return int(value) if plain else 0
+    return value if type(value) is int and 0 <= value < 10**12 else 0

@@ -61,7 +61,13 @@ def test_its_settings_are_the_defaults_where_it_says_so(folder: Path) -> None:
     silent = load_text(yaml.safe_dump(document), base=folder)
     changed = {"listen", "trusted_proxies"}
     assert shown.server.model_dump(exclude=changed) == silent.server.model_dump(exclude=changed)
-    assert shown.telemetry == silent.telemetry
+    assert shown.telemetry.log == silent.telemetry.log
+    assert shown.telemetry.traces is not None
+    assert silent.telemetry.traces is not None
+    changed = {"sample"}
+    assert shown.telemetry.traces.model_dump(exclude=changed) == (
+        silent.telemetry.traces.model_dump(exclude=changed)
+    )
 
 
 def test_every_example_in_its_comments_is_valid(folder: Path) -> None:

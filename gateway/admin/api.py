@@ -198,7 +198,7 @@ class AdminApi:
         body, content_type = exposed(
             await self._metrics.now(),
             request.headers.get("Accept", ""),
-            newer=options.gen_ai == "inference",
+            newer=options.semconv == "next",
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 

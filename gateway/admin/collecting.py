@@ -12,18 +12,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.fleet import Fleet
-from gateway.telemetry.export import Export
+from gateway.telemetry.content import messages
 from gateway.telemetry.masking import Redaction, mask_event
 from gateway.telemetry.recording import Records
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.spans import build
 from gateway.telemetry.trace_store import Batch, TraceStore
+
+if TYPE_CHECKING:
+    from gateway.telemetry.export import Export
 
 _EVERY_S = 0.5
 _MOST_IN_A_ROW = 20
@@ -40,6 +43,8 @@ class Ends:
     export: Export | None
     names: GenAiNames
     redact: Redaction
+    content_bytes: int
+    """Of a prompt or an answer, at most."""
 
 
 class Collecting:
@@ -104,7 +109,9 @@ class Collecting:
             content = record.pop("content", None)
             mask_event(None, "", record)
             if content:
-                record["content"] = {name: ends.redact(text) for name, text in content.items()}
+                record["content"] = messages(
+                    content["prompt"], content["answer"], ends.redact, ends.content_bytes
+                )
             if self.on_record is not None:
                 self.on_record(record)
             if ends.export is not None and record["sampled"]:

@@ -62,7 +62,7 @@ class LogSettings:
             return _answer({"error": 'send {"level": "debug", "sample": 0.1}'}, 400)
         if asked:
             return _answer({"error": "there are `level` and `sample`, nothing else"}, 400)
-        if level not in LEVELS:
+        if not isinstance(level, str) or level not in LEVELS:
             return _answer({"error": f"level: one of {', '.join(LEVELS)}"}, 400)
         sample = self._own.sample if sample is None else sample
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:

@@ -22,11 +22,11 @@ _TIMEOUT_S = 2.0
 class GatewayMetrics:
     """Of all workers."""
 
-    def __init__(self, fleet: Fleet, reloader: Reloader, tenants: int) -> None:
+    def __init__(self, fleet: Fleet, reloader: Reloader) -> None:
         self.history = History()
         self._fleet = fleet
         self._reloader = reloader
-        self._merge = Merge(tenants)
+        self._merge = Merge()
         self._asking: asyncio.Task[Merged] | None = None
 
     async def now(self) -> Merged:
@@ -50,6 +50,9 @@ class GatewayMetrics:
         for one in await self._fleet.ask("GET", "/metrics", timeout_s=_TIMEOUT_S):
             document = one.document
             told[one.worker] = (document["life"], document["metrics"]) if one.ok else None
+        options = self._reloader.loaded.config.telemetry.metrics
+        if options is not None:
+            self._merge.tell_apart(options.tenants)
         merged = self._merge.merge(told)
         up = sum(one is not None for one in told.values())
         merged[table.WORKERS.name] = {("up",): float(up), ("down",): float(len(told) - up)}

@@ -81,6 +81,8 @@ class WorkerApi:
                 "connections": server.listener.open_connections,
                 "streams": server.listener.turns.streams,
                 "refused": server.overload.refused,
+                "kept_streams": len(server.runtime.streams),
+                "kept_stream_bytes": server.runtime.streams.size_bytes,
                 "memory_bytes": server.overload.memory_bytes,
                 "worst_lag_ms": round(server.pulse.worst_lag_s * 1e3, 1),
             }
@@ -215,5 +217,6 @@ def _told(exchange: Exchange) -> dict[str, Any]:
         "endpoint": exchange.endpoint,
         "status": exchange.status,
         "bytes_out": exchange.bytes_out,
+        "detached": exchange.detached,
         "client": exchange.client_ip,
     }

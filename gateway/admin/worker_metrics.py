@@ -84,6 +84,7 @@ class WorkerMetrics:
         self._tell(table.MEMORY_CAP, overload.max_memory_bytes, slot)
         self._tell(table.CPU, used.ru_utime + used.ru_stime, slot)
         self._tell(table.WORKER_START, server.started_at, slot)
+        self._tell(table.TRACE_DROPS, server.records.dropped)
         for name, count in server.registry.overflows.items():
             self._tell(table.CLOSED_SERIES, count, name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.admission.fair_queue import Entry, FairQueue
@@ -20,6 +21,34 @@ class GateOptions:
     concurrency: int
     queue: int
     max_wait_s: float
+
+
+class Place:
+    """Where somebody waits in a queue."""
+
+    __slots__ = ("_deadline", "_entry", "_loop", "_queue")
+
+    def __init__(
+        self,
+        queue: FairQueue,
+        entry: Entry,
+        longest_s: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._queue = queue
+        self._entry = entry
+        self._loop = loop
+        self._deadline = loop.time() + longest_s
+
+    @property
+    def position(self) -> int:
+        """1: it is next."""
+        return self._queue.position(self._entry) + 1
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is given up."""
+        return max(0.0, self._deadline - self._loop.time())
 
 
 class Gate:
@@ -47,8 +76,10 @@ class Gate:
         priority: int = 0,
         weight: float = 1.0,
         patience_s: float | None = None,
+        told: Callable[[Place], None] | None = None,
     ) -> int:
-        """Pass, or wait for it, for `patience_s` at most. Whoever passed has to `leave`.
+        """Pass, or wait for it, for `patience_s` at most. Whoever passed has to `leave`; who has to
+        wait is `told` where.
 
         Returns how many went before. Raise QueueFull or QueueTimeout.
         """
@@ -60,13 +91,16 @@ class Gate:
             raise QueueFull(self.name, self._retry_after_s())
         entry = self._queue.add(tenant, priority=priority, weight=weight)
         position = self._queue.position(entry)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
         self._turns[id(entry)] = turn
         longest_s = options.max_wait_s
+        if patience_s is not None:
+            longest_s = min(longest_s, patience_s)
+        if told is not None:
+            told(Place(self._queue, entry, longest_s, loop))
         try:
-            async with asyncio.timeout(
-                longest_s if patience_s is None else min(longest_s, patience_s)
-            ):
+            async with asyncio.timeout(longest_s):
                 await turn
         except TimeoutError:
             self._give_up(entry, turn)

@@ -123,6 +123,8 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
         if limit is not None and _unpriced(limit):
             yield from _check_prices((*path, "limits", index), route, limit, config)
+    if route.websocket:
+        yield from _check_websocket((*path, "websocket"), route, config)
     if route.issues is not None:
         yield from _check_issuing(path, route, config)
     elif route.upstream is None and not route.models:
@@ -152,6 +154,8 @@ def _check_issuing(
     """A route that gives out tickets: to callers who are known by something else."""
     if route.upstream is not None or route.models:
         yield (*path, "issues"), "is the end of the route", "take `models` and `upstream` away"
+    if route.resume is not None:
+        yield (*path, "resume"), "keeps streams, and here are none", None
     if route.methods != ("POST",):
         yield (*path, "methods"), "tickets are made by POST only", "write methods: [POST]"
     kinds = {name: type(provider) for name, provider in config.auth.items()}
@@ -166,6 +170,23 @@ def _check_issuing(
     for index, name in enumerate(route.auth if route.auth != "anonymous" else ()):
         if kinds.get(name) is models.TicketProvider:
             yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
+
+
+def _check_websocket(
+    path: ConfigPath, route: models.Route, config: models.Config
+) -> Iterator[Finding]:
+    for name in _upstreams_of(route, config):
+        spoken = config.upstreams[name].dialect if name in config.upstreams else route.dialect
+        if route.dialect is not None and spoken != route.dialect:
+            yield path, f"upstream '{name}' speaks {spoken}: messages are not translated", None
+    if route.issues is not None:
+        yield path, "a route that gives out tickets has no backend to speak to", None
+    if route.methods and "GET" not in route.methods:
+        yield path, "begins with a GET, which the route does not serve", "add GET to `methods`"
+    options = route.websocket
+    rate = options.messages if isinstance(options, models.WebSocket) else None
+    if rate is not None and int(rate.split("/")[0]) == 0:
+        yield (*path, "messages"), "has to let at least one through", None
 
 
 def _models_of(route: models.Route, config: models.Config) -> list[str]:

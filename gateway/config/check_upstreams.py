@@ -34,6 +34,11 @@ def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Find
                 yield (*path, "credentials", key), "holds characters a header cannot", None
     if upstream.tls.ca is not None:
         yield from check_authority((*path, "tls", "ca"), upstream.tls.ca)
+    if upstream.continues == "continue_final_message" and upstream.dialect != "openai":
+        hint = "write continues: prefill"
+        yield (*path, "continues"), f"is a field that {upstream.dialect} does not have", hint
+    if upstream.dialect != "anthropic" and "translation" in upstream.model_fields_set:
+        yield (*path, "translation"), "is for upstreams that speak anthropic", None
 
 
 def _check_url(path: ConfigPath, url: str, allowed: Sequence[str]) -> Iterator[Finding]:

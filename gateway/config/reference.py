@@ -68,6 +68,8 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].timeouts`", models.RouteTimeouts),
     ("`routes[].traces`", models.RouteTraces),
     ("`routes[].cors`", models.Cors),
+    ("`routes[].resume`", models.Resume),
+    ("`routes[].websocket`", models.WebSocket),
     ("`routes[].middleware[]`", models.Middleware),
     ("Secrets", Secret),
 )

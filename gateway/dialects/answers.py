@@ -1,4 +1,4 @@
-"""What is said in an event stream: the text so far, and how a later stream is joined on.
+"""What is said in a stream: the text so far, and how a later stream is joined on.
 
 For mid-stream failover. Only plain text can be gone on with: calls of tools, several choices and
 thinking cannot.
@@ -6,15 +6,27 @@ thinking cannot.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 
-from gateway.sse import Event
+from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
+from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _DONE = b"[DONE]"
 _SAME = ("id", "created", "model", "system_fingerprint")
 """What is the same in all chunks of one answer."""
+
+
+class Splitter(Protocol):
+    """Cuts a stream into events, or lines; see `EventSplitter`."""
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """Those that end in this data. Raise EventTooLarge."""
+
+    def flush(self) -> bytes:
+        """What is left at the end of the stream."""
 
 
 class ChatAnswer:
@@ -24,6 +36,10 @@ class ChatAnswer:
         self.open = True
         self._pieces: list[str] = []
         self._first: dict[str, Any] | None = None
+
+    def splitter(self) -> Splitter:
+        """What cuts its streams."""
+        return EventSplitter()
 
     @property
     def text(self) -> str:
@@ -78,6 +94,10 @@ class MessagesAnswer:
         self._pieces: list[str] = []
         self._begun = False
 
+    def splitter(self) -> Splitter:
+        """What cuts its streams."""
+        return EventSplitter()
+
     @property
     def text(self) -> str:
         """What has been said."""
@@ -111,6 +131,81 @@ class MessagesAnswer:
             return b""  # only text is gone on with, which is one block
         self.hear(event)
         return event.raw
+
+
+class _Line(Event):
+    """Of NDJSON."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> bytes | None:
+        """The line; None for a blank one."""
+        return self.raw.strip() or None
+
+
+class _Lines:
+    """Cuts NDJSON into lines, as an EventSplitter does events."""
+
+    def __init__(self) -> None:
+        self._splitter = LineSplitter()
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """The lines that end in this data. Raise EventTooLarge."""
+        try:
+            return [_Line(line + b"\n") for line in self._splitter.feed(data)]
+        except LineTooLong as exc:
+            lines: list[Event] = [_Line(line + b"\n") for line in exc.lines]
+            raise EventTooLarge(exc.cap_bytes, lines) from exc
+
+    def flush(self) -> bytes:
+        """The last line, which has no end."""
+        return self._splitter.flush()
+
+
+class LinesAnswer:
+    """Ollama's lines of one chat."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self._pieces: list[str] = []
+        self._model: Any = None
+
+    def splitter(self) -> Splitter:
+        """What cuts its streams."""
+        return _Lines()
+
+    @property
+    def text(self) -> str:
+        """What has been said."""
+        return "".join(self._pieces)
+
+    def hear(self, event: Event) -> None:
+        """Take note of a line."""
+        if self.open and event.data is not None:
+            self._hear(_parsed(event.data) or {})
+
+    def join(self, event: Event) -> bytes:
+        """The line, as one of the answer that has begun."""
+        document = _parsed(event.data) if event.data is not None else None
+        if document is None:
+            return event.raw
+        self._hear(document)
+        if "model" in document:
+            document["model"] = self._model
+        return orjson.dumps(document) + b"\n"
+
+    def _hear(self, document: dict[str, Any]) -> None:
+        self._model = self._model or document.get("model")
+        message = document.get("message")
+        if not isinstance(message, dict) or document.get("done"):
+            self.open = False  # it is over, or no chat
+            return
+        content = message.get("content")
+        if isinstance(content, str):
+            self._pieces.append(content)
+        if any(message.get(key) for key in message.keys() - {"role", "content"}):
+            self.open = False  # tool_calls, thinking: no text to go on with
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:

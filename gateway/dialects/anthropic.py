@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
 
 _KINDS = {
@@ -39,7 +40,12 @@ class Anthropic:
 
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
         # See OpenAI.error_event for the leading blank line.
-        return b"\n\nevent: error\ndata: %b\n\n" % self.error_body(error, request_id)
+        body = self.error_body(error, request_id)
+        return b"\n\nevent: error\n%bdata: %b\n\n" % (advice(error), body)
+
+    def passed_error(self, body: bytes) -> bytes | None:
+        document = error_document(body)
+        return None if document is None else b"event: error\ndata: %b\n\n" % orjson.dumps(document)
 
     def model_list(self, names: Iterable[str]) -> bytes:
         data = [_model(name) for name in names]

@@ -27,6 +27,11 @@ class Dialect(Protocol):
         `tail` is the last byte of the stream that was sent, empty if none was.
         """
 
+    def passed_error(self, body: bytes) -> bytes | None:
+        """One error event that says what an upstream's error response of this dialect says; None if
+        its body is none.
+        """
+
     def model_list(self, names: Iterable[str]) -> bytes:
         """The JSON body that lists these models."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from gateway.dialects.errors import error_document
 from gateway.errors import GatewayError
 
 
@@ -23,6 +24,10 @@ class Ollama:
         # Clients parse every line, a blank one too: end only a line that was left half-sent.
         end = b"" if not tail or tail.endswith(b"\n") else b"\n"
         return b"%b%b\n" % (end, self.error_body(error, request_id))
+
+    def passed_error(self, body: bytes) -> bytes | None:
+        document = error_document(body)
+        return None if document is None else b"%b\n" % orjson.dumps(document)
 
     def model_list(self, names: Iterable[str]) -> bytes:
         return orjson.dumps({"models": [_model(name) for name in names]})

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
 
 
@@ -30,7 +31,12 @@ class OpenAI:
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
         # The blank line first ends an event the upstream left half-sent; after a whole one it
         # is nothing (WHATWG HTML section 9.2.6: an empty data buffer dispatches no event).
-        return b"\n\ndata: %b\n\n" % self.error_body(error, request_id)
+        body = self.error_body(error, request_id)
+        return b"\n\n%bdata: %b\n\n" % (advice(error), body)
+
+    def passed_error(self, body: bytes) -> bytes | None:
+        document = error_document(body)
+        return None if document is None else b"data: %b\n\n" % orjson.dumps(document)
 
     def model_list(self, names: Iterable[str]) -> bytes:
         return orjson.dumps({"object": "list", "data": [_model(name) for name in names]})

@@ -52,6 +52,7 @@ class AccessLog:
             "end": exchange.end_reason,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
+            "bytes_saved": exchange.bytes_saved or None,
             "tokens_in": exchange.usage and exchange.usage.input,
             "tokens_out": exchange.usage and exchange.usage.output,
             "queue_position": exchange.queue_position,
@@ -59,4 +60,12 @@ class AccessLog:
             "ttft_ms": first and round((first - started) * 1e3, 3),
             "duration_ms": round((time.perf_counter() - started) * 1e3, 3),
         }
+        tally = exchange.tally
+        if tally is not None:
+            fields |= {
+                "messages_in": tally.messages_in,
+                "messages_out": tally.messages_out,
+                "close_code": tally.close_code,
+                "closed_by": tally.closed_by and tally.closed_by.value,
+            }
         self._info("request", **{k: v for k, v in fields.items() if v is not None})

@@ -63,12 +63,18 @@ class Admission:
         tier = principal.tier if principal is not None else None
         started = time.perf_counter()
         mark = exchange.trace.begin("admission") if exchange.trace is not None else None
-        ahead = await gate.enter(
-            tenant,
-            priority=self._shares.priorities.get(tier or "", 0),
-            weight=self._shares.weights.get(tenant, 1.0),
-            patience_s=None if exchange.deadline is None else exchange.deadline - started,
-        )
+        early = exchange.early
+        try:
+            ahead = await gate.enter(
+                tenant,
+                priority=self._shares.priorities.get(tier or "", 0),
+                weight=self._shares.weights.get(tenant, 1.0),
+                patience_s=None if exchange.deadline is None else exchange.deadline - started,
+                told=None if early is None else early.queued,
+            )
+        finally:
+            if early is not None:
+                early.queued(None)
         exchange.at_end(lambda _: gate.leave())
         if mark is not None:
             mark.ended = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from gateway.routing import Handler
 class Middleware(Protocol):
     """aiohttp's middleware signature: `async (request, handler) -> response`."""
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Answer the request, or pass it to `handler` and its response back."""
 
 

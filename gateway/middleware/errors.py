@@ -1,4 +1,6 @@
-"""The one place where an error becomes a response, in the shape of the route's dialect."""
+"""The one place where an error becomes a response, in the shape of the route's dialect; or, past
+the commit point, the last event of a stream.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Commit, Exchange, GatewayRequest
+from gateway.proxy import in_stream
 from gateway.routing import Handler
 
 
@@ -19,24 +22,35 @@ class ErrorMapping:
         self._logger = logger
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        exchange = request.exchange
+        response: web.StreamResponse
         try:
-            return await handler(request)
+            response = await handler(request)
         except GatewayError as error:
-            return self.response(error, request.exchange)
+            response = self.response(error, exchange)
         except web.HTTPException as exc:
             # A plug-in's way of answering. Its text is meant for clients, its shape is not ours.
             if exc.status < 400:
-                return exc
-            shape = GatewayError if exc.status >= 500 else RequestError
-            mapped = shape(exc.text or exc.reason, code=f"http_{exc.status}")
-            mapped.status = exc.status
-            return self.response(mapped, request.exchange)
+                response = exc
+            else:
+                shape = GatewayError if exc.status >= 500 else RequestError
+                mapped = shape(exc.text or exc.reason, code=f"http_{exc.status}")
+                mapped.status = exc.status
+                response = self.response(mapped, exchange)
         except Exception:
-            self._logger.exception("unhandled", request_id=request.exchange.request_id)
-            return self.response(GatewayError(), request.exchange)
+            self._logger.exception("unhandled", request_id=exchange.request_id)
+            response = self.response(GatewayError(), exchange)
+        early = exchange.early
+        if early is not None:
+            if exchange.commit is Commit.EARLY:
+                response = await in_stream.joined(response, self._dialect, exchange)
+            early.close()
+        return response
 
-    def response(self, error: GatewayError, exchange: Exchange) -> web.Response:
+    def response(self, error: GatewayError, exchange: Exchange) -> web.StreamResponse:
         """The response for an error; the exchange remembers it for the log."""
+        if exchange.commit is Commit.EARLY:
+            return in_stream.failed(error, self._dialect, exchange)
         exchange.error_code = error.code
         exchange.reason = error.reason
         return web.Response(

@@ -14,7 +14,7 @@ from gateway.errors import (
 )
 from gateway.exchange import GatewayRequest
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import Target, renamed
+from gateway.proxy.resolve import Target, renamed, requeried
 from gateway.proxy.translated import translated_call
 from gateway.routing import Handler
 
@@ -54,7 +54,9 @@ async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResp
         exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
         exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
         exchange.target, exchange.served = target, name
-        if body is not None:
+        if exchange.handshake is not None:
+            exchange.query = requeried(exchange.query, target.rename_to or name)
+        elif body is not None:
             exchange.body = renamed(body, content_type, target.rename_to or name)
     return await handler(request)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from gateway.errors import RateLimited
+from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.limiting.demand import Demand, Kind, Level
 from gateway.limiting.guard import GuardedStore
@@ -82,13 +82,15 @@ class Limits:
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
-            raise RateLimited(rule.name, max(1, math.ceil(wait_s)))
+            raise _refused(rule, wait_s)
         if mark is not None:
             mark.ended = time.perf_counter()
         for demand in demands:
             if demand.kind is Kind.LEASE:
                 self._hold(exchange, demand)
-        if metered:
+        if metered and exchange.handshake is not None:
+            exchange.meter = _SessionMeter(self._store, exchange, rules)
+        elif metered:
             self._meter(exchange, rules, demands, asked)
             if self._asks_usage and exchange.path.endswith("/completions"):
                 _ask_for_usage(exchange)
@@ -118,6 +120,43 @@ class Limits:
                 self._store.post(corrections)
 
         exchange.at_end(settle)
+
+
+class _SessionMeter:
+    """Counts what a session uses while it goes on: its end may be far."""
+
+    def __init__(self, store: GuardedStore, exchange: Exchange, rules: Sequence[Rule]) -> None:
+        self._store = store
+        self._exchange = exchange
+        self._rules = tuple(rule for rule in rules if rule.unit in _METERED)
+        self._modes = tuple(rule.on_store_error for rule in self._rules)
+
+    def count(self, usage: Usage) -> None:
+        """Tokens were used, whether or not there were any left."""
+        self._store.post(
+            [
+                replace(
+                    rule.demand(self._exchange, usage),
+                    kind=Kind.ADJUST if rule.unit is Unit.TOKENS else Kind.CORRECT,
+                )
+                for rule in self._rules
+            ]
+        )
+
+    async def exhausted(self) -> GatewayError | None:
+        """Whether a limit has nothing left: one that cannot even give nothing."""
+        demands = [rule.demand(self._exchange, _NOTHING) for rule in self._rules]
+        try:
+            verdict = await self._store.decide(demands, self._modes)
+        except LimitsUnavailable as exc:
+            return exc
+        if verdict.refused is None:
+            return None
+        return _refused(self._rules[verdict.refused], verdict.levels[verdict.refused].wait_s)
+
+
+def _refused(rule: Rule, wait_s: float) -> RateLimited:
+    return RateLimited(rule.name, max(1, math.ceil(wait_s)))
 
 
 def _ask_for_usage(exchange: Exchange) -> None:

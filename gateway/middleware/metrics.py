@@ -19,6 +19,7 @@ from gateway.limiting.rules import Price
 from gateway.routing import METHODS, Handler
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry
+from gateway.telemetry.semconv import operation
 from gateway.usage import Usage, UsageTap
 
 _BOUND_CAP = 4096
@@ -27,16 +28,6 @@ _CODES = 200
 _HEAD_BYTES, _TAIL_BYTES = 1024, 2048
 """Enough for usage, and little beside what a stream holds anyhow."""
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
-_OPERATIONS: Mapping[str, str] = {
-    "completions": "text_completion",
-    "messages": "chat",
-    "responses": "chat",
-    "chat": "chat",
-    "generate": "text_completion",
-    "embeddings": "embeddings",
-    "embed": "embeddings",
-}
-"""By the last word of a path; the rest are `other`."""
 _BYTES_PER_TOKEN = 4
 """Of the request, where its response does not tell."""
 
@@ -50,7 +41,7 @@ class Names:
     models: Mapping[str, str] = field(default_factory=dict)
     """The upstream's own name of each model."""
     providers: Mapping[str, str] = field(default_factory=dict)
-    """What each upstream speaks."""
+    """Who each upstream is, as `gen_ai.provider.name` has it."""
     prices: Mapping[str, tuple[Price, str]] = field(default_factory=dict)
     """Of models, with the currency."""
 
@@ -69,6 +60,7 @@ class Counting:
         self._endpoints = registry.known("endpoint", _ENDPOINTS)
         self._codes = registry.known("code", _CODES)
         self._bound: dict[object, _Bound] = {}
+        self._operations: dict[str, str] = {}
         self._limits: dict[tuple[str, str], _LimitCounts] = {}
 
     def ended(self, exchange: Exchange) -> None:
@@ -86,7 +78,7 @@ class Counting:
             exchange.upstream,
             exchange.endpoint,
             None if principal is None else principal.tenant,
-            None if exchange.model is None else operation_name(exchange.path),
+            None if exchange.model is None else self._operation_of(exchange.path),
             exchange.first_byte_at is None,
         )
         bound = self._bound.get(key)
@@ -121,6 +113,14 @@ class Counting:
         if exchange.continued:
             labels = exchange.model or "", exchange.upstream or ""
             self.registry.count(table.CONTINUATIONS, *labels).value += exchange.continued
+
+    def _operation_of(self, path: str) -> str:
+        name = self._operations.get(path)
+        if name is None:
+            if len(self._operations) >= _BOUND_CAP:
+                self._operations.clear()
+            name = self._operations[path] = operation(path) or OTHER
+        return name
 
     def _at_endpoint(self, bound: _AtEndpoint, exchange: Exchange) -> None:
         bound.requests.value += 1
@@ -226,7 +226,7 @@ class Counting:
             once.append(registry.count(table.CLIENT_ABORTS, route, phase))
         if exchange.served is not None:
             once.append(registry.count(table.FALLBACKS, model, exchange.served))
-        at_endpoint = operation = None
+        at_endpoint = at_model = None
         if upstream and exchange.endpoint is not None:
             endpoint = self._endpoints(exchange.endpoint)
             at_endpoint = _AtEndpoint(
@@ -237,14 +237,14 @@ class Counting:
         if model and upstream:
             served = exchange.served or model
             common = (
-                operation_name(exchange.path),
+                self._operation_of(exchange.path),
                 names.providers.get(upstream, OTHER),
                 model,
                 names.models.get(served, served),
                 route,
                 upstream,
             )
-            operation = _Operation(registry, common, failure, served, tenant, names)
+            at_model = _Operation(registry, common, failure, served, tenant, names)
         return _Bound(
             registry.distribution(
                 table.HTTP_DURATION, method, names.paths.get(route, ""), exact, failure, route
@@ -255,7 +255,7 @@ class Counting:
             registry.count(table.RESPONSE_BYTES, route),
             tuple(once),
             at_endpoint,
-            operation,
+            at_model,
         )
 
 
@@ -273,13 +273,6 @@ class Metrics:
         if self._taps:
             exchange.tap = UsageTap(_HEAD_BYTES, _TAIL_BYTES)
         return await handler(request)
-
-
-def operation_name(path: str) -> str:
-    """`gen_ai.operation.name`, by the path of a request."""
-    if path.endswith("/chat/completions"):
-        return "chat"
-    return _OPERATIONS.get(path[path.rfind("/") + 1 :], OTHER)
 
 
 @dataclass(frozen=True, slots=True)

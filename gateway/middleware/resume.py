@@ -7,6 +7,7 @@ request. A stream is another's business, or it is not there: the caller cannot t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import parse_qsl
@@ -26,14 +27,17 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
+from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import is_event_stream
+from gateway.resume import responses
 from gateway.resume.claims import Claim
 from gateway.resume.generation import Generation
 from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
 from gateway.resume.log import State, StreamLog
 from gateway.resume.policy import HEADER, Allowed, Policy
-from gateway.resume.replay import Replay
+from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.streams import Streams
 from gateway.routing import Handler
 from gateway.store.records import StoreUnavailable
@@ -54,11 +58,19 @@ class ResumeOptions:
     allowed: Allowed
     ttl_s: float
     cap_bytes: int
+    responses: bool
+    """Callers speak OpenAI's dialect, whose Responses API has its own way to come back."""
+    own_background: bool
+    """Streams in the background are the gateway's business alone."""
     refuses: bool
     """Without the store: refuse, instead of serving streams that cannot be resumed."""
     dialect: Dialect
     body_cap_bytes: int
     body_silence_s: float
+    heartbeats: Heartbeats | None = None
+    """What breaks the silence of a stream."""
+    preface: bytes = b""
+    """What opens a stream for a client that `heeds_retry`."""
 
 
 class Resume:
@@ -81,6 +93,8 @@ class Resume:
         last_id = headers.get("Last-Event-ID")
         if last_id:
             return await self._read(request, parse_event_id(last_id))
+        if options.responses and (asked := responses.asked_for(exchange.path)) is not None:
+            return await self._at_response(request, handler, *asked)
         policy = options.allowed.policy(headers.get(HEADER))
         sharing = self._streams.sharing
         if sharing is not None and not sharing.available:
@@ -134,10 +148,53 @@ class Resume:
         if read and request.method == "GET":
             # The one answer that ends EventSource's reconnecting (WHATWG HTML section 9.2.3).
             return web.Response(status=204)
-        return self._replay(log, position.after, request.exchange)
+        return self._replay(log, position.after, request)
 
-    def _replay(self, log: StreamLog, after: int, exchange: Exchange) -> Replay:
-        return Replay(log, after, exchange, self._options.dialect)
+    def _replay(
+        self,
+        log: StreamLog,
+        after: int,
+        request: GatewayRequest,
+        *,
+        headers: CIMultiDict[str] | None = None,
+        generation: Generation | None = None,
+    ) -> Replay:
+        options = self._options
+        return Replay(
+            log,
+            after,
+            request.exchange,
+            options.dialect,
+            headers=headers,
+            generation=generation,
+            heartbeats=options.heartbeats,
+            preface=options.preface if options.preface and heeds_retry(request) else b"",
+        )
+
+    async def _at_response(
+        self, request: GatewayRequest, handler: Handler, response: str, cancels: bool
+    ) -> web.StreamResponse:
+        """What is asked of a response by OpenAI's own address; its upstream is asked where it is
+        none of the streams here.
+        """
+        exchange, streams = request.exchange, self._streams
+        after = responses.starting_after(exchange.query) if request.method == "GET" else None
+        if after is None and not (cancels and request.method == "POST"):
+            return await handler(request)
+        owner = self._owner(exchange)
+        try:
+            stream = await streams.named(_digest(owner, response.encode()))
+            if stream is not None and after is not None:
+                log = await streams.find(stream, owner, 0)
+                if log is not None:
+                    return self._replay(log, responses.place(log, after), request)
+            found = stream is not None and await streams.cancel(stream, owner)
+        except StoreUnavailable as exc:
+            raise ResumeUnavailable from exc
+        answer = await handler(request)
+        if found and answer.status >= 400:
+            return web.Response(body=responses.cancelled(response), content_type="application/json")
+        return answer
 
     # -- a stream that begins ------------------------------------------------------------------
 
@@ -168,7 +225,7 @@ class Resume:
                 if log is not None:
                     if log.first > 1:
                         raise StreamTrimmed
-                    return self._replay(log, 0, exchange)
+                    return self._replay(log, 0, request)
                 # It has come to nothing, or has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
             try:
@@ -192,8 +249,19 @@ class Resume:
     ) -> web.StreamResponse:
         """Send it on; keep the answer if that is a stream."""
         exchange, options = request.exchange, self._options
-        response = await handler(request)
+        names = options.responses and responses.begins(request.method, exchange.path)
+        if names and await self._in_background(request):
+            policy = options.allowed.longest
+        # Where the head has to go out before there is an answer, it says which stream this will be.
+        told = (STREAM_ID, stream)
+        exchange.response_headers.append(told)
+        try:
+            response = await handler(request)
+        except BaseException:
+            exchange.response_headers.remove(told)
+            raise
         if not isinstance(response, RelayedResponse) or not _is_kept(response):
+            exchange.response_headers.remove(told)
             return response
         headers = CIMultiDict(response.headers)
         headers.pop("Content-Length", None)
@@ -211,13 +279,37 @@ class Resume:
         except StoreUnavailable as exc:
             if options.refuses:
                 raise ResumeUnavailable from exc
+            exchange.response_headers.remove(told)
             exchange.response_headers.append(UNAVAILABLE)
             return response
         generation = Generation(
             self._streams, log, response.body, exchange, options.dialect, policy
         )
+        if names:
+            generation.on_begun = self._named_by(log)
         generation.start()
-        return Replay(log, 0, exchange, options.dialect, headers=headers, generation=generation)
+        return self._replay(log, 0, request, headers=headers, generation=generation)
+
+    async def _in_background(self, request: GatewayRequest) -> bool:
+        """Whether it asks to go on without its client, and does not say otherwise."""
+        options = self._options
+        bodies.admit(request, options.body_cap_bytes)
+        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        if not responses.is_background(body):
+            return False
+        if options.own_background:
+            request._read_bytes = responses.without_background(body)
+        return HEADER not in request._message.headers
+
+    def _named_by(self, log: StreamLog) -> Callable[[bytes], None]:
+        """Has a stream found by the id of the response that its first event is of."""
+
+        def name(first: bytes) -> None:
+            found = responses.response_id(first)
+            if found is not None:
+                self._streams.name(log.id, _digest(log.owner, found.encode()))
+
+        return name
 
     async def _without_store(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         if self._options.refuses:

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import give_request_id, new_request_id
 from gateway.routing import Handler
+from gateway.telemetry.content import PROMPT_CAP_BYTES, Content
 from gateway.telemetry.recording import KeepRules, Kept, Records, Trace
 from gateway.telemetry.said import said
 from gateway.telemetry.trace_context import clean_baggage, clean_state, parse_parent
@@ -35,8 +36,8 @@ class TraceOptions:
     """What upstreams speak, by their names."""
     models: bool = False
     """Whether the route serves models, so that answers are read for what they used."""
-    content_bytes: int = 0
-    """So much of prompt and answer is kept; 0: nothing."""
+    content: bool = False
+    """Whether prompts and answers are kept of what is sampled."""
 
 
 class Tracing:
@@ -66,6 +67,8 @@ class Tracing:
             # For the log of the proxy in front.
             exchange.response_headers.append(("X-Trace-ID", trace.id))
         trace.reads = self._options.models
+        if self._options.content and trace.sampled:
+            trace.content = Content()
         exchange.at_end(self._end)
         return await handler(request)
 
@@ -184,17 +187,16 @@ class Tracing:
             "attempts": [
                 (
                     *(number, start - began, end - began, url),
-                    *(target.upstream.name, target.rename_to),
-                    *(dialects.get(target.upstream.name, ""), status, error),
+                    *(upstream, model, dialects.get(upstream, ""), status, error),
                 )
-                for number, start, end, url, target, status, error in trace.attempts
+                for number, start, end, url, upstream, model, status, error in trace.attempts
             ],
             "events": [(name, at - began, detail) for name, at, detail in trace.events],
         }
         if trace.parent is not None:
-            record["parent"] = trace.parent
+            record["parent"] = list(trace.parent)
         if trace.link is not None:
-            record["link"] = trace.link
+            record["link"] = list(trace.link)
         gaps = trace.gaps
         if gaps is not None:
             record["gaps"] = {
@@ -207,5 +209,9 @@ class Tracing:
         if exchange.tap is not None and trace.sampled:
             record["said"] = said(*exchange.tap.ends)
         if trace.content is not None:
-            record["content"] = trace.content
+            prompt, answer = (exchange.body or b"")[:PROMPT_CAP_BYTES], trace.content.answer
+            record["content"] = {
+                "prompt": prompt.decode("utf-8", "replace"),
+                "answer": answer.decode("utf-8", "replace"),
+            }
         return record

@@ -55,7 +55,7 @@ async def serve_admin(
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
             counted = loaded.config.telemetry.metrics
-            metrics = GatewayMetrics(fleet, reloader, counted.tenants if counted else 1)
+            metrics = GatewayMetrics(fleet, reloader)
             if counted is not None and counted.otlp is not None:
                 from gateway.telemetry.metrics.otlp import OtlpMetrics
 
@@ -63,12 +63,12 @@ async def serve_admin(
                     counted.otlp,
                     metrics.now,
                     interval_s=counted.interval,
-                    newer=counted.gen_ai == "inference",
+                    newer=counted.semconv == "next",
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
             settings = LogSettings(fleet, control, logger)
-            collector = Collector(loaded.config, kept.parent, fleet, logger)
+            collector = Collector(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
             reloads: set[asyncio.Task[object]] = set()
 

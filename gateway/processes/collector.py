@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
@@ -13,13 +14,15 @@ from gateway.admin.collecting import Collecting, Ends
 from gateway.admin.feed import Source
 from gateway.admin.fleet import Fleet
 from gateway.admin.traces_api import TracesApi
-from gateway.config import Config, models
-from gateway.telemetry.export import Export, ExportOptions, otlp_exporter
+from gateway.config import Loaded, models
 from gateway.telemetry.masking import Redaction
-from gateway.telemetry.semconv import NAMES
+from gateway.telemetry.semconv import NAMES, GenAiNames
 from gateway.telemetry.trace_reader import TraceReader
 from gateway.telemetry.trace_store import Retention, TraceStore
 from gateway.wiring.traces import collector, disabled
+
+if TYPE_CHECKING:
+    from gateway.telemetry.export import Export
 
 _PATIENCE_S = 0.5
 
@@ -28,10 +31,10 @@ class Collector:
     """The store, the way to OpenTelemetry's collector, and what fills both."""
 
     def __init__(
-        self, config: Config, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
+        self, loaded: Loaded, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
     ) -> None:
         """`folder` is the one the workers share."""
-        traces = config.telemetry.traces
+        traces = loaded.config.telemetry.traces
         self.store: TraceStore | None = None
         self.export: Export | None = None
         self.collecting: Collecting | None = None
@@ -39,19 +42,16 @@ class Collector:
         reader = None
         if traces is not None and not disabled(os.environ):
             if traces.local is not None:
-                path = Path(traces.local)
+                path = loaded.base / traces.local
                 retention = Retention(traces.age, traces.size, traces.usage_age)
                 self.store = TraceStore(path, retention, _reporting(logger, "trace_store"))
                 reader = TraceReader(path)
             if collector(traces, os.environ) is not None:
-                options = _export_options(traces)
-                self.export = Export(
-                    lambda: otlp_exporter(options, os.environ),
-                    names.schema_url,
-                    _reporting(logger, "trace_export"),
-                )
+                self.export = _export(traces, names, _reporting(logger, "trace_export"))
             if self.store is not None or self.export is not None:
-                ends = Ends(self.store, self.export, names, Redaction(traces.redact))
+                ends = Ends(
+                    self.store, self.export, names, Redaction(traces.redact), traces.content
+                )
                 self.collecting = Collecting(fleet, folder, ends, logger)
         self._api = TracesApi(reader, names, self.collecting, self.store, self.export)
 
@@ -82,9 +82,15 @@ class Collector:
             self.export.close(_PATIENCE_S)
 
 
-def _export_options(traces: models.Traces) -> ExportOptions:
+def _export(
+    traces: models.Traces, names: GenAiNames, report: Callable[[str | None], None]
+) -> Export:
+    # OpenTelemetry's SDK is large, and no other process needs it.
+    from gateway.telemetry.export import Export, ExportOptions, otlp_exporter
+
     headers = {name: value.reveal().decode("latin-1") for name, value in traces.headers.items()}
-    return ExportOptions(traces.otlp, traces.protocol, headers or None)
+    options = ExportOptions(traces.otlp, traces.protocol, headers or None)
+    return Export(lambda: otlp_exporter(options, os.environ), names.schema_url, report)
 
 
 def _reporting(logger: FilteringBoundLogger, what: str) -> Callable[[str | None], None]:

@@ -76,8 +76,8 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
         loaded.config,
         logger,
         folder=post.folder if post.workers > 1 else None,
-        slot=post.slot,
         log=control,
+        slot=post.slot,
     )
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)

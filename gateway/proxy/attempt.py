@@ -117,6 +117,7 @@ class Attempt:
             head_only=request.method == "HEAD",
             first_byte_s=first_byte_s,
             idle_s=sending.target.timeouts.idle_s,
+            upgrade=request.exchange.handshake is not None,
         )
         if streamed:
             # It may go on beside the response; it never outlives the exchange.

@@ -135,6 +135,7 @@ class Attempts:
         attempt.number = exchange.attempts
         exchange.endpoint = attempt.endpoint.url
         began = time.perf_counter()
+        model = self.target.rename_to or exchange.served or exchange.model
         first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
@@ -147,14 +148,14 @@ class Attempts:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
         except BaseException as exc:
             if trace is not None:
-                trace.attempted(attempt, self.target, began, exc)
+                trace.attempted(attempt, upstream.name, model, began, exc)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
         if trace is not None:
-            trace.attempted(attempt, self.target, began)
+            trace.attempted(attempt, upstream.name, model, began)
         if status < 400:
             upstream.answered(attempt.endpoint)
             return
@@ -169,7 +170,7 @@ class Attempts:
 
     async def _answer(self, attempt: Attempt, first_byte_s: float) -> UpstreamResponse:
         response = await attempt.run(self.target.timeouts.connect_s, first_byte_s)
-        if self._awaits_body and response.head.status < 400:
+        if self._awaits_body and 200 <= response.head.status < 400:
             await response.begun()
         return response
 
@@ -190,7 +191,7 @@ class Attempts:
         exchange.at_end(attempt.ended)
         if attempt.status < 400 and self.target.upstream.asks_how_soon:
             exchange.on_first_byte = attempt.began
-        if self._deadline is not None and not response.complete:
+        if self._deadline is not None and not response.complete and response.tunnel is None:
             left_s = max(0.0, self._deadline - time.perf_counter())
             error = UpstreamTotalTimeout("the answer took too long")
             timer = asyncio.get_running_loop().call_later(left_s, response.fail, error)

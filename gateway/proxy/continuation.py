@@ -4,8 +4,8 @@ The text so far goes to the next endpoint as the beginning of the assistant's an
 one adds is joined on, in the same stream to the client. Only whole events are passed on, so that a
 broken-off one never reaches the client.
 
-How a backend is asked to continue differs: Anthropic's API and llama.cpp do it when the last
-message is the assistant's; vLLM and SGLang take `continue_final_message` beside that.
+How a backend is asked to continue differs: Anthropic's API, Ollama and llama.cpp do it when the
+last message is the assistant's; vLLM and SGLang take `continue_final_message` beside that.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway import sse
 from gateway.dialects import Dialect
-from gateway.dialects.answers import ChatAnswer, MessagesAnswer
+from gateway.dialects.answers import ChatAnswer, LinesAnswer, MessagesAnswer, Splitter
 from gateway.errors import (
     GatewayError,
     UpstreamIdleTimeout,
@@ -29,7 +30,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
-from gateway.sse import Event, EventSplitter, EventTooLarge
+from gateway.sse import Event, EventTooLarge
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
 from gateway.upstream.response import UpstreamResponse
@@ -51,6 +52,9 @@ class Answer(Protocol):
     open: bool
     """Whether it could go on: it is text only, and has not come to its end."""
 
+    def splitter(self) -> Splitter:
+        """What cuts its streams into events."""
+
     @property
     def text(self) -> str:
         """What has been said."""
@@ -65,6 +69,7 @@ class Answer(Protocol):
 _ANSWERS: Mapping[str, Callable[[], Answer]] = {
     "openai": ChatAnswer,
     "anthropic": MessagesAnswer,
+    "ollama": LinesAnswer,
 }
 
 
@@ -72,7 +77,12 @@ class Continuation:
     """Of one exchange."""
 
     def __init__(
-        self, request: GatewayRequest, document: dict[str, Any], answer: Answer, send: SendOptions
+        self,
+        request: GatewayRequest,
+        document: dict[str, Any],
+        answer: Answer,
+        stream_type: bytes,
+        send: SendOptions,
     ) -> None:
         """`document` is the request's body."""
         self.count = 0
@@ -81,7 +91,8 @@ class Continuation:
         self._document = document
         self._answer = answer
         self._send = send
-        self._splitter: EventSplitter | None = EventSplitter()
+        self._stream_type = stream_type
+        self._splitter: Splitter | None = answer.splitter()
         self._events = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -98,8 +109,11 @@ class Continuation:
         return self._heard(events)
 
     def flush(self) -> bytes:
-        """What is left at the clean end of the stream."""
-        return b"" if self._splitter is None else self._splitter.flush()
+        """What is left at the clean end of the stream, and a comment where there can be one."""
+        rest = b"" if self._splitter is None else self._splitter.flush()
+        if self.count and self._stream_type == b"text/event-stream":
+            rest += sse.comment(b"continued by another backend")
+        return rest
 
     async def go_on(self, error: GatewayError) -> UpstreamResponse | None:
         """A stream of another endpoint, or of a fallback, that goes on with the answer; None if
@@ -129,7 +143,7 @@ class Continuation:
             response = await self._ask(other, name, tried)
             if response is not None:
                 self.count += 1
-                self._splitter = EventSplitter()
+                self._splitter = self._answer.splitter()
                 exchange.continued = self.count
                 if name is not None:
                     exchange.served, exchange.target = name, other
@@ -149,9 +163,8 @@ class Continuation:
                 response = await send_translated(request, target, translation, body, send, tried)
         except GatewayError:
             return None
-        if response.head.status != 200 or not response.head.content_type.startswith(
-            b"text/event-stream"
-        ):
+        head = response.head
+        if head.status != 200 or not head.content_type.lower().startswith(self._stream_type):
             response.abort()
             return None
         return response
@@ -165,6 +178,10 @@ class Continuation:
             if isinstance(body.get(key), int):
                 # An event is about a token.
                 body[key] = max(1, body[key] - self._events)
+        options = body.get("options")
+        if isinstance(options, dict) and isinstance(most := options.get("num_predict"), int):
+            left = max(1, most - self._events) if most > 0 else most
+            body["options"] = {**options, "num_predict": left}
         continues = target.upstream.options.continues
         if target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -193,6 +210,8 @@ def continuation_of(
     if kind is None or not body.lstrip().startswith(b"{"):
         return None
     document = orjson.loads(body)
-    if document.get("stream") is not True or not isinstance(document.get("messages"), list):
+    # Ollama streams unless it is told not to.
+    stream = document.get("stream", dialect.name == "ollama")
+    if stream is not True or not isinstance(document.get("messages"), list):
         return None
-    return Continuation(request, document, kind(), send)
+    return Continuation(request, document, kind(), dialect.stream_type, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -12,8 +13,11 @@ from gateway.proxy import body as bodies
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
+from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
+from gateway.upstream.response import UpstreamResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,11 @@ class ForwardOptions:
     sending: SendOptions
     dialect: Dialect
     hide_server: bool
+    heartbeats: Heartbeats | None
+    preface: bytes
+    """What opens an event stream for a client that `heeds_retry`."""
+    switched: Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse] | None = None
+    """Makes the response where the upstream switched protocols."""
 
 
 class Forward:
@@ -45,6 +54,9 @@ class Forward:
         translation = target.translation
         if translation is None:
             response = await Attempts(request, target, body, sending).send()
+            if response.tunnel is not None:
+                assert options.switched is not None  # nobody else asks for it
+                return options.switched(response, request)
         else:
             if body is None:
                 body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
@@ -55,4 +67,6 @@ class Forward:
             options.dialect,
             hide_server=options.hide_server,
             continuation=continuation_of(request, body, options.dialect, sending),
+            heartbeats=options.heartbeats,
+            preface=options.preface if options.preface and heeds_retry(request) else b"",
         )

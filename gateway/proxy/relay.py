@@ -22,15 +22,20 @@ from multidict import CIMultiDict
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
-from gateway.exchange import ClientConnection, Exchange
-from gateway.headers import lines
+from gateway.exchange import ClientConnection, Commit, Exchange
+from gateway.headers import checked_lines, lines
+from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
-from gateway.proxy.response_body import ResponseBody, end_reason
+from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
+from gateway.proxy.preface import WithoutBom
+from gateway.proxy.response_body import ResponseBody, end_reason, is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
+_WAITING_CAP_BYTES = 32 * 1024
+"""What waits in memory for a client that is behind before its upstream is paused."""
 _LAST_CHUNK = b"0\r\n\r\n"
 _COPY_CAP_BYTES = 16 * 1024
-"""Up to here one write of a copy is cheaper than three writes without."""
+"""Up to here a copy is cheaper than three buffers in one write."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
 
@@ -46,7 +51,10 @@ class RelayedResponse(web.StreamResponse):
         *,
         hide_server: bool,
         continuation: Continuation | None = None,
+        heartbeats: Heartbeats | None = None,
+        preface: bytes = b"",
     ) -> None:
+        """`heartbeats` break the silence of an event stream, `preface` opens it."""
         # Not super().__init__(): it would build a header dict that most responses never need.
         self._state: dict[Any, Any] = {}
         head = upstream.head
@@ -57,8 +65,18 @@ class RelayedResponse(web.StreamResponse):
         self._dialect = dialect
         self._hide_server = hide_server
         self._done: asyncio.Future[None] | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._client_is_behind = False
+        self._upstream_waits = False
         self._chunked = False
         self._tail = b""
+        plain_events = not head.encoded and is_event_stream(head.content_type)
+        self._heartbeats = heartbeats if plain_events else None
+        self._heartbeat: Heartbeat | None = None
+        self._preface = preface if plain_events and head.status == 200 else b""
+        self._without_bom: WithoutBom | None = None
+        self._encoder: Encoder | None = None
         self.body = ResponseBody(upstream, exchange, dialect, continuation)
         """What a client is to get; whoever takes it instead must not send this response."""
         self._look = self.body.look
@@ -81,6 +99,24 @@ class RelayedResponse(web.StreamResponse):
             return None
 
     @property
+    def size(self) -> int | None:
+        """Of its body, as far as that is known before it is sent; None for a stream."""
+        upstream = self._upstream
+        if upstream.head.content_length is None and upstream.complete:
+            return upstream.unread_bytes
+        return upstream.head.content_length
+
+    def compress(self, encoder: Encoder) -> None:
+        """Send the body by this encoder. The headers are the caller's business."""
+        self._encoder = encoder
+
+    @property
+    def joins(self) -> bool:
+        """Whether its body can go on in an event stream that was opened before."""
+        head = self._upstream.head
+        return self._status == 200 and not head.encoded and is_event_stream(head.content_type)
+
+    @property
     def prepared(self) -> bool:
         return self._req is not None
 
@@ -99,14 +135,21 @@ class RelayedResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
         has_body = request.method != "HEAD" and self._status not in _BODILESS
-        data = self._head_bytes(has_body)
+        if exchange.commit is Commit.EARLY:
+            data = b""
+            self._chunked = True
+            self._spoke_first()
+        else:
+            exchange.commit = Commit.ANSWERED
+            data = self._head_bytes(has_body)
+            if self._preface and self._chunked:
+                self._spoke_first()
+                data += self._chunk(self._preface)
         if has_body and upstream.unread:
             data += self._framed(upstream.take_unread())
         if upstream.complete:
             if self._chunked:
-                rest = self.body.rest()
-                data += b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
-                data += _LAST_CHUNK
+                data += self._chunk(self._rest()) + self._last_chunk()
             transport.write(data)
         else:
             transport.write(data)
@@ -115,6 +158,8 @@ class RelayedResponse(web.StreamResponse):
             if error is None:
                 upstream.attach(self)
             client.attach(self)
+            if self._heartbeats is not None and self._chunked:
+                self._heartbeat = self._heartbeats.watch(self._written, self._beat)
             if error is not None:
                 self.finish(error)  # or somebody goes on with it
         return None
@@ -125,6 +170,8 @@ class RelayedResponse(web.StreamResponse):
             try:
                 await self._done
             finally:
+                if self._heartbeat is not None:
+                    self._heartbeat.close()
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
                 self.body.left()
 
@@ -137,48 +184,111 @@ class RelayedResponse(web.StreamResponse):
             return  # the client left in this turn of the loop; it will be told in the next
         if self._look is not None and not (data := self._look(data)):
             return
+        if self._client_is_behind:
+            self._wait(data)
+            return
+        self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-TAIL_BYTES:]
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
+        size = len(data)
         if self._chunked:
-            size = len(data)
             if size <= _COPY_CAP_BYTES:
                 transport.write(b"%x\r\n%b\r\n" % (size, data))
             else:
-                transport.write(b"%x\r\n" % size)
-                transport.write(data)
-                transport.write(b"\r\n")
+                transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
         else:
             transport.write(data)
-        self._tail = data[-1:]
         exchange = self._exchange
         if not exchange.bytes_out:
             self._begun()
-        exchange.bytes_out += len(data)
+        exchange.bytes_out += size
 
     def finish(self, error: GatewayError | None) -> None:
         """The body is complete, or broke off."""
         if self.body.goes_on(error, self):
             return
-        if rest := self.body.rest():
+        if rest := self._rest():
             self._look = None
             self.feed(rest)
         self._end(error)
 
+    def _rest(self) -> bytes:
+        """What was held back, of a stream that is over."""
+        rest = self.body.rest()
+        if self._without_bom is not None:
+            rest = self._without_bom.feed(rest) + self._without_bom.flush()
+        return rest
+
+    def _wait(self, data: bytes) -> None:
+        """Keep it until the client has caught up: it then goes in one write with what follows."""
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._hold_upstream()
+
+    def _hold_upstream(self) -> None:
+        """Let the upstream wait too, if too much does."""
+        buffered = self._transport.get_write_buffer_size()
+        if buffered + self._waiting_bytes > _WAITING_CAP_BYTES:
+            self._upstream_waits = True
+            self.body.pause()
+
+    def _write_waiting(self) -> None:
+        self._client_is_behind = False
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._waiting = []
+            self._waiting_bytes = 0
+            look, self._look = self._look, None  # it was looked at when it came
+            self.feed(data)
+            self._look = look
+
+    def _written(self) -> int:
+        return self._exchange.bytes_out
+
+    def _beat(self) -> bool:
+        """Break the silence, where it is not the client that is behind."""
+        transport = self._transport
+        beats = not transport.get_write_buffer_size() and between_events(self._tail)
+        if beats and not transport.is_closing():
+            if not self._tail:
+                self._spoke_first()
+            transport.write(self._chunk(COMMENT))
+        return beats
+
+    def _spoke_first(self) -> None:
+        """Something of ours stands before the upstream's stream."""
+        if self._without_bom is None:
+            self._without_bom = WithoutBom()
+            self._look = self._looked_behind_ours
+
+    def _looked_behind_ours(self, data: bytes) -> bytes:
+        assert self._without_bom is not None
+        return self._without_bom.feed(data if self.body.look is None else self.body.look(data))
+
     def _end(self, error: GatewayError | None) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.close()
+        self._write_waiting()
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
-            self._transport.write(_LAST_CHUNK)
+            self._transport.write(self._last_chunk())
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     # The client's connection calls these three.
 
     def pause(self) -> None:
-        """The client is behind: its upstream waits."""
-        self.body.pause()
+        """The client is behind."""
+        self._client_is_behind = True
+        self._hold_upstream()
 
     def resume(self) -> None:
         """The client has caught up."""
-        self.body.resume()
+        self._write_waiting()
+        if self._upstream_waits and not self._client_is_behind:
+            self._upstream_waits = False
+            self.body.resume()
 
     def fail(self, error: GatewayError) -> None:
         """End it with an error that is not the upstream's, whose connection closes."""
@@ -206,16 +316,35 @@ class RelayedResponse(web.StreamResponse):
             and not self._transport.is_closing()
         ):
             event = self._dialect.error_event(error, exchange.request_id, self._tail)
-            self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+            self._transport.write(self._chunk(event))
         exchange.end(end_reason(error))
 
     def _framed(self, data: bytes) -> bytes:
         if self._look is not None and not (data := self._look(data)):
             return b""
         self._begun()
+        self._tail = data[-TAIL_BYTES:]
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
         self._exchange.bytes_out = len(data)
-        self._tail = data[-1:]
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+    def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
+        encoded = encoder.feed(data)
+        self._exchange.bytes_saved += len(data) - len(encoded)
+        return encoded
+
+    def _chunk(self, data: bytes) -> bytes:
+        """A chunk of what is not the upstream's."""
+        if self._encoder is not None:
+            data = self._encoder.feed(data)
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+    def _last_chunk(self) -> bytes:
+        if self._encoder is None:
+            return _LAST_CHUNK
+        rest = self._encoder.finish()
+        return b"%x\r\n%b\r\n%b" % (len(rest), rest, _LAST_CHUNK)
 
     def _begun(self) -> None:
         exchange = self._exchange
@@ -234,7 +363,7 @@ class RelayedResponse(web.StreamResponse):
         if changed is None:
             parts += [b"%b: %b\r\n" % field for field in head.fields]
         else:
-            parts.append(_checked_lines(changed))
+            parts.append(checked_lines(changed.items()))
         if self._cookies:
             parts += [
                 b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
@@ -245,7 +374,7 @@ class RelayedResponse(web.StreamResponse):
             parts.append(lines(extra))
         if head.server is not None and not self._hide_server:
             parts.append(b"Server: %b\r\n" % head.server)
-        if head.content_length is None and has_body:
+        if (head.content_length is None or self._encoder is not None) and has_body:
             # A stream: nginx must not collect it, and we frame it anew.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n")
@@ -257,11 +386,3 @@ class RelayedResponse(web.StreamResponse):
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
         parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)
-
-
-def _checked_lines(headers: CIMultiDict[str]) -> bytes:
-    """Header lines of a middleware's making. Raise ValueError rather than split a response."""
-    for name, value in headers.items():
-        if "\r" in value or "\n" in value or "\r" in name or "\n" in name or "\0" in value:
-            raise ValueError(f"a middleware put a line break into header {name!r}")
-    return lines(headers.items())

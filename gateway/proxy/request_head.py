@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.exchange import GatewayRequest
-from gateway.headers import ACCEPT_ENCODING, connection_tokens
+from gateway.headers import WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
 
@@ -37,8 +37,12 @@ def request_head(
     belong to the route and are not forwarded; `attempt` is the number of this attempt.
     """
     exchange = request.exchange
-    # A compressed body could not be read for its tokens.
-    dropped = target.dropped if exchange.tap is None else target.dropped | ACCEPT_ENCODING
+    # A compressed body could not be read for its tokens, and nothing could be said in it.
+    legible = exchange.tap is not None or exchange.early is not None
+    dropped = target.dropped_to_read if legible else target.dropped
+    handshake = exchange.handshake
+    if handshake is not None:
+        dropped |= WEBSOCKET
     if rewrite is not None:
         path = rewrite.path
     else:
@@ -71,7 +75,9 @@ def request_head(
             parts.append(b"%b: %b\r\n" % (name, value))
     if not nominated <= _CONNECTION_OPTIONS:
         parts[1:] = [p for p in parts[1:] if p[: p.index(b":")].lower() not in nominated]
-    if body is not None:
+    if handshake is not None:
+        parts.append(handshake.lines + b"\r\n")
+    elif body is not None:
         parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
     elif request.body_exists and request.content_length is None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")

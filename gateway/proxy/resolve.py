@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 import orjson
 from aiohttp import web
@@ -55,6 +56,7 @@ class Target:
     __slots__ = (
         "continues",
         "dropped",
+        "dropped_to_read",
         "fallbacks",
         "hint",
         "rename_to",
@@ -112,6 +114,8 @@ class Target:
             | (ACCEPT_ENCODING if legible else frozenset())
             | (TRACING if traced else frozenset())
         )
+        self.dropped_to_read = self.dropped | ACCEPT_ENCODING
+        """Dropped instead where the answer has to be legible."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Whether a caller may use it under this name."""
@@ -148,7 +152,9 @@ class Resolve:
         exchange = request.exchange
         if request.body_exists:
             bodies.admit(request, options.body_cap_bytes)
-        if not options.models:
+        if exchange.handshake is not None:
+            target = self._by_query(exchange) if options.models else options.fallback
+        elif not options.models:
             target = options.fallback
         elif request.method in ("GET", "HEAD") and (
             (exchange.path + "/").startswith(options.models_path + "/")
@@ -158,7 +164,9 @@ class Resolve:
             target, exchange.body = await self._by_model(request)
         if target is None:
             raise RequestError(
-                'The body has to name a model: {"model": ...}.',
+                'The body has to name a model: {"model": ...}.'
+                if exchange.handshake is None
+                else "The query has to name a model: ?model=...",
                 code="model_required",
                 param="model",
             )
@@ -166,6 +174,18 @@ class Resolve:
         if target.timeouts.total_s is not None or TIMEOUT_HEADER in request._message.headers:
             exchange.deadline = _deadline(request, target)
         return await handler(request)
+
+    def _by_query(self, exchange: Exchange) -> Target | None:
+        """The target of the model that the query of a WebSocket names, which is renamed there."""
+        names = [value for name, value in parse_qsl(exchange.query) if name == "model"]
+        if not names:
+            return self._options.fallback
+        if len(names) > 1:
+            raise RequestError("The query names more than one model.", param="model")
+        target = self._target(exchange, names[0])
+        if target.rename_to is not None:
+            exchange.query = requeried(exchange.query, target.rename_to)
+        return target
 
     def _models(self, exchange: Exchange) -> web.Response:
         """What the caller may use: all of it, or one model. Nothing of it is the upstream's."""
@@ -224,6 +244,17 @@ class Resolve:
             raise ModelNotFound
         exchange.model = name
         return target
+
+
+def requeried(query: str, name: str) -> str:
+    """A query that `Resolve` has accepted, with another model."""
+    fields = query.split("&")
+    return "&".join(
+        f"model={quote(name, safe='')}"
+        if unquote_plus(field.partition("=")[0]) == "model"
+        else field
+        for field in fields
+    )
 
 
 def renamed(body: bytes, content_type: str, name: str) -> bytes:

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway import sse
 from gateway.dialects import Dialect
 from gateway.errors import (
     Cancelled,
@@ -20,6 +19,7 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
+from gateway.telemetry.content import Content
 from gateway.telemetry.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
 from gateway.usage import UsageTap
@@ -40,6 +40,7 @@ class ResponseBody:
     """
 
     __slots__ = (
+        "_content",
         "_continuation",
         "_exchange",
         "_filter",
@@ -63,21 +64,27 @@ class ResponseBody:
         """Where it comes from now."""
         self._exchange = exchange
         self._gaps: Gaps | None = None
+        self._content: Content | None = None
         trace = exchange.trace
         if trace is not None and trace.sampled:
             if head.content_length is None:
                 self._gaps = trace.gaps = Gaps()
             if trace.reads and exchange.tap is None:
                 exchange.tap = UsageTap()
+            self._content = trace.content
         self._tap = exchange.tap
         streams = head.content_length is None and is_event_stream(head.content_type)
         self._filter = exchange.filter if streams else None
-        self._continuation = continuation if streams and head.status == 200 else None
-        if streams or head.content_type.lower().startswith(dialect.stream_type):
-            exchange.streamed = head.content_length is None
+        spoken = head.content_length is None and head.content_type.lower().startswith(
+            dialect.stream_type
+        )
+        self._continuation = continuation if spoken and head.status == 200 else None
+        if streams or spoken:
+            exchange.streamed = True
         self._paused = False
         self._paused_at = 0.0
-        quiet = self._tap is None and self._gaps is None and self._continuation is None
+        listeners = (self._tap, self._gaps, self._content, self._continuation)
+        quiet = all(one is None for one in listeners)
         self.look: Callable[[bytes], bytes] | None = None if quiet else self._looked_at
         """What of a piece of the body passes."""
 
@@ -86,8 +93,6 @@ class ResponseBody:
         rest = self._filter.flush() if self._filter is not None else b""
         if self._continuation is not None:
             rest = self._continuation.feed(rest) + self._continuation.flush()
-            if self._continuation.count:
-                rest += sse.comment(b"continued by another backend")
         return rest
 
     def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
@@ -151,6 +156,8 @@ class ResponseBody:
         """Let those hear it who count or may have to go on with it; what of it passes."""
         if self._gaps is not None:
             self._gaps.feed()
+        if self._content is not None:
+            self._content.feed(data)
         if self._tap is not None:
             self._tap.feed(data)
         if self._filter is not None:

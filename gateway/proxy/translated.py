@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from http import HTTPStatus
 
+import orjson
+
 from gateway.dialects.translation.pieces import Failed, Piece, StreamReader, StreamWriter, Telling
 from gateway.dialects.translation.translation import TranslatedCall, Translation
 from gateway.errors import GatewayError, NotTranslatable, UpstreamInvalidResponse
@@ -118,7 +120,10 @@ class _Translating:
 
     def feed(self, data: bytes) -> None:
         """Pass on what it means."""
-        self._pass(self._reader.feed(data))
+        try:
+            self._pass(self._reader.feed(data))
+        except orjson.JSONEncodeError:
+            self._pass([Failed(UpstreamInvalidResponse("nested too deeply"))])
 
     def finish(self, error: GatewayError | None) -> None:
         """The upstream's body is complete, or broke off."""
@@ -139,6 +144,9 @@ class _Translating:
                 said.append(self._writer.write(piece))
             except UpstreamInvalidResponse as exc:
                 error = exc
+                break
+            except orjson.JSONEncodeError:
+                error = UpstreamInvalidResponse("nested too deeply")
                 break
         data = b"".join(said)
         if data:

@@ -22,6 +22,9 @@ class Claims(Protocol):
         StoreUnavailable.
         """
 
+    async def find(self, key: bytes) -> Claim | None:
+        """What the key stands for, if anything. Raise StoreUnavailable."""
+
     def drop(self, key: bytes, stream: str) -> None:
         """The key no longer stands for this stream. Nobody waits for it."""
 
@@ -34,6 +37,9 @@ class LocalClaims:
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
         return self._claims.setdefault(key, claim)
+
+    async def find(self, key: bytes) -> Claim | None:
+        return self._claims.get(key)
 
     def drop(self, key: bytes, stream: str) -> None:
         found = self._claims.get(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from gateway import sse
 from gateway.dialects import Dialect
@@ -37,6 +38,8 @@ class Generation:
     ) -> None:
         self.log = log
         self.exchange = exchange
+        self.on_begun: Callable[[bytes], None] | None = None
+        """Called once with the first event."""
         self._streams = streams
         self._body = body
         self._look = body.look
@@ -44,6 +47,8 @@ class Generation:
         self._policy = policy
         self._splitter = EventSplitter()
         self._patience: asyncio.TimerHandle | None = None
+        self._half_bytes = log.cap_bytes // 2
+        self._waits = False
 
     def start(self) -> None:
         """Take what is here, and all that comes."""
@@ -82,7 +87,12 @@ class Generation:
             return
         self._keep(events)
         log = self.log
+        if self.on_begun is not None and log.last:
+            self.on_begun(log.pieces(log.first - 1, 1)[0])
+            self.on_begun = None
         log.wake()
+        if log.size_bytes > self._half_bytes and not self._waits:
+            self._wait_for_readers()
         if self._streams.sharing is not None:
             self._streams.sharing.grown(log)
 
@@ -122,7 +132,22 @@ class Generation:
             if kept is not None:
                 log.append(kept)
 
+    def _wait_for_readers(self) -> None:
+        """Pause the upstream while all readers are behind, or it would outrun what is kept."""
+        if self.log.lag_bytes() > self._half_bytes:
+            self._waits = True
+            self._body.pause()
+            self.log.on_progress = self._go_on
+
+    def _go_on(self) -> None:
+        if self.log.lag_bytes() <= self._half_bytes:
+            self._waits = False
+            self.log.on_progress = None
+            self._body.resume()
+
     def _readers_changed(self) -> None:
+        if self._waits:
+            self._go_on()
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
@@ -143,7 +168,7 @@ class Generation:
             reason = end_reason(error)
         if self._patience is not None:
             self._patience.cancel()
-        log.on_readers = None
+        log.on_readers = log.on_progress = None
         log.end(State.COMPLETE if error is None else State.BROKEN)
         self._streams.ended(self)
         exchange.release(reason)

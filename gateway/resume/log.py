@@ -33,6 +33,10 @@ class Trimmed(Exception):
 class Reader(Protocol):
     """Whoever follows a stream. What it reads it takes from the log itself, when it can."""
 
+    @property
+    def after(self) -> int:
+        """The number of the last event it has taken."""
+
     def wake(self) -> None:
         """There is more to read, or the stream has ended. Must return at once."""
 
@@ -57,6 +61,7 @@ class StreamLog:
         "error",
         "first",
         "id",
+        "on_progress",
         "on_readers",
         "owner",
         "prefix",
@@ -82,6 +87,8 @@ class StreamLog:
         self.readers: set[Reader] = set()
         self.on_readers: Callable[[], None] | None = None
         """Called when the last reader has left, or the first one has come."""
+        self.on_progress: Callable[[], None] | None = None
+        """Called when a reader that was behind has taken something."""
         self.cap_bytes = cap_bytes
         self._budget = budget
         self._events: list[bytes] = []
@@ -132,6 +139,13 @@ class StreamLog:
             size += len(event)
             end += 1
         return b"".join(events[start:end]), after + max(0, end - start)
+
+    def lag_bytes(self) -> int:
+        """What not even the foremost reader has taken; 0 if there is none."""
+        if not self.readers:
+            return 0
+        foremost = max(reader.after for reader in self.readers)
+        return sum(map(len, self._events[max(0, foremost + 1 - self.first) :]))
 
     def pieces(self, after: int, most_bytes: int) -> list[bytes]:
         """As `read`, each event for itself. Raise Trimmed."""

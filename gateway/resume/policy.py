@@ -42,6 +42,13 @@ class Allowed:
     longest_grace_s: float
     detach: bool
 
+    @property
+    def longest(self) -> Policy:
+        """What keeps a generation going for as long as may be."""
+        if self.detach:
+            return Policy(OnDisconnect.DETACH)
+        return Policy(OnDisconnect.GRACE, self.longest_grace_s)
+
     def policy(self, asked: str | None) -> Policy:
         """What applies to a request. Raise RequestError for what it may not ask, or is nothing."""
         if asked is None:

@@ -260,6 +260,10 @@ class RemoteReader:
         """When it is gone, unless it says otherwise, in `time.monotonic` seconds."""
         self._journal = journal
 
+    @property
+    def after(self) -> int:
+        return self.log.last  # it is given all there is, and nobody waits for it
+
     def wake(self) -> None:
         self._journal.announce(self.process, self.log.id)
 
@@ -282,7 +286,12 @@ class RedisClaims:
                     return claim
                 found: bytes | None = await client.get(name)
                 if found is not None:
-                    return Claim(found[:_BODY_BYTES], found[_BODY_BYTES:].decode())
+                    return _claim(found)
+
+    async def find(self, key: bytes) -> Claim | None:
+        async with self._sharing.reachable():
+            found: bytes | None = await self._sharing._client.get(keys.claim(key))
+        return None if found is None else _claim(found)
 
     def drop(self, key: bytes, stream: str) -> None:
         if self._held.get(key) == stream:
@@ -307,3 +316,7 @@ class RedisClaims:
                 await self._sharing._client.eval(_DROP, 1, keys.claim(key), stream)
         except StoreUnavailable:
             pass  # it expires by itself
+
+
+def _claim(held: bytes) -> Claim:
+    return Claim(held[:_BODY_BYTES], held[_BODY_BYTES:].decode())

@@ -14,12 +14,14 @@ from multidict import CIMultiDict
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, StreamLost, StreamTrimmed
-from gateway.exchange import ClientConnection, Exchange
+from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import lines
+from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import State, StreamLog, Trimmed
 
 STREAM_ID = "X-Stream-Id"
+_BOM = b"\xef\xbb\xbf"
 _LAST_CHUNK = b"0\r\n\r\n"
 _RECONNECT_MS = 1000
 
@@ -38,18 +40,32 @@ class Replay(web.StreamResponse):
         *,
         headers: CIMultiDict[str] | None = None,
         generation: Generation | None = None,
+        heartbeats: Heartbeats | None = None,
+        preface: bytes = b"",
     ) -> None:
-        """`generation` is what this exchange began, if it did, and `headers` its upstream's."""
+        """`generation` is what this exchange began, if it did, and `headers` its upstream's.
+        `heartbeats` break the stream's silence, `preface` opens it.
+        """
         super().__init__(headers=headers or _own_headers())
         self.log = log
-        self._after = after
+        self.after = after
+        """The number of the last event that was written."""
         self._exchange = exchange
         self._dialect = dialect
         self._generation = generation
         self._behind = False
+        self._heartbeats = heartbeats
+        self._heartbeat: Heartbeat | None = None
+        self._preface = preface
+        self._spoke_first = False
         self._transport: asyncio.Transport
         self._done: asyncio.Future[None] | None = None
         self.headers[STREAM_ID] = log.id
+
+    @property
+    def joins(self) -> bool:
+        """It can go on in an event stream that was opened before."""
+        return True
 
     @property
     def prepared(self) -> bool:
@@ -68,8 +84,18 @@ class Replay(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
         self._done = asyncio.get_running_loop().create_future()
-        self._transport.write(self._head())
+        if self._exchange.commit is Commit.EARLY:
+            self._spoke_first = True
+        else:
+            self._exchange.commit = Commit.ANSWERED
+            head = self._head()
+            if self._preface:
+                self._spoke_first = True
+                head += b"%x\r\n%b\r\n" % (len(self._preface), self._preface)
+            self._transport.write(head)
         client.attach(self)
+        if self._heartbeats is not None:
+            self._heartbeat = self._heartbeats.watch(lambda: self.after, self._beat)
         self.log.join(self)
         self.wake()
         return None
@@ -80,6 +106,8 @@ class Replay(web.StreamResponse):
         try:
             await self._done
         finally:
+            if self._heartbeat is not None:
+                self._heartbeat.close()
             self.log.leave(self)
             cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
 
@@ -93,17 +121,30 @@ class Replay(web.StreamResponse):
         log, transport = self.log, self._transport
         while not self._behind:
             try:
-                data, self._after = log.read(self._after)
+                data, self.after = log.read(self.after)
             except Trimmed:
                 self._break_off(StreamTrimmed())
                 return
             if data:
+                if self._spoke_first:
+                    self._spoke_first = False
+                    data = data.removeprefix(_BOM)
                 self._count(len(data))
                 transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-            if self._after >= log.last:
+            if self.after >= log.last:
                 if log.ended:
                     self._finish()
                 return
+
+    def _beat(self) -> bool:
+        """Break the silence: what is written is whole events."""
+        transport = self._transport
+        if self._behind or transport.get_write_buffer_size() or transport.is_closing():
+            return False
+        if not self._exchange.bytes_out:
+            self._spoke_first = True
+        transport.write(b"%x\r\n%b\r\n" % (len(COMMENT), COMMENT))
+        return True
 
     # The client's connection calls these four.
 
@@ -115,6 +156,8 @@ class Replay(web.StreamResponse):
         """It has caught up."""
         self._behind = False
         self.wake()
+        if self.log.on_progress is not None:
+            self.log.on_progress()
 
     def fail(self, error: GatewayError) -> None:
         """End it; and what it began, where the error is about that."""

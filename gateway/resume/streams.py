@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
-from gateway.resume.claims import Claims, LocalClaims
+from gateway.resume.claims import Claim, Claims, LocalClaims
 from gateway.resume.ids import new_stream_id
 from gateway.resume.log import State, StreamLog
 from gateway.resume.sharing import Sharing
+from gateway.store.records import StoreUnavailable
 
 if TYPE_CHECKING:
     from gateway.resume.generation import Generation
 
+_NO_BODY = bytes(16)
 _KEPT_SHARE = 0.9
 """Of the cap, when something had to be forgotten."""
 
@@ -32,6 +35,7 @@ class Streams:
         self._kept: dict[str, _Kept] = {}
         """Of this process, oldest first."""
         self._generations: dict[str, Generation] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     def start(self) -> None:
@@ -45,6 +49,8 @@ class Streams:
             if kept.timer is not None:
                 kept.timer.cancel()
         self._kept.clear()
+        for task in self._tasks:
+            task.cancel()
         if self.sharing is not None:
             await self.sharing.close()
 
@@ -84,6 +90,25 @@ class Streams:
         for waiting in self._waiting.pop(stream, ()):
             if not waiting.done():
                 waiting.set_result(None)
+
+    def name(self, stream: str, alias: bytes) -> None:
+        """Have a stream of this process found by `named`, too, as soon as that is known."""
+        kept = self._kept.get(stream)
+        if kept is None or kept.alias is not None:
+            return
+        kept.alias = alias
+        task = asyncio.create_task(self._name(alias, Claim(_NO_BODY, stream)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _name(self, alias: bytes, claim: Claim) -> None:
+        with contextlib.suppress(StoreUnavailable):  # then it is found by its own id only
+            await self.claims.take(alias, claim)
+
+    async def named(self, alias: bytes) -> str | None:
+        """The stream of that name. Raise StoreUnavailable."""
+        claim = await self.claims.find(alias)
+        return claim.stream if claim is not None else None
 
     async def arrived(self, stream: str) -> None:
         """Wait until a stream that is expected here is there, or is not to be expected any more."""
@@ -153,8 +178,9 @@ class Streams:
             return
         if kept.timer is not None:
             kept.timer.cancel()
-        if kept.claim is not None:
-            self.claims.drop(kept.claim, stream)
+        for name in (kept.claim, kept.alias):
+            if name is not None:
+                self.claims.drop(name, stream)
         kept.log.clear()
 
     # -- bytes ---------------------------------------------------------------------------------
@@ -191,10 +217,11 @@ class Streams:
 
 
 class _Kept:
-    __slots__ = ("claim", "log", "timer", "ttl_s")
+    __slots__ = ("alias", "claim", "log", "timer", "ttl_s")
 
     def __init__(self, log: StreamLog, ttl_s: float, claim: bytes | None) -> None:
         self.log = log
         self.ttl_s = ttl_s
         self.claim = claim
+        self.alias: bytes | None = None
         self.timer: asyncio.TimerHandle | None = None

@@ -186,7 +186,7 @@ class WorkerSharing:
             writer.close()
 
     async def _told(self, question: Document) -> Document:
-        stream = question["stream"]
+        stream = question.get("stream", "")
         match question["do"]:
             case "cancel":
                 owner = bytes.fromhex(question["owner"])
@@ -198,6 +198,9 @@ class WorkerSharing:
                 key, body = bytes.fromhex(question["key"]), bytes.fromhex(question["body"])
                 claim = await self.claims.local.take(key, Claim(body, stream))
                 return {"body": claim.body.hex(), "stream": claim.stream}
+            case "find":
+                found_claim = await self.claims.local.find(bytes.fromhex(question["key"]))
+                return {"stream": found_claim.stream} if found_claim is not None else {}
             case "drop":
                 self.claims.local.drop(bytes.fromhex(question["key"]), stream)
                 return {}
@@ -216,9 +219,9 @@ class WorkerSharing:
         me = asyncio.current_task()
         assert me is not None
         watching = self.spawn(_until_closed(reader, me))
-        signal = Signal()
-        log.join(signal)
         after, first = question["after"], True
+        signal = Signal(after)
+        log.join(signal)
         try:
             while True:
                 signal.cleared()
@@ -233,7 +236,10 @@ class WorkerSharing:
                     await writer.drain()
                 if ended:
                     return
-                after, first = after + len(events), False
+                signal.after = after = after + len(events)
+                first = False
+                if log.on_progress is not None:
+                    log.on_progress()
                 if after >= log.last and not log.ended:
                     await signal.wait()
         finally:
@@ -256,7 +262,8 @@ class WorkerSharing:
 class Signal:
     """A reader that is a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int) -> None:
+        self.after = after
         self._event = asyncio.Event()
 
     def wake(self) -> None:
@@ -286,6 +293,14 @@ class WorkerClaims:
                 return found
             # Who was to answer it died.
             await self._drop(key, found.stream)
+
+    async def find(self, key: bytes) -> Claim | None:
+        home = self._home(key)
+        if home != self._sharing.slot:
+            answer = await self._sharing.ask(home, {"do": "find", "key": key.hex()})
+            if answer:
+                return Claim(b"", answer["stream"])
+        return await self.local.find(key)
 
     def drop(self, key: bytes, stream: str) -> None:
         self.local.drop(key, stream)

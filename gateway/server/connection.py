@@ -32,16 +32,16 @@ from gateway.errors import (
     Unavailable,
     VersionNotSupported,
 )
-from gateway.exchange import BodyWriter, EndReason, Exchange, GatewayRequest
+from gateway.exchange import BodyWriter, ByteSink, Commit, EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
 from gateway.server.turns import Turns
 
-_WRITE_BUFFER_BYTES = 32 * 1024
-"""What waits in memory for a slow client before its upstream is paused."""
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
+_EARLY_CAP_BYTES = 64 * 1024
+"""Of another protocol, that a client has begun before it was told it may."""
 _STALL_CHECKS = 10
 """Looks at a stalled client within its send timeout."""
 _PROBE_FIRST_S, _PROBE_LONGEST_S = 0.001, 1.0
@@ -81,6 +81,7 @@ class Connection(RequestHandler):
         "_deadline",
         "_discarded",
         "_discarding",
+        "_early",
         "_ending",
         "_half_closed",
         "_head_bytes",
@@ -91,6 +92,7 @@ class Connection(RequestHandler):
         "_probe_delay_s",
         "_probe_timer",
         "_refusal",
+        "_sink",
         "_stall_buffered",
         "_stall_checks",
         "_stall_timer",
@@ -117,6 +119,8 @@ class Connection(RequestHandler):
         self._last = False
         self._half_closed = False
         self._writer: BodyWriter | None = None
+        self._early = b""
+        self._sink: ByteSink | None = None
         self._output: StreamWriter
         self._discarding: asyncio.Future[None] | None = None
         self._discarded = 0
@@ -140,7 +144,8 @@ class Connection(RequestHandler):
         peer = tcp.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._trusted = listener.runtime.proxies.trusts(self._peer)
-        tcp.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        # A client is behind as soon as the kernel does not take all: see `BodyWriter.pause`.
+        tcp.set_write_buffer_limits(high=0)
         self._set_deadline(self._loop.time() + listener.options.header_timeout)
         super().connection_made(transport)
 
@@ -163,13 +168,18 @@ class Connection(RequestHandler):
             return
         if self._force_close or self._refusal is not None or self._parser is None:
             return
+        if self._upgraded:
+            self._after_upgrade(data)
+            return
         try:
-            messages, _, _ = self._parser.feed_data(data)
+            messages, self._upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as exc:
             self._refuse(_refusal_for(exc))
             return
+        if self._upgraded:
+            self._after_upgrade(tail)
         if messages:
-            self._accept(messages, len(data))
+            self._accept(messages, len(data) - len(tail))
         elif data and (self._body is None or self._body.is_eof()):
             self._await_head(len(data))
 
@@ -180,7 +190,7 @@ class Connection(RequestHandler):
             if not self._discarding.done():
                 self._discarding.set_result(None)
             return False
-        whole = self._body is not None and self._body.is_eof()
+        whole = self._body is not None and self._body.is_eof() and not self._upgraded
         if (self.exchange is None and not self._messages) or not whole or _TCP_INFO is None:
             return False
         self._probe()
@@ -220,6 +230,22 @@ class Connection(RequestHandler):
         if self._writer is not None:
             self._listener.turns.streams -= 1
             self._writer = None
+
+    def take_over(self, sink: ByteSink) -> bytes:
+        """Give what the client sends from now on to `sink`; what it has sent since its request."""
+        self._sink = sink
+        early, self._early = self._early, b""
+        self.resume_reading()
+        return early
+
+    def _after_upgrade(self, data: bytes) -> None:
+        """Bytes of another protocol. Until somebody speaks it, they wait; nobody forwards them."""
+        if self._sink is not None:
+            self._sink.received(data)
+            return
+        self._early += data
+        if len(self._early) > _EARLY_CAP_BYTES:
+            self.pause_reading()
 
     # -- requests ------------------------------------------------------------------------
 
@@ -293,6 +319,8 @@ class Connection(RequestHandler):
             response = await listener.runtime.respond(request)
             if not isinstance(response, RelayedResponse) and not response.prepared:
                 self._complete_head(response, exchange)
+                if exchange.commit is Commit.OPEN:
+                    exchange.commit = Commit.ANSWERED
             await response.prepare(request)
             await response.write_eof()
             if not exchange.bytes_out:
@@ -388,7 +416,7 @@ class Connection(RequestHandler):
             self._task_handler.cancel()
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
-        if exchange.status is None and not self._output.output_size:
+        if exchange.commit is Commit.OPEN and not self._output.output_size:
             exchange.status, exchange.error_code = error.status, error.code
             self._write(_fixed_response(error, exchange.request_id or new_request_id()))
         return EndReason.DRAIN if isinstance(error, Draining) else EndReason.CANCELLED
@@ -413,7 +441,11 @@ class Connection(RequestHandler):
         tcp = self._tcp
         if tcp is None:
             return
-        unread = self._refusal is not None or (self._body is not None and not self._body.is_eof())
+        unread = (
+            self._upgraded
+            or self._refusal is not None
+            or (self._body is not None and not self._body.is_eof())
+        )
         if unread and not self._half_closed:
             # The client may be sending still; closing on it would reset what we sent.
             self._discarding = self._loop.create_future()
@@ -495,7 +527,9 @@ class Connection(RequestHandler):
         exchange = self.exchange
         if self._writer is not None:
             self._writer.probe()
-        elif exchange is not None and exchange.status is None and not self._output.output_size:
+        elif (
+            exchange is not None and exchange.commit is Commit.OPEN and not self._output.output_size
+        ):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import GatewayError
+from gateway.telemetry.content import Content
 from gateway.telemetry.gaps import Gaps
 
 if TYPE_CHECKING:
     from gateway.proxy.attempt import Attempt
-    from gateway.proxy.resolve import Target
     from gateway.telemetry.trace_context import Parent
 
 _BACKLOG_RECORDS = 4096
@@ -100,12 +100,13 @@ class Trace:
         self.carried = b""
         """Header lines passed on: tracestate and baggage."""
         self.marks: list[Mark] = []
-        self.attempts: list[tuple[int, float, float, str, Target, int, str]] = []
-        """Number, begin and end (of waiting for a head), endpoint, target, status, outcome."""
+        self.attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = []
+        """Number, begin and end of waiting for a head, endpoint, upstream, model, status, error."""
         self.events: list[tuple[str, float, str]] = []
         """What happened to its stream."""
         self.gaps: Gaps | None = None
-        self.content: dict[str, str] | None = None
+        self.content: Content | None = None
+        """Prompt and answer, where the route records them."""
 
     def header_lines(self, attempt: int) -> bytes:
         """What tells the upstream where in the trace it is."""
@@ -120,15 +121,19 @@ class Trace:
         return mark
 
     def attempted(
-        self, attempt: Attempt, target: Target, began: float, error: BaseException | None = None
+        self,
+        attempt: Attempt,
+        upstream: str,
+        model: str | None,
+        began: float,
+        error: BaseException | None = None,
     ) -> None:
         """An attempt has its response's head, or failed."""
         outcome = ""
         if error is not None:
             outcome = error.code if isinstance(error, GatewayError) else "cancelled"
-        url, status = attempt.endpoint.url, attempt.status
-        ended = time.perf_counter()
-        self.attempts.append((attempt.number, began, ended, url, target, status, outcome))
+        url, status, ended = attempt.endpoint.url, attempt.status, time.perf_counter()
+        self.attempts.append((attempt.number, began, ended, url, upstream, model, status, outcome))
 
     def event(self, name: str, detail: str = "") -> None:
         """Something happened to the stream."""

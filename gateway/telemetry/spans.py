@@ -29,6 +29,7 @@ _WHO = {
     "upstream_reset": "upstream",
     "timeout": "upstream",
     "drain": "gateway",
+    "refused": "gateway",
     "cancelled": "operator",
     "internal_error": "gateway",
 }

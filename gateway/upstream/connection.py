@@ -4,7 +4,8 @@ aiohttp's client costs more per request than the rest of the gateway together, s
 ours. A connection carries one exchange at a time. What arrives is parsed for framing only and
 handed on in the same call: there is no queue, task or copy between the two sockets.
 
-Trailers are dropped, interim (1xx) responses are swallowed, upgrades are refused.
+Trailers are dropped, interim (1xx) responses are swallowed. A switch of protocols is taken only
+where the request asked for it: from then on the connection carries bytes, as a `Tunnel`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gateway.upstream.response import UpstreamResponse
 
 HEAD_CAP_BYTES = 32 * 1024
 FIELD_CAP_BYTES = 16 * 1024
+_LAST_WORDS_S = 1.0
 INTERIM_CAP = 32
 """Interim responses before the final one; more is an attack or a fault."""
 
@@ -71,9 +73,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_spent",
         "_timer",
         "_timer_at",
+        "_upgrade",
         "_violation",
         "_waiter",
         "_written_paused",
+        "on_writable",
         "reused",
         "state",
         "transport",
@@ -115,6 +119,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._paused = False
         self._written_paused = False
         self._drained: asyncio.Future[None] | None = None
+        self._upgrade = False
+        self.on_writable: Callable[[bool], None] | None = None
         self._idle_s = 0.0
         # One timer serves every phase: it fires at the earliest moment a deadline can have
         # been, looks, and goes back to sleep. Moving the deadline later is then free.
@@ -125,12 +131,20 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- the request ---------------------------------------------------------------------
 
     def send(
-        self, data: bytes, *, last: bool, head_only: bool, first_byte_s: float, idle_s: float
+        self,
+        data: bytes,
+        *,
+        last: bool,
+        head_only: bool,
+        first_byte_s: float,
+        idle_s: float,
+        upgrade: bool = False,
     ) -> asyncio.Future[UpstreamResponse]:
         """Write a request's head (and body, if `last`); the future is its response.
 
-        `head_only`: a HEAD request, whose response has no body. The first-byte timer starts when
-        the request is complete. The future raises UpstreamError, or what `fail` is given.
+        `head_only`: a HEAD request, whose response has no body. `upgrade`: it asks for WebSocket,
+        so that the response may have a `tunnel`. The first-byte timer starts when the request is
+        complete. The future raises UpstreamError, or what `fail` is given.
         """
         assert self.transport is not None
         self.state = State.ACTIVE
@@ -143,6 +157,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._message_done = self._bodiless = False
         self._spent = False
         self._violation = None
+        self._upgrade = upgrade
         self._request_sent = last
         self._idle_s = idle_s
         # While a long body is going up the clock is the client's; see `body_sent`.
@@ -183,6 +198,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._waiter is answer:
             self._close()
 
+    def hang_up(self, data: bytes) -> None:
+        """Write the last words of a tunnel, and close once they are sent, or soon after."""
+        transport = self.transport
+        if self.state is not State.ACTIVE or transport is None:
+            return
+        self.transport = None
+        transport.write(data)
+        transport.close()
+        # It may take no more bytes.
+        self._loop.call_later(_LAST_WORDS_S, transport.abort)
+        self._close()
+
     # -- reading -------------------------------------------------------------------------
 
     def pause(self) -> None:
@@ -210,9 +237,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if self._in_head:
             self._head_bytes += size
+        elif self._upgrade and self._response is not None and self._response.tunnel is not None:
+            self._response.feed(bytes(data))
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            response = self._response
+            if response is not None and response.tunnel is not None and self._violation is None:
+                self._switched(response, data, exc)
+                return
             # After the end of the message it is excess, and only the connection suffers.
             self._spent = True
             if not self._message_done and self._violation is None:
@@ -276,7 +310,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         status = self._parser.get_status_code()
         if status < 200:
             self._interim += 1
-            if status == 101 or status < 100 or self._interim > INTERIM_CAP:
+            if status == 101 and self._upgrade:
+                self._switch()
+            elif status == 101 or status < 100 or self._interim > INTERIM_CAP:
                 self._violation = f"interim response {status}, number {self._interim}"
             self._head_bytes = 0
             return
@@ -295,6 +331,37 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._spent = bool(announced) or not self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
 
+    def _switch(self) -> None:
+        """The upstream switches protocols, as it was asked to. There is no idle timeout then."""
+        try:
+            head = ResponseHead(101, self._reason, self._raw, self._parser.get_http_version())
+        except InvalidHead as exc:
+            self._violation = str(exc)
+            return
+        if (head.upgrade or b"").lower() != b"websocket":
+            self._violation = "switched to another protocol than it was asked for"
+            return
+        self._response = response = UpstreamResponse(head, self)
+        response.tunnel = self
+        self._idle_s = float("inf")
+        self._set_deadline(float("inf"))
+
+    def _switched(
+        self,
+        response: UpstreamResponse,
+        data: memoryview,
+        exc: httptools.HttpParserError | httptools.HttpParserUpgrade,
+    ) -> None:
+        """The head has ended, and with it what is HTTP."""
+        if not isinstance(exc, httptools.HttpParserUpgrade):
+            self.fail(UpstreamInvalidResponse(f"after the switch: {exc}"))
+            return
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(response)
+        if rest := bytes(data[exc.args[0] :]):
+            response.feed(rest)
+
     def on_body(self, body: bytes) -> None:
         if self._message_done:
             self._spent = True
@@ -302,7 +369,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        if self._response is not None and not self._message_done:
+        response = self._response
+        if response is not None and not self._message_done:
+            if response.tunnel is not None:
+                return  # what follows is not HTTP
             self._message_done = True
             # Only here does llhttp know, trailers and Proxy-Connection included.
             self._spent = not self._parser.should_keep_alive()
@@ -365,9 +435,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._written_paused = True
+        if self.on_writable is not None:
+            self.on_writable(False)
 
     def resume_writing(self) -> None:
         self._written_paused = False
+        if self.on_writable is not None:
+            self.on_writable(True)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 

@@ -14,7 +14,7 @@ class InvalidHead(Exception):
 
 
 _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
-_CACHE_CONTROL, _SERVER, _ACCEL = range(5, 8)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE = range(5, 10)
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"x-request-id": _DROPPED,  # ours stands on every response
@@ -23,8 +23,10 @@ _NOTABLE: dict[bytes, int] = {
     b"transfer-encoding": _TRANSFER_ENCODING,
     b"connection": _CONNECTION,
     b"cache-control": _CACHE_CONTROL,
+    b"content-encoding": _CONTENT_ENCODING,
     b"server": _SERVER,
     b"x-accel-buffering": _ACCEL,
+    b"upgrade": _UPGRADE,
 }
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"content-type"})
@@ -39,10 +41,12 @@ class ResponseHead:
         "chunked",
         "content_length",
         "content_type",
+        "encoded",
         "fields",
         "reason",
         "server",
         "status",
+        "upgrade",
     )
 
     def __init__(self, status: int, reason: bytes, raw: list[RawHeader], version: str) -> None:
@@ -58,9 +62,13 @@ class ResponseHead:
         self.content_type = b""
         self.cacheable = False
         """The upstream said something about caching."""
+        self.encoded = False
+        """Its body is compressed, or so."""
         self.server: bytes | None = None
         self.accel: bytes | None = None
         """What the upstream asked nginx for: X-Accel-Buffering."""
+        self.upgrade: bytes | None = None
+        """The protocol it switches to."""
         self.fields: list[RawHeader] = []
         nominated: set[bytes] = set()
         notable, fields = _NOTABLE, self.fields
@@ -78,6 +86,9 @@ class ResponseHead:
             elif what == _CACHE_CONTROL:
                 self.cacheable = True
                 fields.append(field)
+            elif what == _CONTENT_ENCODING:
+                self.encoded = True
+                fields.append(field)
             elif what == _SERVER:
                 self.server = field[1]
             elif what == _CONNECTION:
@@ -90,6 +101,10 @@ class ResponseHead:
                 self.chunked = True
             elif what == _ACCEL:
                 self.accel = field[1]
+            elif what == _UPGRADE:
+                self.upgrade = field[1]
+        if status == 101 and (b"upgrade" not in nominated or self.chunked or self.content_length):
+            raise InvalidHead("101 without Connection: upgrade, or with a body")
         if nominated:
             nominated -= _NEVER_NOMINATED
             if nominated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.errors import GatewayError
@@ -28,6 +29,19 @@ class Source(Protocol):
         """Drop the exchange."""
 
 
+class Tunnel(Protocol):
+    """The way back, once the upstream has switched protocols."""
+
+    on_writable: Callable[[bool], None] | None
+    """Told when it takes no more for now (False), and when it does again (True)."""
+
+    def send_body(self, data: bytes) -> None:
+        """Write."""
+
+    def hang_up(self, data: bytes) -> None:
+        """Write the last words, and close."""
+
+
 class BodySink(Protocol):
     """Where a response body goes. Called from the event loop, in order, without awaiting."""
 
@@ -48,6 +62,7 @@ class UpstreamResponse:
         "complete",
         "error",
         "head",
+        "tunnel",
         "unread",
         "unread_bytes",
     )
@@ -61,6 +76,8 @@ class UpstreamResponse:
         self._sink: BodySink | None = None
         self._changed: asyncio.Future[None] | None = None
         self._source: Source | None = source
+        self.tunnel: Tunnel | None = None
+        """Where the protocol was switched: the body is what comes by the new one."""
 
     def take_unread(self) -> bytes:
         """What has arrived so far; it is the caller's now."""

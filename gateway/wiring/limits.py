@@ -57,6 +57,12 @@ def _amounts(limit: models.Limit | models.Tier) -> dict[Unit, Amount]:
     return amounts
 
 
+def per_second(text: str) -> tuple[float, float]:
+    """A valid rate by the second, and as much as it lets through at once."""
+    amount = _rate(text, None)
+    return amount.per_s, amount.size
+
+
 def _rate(text: str, burst: int | None) -> Amount:
     rate = parse_rate(text)
     return Amount(float(burst or rate.amount), per_s=rate.amount / rate.get_expiry())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.config import Config
+from urllib.parse import urlsplit
+
+from gateway.config import Config, models
 from gateway.limiting.rules import Price
 from gateway.middleware.metrics import Counting, Names
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.semconv import provider
 
 
 def counting(config: Config, registry: Registry) -> Counting | None:
@@ -13,15 +16,21 @@ def counting(config: Config, registry: Registry) -> Counting | None:
     options = config.telemetry.metrics
     if options is None or (config.admin is None and options.otlp is None):
         return None
-    models = config.models
+    found = config.models
     names = Names(
         paths={route.name: route.path for route in config.routes},
-        models={name: model.model or name for name, model in models.items()},
-        providers={name: upstream.dialect for name, upstream in config.upstreams.items()},
+        models={name: model.model or name for name, model in found.items()},
+        providers={name: _provider(upstream) for name, upstream in config.upstreams.items()},
         prices={
             name: (Price(model.price.input, model.price.output), model.price.currency)
-            for name, model in models.items()
+            for name, model in found.items()
             if model.price is not None
         },
     )
     return Counting(registry, names, tenants=options.tenants, tokens=options.tokens)
+
+
+def _provider(upstream: models.Upstream) -> str:
+    urls = [endpoint.url for endpoint in upstream.endpoints]
+    host = urlsplit(urls[0]).hostname if urls else None
+    return provider(upstream.dialect, host or "")

@@ -69,6 +69,8 @@ def resume_options(
         ),
         ttl_s=resume.ttl,
         cap_bytes=resume.max_bytes,
+        responses=dialect == "openai",
+        own_background=resume.background,
         refuses=resume.on_store_error == "refuse",
         dialect=DIALECTS[dialect],
         body_cap_bytes=route.body,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway import sse
 from gateway.auth.provider import Provider
 from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
@@ -23,7 +24,9 @@ from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.chain import Middleware, compose
+from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
+from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import fallbacks
 from gateway.middleware.limits import Limits
@@ -32,13 +35,16 @@ from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
+from gateway.proxy.early_head import EVENT_STREAM
 from gateway.proxy.forward import Forward, ForwardOptions
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
+from gateway.wiring import websocket
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
@@ -93,13 +99,17 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     entries = []
     for route in config.routes:
         dialect = route_dialect(config, route)
+        heartbeats = None if route.heartbeat is None else Heartbeats(route.heartbeat)
         before = [
             *outer(config, parts.telling, route),
+            *([Compress(route.compress)] if route.compress else ()),
             ErrorMapping(DIALECTS[dialect], parts.telling.logger),
         ]
         chain = [*before, *_gatekeepers(route, parts)]
         if route.resume is not None:
-            resume = Resume(resume_options(config, route, route.resume, dialect), parts.streams)
+            options = resume_options(config, route, route.resume, dialect)
+            options = replace(options, heartbeats=heartbeats, preface=_preface(route))
+            resume = Resume(options, parts.streams)
             chain.append(resume)
             entries.append(
                 RouteEntry(
@@ -121,8 +131,8 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
             end = IssueTicket(tickets)
         else:
-            chain += _towards_upstream(config, route, named, parts)
-            end = _forward(config, route, dialect)
+            chain += _towards_upstream(config, route, named, parts, heartbeats)
+            end = _forward(config, route, parts, dialect, heartbeats)
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -131,6 +141,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                 hosts=frozenset(route.hosts),
                 handler=compose(chain, end),
                 dialect=dialect,
+                upgrades=bool(route.websocket),
             )
         )
     return entries
@@ -143,13 +154,20 @@ def _gatekeepers(
     chain: list[Middleware] = []
     if route.cors is not None:
         chain.append(_cors(route.cors, methods or route.methods))
+    sockets = websocket.settings(route)
+    if sockets is not None:
+        chain.append(websocket.upgrade(sockets))
     if route.auth != "anonymous":
         chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
     return chain
 
 
 def _towards_upstream(
-    config: Config, route: models.Route, named: Named, parts: Parts
+    config: Config,
+    route: models.Route,
+    named: Named,
+    parts: Parts,
+    heartbeats: Heartbeats | None,
 ) -> list[Middleware]:
     """How much of it, and to whom."""
     dialect = route_dialect(config, route)
@@ -161,6 +179,16 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
+    if heartbeats is not None and DIALECTS[dialect].stream_type == EVENT_STREAM.encode():
+        chain.append(
+            Early(
+                DIALECTS[dialect],
+                heartbeats,
+                _preface(route),
+                body_cap_bytes=route.body,
+                body_silence_s=config.server.body_timeout,
+            )
+        )
     if any(config.models[name].fallbacks for name in route.models):
         chain.append(fallbacks)
     if parts.admission is not None:
@@ -307,7 +335,7 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible or self._route.resume is not None,
+            legible=legible or self._route.resume is not None or self._route.traces.content,
             translation=_translation(self._dialect, options, upstream.options.replaced),
             traced=self._traced,
         )
@@ -342,7 +370,18 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
     )
 
 
-def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
+def _preface(route: models.Route) -> bytes:
+    return b"" if route.retry is None else sse.retry(round(route.retry * 1000))
+
+
+def _forward(
+    config: Config,
+    route: models.Route,
+    parts: Parts,
+    dialect: Dialect,
+    heartbeats: Heartbeats | None,
+) -> Forward:
+    sockets = websocket.settings(route)
     return Forward(
         ForwardOptions(
             sending=SendOptions(
@@ -352,5 +391,8 @@ def _forward(config: Config, route: models.Route, dialect: Dialect) -> Forward:
             ),
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
+            heartbeats=heartbeats,
+            preface=_preface(route),
+            switched=websocket.switched(sockets, parts.providers) if sockets is not None else None,
         )
     )

@@ -48,7 +48,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
             follow=follow,
             dialects=dialects,
             models=route is not None and bool(route.models),
-            content_bytes=traces.content if own.content else 0,
+            content=own.content,
         )
         return Tracing(options, records)
 

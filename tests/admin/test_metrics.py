@@ -91,7 +91,7 @@ async def test_the_newer_names_and_none_at_all_are_a_setting_away(
                 "upstreams": {"main": {"endpoints": [{"url": upstream.url}]}},
                 "models": {"m": {"upstream": "main"}},
                 "routes": [{"name": "main", "path": "/v1/", "auth": "anonymous", "models": ["m"]}],
-                "telemetry": {"log": {"format": "json"}, "metrics": {"gen_ai": "inference"}},
+                "telemetry": {"log": {"format": "json"}, "metrics": {"semconv": "next"}},
             }
         )
         body = b'{"model":"m"}'
@@ -129,6 +129,22 @@ async def test_now_tells_rates_by_route_and_upstream(
     assert document["hour"]["requests_per_s"][-1] > 0
 
 
+async def test_exemplars_lead_to_the_traces_of_sampled_requests(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(
+            simple_config(upstream.url),
+            telemetry={"log": {"format": "json"}, "traces": {"sample": 1.0, "local": None}},
+        )
+        await ask(gateway.port, GET)
+        samples = await scraped_until(gateway, lambda one: requests(one) == 1)
+        line = await gateway.log.wait_for(lambda line: line["event"] == "request")
+    buckets = samples.of("http_server_request_duration_seconds_bucket", route="main")
+    traces = {one.exemplar.labels["trace_id"] for one in buckets if one.exemplar is not None}
+    assert traces == {line["trace_id"]}
+
+
 class Collector:
     """Takes OTLP over HTTP, and decodes it."""
 
@@ -162,7 +178,7 @@ async def test_otlp_carries_what_metrics_show(
                 simple_config(upstream.url, server={"workers": 2}),
                 telemetry={
                     "log": {"format": "json"},
-                    "metrics": {"otlp": f"http://127.0.0.1:{port}/v1/metrics", "interval": "1s"},
+                    "metrics": {"otlp": f"http://127.0.0.1:{port}", "interval": "1s"},
                 },
             )
             await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))

@@ -55,6 +55,15 @@ def test_a_sound_document_has_no_problems() -> None:
         ({"limits": ["x"]}, "routes[0].limits[0]: there is no limit 'x'"),
         ({"models": ["x"]}, "routes[0].models[0]: there is no model 'x'"),
         ({"auth": ["x"]}, "routes[0].auth[0]: there is no provider 'x'"),
+        (
+            {"websocket": True, "methods": ["POST"]},
+            "routes[0].websocket: begins with a GET, which the route does not serve; "
+            "add GET to `methods`",
+        ),
+        (
+            {"websocket": {"messages": "0/second"}},
+            "routes[0].websocket.messages: has to let at least one through",
+        ),
         ({"upstream": None}, "routes[0]: goes nowhere; give it `models` or `upstream`"),
         (
             {"path": "/a//b"},
@@ -306,6 +315,59 @@ def test_upstreams_of_different_dialects_need_a_word() -> None:
     (said,) = said_of(document(**sections, routes=[route(models=["m"])]))
     assert said.endswith("say which callers speak: dialect: anthropic")
     assert said_of(document(**sections, routes=[route(models=["m"], dialect="openai")])) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect", "spoken", "expected"),
+    [
+        ("/v1/chat/completions", "openai", "anthropic", None),
+        ("/v1/", "openai", "anthropic", None),
+        ("/v1/responses", "openai", "openai", None),
+        ("/v1/responses", "openai", "anthropic", "anthropic"),
+        ("/v1/embeddings", "openai", "ollama", None),
+        ("/v1/embeddings", "openai", "anthropic", "anthropic"),
+        ("/v1/messages", "anthropic", "openai", None),
+        ("/api/generate", "ollama", "openai", None),
+        ("/api/show", "ollama", "openai", "openai"),
+    ],
+)
+def test_a_route_of_which_nothing_can_be_translated(
+    path: str, dialect: str, spoken: str, expected: str | None
+) -> None:
+    sections = {
+        "upstreams": {"b": {"dialect": spoken, "endpoints": [{"url": "http://10.0.0.1"}]}},
+        "models": {"m": {"upstream": "b"}},
+    }
+    said = said_of(
+        document(
+            **sections, routes=[route(path=path, models=["m"], upstream=None, dialect=dialect)]
+        )
+    )
+    why = "nothing that callers ask for here can be translated for"
+    assert said == ([f"routes[0].dialect: {why} {expected}"] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"dialect": "openai", "continues": "continue_final_message"}, []),
+        (
+            {"dialect": "anthropic", "continues": "continue_final_message"},
+            ["continues: is a field that anthropic does not have; write continues: prefill"],
+        ),
+        ({"dialect": "anthropic", "translation": {"max_tokens": 8192}}, []),
+        (
+            {"dialect": "openai", "translation": {"max_tokens": 8192}},
+            ["translation: is for upstreams that speak anthropic"],
+        ),
+    ],
+)
+def test_what_an_upstream_of_that_dialect_knows_nothing_of(
+    fields: dict[str, Any], expected: list[str]
+) -> None:
+    upstream = {"endpoints": [{"url": "http://10.0.0.1"}], **fields}
+    said = said_of(document(upstreams={"b": upstream}, routes=[route(upstream="b")]))
+    assert said == [f"upstreams.b.{one}" for one in expected]
 
 
 def test_what_is_asked_of_models_is_asked_of_their_fallbacks() -> None:

@@ -13,6 +13,7 @@ from gateway.dialects import DIALECTS
 from gateway.errors import (
     GatewayError,
     ModelNotFound,
+    QueueTimeout,
     RateLimited,
     RequestError,
     Unauthenticated,
@@ -205,3 +206,29 @@ def test_a_model_is_described_as_in_the_list(name: str, key: str) -> None:
     entry = json.loads(dialect.model_entry("a/b:8b"))
     assert entry["model" if name == "ollama" else "id"] == "a/b:8b"
     assert entry in (listed.get("data") or listed.get("models"))
+
+
+def test_an_upstreams_error_body_becomes_an_event_that_says_the_same() -> None:
+    body = b'{\n "error": {"message": "m", "code": 1}, "more": "\\u2028"\n}'
+    for name, dialect in DIALECTS.items():
+        event = dialect.passed_error(body)
+        assert event is not None
+        data = event if name == "ollama" else events(event)[0][1].encode()
+        assert json.loads(data) == json.loads(body)
+        assert name != "anthropic" or events(event)[0][0] == "error"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'"error"', b'{"detail": 1}', b'{"error": ""}']
+)
+def test_what_is_no_error_body_becomes_none(body: bytes) -> None:
+    assert {dialect.passed_error(body) for dialect in DIALECTS.values()} == {None}
+
+
+def test_an_error_that_says_when_to_come_back_says_it_in_its_event() -> None:
+    for name in ("openai", "anthropic"):
+        event = DIALECTS[name].error_event(QueueTimeout("g", 7), "id-1", b"")
+        assert b"\nretry: 7000\n" in event
+        assert len(events(event)) == 1
+        assert b"retry:" not in DIALECTS[name].error_event(UpstreamReset("r"), "id-1", b"")
+    assert b"retry:" not in DIALECTS["ollama"].error_event(QueueTimeout("g", 7), "id-1", b"")

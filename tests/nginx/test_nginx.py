@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -81,6 +82,37 @@ async def test_an_event_leaves_nginx_before_the_next_one_is_generated(
 
 
 @both_protocols
+async def test_an_early_head_and_heartbeats_pass_at_once(
+    start_gateway: StartGateway, start_nginx: StartNginx, http2: bool
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        config = simple_config(upstream.url, server=BEHIND_NGINX, heartbeat="50ms")
+        gateway = await start_gateway(config)
+        nginx = await start_nginx(gateway.port)
+        async with (
+            client(nginx, http2=http2) as http,
+            http.stream("POST", "/v1/chat/completions", json=CHAT) as response,
+        ):
+            # The backend has not said a word yet.
+            connection = await upstream.accept()
+            pieces = response.aiter_raw()
+            assert response.headers["content-type"] == "text/event-stream"
+            for _ in range(3):
+                assert (await anext(pieces)).startswith(b": heartbeat\n\n")
+            await connection.read_request()
+            await connection.send(STREAM_HEAD + chunk(b"data: 1\n\n"))
+            while (piece := await anext(pieces)).startswith(b": heartbeat"):
+                pass
+            assert piece == b"data: 1\n\n"
+            assert await anext(pieces) == b": heartbeat\n\n"
+            connection.reset()
+            rest: list[bytes] = []
+            with pytest.raises(httpx.RemoteProtocolError):
+                await _collect(pieces, rest)
+    assert b"upstream_reset" in b"".join(rest)
+
+
+@both_protocols
 async def test_a_client_that_leaves_stops_the_upstream(
     start_gateway: StartGateway, start_nginx: StartNginx, http2: bool, report: Report
 ) -> None:
@@ -148,6 +180,7 @@ async def test_one_request_id_stands_everywhere(
         (line,) = await nginx.logged(1)
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert line["request_id"] == logged["request_id"] == found
+        assert line["trace_id"] == logged["trace_id"]
         assert upstream.requests[0].value("x-request-id") == found.encode()
 
 
@@ -218,6 +251,11 @@ async def test_a_stream_that_breaks_off_does_not_look_complete(
     assert body.startswith(b"data: 1\n\n")
     assert b"upstream_reset" in body
     assert not complete
+
+
+async def _collect(pieces: AsyncIterator[bytes], into: list[bytes]) -> None:
+    async for piece in pieces:
+        into.append(piece)
 
 
 async def _read_all(http: httpx.AsyncClient) -> tuple[bytes, bool]:

@@ -83,10 +83,7 @@ async def test_under_grace_it_is_cancelled_when_nobody_comes(
 async def test_a_detached_generation_goes_on_and_counts_as_an_open_request(
     upstream: ScriptedUpstream, start_gateway: StartGateway
 ) -> None:
-    gateway = await start_gateway(
-        simple_config(upstream.url, resume={"may_detach": True}),
-        limits={"one": {"key": "ip", "concurrency": 1}},
-    )
+    gateway = await start_gateway(simple_config(upstream.url, resume={"may_detach": True}))
     stream = await begin(gateway, upstream, "X-On-Disconnect: detach")
     await upstream.release(EVENTS[1])
     assert gateway.server.overload.requests == 1
@@ -286,3 +283,89 @@ async def test_event_source_is_told_that_there_is_no_more(start_gateway: StartGa
         last = request(headers=[f"Last-Event-ID: {stream}.8"])
         assert (await ask(gateway, last)).status == 204
         assert len(upstream.requests) == 1
+
+
+async def test_only_a_stream_that_is_kept_says_which_it_is(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        assert (await ask(gateway, post())).value("x-stream-id") is None
+        await upstream.stop()
+        refused = await ask(gateway, post())
+        assert refused.status == 502
+        assert refused.value("x-stream-id") is None
+
+
+async def test_a_drain_waits_for_a_detached_generation_and_then_says_why_it_ends(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, resume={"on_disconnect": "detach"}))
+    stream = await begin(gateway, upstream)
+    async with RawClient(gateway.port) as client:
+        await client.send(follow(stream))
+        await client.read_head()
+        assert payload(await client.read_chunk() or b"") == EVENTS[:1]
+        stopping = asyncio.create_task(gateway.server.stop(0.3))
+        await upstream.release(EVENTS[1])
+        assert payload(await client.read_chunk() or b"") == EVENTS[1:2]
+        assert b"gateway_draining" in (await client.read_chunk() or b"")
+        await stopping
+    (line,) = [line for line in gateway.log.requests if line["method"] == "POST"]
+    assert line["end"] == "drain"
+
+
+async def test_streams_survive_a_reload(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, resume={"on_disconnect": "detach"}))
+    stream = await begin(gateway, upstream)
+    await gateway.server.prepare(gateway.config)
+    gateway.server.commit()
+    async with RawClient(gateway.port) as client:
+        await client.send(follow(stream, f"Last-Event-ID: {stream}.1"))
+        await client.read_head()
+        await upstream.release(EVENTS[1])
+        assert payload(await client.read_chunk() or b"") == EVENTS[1:2]
+        await upstream.finish()
+        assert await client.read_chunk() is None
+    assert payload((await ask(gateway, follow(stream))).body) == EVENTS[:2]
+
+
+async def test_a_detached_generation_holds_its_slot_and_its_repetition_needs_none(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(
+        simple_config(upstream.url, limits=["one"], resume={"on_disconnect": "detach"}),
+        limits={"one": {"key": "ip", "concurrency": 1}},
+    )
+    key = "Idempotency-Key: k1"
+    await begin(gateway, upstream, key)
+    assert (await ask(gateway, post())).status == 429
+    async with RawClient(gateway.port) as client:
+        await client.send(post(key))
+        assert (await client.read_head()).status == 200
+        assert payload(await client.read_chunk() or b"") == EVENTS[:1]
+        await upstream.finish()
+        assert await client.read_chunk() is None
+
+
+async def test_a_web_page_may_read_the_streams_id(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(
+        simple_config(
+            upstream.url,
+            methods=["POST"],
+            cors={"origins": ["https://app.test"]},
+            resume={"on_disconnect": "detach"},
+        )
+    )
+    origin = "Origin: https://app.test"
+    stream = await begin(gateway, upstream, origin)
+    asks = ["Access-Control-Request-Method: DELETE", origin]
+    allowed = await ask(gateway, follow(stream, *asks, method="OPTIONS"), "OPTIONS")
+    assert allowed.status == 204
+    assert b"DELETE" in (allowed.value("access-control-allow-methods") or b"")
+    assert (await ask(gateway, follow(stream, origin, method="DELETE"), "DELETE")).status == 204
+    again = await ask(gateway, follow(stream, origin))
+    assert again.value("access-control-allow-origin") == b"https://app.test"
+    assert b"X-Stream-Id" in (again.value("access-control-expose-headers") or b"")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.resume.streams import (
     EVENTS,
+    IMPATIENT,
     ask,
     begin,
     follow,
@@ -150,7 +151,9 @@ async def test_e12_a_killed_owner_leaves_what_is_journalled_and_an_error(
     redis: Redis, upstream: ScriptedUpstream, start_gateway_process: StartGatewayProcess
 ) -> None:
     one, two = [
-        await start_gateway_process(config(upstream, redis, on_disconnect="detach"))
+        await start_gateway_process(
+            config(upstream, redis, on_disconnect="detach"), first=IMPATIENT
+        )
         for _ in range(2)
     ]
     stream = await begin(one, upstream)

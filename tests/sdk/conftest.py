@@ -102,10 +102,22 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
         "upstreams": {
             dialect: {"dialect": dialect, "endpoints": [{"url": backend_url}]}
             for dialect in ("openai", "anthropic", "ollama")
+        }
+        | {
+            name: {
+                "dialect": dialect,
+                "endpoints": [{"url": backend_url}],
+                "timeouts": {"first_byte": "300ms"},
+            }
+            for name, dialect in (("hasty", "openai"), ("hasty-anthropic", "anthropic"))
         },
         "models": {
             **{name: {"upstream": "openai"} for name in names},
             "llama-3": {"upstream": "openai", "model": "demo-llama"},
+            "demo-slow": {"upstream": "openai"},
+            "demo-hang": {"upstream": "hasty"},
+            "claude-slow": {"upstream": "anthropic", "model": "demo-slow"},
+            "claude-hang": {"upstream": "hasty-anthropic", "model": "demo-hang"},
             "demo-claude": {"upstream": "anthropic"},
             "claude-reset": {"upstream": "anthropic", "model": "demo-reset"},
             "demo-ollama": {"upstream": "ollama"},
@@ -122,6 +134,23 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
                 "strip": True,
                 "models": claudes,
                 **limited,
+            },
+            # The slow ones are silent for 100 ms in their streams, the others before.
+            {
+                "name": "slow",
+                "path": "/slow/",
+                "strip": True,
+                "models": ["demo-slow", "demo-hang"],
+                "heartbeat": "20ms",
+                **guarded,
+            },
+            {
+                "name": "slow-anthropic",
+                "path": "/slow/anthropic/",
+                "strip": True,
+                "models": ["claude-slow", "claude-hang"],
+                "heartbeat": "20ms",
+                **guarded,
             },
             {
                 "name": "ollama",

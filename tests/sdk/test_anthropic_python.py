@@ -103,3 +103,21 @@ async def test_a_stream_that_breaks_off_raises(client: anthropic.AsyncAnthropic)
         with pytest.raises(anthropic.APIStatusError, match="closed the connection"):
             await take_all(stream.text_stream, heard)
     assert heard
+
+
+async def test_comments_in_a_stream_are_nothing_to_it(door: Door) -> None:
+    async with (
+        connect(door, path="/slow/anthropic") as client,
+        client.messages.stream(model="claude-slow", max_tokens=100, messages=HELLO) as stream,
+    ):
+        text = "".join([piece async for piece in stream.text_stream])
+    assert text == ANSWER
+
+
+async def test_an_error_after_an_early_head_is_raised(door: Door) -> None:
+    async with connect(door, path="/slow/anthropic") as client:
+        with pytest.raises(anthropic.APIStatusError, match="did not begin its answer in time"):
+            async with client.messages.stream(
+                model="claude-hang", max_tokens=100, messages=HELLO
+            ) as stream:
+                await take_all(stream.text_stream, [])

@@ -162,3 +162,27 @@ async def test_leaving_a_stream_stops_the_generation(
     await door.generation_aborted()
     line = await door.gateway.wait_for_log(lambda line: line["event"] == "request")
     assert line["end"] == "client_abort"
+
+
+async def test_comments_in_a_stream_are_nothing_to_it(door: Door) -> None:
+    async with connect(door, path="/slow/v1") as client:
+        async with client.chat.completions.with_streaming_response.create(
+            model="demo-slow", messages=HELLO, stream=True
+        ) as raw:
+            body = await raw.read()
+        stream = await client.chat.completions.create(
+            model="demo-slow", messages=HELLO, stream=True
+        )
+        chunks = [chunk async for chunk in stream]
+    assert b": heartbeat\n\n" in body
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == ANSWER
+
+
+async def test_an_error_after_an_early_head_is_raised(door: Door) -> None:
+    async with connect(door, path="/slow/v1") as client:
+        stream = await client.chat.completions.create(
+            model="demo-hang", messages=HELLO, stream=True
+        )
+        with pytest.raises(openai.APIError, match="did not begin its answer in time") as caught:
+            await take_all(stream, [])
+    assert caught.value.code == "upstream_first_byte_timeout"

@@ -243,7 +243,7 @@ class GatewayProcess:
                 await asyncio.wait(self._readers)
                 raise AssertionError(f"the gateway did not start: {self.errors.decode()}")
             self.port = int(ready.result()["port"])
-            self.admin_port = int(ready.result()["admin_port"])
+            self.admin_port = int(ready.result()["admin_port"] or 0)
             self.worker_pids = list(ready.result()["workers"])
         except BaseException:
             await self.stop()

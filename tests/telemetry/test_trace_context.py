@@ -1,4 +1,4 @@
-"""What is believed of trace headers: only what is well-formed, and no more than there is room for."""
+"""What is believed of trace headers: what is well-formed, and no more than there is room for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MALFORMED = {
     "long span": f"00-{TRACE}-{SPAN}0-01",
     "no flags": f"00-{TRACE}-{SPAN}",
     "bad flags": f"00-{TRACE}-{SPAN}-zz",
-    "other digits": f"00-{'٠' * 32}-{SPAN}-01",
+    "other digits": f"00-{chr(0x660) * 32}-{SPAN}-01",
     "line break": f"{GOOD}\n",
     "8 KiB": "00-" + "a" * 8192,
 }

@@ -171,6 +171,32 @@ async def test_a_route_without_models_translates_as_well(start_gateway: StartGat
     assert_error(got, 400, code="not_translatable")
 
 
+async def test_a_request_that_is_nested_too_deeply_is_refused(start_gateway: StartGateway) -> None:
+    schema = "[" * 600 + "]" * 600
+    tools = f'[{{"type":"function","function":{{"name":"f","parameters":{{"x":{schema}}}}}}}]'
+    body = f'{{"model":"m","messages":[],"tools":{tools}}}'.encode()
+    raw = request("POST", PATHS["openai"], headers=["Content-Type: application/json"], body=body)
+    async with ScriptedUpstream(hang) as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        response = await ask(gateway.port, raw)
+        assert upstream.requests == []
+    assert_error(response, 400, code="invalid_json")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_so_is_an_answer(start_gateway: StartGateway, stream: bool) -> None:
+    deep = '{"x":' * 400 + "1" + "}" * 400
+    call = f'{{"function":{{"name":"f","arguments":{deep}}}}}'
+    body = f'{{"message":{{"content":"","tool_calls":[{call}]}},"done":true}}\n'.encode()
+    script = streams("ollama", body) if stream else raw_reply(reply(body))
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config("openai", "ollama", upstream.url))
+        response = await ask(gateway.port, chat("openai", stream=stream))
+    assert b"upstream_invalid_response" in response.body
+    assert response.status == (200 if stream else 502)
+    assert response.clean_end is not stream
+
+
 # -- what the caller gets ----------------------------------------------------------------------
 
 
@@ -398,6 +424,23 @@ async def test_an_endpoint_whose_streams_end_too_early_is_taken_out(
         assert main.endpoints[0].in_flight == 0
 
 
+@pytest.mark.parametrize(("caller", "backend"), [("openai", "ollama"), ("anthropic", "openai")])
+async def test_a_translated_stream_can_be_come_back_to(
+    start_gateway: StartGateway, caller: str, backend: str
+) -> None:
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        document = config(caller, backend, upstream.url, resume={})
+        gateway = await start_gateway(document)
+        first = await ask(gateway.port, chat(caller))
+        ids = [line[4:] for line in first.body.splitlines() if line.startswith(b"id: ")]
+        again = await ask(gateway.port, chat(caller, f"Last-Event-ID: {ids[2].decode()}"))
+    assert first.clean_end
+    assert again.clean_end
+    assert first.body.endswith(again.body)
+    assert again.body.count(b"id: ") == len(ids) - 3
+    assert len(upstream.requests) == 1
+
+
 # -- limits ------------------------------------------------------------------------------------
 
 
@@ -557,11 +600,13 @@ def text_of(caller: str, body: bytes) -> str:
                     said += choice["delta"].get("content") or ""
             else:
                 said += document.get("delta", {}).get("text", "")
+        elif caller == "ollama":
+            said += json.loads(line)["message"]["content"]
     return said
 
 
-@pytest.mark.parametrize("caller", ["openai", "anthropic"])
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize("caller", DIALECTS)
+@pytest.mark.parametrize(("first", "second"), [*PAIRS, ("ollama", "ollama")])
 async def test_a_model_of_another_dialect_goes_on_in_the_same_stream(
     start_gateway: StartGateway, caller: str, first: str, second: str
 ) -> None:
@@ -586,6 +631,9 @@ async def test_a_model_of_another_dialect_goes_on_in_the_same_stream(
     assert asked["messages"][-1]["role"] == "assistant"
     assert asked["messages"][-1]["content"].rstrip() == "Once upon"
     assert asked.get("continue_final_message", False) is (second == "openai")
+    if caller == "ollama":
+        models = {json.loads(line)["model"] for line in response.body.splitlines()}
+        assert len(models) == 1
     assert (line["served"], line["continued"], line["end"]) == ("n", 1, "complete")
 
 

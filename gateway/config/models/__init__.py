@@ -11,7 +11,14 @@ from pydantic import Field
 
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
-from gateway.config.models.routes import Cors, Middleware, Resume, Route, RouteTimeouts
+from gateway.config.models.routes import (
+    Cors,
+    Middleware,
+    Resume,
+    Route,
+    RouteTimeouts,
+    WebSocket,
+)
 from gateway.config.models.section import Section
 from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
 from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
@@ -74,6 +81,7 @@ __all__ = [
     "Traces",
     "Translation",
     "Upstream",
+    "WebSocket",
 ]
 
 

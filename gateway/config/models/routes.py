@@ -8,7 +8,16 @@ from pydantic import Field
 
 from gateway.config.models.section import Section
 from gateway.config.models.traces import RouteTraces
-from gateway.config.types import Dialect, DottedName, HeaderName, Identity, Name, Origin, Path
+from gateway.config.types import (
+    Dialect,
+    DottedName,
+    HeaderName,
+    Identity,
+    Name,
+    Origin,
+    Path,
+    Rate,
+)
 from gateway.config.units import Duration, Size
 
 
@@ -48,6 +57,31 @@ class Cors(Section):
     max_age: Duration = Field(600.0, description="How long a browser remembers the answer.")
 
 
+class WebSocket(Section):
+    """How a route serves WebSockets. `websocket: true` takes it all as it is."""
+
+    origins: tuple[Origin, ...] = Field(
+        (),
+        description="Exact origins of pages that may open one, or *; empty: pages of the same "
+        "host. Clients that are no browsers send no origin.",
+    )
+    max_message: Size = Field(
+        16 * 1024**2, gt=0, description="Largest message, either way; more closes it with 1009."
+    )
+    idle: Duration = Field(
+        600.0, gt=0, description="Longest silence: no message either way. Closes it with 1001."
+    )
+    ping: Duration | None = Field(
+        30.0, gt=0, description="How often each side is asked whether it is there; null: never."
+    )
+    messages: Rate | None = Field(
+        None, description="What one client may send on one connection; more closes it with 1008."
+    )
+    deflate: bool = Field(
+        False, description="Compress messages (permessage-deflate) with clients that offer it."
+    )
+
+
 class RouteTimeouts(Section):
     """What differs on this route from the timeouts of its upstreams."""
 
@@ -72,11 +106,17 @@ class Resume(Section):
     may_detach: bool = Field(
         False, description="Whether a request may ask for X-On-Disconnect: detach."
     )
+    background: bool = Field(
+        False,
+        description="Take `background` out of streamed requests to OpenAI's Responses API, for "
+        "upstreams that do not know it: the gateway lets them go on by itself.",
+    )
     ttl: Duration = Field(600.0, gt=0, description="How long a stream is kept after its end.")
     max_bytes: Size = Field(
         4 * 1024**2,
-        ge=1024,
-        description="What is kept of one stream; of a longer one the beginning is forgotten.",
+        ge=512 * 1024,
+        description="What is kept of one stream, 512KiB or more; of a longer one the beginning is "
+        "forgotten.",
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
@@ -127,6 +167,23 @@ class Route(Section):
     resume: Resume | None = Field(
         None, description="Keep event streams, so that a client may come back to one."
     )
+    heartbeat: Duration | None = Field(
+        15.0,
+        gt=0,
+        description="Silence in an event stream until a comment is written; null: none is.",
+    )
+    retry: Duration | None = Field(
+        None,
+        gt=0,
+        description="What EventSource clients are told at the start of an event stream: how long "
+        "to wait before they connect again.",
+    )
+    compress: tuple[Literal["zstd", "br", "gzip"], ...] = Field(
+        (),
+        description="Content codings for clients that take them, the preferred first; streams are "
+        "flushed after each event.",
+    )
+    websocket: WebSocket | bool = Field(False, description="Serve WebSockets here, too.")
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."

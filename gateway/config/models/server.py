@@ -105,21 +105,21 @@ class Metrics(Section):
 
     tokens: bool = Field(
         True,
-        description="Listen to the responses of models for the tokens they used; costs about a "
-        "microsecond for each piece.",
+        description="Read in the answers of models how many tokens they used; no compressed ones "
+        "are asked for then.",
     )
     tenants: int = Field(
         200, ge=1, le=5000, description="Tenants told apart, first come; the rest are `other`."
     )
-    gen_ai: Literal["operation", "inference"] = Field(
-        "operation",
-        description="Names of the GenAI metrics: gen_ai.client.operation.* as in OpenTelemetry's "
-        "semantic conventions 1.41, or gen_ai.client.inference.* as their own repository has them.",
+    semconv: Literal["1.44", "next"] = Field(
+        "1.44",
+        description="Names of the GenAI metrics: as in OpenTelemetry's semantic conventions 1.44, "
+        "or as they are being renamed, gen_ai.client.inference.*.",
     )
     otlp: Url | None = Field(
         None,
-        description="Also send them here by OTLP over HTTP, such as "
-        "http://collector:4318/v1/metrics; headers from OTEL_EXPORTER_OTLP_HEADERS.",
+        description="Collector they are also sent to by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; headers from OTEL_EXPORTER_OTLP_HEADERS.",
     )
     interval: Duration = Field(15.0, ge=1.0, description="How often they are sent there.")
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
-from gateway.config.types import FileName, HeaderName, Network, Url
+from gateway.config.types import HeaderName, Network, Url
 from gateway.config.units import Duration, Size
 
 
@@ -50,9 +50,9 @@ class Traces(Section):
     keep: KeepTraces = Field(
         default_factory=KeepTraces, description="What is kept locally beside those."
     )
-    local: FileName | None = Field(
+    local: str | None = Field(
         ".gateway/traces.db",
-        validate_default=True,
+        min_length=1,
         description="SQLite file of the local store, from the configuration's folder; null: none.",
     )
     age: Duration = Field(7 * 86400.0, gt=0, description="How long a request stays in it.")

@@ -84,6 +84,7 @@ class Reader:
         self._calls: dict[int, int] = {}
         """The number of a call, by the index of its block."""
         self._usage = _NOTHING
+        self._began = False
         self._stopped = False
         self._over = False
 
@@ -122,14 +123,17 @@ class Reader:
             self._end(pieces, Failed(UpstreamInvalidResponse("an event that is no JSON object")))
             return
         kind = document.get("type")
+        if kind == "message_start":
+            message = object_in(document, "message")
+            self._usage = object_in(message, "usage")
+            self._begin(text_in(message, "model"), pieces)
+            return
+        if kind in ("content_block_start", "content_block_delta", "message_delta"):
+            self._begin("", pieces)
         if kind == "content_block_delta":
             self._delta(document, pieces)
         elif kind == "content_block_start":
             self._block(document, pieces)
-        elif kind == "message_start":
-            message = object_in(document, "message")
-            self._usage = object_in(message, "usage")
-            pieces.append(Began(text_in(message, "model")))
         elif kind == "message_delta":
             self._usage = {**self._usage, **object_in(document, "usage")}
             pieces.append(Used(_tokens(self._usage)))
@@ -143,6 +147,11 @@ class Reader:
             self._end(pieces, Ended() if self._stopped else broken_off())
         elif kind == "error":
             self._end(pieces, Failed(backend_errors.of_event(document)))
+
+    def _begin(self, model: str, pieces: list[Piece]) -> None:
+        if not self._began:
+            self._began = True
+            pieces.append(Began(model))
 
     def _block(self, document: dict[str, Any], pieces: list[Piece]) -> None:
         block = object_in(document, "content_block")

@@ -30,6 +30,7 @@ from gateway.errors import NotTranslatable
 
 _DROPPED = (
     "cache_control",
+    "context_management",
     "diagnostics",
     "inference_geo",
     "service_tier",
@@ -228,9 +229,13 @@ def _read_thinking(fields: Fields, asked: Conversation) -> None:
 
 def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     """The body of a conversation. Raise NotTranslatable."""
-    for key in ("min_p", "seed", "frequency_penalty", "presence_penalty"):
+    if asked.seed is not None:
+        raise NotTranslatable("seed")
+    for key in ("min_p", "frequency_penalty", "presence_penalty"):
         if getattr(asked, key):
             raise NotTranslatable(key)
+    if asked.repetition_penalty not in (None, 1):
+        raise NotTranslatable("repetition_penalty")
     if asked.temperature is not None and asked.temperature > _HOTTEST:
         raise NotTranslatable("temperature", "it takes 0 to 1")
     body: dict[str, Any] = {

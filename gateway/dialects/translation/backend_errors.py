@@ -63,10 +63,10 @@ def _told(document: Any, status: int) -> UpstreamToldError:
         else:
             message = error
     usual = _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
-    kind = kind if isinstance(kind, str) and kind not in ("error", "") else usual
+    told = kind if isinstance(kind, str) and kind not in ("error", "") else None
     return UpstreamToldError(
         message[:_LONGEST] if isinstance(message, str) and message else None,
         status=status,
-        code=code if isinstance(code, str) and code else kind,
-        kind=kind,
+        kind=told or usual,
+        code=code if isinstance(code, str) and code else told,
     )

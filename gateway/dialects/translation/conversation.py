@@ -130,6 +130,8 @@ class Conversation:
     seed: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    """What is multiplied; 1 is none."""
     stop: list[str] = field(default_factory=list)
     thinks: bool | None = None
     effort: str | None = None

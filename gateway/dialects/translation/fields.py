@@ -132,9 +132,10 @@ class Fields:
             self._left.pop(key, None)
 
     def end(self) -> None:
-        """All was read. Raise NotTranslatable for what is left."""
-        for key in self._left:
-            raise self.untranslatable(key)
+        """All was read. Raise NotTranslatable for what is left, unless it asks for nothing."""
+        for key, value in self._left.items():
+            if value is not False and value not in ("", [], {}):
+                raise self.untranslatable(key)
 
     def wrong(self, key: str, what: str) -> RequestError:
         """It is not what it has to be."""

@@ -10,6 +10,7 @@ class LineTooLong(Exception):
 
     def __init__(self, lines: list[bytes]) -> None:
         super().__init__(f"a line of more than {_CAP_BYTES} bytes")
+        self.cap_bytes = _CAP_BYTES
         self.lines = lines
 
 

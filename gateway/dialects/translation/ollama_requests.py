@@ -81,7 +81,6 @@ def read_generate(document: dict[str, Any]) -> Conversation:
             raise fields.untranslatable(key)
     if fields.flag("raw"):
         raise fields.untranslatable("raw")
-    fields.drop("context")
     asked = _common(fields, messages)
     fields.end()
     return asked
@@ -104,6 +103,7 @@ def _common(fields: Fields, messages: list[Message]) -> Conversation:
         seed=options.whole("seed"),
         frequency_penalty=options.number("frequency_penalty"),
         presence_penalty=options.number("presence_penalty"),
+        repetition_penalty=options.number("repeat_penalty"),
     )
     think = fields.any("think")
     if think is not None:
@@ -232,6 +232,8 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     if asked.format is not None:
         body["format"] = "json" if asked.format.schema is None else asked.format.schema
     settings = {key: value for key in _SAME if (value := getattr(asked, key)) is not None}
+    if asked.repetition_penalty is not None:
+        settings["repeat_penalty"] = asked.repetition_penalty
     if asked.max_tokens is not None:
         settings["num_predict"] = asked.max_tokens
     if asked.stop:

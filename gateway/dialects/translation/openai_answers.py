@@ -35,6 +35,9 @@ _STOPS = {
     "tool_calls": Stop.TOOLS,
     "function_call": Stop.TOOLS,
     "content_filter": Stop.REFUSED,
+    "model_length": Stop.LENGTH,  # Mistral
+    "eos_token": Stop.END,  # TGI, and the next
+    "stop_sequence": Stop.SEQUENCE,
 }
 _WORDS = {
     Stop.END: "stop",
@@ -121,8 +124,7 @@ class Reader:
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 pieces += self._delta.read(delta)
-            reason = choice.get("finish_reason")
-            if reason is not None and not self._stopped:
+            if choice.get("finish_reason") and not self._stopped:  # some say "" until then
                 stopped = _stopped(choice)
                 pieces.append(stopped)
                 self._stopped = True

@@ -1,6 +1,7 @@
 """Chat requests in OpenAI's dialect: https://platform.openai.com/docs/api-reference/chat/create.
 
-What vLLM, SGLang and llama.cpp take beyond it is read and written too: top_k, min_p, reasoning.
+What vLLM, SGLang and llama.cpp take beyond it is read and written too: top_k, min_p,
+repetition_penalty, reasoning.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def read(document: dict[str, Any]) -> Conversation:
         seed=fields.whole("seed"),
         frequency_penalty=fields.number("frequency_penalty"),
         presence_penalty=fields.number("presence_penalty"),
+        repetition_penalty=fields.number("repetition_penalty"),
         stop=fields.texts("stop"),
         thinks=None if effort is None else effort != "none",
         effort=None if effort == "none" else effort,
@@ -251,7 +253,7 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     if asked.stop:
         body["stop"] = asked.stop
     same = ("temperature", "top_p", "top_k", "min_p", "seed", "user")
-    for key in (*same, "frequency_penalty", "presence_penalty"):
+    for key in (*same, "frequency_penalty", "presence_penalty", "repetition_penalty"):
         value = getattr(asked, key)
         if value is not None:
             body[key] = value

@@ -103,7 +103,10 @@ Piece = Began | Said | Thought | Called | Argued | Used | Stopped | Ended | Fail
 
 
 class StreamReader(Protocol):
-    """Makes pieces of a backend's stream. What they are does not depend on how it is cut."""
+    """Makes pieces of a backend's stream. What they are does not depend on how it is cut.
+
+    Both raise orjson.JSONEncodeError for what is nested too deeply to be written again.
+    """
 
     def feed(self, data: bytes) -> Sequence[Piece]:
         """The pieces that are whole now."""

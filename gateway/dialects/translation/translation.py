@@ -51,6 +51,8 @@ _DROPPED = frozenset(
     }
 )
 """Headers of one dialect, and those that are written anew."""
+_PLAIN = {b"Content-Type": b"application/json", b"Accept": b"application/json"}
+_ANTHROPIC = {**_PLAIN, b"anthropic-version": b"2023-06-01"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,10 @@ class Translation:
         self.stream_type = self._caller.stream_type
         """The caller's."""
         self.dropped = _DROPPED
-        self._lines = b"Content-Type: application/json\r\nAccept: application/json\r\n"
-        if backend == "anthropic" and b"anthropic-version" not in replaced:
-            self._lines += b"anthropic-version: 2023-06-01\r\n"
+        own = _ANTHROPIC if backend == "anthropic" else _PLAIN
+        self._lines = b"".join(
+            b"%b: %b\r\n" % field for field in own.items() if field[0].lower() not in replaced
+        )
 
     def header_lines(self, credential: bytes | None) -> bytes:
         """What is said instead of the headers that are dropped. `credential` is the caller's own,
@@ -184,8 +187,11 @@ class Translation:
             said = parsed(answer)
             if said is None:
                 raise UpstreamInvalidResponse("an answer that is no JSON object")
-            pieces = answering.read(said)
-            return asking.write(whole(without_space(pieces)[0] if trims else pieces), telling)
+            try:
+                pieces = answering.read(said)
+                return asking.write(whole(without_space(pieces)[0] if trims else pieces), telling)
+            except orjson.JSONEncodeError as exc:
+                raise UpstreamInvalidResponse("nested too deeply") from exc
 
         reader = None
         if asked.stream:
@@ -193,7 +199,7 @@ class Translation:
 
         return TranslatedCall(
             answering.path,
-            orjson.dumps(answering.write(asked, self._options)),
+            _dumped(answering.write(asked, self._options)),
             asked.stream,
             make,
             reader,
@@ -208,7 +214,7 @@ class Translation:
         else:
             body, answer = embeddings.ollama_to_openai(document, old=old)
         path = _EMBEDDING_PATHS[self._backend]
-        return TranslatedCall(path, orjson.dumps(body), False, answer)
+        return TranslatedCall(path, _dumped(body), False, answer)
 
 
 def translates(caller: str, backend: str, path: str) -> bool:
@@ -216,6 +222,13 @@ def translates(caller: str, backend: str, path: str) -> bool:
     if path.endswith(tuple(_CHATS[caller])):
         return True
     return backend in _EMBEDDING_PATHS and path.endswith(_EMBEDDINGS[caller])
+
+
+def _dumped(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as exc:  # of what was read: only its depth can be a fault
+        raise RequestError("The request body is nested too deeply.", code="invalid_json") from exc
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The table of every metric: its name, kind, unit, labels, buckets, and what it says.
 
 The names of `http.*` and `gen_ai.*` are those of OpenTelemetry's semantic conventions, in the form
-Prometheus gives them. The GenAI conventions left the main repository after version 1.41 and are
-being renamed: `RENAMED` says how. What the conventions do not know begins with `gateway_`.
+Prometheus gives them. The GenAI ones have a repository of their own now and are being renamed:
+`RENAMED` says how. What the conventions do not know begins with `gateway_`.
 Everything else that tells of metrics (the endpoint, OTLP, the documentation) reads this table.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-SEMCONV = "1.41"
+SEMCONV = "1.44"
 """The version of the semantic conventions the names are taken from."""
 
 
@@ -439,6 +439,13 @@ JOURNAL_EVICTIONS = Instrument(
     "Finished streams that were forgotten before their time, for want of room.",
     "{stream}",
 )
+TRACE_DROPS = Instrument(
+    "gateway_trace_records_dropped",
+    _C,
+    (),
+    "Requests whose trace was lost because nobody took it in time.",
+    "{request}",
+)
 KEY_FETCHES = Instrument(
     "gateway_key_fetches",
     _C,
@@ -503,6 +510,7 @@ READ = (
     JOURNAL_STREAMS,
     JOURNAL_GENERATIONS,
     JOURNAL_EVICTIONS,
+    TRACE_DROPS,
     KEY_FETCHES,
     LOOP_LAG,
     MEMORY,

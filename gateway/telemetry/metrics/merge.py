@@ -52,7 +52,7 @@ Merged = dict[str, dict[Labels, Value]]
 class Merge:
     """Of one gateway's workers, through their deaths."""
 
-    def __init__(self, tenants: int) -> None:
+    def __init__(self, tenants: int = 1) -> None:
         """`tenants` is how many are told apart, in all workers together."""
         self._tenants = Known(tenants)
         self._gone: Merged = {}
@@ -63,6 +63,10 @@ class Merge:
     def starts(self) -> Mapping[int, int]:
         """By worker: how often it was seen to start."""
         return self._starts
+
+    def tell_apart(self, tenants: int) -> None:
+        """So many tenants, from now on."""
+        self._tenants.cap = tenants
 
     def merge(self, told: Mapping[int, tuple[str, Snapshot] | None]) -> Merged:
         """Everything now, by what each worker has told: which life of it this is, and its

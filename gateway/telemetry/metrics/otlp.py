@@ -35,6 +35,7 @@ from gateway.telemetry.metrics.registry import Exemplar as Seen
 from gateway.telemetry.metrics.registry import Labels
 from gateway.telemetry.metrics.renaming import renamed
 
+_PATH = "/v1/metrics"
 _TIMEOUT_S = 5.0
 _NO_SPAN = 0
 """Without a number for it, the encoder leaves the trace out."""
@@ -67,6 +68,8 @@ class OtlpMetrics:
         )
         # It logs each failure, with a stack, to wherever; that it fails is reported here.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+        if not url.endswith(_PATH):
+            url = url.rstrip("/") + _PATH
         self._exporter = OTLPMetricExporter(url, timeout=_TIMEOUT_S)
 
     async def keep(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.translation.conversation import (
@@ -30,6 +30,7 @@ from gateway.dialects.translation.options import ThinkingWord, TranslationOption
 from gateway.errors import NotTranslatable, RequestError
 from tests.dialects.translation.wire import NAMES, PAIRS, SIDES
 
+SLOW = [HealthCheck.too_slow]  # a busy machine is no fault of a test's
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 9).decode()
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 OPTIONS = TranslationOptions(continues="prefill")
@@ -281,7 +282,13 @@ def test_a_request_of_ollamas_becomes_one_of_the_others() -> None:
         "think": True,
         "format": SCHEMA,
         "keep_alive": "5m",
-        "options": {"num_predict": 9, "num_ctx": 4096, "seed": 3, "temperature": 0},
+        "options": {
+            "num_predict": 9,
+            "num_ctx": 4096,
+            "seed": 3,
+            "temperature": 0,
+            "repeat_penalty": 1.1,
+        },
     }
     openai = translated("ollama", "openai", body)
     assert openai["messages"][1:] == [
@@ -305,7 +312,7 @@ def test_a_request_of_ollamas_becomes_one_of_the_others() -> None:
         {"role": "tool", "tool_call_id": "call_0", "content": "Seen."},
     ]
     assert (openai["seed"], openai["temperature"], openai["stream"]) == (3, 0, True)
-    assert openai["max_completion_tokens"] == 9
+    assert (openai["max_completion_tokens"], openai["repetition_penalty"]) == (9, 1.1)
     assert openai["reasoning_effort"] == "medium"
     assert openai["response_format"] == {
         "type": "json_schema",
@@ -409,8 +416,9 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
         ("openai", "anthropic", {"logprobs": True}, "logprobs"),
         ("openai", "ollama", {"logit_bias": {"1": 5}}, "logit_bias"),
         ("openai", "anthropic", {"temperature": 1.5}, "temperature"),
-        ("openai", "anthropic", {"seed": 5}, "seed"),
+        ("openai", "anthropic", {"seed": 0}, "seed"),
         ("openai", "anthropic", {"presence_penalty": 1}, "presence_penalty"),
+        ("ollama", "anthropic", {"options": {"repeat_penalty": 1.1}}, "repetition_penalty"),
         (
             "openai",
             "anthropic",
@@ -431,7 +439,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
             {"messages": content({"type": "input_audio", "input_audio": {}})},
             "messages[0].content[0].type",
         ),
-        ("openai", "anthropic", {"guided_json": {}}, "guided_json"),
+        ("openai", "anthropic", {"guided_json": {"type": "object"}}, "guided_json"),
         ("openai", "anthropic", {"x y": 1}, "a field"),
         ("anthropic", "openai", {"tools": [{"type": "web_search_20250305", "name": "w"}]}, None),
         ("anthropic", "openai", {"container": "c"}, "container"),
@@ -455,6 +463,22 @@ def test_what_cannot_be_carried_is_refused_by_its_name(
         translated(one, other, body)
     assert (caught.value.status, caught.value.code) == (400, "not_translatable")
     assert caught.value.param == (param or "tools[0].type")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mcp_servers": []},
+        {"container": None},
+        {"extra": {}},
+        {"beta": False},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}},
+    ],
+)
+def test_what_asks_for_nothing_is_no_reason_to_refuse(fields: dict[str, Any]) -> None:
+    assert translated("anthropic", "openai", chat(**fields)) == (
+        translated("anthropic", "openai", chat())
+    )
 
 
 @pytest.mark.parametrize(
@@ -486,7 +510,7 @@ def test_what_is_malformed_is_told_by_its_place(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("suffix", "x"), ("template", "x"), ("raw", True), ("prompt", "")],
+    [("suffix", "x"), ("template", "x"), ("raw", True), ("context", [1]), ("prompt", "")],
 )
 def test_what_only_a_runner_can_do_with_a_prompt_is_refused(key: str, value: Any) -> None:
     from gateway.dialects.translation.ollama_requests import read_generate
@@ -551,7 +575,7 @@ def merged(messages: list[Message]) -> list[tuple[Role, list[Part]]]:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(asked=conversations())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 def test_what_is_written_reads_as_what_was_asked(name: str, asked: Conversation) -> None:
     body = orjson.loads(orjson.dumps(SIDES[name].write(asked, OPTIONS)))
     read = SIDES[name].read(body)
@@ -564,7 +588,7 @@ def test_what_is_written_reads_as_what_was_asked(name: str, asked: Conversation)
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 @given(asked=conversations())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
 def test_a_request_survives_the_way_there_and_back(
     one: str, other: str, asked: Conversation
 ) -> None:

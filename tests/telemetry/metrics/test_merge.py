@@ -69,6 +69,14 @@ def test_tenants_are_capped_in_all_workers_together() -> None:
     assert merge.merge(dict(told)) == merged
 
 
+def test_more_tenants_are_told_apart_once_that_is_asked_for() -> None:
+    merge = Merge(1)
+    told = {number: (str(number), counted(1, tenant=f"t{number}")) for number in range(3)}
+    merge.merge(dict(told))
+    merge.tell_apart(3)
+    assert len(merge.merge(dict(told))[table.TENANT_REQUESTS.name]) == 3
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.sampled_from(["more", "more", "die", "silent", "die"])),

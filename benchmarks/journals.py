@@ -1,0 +1,87 @@
+"""What it costs to keep a stream: µs of the gateway's CPU for each event, by where it is kept."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Load
+from benchmarks.peers import gateway
+from benchmarks.processes import cores, free_ports, program, running
+
+_WAYS = ("passed through", "kept in memory", "kept in Redis")
+_STREAMS = 200
+
+
+def measure(
+    mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: int
+) -> dict[str, Any]:
+    """Each way in turn, so many rounds: µs for each event, of the gateway and of Redis."""
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in _WAYS}
+    for _ in range(rounds):
+        for way in _WAYS:
+            found[way].append(_once(way, mockllm, sseload, folder, seconds))
+    return {
+        way: {
+            "gateway_us": statistics.median(ours for ours, _ in each),
+            "redis_us": statistics.median(redis for _, redis in each),
+        }
+        for way, each in found.items()
+    }
+
+
+def render(costs: Mapping[str, Mapping[str, float]]) -> str:
+    """As a table."""
+    lines = ["| µs of CPU an event | gateway | Redis |", "|---|---:|---:|"]
+    for way, cost in costs.items():
+        redis = f"{cost['redis_us']:.1f}" if cost["redis_us"] else ""
+        lines.append(f"| {way} | {cost['gateway_us']:.1f} | {redis} |")
+    return "\n".join(lines)
+
+
+def _once(
+    way: str, mockllm: Path, sseload: Path, folder: Path, seconds: int
+) -> tuple[float, float]:
+    ours, theirs = cores()
+    backend, port = free_ports(2)
+    log = folder / "log"
+    route: dict[str, Any] = {} if way == _WAYS[0] else {"resume": {"ttl": "2s"}}
+    with redis_server(folder, theirs) as (redis, url):
+        store = {"url": url if way == _WAYS[2] else "memory://"}
+        command = gateway(
+            folder, port, backend, route=route, store=store, telemetry={"log": {"access": False}}
+        )
+        with (
+            running([str(mockllm), str(backend)], backend, core=theirs, log=log),
+            running(command, port, core=ours, log=log) as process,
+        ):
+            load = Load(sseload, theirs, seconds)
+            before = cpu_s(process.pid), cpu_s(redis)
+            events = load.events(port, _STREAMS)
+            after = cpu_s(process.pid), cpu_s(redis)
+    spent = [(b - a) * 1e6 / events for a, b in zip(before, after, strict=True)]
+    return spent[0], spent[1] if way == _WAYS[2] else 0.0
+
+
+@contextmanager
+def redis_server(folder: Path, core: set[int]) -> Iterator[tuple[int, str]]:
+    """A Redis of its own: its pid and its URL."""
+    (port,) = free_ports(1)
+    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    log = folder / "redis.log"
+    with running([*command, "--dir", str(folder)], port, core=core, log=log) as process:
+        yield process.pid, f"redis://127.0.0.1:{port}/0"
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process and its children: a gateway's workers are those of its master."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = 0
+    for each in (str(pid), *children):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,106 @@
+"""Compressed responses, for clients that take them, on routes that say so.
+
+Not everywhere: where a secret and what an attacker chose stand in one compressed body, its length
+tells of the secret (BREACH, https://www.breachattack.com).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from aiohttp import web
+
+from gateway.exchange import Commit, Exchange, GatewayRequest
+from gateway.proxy.compression import Coding, chosen, encoded, encoder
+from gateway.proxy.relay import RelayedResponse
+from gateway.routing import Handler
+
+_SMALLEST_BYTES = 1024
+"""Below it a packet is a packet."""
+_LARGEST_BYTES = 1024 * 1024
+"""Above it, others would be kept waiting. (A stream has no size.)"""
+_COMPRESSIBLE = re.compile(
+    r"text/|application/(?:json|x-ndjson|jsonl|javascript|xml)\b|[a-z0-9./_-]+\+(?:json|xml)\b",
+    re.IGNORECASE,
+)
+_NO_TRANSFORM = re.compile(r"(?:^|[\s,])no-transform(?:$|[\s,])", re.IGNORECASE)
+_BODILESS = (204, 304)
+_PARTIAL = 206
+_FALSE_THEN = (
+    "Content-Length",
+    "Accept-Ranges",
+    "Content-MD5",
+    "Digest",
+    "Content-Digest",
+    "Repr-Digest",
+)
+"""What would not be true of the compressed body."""
+
+
+class Compress:
+    """For one route. Stands before everything that makes a response, errors too."""
+
+    def __init__(self, codings: Sequence[Coding]) -> None:
+        """`codings`: the earlier are preferred where a client has no preference."""
+        self._codings = tuple(codings)
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Pass on what the handler raises."""
+        response = await handler(request)
+        exchange = request.exchange
+        if exchange.commit is not Commit.OPEN or not _suits(request, response):
+            return response
+        _vary(exchange)
+        coding = chosen(",".join(request.headers.getall("Accept-Encoding", ())), self._codings)
+        if coding is None or _no_transform(request.headers):
+            return response
+        if isinstance(response, RelayedResponse):
+            response.compress(encoder(coding))
+        else:
+            assert isinstance(response, web.Response)
+            assert isinstance(response.body, bytes)
+            response.body = encoded(response.body, coding)
+        headers = response.headers
+        for name in _FALSE_THEN:
+            headers.popall(name, None)
+        headers["Content-Encoding"] = coding
+        etag = headers.get("ETag")
+        if etag is not None and not etag.startswith("W/"):
+            headers["ETag"] = f"W/{etag}"
+        return response
+
+
+def _suits(request: GatewayRequest, response: web.StreamResponse) -> bool:
+    """Whether the response could be compressed, for whoever takes that."""
+    if request.method == "HEAD" or response.status in _BODILESS or response.status == _PARTIAL:
+        return False
+    headers = response.headers
+    if isinstance(response, RelayedResponse):
+        size = response.size
+    elif isinstance(response, web.Response) and isinstance(response.body, bytes):
+        size = len(response.body)
+    else:
+        return False
+    return (
+        (size is None or _SMALLEST_BYTES <= size <= _LARGEST_BYTES)
+        and _COMPRESSIBLE.match(headers.get("Content-Type", "")) is not None
+        and "Content-Encoding" not in headers
+        and not _no_transform(headers)
+    )
+
+
+def _no_transform(headers: Mapping[str, str]) -> bool:
+    """Whether nobody may change the body (RFC 9111 section 5.2.2.6)."""
+    directives = headers.get("Cache-Control")
+    return directives is not None and _NO_TRANSFORM.search(directives) is not None
+
+
+def _vary(exchange: Exchange) -> None:
+    """Say what the response depends on, beside what is said already."""
+    said = exchange.response_headers
+    for at, (name, value) in enumerate(said):
+        if name == "Vary":
+            said[at] = (name, f"{value}, Accept-Encoding")
+            return
+    said.append(("Vary", "Accept-Encoding"))

@@ -1,0 +1,76 @@
+"""From here on, whoever asked for an event stream is not left in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from aiohttp import web
+
+from gateway.dialects import Dialect
+from gateway.exchange import GatewayRequest
+from gateway.proxy import body as bodies
+from gateway.proxy.early_head import EarlyHead, heeds_retry, may_ask
+from gateway.proxy.heartbeat import Heartbeats
+from gateway.routing import Handler
+
+_LONGEST_READ_BYTES = 1024 * 1024
+"""A longer body is not waited for only to see whether it asks for a stream."""
+
+
+class Early:
+    """Stands behind what may refuse a request for the caller's sake, which is always told with a
+    status, and before where it may wait.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        heartbeats: Heartbeats,
+        preface: bytes,
+        *,
+        body_cap_bytes: int,
+        body_silence_s: float,
+    ) -> None:
+        """After as much silence as `heartbeats` break a stream is opened, with `preface` for a
+        client that `heeds_retry`.
+        """
+        self._dialect = dialect
+        self._heartbeats = heartbeats
+        self._preface = preface
+        self._body_cap_bytes = body_cap_bytes
+        self._body_silence_s = body_silence_s
+
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Raise BodyTooLarge, RequestTimeout or RequestError.
+
+        Where nothing is to be waited for it is no coroutine, which would cost a microsecond.
+        """
+        body = request.exchange.body
+        if body is None and request.body_exists and _readable(request):
+            return self._read(request, handler)
+        return self._wait(request, body, handler)
+
+    async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        body = await bodies.whole(request, self._body_cap_bytes, self._body_silence_s)
+        return await self._wait(request, body, handler)
+
+    def _wait(
+        self, request: GatewayRequest, body: bytes | None, handler: Handler
+    ) -> Awaitable[web.StreamResponse]:
+        asks = may_ask(request, body)
+        if asks is not False:
+            preface = self._preface if self._preface and heeds_retry(request) else b""
+            request.exchange.early = EarlyHead(
+                request, self._dialect, self._heartbeats, preface, sure=bool(asks)
+            )
+        return handler(request)
+
+
+def _readable(request: GatewayRequest) -> bool:
+    """Whether a body nobody has read yet is here, or could ask for a stream and comes soon: nginx
+    sends it in a second packet.
+    """
+    return request.content.is_eof() or (
+        0 < (request.content_length or 0) <= _LONGEST_READ_BYTES
+        and request.headers.get("Content-Type", "").lower().startswith("application/json")
+    )

@@ -1,0 +1,153 @@
+"""The opening handshake (RFC 6455 section 4): the client's, and ours with the upstream. No I/O.
+
+Only version 13 is spoken. To the upstream goes a handshake of our own: the client's key, extensions
+and Origin stay here, its subprotocols go on.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.errors import (
+    OriginNotAllowed,
+    RequestError,
+    UpstreamInvalidResponse,
+    WebSocketVersion,
+)
+from gateway.upstream.head import RawHeader
+from gateway.websocket.deflate import Deflate, agree
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_KEY_IN_PROTOCOL = "openai-insecure-api-key."
+"""How OpenAI's SDK hides a credential among subprotocols, in browsers. It goes nowhere."""
+_PROTOCOLS_CAP = 32
+_OURS = (b"sec-websocket-", b"content-", b"date")
+"""What the answer to one handshake says, and not the answer to another."""
+_ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A handshake that a client made, and the one made for it with the upstream."""
+
+    accept: str
+    """The Sec-WebSocket-Accept for the client."""
+    protocols: tuple[str, ...]
+    """Those it offers, that go on."""
+    deflate: Deflate | None
+    """How messages between it and us are compressed."""
+    key: str
+    """The Sec-WebSocket-Key for the upstream."""
+
+    @property
+    def lines(self) -> bytes:
+        """What makes the request to the upstream a handshake."""
+        fields = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {self.key}\r\n"
+        )
+        if self.protocols:
+            fields += f"Sec-WebSocket-Protocol: {', '.join(self.protocols)}\r\n"
+        return fields.encode()
+
+
+def read_handshake(
+    headers: MultiMapping[str], *, origins: Collection[str], deflate: bool
+) -> Handshake:
+    """What a client's upgrade request asks for. Raise RequestError.
+
+    `origins` may call from a browser; none: only pages of the host itself.
+    """
+    if headers.get("Upgrade", "").strip().lower() != "websocket":
+        raise RequestError("Only upgrades to websocket are served.", code="upgrade_refused")
+    if headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise WebSocketVersion
+    keys = headers.getall("Sec-WebSocket-Key", [])
+    if len(keys) != 1 or not _is_key(keys[0].strip()):
+        raise RequestError(
+            "Sec-WebSocket-Key has to be 16 bytes in base64.", code="invalid_handshake"
+        )
+    for origin in headers.getall("Origin", []):
+        if not _may_call(origin, headers["Host"], origins):
+            raise OriginNotAllowed
+    offers = ", ".join(headers.getall("Sec-WebSocket-Extensions", []))
+    return Handshake(
+        _accept(keys[0].strip()),
+        _protocols(", ".join(headers.getall("Sec-WebSocket-Protocol", []))),
+        agree(offers) if deflate else None,
+        base64.b64encode(os.urandom(16)).decode(),
+    )
+
+
+def read_answer(handshake: Handshake, fields: list[RawHeader]) -> CIMultiDict[str]:
+    """The headers of the answer to the client, once the upstream has switched protocols.
+
+    `fields` are the upstream's. Raise UpstreamInvalidResponse if it did not take our handshake.
+    """
+    said = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)
+    if said.getall("Sec-WebSocket-Accept", []) != [_accept(handshake.key)]:
+        raise UpstreamInvalidResponse("Sec-WebSocket-Accept is not that of our key")
+    if "Sec-WebSocket-Extensions" in said:
+        raise UpstreamInvalidResponse("an extension nobody offered")
+    protocols = said.getall("Sec-WebSocket-Protocol", [])
+    if len(protocols) > 1 or not set(protocols) <= set(handshake.protocols):
+        raise UpstreamInvalidResponse("a subprotocol nobody offered")
+    answer = answer_of_ours(handshake, protocols[0] if protocols else None)
+    answer.extend(
+        (name, value) for name, value in said.items() if not name.lower().encode().startswith(_OURS)
+    )
+    return answer
+
+
+def answer_of_ours(handshake: Handshake, protocol: str | None = None) -> CIMultiDict[str]:
+    """The headers of the answer to the client; `protocol` is one of those it offers."""
+    answer = CIMultiDict(
+        {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": handshake.accept,
+        }
+    )
+    if protocol is not None:
+        answer["Sec-WebSocket-Protocol"] = protocol
+    if handshake.deflate is not None:
+        answer["Sec-WebSocket-Extensions"] = handshake.deflate.answer
+    return answer
+
+
+def _may_call(origin: str, host: str, origins: Collection[str]) -> bool:
+    if origins:
+        return _ANY in origins or origin in origins
+    return urlsplit(origin).netloc.lower() == host.lower()
+
+
+def _protocols(text: str) -> tuple[str, ...]:
+    if not text:
+        return ()
+    names = [name.strip() for name in text.split(",")]
+    if len(names) > _PROTOCOLS_CAP or not all(_TOKEN.fullmatch(name) for name in names):
+        raise RequestError(
+            "Sec-WebSocket-Protocol holds no list of names.", code="invalid_handshake"
+        )
+    return tuple(name for name in names if not name.startswith(_KEY_IN_PROTOCOL))
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _accept(key: str) -> str:
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324

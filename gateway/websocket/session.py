@@ -1,0 +1,295 @@
+"""A WebSocket between a client and an upstream, from the switch of protocols to the last goodbye.
+
+Messages go on as they come, and no further than the other side takes them. Who closes with a code
+closes the other side with the same; who vanishes is told of by another (RFC 6455 section 7.4.1,
+IANA's registry):
+
+    the client vanished         the upstream is told 1001, going away
+    the upstream vanished       the client is told 1014, bad gateway
+    one broke the protocol      it is told 1002, 1007, 1008 or 1009; the other 1001, or 1014
+    idle, or no pong            1001
+    the credential ran out      3000, unauthorized
+    a limit was reached         1008, policy
+    the gateway stops           1012, service restart
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.errors import (
+    GatewayError,
+    SessionBroken,
+    SessionIdle,
+    UpstreamError,
+    UpstreamIdleTimeout,
+    UpstreamInvalidResponse,
+    UpstreamReset,
+)
+from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.upstream.response import UpstreamResponse
+from gateway.usage import Usage
+from gateway.websocket.codes import Closing, Code, Violation
+from gateway.websocket.deflate import Deflate
+from gateway.websocket.endings import By, Tally, ending_of
+from gateway.websocket.peer import Peer
+from gateway.websocket.usage import SessionUsage
+from gateway.websocket.watch import SessionOptions, Standing, Watch
+
+_GOODBYE_S = 5.0
+"""How long an upstream has to answer the close frame of a client."""
+_LEFT = Closing(Code.GOING_AWAY)
+
+
+class Session:
+    """Between two peers. It is the sink of what both send, and told how much each takes."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        client: ClientConnection,
+        upstream: UpstreamResponse,
+        options: SessionOptions,
+        *,
+        deflate: Deflate | None,
+        standing: Standing | None,
+    ) -> None:
+        """`standing`: None for callers nobody asked who they are."""
+        assert client.transport is not None
+        assert upstream.tunnel is not None
+        loop = self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._over = False
+        self.tally = exchange.tally = Tally()
+        self._exchange = exchange
+        self._options = options
+        self._connection, self._transport = client, client.transport
+        self._response, self._tunnel = upstream, upstream.tunnel
+        self._client = Peer(
+            self,
+            self._transport.write,
+            loop.time,
+            is_client=True,
+            max_message_bytes=options.max_message_bytes,
+            messages=options.messages() if options.messages is not None else None,
+            deflate=deflate,
+        )
+        self._upstream = Peer(
+            self,
+            self._tunnel.send_body,
+            loop.time,
+            is_client=False,
+            max_message_bytes=options.max_message_bytes,
+        )
+        counts = exchange.meter is not None or exchange.tap is not None
+        self._usage = SessionUsage() if counts else None
+        self._spending: asyncio.Task[None] | None = None
+        self._watch = Watch(self, options, standing)
+        self._goodbye: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Take over both connections, with what they have sent already."""
+        self._tunnel.on_writable = self._upstream_takes
+        early = self._connection.take_over(self)
+        unread = self._response.take_unread()
+        self._connection.attach(self)
+        self._response.attach(self)
+        if unread:
+            self.feed(unread)
+        if early:
+            self.received(early)
+        if self._response.complete or self._response.error is not None:
+            self.finish(self._response.error)
+        if not self._over:
+            self._watch.look()
+
+    async def run(self) -> None:
+        """Until it has ended."""
+        await self._ended
+
+    def client_left(self) -> None:
+        """The client's connection is gone."""
+        if self._client.said_goodbye:
+            self._end(EndReason.COMPLETE, _LEFT, By.CLIENT)
+        else:
+            self.tally.closed(Code.ABNORMAL, By.CLIENT)
+            self._end(EndReason.CLIENT_ABORT, _LEFT, By.CLIENT)
+
+    def detach(self) -> None:
+        """Let go of the client's connection."""
+        self._connection.detach()
+
+    # The client's connection calls these.
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self._client.received(data)
+
+    def pause(self) -> None:
+        """The client is behind: the upstream waits."""
+        self._client.behind = True
+        self._upstream.hold()
+        self._response.pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._client.caught_up()
+        if self._upstream.go_on():
+            self._response.resume()
+
+    def fail(self, error: GatewayError) -> None:
+        """The gateway ends it."""
+        if not self._over:
+            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            reason, closing = ending_of(error)
+            self._end(reason, closing, By.GATEWAY)
+
+    def probe(self) -> bool:
+        """A client that sends no more has left: nobody speaks half a WebSocket."""
+        return False
+
+    # The upstream's connection calls these.
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the upstream."""
+        self._upstream.received(data)
+
+    def finish(self, error: GatewayError | None) -> None:
+        """The upstream's connection is gone."""
+        self._upstream.go_on()
+        if self._over:
+            return
+        if self._client.said_goodbye:
+            # It did not wait to say it, too.
+            self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
+            return
+        lost = error if isinstance(error, UpstreamError) else UpstreamReset("no close frame")
+        self._lose_upstream(lost, EndReason.UPSTREAM_RESET, _LEFT)
+
+    def _upstream_takes(self, more: bool) -> None:
+        """Whether it takes more bytes; if not, the client waits."""
+        if self._over:
+            return
+        if more:
+            self._upstream.caught_up()
+            if self._client.go_on():
+                self._connection.resume_reading()
+        else:
+            self._upstream.behind = True
+            self._client.hold()
+            self._connection.pause_reading()
+
+    # The peers call these.
+
+    def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
+        """A piece of a message goes on to the other one."""
+        exchange, tally = self._exchange, self.tally
+        self._watch.active_at = self._loop.time()
+        if peer is self._client:
+            tally.messages_in += first
+            exchange.bytes_in += len(payload)
+            self._upstream.send(opcode, payload, first, final)
+            return
+        tally.messages_out += first
+        exchange.bytes_out += len(payload)
+        if not self._transport.is_closing():
+            self._client.send(opcode, payload, first, final)
+        if self._usage is not None and (used := self._usage.feed(payload, first, final)):
+            self._spend(used)
+
+    def says_goodbye(self, peer: Peer, closing: Closing) -> None:
+        """What one says goes to the other. An upstream is waited for; the client's connection
+        lingers by itself.
+        """
+        if peer is self._client:
+            self.tally.closed(closing.code, By.CLIENT)
+            self._tunnel.send_body(self._upstream.goodbye(closing))
+            self._goodbye = self._loop.call_later(_GOODBYE_S, self._no_goodbye)
+        else:
+            by = By.CLIENT if self._client.said_goodbye else By.UPSTREAM
+            self._end(EndReason.COMPLETE, closing, by, upstream=closing)
+
+    def breaks(self, peer: Peer, violation: Violation) -> None:
+        """One of them broke a rule; the other cannot help it."""
+        closing, exchange = violation.closing, self._exchange
+        if peer is self._client:
+            exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
+            self._end(EndReason.REFUSED, closing, By.CLIENT)
+        else:
+            error = UpstreamInvalidResponse(f"WebSocket: {closing.reason}")
+            self._lose_upstream(error, EndReason.UPSTREAM_RESET, closing)
+
+    # -- tokens ------------------------------------------------------------------------------
+
+    def _spend(self, used: Usage) -> None:
+        """Count tokens, and ask whether there may be more."""
+        meter = self._exchange.meter
+        if meter is None:
+            return  # only the log and the metrics want to know
+        meter.count(used)
+        if self._spending is None or self._spending.done():
+            self._spending = asyncio.create_task(self._stop_if_spent())
+
+    async def _stop_if_spent(self) -> None:
+        meter = self._exchange.meter
+        assert meter is not None
+        error = await meter.exhausted()
+        if error is not None:
+            self.fail(error)
+
+    # -- time: the watch calls these -----------------------------------------------------------
+
+    def idle(self) -> None:
+        """Neither said a word."""
+        self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
+
+    def ask(self) -> None:
+        """Ping both. Who waits for the other is not read."""
+        if not self._client.ping(is_read=not self._upstream.behind):
+            self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
+        elif not self._upstream.ping(is_read=not self._client.behind):
+            error = UpstreamIdleTimeout("no answer to a ping")
+            self._lose_upstream(error, EndReason.TIMEOUT, _LEFT)
+
+    def _no_goodbye(self) -> None:
+        """The upstream has not answered the client's goodbye in time."""
+        self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _lose_upstream(self, error: UpstreamError, reason: EndReason, said: Closing) -> None:
+        if self._response.error is None:
+            self._response.error = error  # so that its endpoint is held to account
+        code = Code.TOO_BIG if said.code == Code.TOO_BIG else Code.BAD_GATEWAY
+        self._exchange.error_code, self._exchange.reason = error.code, error.reason
+        self._end(reason, Closing(code, error.message), By.UPSTREAM, upstream=said)
+
+    def _end(
+        self, reason: EndReason, closing: Closing, by: By, *, upstream: Closing = _LEFT
+    ) -> None:
+        """Say goodbye to both, where that was not done. The client's connection is closed by who
+        waits for `ended`.
+        """
+        if self._over:
+            return
+        self._over = True
+        if not self._ended.done():  # it is cancelled with who waits for it
+            self._ended.set_result(None)
+        self._watch.stop()
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+        if self._spending is not None:
+            self._spending.cancel()
+        self.tally.closed(closing.code, by)
+        self._client.ignore()
+        self._upstream.ignore()
+        if not self._transport.is_closing():
+            self._transport.write(self._client.goodbye(closing))
+        self._tunnel.on_writable = None
+        self._tunnel.hang_up(self._upstream.goodbye(upstream))
+        exchange = self._exchange
+        if self._usage is not None:
+            if (rest := self._usage.rest()) is not None and exchange.meter is not None:
+                exchange.meter.count(rest)
+            exchange.usage = self._usage.total
+        exchange.end(reason)

@@ -1,0 +1,236 @@
+"""A WebSocket whose other side is the gateway itself: messages in, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from gateway.errors import GatewayError, SessionBroken, SessionIdle
+from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.websocket.codes import Closing, Code, Violation
+from gateway.websocket.deflate import Deflate
+from gateway.websocket.endings import By, Tally, ending_of
+from gateway.websocket.frames import TEXT
+from gateway.websocket.peer import Peer
+from gateway.websocket.watch import SessionOptions, Standing, Watch
+
+_WAITING_BYTES = 64 * 1024
+_WAITING_MESSAGES = 64
+"""What a client may send ahead; then it is not read until some of it was received."""
+
+
+class Closed(Exception):
+    """The session is over; the client is told nothing more."""
+
+
+class ClientSocket:
+    """One client, and the coroutine that talks with it."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        client: ClientConnection,
+        options: SessionOptions,
+        talk: Callable[[ClientSocket], Awaitable[None]],
+        *,
+        deflate: Deflate | None,
+        standing: Standing | None,
+    ) -> None:
+        """`talk` is cancelled when the session ends before it does. When it returns, the session is
+        closed with 1000; a GatewayError that it raises is told as one of the gateway's.
+        """
+        assert client.transport is not None
+        loop = asyncio.get_running_loop()
+        self.tally = exchange.tally = Tally()
+        self._exchange = exchange
+        self._options = options
+        self._talk = talk
+        self._connection, self._transport = client, client.transport
+        self._peer = Peer(
+            self,
+            self._transport.write,
+            loop.time,
+            is_client=True,
+            max_message_bytes=options.max_message_bytes,
+            messages=options.messages() if options.messages is not None else None,
+            deflate=deflate,
+        )
+        self._loop = loop
+        self._watch = Watch(self, options, standing)
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._over = False
+        self._parts: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._receiver: asyncio.Future[None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+
+    # -- for who talks -------------------------------------------------------------------------
+
+    async def receive(self) -> bytes:
+        """The next message, text as UTF-8. Raise Closed. Not to be called twice at once."""
+        while not self._waiting:
+            if self._over:
+                raise Closed
+            self._receiver = self._loop.create_future()
+            try:
+                await self._receiver
+            finally:
+                self._receiver = None
+        message = self._waiting.popleft()
+        self._waiting_bytes -= len(message)
+        if not self._is_full() and not self._over and self._peer.go_on():
+            self._connection.resume_reading()
+        return message
+
+    async def send(self, message: bytes, *, opcode: int = TEXT) -> None:
+        """Send a message, and wait while the client is behind. Raise Closed."""
+        if self._over:
+            raise Closed
+        self._watch.active_at = self._loop.time()
+        self.tally.messages_out += 1
+        self._exchange.bytes_out += len(message)
+        self._peer.send(opcode, message, True, True)
+        while self._peer.behind:
+            self._sender = self._loop.create_future()
+            try:
+                await self._sender
+            finally:
+                self._sender = None
+            if self._over:
+                raise Closed
+
+    def close(self, closing: Closing) -> None:
+        """End it."""
+        self._end(EndReason.COMPLETE, closing, By.GATEWAY)
+
+    # -- for the response ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take over the connection, with what the client has sent already."""
+        early = self._connection.take_over(self)
+        self._connection.attach(self)
+        if early:
+            self.received(early)
+        if not self._over:
+            self._watch.look()
+
+    async def run(self) -> None:
+        """Talk, until one of both has enough."""
+        talking = asyncio.ensure_future(self._talk(self))
+        try:
+            await asyncio.wait((talking, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over = not talking.done()
+            if over:
+                talking.cancel()
+                await asyncio.wait((talking,))
+        if over:
+            return
+        try:
+            talking.result()
+        except Closed:
+            pass
+        except GatewayError as error:
+            self.fail(error)
+        self.close(Closing(Code.NORMAL))
+
+    def client_left(self) -> None:
+        """The client's connection is gone."""
+        self.tally.closed(Code.ABNORMAL, By.CLIENT)
+        self._end(EndReason.CLIENT_ABORT, Closing(Code.GOING_AWAY), By.CLIENT)
+
+    def detach(self) -> None:
+        """Let go of the client's connection."""
+        self._connection.detach()
+
+    # -- the client's connection calls these -----------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self._peer.received(data)
+
+    def pause(self) -> None:
+        """The client is behind."""
+        self._peer.behind = True
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._peer.caught_up()
+        _wake(self._sender)
+
+    def fail(self, error: GatewayError) -> None:
+        """The gateway ends it."""
+        if not self._over:
+            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            reason, closing = ending_of(error)
+            self._end(reason, closing, By.GATEWAY)
+
+    def probe(self) -> bool:
+        """A client that sends no more has left."""
+        return False
+
+    # -- the peer calls these --------------------------------------------------------------------
+
+    def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
+        """Messages are put together here: they are for somebody who reads them whole."""
+        self._watch.active_at = self._loop.time()
+        self._exchange.bytes_in += len(payload)
+        self._parts.append(payload)
+        if not final:
+            return
+        message = b"".join(self._parts) if len(self._parts) > 1 else payload
+        self._parts.clear()
+        self.tally.messages_in += 1
+        self._waiting.append(message)
+        self._waiting_bytes += len(message)
+        if self._is_full():
+            peer.hold()
+            self._connection.pause_reading()
+        _wake(self._receiver)
+
+    def says_goodbye(self, peer: Peer, closing: Closing) -> None:
+        """It is answered alike."""
+        self._end(EndReason.COMPLETE, closing, By.CLIENT)
+
+    def breaks(self, peer: Peer, violation: Violation) -> None:
+        """It broke a rule."""
+        closing, exchange = violation.closing, self._exchange
+        exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
+        self._end(EndReason.REFUSED, closing, By.CLIENT)
+
+    # -- the watch calls these -------------------------------------------------------------------
+
+    def idle(self) -> None:
+        """Nobody said a word."""
+        self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
+
+    def ask(self) -> None:
+        """Ping."""
+        if not self._peer.ping(is_read=not self._is_full()):
+            self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
+
+    # -- private ---------------------------------------------------------------------------------
+
+    def _is_full(self) -> bool:
+        return self._waiting_bytes > _WAITING_BYTES or len(self._waiting) > _WAITING_MESSAGES
+
+    def _end(self, reason: EndReason, closing: Closing, by: By) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._watch.stop()
+        self._peer.ignore()
+        self.tally.closed(closing.code, by)
+        if not self._transport.is_closing():
+            self._transport.write(self._peer.goodbye(closing))
+        _wake(self._receiver)
+        _wake(self._sender)
+        _wake(self._ended)
+        self._exchange.end(reason)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

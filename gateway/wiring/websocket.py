@@ -1,0 +1,91 @@
+"""WebSockets of a route: the judge of its handshakes, and what makes its sessions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+
+from gateway.auth.principal import Principal
+from gateway.auth.provider import Provider
+from gateway.config import models
+from gateway.errors import AuthUnavailable
+from gateway.exchange import ClientConnection, GatewayRequest
+from gateway.middleware.upgrade import Upgrade
+from gateway.upstream.response import UpstreamResponse
+from gateway.websocket.handshake import read_answer
+from gateway.websocket.peer import Rate
+from gateway.websocket.response import WebSocketResponse
+from gateway.websocket.session import Session
+from gateway.websocket.watch import SessionOptions
+from gateway.wiring.limits import per_second
+
+
+def settings(route: models.Route) -> models.WebSocket | None:
+    """What the route says about WebSockets; None: it serves none."""
+    if isinstance(route.websocket, models.WebSocket):
+        return route.websocket
+    return models.WebSocket() if route.websocket else None
+
+
+def upgrade(options: models.WebSocket) -> Upgrade:
+    """What judges the handshakes of clients."""
+    return Upgrade(options.origins, deflate=options.deflate)
+
+
+def switched(
+    options: models.WebSocket, providers: Mapping[str, Provider]
+) -> Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse]:
+    """What makes a session out of the upstream's 101."""
+    session = SessionOptions(
+        max_message_bytes=options.max_message,
+        idle_s=options.idle,
+        ping_s=options.ping,
+        messages=_messages(options.messages),
+    )
+
+    def switch(upstream: UpstreamResponse, request: GatewayRequest) -> web.StreamResponse:
+        exchange = request.exchange
+        handshake, principal = exchange.handshake, exchange.principal
+        assert handshake is not None
+        headers = read_answer(handshake, upstream.head.fields)
+        standing = _Standing(providers, principal) if principal is not None else None
+
+        def begin(client: ClientConnection) -> Session:
+            return Session(
+                exchange, client, upstream, session, deflate=handshake.deflate, standing=standing
+            )
+
+        return WebSocketResponse(headers, exchange, begin)
+
+    return switch
+
+
+class _Standing:
+    """Whether the provider that vouched for a caller would do so still."""
+
+    def __init__(self, providers: Mapping[str, Provider], principal: Principal) -> None:
+        self._provider = providers.get(principal.provider)
+        self._principal = principal
+
+    def holds(self) -> bool:
+        """Where that cannot be told now, it was told before."""
+        if self.left_s() <= 0 or self._provider is None:
+            return False
+        try:
+            return self._provider.stands(self._principal)
+        except AuthUnavailable:
+            return True
+
+    def left_s(self) -> float:
+        """Seconds until the credential expires."""
+        expires_at = self._principal.expires_at
+        return float("inf") if expires_at is None else expires_at - time.time()
+
+
+def _messages(rate: str | None) -> Callable[[], Rate] | None:
+    if rate is None:
+        return None
+    per_s, burst = per_second(rate)
+    return lambda: Rate(per_s, burst)

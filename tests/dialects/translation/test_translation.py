@@ -1,0 +1,65 @@
+"""A pair of dialects: which paths, which headers, which bodies."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.dialects.translation.options import TranslationOptions
+from gateway.dialects.translation.translation import Translation, translates
+from gateway.errors import NotTranslatable, RequestError
+from tests.dialects.translation.wire import PAIRS, TELLING
+
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+BODY = b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"x"}]}'
+
+
+def between(caller: str, backend: str, *replaced: bytes) -> Translation:
+    return Translation(caller, backend, TranslationOptions(), frozenset(replaced))
+
+
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+def test_a_chat_goes_to_the_chat_of_the_other(caller: str, backend: str) -> None:
+    body = BODY if caller != "ollama" else BODY.replace(b'"max_tokens":5,', b"")
+    for prefix in ("", "/any/prefix"):
+        call = between(caller, backend).call(prefix + PATHS[caller], body, TELLING)
+        assert call.path == PATHS[backend]
+        assert call.stream is (caller == "ollama")  # which streams unless it is told not to
+        assert (call.reader is not None) is call.stream
+
+
+@pytest.mark.parametrize(
+    ("caller", "backend", "path"),
+    [
+        ("openai", "anthropic", "/v1/responses"),
+        ("openai", "anthropic", "/v1/embeddings"),
+        ("openai", "ollama", "/v1/completions"),
+        ("openai", "ollama", "/v1/audio/speech"),
+        ("anthropic", "openai", "/v1/messages/count_tokens"),
+        ("anthropic", "openai", "/v1/messages/batches"),
+        ("ollama", "openai", "/api/show"),
+        ("ollama", "anthropic", "/api/embed"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused(caller: str, backend: str, path: str) -> None:
+    with pytest.raises(NotTranslatable):
+        between(caller, backend).call(path, BODY, TELLING)
+    assert not translates(caller, backend, path)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'"x"'])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        between("openai", "anthropic").call("/v1/chat/completions", body, TELLING)
+    assert caught.value.code == "invalid_json"
+
+
+def test_a_header_that_is_configured_is_not_written_twice() -> None:
+    assert b"anthropic-version" in between("openai", "anthropic").header_lines(None)
+    replaced = between("openai", "anthropic", b"anthropic-version")
+    assert b"anthropic-version" not in replaced.header_lines(None)
+    assert b"anthropic-version" not in between("openai", "ollama").header_lines(None)
+
+
+def test_a_callers_own_credential_is_shown_as_the_backend_knows_it() -> None:
+    assert b"x-api-key: k\r\n" in between("openai", "anthropic").header_lines(b"k")
+    assert b"Authorization: Bearer k\r\n" in between("anthropic", "openai").header_lines(b"k")

@@ -1,0 +1,62 @@
+"""A plug-in that talks with WebSocket clients itself, and no backend is asked."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.errors import Unavailable
+from gateway.exchange import ClientConnection, GatewayRequest
+from gateway.websocket.handshake import answer_of_ours
+from gateway.websocket.response import WebSocketResponse
+from gateway.websocket.socket import ClientSocket
+from gateway.websocket.watch import SessionOptions
+
+MIB = 1024 * 1024
+PING_S: list[float] = []
+"""How often the client is asked; empty: never."""
+RECEIVED: list[int] = []
+"""Sizes of the messages that were received."""
+ENDED = asyncio.Event()
+"""The coroutine that talked has ended, one way or another."""
+
+
+async def converse(socket: ClientSocket) -> None:
+    """Does what the client says."""
+    try:
+        while True:
+            said = await socket.receive()
+            RECEIVED.append(len(said))
+            if said == b"fail":
+                raise Unavailable
+            if said == b"done":
+                return
+            if said == b"think":
+                await asyncio.Event().wait()
+            if said == b"flood":
+                for _ in range(64):
+                    await socket.send(bytes(MIB), opcode=2)
+                    RECEIVED.append(-1)
+            await socket.send(said)
+    finally:
+        ENDED.set()
+
+
+@web.middleware
+async def talk(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The middleware."""
+    assert isinstance(request, GatewayRequest)
+    exchange = request.exchange
+    handshake = exchange.handshake
+    if handshake is None:
+        return await handler(request)
+    options = SessionOptions(MIB, idle_s=60.0, ping_s=PING_S[0] if PING_S else None, messages=None)
+
+    def begin(client: ClientConnection) -> ClientSocket:
+        return ClientSocket(
+            exchange, client, options, converse, deflate=handshake.deflate, standing=None
+        )
+
+    return WebSocketResponse(answer_of_ours(handshake), exchange, begin)
