@@ -47,8 +47,8 @@ class ResponseBody:
         "_gaps",
         "_paused",
         "_paused_at",
+        "_quiet",
         "_tap",
-        "look",
         "upstream",
     )
 
@@ -83,10 +83,15 @@ class ResponseBody:
             exchange.streamed = True
         self._paused = False
         self._paused_at = 0.0
-        listeners = (self._tap, self._gaps, self._content, self._continuation)
-        quiet = all(one is None for one in listeners)
-        self.look: Callable[[bytes], bytes] | None = None if quiet else self._looked_at
-        """What of a piece of the body passes."""
+        quiet = self._tap is None and self._gaps is None and self._continuation is None
+        self._quiet = quiet and self._content is None
+
+    @property
+    def look(self) -> Callable[[bytes], bytes] | None:
+        """What of a piece of the body passes. For whoever takes the body to keep: kept here it
+        would be a circle, and all of the request left to the garbage collector.
+        """
+        return None if self._quiet else self._looked_at
 
     def rest(self) -> bytes:
         """What was held back, of a body that is over."""

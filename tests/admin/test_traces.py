@@ -20,7 +20,7 @@ from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.otlp import dead_collector, hanging_collector, http_collector, plain
 from tests.support.tokens import Auth, bearer
-from tests.support.upstream import ScriptedUpstream, json_reply, reply_then_reset
+from tests.support.upstream import ScriptedUpstream, json_reply, reply_then_reset, sse_reply
 
 CANARY = "canary7f3a"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -388,3 +388,70 @@ async def test_level_and_sampling_change_in_all_workers_and_in_those_to_come(
         async with asyncio.timeout(20):
             while await logged_by() != {0, 1}:
                 pass
+
+
+async def test_usage_is_told_as_csv_in_which_no_name_is_a_formula(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    reply = {"usage": {"prompt_tokens": 30, "completion_tokens": 70, "total_tokens": 100}}
+    async with ScriptedUpstream(json_reply(reply)) as upstream:
+        gateway = await start_gateway_process(
+            {**model_config(upstream, auth=list(auth)), "auth": auth}, telemetry=telemetry()
+        )
+        await ask(gateway.port, chat(bearer(org="=1+1")))
+        await until(gateway, "/api/usage?by=tenant", lambda found: bool(found.get("usage")))
+        response = await admin(gateway, "GET", "/api/usage.csv?by=tenant,model")
+        assert (await admin(gateway, "GET", "/api/usage.csv?by=hour")).status == 400
+    assert response.value("content-type") == b"text/csv; charset=utf-8"
+    assert response.value("content-disposition") == b'attachment; filename="usage.csv"'
+    head, row = response.body.decode().splitlines()
+    assert head.startswith("tenant,model,currency,requests,")
+    assert row.startswith("'=1+1,m,USD,1,")
+
+
+async def test_the_lines_of_a_request_are_told(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url, server={"workers": 2}))
+        answer, _ = await asyncio.gather(ask(gateway.port, GET), ask(gateway.port, GET))
+        identity = (answer.value("x-request-id") or b"").decode()
+        found = await until(
+            gateway, f"/api/logs?id={identity}", lambda found: bool(found.get("lines"))
+        )
+        (line,) = found["lines"]
+        assert (line["event"], line["request_id"], line["status"]) == ("request", identity, 200)
+        for wrong in ("", "?id=", "?id=short", "?id=%0d%0aevil-header"):
+            assert (await admin(gateway, "GET", f"/api/logs{wrong}")).status == 400
+
+
+async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_and_cut(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    words = "data: " + json.dumps({"choices": [{"delta": {"content": "To ann@example.com, "}}]})
+    more = "data: " + json.dumps({"choices": [{"delta": {"content": "x" * 200}}]})
+    events = [f"{words}\n\n".encode(), f"{more}\n\n".encode(), b"data: [DONE]\n\n"]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        config = model_config(upstream)
+        config["routes"][0]["traces"] = {"content": True}
+        quiet = {**config["routes"][0], "name": "quiet", "path": "/quiet/v1/", "traces": {}}
+        config["routes"].append({**quiet, "strip": False})
+        gateway = await start_gateway_process(
+            config, telemetry=telemetry(content="100B", redact=["canary[0-9a-f]+"])
+        )
+        await ask(gateway.port, chat())
+        (one,) = await listed(gateway, 1)
+        page = await told(gateway, f"/api/traces/{one['trace']}")
+        (call,) = [s for s in page["requests"][0]["spans"] if s["kind"] == "client"]
+        asked = json.loads(call["attributes"]["gen_ai.input.messages"])
+        answered = json.loads(call["attributes"]["gen_ai.output.messages"])
+        assert asked == [{"role": "user", "parts": [{"type": "text", "content": "***"}]}]
+        (part,) = answered[0]["parts"]
+        assert part["content"] == "To ***, " + "x" * 92
+        assert part["truncated"]
+        await ask(gateway.port, chat().replace(b"/v1/", b"/quiet/v1/", 1))
+        other = (await listed(gateway, 2))[0]
+        assert "gen_ai.input.messages" not in json.dumps(
+            await told(gateway, f"/api/traces/{other['trace']}")
+        )
+        assert upstream.requests[0].value("accept-encoding") is None, "it is to be read"

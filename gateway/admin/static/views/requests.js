@@ -178,7 +178,7 @@ function kept(context) {
   const longest = Math.max(...page.requests.map((one) => one.s), 0.001);
   return [
     table("Kept requests", ["When", "Outcome", "Model", { text: "Who", class: "wide" },
-      { text: "TTFT", class: "num" }, { text: "Took", class: "num" }, { unseen: "Wait and flow", class: "wide" }, { text: "Tokens", class: "num wide" },
+      { text: "TTFT", class: "num wide" }, { text: "Took", class: "num" }, { unseen: "Wait and flow", class: "wide" }, { text: "Tokens", class: "num wide" },
       { text: "Upstream", class: "wide" }],
     page.requests.map((one) => row(one, longest))),
     page.next && h("p", { class: "actions" }, h("button", { onclick: () => load(context, { before: page.next }) }, "Show older")),
@@ -194,7 +194,7 @@ function row(one, longest) {
     h("td", { class: "main-cell" }, h("a", { class: "cover", href: `/requests/${encodeURIComponent(one.request_id)}`, "data-row": "" }, one.model ?? `${one.method} ${one.path}`),
       h("span", { class: "why" }, one.route ?? "no route", one.served && ` · served by ${one.served}`)),
     h("td", { class: "wide" }, one.tenant ?? one.subject ?? "–", one.tenant && h("span", { class: "why" }, one.subject)),
-    h("td", { class: "num" }, seconds(one.ttft_s)),
+    h("td", { class: "num wide" }, seconds(one.ttft_s)),
     h("td", { class: "num" }, seconds(one.s)),
     h("td", { class: "wide span-cell" }, h("span", { class: "span-bar", "aria-hidden": "true" },
       h("span", { class: "wait", style: { width: width(first) } }), h("span", { class: "flow", style: { width: width(one.s - first) } }))),
