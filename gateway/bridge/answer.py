@@ -138,14 +138,16 @@ class Answer:
     # -- private -----------------------------------------------------------------------------
 
     def _events(self, data: bytes) -> None:
+        too_large: EventTooLarge | None = None
         try:
             events = self._splitter.feed(data)
         except EventTooLarge as exc:
-            events = exc.events
-            self._fail(UpstreamInvalidResponse(str(exc)))
+            events, too_large = exc.events, exc
         for event in events:
             if (text := event.data) is not None and text != _DONE:
                 self._event(text, event.type, event.id)
+        if too_large is not None:
+            self._fail(UpstreamInvalidResponse(str(too_large)))
 
     def _lines(self, data: bytes) -> None:
         *lines, rest = data.split(b"\n")
