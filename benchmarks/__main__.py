@@ -1,7 +1,7 @@
 """`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits;
 `balancing`: what the policies cost and find; `translation`: what other dialects cost; `websockets`:
 what a message and a connection cost; `journals`: what it costs to keep streams; `cuts`: streams
-whose clients are cut at random and come back."""
+whose clients are cut at random and come back; `compression`: what codings cost and save."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import (
     balancing,
+    compression,
     costs,
     cut_streams,
     journals,
@@ -56,6 +57,10 @@ def main() -> int:
                 picks, trace = balancing.measure()
                 results = {"picks": picks, "trace": trace}
                 said = balancing.render(picks, trace)
+            elif arguments.what == "compression":
+                codings = compression.measure()
+                results = {name: asdict(cost) for name, cost in codings.items()}
+                said = compression.render(codings)
             elif arguments.what == "translation":
                 dialects = translation.measure()
                 results, said = dialects, translation.render(dialects)
@@ -94,7 +99,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    whats = ["table", "memory", "costs", "balancing", "translation", "websockets"]
+    whats = ["table", "memory", "costs", "balancing", "compression", "translation", "websockets"]
     whats += ["journals", "cuts"]
     parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")

@@ -29,6 +29,8 @@ _EVENT = re.compile(rb"id: ([0-9a-f]{34}\.([0-9]+))\ndata: ([^\n]*)\n\n")
 _TIME = re.compile(rb"t=([0-9]+) ")
 _BESIDE = 2
 """Events that have no time: the first one, and [DONE]."""
+_RESUME = {"on_disconnect": "grace", "grace": "30s", "ttl": "2m", "on_store_error": "refuse"}
+_PAUSE_S = 0.5
 _STAGGER_S = 5.0
 
 
@@ -45,6 +47,8 @@ class Outcome:
     moved: int = 0
     """Cuts after which the other gateway was asked."""
     refused: int = 0
+    put_off: int = 0
+    """Answered 503, and asked again: the machine was too busy for Redis to answer in time."""
     seconds: float = 0.0
     gateway_us: float = 0.0
     """CPU of both gateways for each event that was read."""
@@ -54,6 +58,7 @@ class Outcome:
             f"{self.finished} of {self.streams} streams finished in {self.seconds:.0f} s: "
             f"{self.events} events, {self.cuts} cuts ({self.moved} went on at the other gateway)\n"
             f"lost events {self.lost}, duplicates {self.duplicates}, refused {self.refused}, "
+            f"put off {self.put_off}, "
             f"{self.gateway_us:.1f} µs of the gateways' CPU an event"
         )
 
@@ -90,7 +95,14 @@ def measure(mockllm: Path, folder: Path, streams: int, events: int, every_ms: in
                 backend,
                 server={"max_connections": room, "max_requests": room},
                 mock={"max_connections": room},
-                route={"resume": {"on_disconnect": "grace", "grace": "30s", "ttl": "30s"}},
+                route={
+                    "resume": {
+                        "on_disconnect": "grace",
+                        "grace": "30s",
+                        "ttl": "2m",
+                        "on_store_error": "refuse",
+                    }
+                },
                 store={"url": url, "stream_bytes": "1GiB"},
                 telemetry={"log": {"access": False}},
                 admin=None,
@@ -133,6 +145,10 @@ async def _one(
         except TimeoutError:
             client.cut()
             outcome.cuts += 1
+        if client.put_off:
+            outcome.put_off += 1
+            await asyncio.sleep(_PAUSE_S)
+            continue
         if client.refused:
             outcome.refused += 1
             return
@@ -153,6 +169,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, port: int, stream: _Stream, model: str, outcome: Outcome) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused = False
+        self.put_off = False
         self._port = port
         self._stream = stream
         self._model = model
@@ -193,6 +210,10 @@ class _Client(asyncio.Protocol):
             self._head = False
             if head.startswith(b"HTTP/1.1 204"):
                 self._stream.complete = True
+                self.connection_lost(None)
+                return
+            if head.startswith(b"HTTP/1.1 503"):
+                self.put_off = True
                 self.connection_lost(None)
                 return
             if not head.startswith(b"HTTP/1.1 200"):

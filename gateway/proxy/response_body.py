@@ -83,8 +83,8 @@ class ResponseBody:
             exchange.streamed = True
         self._paused = False
         self._paused_at = 0.0
-        listeners = (self._tap, self._gaps, self._content, self._continuation)
-        quiet = all(one is None for one in listeners)
+        quiet = self._tap is None and self._gaps is None and self._continuation is None
+        quiet = quiet and self._content is None
         self.look: Callable[[bytes], bytes] | None = None if quiet else self._looked_at
         """What of a piece of the body passes."""
 

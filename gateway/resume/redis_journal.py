@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.store.records import StoreUnavailable
+from gateway.store.redis_client import UNREACHABLE
 
 _GATHER_S = 0.005
 _PAUSE_S = 0.25
@@ -119,9 +121,10 @@ class Journal:
             del self._dirty[stream]
         pipeline = self._client.pipeline(transaction=False)
         shares = [written.share(pipeline, self._process) for written in parts]
+        said: Sequence[Any] = ()
         try:
             if parts:
-                await self._execute(pipeline)
+                said = await self._execute(pipeline)
             if news:
                 await self._execute(self._told(news))
         except StoreUnavailable:
@@ -130,6 +133,11 @@ class Journal:
                 self._news.setdefault(process, set()).update(told)
             raise
         for written, share in zip(parts, shares, strict=True):
+            if share.added is not None and said[share.added] is None:
+                # It was there, and is not any more: Redis has begun anew. So does this.
+                written.begin_anew()
+                self._dirty[written.log.id] = None
+                continue
             written.done(share)
             if written.finished:
                 del self._written[written.log.id]
@@ -144,17 +152,30 @@ class Journal:
             )
         return pipeline
 
-    async def _execute(self, pipeline: Any) -> None:
+    async def _execute(self, pipeline: Any) -> Sequence[Any]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                results = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as exc:
+                results: Sequence[Any] = await pipeline.execute(raise_on_error=False)
+        except UNREACHABLE as exc:
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
         for result in results:
             if isinstance(result, ResponseError) and _IS_THERE in str(result):
                 continue
             if isinstance(result, Exception):
                 raise StoreUnavailable(f"{type(result).__name__}: {result}")
+        return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a call writes of one stream; that is how far it then is."""
+
+    sent: int
+    first: int
+    finished: bool
+    refreshed_at: float
+    added: int | None
+    """Which command of the call adds to what has to be there already."""
 
 
 class _Written:
@@ -165,12 +186,16 @@ class _Written:
     def __init__(self, log: StreamLog, ttl_s: float) -> None:
         self.log = log
         self.ttl_s = ttl_s
+        self.finished = False
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing of it is written."""
         self.sent = 0
         self.first = 1
         self.refreshed_at = float("-inf")
-        self.finished = False
 
-    def share(self, pipeline: Any, process: str) -> tuple[int, int, bool, float]:
+    def share(self, pipeline: Any, process: str) -> _Share:
         """Put into the pipeline what is new; what `done` is to be given."""
         log, name = self.log, keys.events(self.log.id)
         now = time.monotonic()
@@ -181,10 +206,13 @@ class _Written:
             events = log.pieces(self.sent, _ENTRY_BYTES)
         sent = self.sent + len(events)
         ends = log.ended and sent == log.last
+        goes_on = ("NOMKSTREAM",) if self.sent else ()
+        added = len(pipeline) if goes_on and (events or ends) else None
         if events:
-            pipeline.execute_command("XADD", name, f"{sent}-0", *entry(self.sent + 1, events))
+            added_events = entry(self.sent + 1, events)
+            pipeline.execute_command("XADD", name, *goes_on, f"{sent}-0", *added_events)
         if ends:
-            pipeline.execute_command("XADD", name, f"{sent}-1", "e", log.state.value)
+            pipeline.execute_command("XADD", name, *goes_on, f"{sent}-1", "e", log.state.value)
         if log.first != self.first:
             pipeline.execute_command("XTRIM", name, "MINID", f"{log.first}-0")
         due = now - self.refreshed_at > self.ttl_s / 3
@@ -195,11 +223,12 @@ class _Written:
             pipeline.execute_command("SET", keys.alive(process), 1, "PX", int(ALIVE_S * 1000))
             pipeline.execute_command("PEXPIRE", keys.meta(log.id), left_ms)
             pipeline.execute_command("PEXPIRE", name, left_ms)
-        return sent, log.first, ends, now if due else self.refreshed_at
+        return _Share(sent, log.first, ends, now if due else self.refreshed_at, added)
 
-    def done(self, share: tuple[int, int, bool, float]) -> None:
+    def done(self, share: _Share) -> None:
         """It was written."""
-        self.sent, self.first, self.finished, self.refreshed_at = share
+        self.sent, self.first = share.sent, share.first
+        self.finished, self.refreshed_at = share.finished, share.refreshed_at
 
 
 def entry(first: int, events: Sequence[bytes]) -> tuple[str | int | bytes, ...]:

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from gateway.errors import ResumeUnavailable, StreamLost, StreamTrimmed
 from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.resume.redis_journal import parse_entry
 from gateway.store.records import StoreUnavailable
+from gateway.store.redis_client import UNREACHABLE
 
 _COUNT = 256
 """Entries of one stream in one answer."""
@@ -191,6 +190,6 @@ class Mirrors:
         try:
             async with asyncio.timeout(self._timeout_s):
                 results: list[Any] = await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as exc:
+        except UNREACHABLE as exc:
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
         return results

@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from gateway.resume import redis_keys as keys
 from gateway.resume.claims import Claim
 from gateway.resume.log import StreamLog
@@ -23,9 +21,9 @@ from gateway.resume.redis_journal import ALIVE_S, Journal
 from gateway.resume.redis_mirrors import Mirror, Mirrors
 from gateway.resume.streams import Streams
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import connect, disconnect
+from gateway.store.redis_client import UNREACHABLE, connect, disconnect
 
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _GIVE_UP_S = 10.0
 """How long those who read what others run are kept waiting for a Redis that does not answer."""
@@ -183,12 +181,13 @@ class RedisSharing:
         while True:
             pubsub = self._client.pubsub(ignore_subscribe_messages=True)
             try:
+                await self._client.ping()  # a Cluster has to be known first
                 await pubsub.subscribe(keys.channel(self.process))
                 while True:
                     message = await pubsub.get_message(timeout=_TICK_S)
                     if message is not None:
                         self._hear(message["data"].decode())
-            except (RedisError, OSError, TimeoutError):
+            except UNREACHABLE:
                 await asyncio.sleep(_TICK_S)
             finally:
                 await pubsub.aclose()
@@ -245,7 +244,7 @@ class RedisSharing:
         try:
             async with asyncio.timeout(self._timeout_s):
                 yield
-        except (RedisError, OSError, TimeoutError) as exc:
+        except UNREACHABLE as exc:
             self._changed(False, f"{type(exc).__name__}: {exc}")
             raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
 

@@ -16,12 +16,15 @@ from gateway.dialects import Dialect
 from gateway.errors import GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import lines
-from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.proxy.heartbeat import Heartbeat, Heartbeats
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import State, StreamLog, Trimmed
 
 STREAM_ID = "X-Stream-Id"
-_BOM = b"\xef\xbb\xbf"
+_COMMENT = b": heartbeat\n"
+"""Without a blank line: once they have seen an id, some SDKs take a block of nothing but a comment
+for an event, and fail on it.
+"""
 _LAST_CHUNK = b"0\r\n\r\n"
 _RECONNECT_MS = 1000
 
@@ -57,7 +60,6 @@ class Replay(web.StreamResponse):
         self._heartbeats = heartbeats
         self._heartbeat: Heartbeat | None = None
         self._preface = preface
-        self._spoke_first = False
         self._transport: asyncio.Transport
         self._done: asyncio.Future[None] | None = None
         self.headers[STREAM_ID] = log.id
@@ -84,13 +86,10 @@ class Replay(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
         self._done = asyncio.get_running_loop().create_future()
-        if self._exchange.commit is Commit.EARLY:
-            self._spoke_first = True
-        else:
+        if self._exchange.commit is not Commit.EARLY:
             self._exchange.commit = Commit.ANSWERED
             head = self._head()
             if self._preface:
-                self._spoke_first = True
                 head += b"%x\r\n%b\r\n" % (len(self._preface), self._preface)
             self._transport.write(head)
         client.attach(self)
@@ -126,9 +125,6 @@ class Replay(web.StreamResponse):
                 self._break_off(StreamTrimmed())
                 return
             if data:
-                if self._spoke_first:
-                    self._spoke_first = False
-                    data = data.removeprefix(_BOM)
                 self._count(len(data))
                 transport.write(b"%x\r\n%b\r\n" % (len(data), data))
             if self.after >= log.last:
@@ -141,9 +137,7 @@ class Replay(web.StreamResponse):
         transport = self._transport
         if self._behind or transport.get_write_buffer_size() or transport.is_closing():
             return False
-        if not self._exchange.bytes_out:
-            self._spoke_first = True
-        transport.write(b"%x\r\n%b\r\n" % (len(COMMENT), COMMENT))
+        transport.write(b"%x\r\n%b\r\n" % (len(_COMMENT), _COMMENT))
         return True
 
     # The client's connection calls these four.

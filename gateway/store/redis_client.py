@@ -8,10 +8,14 @@ from limits.aio.storage import RedisStorage
 from limits.storage import storage_from_string
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, RedisClusterException, RedisError
 
 PREFIX = "{llm-gateway}:"
 """Before every key. Its hash tag keeps them on one node of a Cluster, where a script sees all."""
+
+
+UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""All the ways in which a Redis does not answer."""
 
 
 def connect(url: str, timeout_s: float) -> Any:

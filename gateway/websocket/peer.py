@@ -181,8 +181,8 @@ class Peer:
         Of one that is not read for now no answer can be seen; but the bytes show whether its
         connection is there, which nobody sees either who does not read.
         """
-        if self.behind or self.closing is not None:
-            return True  # it cannot answer
+        if self.behind or self.said_goodbye or self.closing is not None:
+            return True  # it cannot answer, or need not
         if self.asked and not self.heard and is_read:
             return False
         self.asked, self.heard = True, False

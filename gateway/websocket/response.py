@@ -15,6 +15,9 @@ from multidict import CIMultiDict
 from gateway.exchange import ClientConnection, Exchange
 from gateway.headers import checked_lines
 
+_WRITE_BUFFER_BYTES = 32 * 1024
+"""What waits for a slow client before its upstream does."""
+
 
 class Talk(Protocol):
     """A session with a client, whoever the other side is."""
@@ -62,6 +65,8 @@ class WebSocketResponse(web.StreamResponse):
         head = checked_lines(
             (name, value) for name, value in self.headers.items() if name != "Content-Type"
         )
+        # A message may take several writes: let them leave together.
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self._session = session = self._begin(client)
         self._exchange.first_byte_at = time.perf_counter()
         transport.write(b"HTTP/1.1 101 Switching Protocols\r\n" + head + b"\r\n")

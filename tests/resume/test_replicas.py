@@ -64,10 +64,27 @@ async def test_a_finished_stream_is_resumed_at_every_boundary_on_another_replica
         assert len(upstream.requests) == 1
 
 
+async def cluster(start_redis: StartRedis) -> str:
+    """The URL of a Redis Cluster, of one node that has everything."""
+    redis = await start_redis("--cluster-enabled", "yes")
+    await redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    for _ in range(500):
+        if b"cluster_state:ok" in await redis.command("CLUSTER", "INFO"):
+            return redis.url.replace("redis:", "redis+cluster:").removesuffix("/0")
+        await asyncio.sleep(0.02)
+    raise AssertionError("the cluster does not form")
+
+
+@pytest.mark.parametrize("kind", ["redis", "cluster"])
 async def test_a_stream_is_followed_live_on_another_replica(
-    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway
+    kind: str,
+    upstream: ScriptedUpstream,
+    start_gateway: StartGateway,
+    start_redis: StartRedis,
 ) -> None:
-    one, two = [await start_gateway(config(upstream, redis)) for _ in range(2)]
+    url = await cluster(start_redis) if kind == "cluster" else (await start_redis()).url
+    given = {**simple_config(upstream.url, resume={}), "store": {"url": url}}
+    one, two = [await start_gateway(given) for _ in range(2)]
     async with RawClient(one.port) as here, RawClient(two.port) as there:
         await here.send(post())
         await upstream.wait_requests(1)
@@ -193,3 +210,39 @@ async def test_without_redis_a_route_serves_without_resume_or_refuses(
         await redis.start()
         await gateway.wait_for_log(lambda line: line.get("store") == "back")
         assert stream_id(await ask(gateway, post()))
+
+
+@pytest.mark.parametrize("how", ["hangs", "begins anew"])
+async def test_a_stream_that_outlives_an_outage_of_redis_is_whole_afterwards(
+    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway, how: str
+) -> None:
+    one, two = [await start_gateway(config(upstream, redis)) for _ in range(2)]
+    async with RawClient(one.port) as client:
+        await client.send(post())
+        await upstream.wait_requests(1)
+        stream = ((await client.read_head()).value("x-stream-id") or b"").decode()
+        await upstream.release(EVENTS[0])
+        assert payload(await client.read_chunk() or b"") == EVENTS[:1]
+        redis.signal(signal.SIGSTOP)
+        for event in EVENTS[1:4]:
+            await upstream.release(event)
+            assert payload(await client.read_chunk() or b"") == [event]  # nobody here waits for it
+        if how == "hangs":
+            await one.wait_for_log(lambda line: line.get("store") == "lost")
+            redis.signal(signal.SIGCONT)
+        else:
+            await redis.stop()
+            await redis.start()
+        for event in EVENTS[4:]:
+            await upstream.release(event)
+            assert payload(await client.read_chunk() or b"") == [event]
+        await upstream.finish()
+        assert await client.read_chunk() is None
+    for _ in range(400):
+        if (again := await ask(two, follow(stream))).status == 200:
+            break  # it is written again
+        await asyncio.sleep(0.05)
+    assert payload(again.body) == EVENTS
+    assert numbers(again.body) == [*range(1, len(EVENTS) + 1)]
+    left_ms = await redis.command("PTTL", f"llm-gateway:stream:{{{stream}}}:events")
+    assert int(left_ms[1:]) > 0

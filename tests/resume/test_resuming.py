@@ -7,7 +7,14 @@ import pytest
 from tests.resume.streams import EVENTS, ask, follow, numbers, payload, post, stream_id
 from tests.support.client import RawClient
 from tests.support.gateway import StartGateway, simple_config
-from tests.support.upstream import ScriptedUpstream, sse_reply, stepped_stream
+from tests.support.upstream import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    ScriptedUpstream,
+    chunk,
+    sse_reply,
+    stepped_stream,
+)
 
 
 @pytest.mark.parametrize("by", ["header", "id", "number"])
@@ -53,3 +60,47 @@ async def test_a_reader_replays_and_follows_live(start_gateway: StartGateway) ->
             await upstream.finish()
             for reader in (one, two):
                 assert await reader.read_chunk() is None
+
+
+async def test_the_silence_of_a_kept_stream_is_broken_for_every_reader(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}, heartbeat="50ms"))
+        async with RawClient(gateway.port) as one, RawClient(gateway.port) as two:
+            await one.send(post())
+            stream = ((await one.read_head()).value("x-stream-id") or b"").decode()
+            await upstream.release(EVENTS[0])
+            await two.send(follow(stream))
+            await two.read_head()
+            for reader in (one, two):
+                said = b""
+                while not said.endswith(b": heartbeat\n\n: heartbeat\n\n"):
+                    said += await reader.read_chunk() or b""
+                assert payload(said.replace(b": heartbeat\n\n", b"")) == EVENTS[:1]
+            await upstream.finish()
+            for reader in (one, two):
+                while (piece := await reader.read_chunk()) is not None:
+                    assert piece == b": heartbeat\n\n"
+        kept = await ask(gateway, follow(stream))
+    assert payload(kept.body) == EVENTS[:1]
+
+
+async def test_a_stream_that_was_opened_early_is_kept_too(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}, heartbeat="50ms"))
+        async with RawClient(gateway.port) as client:
+            await client.send(post())
+            connection = await upstream.accept()
+            await connection.read_request()
+            assert (await client.read_head()).status == 200
+            await connection.send(STREAM_HEAD + chunk(b"\xef\xbb\xbf" + EVENTS[0]) + LAST_CHUNK)
+            body = b""
+            while (piece := await client.read_chunk()) is not None:
+                body += piece
+            connection.close()
+        said = body.replace(b": heartbeat\n\n", b"")
+        assert payload(said) == EVENTS[:1]
+        stream, _, _ = said.partition(b"\n")[0].removeprefix(b"id: ").decode().rpartition(".")
+        again = await ask(gateway, follow(stream, query="?after=0"))
+    assert again.body.endswith(EVENTS[0])

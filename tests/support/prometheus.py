@@ -84,12 +84,15 @@ class Prometheus:
 
     async def until(self, expression: str, wanted: Callable[[Rows], bool]) -> Rows:
         """The same, once it is as wanted."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                rows = await self.query(expression)
-                if wanted(rows):
-                    return rows
-                await asyncio.sleep(0.1)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while True:
+                    rows = await self.query(expression)
+                    if wanted(rows):
+                        return rows
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"not what is wanted of {expression}: {rows}") from None
 
     async def failing_rules(self) -> list[str]:
         """Rules that cannot be evaluated, once all have been."""

@@ -131,3 +131,14 @@ def test_the_events_of_a_stream_are_bounded() -> None:
     for _ in range(1000):
         trace.event("client_behind")
     assert len(trace.events) == 50
+
+
+@pytest.mark.parametrize("value", ["a\ud800b", 2**80, object(), ("\udfff", [1.5, None, True])])
+def test_nothing_that_callers_are_called_breaks_it(value: object) -> None:
+    """What ends a request must not raise."""
+    records = Records()
+    records.add({"subject": value, "n": 1})
+    records.tally(("r", "m", "a\ud800b")).requests += 1
+    batch = taken(records)
+    assert batch["records"][0]["n"] == 1
+    assert batch["tallies"][0][2] == "a?b"

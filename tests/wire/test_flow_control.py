@@ -199,3 +199,42 @@ async def test_a_client_that_reads_slowly_gets_all_of_a_stream_that_broke_off(
     assert not clean
     assert body.startswith(count * piece + b"\n\ndata: {")
     assert body.count(b"upstream_reset") == 1
+
+
+async def test_what_waits_for_a_client_that_is_behind_leaves_in_one_write(
+    start_gateway: StartGateway, report: Report
+) -> None:
+    """Small events, one write of the upstream each; they arrive in one chunk."""
+    count = 200
+    page = b"data: " + b"x" * 4096 + b"\n\n"
+    events = [b"data: %d\n\n" % n for n in range(count)]
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, heartbeat=None))
+        async with RawClient(gateway.port, receive_buffer_bytes=4096) as client:
+            await client.send(request())
+            connection = await upstream.accept()
+            await connection.read_request()
+            await connection.send(STREAM_HEAD)
+            await client.read_head()
+            client.pause_reading()
+            # Until the gateway's socket takes no more, and some waits in the gateway.
+            (inner,) = gateway.server.listener._connections
+            sent = 0
+            async with asyncio.timeout(10):
+                while not inner._paused:
+                    await connection.send(chunk(page))
+                    sent += 1
+                    await asyncio.sleep(0.001)
+            for event in events:
+                await connection.send(chunk(event))
+                await asyncio.sleep(0.001)
+            await connection.send(LAST_CHUNK)
+            client.resume_reading()
+            body, chunks = b"", 0
+            while (piece := await client.read_chunk()) is not None:
+                body += piece
+                chunks += b"data: %d\n\n" % (count - 1) in piece or piece in events
+            connection.close()
+    report("coalescing", f"chunks that brought {count} events to a client behind", chunks)
+    assert body == page * sent + b"".join(events)
+    assert chunks <= 3

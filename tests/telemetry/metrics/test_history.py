@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.metrics import instruments as table
@@ -92,6 +92,7 @@ def test_of_a_step_only_the_busiest_series_are_kept(monkeypatch: pytest.MonkeyPa
     assert set(kept) == {f"t{number}" for number in range(90, 100)}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0.0, 300.0), min_size=1, max_size=100),
     st.sampled_from([0.5, 0.9, 0.95, 0.99, 1.0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.metrics import instruments as table
@@ -77,6 +77,7 @@ def test_more_tenants_are_told_apart_once_that_is_asked_for() -> None:
     assert len(merge.merge(dict(told))[table.TENANT_REQUESTS.name]) == 3
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.sampled_from(["more", "more", "die", "silent", "die"])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.metrics import instruments as table
@@ -38,6 +38,7 @@ def test_what_is_known_of_a_label_outlives_a_reload() -> None:
     assert [again(name) for name in ("b", "c", "a")] == ["b", OTHER, "a"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1000, allow_nan=False), max_size=50))
 def test_values_lie_in_the_bucket_whose_bound_is_the_first_not_below_them(
     values: list[float],

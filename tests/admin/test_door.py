@@ -1,0 +1,106 @@
+"""Who may come in: tokens, sessions, and pages of other origins."""
+
+from __future__ import annotations
+
+from http.cookies import SimpleCookie
+
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from gateway.admin.door import SESSION_S, Door
+
+TOKEN = b"canary7f3a"
+
+
+class Clock:
+    """Seconds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def asked(method: str = "GET", **headers: str) -> web.Request:
+    """A request; underscores in names stand for hyphens."""
+    given = {"Host": "admin.test:9090"} | {k.replace("_", "-"): v for k, v in headers.items()}
+    return make_mocked_request(method, "/api/x", headers=given)
+
+
+def signed_in(door: Door, **headers: str) -> SimpleCookie:
+    """The cookie of a new session."""
+    response = web.Response()
+    assert door.enter(asked("POST", **headers), TOKEN.decode(), response)
+    return response.cookies
+
+
+def shown(cookies: SimpleCookie) -> str:
+    """As a browser sends it."""
+    return "; ".join(f"{name}={morsel.value}" for name, morsel in cookies.items())
+
+
+def test_a_session_stands_for_the_token_until_it_is_over() -> None:
+    clock = Clock()
+    door = Door(TOKEN, now=clock)
+    cookie = shown(signed_in(door))
+    assert door.refusal(asked()) == (401, "a token is needed: Authorization: Bearer ...")
+    assert door.refusal(asked(Cookie=cookie)) is None
+    clock.now += SESSION_S - 1
+    assert door.refusal(asked(Cookie=cookie)) is None
+    clock.now += 2
+    assert door.refusal(asked(Cookie=cookie)) is not None
+
+
+def test_the_cookie_is_no_scripts_business_and_says_nothing_of_the_token() -> None:
+    (morsel,) = signed_in(Door(TOKEN)).values()
+    assert morsel.key == "gateway_session_9090"
+    assert (morsel["httponly"], morsel["samesite"], morsel["path"]) == (True, "Strict", "/")
+    assert not morsel["secure"]
+    assert TOKEN.decode() not in morsel.value
+    (over_tls,) = signed_in(Door(TOKEN), Origin="https://admin.test:9090").values()
+    assert over_tls["secure"]
+
+
+def test_another_token_opens_nothing() -> None:
+    door, response = Door(TOKEN), web.Response()
+    for token in ("", "canary7f3", "canary7f3aa", "\udcff"):
+        assert not door.enter(asked("POST"), token, response)
+    assert not response.cookies
+    assert not Door(None).enter(asked("POST"), "", response)
+
+
+def test_a_session_changes_things_only_where_the_browser_says_from_where() -> None:
+    door = Door(TOKEN)
+    cookie = shown(signed_in(door))
+    for method in ("POST", "DELETE"):
+        refused = door.refusal(asked(method, Cookie=cookie))
+        assert refused is not None
+        assert refused[0] == 403
+        assert door.refusal(asked(method, Cookie=cookie, Origin="http://admin.test:9090")) is None
+    # A program has no cookie, and needs no origin.
+    assert door.refusal(asked("POST", Authorization="Bearer canary7f3a")) is None
+
+
+def test_whoever_leaves_is_out_everywhere() -> None:
+    door = Door(TOKEN)
+    one, other = shown(signed_in(door)), shown(signed_in(door))
+    door.leave(asked("DELETE", Cookie=one), web.Response())
+    assert door.refusal(asked(Cookie=one)) is not None
+    assert door.refusal(asked(Cookie=other)) is None
+
+
+def test_sessions_are_bounded_and_the_oldest_goes() -> None:
+    door = Door(TOKEN)
+    cookies = [shown(signed_in(door)) for _ in range(1001)]
+    assert door.refusal(asked(Cookie=cookies[0])) is not None
+    assert door.refusal(asked(Cookie=cookies[1])) is None
+    assert door.refusal(asked(Cookie=cookies[-1])) is None
+
+
+def test_what_is_from_another_origin_is_seen() -> None:
+    door = Door(TOKEN)
+    for origin in ("https://evil.test", "http://admin.test", "null", "http://admin.test:90"):
+        assert door.foreign(asked(Origin=origin)) is not None
+    assert door.foreign(asked(Origin="http://admin.test:9090")) is None
+    assert door.foreign(asked()) is None

@@ -1,0 +1,66 @@
+"""What operators see of limits: the keys of late, and who was refused."""
+
+from __future__ import annotations
+
+from gateway.exchange import Exchange
+from gateway.limiting.guard import OnStoreError
+from gateway.limiting.rules import Amount, Rule, Unit, ip_key, route_key
+from gateway.limiting.seen import Seen
+from gateway.usage import Usage
+
+NOTHING = Usage(0, 0)
+
+
+def rule(size: float = 5.0) -> Rule:
+    amount = Amount(size, per_s=1.0)
+    return Rule("r", Unit.REQUESTS, (ip_key, route_key), amount, {}, OnStoreError.LOCAL, {})
+
+
+def exchange(client: str = "10.0.0.1") -> Exchange:
+    made = Exchange("POST", client, trusted_peer=False)
+    made.route = "chat"
+    made.request_id = "r1"
+    return made
+
+
+def note(seen: Seen, one: Rule, client: str = "10.0.0.1") -> None:
+    made = exchange(client)
+    seen.note([one], [one.demand(made, NOTHING)], made)
+
+
+def test_a_key_is_seen_once_with_its_parts() -> None:
+    seen, one = Seen(), rule()
+    for _ in range(3):
+        note(seen, one)
+    (key,) = seen.keys
+    assert key.parts == ("10.0.0.1", "chat")
+    assert key.look.amount == 0
+    assert (key.look.size, key.refused, key.refused_at) == (5.0, 0, None)
+
+
+def test_after_a_reload_a_key_has_the_new_amounts_and_keeps_its_refusals() -> None:
+    seen, old = Seen(), rule()
+    seen.refuse(old, old.demand(exchange(), NOTHING), 2.0, exchange())
+    note(seen, rule(size=50.0))
+    (key,) = seen.keys
+    assert key.look.size == 50.0
+    assert key.refused == 1
+
+
+def test_keys_and_refusals_are_bounded() -> None:
+    seen, one = Seen(), rule()
+    for number in range(1000):
+        made = exchange(f"10.0.{number // 250}.{number % 250}")
+        note(seen, one, made.client_ip)
+        seen.refuse(one, one.demand(made, NOTHING), 1.0, made)
+    assert len(list(seen.keys)) == 200
+    assert len(seen.refusals) == 100
+    assert seen.refusals[-1].parts == ("10.0.3.249", "chat")
+
+
+def test_a_refusal_says_who_and_for_how_long() -> None:
+    seen, one = Seen(), rule()
+    seen.refuse(one, one.demand(exchange(), NOTHING), 2.5, exchange())
+    (refusal,) = seen.refusals
+    assert (refusal.limit, refusal.unit, refusal.route) == ("r", "requests", "chat")
+    assert (refusal.request_id, refusal.wait_s, refusal.subject) == ("r1", 2.5, None)

@@ -1,0 +1,71 @@
+"""What the configuration and OpenTelemetry's variables say of sampling and of the collector."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config import load_text
+from gateway.config.models import Traces
+from gateway.telemetry.recording import Records
+from gateway.wiring.traces import collector, disabled, head_sampling, tracing
+from tests.support.gateway import config_text, simple_config
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, (0.1, False)),
+        ({"OTEL_TRACES_SAMPLER": "always_on"}, (1.0, False)),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, (0.0, False)),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, (1.0, True)),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, (0.0, True)),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"}, (0.25, False)),
+        (
+            {
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                "OTEL_TRACES_SAMPLER_ARG": "0.5",
+            },
+            (0.5, True),
+        ),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio"}, (1.0, False)),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "x"}, (1.0, False)),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "7"}, (1.0, False)),
+        ({"OTEL_TRACES_SAMPLER": "unheard_of"}, (0.1, False)),
+    ],
+)
+def test_the_environment_decides_where_the_file_is_silent(
+    environ: dict[str, str], expected: tuple[float, bool]
+) -> None:
+    assert head_sampling(Traces(), environ) == expected
+
+
+def test_the_file_decides_where_it_is_not() -> None:
+    environ = {"OTEL_TRACES_SAMPLER": "parentbased_always_on"}
+    assert head_sampling(Traces(sample=0.2), environ) == (0.2, False)
+    assert head_sampling(Traces(sample=0.0, follow=True), {}) == (0.0, True)
+    assert head_sampling(Traces(follow=True), {}) == (0.1, True)
+
+
+@pytest.mark.parametrize(
+    ("otlp", "environ", "expected"),
+    [
+        (None, {}, None),
+        ("http://a", {}, "http://a"),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b"}, "http://b"),
+        (None, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c"}, "http://c"),
+        ("http://a", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b"}, "http://a"),
+        ("http://a", {"OTEL_TRACES_EXPORTER": "none"}, None),
+    ],
+)
+def test_where_spans_go(otlp: str | None, environ: dict[str, str], expected: str | None) -> None:
+    assert collector(Traces(otlp=otlp), environ) == expected
+
+
+@pytest.mark.parametrize(("value", "off"), [("true", True), ("TRUE", True), ("1", False)])
+def test_all_of_it_can_be_turned_off(
+    monkeypatch: pytest.MonkeyPatch, value: str, off: bool
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    assert disabled({"OTEL_SDK_DISABLED": value}) == off
+    config = load_text(config_text(simple_config("http://127.0.0.1:1"), {}))
+    assert (tracing(config, Records()) is None) == off
