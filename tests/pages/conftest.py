@@ -158,6 +158,18 @@ def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
                 "upstream": "stepped",
                 "resume": {},
             },
+            {
+                "name": "stepped-socket",
+                "path": "/stepped/v1/stream",
+                "auth": ["corp"],
+                "bridge": {"to": "stepped"},
+            },
+            {
+                "name": "chat-socket",
+                "path": "/v1/stream",
+                "auth": ["corp"],
+                "bridge": {"to": "chat"},
+            },
             {"name": "pair", "path": "/pair/", "auth": ["corp"], "upstream": "pair"},
         ],
     }
