@@ -24,7 +24,6 @@ from gateway.app import Runtime
 from gateway.config import models
 from gateway.dialects import DIALECTS
 from gateway.errors import (
-    Draining,
     GatewayError,
     HeadersTooLarge,
     RequestError,
@@ -43,6 +42,7 @@ from gateway.exchange import (
 )
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.response_body import end_reason
 from gateway.server.turns import Turns
 
 _LINGER_S = 2.0
@@ -442,7 +442,7 @@ class Connection(RequestHandler):
         if exchange.commit is Commit.OPEN and not self._output.output_size:
             exchange.status, exchange.error_code = error.status, error.code
             self._write(_fixed_response(error, exchange.request_id or new_request_id()))
-        return EndReason.DRAIN if isinstance(error, Draining) else EndReason.CANCELLED
+        return end_reason(error)
 
     def cut(self) -> None:
         """Close now, whatever is under way."""
@@ -598,6 +598,7 @@ def _fixed_response(error: GatewayError, request_id: str) -> bytes:
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
+    410: "Gone",
     431: "Request Header Fields Too Large",
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",

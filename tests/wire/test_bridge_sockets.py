@@ -114,7 +114,8 @@ async def test_a_generation_that_waits_for_its_upstream_is_cancelled(
             await client.say("cancel", id="a")
             assert await client.hear() == {"id": "a", "type": "cancelled"}
             await upstream.connections[0].wait_client_gone()
-        await gateway.wait_for_log(carried)
+        line = await gateway.wait_for_log(carried)
+    assert (line["end"], line["error"]) == ("client_abort", "stream_cancelled")
 
 
 async def test_cancel_leaves_the_others_alone(start_gateway: StartGateway) -> None:
