@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from tests.support.figures import Figure, Report, table
 from tests.support.gateway import (
@@ -28,6 +29,10 @@ from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 _FIGURE = "figure"
 _figures: list[Figure] = []
 """Of the run. Each comes with its test's report, from whichever process ran the test."""
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_asyncio_loop_factories(

@@ -134,8 +134,8 @@ class Counting:
     ) -> None:
         trace_id, first = exchange.trace_id, exchange.first_byte_at
         bound.duration.add(duration_s, trace_id)
-        usage = exchange.usage
-        if usage is None and exchange.tap is not None:
+        usage = exchange.usage if self.tokens else None  # of some requests alone it misleads
+        if usage is None and self.tokens and exchange.tap is not None:
             usage = exchange.tap.usage()
             if usage is None and exchange.streamed:
                 usage = exchange.tap.guess(Usage(exchange.bytes_in // _BYTES_PER_TOKEN, 0))

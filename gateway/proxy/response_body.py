@@ -47,8 +47,8 @@ class ResponseBody:
         "_gaps",
         "_paused",
         "_paused_at",
+        "_quiet",
         "_tap",
-        "look",
         "upstream",
     )
 
@@ -84,9 +84,14 @@ class ResponseBody:
         self._paused = False
         self._paused_at = 0.0
         quiet = self._tap is None and self._gaps is None and self._continuation is None
-        quiet = quiet and self._content is None
-        self.look: Callable[[bytes], bytes] | None = None if quiet else self._looked_at
-        """What of a piece of the body passes."""
+        self._quiet = quiet and self._content is None
+
+    @property
+    def look(self) -> Callable[[bytes], bytes] | None:
+        """What of a piece of the body passes. For whoever takes the body to keep: kept here it
+        would be a circle, and all of the request left to the garbage collector.
+        """
+        return None if self._quiet else self._looked_at
 
     def rest(self) -> bytes:
         """What was held back, of a body that is over."""

@@ -390,6 +390,41 @@ async def test_level_and_sampling_change_in_all_workers_and_in_those_to_come(
                 pass
 
 
+async def test_usage_is_told_as_csv_in_which_no_name_is_a_formula(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    reply = {"usage": {"prompt_tokens": 30, "completion_tokens": 70, "total_tokens": 100}}
+    async with ScriptedUpstream(json_reply(reply)) as upstream:
+        gateway = await start_gateway_process(
+            {**model_config(upstream, auth=list(auth)), "auth": auth}, telemetry=telemetry()
+        )
+        await ask(gateway.port, chat(bearer(org="=1+1")))
+        await until(gateway, "/api/usage?by=tenant", lambda found: bool(found.get("usage")))
+        response = await admin(gateway, "GET", "/api/usage.csv?by=tenant,model")
+        assert (await admin(gateway, "GET", "/api/usage.csv?by=hour")).status == 400
+    assert response.value("content-type") == b"text/csv; charset=utf-8"
+    assert response.value("content-disposition") == b'attachment; filename="usage.csv"'
+    head, row = response.body.decode().splitlines()
+    assert head.startswith("tenant,model,currency,requests,")
+    assert row.startswith("'=1+1,m,USD,1,")
+
+
+async def test_the_lines_of_a_request_are_told(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url, server={"workers": 2}))
+        answer, _ = await asyncio.gather(ask(gateway.port, GET), ask(gateway.port, GET))
+        identity = (answer.value("x-request-id") or b"").decode()
+        found = await until(
+            gateway, f"/api/logs?id={identity}", lambda found: bool(found.get("lines"))
+        )
+        (line,) = found["lines"]
+        assert (line["event"], line["request_id"], line["status"]) == ("request", identity, 200)
+        for wrong in ("", "?id=", "?id=short", "?id=%0d%0aevil-header"):
+            assert (await admin(gateway, "GET", f"/api/logs{wrong}")).status == 400
+
+
 async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_and_cut(
     start_gateway_process: StartGatewayProcess, tmp_path: Path
 ) -> None:

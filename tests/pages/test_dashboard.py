@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -184,3 +185,116 @@ async def test_a_request_is_found_by_filters_and_opened_by_keys(
     )
     await page.keyboard.press("Escape")
     await expect(page).to_have_url(f"{opened.origin}/requests?model=demo-reset&id={broken[:12]}")
+
+
+async def test_what_is_new_appears_by_itself_unless_one_is_reading(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/requests?tenant=newcomers")
+    page = opened.page
+    await expect(page.get_by_text("No kept request fits the filters.")).to_be_visible()
+    rows = page.get_by_role("region", name="Kept requests").get_by_role("link")
+    async with client(gateway, sub="nina", org="newcomers") as session:
+        await chat(session)
+        await expect(rows).to_have_count(1)
+        await page.keyboard.press("j")
+        await expect(rows.first).to_be_focused()
+        await chat(session)
+        newer = page.get_by_role("button", name="Show newer requests")
+        await expect(newer).to_be_visible()
+        await expect(rows).to_have_count(1)
+        await expect(rows.first).to_be_focused()
+        await newer.click()
+        await expect(rows).to_have_count(2)
+
+
+async def test_a_request_under_way_is_listed_and_ended(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/requests?tenant=slowpokes")
+    page = opened.page
+    async with (
+        client(gateway, sub="sam", org="slowpokes") as session,
+        session.post("/v1/chat/completions", json=asked("demo-stall")) as response,
+    ):
+        row = page.get_by_role("region", name="Requests under way").get_by_role("row", name="sam")
+        await row.get_by_role("button", name="End").click()
+        await page.get_by_role("button", name="End it").click()
+        body = b""
+        with contextlib.suppress(aiohttp.ClientError):
+            async for piece in response.content.iter_any():
+                body += piece
+        assert b'"code":"request_cancelled"' in body
+        await expect(row).to_have_count(0)
+
+
+async def test_usage_is_shown_by_tenant_and_taken_home(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="ann", org="spenders") as session:
+        await chat(session)
+    opened = await open_page(gateway, "/requests?tenant=spenders")
+    page = opened.page
+    await expect(page.get_by_role("region", name="Kept requests")).to_be_visible()
+    await page.keyboard.press("5")
+    row = page.get_by_role("region", name="Usage").get_by_role("row", name="spenders")
+    await expect(row).to_contain_text("USD")
+    await expect(page.locator(".days canvas")).to_be_visible()
+    async with page.expect_download() as downloading:
+        await page.get_by_role("link", name="CSV").click()
+    text = Path(await (await downloading.value).path()).read_text()
+    assert re.search(r"(?m)^spenders,USD,1,", text)
+    await page.locator("[name=by]").select_option("day,tenant,model")
+    await expect(page).to_have_url(re.compile("by=day%2Ctenant%2Cmodel$"))
+    await expect(row).to_contain_text("demo")
+
+
+async def test_the_configuration_is_shown_without_secrets_and_searched(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/config")
+    page = opened.page
+    await expect(page.get_by_role("region", name="auth")).to_contain_text('secret: "***"')
+    assert "canary7f3a" not in await page.content()
+    await page.keyboard.press("/")
+    await page.keyboard.type("Stepped")
+    await expect(page.locator("main details")).to_have_count(2)  # its upstream, and its route
+    await expect(page.get_by_role("region", name="routes")).to_contain_text("path: /stepped/v1/")
+
+
+async def test_keys_lead_everywhere_and_the_theme_stays(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/upstreams")
+    page = opened.page
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog")).to_contain_text("dark or light")
+    assert await opened.axe() == []
+    await page.keyboard.press("Escape")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = await page.evaluate(ground)
+    await page.keyboard.press("t")
+    dark = await page.evaluate(ground)
+    assert dark != light
+    await page.keyboard.press("4")
+    await expect(page).to_have_url(opened.origin + "/limits")
+    await page.reload()
+    await opened.settled()
+    assert await page.evaluate(ground) == dark
+    await page.go_back()
+    await expect(page).to_have_url(opened.origin + "/upstreams")
+
+
+async def test_it_says_so_when_the_gateway_is_gone_and_goes_on_when_it_is_back(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/upstreams")
+    opened.expected = ("Failed to load resource",)
+    page = opened.page
+    live = page.locator("#live")
+    await expect(live).to_have_text("live")
+    await page.context.set_offline(True)
+    await page.keyboard.press("4")
+    await expect(live).to_have_text("no connection")
+    await page.context.set_offline(False)
+    await expect(live).to_have_text("live")

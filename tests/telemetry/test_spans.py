@@ -244,6 +244,14 @@ def test_stalls_are_events_with_their_length() -> None:
     assert stream.end == 1_800_000_001.8
 
 
+def test_of_a_stream_that_was_cut_the_last_piece_is_told() -> None:
+    """Between it and the end was silence that no later piece ended."""
+    gaps = {"pieces": 3, "longest_s": 0.1, "counts": [0] * 11, "stalls": [], "last_s": 1.2}
+    stream = spans(end="client_abort", gaps=gaps)["stream"]
+    assert [event.name for event in stream.events] == ["first_chunk", "last_chunk", "cancel"]
+    assert stream.events[1].at == 1_800_000_001.2
+
+
 def test_a_refusal_ends_where_it_was_refused() -> None:
     built = spans(
         status=401,

@@ -352,7 +352,7 @@ async def test_r2_with_the_store_hanging_each_limit_does_as_it_says(
                 pass
     report("R2", f"longest request while Redis hangs, {mode}, ms", longest_s * 1e3)
     assert said == expected
-    assert longest_s < 0.25
+    assert longest_s < 1.0
     assert redis.url not in str(logged)
 
 

@@ -115,6 +115,8 @@ function navigation(place) {
     h("a", {
       href: path, "aria-current": (place || "/") === path ? "page" : null, title: `${name} (${index + 1})`,
     }, name)));
+  // Where they do not all fit beside one another, the one that is open is in sight.
+  document.querySelector("#nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
 document.addEventListener("click", (event) => {

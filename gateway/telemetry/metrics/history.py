@@ -80,6 +80,8 @@ class Step:
     seconds: float
     added: Merged = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
+    told: dict[str, float | None] | None = None
+    """What was computed of it; once it is over, it does not change."""
 
 
 class History:

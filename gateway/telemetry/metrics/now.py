@@ -15,7 +15,7 @@ second, p95 is what 95 of 100 streams had at least. `total` also has `tokens_in_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.telemetry.metrics import instruments as table
@@ -122,36 +122,38 @@ def _busiest(rows: list[Row]) -> list[Row]:
 
 
 def _hour(points: Sequence[Step]) -> Row:
-    windows = [Window([point]) for point in points]
+    rows = [_minute(point) for point in points]
+    return {"at": [point.at for point in points]} | {
+        name: [row[name] for row in rows] for name in (rows[-1] if rows else _minute(Step(0, 0)))
+    }
 
-    def each(value: Callable[[Window], Any]) -> list[Any]:
-        return [value(window) for window in windows]
 
-    def gauge(instrument: Instrument) -> list[float | None]:
-        return [point.gauges.get(instrument.name) for point in points]
+def _minute(point: Step) -> dict[str, float | None]:
+    if point.told is None:
+        point.told = _values(Window([point]), point.gauges)
+    return point.told
 
-    def quantile(instrument: Instrument, share: float) -> list[float | None]:
-        found = each(lambda window: window.quantiles(instrument, (share,)))
-        return [None if one is None else one[0] for one in found]
 
+def _values(window: Window, gauges: Mapping[str, float]) -> dict[str, float | None]:
+    first = window.quantiles(table.FIRST_TOKEN, _SHARES) or (None, None, None)
+    took = window.quantiles(table.HTTP_DURATION, _SHARES) or (None, None, None)
     return {
-        "at": [point.at for point in points],
-        "requests_per_s": each(lambda w: w.rate(table.REQUESTS)),
-        "errors_per_s": each(lambda w: w.rate(table.REQUESTS, failed)),
-        "tokens_in_per_s": each(lambda w: w.rate(table.TOKENS, _type("input"))),
-        "tokens_out_per_s": each(lambda w: w.rate(table.TOKENS, _type("output"))),
-        "limited_per_s": each(lambda w: w.rate(table.LIMIT_DECISIONS, _refused)),
-        "active_streams": gauge(table.ACTIVE_STREAMS),
-        "active_requests": gauge(table.ACTIVE_REQUESTS),
-        "queue_depth": gauge(table.QUEUE_DEPTH),
-        "loop_lag_s": gauge(table.LOOP_LAG),
-        "memory_bytes": gauge(table.MEMORY),
-        "ttft_p50_s": quantile(table.FIRST_TOKEN, 0.5),
-        "ttft_p95_s": quantile(table.FIRST_TOKEN, 0.95),
-        "ttft_p99_s": quantile(table.FIRST_TOKEN, 0.99),
-        "duration_p50_s": quantile(table.HTTP_DURATION, 0.5),
-        "duration_p95_s": quantile(table.HTTP_DURATION, 0.95),
-        "duration_p99_s": quantile(table.HTTP_DURATION, 0.99),
+        "requests_per_s": window.rate(table.REQUESTS),
+        "errors_per_s": window.rate(table.REQUESTS, failed),
+        "tokens_in_per_s": window.rate(table.TOKENS, _type("input")),
+        "tokens_out_per_s": window.rate(table.TOKENS, _type("output")),
+        "limited_per_s": window.rate(table.LIMIT_DECISIONS, _refused),
+        "active_streams": gauges.get(table.ACTIVE_STREAMS.name),
+        "active_requests": gauges.get(table.ACTIVE_REQUESTS.name),
+        "queue_depth": gauges.get(table.QUEUE_DEPTH.name),
+        "loop_lag_s": gauges.get(table.LOOP_LAG.name),
+        "memory_bytes": gauges.get(table.MEMORY.name),
+        "ttft_p50_s": first[0],
+        "ttft_p95_s": first[1],
+        "ttft_p99_s": first[2],
+        "duration_p50_s": took[0],
+        "duration_p95_s": took[1],
+        "duration_p99_s": took[2],
     }
 
 

@@ -19,7 +19,7 @@ export const view = {
     const fits = (one) => `${one.limit} ${one.parts.join(" ")}`.toLowerCase().includes(words);
     const keys = found.keys.filter(fits);
     const refused = found.refused.filter(fits);
-    const limited = keys.filter((one) => one.remaining < 1);
+    const limited = keys.filter(isGone);
     return [
       heading("Limits", h("p", { class: "sum" }, limited.length
         ? state("warn", `${limited.length} ${limited.length === 1 ? "key has" : "keys have"} nothing left`)
@@ -27,7 +27,7 @@ export const view = {
       found.store === "open" && h("p", { class: "problem" },
         "The store does not answer: each limit does what its on_store_error says, and the figures are those of each worker alone."),
       h("div", { class: "filters" }, filter(context, "find", "Limit or key", { "data-filter": "" })),
-      keys.length ? table("Keys", ["Limit", "Key", "Used", { text: "Left", class: "num" },
+      keys.length ? table("Keys", ["Limit", "Key", { text: "Used", class: "wide" }, { text: "Left", class: "num" },
         { text: "Full again", class: "num wide" }, { text: "Refused", class: "num" }], keys.map(keyRow))
         : words ? empty("No key fits the filter.")
           : empty("No limited request yet.", "Keys are listed once they are used. Limits are set on routes, and on API keys."),
@@ -38,6 +38,11 @@ export const view = {
     ];
   },
 };
+
+/** Whether the next request is refused: nothing is left, or less than one. */
+function isGone(one) {
+  return one.unit === "budget_money" ? one.remaining <= one.size / 1000 : one.remaining < 1;
+}
 
 function amount(value, one) {
   if (one.unit === "budget_money") return money(value, one.currency);
@@ -53,11 +58,11 @@ function who(one) {
 function keyRow(one) {
   const used = 1 - one.remaining / one.size;
   const rate = one.per_s ? `${number(one.per_s >= 1 ? one.per_s : one.per_s * 60)} a ${one.per_s >= 1 ? "second" : "minute"}` : one.period ? `each ${one.period}` : "";
-  return h("tr", { "data-key": `${one.limit} ${one.unit} ${one.parts.join(" ")}`, class: one.remaining < 1 ? "hit" : null },
+  return h("tr", { "data-key": `${one.limit} ${one.unit} ${one.parts.join(" ")}`, class: isGone(one) ? "hit" : null },
     h("td", {}, h("b", {}, one.limit), h("span", { class: "why" }, [one.unit.replace("_", " of "), rate].filter(Boolean).join(", "))),
     h("td", { class: "main-cell" }, who(one)),
-    h("td", { class: "gauge-cell" }, bar(used, used >= 1 ? "bad" : used > 0.8 ? "warn" : "")),
-    h("td", { class: "num" }, one.remaining < 1 && one.unit !== "budget_money" ? state("bad", "none") : amount(one.remaining, one),
+    h("td", { class: "gauge-cell wide" }, bar(used, used >= 1 ? "bad" : used > 0.8 ? "warn" : "")),
+    h("td", { class: "num" }, isGone(one) ? state("bad", "none") : amount(one.remaining, one),
       h("span", { class: "why" }, `of ${amount(one.size, one)} ${UNITS[one.unit]}`)),
     h("td", { class: "num wide" }, one.unit === "concurrency" ? "–" : one.wait_s > 0 ? age(one.wait_s) : "full"),
     h("td", { class: "num" }, one.refused ? number(one.refused) : "–",

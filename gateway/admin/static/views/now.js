@@ -136,8 +136,8 @@ function rows(now, by) {
   const parameter = { routes: "route", models: "model", tenants: "tenant" }[by];
   return table(`By ${BY[by].toLowerCase()}`, [BY[by],
     { text: "Requests/s", class: "num" }, { text: "Errors", class: "num" },
-    streams && { text: "Streams", class: "num" },
-    { text: "TTFT p50", class: "num" }, { text: "p95", class: "num wide" }, { text: "p99", class: "num" },
+    streams && { text: "Streams", class: "num wide" },
+    { text: "TTFT p50", class: "num" }, { text: "p95", class: "num wide" }, { text: "p99", class: "num wide" },
     { text: "Tokens/s p50", class: "num wide" }, { text: "p95", class: "num wide" }, { text: "p99", class: "num wide" },
   ].filter(Boolean), found.map((one) => {
     const share = one.requests_per_s ? one.errors_per_s / one.requests_per_s : 0;
@@ -146,10 +146,10 @@ function rows(now, by) {
         : h("a", { href: "/upstreams", "data-row": "" }, one.name)),
       h("td", { class: "num" }, number(one.requests_per_s)),
       h("td", { class: `num ${share > 0.05 ? "bad" : ""}` }, percent(share)),
-      streams && h("td", { class: "num" }, number(one.active_streams)),
+      streams && h("td", { class: "num wide" }, number(one.active_streams)),
       h("td", { class: "num" }, seconds(one.ttft_s?.p50)),
       h("td", { class: "num wide" }, seconds(one.ttft_s?.p95)),
-      h("td", { class: "num" }, seconds(one.ttft_s?.p99)),
+      h("td", { class: "num wide" }, seconds(one.ttft_s?.p99)),
       h("td", { class: "num wide" }, number(one.tokens_per_s?.p50)),
       h("td", { class: "num wide" }, number(one.tokens_per_s?.p95)),
       h("td", { class: "num wide" }, number(one.tokens_per_s?.p99)));

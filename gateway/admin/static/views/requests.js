@@ -44,7 +44,7 @@ export const view = {
       filters(context),
       list.problem && h("p", { class: "problem", role: "alert" }, list.problem),
       running.length > 0 && [h("h2", { class: "first" }, `Under way: ${running.length}`), table("Requests under way",
-        ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num" }, { unseen: "Actions", class: "act" }],
+        ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num wide" }, { unseen: "Actions", class: "act" }],
         running.slice(0, 20).map((one) => underWay(context, one)))],
       h("h2", {}, "Kept"),
       kept(context),
@@ -140,7 +140,7 @@ function underWay(context, one) {
       h("span", { class: "why" }, one.route ?? "no route", " ", h("code", {}, one.request_id.slice(0, 8)))),
     h("td", { class: "wide" }, one.tenant ?? one.subject ?? "–", one.tenant && h("span", { class: "why" }, one.subject)),
     h("td", { class: "main-cell" }, one.upstream ?? "not yet", one.endpoint && h("span", { class: "why" }, one.endpoint)),
-    h("td", { class: "num" }, bytes(one.bytes_out), h("span", { class: "why" }, one.status ?? "no answer yet")),
+    h("td", { class: "num wide" }, bytes(one.bytes_out), h("span", { class: "why" }, one.status ?? "no answer yet")),
     h("td", { class: "act" }, h("button", { "aria-label": `End ${one.request_id}`, onclick: () => end(context, one) }, "End")));
 }
 
@@ -178,7 +178,7 @@ function kept(context) {
   const longest = Math.max(...page.requests.map((one) => one.s), 0.001);
   return [
     table("Kept requests", ["When", "Outcome", "Model", { text: "Who", class: "wide" },
-      { text: "TTFT", class: "num" }, { text: "Took", class: "num" }, { unseen: "Wait and flow", class: "wide" }, { text: "Tokens", class: "num wide" },
+      { text: "TTFT", class: "num wide" }, { text: "Took", class: "num" }, { unseen: "Wait and flow", class: "wide" }, { text: "Tokens", class: "num wide" },
       { text: "Upstream", class: "wide" }],
     page.requests.map((one) => row(one, longest))),
     page.next && h("p", { class: "actions" }, h("button", { onclick: () => load(context, { before: page.next }) }, "Show older")),
@@ -194,7 +194,7 @@ function row(one, longest) {
     h("td", { class: "main-cell" }, h("a", { class: "cover", href: `/requests/${encodeURIComponent(one.request_id)}`, "data-row": "" }, one.model ?? `${one.method} ${one.path}`),
       h("span", { class: "why" }, one.route ?? "no route", one.served && ` · served by ${one.served}`)),
     h("td", { class: "wide" }, one.tenant ?? one.subject ?? "–", one.tenant && h("span", { class: "why" }, one.subject)),
-    h("td", { class: "num" }, seconds(one.ttft_s)),
+    h("td", { class: "num wide" }, seconds(one.ttft_s)),
     h("td", { class: "num" }, seconds(one.s)),
     h("td", { class: "wide span-cell" }, h("span", { class: "span-bar", "aria-hidden": "true" },
       h("span", { class: "wait", style: { width: width(first) } }), h("span", { class: "flow", style: { width: width(one.s - first) } }))),

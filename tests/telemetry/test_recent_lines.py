@@ -1,0 +1,37 @@
+"""The last lines of the log, by request."""
+
+from __future__ import annotations
+
+from gateway.telemetry.logs import make_logger
+from gateway.telemetry.recent_lines import RecentLines
+
+
+def test_lines_pass_and_those_of_a_request_are_found_in_order() -> None:
+    written: list[bytes] = []
+    recent = RecentLines(written.append)
+    logger = make_logger(recent, level="info", console=False)
+    logger.info("retry", request_id="r-1234567", attempt=1)
+    logger.info("request", request_id="r-other")
+    logger.info("request", request_id="r-1234567", status=200)
+    assert len(written) == 3
+    found = recent.of("r-1234567")
+    assert [line["event"] for line in found] == ["retry", "request"]
+    assert found[1]["status"] == 200
+    assert recent.of("r-nobody") == []
+
+
+def test_lines_for_people_are_found_without_their_colours() -> None:
+    recent = RecentLines(lambda _: None)
+    make_logger(recent, level="info", console=True).info("request", request_id="r-1234567")
+    (line,) = recent.of("r-1234567")
+    assert "\x1b" not in line["event"]
+    assert "request_id=r-1234567" in line["event"]
+
+
+def test_only_the_last_are_kept() -> None:
+    recent = RecentLines(lambda _: None)
+    logger = make_logger(recent, level="info", console=False)
+    for number in range(3000):
+        logger.info("request", request_id="same-one", number=number)
+    found = recent.of("same-one")
+    assert (len(found), found[0]["number"]) == (2000, 1000)
