@@ -36,6 +36,9 @@ from gateway.errors import (
 from gateway.exchange import ClientConnection, Voucher
 from gateway.websocket.socket import ClientSocket
 
+_REPLIES_BYTES = 64 * 1024
+"""What waits for a client that says much and reads nothing; then it is not listened to."""
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeOptions:
@@ -73,6 +76,8 @@ class Bridge:
         """Those that wait for the socket, in the order of their turns."""
         self._talking: ClientSocket | None = None
         self._draining = False
+        self._unread_bytes = 0
+        """Replies to messages, since the client is behind."""
         self._worked_at = asyncio.get_running_loop().time()
 
     async def talk(self, socket: ClientSocket) -> None:
@@ -84,6 +89,8 @@ class Bridge:
         try:
             while True:
                 self._take(await socket.receive())
+                if self._unread_bytes > _REPLIES_BYTES:
+                    await socket.room()
         finally:
             for call in self._calls.values():
                 call.hang_up()
@@ -108,6 +115,7 @@ class Bridge:
         """
         paused = self._paused
         if behind:
+            self._unread_bytes = 0
             for call in self._calls.values():
                 if call not in paused:
                     paused.append(call)
@@ -137,7 +145,7 @@ class Bridge:
         try:
             said = parse(message)
             if isinstance(said, Ping):
-                self._socket.post((PONG,), quiet=True)
+                self._reply(PONG, quiet=True)
             elif isinstance(said, Cancel):
                 self._cancel(said.tag)
             else:
@@ -229,7 +237,12 @@ class Bridge:
 
     def _refuse(self, tag: Tag | None, error: GatewayError) -> None:
         body = self._options.dialect.error_body(error, "")
-        self._say((told(tag, error.status, body, retry_after=error.retry_after_s),))
+        self._reply(told(tag, error.status, body, retry_after=error.retry_after_s))
+
+    def _reply(self, message: bytes, *, quiet: bool = False) -> None:
+        self._socket.post((message,), quiet=quiet)
+        if self._socket.behind:
+            self._unread_bytes += len(message)
 
     def _ended(self, call: Call) -> None:
         self._worked_at = asyncio.get_running_loop().time()

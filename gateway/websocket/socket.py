@@ -114,6 +114,10 @@ class ClientSocket:
         self.tally.messages_out += 1
         self._exchange.bytes_out += len(message)
         self._peer.send(opcode, message, True, True)
+        await self.room()
+
+    async def room(self) -> None:
+        """Wait while the client is behind. Raise Closed."""
         while self._peer.behind:
             self._sender = self._loop.create_future()
             try:

@@ -117,7 +117,7 @@ def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
             "log": {"format": "json"},
             "traces": {"sample": 1.0, "local": str(folder / "traces.db")},
         },
-        "auth": CORP,
+        "auth": {**CORP, "door": {"type": "ticket"}},
         "limits": {
             "per-user": {"key": "subject", "requests": "6000/minute"},
             "once": {"key": "subject", "requests": "1/day"},
@@ -167,8 +167,15 @@ def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
             {
                 "name": "chat-socket",
                 "path": "/v1/stream",
-                "auth": ["corp"],
+                "auth": ["corp", "door"],
                 "bridge": {"to": "chat"},
+            },
+            {
+                "name": "tickets",
+                "path": "/auth/ticket",
+                "methods": ["POST"],
+                "auth": ["corp"],
+                "issues": "door",
             },
             {"name": "pair", "path": "/pair/", "auth": ["corp"], "upstream": "pair"},
         ],

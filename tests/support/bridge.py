@@ -86,10 +86,11 @@ class BridgeClient:
 
 @asynccontextmanager
 async def bridge_client(
-    port: int, path: str = "/v1/stream", **options: Any
+    port: int, path: str = "/v1/stream", *, door: str = "", **options: Any
 ) -> AsyncIterator[BridgeClient]:
-    """A socket that is open."""
-    async with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, **options) as connection:
+    """A socket that is open; `door` is the origin of what stands in front of the gateway."""
+    url = f"{door or f'ws://127.0.0.1:{port}'}{path}"
+    async with connect(url, max_size=None, **options) as connection:
         yield BridgeClient(connection)
 
 
