@@ -37,6 +37,7 @@ class AccessLog:
             "method": exchange.method,
             "path": exchange.path,
             "route": exchange.route,
+            "bridge": exchange.voucher and exchange.voucher.request_id,
             "subject": principal and principal.subject,
             "tenant": principal and principal.tenant,
             "model": exchange.model,
