@@ -426,8 +426,13 @@ async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
             )
             answer, _ = await pasted.communicate()
             (demo,) = re.findall(r"demo backend +(http://127\.0\.0\.1:\d+)", said)
+            rest = (await process.stderr.readuntil(b"Watch it fail")).decode()
+            (pages,) = re.findall(r"dashboard +(http://127\.0\.0\.1:\d+)", said)
+            (play, token) = re.findall(r"in a browser: +(\S+)#token=(\S+)", rest)[0]
             async with httpx.AsyncClient(trust_env=False) as client:
                 models = (await client.get(demo + "/v1/models")).json()
+                assert (await client.get(pages)).status_code == 200
+                assert (await client.get(play)).status_code == 200
     finally:
         process.terminate()
         await process.communicate()
@@ -435,6 +440,8 @@ async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
     assert answer.startswith(b"data: {")
     assert answer.endswith(b"data: [DONE]\n\n")
     assert models["object"] == "list"
+    assert play == f"{pages}/play"
+    assert f"Bearer {token}'" in said
     assert (tmp_path / "made/secret").stat().st_mode & 0o777 == 0o600
     assert process.returncode == 0
 

@@ -6,6 +6,7 @@ for ever, and an upgrade is seen at once; the document that names them is asked 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,9 @@ _SAFE = {
     "X-Frame-Options": "DENY",
 }
 
+_FOR_EVER = "public, max-age=31536000, immutable"
+_PRELOAD = '<link rel="modulepreload" href="{{base}}/{}">'
+
 
 class Pages:
     """The document, and the files that it names."""
@@ -50,10 +54,16 @@ class Pages:
         digest = _digest(files)
         self._base = f"/static/{digest}"
         self._files = files
+        self._packed = {name: gzip.compress(body, mtime=0) for name, body in files.items()}
         document = (folder / "index.html").read_text(encoding="utf-8")
-        self._document = (
-            document.replace("{base}", self._base).replace("{version}", __version__)
-        ).encode()
+        for name, value in (
+            # Modules name one another; asked for at once, they come in one round trip.
+            ("modules", "\n".join(_PRELOAD.format(name) for name in files if _is_module(name))),
+            ("base", self._base),
+            ("version", __version__),
+        ):
+            document = document.replace(f"{{{name}}}", value)
+        self._document = document.encode()
         self._etag = f'"{digest}"'
 
     def routes(self) -> list[web.RouteDef]:
@@ -73,21 +83,25 @@ class Pages:
         )
 
     async def _file(self, request: web.Request) -> web.Response:
-        return self._found(request.match_info["name"])
+        return self._found(request, request.match_info["name"])
 
-    async def _icon(self, _: web.Request) -> web.Response:
-        return self._found("icon.svg")
+    async def _icon(self, request: web.Request) -> web.Response:
+        return self._found(request, "icon.svg")
 
-    def _found(self, name: str) -> web.Response:
+    def _found(self, request: web.Request, name: str) -> web.Response:
         body = self._files.get(name)
         if body is None:
             raise web.HTTPNotFound
+        headers = {**_SAFE, "Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            body, headers["Content-Encoding"] = self._packed[name], "gzip"
         return web.Response(
-            body=body,
-            content_type=_TYPES[Path(name).suffix],
-            charset="utf-8",
-            headers={**_SAFE, "Cache-Control": "public, max-age=31536000, immutable"},
+            body=body, content_type=_TYPES[Path(name).suffix], charset="utf-8", headers=headers
         )
+
+
+def _is_module(name: str) -> bool:
+    return name.endswith(".js") and name != "theme.js" and not name.startswith("vendor/")
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

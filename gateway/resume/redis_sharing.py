@@ -15,24 +15,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.resume import redis_keys as keys
-from gateway.resume.claims import Claim
 from gateway.resume.log import StreamLog
+from gateway.resume.redis_claims import RedisClaims
 from gateway.resume.redis_journal import ALIVE_S, Journal
 from gateway.resume.redis_mirrors import Mirror, Mirrors
 from gateway.resume.streams import Streams
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import UNREACHABLE, connect, disconnect
+from gateway.store.redis_client import answering, connect, disconnect
 
 _TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _GIVE_UP_S = 10.0
 """How long those who read what others run are kept waiting for a Redis that does not answer."""
-_CLAIM_S = 15.0
-_BODY_BYTES = 16
-_DROP = """
-local held = redis.call("GET", KEYS[1])
-if held and string.sub(held, 17) == ARGV[1] then redis.call("DEL", KEYS[1]) end
-"""
 
 
 class RedisSharing:
@@ -50,8 +44,8 @@ class RedisSharing:
         """
         self.process = secrets.token_hex(8)
         self.available = True
-        self.claims = RedisClaims(self)
         self._client: Any = connect(url, timeout_s)
+        self.claims = RedisClaims(self._client, self.reachable, self._spawn)
         self._timeout_s = timeout_s
         self._report = report
         self._journal = Journal(self._client, self.process, timeout_s, self._changed)
@@ -181,13 +175,15 @@ class RedisSharing:
         while True:
             pubsub = self._client.pubsub(ignore_subscribe_messages=True)
             try:
-                await self._client.ping()  # a Cluster has to be known first
-                await pubsub.subscribe(keys.channel(self.process))
+                with answering():
+                    await self._client.ping()  # a Cluster has to be known first
+                    await pubsub.subscribe(keys.channel(self.process))
                 while True:
-                    message = await pubsub.get_message(timeout=_TICK_S)
+                    with answering():
+                        message = await pubsub.get_message(timeout=_TICK_S)
                     if message is not None:
                         self._hear(message["data"].decode())
-            except UNREACHABLE:
+            except StoreUnavailable:
                 await asyncio.sleep(_TICK_S)
             finally:
                 await pubsub.aclose()
@@ -242,11 +238,12 @@ class RedisSharing:
     async def reachable(self) -> AsyncIterator[None]:
         """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
-        except UNREACHABLE as exc:
-            self._changed(False, f"{type(exc).__name__}: {exc}")
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+            with answering():
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+        except StoreUnavailable as exc:
+            self._changed(False, str(exc))
+            raise
 
 
 class RemoteReader:
@@ -265,57 +262,3 @@ class RemoteReader:
 
     def wake(self) -> None:
         self._journal.announce(self.process, self.log.id)
-
-
-class RedisClaims:
-    """What Idempotency-Keys stand for, known to all replicas."""
-
-    def __init__(self, sharing: RedisSharing) -> None:
-        self._sharing = sharing
-        self._held: dict[bytes, str] = {}
-        self._renewed_at = 0.0
-
-    async def take(self, key: bytes, claim: Claim) -> Claim:
-        name, value = keys.claim(key), claim.body + claim.stream.encode()
-        client = self._sharing._client
-        async with self._sharing.reachable():
-            while True:
-                if await client.set(name, value, nx=True, px=int(_CLAIM_S * 1000)):
-                    self._held[key] = claim.stream
-                    return claim
-                found: bytes | None = await client.get(name)
-                if found is not None:
-                    return _claim(found)
-
-    async def find(self, key: bytes) -> Claim | None:
-        async with self._sharing.reachable():
-            found: bytes | None = await self._sharing._client.get(keys.claim(key))
-        return None if found is None else _claim(found)
-
-    def drop(self, key: bytes, stream: str) -> None:
-        if self._held.get(key) == stream:
-            del self._held[key]
-        self._sharing._spawn(self._drop(key, stream))
-
-    async def renew(self) -> None:
-        """Hold on to what is held. Raise StoreUnavailable."""
-        now = time.monotonic()
-        if not self._held or now - self._renewed_at < _CLAIM_S / 3:
-            return
-        pipeline = self._sharing._client.pipeline(transaction=False)
-        for key in self._held:
-            pipeline.execute_command("PEXPIRE", keys.claim(key), int(_CLAIM_S * 1000))
-        async with self._sharing.reachable():
-            await pipeline.execute()
-        self._renewed_at = now
-
-    async def _drop(self, key: bytes, stream: str) -> None:
-        try:
-            async with self._sharing.reachable():
-                await self._sharing._client.eval(_DROP, 1, keys.claim(key), stream)
-        except StoreUnavailable:
-            pass  # it expires by itself
-
-
-def _claim(held: bytes) -> Claim:
-    return Claim(held[:_BODY_BYTES], held[_BODY_BYTES:].decode())

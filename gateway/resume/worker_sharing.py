@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,22 @@ from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.resume.streams import Streams
+from gateway.store.records import StoreUnavailable
 
 _FRAME_BYTES = 256 * 1024
 _LINE_BYTES = 4 * 1024 * 1024
 """A frame's first line has the sizes of all its events."""
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 5.0
+"""A worker that is there and does not answer for so long is not waited for. It is not gone, either:
+what it runs must not be run again.
+"""
+_BACKLOG = 1024
 _UNREAD_S = 5.0
 """How long a mirror is kept whose first reader has not come yet."""
+_GONE = (OSError, EOFError)
+"""What comes of asking a worker that is not there. TimeoutError is an OSError, but never one of
+these: `_ask` tells it as StoreUnavailable.
+"""
 Document = dict[str, Any]
 
 
@@ -47,7 +57,14 @@ class WorkerSharing:
 
     def start(self, streams: Streams) -> None:
         self.streams = streams
-        self.spawn(self._serve())
+        # Listened to from here on: who asks at once waits, and does not take this one for gone.
+        path = self._path(self.slot)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # of one that died
+        door = socket.socket(socket.AF_UNIX)
+        door.bind(str(path))
+        door.listen(_BACKLOG)
+        self.spawn(self._serve(door))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -78,8 +95,8 @@ class WorkerSharing:
         question = {"do": "follow", "stream": stream, "owner": owner.hex(), "after": after}
         try:
             reader, writer, answer = await self._ask(slot, question)
-        except (OSError, TimeoutError, EOFError):
-            return None  # that worker is gone, and what it kept with it
+        except _GONE:
+            return None  # and what it kept, with it
         if not answer["found"]:
             writer.close()
             return None
@@ -133,10 +150,10 @@ class WorkerSharing:
             log.end(State.LOST, StreamLost())
 
     async def ask(self, slot: int, question: Document) -> Document | None:
-        """A sibling's answer; None if it gives none."""
+        """A sibling's answer; None if it is gone. Raise StoreUnavailable if it is only late."""
         try:
             _, writer, answer = await self._ask(slot, question)
-        except (OSError, TimeoutError, EOFError):
+        except _GONE:
             return None
         writer.close()
         return answer
@@ -144,6 +161,7 @@ class WorkerSharing:
     async def _ask(
         self, slot: int, question: Document
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Document]:
+        """Raise one of _GONE, or StoreUnavailable."""
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(_TIMEOUT_S):
@@ -151,19 +169,18 @@ class WorkerSharing:
                 reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_BYTES)
                 writer.write(orjson.dumps(question) + b"\n")
                 answer = orjson.loads(await reader.readuntil(b"\n"))
-        except BaseException:
+        except BaseException as exc:
             if writer is not None:
                 writer.close()
+            if isinstance(exc, TimeoutError):
+                raise StoreUnavailable(f"worker {slot} does not answer") from exc
             raise
         return reader, writer, answer
 
     # -- answering -----------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        path = self._path(self.slot)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # of one that died
-        server = await asyncio.start_unix_server(self._connected, str(path), limit=_LINE_BYTES)
+    async def _serve(self, door: socket.socket) -> None:
+        server = await asyncio.start_unix_server(self._connected, sock=door, limit=_LINE_BYTES)
         try:
             await asyncio.Event().wait()
         finally:
@@ -327,7 +344,9 @@ class WorkerClaims:
         self.local.drop(key, stream)
         home = self._home(key)
         if home != self._sharing.slot:
-            await self._sharing.ask(home, {"do": "drop", "key": key.hex(), "stream": stream})
+            question = {"do": "drop", "key": key.hex(), "stream": stream}
+            with contextlib.suppress(StoreUnavailable):  # whoever meets it finds that it is stale
+                await self._sharing.ask(home, question)
 
     def _home(self, key: bytes) -> int:
         return key[0] % self._sharing.workers

@@ -27,7 +27,7 @@ export const view = {
       found.store === "open" && h("p", { class: "problem" },
         "The store does not answer: each limit does what its on_store_error says, and the figures are those of each worker alone."),
       h("div", { class: "filters" }, filter(context, "find", "Limit or key", { "data-filter": "" })),
-      keys.length ? table("Keys", ["Limit", "Key", "Used", { text: "Left", class: "num" },
+      keys.length ? table("Keys", ["Limit", "Key", { text: "Used", class: "wide" }, { text: "Left", class: "num" },
         { text: "Full again", class: "num wide" }, { text: "Refused", class: "num" }], keys.map(keyRow))
         : words ? empty("No key fits the filter.")
           : empty("No limited request yet.", "Keys are listed once they are used. Limits are set on routes, and on API keys."),
@@ -61,7 +61,7 @@ function keyRow(one) {
   return h("tr", { "data-key": `${one.limit} ${one.unit} ${one.parts.join(" ")}`, class: isGone(one) ? "hit" : null },
     h("td", {}, h("b", {}, one.limit), h("span", { class: "why" }, [one.unit.replace("_", " of "), rate].filter(Boolean).join(", "))),
     h("td", { class: "main-cell" }, who(one)),
-    h("td", { class: "gauge-cell" }, bar(used, used >= 1 ? "bad" : used > 0.8 ? "warn" : "")),
+    h("td", { class: "gauge-cell wide" }, bar(used, used >= 1 ? "bad" : used > 0.8 ? "warn" : "")),
     h("td", { class: "num" }, isGone(one) ? state("bad", "none") : amount(one.remaining, one),
       h("span", { class: "why" }, `of ${amount(one.size, one)} ${UNITS[one.unit]}`)),
     h("td", { class: "num wide" }, one.unit === "concurrency" ? "–" : one.wait_s > 0 ? age(one.wait_s) : "full"),

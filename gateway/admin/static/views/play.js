@@ -11,6 +11,7 @@ import { stalls, timeline } from "./timeline.js";
 const TOKEN = "gateway-play-token";
 const EVENTS_CAP = 1000;
 const STALL_S = 0.5;
+const NAME_MS = 300;
 const STATES = {
   idle: ["off", "ready"],
   asking: ["warn", "waiting for the first token"],
@@ -23,7 +24,7 @@ const STATES = {
 
 const play = {
   places: null, place: null, models: null, modelsOf: null, problem: null,
-  token: "", model: "", leaving: "grace", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
+  token: "", model: "", leaving: "grace=1m", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
 };
 let run = fresh();
 
@@ -161,7 +162,7 @@ function form(context) {
       })),
     place.resume && h("label", { class: "field" }, h("span", {}, "When I disconnect"),
       h("select", { name: "leaving", value: play.leaving, onchange: (event) => { play.leaving = event.target.value; } },
-        [["grace", "it goes on for a while"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]]
+        [["grace=1m", "it goes on for a minute"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]]
           .map(([value, words]) => h("option", { value, selected: value === play.leaving }, words))))),
   h("label", { class: "field" }, h("span", {}, "Token, as a caller has it"),
     h("input", {
@@ -222,14 +223,19 @@ function disconnect(context) {
   context.refresh();
 }
 
-function stop(context) {
-  const { streamId, place } = run;
-  run.state = "stopped";
-  run.ended = performance.now();
-  run.controller?.abort();
-  // A stream that can be resumed goes on without its reader: it is ended by name.
-  if (streamId) call("DELETE", place.streams + encodeURIComponent(streamId)).catch(() => {});
+async function stop(context) {
+  const here = run;
+  here.state = "stopped";
+  here.ended = performance.now();
   context.refresh();
+  // A stream that can be resumed goes on without its reader: it is ended by its name, which may be
+  // on its way here just now.
+  if (here.place.resume && !here.streamId) {
+    const soon = new Promise((done) => { setTimeout(done, NAME_MS); });
+    await Promise.race([here.head.catch(() => {}), soon]);
+  }
+  here.controller?.abort();
+  if (here.streamId) call("DELETE", here.place.streams + encodeURIComponent(here.streamId)).catch(() => {});
 }
 
 async function receive(context, here, open) {
@@ -237,10 +243,14 @@ async function receive(context, here, open) {
   const controller = new AbortController();
   here.controller = controller;
   try {
-    const response = await open(controller.signal);
+    here.head = open(controller.signal).then((response) => {
+      here.streamId = response.headers.get("X-Stream-Id") ?? here.streamId;
+      return response;
+    });
+    const response = await here.head;
+    if (here.state === "stopped") return;
     here.status = response.status;
     here.requestId = response.headers.get("X-Request-ID") ?? here.requestId;
-    here.streamId = response.headers.get("X-Stream-Id") ?? here.streamId;
     if (response.status === 204) {
       here.state = "done"; // there is no more of it than was read
     } else if (!response.ok) {

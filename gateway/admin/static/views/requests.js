@@ -44,7 +44,7 @@ export const view = {
       filters(context),
       list.problem && h("p", { class: "problem", role: "alert" }, list.problem),
       running.length > 0 && [h("h2", { class: "first" }, `Under way: ${running.length}`), table("Requests under way",
-        ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num" }, { unseen: "Actions", class: "act" }],
+        ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num wide" }, { unseen: "Actions", class: "act" }],
         running.slice(0, 20).map((one) => underWay(context, one)))],
       h("h2", {}, "Kept"),
       kept(context),
@@ -140,7 +140,7 @@ function underWay(context, one) {
       h("span", { class: "why" }, one.route ?? "no route", " ", h("code", {}, one.request_id.slice(0, 8)))),
     h("td", { class: "wide" }, one.tenant ?? one.subject ?? "–", one.tenant && h("span", { class: "why" }, one.subject)),
     h("td", { class: "main-cell" }, one.upstream ?? "not yet", one.endpoint && h("span", { class: "why" }, one.endpoint)),
-    h("td", { class: "num" }, bytes(one.bytes_out), h("span", { class: "why" }, one.status ?? "no answer yet")),
+    h("td", { class: "num wide" }, bytes(one.bytes_out), h("span", { class: "why" }, one.status ?? "no answer yet")),
     h("td", { class: "act" }, h("button", { "aria-label": `End ${one.request_id}`, onclick: () => end(context, one) }, "End")));
 }
 
