@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.exchange import Exchange, GatewayRequest
 from gateway.routing import Handler
 from gateway.telemetry.log_control import LogControl
 
@@ -19,13 +20,12 @@ class AccessLog:
         self._info = logger.info
         self._control = control or LogControl()
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         request.exchange.at_end(self._log)
-        return await handler(request)
+        return handler(request)
 
     def _log(self, exchange: Exchange) -> None:
-        complete = exchange.end_reason is EndReason.COMPLETE
-        if not self._control.wants_access(exchange.status, complete=complete):
+        if not self._control.wants_access(exchange.status, complete=exchange.well):
             return
         started = exchange.started_at
         principal = exchange.principal
@@ -37,6 +37,7 @@ class AccessLog:
             "method": exchange.method,
             "path": exchange.path,
             "route": exchange.route,
+            "bridge": exchange.voucher and exchange.voucher.request_id,
             "subject": principal and principal.subject,
             "tenant": principal and principal.tenant,
             "model": exchange.model,

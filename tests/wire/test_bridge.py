@@ -1,0 +1,387 @@
+"""Many generations over one socket: what is asked, and what is said of each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.support.bridge import bridge_client, bridged, texts
+from tests.support.client import ask, request
+from tests.support.exchange import EVENTS
+from tests.support.gateway import LogLine, StartGateway
+from tests.support.refusal import assert_error
+from tests.support.upstream import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    ScriptedUpstream,
+    UpstreamConnection,
+    chunk,
+    json_reply,
+    raw_reply,
+    reply,
+    sse_reply,
+    stepped_stream,
+)
+
+NDJSON_HEAD = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
+
+
+def carried(line: LogLine) -> bool:
+    """Whether it is the access line of a generation."""
+    return "bridge" in line
+
+
+async def count(connection: UpstreamConnection) -> None:
+    """As many events as the body says, each with the body's name."""
+    asked = json.loads((await connection.read_request()).body)
+    await connection.send(STREAM_HEAD)
+    for number in range(asked["count"]):
+        event = {"name": asked["name"], "n": number}
+        await connection.send(chunk(b"data: %b\n\n" % json.dumps(event).encode()))
+        await asyncio.sleep(0)
+    await connection.send(LAST_CHUNK)
+
+
+async def test_a_generation_is_said_event_by_event(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(sse_reply([*EVENTS, b"data: [DONE]\n\n"])) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a", body={"model": "m", "messages": []})
+            heard = await client.end_of("a")
+        (asked,) = upstream.requests
+        line = await gateway.wait_for_log(carried)
+        socket = await gateway.wait_for_log(lambda line: line.get("route") == "bridge")
+    assert [message["type"] for message in heard] == ["created", "event", "event", "done"]
+    assert texts(heard) == [{"n": 1}, {"n": 2}]
+    assert (asked.method, asked.target) == ("POST", "/v1/chat/completions")
+    assert json.loads(asked.body) == {"model": "m", "messages": [], "stream": True}
+    assert line["request_id"] == heard[0]["request_id"] != socket["request_id"]
+    assert line["bridge"] == socket["request_id"]
+    assert (line["route"], line["status"], line["end"]) == ("main", 200, "complete")
+    assert (socket["status"], socket["messages_in"], socket["messages_out"]) == (101, 1, 4)
+
+
+async def test_the_data_of_an_event_keeps_its_bytes(start_gateway: StartGateway) -> None:
+    data = '{"big": 123456789012345678901, "f": 1.50, "t": "\\u00fc\u00fc"}'
+    async with ScriptedUpstream(sse_reply([f"data: {data}\n\n".encode()])) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            await client.hear()
+            said = await client.connection.recv()
+    assert said == f'{{"id":"a","type":"event","data":{data}}}'
+
+
+async def test_what_is_no_json_is_said_as_text(start_gateway: StartGateway) -> None:
+    events = [b'data: {"n": 1}, "id": "b"\n\n', b"data: \xff\ndata: two\n\n", b": comment\n\n"]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            heard = await client.end_of("a")
+    assert [message.get("text") for message in heard[1:-1]] == [
+        '{"n": 1}, "id": "b"',
+        "\ufffd\ntwo",
+    ]
+
+
+async def test_many_generations_are_told_apart(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(count) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            for number in range(30):
+                await client.create(number, body={"name": f"g{number}", "count": 50})
+            ended: set[int] = set()
+            while len(ended) < 30:
+                said = await client.hear()
+                if said["type"] == "done":
+                    ended.add(said["id"])
+    for number in range(30):
+        own = [message for message in client.seen if message["id"] == number]
+        assert texts(own) == [{"name": f"g{number}", "n": n} for n in range(50)]
+
+
+async def test_an_id_may_be_used_again_when_its_generation_has_ended(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            for _ in range(3):
+                await client.create(7)
+                assert (await client.end_of(7))[-1] == {"id": 7, "type": "done"}
+
+
+async def test_who_asks_for_no_stream_gets_one_message(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(json_reply({"object": "chat.completion"})) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a", body={"model": "m", "stream": False})
+            (said,) = await client.end_of("a")
+        assert json.loads(upstream.requests[0].body)["stream"] is False
+    assert (said["type"], said["status"]) == ("response", 200)
+    assert said["data"] == {"object": "chat.completion"}
+    assert said["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "field"),
+    [
+        (b"WEBVTT", "text/plain", {"text": "WEBVTT"}),
+        (b"\xff\x00", "audio/mpeg", {"base64": "/wA="}),
+    ],
+)
+async def test_other_answers_are_said_as_text_or_in_base64(
+    start_gateway: StartGateway, body: bytes, content_type: str, field: dict[str, str]
+) -> None:
+    async with ScriptedUpstream(raw_reply(reply(body, content_type=content_type))) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a", path="/v1/audio/speech")
+            (said,) = await client.end_of("a")
+    assert field.items() <= said.items()
+
+
+async def test_other_endpoints_of_the_route_and_headers_may_be_named(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a", path="/v1/embeddings?x=1", headers={"OpenAI-Beta": "x=v1"})
+            await client.end_of("a")
+            await client.create("b", path="/v1/responses")
+            await client.end_of("b")
+        first, second = upstream.requests
+    assert first.target == "/v1/embeddings?x=1"
+    assert json.loads(first.body) == {"model": "m"}
+    assert first.value("openai-beta") == b"x=v1"
+    assert json.loads(second.body) == {"model": "m", "stream": True}
+
+
+async def test_no_other_route_is_reached(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        config = bridged(upstream.url)
+        other = {"name": "other", "path": "/v1/other/", "auth": "anonymous", "upstream": "main"}
+        gateway = await start_gateway({**config, "routes": [*config["routes"], other]})
+        async with bridge_client(gateway.port) as client:
+            for tag, path in enumerate(("/v1/other/x", "/elsewhere", "/v1/../x", "/v1/stream")):
+                await client.create(tag, path=path)
+                (said,) = await client.end_of(tag)
+                assert said["status"] in (400, 404), said
+        assert upstream.requests == []
+
+
+# -- what goes wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "tag"),
+    [
+        ("", "invalid_json", None),
+        ("[]", "invalid_json", None),
+        ('{"op": "create", "id": "a", "body": {}', "invalid_json", None),
+        ('{"op": "sing", "id": "a"}', "unknown_op", "a"),
+        ('{"id": "a"}', "unknown_op", "a"),
+        ('{"op": "create", "body": {}}', "invalid_message", None),
+        ('{"op": "create", "id": "", "body": {}}', "invalid_message", None),
+        ('{"op": "create", "id": true, "body": {}}', "invalid_message", None),
+        ('{"op": "create", "id": "a"}', "invalid_message", "a"),
+        ('{"op": "create", "id": "a", "body": []}', "invalid_message", "a"),
+        ('{"op": "create", "id": "a", "body": {}, "stream": true}', "invalid_message", "a"),
+        ('{"op": "create", "id": "a", "body": {}, "path": "/x y"}', "invalid_message", "a"),
+        ('{"op": "create", "id": "a", "body": {}, "headers": {"x": 1}}', "invalid_message", "a"),
+        (
+            '{"op": "create", "id": "a", "body": {}, "headers": {"x": "a\\r\\nb: c"}}',
+            "invalid_message",
+            "a",
+        ),
+        (
+            '{"op": "create", "id": "a", "body": {}, "headers": {"Authorization": "x"}}',
+            "invalid_message",
+            "a",
+        ),
+        (
+            '{"op": "create", "id": "a", "body": {"x": ' + "[" * 400 + "]" * 400 + "}}",
+            "invalid_message",
+            "a",
+        ),
+        ('{"op": "cancel", "id": "a"}', "unknown_id", "a"),
+        ('{"op": "resume", "id": "a"}', "invalid_message", "a"),
+        ('{"op": "resume", "id": "a", "after": "7"}', "invalid_event_id", "a"),
+        ('{"op": "resume", "id": "a", "stream": "../x"}', "invalid_message", "a"),
+        ('{"op": "resume", "id": "a", "stream": "' + "0" * 34 + '"}', "stream_not_found", "a"),
+    ],
+)
+async def test_a_message_that_cannot_be_taken_is_answered_and_the_socket_stays(
+    start_gateway: StartGateway, message: str, code: str, tag: str | None
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.connection.send(message)
+            said = await client.hear()
+            assert (said["type"], said["error"]["code"], said.get("id")) == ("error", code, tag)
+            assert "sing" not in said["error"]["message"]
+            await client.say("ping")
+            assert await client.hear() == {"type": "pong"}
+        assert upstream.requests == []
+
+
+async def test_an_id_in_use_is_refused_and_its_generation_goes_on(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            await client.hear()
+            await client.create("a")
+            assert (await client.hear())["error"]["code"] == "duplicate_id"
+            await upstream.release(EVENTS[0])
+            await upstream.finish()
+            assert texts(await client.end_of("a")) == [{"n": 1}]
+
+
+async def test_binary_messages_close_the_socket_with_1003(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.connection.send(b"\x00")
+            assert (await client.closed())[0] == 1003
+
+
+async def test_a_message_over_the_cap_closes_the_socket_with_1009(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(bridged(upstream.url, websocket={"max_message": "1KiB"}))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a", body={"x": "y" * 2000})
+            assert (await client.closed())[0] == 1009
+        assert upstream.requests == []
+
+
+async def test_an_error_of_the_upstream_is_said_as_it_is(start_gateway: StartGateway) -> None:
+    error = {"error": {"message": "Too long.", "code": "context_length_exceeded"}}
+    async with ScriptedUpstream(json_reply(error, status="400 Bad Request")) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            (said,) = await client.end_of("a")
+    assert (said["status"], said["error"]) == (400, error["error"])
+
+
+async def _cut(connection: UpstreamConnection) -> None:
+    await connection.read_request()
+    await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
+
+
+async def _errs(connection: UpstreamConnection) -> None:
+    await connection.read_request()
+    error = chunk(b'data: {"error": {"code": "x"}}\n\n')
+    await connection.send(STREAM_HEAD + chunk(EVENTS[0]) + error + LAST_CHUNK)
+
+
+async def _errs_and_goes_on(connection: UpstreamConnection) -> None:
+    await connection.read_request()
+    error = chunk(b'data: {"error": {"code": "x"}}\n\n')
+    await connection.send(STREAM_HEAD + error + chunk(EVENTS[0]) + LAST_CHUNK)
+
+
+@pytest.mark.parametrize(
+    ("script", "types", "code"),
+    [
+        (_cut, ["created", "event", "error"], "upstream_reset"),
+        (_errs, ["created", "event", "error"], "x"),
+        (_errs_and_goes_on, ["created", "event", "event", "done"], None),
+    ],
+)
+async def test_a_stream_that_ends_with_an_error_says_it_once(
+    start_gateway: StartGateway,
+    script: Callable[[UpstreamConnection], Awaitable[None]],
+    types: list[str],
+    code: str | None,
+) -> None:
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            heard = await client.end_of("a")
+            await client.say("ping")
+            assert await client.hear() == {"type": "pong"}
+    assert [message["type"] for message in heard] == types
+    assert heard[-1].get("error", {}).get("code") == code
+
+
+async def test_an_upstream_that_is_away_is_told_of(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(bridged("http://127.0.0.1:9"))
+    async with bridge_client(gateway.port) as client:
+        await client.create("a")
+        (said,) = await client.end_of("a")
+    assert (said["status"], said["error"]["code"]) == (502, "upstream_connect_failed")
+    assert said["request_id"]
+
+
+async def test_a_plain_request_is_told_to_upgrade(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(bridged("http://127.0.0.1:9"))
+    response = await ask(gateway.port, request(target="/v1/stream"))
+    assert_error(response, 426, code="upgrade_required")
+    assert response.value("upgrade") == b"websocket"
+
+
+# -- dialects --------------------------------------------------------------------------------------
+
+
+async def test_events_of_anthropic_keep_their_names(start_gateway: StartGateway) -> None:
+    events = [
+        b'event: message_start\ndata: {"type": "message_start"}\n\n',
+        b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',
+    ]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        gateway = await start_gateway(bridged(upstream.url, upstream={"dialect": "anthropic"}))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a", headers={"anthropic-version": "2023-06-01"})
+            heard = await client.end_of("a")
+            await client.say("sing")
+            refused = await client.hear()
+        assert upstream.requests[0].target == "/v1/messages"
+        assert upstream.requests[0].value("anthropic-version") == b"2023-06-01"
+    assert heard[1]["event"] == "message_start"
+    assert heard[2]["error"] == {"type": "overloaded_error"}
+    assert refused["error"]["type"] == "invalid_request_error"
+
+
+async def test_lines_of_ollama_are_events(start_gateway: StartGateway) -> None:
+    lines = [b'{"n": 1}\n{"n"', b": 2}\n", b'{"n": 3}']
+    async with ScriptedUpstream(sse_reply(lines, head=NDJSON_HEAD)) as upstream:
+        config = bridged(upstream.url, upstream={"dialect": "ollama"})
+        config["routes"][0]["path"] = "/api/"
+        gateway = await start_gateway(config)
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            heard = await client.end_of("a")
+        assert upstream.requests[0].target == "/api/chat"
+    assert texts(heard) == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert heard[-1]["type"] == "done"
+
+
+async def test_a_generation_is_translated_like_any_request(start_gateway: StartGateway) -> None:
+    line = {"model": "m", "message": {"role": "assistant", "content": "hi"}, "done": False}
+    last: dict[str, Any] = {**line, "done": True, "done_reason": "stop"}
+    lines = [json.dumps(each).encode() + b"\n" for each in (line, last)]
+    async with ScriptedUpstream(sse_reply(lines, head=NDJSON_HEAD)) as upstream:
+        config = bridged(upstream.url, upstream={"dialect": "ollama"}, dialect="openai")
+        gateway = await start_gateway(config)
+        async with bridge_client(gateway.port) as client:
+            await client.create(
+                "a", body={"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+            )
+            heard = await client.end_of("a")
+        assert upstream.requests[0].target == "/api/chat"
+    assert texts(heard)[0]["object"] == "chat.completion.chunk"
+    assert heard[-1]["type"] == "done"
