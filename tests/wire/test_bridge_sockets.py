@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from gateway.auth.jwt import REVOKED
 from tests.support.bridge import BridgeClient, bridge_client, bridged, texts
 from tests.support.client import RawClient, ask, request
@@ -514,21 +516,22 @@ async def test_a_slow_client_may_cancel_what_it_does_not_read(start_gateway: Sta
 # -- time ------------------------------------------------------------------------------------------
 
 
-async def test_an_idle_socket_is_reclaimed_whatever_pings_it_sends(
-    start_gateway: StartGateway,
+@pytest.mark.parametrize("op", ["ping", "sing"])
+async def test_an_idle_socket_is_reclaimed_whatever_it_says(
+    start_gateway: StartGateway, op: str
 ) -> None:
     gateway = await start_gateway(bridged("http://127.0.0.1:9", websocket={"idle": "500ms"}))
     async with bridge_client(gateway.port) as client:
-        pinging = asyncio.create_task(ping_on(client))
+        pinging = asyncio.create_task(say_on(client, op))
         code, _ = await client.closed()
         pinging.cancel()
     assert code == 1001
     assert (await gateway.wait_for_log(of_socket))["error"] == "websocket_idle"
 
 
-async def ping_on(client: BridgeClient) -> None:
+async def say_on(client: BridgeClient, op: str) -> None:
     while True:
-        await client.say("ping")
+        await client.say(op)
         await asyncio.sleep(0.05)
 
 
