@@ -331,6 +331,12 @@ class Exchange:
         self._at_end: list[Callable[[Exchange], None]] = []
 
     @property
+    def well(self) -> bool:
+        """Whether it came to its end, and not to an error that its status does not tell."""
+        error = self.error_code is not None and (self.status or 0) < 400
+        return self.end_reason is EndReason.COMPLETE and not error
+
+    @property
     def detached(self) -> bool:
         """Whether it goes on without the client that began it."""
         return self.keeper is not None and self._client_left
@@ -372,7 +378,13 @@ class Exchange:
         self.end_reason = reason
         callbacks = self._at_end
         while callbacks:
-            callbacks.pop()(self)
+            try:
+                callbacks.pop()(self)
+            except Exception as exc:
+                # The others have slots to give back, and lines to write.
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"at the end of request {self.request_id}", "exception": exc}
+                )
         # They know the request, which knows this: without the circle all of it is freed at once,
         # and not by the garbage collector, which costs half as much again as the request.
         self.attempt = self.on_first_byte = self.on_drain = self.early = None

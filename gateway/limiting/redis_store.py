@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Level, Verdict
-from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import PREFIX, connect, disconnect
+from gateway.store.redis_client import PREFIX, answering, connect, disconnect
 
 TIMEOUT_S = 0.04
 _LAST_LOOK_S = 0.002
@@ -65,7 +64,7 @@ class RedisStore:
         is over the sockets are looked at once more.
         """
         loop = asyncio.get_running_loop()
-        try:
+        with answering():
             async with asyncio.timeout(None) as limit:
                 over = loop.call_later(
                     self._timeout_s - _LAST_LOOK_S,
@@ -75,8 +74,6 @@ class RedisStore:
                     yield
                 finally:
                     over.cancel()
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
 
     async def _evaluate(self, keys: list[str], asked: bytes) -> list[int]:
         if self._digest is not None:

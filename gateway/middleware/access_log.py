@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.exchange import Exchange, GatewayRequest
 from gateway.routing import Handler
 from gateway.telemetry.log_control import LogControl
 
@@ -24,8 +24,7 @@ class AccessLog:
         return await handler(request)
 
     def _log(self, exchange: Exchange) -> None:
-        complete = exchange.end_reason is EndReason.COMPLETE
-        if not self._control.wants_access(exchange.status, complete=complete):
+        if not self._control.wants_access(exchange.status, complete=exchange.well):
             return
         started = exchange.started_at
         principal = exchange.principal

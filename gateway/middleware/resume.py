@@ -212,7 +212,7 @@ class Resume:
         bodies.admit(request, options.body_cap_bytes)
         body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
         owner = self._owner(exchange)
-        place = _digest(owner, exchange.path.encode(), key.encode("utf-8", "surrogateescape"))
+        place = _digest(owner, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
         stream = streams.new_id()
         mine = Claim(_digest(body, exchange.query.encode()), stream)
         streams.expect(stream)
@@ -324,7 +324,7 @@ class Resume:
         if principal is None:
             return _digest(route)
         named = (principal.provider, principal.tenant or "", principal.subject)
-        return _digest(route, *(name.encode("utf-8", "surrogateescape") for name in named))
+        return _digest(route, *(name.encode("utf-8", "surrogatepass") for name in named))
 
 
 async def no_stream(request: GatewayRequest) -> web.StreamResponse:

@@ -106,7 +106,7 @@ class Tracing:
         )
         tally.requests += 1
         status = exchange.status or 0
-        if status >= 500 or exchange.end_reason is not EndReason.COMPLETE:
+        if status >= 500 or not exchange.well:
             tally.errors += 1
         elif status == 429:
             tally.limited += 1
@@ -135,7 +135,7 @@ class Tracing:
                 return Kept.ERROR
             if exchange.end_reason is EndReason.CLIENT_ABORT:
                 return Kept.ABORTED
-            if exchange.end_reason is not EndReason.COMPLETE:
+            if not exchange.well:
                 return Kept.ERROR
         if keep.slow_s is not None:
             first = exchange.first_byte_at

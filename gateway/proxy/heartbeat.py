@@ -53,6 +53,8 @@ class Heartbeat:
     def close(self) -> None:
         """No more beats."""
         self._slot.discard(self)
+        # They know the stream, which knows this: the circle would be the garbage collector's.
+        self._written, self._beat = _nothing, _never
 
     def look(self) -> None:
         """See whether anything was written since the last look."""
@@ -64,6 +66,14 @@ class Heartbeat:
         self._quiet_looks += 1
         if self._quiet_looks >= _LOOKS and self._beat():
             self._quiet_looks = 0
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _never() -> bool:
+    return False
 
 
 class Heartbeats:

@@ -9,8 +9,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
 from gateway.dialects import Dialect
-from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamRejected
+from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse, UpstreamRejected
 from gateway.exchange import ClientConnection, Exchange
+from gateway.proxy.early_head import EVENT_STREAM
 from gateway.proxy.relay import RelayedResponse
 
 _LONGEST_ERROR_BYTES = 64 * 1024
@@ -37,6 +38,28 @@ class LastEvent(web.StreamResponse):
         """Nothing: there is no clean end."""
 
 
+class Whole(web.StreamResponse):
+    """All of a stream, by a plug-in."""
+
+    def __init__(self, events: bytes) -> None:
+        super().__init__()
+        self._events = events
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Say it, and that it is all."""
+        transport = cast(ClientConnection, request.protocol).transport
+        if transport is not None:
+            events = self._events
+            said = b"%x\r\n%b\r\n" % (len(events), events) if events else b""
+            transport.write(said + b"0\r\n\r\n")
+            self._body_length = len(events)
+        self._keep_alive = cast(ClientConnection, request.protocol).may_keep_alive()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing: it has ended."""
+
+
 def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEvent:
     """There is no answer."""
     exchange.error_code, exchange.reason = error.code, error.reason
@@ -47,18 +70,24 @@ async def joined(
     response: web.StreamResponse, dialect: Dialect, exchange: Exchange
 ) -> web.StreamResponse:
     """The answer: what can go on in the stream does, anything else ends it."""
-    if isinstance(response, LastEvent):
+    if isinstance(response, LastEvent) or getattr(response, "joins", False):
         return response
-    if getattr(response, "joins", False):
-        return response
-    body: bytes | None
+    status = response.status
+    error: GatewayError
+    body: object
     if isinstance(response, RelayedResponse):
-        body = await response.held(_LONGEST_ERROR_BYTES) if response.status >= 400 else None
-    else:
-        body = response.body if isinstance(response, web.Response) else None  # type: ignore[assignment]
-    if response.status < 400:
-        return failed(UpstreamInvalidResponse("no event stream"), dialect, exchange)
-    error = UpstreamRejected(response.status)
+        if status < 400:
+            return failed(UpstreamInvalidResponse("no event stream"), dialect, exchange)
+        error, body = UpstreamRejected(status), await response.held(_LONGEST_ERROR_BYTES)
+    else:  # a plug-in's own
+        body = response.body if isinstance(response, web.Response) else None
+        if status < 400:
+            if status == 200 and response.content_type == EVENT_STREAM and isinstance(body, bytes):
+                return Whole(body)
+            why = f"a plug-in's answer, of status {status}, came after the stream was opened"
+            return failed(GatewayError(reason=why), dialect, exchange)
+        error = (GatewayError if status >= 500 else RequestError)(code=f"http_{status}")
+        error.status = status
     event = dialect.passed_error(body) if isinstance(body, bytes) else None
     if event is None:
         return failed(error, dialect, exchange)

@@ -258,12 +258,15 @@ class RelayedResponse(web.StreamResponse):
     def _spoke_first(self) -> None:
         """Something of ours stands before the upstream's stream."""
         if self._without_bom is None:
-            self._without_bom = WithoutBom()
-            self._look = self._looked_behind_ours
+            self._without_bom = without = WithoutBom()
+            look = self.body.look
+            # No method of this: see `ResponseBody.look`.
+            self._look = without.feed if look is None else lambda data: without.feed(look(data))
 
-    def _looked_behind_ours(self, data: bytes) -> bytes:
-        assert self._without_bom is not None
-        return self._without_bom.feed(data if self.body.look is None else self.body.look(data))
+    @property
+    def _over(self) -> bool:
+        """Whether all is said, although the client's connection is still attached."""
+        return self._done is not None and self._done.done()
 
     def _end(self, error: GatewayError | None) -> None:
         if self._heartbeat is not None:
@@ -292,14 +295,15 @@ class RelayedResponse(web.StreamResponse):
 
     def fail(self, error: GatewayError) -> None:
         """End it with an error that is not the upstream's, whose connection closes."""
-        self.body.upstream.abort()
-        self._end(error)
+        if not self._over:
+            self.body.abort()
+            self._end(error)
 
     def probe(self) -> bool:
         """Write the first digit of the next chunk's size: it may begin with zeros (RFC 9112
         section 7.1), so a client that is there sees no difference, and one that is gone resets.
         """
-        probing = self._chunked and not self._transport.is_closing()
+        probing = self._chunked and not self._over and not self._transport.is_closing()
         if probing:
             self._transport.write(b"0")
         return probing
@@ -312,6 +316,7 @@ class RelayedResponse(web.StreamResponse):
         head = self._upstream.head
         if (
             self._chunked
+            and not head.encoded
             and head.content_type.lower().startswith(self._dialect.stream_type)
             and not self._transport.is_closing()
         ):

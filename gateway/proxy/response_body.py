@@ -45,6 +45,7 @@ class ResponseBody:
         "_exchange",
         "_filter",
         "_gaps",
+        "_going_on",
         "_paused",
         "_paused_at",
         "_quiet",
@@ -74,11 +75,13 @@ class ResponseBody:
             self._content = trace.content
         self._tap = exchange.tap
         streams = head.content_length is None and is_event_stream(head.content_type)
-        self._filter = exchange.filter if streams else None
+        self._filter = exchange.filter if streams and not head.encoded else None
         spoken = head.content_length is None and head.content_type.lower().startswith(
             dialect.stream_type
         )
-        self._continuation = continuation if spoken and head.status == 200 else None
+        legible = spoken and head.status == 200 and not head.encoded
+        self._continuation = continuation if legible else None
+        self._going_on: asyncio.Task[None] | None = None
         if streams or spoken:
             exchange.streamed = True
         self._paused = False
@@ -108,9 +111,15 @@ class ResponseBody:
         if error is None or continuation is None:
             return False
         self._continuation = None
-        going_on = asyncio.create_task(self._go_on(continuation, error, sink))
+        self._going_on = going_on = asyncio.create_task(self._go_on(continuation, error, sink))
         self._exchange.at_end(lambda _: _cancel(going_on))
         return True
+
+    def abort(self) -> None:
+        """Nobody wants it any more: drop it, and do not go on with it."""
+        if self._going_on is not None:
+            self._going_on.cancel()
+        self.upstream.abort()
 
     async def _go_on(self, continuation: Continuation, error: GatewayError, sink: BodySink) -> None:
         response = await continuation.go_on(error)
@@ -119,6 +128,8 @@ class ResponseBody:
             sink.finish(error)
             return
         self._continuation = continuation
+        if self._filter is not None:
+            self._filter.flush()  # the beginning of an event whose end will never come
         self.upstream = response
         self._tell("continued", error.code)
         if response.unread and (data := response.take_unread()):

@@ -69,6 +69,8 @@ class Generation:
 
     def feed(self, data: bytes) -> None:
         """Keep the events that have become whole. On the path of every event."""
+        if self.log.ended:
+            return
         look = self._look
         if look is not None and not (data := look(data)):
             return
@@ -82,7 +84,7 @@ class Generation:
             events = self._splitter.feed(data)
         except EventTooLarge as exc:
             self._keep(exc.events)
-            self._body.upstream.abort()
+            self._body.abort()
             self._end(UpstreamInvalidResponse(str(exc)))
             return
         self._keep(events)
@@ -112,7 +114,7 @@ class Generation:
     def fail(self, error: GatewayError) -> None:
         """End it now, with this error for its readers."""
         if not self.log.ended:
-            self._body.upstream.abort()
+            self._body.abort()
             self._end(error)
 
     def cancel(self) -> None:

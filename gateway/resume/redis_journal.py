@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import UNREACHABLE
+from gateway.store.redis_client import answering
 
 _GATHER_S = 0.005
 _PAUSE_S = 0.25
@@ -153,11 +153,9 @@ class Journal:
         return pipeline
 
     async def _execute(self, pipeline: Any) -> Sequence[Any]:
-        try:
+        with answering():
             async with asyncio.timeout(self._timeout_s):
                 results: Sequence[Any] = await pipeline.execute(raise_on_error=False)
-        except UNREACHABLE as exc:
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
         for result in results:
             if isinstance(result, ResponseError) and _IS_THERE in str(result):
                 continue

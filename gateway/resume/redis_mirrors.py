@@ -16,7 +16,7 @@ from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.resume.redis_journal import parse_entry
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import UNREACHABLE
+from gateway.store.redis_client import answering
 
 _COUNT = 256
 """Entries of one stream in one answer."""
@@ -187,9 +187,7 @@ class Mirrors:
             log.wake()
 
     async def _execute(self, pipeline: Any) -> list[Any]:
-        try:
+        with answering():
             async with asyncio.timeout(self._timeout_s):
                 results: list[Any] = await pipeline.execute()
-        except UNREACHABLE as exc:
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
         return results

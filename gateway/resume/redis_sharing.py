@@ -21,7 +21,7 @@ from gateway.resume.redis_journal import ALIVE_S, Journal
 from gateway.resume.redis_mirrors import Mirror, Mirrors
 from gateway.resume.streams import Streams
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import UNREACHABLE, connect, disconnect
+from gateway.store.redis_client import answering, connect, disconnect
 
 _TIMEOUT_S = 2.0
 _TICK_S = 1.0
@@ -175,13 +175,15 @@ class RedisSharing:
         while True:
             pubsub = self._client.pubsub(ignore_subscribe_messages=True)
             try:
-                await self._client.ping()  # a Cluster has to be known first
-                await pubsub.subscribe(keys.channel(self.process))
+                with answering():
+                    await self._client.ping()  # a Cluster has to be known first
+                    await pubsub.subscribe(keys.channel(self.process))
                 while True:
-                    message = await pubsub.get_message(timeout=_TICK_S)
+                    with answering():
+                        message = await pubsub.get_message(timeout=_TICK_S)
                     if message is not None:
                         self._hear(message["data"].decode())
-            except UNREACHABLE:
+            except StoreUnavailable:
                 await asyncio.sleep(_TICK_S)
             finally:
                 await pubsub.aclose()
@@ -236,11 +238,12 @@ class RedisSharing:
     async def reachable(self) -> AsyncIterator[None]:
         """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
-        except UNREACHABLE as exc:
-            self._changed(False, f"{type(exc).__name__}: {exc}")
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+            with answering():
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+        except StoreUnavailable as exc:
+            self._changed(False, str(exc))
+            raise
 
 
 class RemoteReader:

@@ -17,6 +17,7 @@ from gateway.errors import GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import lines
 from gateway.proxy.heartbeat import Heartbeat, Heartbeats
+from gateway.proxy.response_body import end_reason
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import State, StreamLog, Trimmed
 
@@ -114,8 +115,7 @@ class Replay(web.StreamResponse):
 
     def wake(self) -> None:
         """Write what is new, unless the client is behind."""
-        done = self._done
-        if done is None or done.done() or self._transport.is_closing():
+        if self._is_over or self._transport.is_closing():
             return
         log, transport = self.log, self._transport
         while not self._behind:
@@ -155,6 +155,8 @@ class Replay(web.StreamResponse):
 
     def fail(self, error: GatewayError) -> None:
         """End it; and what it began, where the error is about that."""
+        if self._is_over:
+            return  # all is said, though the client's connection is still attached
         self._behind = False
         if self._generation is not None and not self.log.ended:
             self._generation.fail(error)
@@ -163,10 +165,16 @@ class Replay(web.StreamResponse):
 
     def probe(self) -> bool:
         """As the relay does: a zero before the next chunk's size."""
-        self._transport.write(b"0")
-        return True
+        probing = not self._is_over and not self._transport.is_closing()
+        if probing:
+            self._transport.write(b"0")
+        return probing
 
     # -- private -----------------------------------------------------------------------------
+
+    @property
+    def _is_over(self) -> bool:
+        return self._done is None or self._done.done()
 
     def _head(self) -> bytes:
         self.headers.setdefault("Date", rfc822_formatted_time())
@@ -197,11 +205,13 @@ class Replay(web.StreamResponse):
 
     def _break_off(self, error: GatewayError) -> None:
         """With an event that has no number: it is about this reader, and no part of the stream."""
-        if self._generation is None:
-            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+        exchange = self._exchange
+        if exchange.keeper is None:
+            exchange.error_code, exchange.reason = error.code, error.reason
+            exchange.release(end_reason(error))
         self._keep_alive = False
         if not self._transport.is_closing():
-            event = error_event(self._dialect, error, self._exchange.request_id)
+            event = error_event(self._dialect, error, exchange.request_id)
             event = b"retry: %d\n%b" % (_RECONNECT_MS, event)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
         self._over()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from limits.aio.storage import RedisStorage
@@ -10,12 +13,34 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisClusterException, RedisError
 
+from gateway.store.records import StoreUnavailable
+
 PREFIX = "{llm-gateway}:"
 """Before every key. Its hash tag keeps them on one node of a Cluster, where a script sees all."""
 
 
 UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 """All the ways in which a Redis does not answer."""
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Around calls of a client: every way to fail as one. Raise StoreUnavailable.
+
+    A cancellation that came while redis-py looked whether a connection is alive was taken by the
+    `asyncio.timeout(0)` it looks with, and told to nobody. It is raised here.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    failure: Exception | None = None
+    try:
+        yield
+    except UNREACHABLE as exc:
+        failure = exc
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError from failure
+    if failure is not None:
+        raise StoreUnavailable(f"{type(failure).__name__}: {failure}") from failure
 
 
 def connect(url: str, timeout_s: float) -> Any:

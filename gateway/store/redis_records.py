@@ -9,10 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import PREFIX, connect, disconnect
+from gateway.store.redis_client import PREFIX, answering, connect, disconnect
 
 _TIMEOUT_S = 1.0
 _PUT = Path(__file__).with_name("put_record.lua").read_text()
@@ -59,11 +56,9 @@ class RedisRecords:
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:
         """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
-        try:
+        with answering():
             async with asyncio.timeout(self._timeout_s):
                 yield
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
 
 
 def _record(kind: str, key: str) -> str:

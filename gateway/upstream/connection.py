@@ -383,7 +383,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _settle(self) -> None:
         """The response is complete: tell its reader, then keep the connection or close it."""
         response = self._response
-        assert response is not None
+        if response is None:
+            return  # its reader has dropped it at the last piece
         if self._spent or not self._request_sent or self._violation is not None:
             self._close(keep_response=True)
         else:

@@ -224,7 +224,7 @@ async def test_a_refusal_is_understood_where_the_client_takes_compressed_answers
         ScriptedUpstream(script) as big,
         ScriptedUpstream(json_reply({"served": "vast"})) as vast,
     ):
-        quiet = {"log": {"format": "json"}, "metrics": {"tokens": False}}
+        quiet = {"log": {"format": "json"}, "metrics": {"tokens": False}, "traces": None}
         gateway = await start_gateway(config(small, big, vast), telemetry=quiet)
         response = await post(gateway, "Accept-Encoding: gzip, deflate")
         assert response.json() == {"served": "vast"}
