@@ -105,6 +105,18 @@ async def test_many_generations_are_told_apart(start_gateway: StartGateway) -> N
         assert texts(own) == [{"name": f"g{number}", "n": n} for n in range(50)]
 
 
+async def test_messages_are_compressed_where_both_want_it(start_gateway: StartGateway) -> None:
+    event = b'data: {"text": "%b"}\n\n' % (b"again and " * 100)
+    async with ScriptedUpstream(sse_reply([event] * 20)) as upstream:
+        gateway = await start_gateway(bridged(upstream.url, websocket={"deflate": True}))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            heard = await client.end_of("a")
+            extensions = client.connection.protocol.extensions
+    assert [type(each).__name__ for each in extensions] == ["PerMessageDeflate"]
+    assert len(texts(heard)) == 20
+
+
 async def test_an_id_may_be_used_again_when_its_generation_has_ended(
     start_gateway: StartGateway,
 ) -> None:

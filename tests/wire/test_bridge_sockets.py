@@ -334,7 +334,9 @@ async def test_each_generation_passes_the_limits_of_its_route(start_gateway: Sta
         async with bridge_client(gateway.port) as client:
             for tag in "ab":
                 await client.create(tag)
-                assert (await client.end_of(tag))[-1]["type"] == "done"
+                heard = await client.end_of(tag)
+                assert "r=" in heard[0]["rate_limit"]
+                assert heard[-1]["type"] == "done"
             await client.create("c")
             (said,) = await client.end_of("c")
     assert (said["status"], said["error"]["code"]) == (429, "rate_limit_exceeded")
@@ -460,8 +462,8 @@ async def test_a_socket_that_is_not_read_stops_its_upstreams_and_then_all_have_t
         for connection in upstream.connections:
             await connection.wait_client_gone()
     # A turn is what waited for it: some events, and not a whole stream.
-    assert max(heard) < 12 * min(heard)
-    assert longest < 1024
+    assert max(heard) < 4 * min(heard)
+    assert longest < 128
 
 
 async def test_a_client_that_takes_nothing_is_cut(start_gateway: StartGateway) -> None:
