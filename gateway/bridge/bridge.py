@@ -92,7 +92,7 @@ class Bridge:
                 if self._unread_bytes > _REPLIES_BYTES:
                     await socket.room()
         finally:
-            for call in self._calls.values():
+            for call in [*self._calls.values()]:
                 call.hang_up()
             self._calls.clear()
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.bridge import bridge_client, bridged, texts
+from tests.support.bridge import bridge_client, bridged, carried, texts
 from tests.support.client import ask, request
 from tests.support.exchange import EVENTS
-from tests.support.gateway import LogLine, StartGateway
+from tests.support.gateway import StartGateway
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -28,11 +28,6 @@ from tests.support.upstream import (
 )
 
 NDJSON_HEAD = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
-
-
-def carried(line: LogLine) -> bool:
-    """Whether it is the access line of a generation."""
-    return "bridge" in line
 
 
 async def count(connection: UpstreamConnection) -> None:
