@@ -219,18 +219,18 @@ async def test_no_stream_is_left_to_the_garbage_collector(
     start_gateway: StartGateway, way: str
 ) -> None:
     async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
-        options: dict[str, Any] = {
+        ways: dict[str, dict[str, Any]] = {
             "early": {"heartbeat": SOON},
             "beats": {"heartbeat": SOON},
             "kept": {"heartbeat": "60s", "resume": {}},
             "zipped": {"compress": ["gzip"]},
-        }.get(way, {})
+        }
         if way == "gone on with":
             async with ScriptedUpstream(FIRST) as first, ScriptedUpstream(SECOND) as second:
                 gateway = await start_gateway(config(first, second))
                 found = await garbage_of(gateway, upstream, way)
         else:
-            gateway = await start_gateway(simple_config(upstream.url, **options))
+            gateway = await start_gateway(simple_config(upstream.url, **ways.get(way, {})))
             found = await garbage_of(gateway, upstream, way)
     assert found == []
 
