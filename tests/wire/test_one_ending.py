@@ -70,6 +70,25 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
     assert line["end"] == "complete"
 
 
+async def test_a_request_that_is_being_ended_opens_no_stream(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, heartbeat="60s"))
+        async with RawClient(gateway.port) as client:
+            await client.send(POST)
+            connection = await received(upstream)
+            (exchange,) = gateway.server.listener.exchanges
+            early = exchange.early
+            assert early is not None
+            assert gateway.server.listener.cancel(exchange.request_id)
+            for _ in range(8):  # before the cancellation has arrived
+                early._heartbeat.look()
+            response = await client.read_response("POST")
+            await connection.wait_client_gone()
+            connection.close()
+    assert response.status == 503
+    assert response.json()["error"]["code"] == "request_cancelled"
+
+
 async def test_nothing_plain_is_said_in_a_stream_its_backend_compressed(
     start_gateway: StartGateway,
 ) -> None:
