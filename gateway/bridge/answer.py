@@ -109,7 +109,7 @@ class Answer:
                 about(
                     self.tag,
                     b"created",
-                    request_id=self._headers.get("x-request-id"),
+                    **self._heads(),
                     stream=self.stream,
                     on_disconnect=self._headers.get(ON_DISCONNECT.lower()),
                 )
@@ -182,16 +182,22 @@ class Answer:
     def _whole(self) -> None:
         body, status = bytes(self._held), self._status
         self._held.clear()
-        request_id = self._headers.get("x-request-id")
         if status >= 400:
             after = self._headers.get("retry-after", "")
             retry_after = int(after) if after.isdigit() and len(after) < 10 else None
-            self._end(told(self.tag, status, body, request_id=request_id, retry_after=retry_after))
+            self._end(told(self.tag, status, body, **self._heads(), retry_after=retry_after))
         elif status == 204:
             self._end(about(self.tag, b"done"))
         else:
-            said = about(self.tag, b"response", request_id=request_id, status=status)
+            said = about(self.tag, b"response", **self._heads(), status=status)
             self._end(b"%b,%b}" % (said[:-1], _content(body)))
+
+    def _heads(self) -> dict[str, str | None]:
+        """What the response's head says that clients want to know."""
+        return {
+            "request_id": self._headers.get("x-request-id"),
+            "rate_limit": self._headers.get("ratelimit"),
+        }
 
     def _check_size(self) -> None:
         if len(self._held) > _WHOLE_CAP_BYTES:

@@ -92,7 +92,7 @@ class Bridge:
                 if self._unread_bytes > _REPLIES_BYTES:
                     await socket.room()
         finally:
-            for call in self._calls.values():
+            for call in [*self._calls.values()]:
                 call.hang_up()
             self._calls.clear()
 
@@ -145,7 +145,7 @@ class Bridge:
         try:
             said = parse(message)
             if isinstance(said, Ping):
-                self._reply(PONG, quiet=True)
+                self._reply(PONG)
             elif isinstance(said, Cancel):
                 self._cancel(said.tag)
             else:
@@ -239,8 +239,8 @@ class Bridge:
         body = self._options.dialect.error_body(error, "")
         self._reply(told(tag, error.status, body, retry_after=error.retry_after_s))
 
-    def _reply(self, message: bytes, *, quiet: bool = False) -> None:
-        self._socket.post((message,), quiet=quiet)
+    def _reply(self, message: bytes) -> None:
+        self._socket.post((message,), quiet=True)
         if self._socket.behind:
             self._unread_bytes += len(message)
 

@@ -13,7 +13,6 @@ from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.errors import UpgradeRequired
 from gateway.exchange import ClientConnection, GatewayRequest, Voucher
-from gateway.headers import lines
 from gateway.routing import Handler
 from gateway.websocket.handshake import answer_of_ours
 from gateway.websocket.response import WebSocketResponse
@@ -57,9 +56,11 @@ def bridged(
         voucher = Voucher(principal, target.name, exchange.request_id)
         standing = Standing(providers, principal) if principal is not None else None
         headers = request._message.headers
-        head = lines(
-            (name, ", ".join(headers.getall(name))) for name in _KEPT_HEADERS if name in headers
-        )
+        head = "".join(
+            f"{name}: {', '.join(headers.getall(name))}\r\n"
+            for name in _KEPT_HEADERS
+            if name in headers
+        ).encode("utf-8", "surrogateescape")  # as they were decoded
 
         def begin(client: ClientConnection) -> ClientSocket:
             bridge = Bridge(options, client, voucher, head)

@@ -10,7 +10,9 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.support.gateway import simple_config
+from tests.support.exchange import EVENTS
+from tests.support.gateway import LogLine, simple_config
+from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
 
 Message = dict[str, Any]
 ENDS = ("done", "error", "cancelled", "response")
@@ -97,3 +99,49 @@ async def bridge_client(
 def texts(messages: list[Message]) -> list[Any]:
     """The data of the events among them."""
     return [message["data"] for message in messages if message["type"] == "event"]
+
+
+def carried(line: LogLine) -> bool:
+    """Whether it is the access line of a generation."""
+    return "bridge" in line
+
+
+def of_socket(line: LogLine) -> bool:
+    """Whether it is the access line of a socket."""
+    return line.get("route") == "bridge"
+
+
+def headers(*lines: str) -> dict[str, Any]:
+    """For `bridge_client`: header lines of the handshake."""
+    return {"additional_headers": [tuple(line.split(": ", 1)) for line in lines]}
+
+
+async def endless(connection: UpstreamConnection) -> None:
+    """An event every millisecond, until nobody reads them."""
+    await connection.read_request()
+    await connection.send(STREAM_HEAD)
+    while True:
+        await connection.send(chunk(EVENTS[0]))
+        await asyncio.sleep(0.001)
+
+
+FLOOD = b'data: {"text": "%b"}\n\n' % (b"x" * 32 * 1024)
+
+
+async def flood(connection: UpstreamConnection) -> None:
+    """As much as is taken."""
+    await connection.read_request()
+    await connection.send(STREAM_HEAD)
+    while True:
+        await connection.send(chunk(FLOOD))
+
+
+async def under_way(client: BridgeClient, *tags: str | int) -> None:
+    """Begin generations, and wait for their heads."""
+    for tag in tags:
+        await client.create(tag)
+    begun: set[str | int] = set()
+    while begun != set(tags):
+        said = await client.hear()
+        assert said["type"] in ("created", "event"), said
+        begun.add(said["id"])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.bridge import bridge_client, bridged, texts
+from tests.support.bridge import bridge_client, bridged, carried, texts
 from tests.support.client import ask, request
 from tests.support.exchange import EVENTS
-from tests.support.gateway import LogLine, StartGateway
+from tests.support.gateway import StartGateway
 from tests.support.refusal import assert_error
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -28,11 +28,6 @@ from tests.support.upstream import (
 )
 
 NDJSON_HEAD = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
-
-
-def carried(line: LogLine) -> bool:
-    """Whether it is the access line of a generation."""
-    return "bridge" in line
 
 
 async def count(connection: UpstreamConnection) -> None:
@@ -103,6 +98,18 @@ async def test_many_generations_are_told_apart(start_gateway: StartGateway) -> N
     for number in range(30):
         own = [message for message in client.seen if message["id"] == number]
         assert texts(own) == [{"name": f"g{number}", "n": n} for n in range(50)]
+
+
+async def test_messages_are_compressed_where_both_want_it(start_gateway: StartGateway) -> None:
+    event = b'data: {"text": "%b"}\n\n' % (b"again and " * 100)
+    async with ScriptedUpstream(sse_reply([event] * 20)) as upstream:
+        gateway = await start_gateway(bridged(upstream.url, websocket={"deflate": True}))
+        async with bridge_client(gateway.port) as client:
+            await client.create("a")
+            heard = await client.end_of("a")
+            extensions = client.connection.protocol.extensions
+    assert [type(each).__name__ for each in extensions] == ["PerMessageDeflate"]
+    assert len(texts(heard)) == 20
 
 
 async def test_an_id_may_be_used_again_when_its_generation_has_ended(
