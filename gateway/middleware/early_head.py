@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.dialects import Dialect
 from gateway.exchange import GatewayRequest
 from gateway.proxy import body as bodies
-from gateway.proxy.early_head import EarlyHead, heeds_retry, may_ask
+from gateway.proxy.early_head import open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.routing import Handler
 
@@ -54,12 +54,7 @@ class Early:
     def _wait(
         self, request: GatewayRequest, body: bytes | None, handler: Handler
     ) -> Awaitable[web.StreamResponse]:
-        asks = may_ask(request, body)
-        if asks is not False:
-            preface = self._preface if self._preface and heeds_retry(request) else b""
-            request.exchange.early = EarlyHead(
-                request, self._dialect, self._heartbeats, preface, sure=bool(asks)
-            )
+        open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
         return handler(request)
 
 

@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
-from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import is_event_stream
@@ -220,6 +220,7 @@ class Resume:
             while (claim := await streams.claims.take(place, mine)) != mine:
                 if claim.body != mine.body:
                     raise IdempotencyConflict
+                self._open_if_silent(request, body)
                 await streams.arrived(claim.stream)
                 log = await streams.find(claim.stream, owner, 0)
                 if log is not None:
@@ -238,6 +239,14 @@ class Resume:
             return response
         finally:
             streams.settled(stream)
+
+    def _open_if_silent(self, request: GatewayRequest, body: bytes) -> None:
+        """It waits as long as the request it follows does, and is told so in the same way. Which
+        stream it will be is not told: it may have to begin one of its own yet.
+        """
+        options = self._options
+        if options.heartbeats is not None and is_event_stream(options.dialect.stream_type):
+            open_if_silent(request, body, options.dialect, options.heartbeats, options.preface)
 
     async def _begin(
         self,

@@ -156,6 +156,27 @@ class EarlyHead:
         return True
 
 
+def open_if_silent(
+    request: GatewayRequest,
+    body: bytes | None,
+    dialect: Dialect,
+    heartbeats: Heartbeats,
+    preface: bytes,
+) -> None:
+    """From now on, if the request asks for a stream. `preface` is for a client that
+    `heeds_retry`.
+    """
+    asks = may_ask(request, body)
+    if asks is not False and request.exchange.early is None:
+        request.exchange.early = EarlyHead(
+            request,
+            dialect,
+            heartbeats,
+            preface if preface and heeds_retry(request) else b"",
+            sure=bool(asks),
+        )
+
+
 def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
     """Whether a request asks for an event stream: True, False, or None if its body, a JSON object
     perhaps, has to be read for it. On the path of every request.

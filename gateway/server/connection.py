@@ -436,6 +436,8 @@ class Connection(RequestHandler):
         if self._writer is not None:
             self._writer.fail(error)
         elif self._task_handler is not None:
+            if exchange.early is not None:
+                exchange.early.close()  # or it might yet open a stream, and nobody would end it
             self._task_handler.cancel()
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:

@@ -29,7 +29,8 @@ def delta(text: str) -> bytes:
 
 async def figure(page: Page, name: str) -> str:
     """One of the numbers above the answer."""
-    return await page.locator(".figures div", has_text=name).locator("dd").first.inner_text()
+    exact = page.locator("dt", has_text=re.compile(f"^{re.escape(name)}$"))
+    return await page.locator(".figures div").filter(has=exact).locator("dd").inner_text()
 
 
 async def test_an_answer_streams_with_its_figures(

@@ -121,7 +121,8 @@ function fits(context, one) {
 
 function filters(context) {
   const named = (name, label, all) => {
-    const values = [...new Set([...(names[all] ?? []), context.params.get(name)].filter(Boolean))];
+    const listed = (list.page?.requests ?? []).map((one) => one[name]);
+    const values = [...new Set([...(names[all] ?? []), ...listed, context.params.get(name)].filter(Boolean))].sort();
     return choice(context, name, label, [["", "all"], ...values.map((value) => [value, value])]);
   };
   const some = FILTERS.some((name) => context.params.get(name));
