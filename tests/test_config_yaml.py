@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ SHIPPED = Path(__file__).parents[1] / "config.yaml"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the files, and an environment with the keys, that the examples name."""
     for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ADMIN_TOKEN"):
         monkeypatch.setenv(name, "sk-made-up")
@@ -32,7 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "acme").mkdir()
     (tmp_path / "acme" / "gateway.py").write_text(_first_class_in("plugins.md"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    yield tmp_path
+    for name in ("acme.gateway", "acme"):  # others install another one by this name
+        sys.modules.pop(name, None)
 
 
 def test_it_says_what_the_documentation_says_of_it(folder: Path) -> None:
