@@ -7,6 +7,7 @@ break the message around it, and never written anew. A token takes some 8 µs of
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from enum import Enum
 
@@ -22,6 +23,7 @@ from gateway.sse import EventSplitter, EventTooLarge
 _EVENTS, _LINES = "text/event-stream", "application/x-ndjson"
 _DONE = b"[DONE]"
 """How OpenAI's streams end; `done` says it here."""
+_QUEUED = re.compile(rb": queued position=([0-9]{1,9}) deadline=([0-9]{1,9})s\r?\n")
 _WHOLE_CAP_BYTES = 16 * 1024 * 1024
 """Of a response that is no stream, and of a line."""
 
@@ -144,7 +146,10 @@ class Answer:
         except EventTooLarge as exc:
             events, too_large = exc.events, exc
         for event in events:
-            if (text := event.data) is not None and text != _DONE:
+            text = event.data
+            if text is None:
+                self._comment(event.raw)
+            elif text != _DONE:
                 self._event(text, event.type, event.id)
         if too_large is not None:
             self._fail(UpstreamInvalidResponse(str(too_large)))
@@ -178,6 +183,12 @@ class Answer:
             self._error = message, data
         else:
             self._say(message)
+
+    def _comment(self, raw: bytes) -> None:
+        """Where it stands, of one that waits; other comments only say that somebody is there."""
+        if (match := _QUEUED.match(raw)) is not None:
+            place, left_s = int(match[1]), int(match[2])
+            self._say(about(self.tag, b"queued", position=place, deadline_s=left_s))
 
     def _whole(self) -> None:
         body, status = bytes(self._held), self._status

@@ -75,6 +75,13 @@ def test_an_interim_response_is_no_answer() -> None:
     assert types(messages) == ["created", "done"]
 
 
+def test_who_waits_is_told_where_and_other_comments_are_not_said() -> None:
+    comments = b": queued position=3 deadline=20s\n\n", b": x\n\n"
+    messages = said(new(), STREAM_HEAD, *map(chunk, comments), LAST_CHUNK)
+    assert types(messages) == ["created", "queued", "done"]
+    assert messages[1] == {"id": "a", "type": "queued", "position": 3, "deadline_s": 20}
+
+
 def test_204_is_the_end() -> None:
     assert types(said(new(), b"HTTP/1.1 204 No Content\r\n\r\n")) == ["done"]
 
