@@ -98,3 +98,18 @@ def test_every_benchmark_is_described() -> None:
     names = set(re.findall(r"arguments\.what == \"(\w+)\"", source))
     page = (ROOT / "benchmarks/README.md").read_text()
     assert names == set(re.findall(r"-m benchmarks (\w+) ", page))
+
+
+def test_what_is_said_of_names_in_spans_and_metrics_is_so() -> None:
+    page = (ROOT / "docs/logs.md").read_text()
+    spans = "".join(
+        (ROOT / "gateway/telemetry" / name).read_text() for name in ("spans.py", "semconv.py")
+    )
+    metrics = (ROOT / "docs/metrics-reference.md").read_text()
+    table = page[page.index("The same, where else") : page.index("## Secrets")]
+    attributes = set(re.findall(r"`([a-z_]+\.[a-z_.]+)`", table))
+    assert {"gateway.end", "enduser.id"} < attributes
+    assert all(f'"{name}"' in spans for name in attributes)
+    families = set(re.findall(r"`((?:gateway|gen_ai)_\w+)`", table))
+    assert len(families) > 3
+    assert all(f"`{name}`" in metrics for name in families)

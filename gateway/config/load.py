@@ -256,7 +256,7 @@ class _Place:
     fields: tuple[str, ...]
     """What may stand there, if it is a mapping of known keys."""
     aside: ConfigPath | None
-    """Where a word or a mapping may stand, and the error is about the one that was not written:
+    """Where a word, a list or a mapping may stand, and the error is about what was not written:
     what is said of the other is worth more."""
 
 
@@ -279,7 +279,7 @@ def _walk(location: ConfigPath, value: Any) -> _Place:
             chosen = [one for one in branches if _is_branch(part, one)]
             if chosen or part not in _fields(branches):
                 kind = chosen[0] if chosen else None
-                if aside is None and isinstance(value, dict) != (_name(kind) is not None):
+                if aside is None and type(value) is not _shape(part, kind, value):
                     aside = tuple(path)
                 continue
         path.append(part)
@@ -332,6 +332,15 @@ def _is_branch(part: str | int, kind: Any) -> bool:
     """Whether that is what pydantic calls a type in a location: its tag, or its name."""
     name = _name(kind)
     return part in (_tag(kind), name) or (name is not None and str(part).endswith(f", {name}]"))
+
+
+def _shape(part: str | int, kind: Any, value: Any) -> type:
+    """What has to be written for a branch: a mapping, a list, or a word as the value is."""
+    if _name(kind) is not None:
+        return dict
+    if str(part).startswith("tuple["):
+        return tuple
+    return type(value) if not isinstance(value, (dict, tuple)) else str
 
 
 def _name(kind: Any) -> str | None:

@@ -38,16 +38,17 @@ _LINK = r"https?://\S*\{(?:trace_id|request_id)\}\S*"
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
-def _must_match(pattern: str, otherwise: str) -> AfterValidator:
+def _must_match(pattern: str, otherwise: str) -> BeforeValidator:
     """A check against a pattern; `otherwise` says in plain words what was expected."""
     compiled = re.compile(pattern)
 
-    def check(value: str) -> str:
-        if compiled.fullmatch(value) is None:
+    # Before it is known to be text: of a bare number, what was expected says more.
+    def check(value: object) -> object:
+        if not isinstance(value, str) or compiled.fullmatch(value) is None:
             raise ValueError(otherwise)
         return value
 
-    return AfterValidator(check)
+    return BeforeValidator(check)
 
 
 def _pattern(pattern: str) -> WithJsonSchema:

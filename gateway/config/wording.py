@@ -36,6 +36,11 @@ def in_words(
         )
     if kind == "value_error":
         return str(context["error"])
+    if kind == "union_tag_invalid":
+        expected = context["expected_tags"]
+        return f"{context['discriminator'].strip(chr(39))} has to be one of {expected}"
+    if kind == "union_tag_not_found":
+        return f"{context['discriminator'].strip(chr(39))} is missing"
     if kind == "literal_error":
         return f"has to be one of {context['expected']}"
     if message.startswith("Input should be "):

@@ -368,6 +368,7 @@ def test_a_model_may_be_called_key() -> None:
         ("compress: [deflate]", "compress[0]: has to be one of 'zstd', 'br' or 'gzip'"),
         ("heartbeats: 5s", "heartbeats: unknown key; did you mean 'heartbeat'?"),
         ("traces: {sample: 10%}", "traces.sample: has to be a number"),
+        ("websocket: {messages: 100}", "websocket.messages: not a rate: write a number per"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_of_plain_words(written: str, said: str) -> None:
@@ -389,3 +390,17 @@ def test_where_a_word_or_a_mapping_may_stand_only_what_was_meant_is_judged(
 ) -> None:
     (line,) = problems(f"store: {{url: {written}}}\n" + VALID)
     assert f"store.{said}" in line
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("limits: {l: {key: subjct, requests: 5/minute}}", "limits.l.key: not a key: write"),
+        ("limits: {l: {key: ip, requests: 5}}", "limits.l.requests: not a rate: write"),
+        ("auth: {c: {type: jwtt}}", "auth.c: type has to be one of 'jwt', 'api_key', 'ticket'"),
+        ("auth: {c: {issuer: i}}", "auth.c: type is missing"),
+    ],
+)
+def test_a_mistake_in_another_section_is_told_as_plainly(written: str, said: str) -> None:
+    (line,) = problems(f"{written}\n" + VALID)
+    assert said in line

@@ -63,9 +63,9 @@ class Store(Section):
 
     url: StoreUrl | Secret = Field(
         "memory://",
-        description="memory:// for one gateway; sqlite:///PATH for the gateways of a machine, "
-        "and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// or "
-        "redis+cluster:// for replicas.",
+        description="memory:// for one gateway; sqlite:///PATH, from the root on, for the gateways "
+        "of a machine, and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// "
+        "or redis+cluster:// for replicas.",
     )
     stream_bytes: Size = Field(
         256 * 1024**2,
