@@ -4,6 +4,8 @@ PYTHON ?= python3
 # For `make test PYTEST_ARGS='-k sse'` and `make lock LOCK_ARGS=--upgrade`.
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
+# Most tests wait more than they compute. Who is done takes over from who is not.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +35,7 @@ run: $(VENV)/.project ## Serve config.yaml with the built-in demo backend; needs
 	@exec $(BIN)/gateway serve --config config.yaml
 
 test: system check $(NODE_MODULES) ## Set up what the tests need, then check and run every test
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for every change: 5 min of chaos
 	$(BIN)/pytest tests/chaos --chaos-seconds 300

@@ -161,6 +161,17 @@ class WebSocketVersion(RequestError):
         super().__init__(headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
 
 
+class UpgradeRequired(RequestError):
+    """A plain request to what only serves WebSockets (RFC 9110 section 15.5.22)."""
+
+    status = 426
+    code = "upgrade_required"
+    default_message = "Only WebSockets are served here. Connect with wss:// or ws://."
+
+    def __init__(self) -> None:
+        super().__init__(headers=(("Upgrade", "websocket"),))
+
+
 class SessionBroken(RequestError):
     """A WebSocket client broke the protocol, or a limit of its route. Said by a close code."""
 
@@ -203,6 +214,15 @@ class RateLimited(RequestError):
             f"Limit '{limit}' is reached. Retry after {retry_after_s} seconds.",
             headers=(("Retry-After", str(retry_after_s)),),
         )
+
+
+class TooManyGenerations(RequestError):
+    """A socket has as many under way as its bridge allows."""
+
+    status = 429
+    code = "too_many_generations"
+    kind = "rate_limit_error"
+    default_message = "This socket may have no more generations at once. Wait for one to end."
 
 
 class VersionNotSupported(RequestError):

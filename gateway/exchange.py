@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -114,6 +115,46 @@ class ClientConnection(Protocol):
     def resume_reading(self) -> None:
         """Take more."""
 
+    def branch(self, voucher: Voucher) -> Branch:
+        """Another connection of the same client, for a request of its session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """What a session answers for, of a request that it makes."""
+
+    principal: Principal | None
+    """Whom its handshake was from; None where nobody is asked."""
+    route: str
+    """The one that may serve it."""
+    request_id: str
+    """Of the handshake."""
+
+
+class Branch(Protocol):
+    """A connection as a session sees it that makes requests: told what a transport would tell."""
+
+    exchange: Exchange | None
+    """What it serves at the moment."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Where its bytes go."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+
+    def pause_writing(self) -> None:
+        """What it writes goes nowhere for now."""
+
+    def resume_writing(self) -> None:
+        """It goes on."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nobody waits for its answer."""
+
+    def end(self, error: GatewayError) -> None:
+        """End what it serves with an error."""
+
 
 class Meter(Protocol):
     """What a session spends of the limits of its route."""
@@ -168,6 +209,7 @@ class Exchange:
         "method",
         "model",
         "must_close",
+        "on_drain",
         "on_first_byte",
         "path",
         "principal",
@@ -193,6 +235,7 @@ class Exchange:
         "trusted_peer",
         "upstream",
         "usage",
+        "voucher",
     )
 
     def __init__(self, method: str, client_ip: str, *, trusted_peer: bool) -> None:
@@ -212,6 +255,8 @@ class Exchange:
         self.query = ""
         self.route: str | None = None
         self.principal: Principal | None = None
+        self.voucher: Voucher | None = None
+        """Of the session that makes it."""
         self.model: str | None = None
         self.served: str | None = None
         """The fallback that serves it instead of its model."""
@@ -251,6 +296,8 @@ class Exchange:
         """How often it was sent to an upstream."""
         self.on_first_byte: Callable[[float], None] | None = None
         """Called with the moment the first byte of the body goes out."""
+        self.on_drain: Callable[[], None] | None = None
+        """Called when the gateway begins to stop."""
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""
         self.commit = Commit.OPEN
@@ -340,7 +387,7 @@ class Exchange:
                 )
         # They know the request, which knows this: without the circle all of it is freed at once,
         # and not by the garbage collector, which costs half as much again as the request.
-        self.attempt = self.on_first_byte = self.early = None
+        self.attempt = self.on_first_byte = self.on_drain = self.early = None
 
 
 class GatewayRequest(web.Request):

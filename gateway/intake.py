@@ -58,6 +58,8 @@ class Intake:
             raise NotFound
         if route is None or message.method not in METHODS:
             raise MethodNotAllowed(", ".join(sorted(match.allowed or METHODS)))
+        if exchange.voucher is not None and exchange.voucher.route != route.name:
+            raise NotFound
         exchange.route = route.name
         if upgrade and message.upgrade and not route.upgrades:
             raise _upgrade_refused()

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the files, and an environment with the keys, that the examples name."""
     for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ADMIN_TOKEN"):
         monkeypatch.setenv(name, "sk-made-up")
-    for name in ("GATEWAY_PORT", "DEMO_PORT"):
+    for name in ("GATEWAY_PORT", "ADMIN_PORT", "DEMO_PORT"):
         monkeypatch.delenv(name, raising=False)
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "internal-ca.pem"))
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
@@ -35,7 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "acme" / "gateway.py").write_text(_first_class_in("plugins.md"))
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
-    for name in ("acme.gateway", "acme"):  # others install another one by this name
+    # Other tests have an acme of their own.
+    for name in ("acme", "acme.gateway"):
         sys.modules.pop(name, None)
 
 
@@ -106,3 +107,16 @@ def _first_class_in(page: str) -> str:
     text = (SHIPPED.parent / "docs" / page).read_text()
     blocks: list[str] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return next(block for block in blocks if "class " in block)
+
+
+def test_every_dialect_reaches_every_dialect(folder: Path) -> None:
+    config = load_text(SHIPPED.read_text(), base=folder)
+    backends = {"llama-3", "demo-claude", "demo-ollama"}
+    assert {config.upstreams[config.models[name].upstream].dialect for name in backends} == {
+        "openai",
+        "anthropic",
+        "ollama",
+    }
+    routes = {route.dialect: set(route.models) for route in config.routes if route.dialect}
+    assert set(routes) == {"openai", "anthropic", "ollama"}
+    assert all(backends <= models for models in routes.values())

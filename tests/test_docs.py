@@ -69,3 +69,32 @@ def test_links_lead_somewhere(page: Path) -> None:
                 re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings
             ]
             assert heading in slugs, target
+
+
+def test_every_page_is_one_step_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    linked = set(re.findall(r"\]\((?:docs/)?([\w-]+\.md)", readme))
+    # A part of the page on metrics, and generated.
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"metrics-reference.md"}
+    assert pages <= linked
+
+
+def test_the_readme_lists_every_command() -> None:
+    listed = re.findall(r"^\| `gateway (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    source = (ROOT / "gateway/cli/main.py").read_text()
+    assert sorted(listed) == sorted(re.findall(r"commands\.add_parser\(\s*\"(\w+)\"", source))
+
+
+def test_every_field_of_the_access_line_is_described() -> None:
+    source = (ROOT / "gateway/middleware/access_log.py").read_text()
+    fields = set(re.findall(r"^ +\"(\w+)\": ", source, re.MULTILINE))
+    described = set(re.findall(r"`(\w+)`", (ROOT / "docs/logs.md").read_text()))
+    assert len(fields) > 20
+    assert fields <= described
+
+
+def test_every_benchmark_is_described() -> None:
+    source = (ROOT / "benchmarks/__main__.py").read_text()
+    names = set(re.findall(r"arguments\.what == \"(\w+)\"", source))
+    page = (ROOT / "benchmarks/README.md").read_text()
+    assert names == set(re.findall(r"-m benchmarks (\w+) ", page))

@@ -27,7 +27,7 @@ from gateway.config import models as config_models
 from gateway.config.schema import json_schema
 from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
-from gateway.demo import DemoBackend
+from gateway.demo import DemoBackend, faults
 from gateway.processes.master import Master
 from gateway.processes.sockets import split_address
 from gateway.server.serving import CannotStart, require_c_parser
@@ -85,15 +85,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gateway {gateway.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    serve = commands.add_parser("serve", help="serve a configuration until SIGTERM")
+    serve = commands.add_parser(
+        "serve",
+        help="serve a configuration until SIGTERM",
+        description="SIGTERM or SIGINT drains, a second one ends at once; SIGHUP reloads; SIGUSR2 "
+        "starts the program anew on the same sockets.",
+    )
     _config_option(serve)
     serve.set_defaults(run=_serve)
 
-    check = commands.add_parser("check", help="validate a file; print every problem at once")
-    check.add_argument("file", nargs="?", type=Path, default=Path("config.yaml"))
+    check = commands.add_parser(
+        "check",
+        help="validate a file; print every problem at once",
+        description="What `serve` would object to, a problem a line: where it is, what is wrong, "
+        "and what would be right. Secrets and plug-ins have to be there, backends need not be.",
+    )
+    check.add_argument(
+        "file", nargs="?", type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+    )
     check.set_defaults(run=_check)
 
-    schema = commands.add_parser("schema", help="print the configuration's JSON Schema")
+    schema = commands.add_parser(
+        "schema",
+        help="print the configuration's JSON Schema",
+        description="For editors: `# yaml-language-server: $schema=FILE` in the first line.",
+    )
     schema.set_defaults(run=_schema)
 
     routes = commands.add_parser("routes", help="print the routes in the order they are tried")
@@ -129,7 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     reload.add_options(reading_again)
 
-    demo = commands.add_parser("demo", help="run the demo backend alone")
+    demo = commands.add_parser(
+        "demo",
+        help="run the demo backend alone",
+        description="Plays OpenAI, Anthropic and Ollama without a model. A model named demo-FAULT, "
+        "or the header `x-demo-fault: FAULT`, makes it fail: "
+        f"{', '.join(faults.Kind)}; `reset@5` after five tokens.",
+    )
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
     demo.add_argument("--pace", default="20ms", help="time between two tokens (%(default)s)")
     demo.set_defaults(run=_demo)

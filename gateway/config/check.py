@@ -123,10 +123,14 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
         if limit is not None and _unpriced(limit):
             yield from _check_prices((*path, "limits", index), route, limit, config)
-    if route.websocket:
+    if route.websocket or route.bridge is not None:
         yield from _check_websocket((*path, "websocket"), route, config)
+    if route.bridge is not None:
+        yield from _check_bridge(path, route, route.bridge, config)
     if route.issues is not None:
         yield from _check_issuing(path, route, config)
+    elif route.bridge is not None:
+        pass
     elif route.upstream is None and not route.models:
         yield path, "goes nowhere", "give it `models` or `upstream`"
     for index, host in enumerate(route.hosts):
@@ -172,6 +176,48 @@ def _check_issuing(
             yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
 
 
+def _check_bridge(
+    path: ConfigPath, route: models.Route, bridge: models.Bridge, config: models.Config
+) -> Iterator[Finding]:
+    """A route whose sockets carry the requests of another."""
+    here = (*path, "bridge")
+    if route.upstream is not None or route.models or route.issues is not None:
+        hint = "take `models`, `upstream` and `issues` away"
+        yield here, "is the end of the route", hint
+    if route.resume is not None:
+        yield (*path, "resume"), "is what the route says that the bridge leads to", None
+    if route.dialect is not None:
+        yield (*path, "dialect"), "is what the route says that the bridge leads to", None
+    if route.path.endswith("/"):
+        yield (*path, "path"), "is the address of one socket", "take the slash at its end away"
+    for index, name in enumerate(route.limits):
+        limit = config.limits.get(name)
+        if limit is not None and (limit.tokens or limit.budget or "model" in limit.key):
+            hint = f"put it on route '{bridge.to}'"
+            yield (*path, "limits", index), "counts models or tokens; here are handshakes", hint
+    target = next((other for other in config.routes if other.name == bridge.to), None)
+    if target is None:
+        return
+    if target.bridge is not None or target.issues is not None:
+        yield (*here, "to"), "serves no generations", "name a route with `models` or `upstream`"
+    if target.methods and "POST" not in target.methods:
+        yield (*here, "to"), "does not serve POST, which generations begin with", None
+    if target.hosts and not set(route.hosts or ("",)) <= set(target.hosts):
+        yield (*here, "to"), "is not served at all hosts that the bridge is", "give both the same"
+    if target.auth == "anonymous":
+        return
+    tickets = {
+        name
+        for name, provider in config.auth.items()
+        if isinstance(provider, models.TicketProvider)
+    }
+    own = () if route.auth == "anonymous" else route.auth
+    strange = [name for name in own if name not in tickets and name not in target.auth]
+    if route.auth == "anonymous" or strange:
+        who = "anybody" if route.auth == "anonymous" else f"callers of '{strange[0]}'"
+        yield (*path, "auth"), f"lets {who} in, and route '{target.name}' does not", None
+
+
 def _check_websocket(
     path: ConfigPath, route: models.Route, config: models.Config
 ) -> Iterator[Finding]:
@@ -179,7 +225,7 @@ def _check_websocket(
         spoken = config.upstreams[name].dialect if name in config.upstreams else route.dialect
         if route.dialect is not None and spoken != route.dialect:
             yield path, f"upstream '{name}' speaks {spoken}: messages are not translated", None
-    if route.issues is not None:
+    if route.issues is not None and route.bridge is None:
         yield path, "a route that gives out tickets has no backend to speak to", None
     if route.methods and "GET" not in route.methods:
         yield path, "begins with a GET, which the route does not serve", "add GET to `methods`"

@@ -20,6 +20,7 @@ from gateway.config.check import check
 from gateway.config.models import Config
 from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
 from gateway.config.references import check_references
+from gateway.config.wording import in_words
 
 _SIZE_CAP_BYTES = 1024 * 1024
 _NODE_CAP = 100_000
@@ -95,7 +96,7 @@ def _load(text: str, name: str, base: Path) -> Loaded:
         config = Config.model_validate(document, context={"base": base})
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_input=False)
-        problems += _translate(details, source)
+        problems += _translate(details, source, document)
     else:
         problems += (source.problem(*finding) for finding in check(config))
     problems = [*reader.problems, *(p for p in problems if p.path not in unread)]
@@ -220,26 +221,20 @@ class _Reader:
 # -- pydantic's errors in plain words ---------------------------------------------------------
 
 
-def _translate(errors: Sequence[ErrorDetails], source: Source) -> list[Problem]:
+def _translate(errors: Sequence[ErrorDetails], source: Source, document: Any) -> list[Problem]:
     problems = []
     # A list of which some items are bad counts as too short, too: that is noise.
     errors = [e for e in errors if e["type"] != "too_short" or not _has_inner(e, errors)]
-    for error in errors:
-        path, model = _walk(error["loc"])
-        kind, context = error["type"], error.get("ctx", {})
+    found = [(error, _walk(error["loc"], document)) for error in errors]
+    for error, place in found:
+        if place.aside is not None and any(_meant(other, place.aside) for _, other in found):
+            continue
+        kind = error["type"]
         hint = None
         if kind == "extra_forbidden":
-            message = "unknown key"
-            hint = nearest(str(path[-1]), model.model_fields if model else ())
-        elif kind == "missing":
-            message = "is missing"
-        elif kind == "value_error":
-            message = str(context["error"])
-        elif kind == "literal_error":
-            message = f"has to be one of {context['expected']}"
-        else:
-            message = error["msg"][:1].lower() + error["msg"][1:]
-        problem = source.problem(path, message, hint)
+            hint = nearest(str(place.path[-1]), place.model.model_fields if place.model else ())
+        message = in_words(kind, error["msg"], error.get("ctx", {}), place.fields)
+        problem = source.problem(place.path, message, hint)
         if problem not in problems:
             problems.append(problem)
     return problems
@@ -250,22 +245,45 @@ def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
     return any(len(e["loc"]) > size and e["loc"][:size] == error["loc"] for e in errors)
 
 
-def _walk(location: ConfigPath) -> tuple[ConfigPath, type[BaseModel] | None]:
-    """A path as people write it, and the model of the mapping that its last part stands in.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an error is."""
+
+    path: ConfigPath
+    """As people write it."""
+    model: type[BaseModel] | None
+    """Of the mapping that the path's last part stands in."""
+    fields: tuple[str, ...]
+    """What may stand there, if it is a mapping of known keys."""
+    aside: ConfigPath | None
+    """Where a word or a mapping may stand, and the error is about the one that was not written:
+    what is said of the other is worth more."""
+
+
+def _meant(place: _Place, path: ConfigPath) -> bool:
+    return place.aside is None and place.path[: len(path)] == path
+
+
+def _walk(location: ConfigPath, value: Any) -> _Place:
+    """The place of an error in a document.
 
     pydantic's own location also names the branch it took where there are several: a tag, a type.
     """
     path: list[str | int] = []
     model: type[BaseModel] | None = None
+    aside: ConfigPath | None = None
     kind: Any = Config
     for part in location[:-1] if location[-1:] == ("[key]",) else location:
         branches = _branches(kind)
         if len(branches) > 1:
-            chosen = [one for one in branches if _tag(one) == part]
+            chosen = [one for one in branches if _is_branch(part, one)]
             if chosen or part not in _fields(branches):
                 kind = chosen[0] if chosen else None
+                if aside is None and isinstance(value, dict) != (_name(kind) is not None):
+                    aside = tuple(path)
                 continue
         path.append(part)
+        value = _inside(value, part)
         kind = branches[0] if branches else None
         model = None
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -275,7 +293,16 @@ def _walk(location: ConfigPath) -> tuple[ConfigPath, type[BaseModel] | None]:
         else:  # dict[name, item] or tuple[item, ...]
             arguments = get_args(kind)
             kind = arguments[0 if get_origin(kind) is tuple else -1] if arguments else None
-    return tuple(path), model
+    return _Place(tuple(path), model, tuple(_fields(_branches(kind))), aside)
+
+
+def _inside(value: Any, part: str | int) -> Any:
+    """What a document has at one part of a path; None where it has nothing."""
+    if isinstance(value, dict):
+        return value.get(part)
+    if isinstance(value, tuple) and isinstance(part, int) and part < len(value):
+        return value[part]
+    return None
 
 
 def _branches(kind: Any) -> list[Any]:
@@ -287,9 +314,9 @@ def _branches(kind: Any) -> list[Any]:
     return [kind]
 
 
-def _fields(kinds: list[Any]) -> set[str]:
+def _fields(kinds: list[Any]) -> list[str]:
     models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return {name for model in models for name in model.model_fields}
+    return [name for model in models for name in model.model_fields]
 
 
 def _tag(kind: Any) -> str | None:
@@ -299,6 +326,17 @@ def _tag(kind: Any) -> str | None:
     field = kind.model_fields.get("type")
     words = get_args(field.annotation) if field else ()
     return str(words[0]) if words else None
+
+
+def _is_branch(part: str | int, kind: Any) -> bool:
+    """Whether that is what pydantic calls a type in a location: its tag, or its name."""
+    name = _name(kind)
+    return part in (_tag(kind), name) or (name is not None and str(part).endswith(f", {name}]"))
+
+
+def _name(kind: Any) -> str | None:
+    """The name of a model, None for any other type."""
+    return kind.__name__ if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def nearest(word: str, known: Any) -> str | None:

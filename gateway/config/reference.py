@@ -70,6 +70,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].cors`", models.Cors),
     ("`routes[].resume`", models.Resume),
     ("`routes[].websocket`", models.WebSocket),
+    ("`routes[].bridge`", models.Bridge),
     ("`routes[].middleware[]`", models.Middleware),
     ("Secrets", Secret),
 )

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 
-_SECTIONS = {"provider": "auth", "limit": "limits", "model": "models", "upstream": "upstreams"}
+_SECTIONS = {
+    "provider": "auth",
+    "limit": "limits",
+    "model": "models",
+    "upstream": "upstreams",
+    "route": "routes",
+}
 
 
 def check_references(document: object) -> Iterator[Finding]:
@@ -27,6 +33,8 @@ def check_references(document: object) -> Iterator[Finding]:
         route, path = _mapping(item), ("routes", index)
         yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))
         yield from _reference(file, (*path, "issues"), "provider", route.get("issues"))
+        bridge = (*path, "bridge", "to")
+        yield from _reference(file, bridge, "route", _mapping(route.get("bridge")).get("to"))
         for key, kind in (("auth", "provider"), ("limits", "limit"), ("models", "model")):
             for number, name in enumerate(_sequence(route.get(key))):
                 yield from _reference(file, (*path, key, number), kind, name)
@@ -35,7 +43,9 @@ def check_references(document: object) -> Iterator[Finding]:
 def _reference(
     file: Mapping[object, object], path: ConfigPath, kind: str, name: object
 ) -> Iterator[Finding]:
-    known = [str(key) for key in _mapping(file.get(_SECTIONS[kind]))]
+    section = file.get(_SECTIONS[kind])
+    known = [str(key) for key in _mapping(section)]
+    known += [str(_mapping(item).get("name")) for item in _sequence(section)]
     if isinstance(name, str) and name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
@@ -19,9 +20,9 @@ class AccessLog:
         self._info = logger.info
         self._control = control or LogControl()
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         request.exchange.at_end(self._log)
-        return await handler(request)
+        return handler(request)
 
     def _log(self, exchange: Exchange) -> None:
         if not self._control.wants_access(exchange.status, complete=exchange.well):
@@ -36,6 +37,7 @@ class AccessLog:
             "method": exchange.method,
             "path": exchange.path,
             "route": exchange.route,
+            "bridge": exchange.voucher and exchange.voucher.request_id,
             "subject": principal and principal.subject,
             "tenant": principal and principal.tenant,
             "model": exchange.model,

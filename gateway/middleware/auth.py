@@ -11,8 +11,8 @@ from aiohttp import web
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.auth.tickets import PARAMETER, TicketProvider
-from gateway.errors import Forbidden, Unauthenticated
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.errors import CredentialExpired, Forbidden, Unauthenticated
+from gateway.exchange import Exchange, GatewayRequest, Voucher
 from gateway.routing import Handler
 
 
@@ -27,6 +27,7 @@ class Authenticate:
         self._tickets = tuple(p for p in providers if isinstance(p, TicketProvider))
         self._providers = tuple(p for p in providers if not isinstance(p, TicketProvider))
         self._scopes = frozenset(scopes)
+        self._vouching = {provider.name: provider for provider in self._providers}
         own = [provider.header for provider in providers if provider.header]
         self._headers = tuple(dict.fromkeys(["X-Api-Key", "Api-Key", *own]))
 
@@ -38,11 +39,13 @@ class Authenticate:
         bearers = headers.getall("Authorization", ())
         keys = [key for name in self._headers for key in headers.getall(name, ())]
         tickets = _taken_from_query(request.exchange) if self._tickets else ()
-        if len(bearers) + len(keys) + len(tickets) > 1:
+        if request.exchange.voucher is not None:
+            principal = self._vouched_for(request.exchange.voucher)
+        elif len(bearers) + len(keys) + len(tickets) > 1:
             raise Unauthenticated(
                 'Bearer error="invalid_request"', reason="more than one credential"
             )
-        if tickets:
+        elif tickets:
             principal = await _first_accepted(self._tickets, tickets[0])
         elif keys:
             principal = await _first_accepted(self._providers, keys[0].strip())
@@ -56,6 +59,17 @@ class Authenticate:
         if mark is not None:
             mark.ended = time.perf_counter()
         return await handler(request)
+
+    def _vouched_for(self, voucher: Voucher) -> Principal:
+        """Who a session is of, if one of this route's providers still stands by it."""
+        principal = voucher.principal
+        provider = None if principal is None else self._vouching.get(principal.provider)
+        if principal is None or provider is None:
+            raise Unauthenticated("Bearer", reason="the session is of a provider of another route")
+        expired = principal.expires_at is not None and principal.expires_at <= time.time()
+        if expired or not provider.stands(principal):
+            raise CredentialExpired
+        return principal
 
 
 def _token(authorization: str) -> str:

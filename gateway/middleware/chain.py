@@ -13,7 +13,11 @@ from gateway.routing import Handler
 
 
 class Middleware(Protocol):
-    """aiohttp's middleware signature: `async (request, handler) -> response`."""
+    """aiohttp's middleware signature: `async (request, handler) -> response`.
+
+    One that has nothing to do behind the handler returns what that returns, and is no coroutine:
+    each costs a microsecond.
+    """
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Answer the request, or pass it to `handler` and its response back."""

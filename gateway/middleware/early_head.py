@@ -41,10 +41,7 @@ class Early:
         self._body_silence_s = body_silence_s
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Raise BodyTooLarge, RequestTimeout or RequestError.
-
-        Where nothing is to be waited for it is no coroutine, which would cost a microsecond.
-        """
+        """Raise BodyTooLarge, RequestTimeout or RequestError."""
         body = request.exchange.body
         if body is None and request.body_exists and _readable(request):
             return self._read(request, handler)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -267,12 +267,12 @@ class Metrics:
         self._ended = counting.ended
         self._taps = taps and counting.tokens
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         exchange = request.exchange
         exchange.at_end(self._ended)
         if self._taps:
             exchange.tap = UsageTap(_HEAD_BYTES, _TAIL_BYTES)
-        return await handler(request)
+        return handler(request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.config.wording import in_words
 from gateway.middleware.chain import Middleware
 
 
@@ -56,7 +57,8 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
         parsed = model.model_validate(dict(options))
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
-        raise PluginError(first["msg"], ("options", *first["loc"])) from exc
+        message = in_words(first["type"], first["msg"], first.get("ctx", {}))
+        raise PluginError(message, ("options", *first["loc"])) from exc
     try:
         return cast(Middleware, cast(Any, found)(parsed))
     except Exception as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Awaitable
 
 from aiohttp import web
 
@@ -13,10 +14,10 @@ from gateway.routing import Handler
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-async def request_id(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+def request_id(request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
     """Give the exchange its id."""
     give_request_id(request)
-    return await handler(request)
+    return handler(request)
 
 
 def give_request_id(request: GatewayRequest) -> bool:

@@ -3,7 +3,7 @@ that cannot be."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 
 from aiohttp import web
 
@@ -20,10 +20,10 @@ class Upgrade:
         self._origins = frozenset(origins)
         self._deflate = deflate
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Raise RequestError."""
         if request._message.upgrade:
             request.exchange.handshake = read_handshake(
                 request.headers, origins=self._origins, deflate=self._deflate
             )
-        return await handler(request)
+        return handler(request)

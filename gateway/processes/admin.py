@@ -18,6 +18,7 @@ from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.pages import Pages
 from gateway.admin.playground import Playground
+from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
@@ -92,6 +93,7 @@ async def serve_admin(
                     *collector.routes,
                     *Pages().routes(),
                     *playground.routes(),
+                    *PlaygroundSocket(public).routes(),
                 ]
                 api = AdminApi(
                     fleet, reloader, drained, Door(token), metrics, more, collector.topics

@@ -24,7 +24,6 @@ from gateway.app import Runtime
 from gateway.config import models
 from gateway.dialects import DIALECTS
 from gateway.errors import (
-    Draining,
     GatewayError,
     HeadersTooLarge,
     RequestError,
@@ -32,9 +31,18 @@ from gateway.errors import (
     Unavailable,
     VersionNotSupported,
 )
-from gateway.exchange import BodyWriter, ByteSink, Commit, EndReason, Exchange, GatewayRequest
+from gateway.exchange import (
+    BodyWriter,
+    ByteSink,
+    Commit,
+    EndReason,
+    Exchange,
+    GatewayRequest,
+    Voucher,
+)
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.response_body import end_reason
 from gateway.server.turns import Turns
 
 _LINGER_S = 2.0
@@ -59,6 +67,9 @@ class Owner(Protocol):
     cutting: bool
     turns: Turns
     refusals: Counter[str]
+
+    def __call__(self) -> Connection:
+        """Another connection."""
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in; False: there are too many, and it is not counted."""
@@ -100,6 +111,7 @@ class Connection(RequestHandler):
         "_timer",
         "_timer_at",
         "_trusted",
+        "_voucher",
         "_writer",
         "exchange",
     )
@@ -111,6 +123,7 @@ class Connection(RequestHandler):
         """The exchange under way."""
         self._peer = ""
         self._trusted = False
+        self._voucher: Voucher | None = None
         self._tcp: asyncio.Transport | None = None
         self._head_bytes = 0
         self._body: StreamReader | None = None
@@ -238,6 +251,12 @@ class Connection(RequestHandler):
         self.resume_reading()
         return early
 
+    def branch(self, voucher: Voucher) -> Connection:
+        """Another connection of the same client, for a request of its session."""
+        branch = self._listener()
+        branch._voucher = voucher
+        return branch
+
     def _after_upgrade(self, data: bytes) -> None:
         """Bytes of another protocol. Until somebody speaks it, they wait; nobody forwards them."""
         if self._sink is not None:
@@ -306,6 +325,7 @@ class Connection(RequestHandler):
         listener = self._listener
         exchange = Exchange(message.method, self._peer, trusted_peer=self._trusted)
         exchange.must_close = message.should_close
+        exchange.voucher = self._voucher
         self.exchange = exchange
         listener.opened(exchange)
         self._output = StreamWriter(self, self._loop)
@@ -404,8 +424,11 @@ class Connection(RequestHandler):
     def drain(self) -> None:
         """Serve no further request; an idle connection closes at once."""
         self._last = True
-        if self.exchange is None and not self._messages and not self._head_bytes:
+        exchange = self.exchange
+        if exchange is None and not self._messages and not self._head_bytes:
             self._wake()
+        elif exchange is not None and exchange.on_drain is not None:
+            exchange.on_drain()
 
     def end(self, error: GatewayError) -> None:
         """End the exchange under way with an error the client can read, and close. Requests that
@@ -429,7 +452,7 @@ class Connection(RequestHandler):
         if exchange.commit is Commit.OPEN and not self._output.output_size:
             exchange.status, exchange.error_code = error.status, error.code
             self._write(_fixed_response(error, exchange.request_id or new_request_id()))
-        return EndReason.DRAIN if isinstance(error, Draining) else EndReason.CANCELLED
+        return end_reason(error)
 
     def cut(self) -> None:
         """Close now, whatever is under way."""
@@ -585,6 +608,7 @@ def _fixed_response(error: GatewayError, request_id: str) -> bytes:
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
+    410: "Gone",
     431: "Request Header Fields Too Large",
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",

@@ -15,6 +15,7 @@ class Code(IntEnum):
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
+    UNSUPPORTED = 1003
     NO_STATUS = 1005
     """Stands for a close frame without a code; never on the wire."""
     ABNORMAL = 1006

@@ -6,7 +6,7 @@ has to happen in time is asked of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.websocket.codes import Closing, Code, Violation, read_closing
@@ -16,6 +16,7 @@ from gateway.websocket.frames import (
     CONTINUATION,
     PING,
     PONG,
+    TEXT,
     FrameReader,
     frame,
 )
@@ -158,6 +159,14 @@ class Peer:
                 mask=self._masks,
             )
         )
+
+    def say(self, messages: Sequence[bytes]) -> None:
+        """Write whole text messages, in one piece, unless it was told goodbye."""
+        if self._deflater is not None or len(messages) == 1:
+            for message in messages:
+                self.send(TEXT, message, True, True)
+        elif self.closing is None:
+            self._write(b"".join([frame(TEXT, text, mask=self._masks) for text in messages]))
 
     def goodbye(self, closing: Closing) -> bytes:
         """The close frame to send: its only one. Empty if it was sent before."""

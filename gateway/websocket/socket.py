@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from gateway.errors import GatewayError, SessionBroken, SessionIdle
 from gateway.exchange import ClientConnection, EndReason, Exchange
@@ -24,6 +25,22 @@ class Closed(Exception):
     """The session is over; the client is told nothing more."""
 
 
+class Host(Protocol):
+    """Who talks on a socket without waiting for its turn."""
+
+    def flow(self, *, behind: bool) -> None:
+        """The client takes no more for now, or does again. What is posted all the same is kept."""
+
+    def failing(self, error: GatewayError) -> None:
+        """The gateway is about to end it. Last words may be posted."""
+
+    def asked(self) -> None:
+        """The client was pinged."""
+
+    def active_at(self) -> float:
+        """When something was done last, in seconds of the loop's clock."""
+
+
 class ClientSocket:
     """One client, and the coroutine that talks with it."""
 
@@ -36,16 +53,21 @@ class ClientSocket:
         *,
         deflate: Deflate | None,
         standing: Standing | None,
+        binary: bool = True,
     ) -> None:
         """`talk` is cancelled when the session ends before it does. When it returns, the session is
-        closed with 1000; a GatewayError that it raises is told as one of the gateway's.
+        closed with 1000; a GatewayError that it raises is told as one of the gateway's. `binary`:
+        messages may be that, too.
         """
         assert client.transport is not None
         loop = asyncio.get_running_loop()
+        self.host: Host | None = None
+        """To be set by who talks, if it wants to know."""
         self.tally = exchange.tally = Tally()
         self._exchange = exchange
         self._options = options
         self._talk = talk
+        self._binary = binary
         self._connection, self._transport = client, client.transport
         self._peer = Peer(
             self,
@@ -92,6 +114,10 @@ class ClientSocket:
         self.tally.messages_out += 1
         self._exchange.bytes_out += len(message)
         self._peer.send(opcode, message, True, True)
+        await self.room()
+
+    async def room(self) -> None:
+        """Wait while the client is behind. Raise Closed."""
         while self._peer.behind:
             self._sender = self._loop.create_future()
             try:
@@ -100,6 +126,21 @@ class ClientSocket:
                 self._sender = None
             if self._over:
                 raise Closed
+
+    @property
+    def behind(self) -> bool:
+        """Whether the client takes no more for now."""
+        return self._peer.behind
+
+    def post(self, messages: Sequence[bytes], *, quiet: bool = False) -> None:
+        """Send text messages, whether the client is behind or not. `quiet`: nothing was done."""
+        if self._over or self._transport.is_closing():
+            return
+        if not quiet:
+            self._watch.active_at = self._loop.time()
+        self.tally.messages_out += len(messages)
+        self._exchange.bytes_out += sum(map(len, messages))
+        self._peer.say(messages)
 
     def close(self, closing: Closing) -> None:
         """End it."""
@@ -154,16 +195,22 @@ class ClientSocket:
     def pause(self) -> None:
         """The client is behind."""
         self._peer.behind = True
+        if self.host is not None:
+            self.host.flow(behind=True)
 
     def resume(self) -> None:
         """It has caught up."""
         self._peer.caught_up()
         _wake(self._sender)
+        if self.host is not None:
+            self.host.flow(behind=False)
 
     def fail(self, error: GatewayError) -> None:
         """The gateway ends it."""
         if not self._over:
             self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            if self.host is not None:
+                self.host.failing(error)
             reason, closing = ending_of(error)
             self._end(reason, closing, By.GATEWAY)
 
@@ -175,7 +222,10 @@ class ClientSocket:
 
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
         """Messages are put together here: they are for somebody who reads them whole."""
-        self._watch.active_at = self._loop.time()
+        if opcode != TEXT and not self._binary:
+            raise Violation(Code.UNSUPPORTED, "only text messages are understood")
+        if self.host is None:
+            self._watch.active_at = self._loop.time()
         self._exchange.bytes_in += len(payload)
         self._parts.append(payload)
         if not final:
@@ -204,12 +254,19 @@ class ClientSocket:
 
     def idle(self) -> None:
         """Nobody said a word."""
+        if self.host is not None:
+            at = self.host.active_at()
+            if at + self._options.idle_s > self._loop.time():
+                self._watch.active_at = at
+                return
         self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
 
     def ask(self) -> None:
         """Ping."""
         if not self._peer.ping(is_read=not self._is_full()):
             self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
+        elif self.host is not None:
+            self.host.asked()
 
     # -- private ---------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.resume import ResumeOptions
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
-from gateway.resume.redis_sharing import RedisSharing
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
 from gateway.wiring.store import store_parts
@@ -42,6 +41,8 @@ def streams(
         assert folder is not None
         siblings = WorkerSharing(folder, slot, config.server.workers)
         return Streams(cap_bytes, slot=slot, sharing=siblings)
+    from gateway.resume.redis_sharing import RedisSharing  # see `wiring.store`
+
     try:
         return Streams(cap_bytes, sharing=RedisSharing(url, report=report))
     except (ConfigurationError, ValueError) as exc:

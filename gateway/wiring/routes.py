@@ -45,6 +45,7 @@ from gateway.telemetry.log_control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring import websocket
+from gateway.wiring.bridge import bridged
 from gateway.wiring.hints import hint_of
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
@@ -130,6 +131,12 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             assert isinstance(tickets, TicketProvider)
             chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
             end = IssueTicket(tickets)
+        elif route.bridge is not None:
+            sockets = websocket.settings(route)
+            assert sockets is not None
+            chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
+            target = _route(config, route.bridge.to)
+            end = bridged(route, target, dialect, sockets, parts.providers)
         else:
             chain += _towards_upstream(config, route, named, parts, heartbeats)
             end = _forward(config, route, parts, dialect, heartbeats)
@@ -141,7 +148,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                 hosts=frozenset(route.hosts),
                 handler=compose(chain, end),
                 dialect=dialect,
-                upgrades=bool(route.websocket),
+                upgrades=websocket.settings(route) is not None,
             )
         )
     return entries
@@ -253,6 +260,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         route = by_name[entry.name]
         if route.issues is not None:
             ends = [f"tickets of {route.issues}"]
+        elif route.bridge is not None:
+            ends = [f"generations of {route.bridge.to}"]
         elif entry.path != route.path:
             ends = ["kept streams"]
         else:
@@ -278,8 +287,14 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
         return route.dialect
     if route.issues is not None:
         return "openai"
+    if route.bridge is not None:
+        return route_dialect(config, _route(config, route.bridge.to))
     name = route.upstream or config.models[route.models[0]].upstream
     return config.upstreams[name].dialect
+
+
+def _route(config: Config, name: str) -> models.Route:
+    return next(route for route in config.routes if route.name == name)
 
 
 class _Targets:

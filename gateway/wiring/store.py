@@ -13,12 +13,10 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.redis_store import RedisStore
 from gateway.limiting.sqlite_store import SqliteStore
 from gateway.limiting.store import Store
 from gateway.store.memory_records import MemoryRecords
 from gateway.store.records import Records
-from gateway.store.redis_records import RedisRecords
 from gateway.store.sqlite_records import SqliteRecords
 
 
@@ -61,7 +59,12 @@ def _limits(options: models.Store) -> Store:
     scheme, url, path = store_parts(options)
     if scheme == "memory":
         return MemoryStore()
-    return SqliteStore(path) if scheme == "sqlite" else RedisStore(url)
+    if scheme == "sqlite":
+        return SqliteStore(path)
+    # Imported where it is asked for: redis-py takes a tenth of a second of every start.
+    from gateway.limiting.redis_store import RedisStore
+
+    return RedisStore(url)
 
 
 def open_records(options: models.Store) -> Records:
@@ -69,7 +72,11 @@ def open_records(options: models.Store) -> Records:
     scheme, url, path = store_parts(options)
     if scheme == "memory":
         return MemoryRecords()
-    return SqliteRecords(path) if scheme == "sqlite" else RedisRecords(url)
+    if scheme == "sqlite":
+        return SqliteRecords(path)
+    from gateway.store.redis_records import RedisRecords
+
+    return RedisRecords(url)
 
 
 def store_parts(options: models.Store) -> tuple[str, str, Path]:

@@ -26,7 +26,7 @@ def settings(route: models.Route) -> models.WebSocket | None:
     """What the route says about WebSockets; None: it serves none."""
     if isinstance(route.websocket, models.WebSocket):
         return route.websocket
-    return models.WebSocket() if route.websocket else None
+    return models.WebSocket() if route.websocket or route.bridge is not None else None
 
 
 def upgrade(options: models.WebSocket) -> Upgrade:
@@ -38,19 +38,14 @@ def switched(
     options: models.WebSocket, providers: Mapping[str, Provider]
 ) -> Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse]:
     """What makes a session out of the upstream's 101."""
-    session = SessionOptions(
-        max_message_bytes=options.max_message,
-        idle_s=options.idle,
-        ping_s=options.ping,
-        messages=_messages(options.messages),
-    )
+    session = session_options(options)
 
     def switch(upstream: UpstreamResponse, request: GatewayRequest) -> web.StreamResponse:
         exchange = request.exchange
         handshake, principal = exchange.handshake, exchange.principal
         assert handshake is not None
         headers = read_answer(handshake, upstream.head.fields)
-        standing = _Standing(providers, principal) if principal is not None else None
+        standing = Standing(providers, principal) if principal is not None else None
 
         def begin(client: ClientConnection) -> Session:
             return Session(
@@ -62,7 +57,17 @@ def switched(
     return switch
 
 
-class _Standing:
+def session_options(options: models.WebSocket) -> SessionOptions:
+    """What a session is held to."""
+    return SessionOptions(
+        max_message_bytes=options.max_message,
+        idle_s=options.idle,
+        ping_s=options.ping,
+        messages=_messages(options.messages),
+    )
+
+
+class Standing:
     """Whether the provider that vouched for a caller would do so still."""
 
     def __init__(self, providers: Mapping[str, Provider], principal: Principal) -> None:

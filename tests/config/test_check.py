@@ -713,3 +713,55 @@ def test_a_provider_of_no_known_type_lists_the_types() -> None:
     (said,) = said_of(document(auth={"p": {"type": "oauth"}}))
     assert said.startswith("auth.p: ")
     assert "'jwt', 'api_key'" in said
+
+
+# -- bridges -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"auth": ["door", "p"]}, []),
+        ({"bridge": {"to": "s"}}, ["bridge.to: there is no route 's'"]),
+        (
+            {"bridge": {"to": "b"}},
+            ["bridge.to: serves no generations; name a route with `models` or `upstream`"],
+        ),
+        (
+            {"upstream": "a"},
+            ["bridge: is the end of the route; take `models`, `upstream` and `issues` away"],
+        ),
+        ({"resume": {}}, ["resume: is what the route says that the bridge leads to"]),
+        ({"dialect": "ollama"}, ["dialect: is what the route says that the bridge leads to"]),
+        (
+            {"path": "/v1/stream/"},
+            ["path: is the address of one socket; take the slash at its end away"],
+        ),
+        (
+            {"methods": ["POST"]},
+            ["websocket: begins with a GET, which the route does not serve; add GET to `methods`"],
+        ),
+        ({"auth": "anonymous"}, ["auth: lets anybody in, and route 'r' does not"]),
+        ({"auth": ["q"]}, ["auth: lets callers of 'q' in, and route 'r' does not"]),
+        (
+            {"limits": ["spent"]},
+            ["limits[0]: counts models or tokens; here are handshakes; put it on route 'r'"],
+        ),
+    ],
+)
+def test_a_bridge_stands_in_front_of_a_route_with_the_same_callers(
+    tmp_path: Path, fields: Document, expected: list[str]
+) -> None:
+    keys_in(tmp_path)
+    known = provider(algorithm="HS256", secret={"file": "secret"})
+    bridge = {"name": "b", "path": "/v1/stream", "auth": ["p"], "bridge": {"to": "r"}, **fields}
+    said = said_of(
+        document(
+            auth={**known, "q": known["p"], "door": {"type": "ticket"}},
+            limits={"spent": {"key": "subject", "tokens": "5/day"}},
+            routes=[route(auth=["p"]), bridge],
+        ),
+        tmp_path,
+    )
+    assert [each.removeprefix("routes[1].") for each in said] == expected

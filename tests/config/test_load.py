@@ -103,7 +103,7 @@ def test_values_of_the_wrong_form_are_refused(old: str, new: str) -> None:
     ("text", "reason"),
     [
         ("", "is empty"),
-        ("[1, 2]", "valid dictionary"),
+        ("[1, 2]", "has to be a mapping"),
         ("a: [", "expected"),
         ("routes: []\nroutes: []\n", "routes: is given twice"),
         ("a: &x [*x]\n", "nested too deeply"),
@@ -313,7 +313,7 @@ def test_a_number_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MOST", "77")
     assert load_text("server:\n  max_connections: ${MOST}\n" + VALID).server.max_connections == 77
     (said,) = problems("server: {max_connections: '${MOST}'}\n" + VALID)
-    assert "valid integer" in said
+    assert "has to be a whole number" in said
 
 
 def test_a_doubled_dollar_is_a_plain_one() -> None:
@@ -354,3 +354,38 @@ def test_a_problem_is_one_line_whatever_the_key_holds() -> None:
 def test_a_model_may_be_called_key() -> None:
     said = problems(VALID.replace("llama-3: {upstream: vllm", "'[key]': {upstrea: vllm"))
     assert "models.[key].upstrea: unknown key" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("websocket: {origin: [x]}", "websocket.origin: unknown key; did you mean 'origins'?"),
+        ("websocket: {max_message: 16}", "websocket.max_message: not a size"),
+        ("websocket: 5", "websocket: has to be true or false"),
+        ("resume: true", "resume: has to be a mapping, such as {on_disconnect: ...}"),
+        ("resume: {grace: 10}", "resume.grace: not a duration"),
+        ("compress: gzip", "compress: has to be a list, such as [a, b]"),
+        ("compress: [deflate]", "compress[0]: has to be one of 'zstd', 'br' or 'gzip'"),
+        ("heartbeats: 5s", "heartbeats: unknown key; did you mean 'heartbeat'?"),
+        ("traces: {sample: 10%}", "traces.sample: has to be a number"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_of_plain_words(written: str, said: str) -> None:
+    (line,) = problems(VALID.replace("auth:", f"{written}, auth:"))
+    assert line.startswith("config.yaml:6:")
+    assert f"routes[0].{said}" in line
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("postgres://x", "url: not a store"),
+        ("{envv: REDIS_URL}", "url.envv: unknown key; did you mean 'env'?"),
+        ("{env: GATEWAY_NOT_SET}", "url: environment variable GATEWAY_NOT_SET is not set"),
+    ],
+)
+def test_where_a_word_or_a_mapping_may_stand_only_what_was_meant_is_judged(
+    written: str, said: str
+) -> None:
+    (line,) = problems(f"store: {{url: {written}}}\n" + VALID)
+    assert f"store.{said}" in line

@@ -158,7 +158,7 @@ def test_an_error_of_the_file_does_not_show_it(
 def test_one_written_into_the_file_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(WITH_BEARER.format("env: A").replace("{env: A}", CANARY))
-    assert "upstreams.a.credentials.bearer: input should be" in str(caught.value)
+    assert "upstreams.a.credentials.bearer: has to be a secret" in str(caught.value)
     assert CANARY not in str(caught.value)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.bridge import bridge_client, bridged
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.nginx import Nginx, StartNginx
@@ -281,3 +282,22 @@ async def test_connections_to_the_gateway_are_kept(
                 assert (await http.get("/v1/x")).status_code == 200
         assert len(upstream.connections) == 1
         assert gateway.server.listener.open_connections <= 2
+
+
+async def test_a_bridge_stands_behind_it(
+    start_gateway: StartGateway, start_nginx: StartNginx
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(bridged(upstream.url, server=BEHIND_NGINX))
+        nginx = await start_nginx(gateway.port)
+        door = nginx.url.replace("https", "wss")
+        async with bridge_client(0, door=door, ssl=nginx.trust()) as socket:
+            await socket.create("a")
+            assert (await socket.hear())["type"] == "created"
+            for number in range(3):
+                # Nothing else is sent until this one has been read.
+                await upstream.release(b'data: {"n": %d}\n\n' % number)
+                assert (await socket.hear())["data"] == {"n": number}
+            await socket.say("cancel", id="a")
+            assert (await socket.end_of("a"))[-1]["type"] == "cancelled"
+            await upstream.connections[0].wait_client_gone()

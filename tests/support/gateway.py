@@ -58,7 +58,8 @@ def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) ->
         document[name] = {**old, **value} if both else value  # type: ignore[dict-item]
     document["server"] = {"listen": "127.0.0.1:0", **document.get("server", {})}
     document.setdefault("admin", {"listen": "127.0.0.1:0"})
-    document.setdefault("telemetry", {"log": {"format": "json"}})
+    # Which requests are sampled is a matter of chance otherwise.
+    document.setdefault("telemetry", {"log": {"format": "json"}, "traces": {"sample": 0}})
     return yaml.safe_dump(document, sort_keys=False)
 
 

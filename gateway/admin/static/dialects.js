@@ -44,7 +44,7 @@ export const DIALECTS = {
   },
 };
 
-/** The routes a chat can be asked of: { name, dialect, base, models, streams, resume }. */
+/** The routes a chat can be asked of: { name, dialect, base, models, streams, resume, bridge }. */
 export function places(routes, config) {
   const order = Object.keys(DIALECTS);
   return routes.flatMap(({ route, path, dialect, methods, to }) => {
@@ -52,9 +52,10 @@ export function places(routes, config) {
     if (base.endsWith("/streams/")) return []; // where those of another route are come back to
     const fits = dialect === "anthropic" ? !base.endsWith("messages/") : base.endsWith("/");
     const posts = methods === "any" || methods.split(",").includes("POST");
-    if (!DIALECTS[dialect] || !fits || !posts || to.startsWith("tickets of ")) return [];
+    if (!DIALECTS[dialect] || !fits || !posts || /^(tickets|generations) of /.test(to)) return [];
     const streams = `${base.replace(/\/$/, "")}/streams/`;
     const { models = [], resume = null } = config.routes.find((one) => one.name === route) ?? {};
-    return [{ name: route, dialect, base, models, streams, resume }];
+    const bridge = config.routes.find((one) => one.bridge?.to === route)?.path ?? null;
+    return [{ name: route, dialect, base, models, streams, resume, bridge }];
   }).sort((a, b) => !a.models.length - !b.models.length || order.indexOf(a.dialect) - order.indexOf(b.dialect));
 }

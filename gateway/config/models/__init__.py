@@ -12,6 +12,7 @@ from pydantic import Field
 from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
 from gateway.config.models.limits import Limit, Shares, Store, Tier
 from gateway.config.models.routes import (
+    Bridge,
     Cors,
     Middleware,
     Resume,
@@ -45,6 +46,7 @@ __all__ = [
     "Admin",
     "Admission",
     "ApiKeyProvider",
+    "Bridge",
     "Claims",
     "Config",
     "Cors",

@@ -63,7 +63,7 @@ class Store(Section):
 
     url: StoreUrl | Secret = Field(
         "memory://",
-        description="memory:// for one process; sqlite:///PATH for the processes of a machine, "
+        description="memory:// for one gateway; sqlite:///PATH for the gateways of a machine, "
         "and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// or "
         "redis+cluster:// for replicas.",
     )

@@ -82,6 +82,15 @@ class WebSocket(Section):
     )
 
 
+class Bridge(Section):
+    """Many generations over one WebSocket, which `websocket` has the options of."""
+
+    to: Name = Field(
+        description="The route whose chain each generation passes: its limits, models, resume."
+    )
+    generations: int = Field(32, ge=1, description="At once, on one socket.")
+
+
 class RouteTimeouts(Section):
     """What differs on this route from the timeouts of its upstreams."""
 
@@ -184,6 +193,11 @@ class Route(Section):
         "flushed after each event.",
     )
     websocket: WebSocket | bool = Field(False, description="Serve WebSockets here, too.")
+    bridge: Bridge | None = Field(
+        None,
+        description="Carry many generations of another route over one WebSocket, instead of "
+        "forwarding.",
+    )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     middleware: tuple[Middleware, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."

@@ -289,7 +289,7 @@ class Upstream(Section):
 
 
 class Price(Section):
-    """What a model costs, for budgets in money."""
+    """What a model costs: for budgets in money, metrics and usage."""
 
     input: float = Field(ge=0, description="For a million tokens in.")
     output: float = Field(ge=0, description="For a million tokens out.")
@@ -312,4 +312,6 @@ class Model(Section):
         description="Models asked instead, in this order, when it fails, is late, is out of "
         "capacity, or refuses the prompt as too long.",
     )
-    price: Price | None = Field(None, description="What it costs, for budgets in money.")
+    price: Price | None = Field(
+        None, description="What it costs: for budgets in money, metrics and usage."
+    )

@@ -1,6 +1,7 @@
 // The playground: one question to a model through the gateway's own door, and how the answer comes.
 
 import { get, signIn } from "../api.js";
+import { BridgeSocket } from "../bridge.js";
 import { DIALECTS, places } from "../dialects.js";
 import { h } from "../dom.js";
 import { number, seconds } from "../format.js";
@@ -24,7 +25,7 @@ const STATES = {
 
 const play = {
   places: null, place: null, models: null, modelsOf: null, problem: null,
-  token: "", model: "", leaving: "grace=1m", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
+  token: "", model: "", over: "sse", leaving: "grace=1m", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
 };
 let run = fresh();
 
@@ -32,7 +33,7 @@ function fresh() {
   return {
     state: "idle", text: "", thought: "", error: null, status: null, requestId: null, streamId: null,
     lastId: "", events: [], moments: [], begun: 0, first: null, last: null, ended: null, tokens: null,
-    finish: null, controller: null, resumed: 0, heartbeats: 0,
+    finish: null, controller: null, socket: null, resumed: 0, heartbeats: 0,
   };
 }
 
@@ -160,6 +161,10 @@ function form(context) {
         value: play.fault, placeholder: "none; e.g. reset@20", name: "fault", autocomplete: "off",
         oninput: (event) => { play.fault = event.target.value; },
       })),
+    place.bridge && h("label", { class: "field" }, h("span", {}, "Over"),
+      h("select", { name: "over", value: play.over, onchange: (event) => { play.over = event.target.value; } },
+        [["sse", "HTTP, server-sent events"], ["socket", `WebSocket · ${place.bridge}`]]
+          .map(([value, words]) => h("option", { value, selected: value === play.over }, words)))),
     place.resume && h("label", { class: "field" }, h("span", {}, "When I disconnect"),
       h("select", { name: "leaving", value: play.leaving, onchange: (event) => { play.leaving = event.target.value; } },
         [["grace=1m", "it goes on for a minute"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]]
@@ -198,12 +203,18 @@ async function send(context) {
   run.state = "asking";
   run.begun = performance.now();
   context.refresh();
-  const headers = { "Content-Type": "application/json" };
+  const headers = {};
   if (play.fault) headers["X-Demo-Fault"] = play.fault;
   if (place.resume && play.leaving) headers["X-On-Disconnect"] = play.leaving;
   if (place.dialect === "anthropic") headers["Anthropic-Version"] = "2023-06-01";
+  const body = dialect.body(model, prompt);
+  if (place.bridge && play.over === "socket") {
+    await converse(context, run, { op: "create", body, headers });
+    return;
+  }
+  headers["Content-Type"] = "application/json";
   await receive(context, run, (signal) => call("POST", dialect.target(place.base), {
-    headers, signal, body: JSON.stringify(dialect.body(model, prompt)),
+    headers, signal, body: JSON.stringify(body),
   }));
 }
 
@@ -212,6 +223,10 @@ async function resume(context) {
   here.state = "streaming";
   here.resumed += 1;
   context.refresh();
+  if (here.socket) {
+    await converse(context, here, { op: "resume", stream: here.streamId, after: here.lastId || undefined });
+    return;
+  }
   const headers = { Accept: "text/event-stream" };
   if (here.lastId) headers["Last-Event-ID"] = here.lastId;
   await receive(context, here, (signal) => call("GET", here.place.streams + encodeURIComponent(here.streamId), { headers, signal }));
@@ -228,6 +243,10 @@ async function stop(context) {
   here.state = "stopped";
   here.ended = performance.now();
   context.refresh();
+  if (here.socket) {
+    here.socket.cancel();
+    return;
+  }
   // A stream that can be resumed goes on without its reader: it is ended by its name, which may be
   // on its way here just now.
   if (here.place.resume && !here.streamId) {
@@ -264,6 +283,43 @@ async function receive(context, here, open) {
     if (fault.name !== "AbortError" && busy()) fail(here, { message: "The connection broke off.", code: "no clean end" });
   }
   context.refresh();
+}
+
+/** The same over a bridge. */
+async function converse(context, here, message) {
+  const dialect = DIALECTS[here.place.dialect];
+  const socket = new BridgeSocket(here.place.bridge, play.token, (said, at) => {
+    told(here, said, at, dialect);
+    context.refresh();
+  });
+  here.socket = socket;
+  here.controller = { abort: () => socket.close() };
+  try {
+    const last = await socket.ask(message);
+    if (last.type === "error") {
+      here.status = last.status ?? here.status;
+      const error = typeof last.error === "string" ? { message: last.error } : last.error;
+      fail(here, { ...error, wait: last.retry_after });
+    } else if (busy()) {
+      here.state = "done";
+      here.ended = performance.now();
+    }
+  } catch (fault) {
+    if (busy()) fail(here, { message: fault.message, code: "no clean end" });
+  }
+  socket.close();
+  context.refresh();
+}
+
+function told(here, said, at, dialect) {
+  here.requestId = said.request_id ?? here.requestId;
+  if (said.type === "created") {
+    here.status = 200;
+    here.streamId = said.stream ?? here.streamId;
+  } else if (said.type === "event") {
+    const data = said.text ?? JSON.stringify(said.data);
+    heard(here, { event: said.event ?? "message", data, id: said.event_id ?? "", at }, dialect);
+  }
 }
 
 function fail(here, error) {

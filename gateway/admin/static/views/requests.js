@@ -11,14 +11,14 @@ const STATUSES = [["", "any"], ["2xx", "2xx"], ["4xx", "4xx"], ["429", "429, ove
 const KEPT = [["", "any reason"], ["error", "errors"], ["slow", "slow"], ["limited", "over a limit"], ["aborted", "left by the client"], ["sampled", "sampled"]];
 const READING_PX = 300;
 
-const list = { asked: null, page: null, newer: null, problem: null, records: null, more: false };
+const list = { asked: null, answered: null, page: null, newer: null, problem: null, records: null, more: false };
 let names = {};
 
 export const view = {
   topics: ["requests", "kept"],
 
   start(context) {
-    Object.assign(list, { asked: null, page: null, newer: null, problem: null, records: null });
+    Object.assign(list, { asked: null, answered: null, page: null, newer: null, problem: null, records: null });
     learn(context);
   },
 
@@ -47,7 +47,7 @@ export const view = {
         ["For", "Request", { text: "Who", class: "wide" }, "To", { text: "Sent", class: "num wide" }, { unseen: "Actions", class: "act" }],
         running.slice(0, 20).map((one) => underWay(context, one)))],
       h("h2", {}, "Kept"),
-      kept(context),
+      h("div", { "aria-busy": list.answered === list.asked ? null : "true" }, kept(context)),
     ];
   },
 };
@@ -74,9 +74,10 @@ async function load(context, { quietly = false, before = null } = {}) {
     else if (quietly && reading()) list.newer = page;
     else Object.assign(list, { page, newer: null });
     list.more = Boolean(before);
+    list.answered = asked;
   } catch (refused) {
     if (list.asked !== asked) return;
-    Object.assign(list, { problem: refused.message, page: list.page ?? { requests: [], next: null } });
+    Object.assign(list, { problem: refused.message, page: list.page ?? { requests: [], next: null }, answered: asked });
   }
   context.refresh();
 }
@@ -120,7 +121,8 @@ function fits(context, one) {
 
 function filters(context) {
   const named = (name, label, all) => {
-    const values = [...new Set([...(names[all] ?? []), context.params.get(name)].filter(Boolean))];
+    const listed = (list.page?.requests ?? []).map((one) => one[name]);
+    const values = [...new Set([...(names[all] ?? []), ...listed, context.params.get(name)].filter(Boolean))].sort();
     return choice(context, name, label, [["", "all"], ...values.map((value) => [value, value])]);
   };
   const some = FILTERS.some((name) => context.params.get(name));

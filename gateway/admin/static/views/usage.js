@@ -10,6 +10,7 @@ const BY = { tenant: "Tenant", model: "Model", route: "Route", day: "Day", "tena
 const SINCE = [["", "the last 30 days"], ["today", "today"], ["7", "the last 7 days"], ["month", "this month"], ["90", "the last 90 days"], ["all", "all there is"]];
 const DAY_MS = 86_400_000;
 const HEIGHT = 150;
+const COUNTS = ["requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cost"];
 
 const shown = { asked: null, rows: null, days: null, problem: null };
 let plot = null;
@@ -152,19 +153,36 @@ function draw(box, rows) {
   }, data, box);
 }
 
-function breakdown(rows, by) {
+/** One row for each of them: money of several currencies, or none, is told side by side. */
+function merged(rows, names) {
+  const found = new Map();
+  for (const one of rows) {
+    const key = JSON.stringify(names.map((name) => one[name]));
+    const known = found.get(key);
+    if (!known) {
+      found.set(key, { ...one, key, all: [one] });
+      continue;
+    }
+    for (const count of COUNTS) known[count] += one[count];
+    known.all.push(one);
+  }
+  return [...found.values()];
+}
+
+function breakdown(given, by) {
   const names = by.split(",");
+  const rows = merged(given, names);
   const most = Math.max(...rows.map((one) => one.tokens_in + one.tokens_out), 1);
   const ordered = names[0] === "day" ? [...rows].reverse()
     : [...rows].sort((a, b) => b.cost - a.cost || b.tokens_in + b.tokens_out - a.tokens_in - a.tokens_out);
   return table("Usage", [...names.map((name) => BY[name]), { text: "Requests", class: "num" }, { text: "Failed", class: "num wide" },
     { text: "Tokens in", class: "num" }, { text: "Tokens out", class: "num" }, { unseen: "Share", class: "wide" }, { text: "Cost", class: "num" }],
-  ordered.map((one) => h("tr", { "data-key": [...names.map((name) => one[name]), one.currency].join(" "), tabindex: "-1", "data-row": "" },
+  ordered.map((one) => h("tr", { "data-key": one.key, tabindex: "-1", "data-row": "" },
     names.map((name) => h("td", { class: name === "day" ? "time" : "main-cell" }, one[name] || h("span", { class: "quiet-text" }, "none"))),
     h("td", { class: "num" }, number(one.requests)),
     h("td", { class: "num wide" }, number(one.errors)),
     h("td", { class: "num" }, short(one.tokens_in)),
     h("td", { class: "num" }, short(one.tokens_out)),
     h("td", { class: "gauge-cell wide" }, bar((one.tokens_in + one.tokens_out) / most)),
-    h("td", { class: "num" }, one.currency ? money(one.cost, one.currency) : "–"))));
+    h("td", { class: "num" }, costs(one.all).map(([currency, cost]) => money(cost, currency)).join(" + ") || "–"))));
 }

@@ -1,0 +1,100 @@
+"""The playground's way to a bridge: a WebSocket of the page's, passed on to the public listener.
+
+A page's WebSocket can set no header, so its first message is the Authorization header, as a caller
+has it, and goes no further; the handshake with the gateway shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientWebSocketResponse,
+    WSCloseCode,
+    WSMsgType,
+    WSServerHandshakeError,
+    web,
+)
+from yarl import URL
+
+_MESSAGE_BYTES = 16 * 1024 * 1024
+_FIRST_S = 10.0
+_PING_S = 20.0
+_NEVER_SENT = (1005, 1006)
+"""What stands for an end without a code, or without a close frame (RFC 6455 section 7.4.1)."""
+
+_Socket = ClientWebSocketResponse[bool] | web.WebSocketResponse[bool]
+
+
+class PlaygroundSocket:
+    """Passes sockets on to one gateway."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is the public listener's."""
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is."""
+        return [web.get("/play/socket", self.serve)]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Until one side closes; the other one is closed alike."""
+        path = request.query.get("path", "")
+        if not path.startswith("/"):
+            raise web.HTTPBadRequest(text="the query has to name the bridge: ?path=/...")
+        page = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MESSAGE_BYTES)
+        await page.prepare(request)
+        url = URL.build(scheme="http", host=self._host, port=self._port, path=path)
+        try:
+            said = await page.receive(timeout=_FIRST_S)
+            if said.type is not WSMsgType.TEXT:
+                return page
+            headers = {"Authorization": said.data} if said.data else {}
+            async with (
+                ClientSession() as session,
+                session.ws_connect(url, headers=headers, max_msg_size=0) as gateway,
+            ):
+                await _pass_on(page, gateway)
+        except WSServerHandshakeError as exc:
+            await _refuse(page, exc.status)
+        except TimeoutError:
+            pass  # the page said nothing
+        except (ClientError, ValueError):
+            await _refuse(page, HTTPStatus.BAD_GATEWAY)
+        finally:
+            await page.close()
+        return page
+
+
+async def _refuse(page: web.WebSocketResponse, status: int) -> None:
+    reason = HTTPStatus(status).phrase
+    error = {"message": f"The gateway did not open the socket: {reason}."}
+    await page.send_json({"type": "error", "status": status, "error": error})
+
+
+async def _pass_on(page: web.WebSocketResponse, gateway: ClientWebSocketResponse) -> None:
+    both = [
+        asyncio.create_task(_one_way(page, gateway)),
+        asyncio.create_task(_one_way(gateway, page)),
+    ]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+
+async def _one_way(source: _Socket, sink: _Socket) -> None:
+    async for message in source:
+        if message.type is WSMsgType.TEXT:
+            await sink.send_str(message.data)
+    code = source.close_code
+    if not code or code in _NEVER_SENT:
+        code = WSCloseCode.GOING_AWAY
+    await sink.close(code=code)

@@ -1,0 +1,1 @@
+"""Many generations over one WebSocket: a small JSON protocol in front of a route."""

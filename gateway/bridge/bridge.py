@@ -1,0 +1,254 @@
+"""A socket and its generations: who is begun, who is stopped, who may write next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import orjson
+
+from gateway.bridge.answer import Answer
+from gateway.bridge.call import Call
+from gateway.bridge.messages import (
+    PING,
+    PONG,
+    BadMessage,
+    Cancel,
+    Create,
+    Ping,
+    Resume,
+    Tag,
+    parse,
+    told,
+)
+from gateway.dialects import Dialect
+from gateway.errors import (
+    Cancelled,
+    Draining,
+    GatewayError,
+    RequestError,
+    StreamNotFound,
+    TooManyGenerations,
+)
+from gateway.exchange import ClientConnection, Voucher
+from gateway.websocket.socket import ClientSocket
+
+_REPLIES_BYTES = 64 * 1024
+"""What waits for a client that says much and reads nothing; then it is not listened to."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """What a route says about its bridge."""
+
+    path: str
+    """Where a `create` goes that names no path."""
+    streams: frozenset[str]
+    """Paths at which a body that does not say whether it wants a stream gets one."""
+    streams_path: str | None
+    """Below which streams are that were kept; None: none are."""
+    generations: int
+    """At once, on one socket."""
+    dialect: Dialect
+
+
+class Bridge:
+    """Talks on one socket."""
+
+    def __init__(
+        self,
+        options: BridgeOptions,
+        client: ClientConnection,
+        voucher: Voucher,
+        head: bytes,
+    ) -> None:
+        """`head` are the header lines that every request of the socket has."""
+        assert client.transport is not None
+        self._options = options
+        self._client, self._transport = client, client.transport
+        self._voucher = voucher
+        self._head = head
+        self._calls: dict[Tag, Call] = {}
+        self._paused: deque[Call] = deque()
+        """Those that wait for the socket, in the order of their turns."""
+        self._talking: ClientSocket | None = None
+        self._draining = False
+        self._unread_bytes = 0
+        """Replies to messages, since the client is behind."""
+        self._worked_at = asyncio.get_running_loop().time()
+
+    async def talk(self, socket: ClientSocket) -> None:
+        """Until the socket ends; then its generations lose their client."""
+        self._talking = socket
+        socket.host = self
+        if self._draining:
+            self.drain()
+        try:
+            while True:
+                self._take(await socket.receive())
+                if self._unread_bytes > _REPLIES_BYTES:
+                    await socket.room()
+        finally:
+            for call in [*self._calls.values()]:
+                call.hang_up()
+            self._calls.clear()
+
+    def drain(self) -> None:
+        """Begin nothing more; end with the last generation."""
+        self._draining = True
+        if not self._calls and self._talking is not None:
+            self._talking.fail(Draining())
+
+    @property
+    def _socket(self) -> ClientSocket:
+        assert self._talking is not None
+        return self._talking
+
+    # -- the socket calls these ------------------------------------------------------------------
+
+    def flow(self, *, behind: bool) -> None:
+        """The client takes no more for now, or does again: then each in its turn, so that nobody
+        who has much to say keeps the others waiting.
+        """
+        paused = self._paused
+        if behind:
+            self._unread_bytes = 0
+            for call in self._calls.values():
+                if call not in paused:
+                    paused.append(call)
+                call.pause()
+            return
+        while paused and not self._socket.behind:
+            paused.popleft().resume()
+
+    def failing(self, error: GatewayError) -> None:
+        """The socket is about to be closed: say of each generation that it ends here."""
+        ends = isinstance(error, (Draining, Cancelled))
+        for call in [*self._calls.values()]:
+            call.fail(error) if ends else call.abandon(error)
+
+    def asked(self) -> None:
+        """It is time for a ping. Pages do not see those of the protocol underneath."""
+        if not self._socket.behind:
+            self._socket.post((PING,), quiet=True)
+
+    def active_at(self) -> float:
+        """When something was done last, in seconds of the loop's clock: pings are nothing."""
+        return asyncio.get_running_loop().time() if self._calls else self._worked_at
+
+    # -- what clients say ------------------------------------------------------------------------
+
+    def _take(self, message: bytes) -> None:
+        try:
+            said = parse(message)
+            if isinstance(said, Ping):
+                self._reply(PONG)
+            elif isinstance(said, Cancel):
+                self._cancel(said.tag)
+            else:
+                self._admit(said.tag)
+                self._begin(said.tag, self._request(said))
+        except BadMessage as exc:
+            self._refuse(exc.tag, exc.error)
+
+    def _admit(self, tag: Tag) -> None:
+        """Raise BadMessage."""
+        if tag in self._calls:
+            error = RequestError(
+                "A generation with this id is under way. Wait for its end, or use another.",
+                code="duplicate_id",
+                param="id",
+            )
+            raise BadMessage(error, tag)
+        if self._draining:
+            raise BadMessage(Draining(), tag)
+        if len(self._calls) >= self._options.generations:
+            raise BadMessage(TooManyGenerations(), tag)
+
+    def _request(self, said: Create | Resume) -> bytes:
+        """Its bytes. Raise BadMessage."""
+        options = self._options
+        if isinstance(said, Resume):
+            if options.streams_path is None:
+                raise BadMessage(StreamNotFound(), said.tag)
+            query = f"?after={said.after}" if said.after else ""
+            return self._bytes("GET", f"{options.streams_path}{said.stream}{query}")
+        path, body = said.path or options.path, said.body
+        if "stream" not in body and path in options.streams:
+            body = {**body, "stream": True}
+        try:
+            data = orjson.dumps(body)
+        except orjson.JSONEncodeError:
+            error = RequestError("'body' is nested too deeply.", code="invalid_message")
+            raise BadMessage(error, said.tag) from None
+        lines = "".join(f"{name}: {value}\r\n" for name, value in said.headers)
+        return self._bytes("POST", path, lines.encode("latin-1"), data)
+
+    def _bytes(self, method: str, target: str, lines: bytes = b"", body: bytes = b"") -> bytes:
+        head = f"{method} {target} HTTP/1.1\r\n".encode()
+        if body:
+            lines += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+        return b"%b%b%bConnection: close\r\n\r\n%b" % (head, self._head, lines, body)
+
+    def _begin(self, tag: Tag, request: bytes) -> None:
+        call = Call(
+            self._client.branch(self._voucher),
+            Answer(tag, self._options.dialect),
+            self._transport,
+            say=self._say,
+            ended=self._ended,
+        )
+        self._calls[tag] = call
+        call.begin(request)
+        if self._socket.behind and tag in self._calls:
+            self._paused.append(call)
+            call.pause()
+
+    def _cancel(self, tag: Tag) -> None:
+        call = self._calls.get(tag)
+        if call is None:
+            error = RequestError(
+                "No generation with this id is under way.", code="unknown_id", param="id"
+            )
+            raise BadMessage(error, tag)
+        stream = None if call.generates else call.answer.stream
+        call.cancel()
+        if stream is not None and self._options.streams_path is not None:
+            # It only reads what another request began.
+            self._delete(f"{self._options.streams_path}{quote(stream)}")
+
+    def _delete(self, path: str) -> None:
+        """Ask for it, whatever the answer."""
+        Call(
+            self._client.branch(self._voucher),
+            Answer(b"null", self._options.dialect),
+            self._transport,
+            say=lambda _: None,
+            ended=lambda _: None,
+        ).begin(self._bytes("DELETE", path))
+
+    # -- what they are told ----------------------------------------------------------------------
+
+    def _say(self, messages: Sequence[bytes]) -> None:
+        self._socket.post(messages)
+
+    def _refuse(self, tag: Tag | None, error: GatewayError) -> None:
+        body = self._options.dialect.error_body(error, "")
+        self._reply(told(tag, error.status, body, retry_after=error.retry_after_s))
+
+    def _reply(self, message: bytes) -> None:
+        self._socket.post((message,), quiet=True)
+        if self._socket.behind:
+            self._unread_bytes += len(message)
+
+    def _ended(self, call: Call) -> None:
+        self._worked_at = asyncio.get_running_loop().time()
+        if self._calls.get(call.answer.tag) is call:
+            del self._calls[call.answer.tag]
+        if call in self._paused:
+            self._paused.remove(call)
+        if self._draining and not self._calls:
+            self._socket.fail(Draining())

@@ -1,0 +1,201 @@
+"""The messages of a bridge: what a client says, read and judged; what it is told. No I/O here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.errors import GatewayError, InvalidEventId, RequestError
+from gateway.headers import (
+    ACCEPT_ENCODING,
+    CREDENTIALS,
+    FORWARDING,
+    HOP_BY_HOP,
+    IDENTITY,
+    OURS,
+    WEBSOCKET,
+)
+from gateway.resume.ids import parse_after, parse_event_id, slot_of
+
+_ID_CHARS = 64
+_HEADERS_CAP = 32
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_VALUE = re.compile(r"[\t -~\xa0-\xff]{0,4096}")
+_PATH = re.compile(r"/[!-\"$-~]{0,2047}")
+_REFUSED_HEADERS = (
+    HOP_BY_HOP
+    | FORWARDING
+    | IDENTITY
+    | CREDENTIALS
+    | OURS
+    | WEBSOCKET
+    | ACCEPT_ENCODING
+    | {b"content-type", b"content-encoding", b"via"}
+)
+"""Who asks, and how its bytes travel, was settled by the handshake."""
+_FIELDS = {
+    "create": frozenset({"op", "id", "body", "path", "headers"}),
+    "cancel": frozenset({"op", "id"}),
+    "resume": frozenset({"op", "id", "stream", "after"}),
+    "ping": frozenset({"op"}),
+}
+
+Tag = bytes
+"""The id a client gave to a generation, as JSON."""
+PING = b'{"type":"ping"}'
+PONG = b'{"type":"pong"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Begin a generation."""
+
+    tag: Tag
+    body: Mapping[str, Any]
+    path: str | None
+    """None: where the route's chats are."""
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop one."""
+
+    tag: Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on reading one, behind event number `after`."""
+
+    tag: Tag
+    stream: str
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that you are there."""
+
+
+class BadMessage(Exception):
+    """A message that cannot be taken; `tag` is whose it is, as far as it says so."""
+
+    def __init__(self, error: GatewayError, tag: Tag | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.tag = tag
+
+
+def parse(message: bytes) -> Create | Cancel | Resume | Ping:
+    """What a client says. Raise BadMessage."""
+    try:
+        said = orjson.loads(message)
+    except orjson.JSONDecodeError:
+        said = None
+    if not isinstance(said, dict):
+        raise BadMessage(RequestError("A message is one JSON object.", code="invalid_json"))
+    op = said.get("op")
+    fields = _FIELDS.get(op) if isinstance(op, str) else None
+    if fields is None:
+        known = ", ".join(_FIELDS)
+        raise BadMessage(
+            RequestError(f"'op' has to be one of: {known}.", code="unknown_op", param="op"),
+            _tag(said.get("id")),
+        )
+    if op == "ping":
+        return Ping()
+    tag = _tag(said.get("id"))
+    if tag is None:
+        raise BadMessage(
+            _wrong("id", f"has to be a string of 1 to {_ID_CHARS} characters, or an integer")
+        )
+    if not fields.issuperset(said):
+        raise BadMessage(
+            RequestError(
+                f"A '{op}' has no other fields than {', '.join(sorted(fields))}.",
+                code="invalid_message",
+            ),
+            tag,
+        )
+    try:
+        if op == "create":
+            return _create(said, tag)
+        return Cancel(tag) if op == "cancel" else _resume(said, tag)
+    except GatewayError as error:
+        raise BadMessage(error, tag) from None
+
+
+def _create(said: dict[str, Any], tag: Tag) -> Create:
+    body, path, headers = said.get("body"), said.get("path"), said.get("headers", {})
+    if not isinstance(body, dict):
+        raise _wrong("body", "has to be an object: the body of the request")
+    if path is not None and not (isinstance(path, str) and _PATH.fullmatch(path)):
+        raise _wrong("path", "has to be the path of an endpoint, such as /v1/responses")
+    if not isinstance(headers, dict) or len(headers) > _HEADERS_CAP:
+        raise _wrong("headers", f"has to be an object of at most {_HEADERS_CAP} headers")
+    for name, value in headers.items():
+        if not (isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise _wrong("headers", "holds what is no header: names and values are strings")
+        if name.lower().encode() in _REFUSED_HEADERS:
+            raise _wrong(
+                "headers", "holds one that the handshake settles, or the gateway writes itself"
+            )
+    return Create(tag, body, path, tuple(headers.items()))
+
+
+def _resume(said: dict[str, Any], tag: Tag) -> Resume:
+    """Raise RequestError."""
+    stream, after = said.get("stream"), said.get("after")
+    if isinstance(after, int) and not isinstance(after, bool):
+        after = str(after)
+    if stream is None:
+        if not isinstance(after, str):
+            raise _wrong("after", "has to be the id of the last event you have")
+        position = parse_event_id(after)
+        return Resume(tag, position.stream, position.after)
+    if not isinstance(stream, str) or slot_of(stream) is None:
+        raise _wrong("stream", "has to be a stream's id, as 'created' tells it")
+    if after is None:
+        return Resume(tag, stream, 0)
+    if not isinstance(after, str):
+        raise InvalidEventId
+    return Resume(tag, stream, parse_after(after, stream).after)
+
+
+def _tag(value: object) -> Tag | None:
+    """None: it is no id."""
+    if isinstance(value, str):
+        return orjson.dumps(value) if 0 < len(value) <= _ID_CHARS else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return orjson.dumps(value)
+    return None
+
+
+def _wrong(field: str, what: str) -> RequestError:
+    return RequestError(f"'{field}' {what}.", code="invalid_message", param=field)
+
+
+def about(tag: Tag | None, kind: bytes, **fields: object) -> bytes:
+    """A message about a generation, or about the socket. Fields that are None are left out."""
+    said = {name: value for name, value in fields.items() if value is not None}
+    begin = b'{"type":"%b"' % kind if tag is None else b'{"id":%b,"type":"%b"' % (tag, kind)
+    return begin + (b"," + orjson.dumps(said)[1:] if said else b"}")
+
+
+def told(tag: Tag | None, status: int, body: bytes, **fields: object) -> bytes:
+    """A message that says what the body of an error response says, whose dialect's it is."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    error = document.get("error") if isinstance(document, dict) else None
+    if error is None:
+        error = document or {"message": body[:1000].decode("utf-8", "replace")}
+    code = document.get("code") if isinstance(document, dict) else None
+    fields.update(status=status or None, code=code if isinstance(code, str) else None, error=error)
+    return about(tag, b"error", **fields)

@@ -1,0 +1,43 @@
+"""pydantic's errors, in the words of whoever wrote the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_WORDS: Mapping[str, str] = {
+    "missing": "is missing",
+    "extra_forbidden": "unknown key",
+    "dict_type": "has to be a mapping",
+    "tuple_type": "has to be a list, such as [a, b]",
+    "list_type": "has to be a list, such as [a, b]",
+    "bool_type": "has to be true or false",
+    "bool_parsing": "has to be true or false",
+    "int_type": "has to be a whole number",
+    "int_parsing": "has to be a whole number",
+    "int_from_float": "has to be a whole number",
+    "float_type": "has to be a number",
+    "float_parsing": "has to be a number",
+    "string_type": "has to be text",
+}
+
+
+def in_words(
+    kind: str, message: str, context: Mapping[str, Any], fields: Sequence[str] = ()
+) -> str:
+    """What to say of an error: its `type`, `msg` and `ctx`, and the keys that may stand there."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind in ("model_type", "model_attributes_type"):
+        if context.get("class_name") == "Secret":
+            return "has to be a secret: {env: NAME} or {file: PATH}"
+        return (
+            f"has to be a mapping, such as {{{fields[0]}: ...}}" if fields else _WORDS["dict_type"]
+        )
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"has to be one of {context['expected']}"
+    if message.startswith("Input should be "):
+        return "has to be " + message.removeprefix("Input should be ")
+    return message[:1].lower() + message[1:]

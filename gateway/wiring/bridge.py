@@ -1,0 +1,96 @@
+"""The end of a bridge's route: its socket, in front of another route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from gateway.auth.provider import Provider
+from gateway.bridge.bridge import Bridge, BridgeOptions
+from gateway.config import models
+from gateway.config.types import Dialect
+from gateway.dialects import DIALECTS
+from gateway.errors import UpgradeRequired
+from gateway.exchange import ClientConnection, GatewayRequest, Voucher
+from gateway.routing import Handler
+from gateway.websocket.handshake import answer_of_ours
+from gateway.websocket.response import WebSocketResponse
+from gateway.websocket.socket import ClientSocket
+from gateway.wiring.resume import streams_path
+from gateway.wiring.websocket import Standing, session_options
+
+_GENERATING = {
+    "openai": ("chat/completions", "completions", "responses"),
+    "anthropic": ("messages",),
+    "ollama": ("chat", "generate"),
+}
+"""Below a route's path; chats first."""
+_KEPT_HEADERS = (
+    "Host",
+    "User-Agent",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+)
+"""What the handshake says of the client, and every request of its socket, too."""
+
+
+def bridged(
+    route: models.Route,
+    target: models.Route,
+    dialect: Dialect,
+    sockets: models.WebSocket,
+    providers: Mapping[str, Provider],
+) -> Handler:
+    """What answers the handshakes of a bridge that stands in front of `target`."""
+    assert route.bridge is not None
+    options = _options(route.bridge, target, dialect)
+    session = session_options(sockets)
+
+    async def answer(request: GatewayRequest) -> web.StreamResponse:
+        exchange = request.exchange
+        handshake, principal = exchange.handshake, exchange.principal
+        if handshake is None:
+            raise UpgradeRequired
+        voucher = Voucher(principal, target.name, exchange.request_id)
+        standing = Standing(providers, principal) if principal is not None else None
+        headers = request._message.headers
+        head = "".join(
+            f"{name}: {', '.join(headers.getall(name))}\r\n"
+            for name in _KEPT_HEADERS
+            if name in headers
+        ).encode("utf-8", "surrogateescape")  # as they were decoded
+
+        def begin(client: ClientConnection) -> ClientSocket:
+            bridge = Bridge(options, client, voucher, head)
+            exchange.on_drain = bridge.drain
+            return ClientSocket(
+                exchange,
+                client,
+                session,
+                bridge.talk,
+                deflate=handshake.deflate,
+                standing=standing,
+                binary=False,
+            )
+
+        return WebSocketResponse(answer_of_ours(handshake), exchange, begin)
+
+    return answer
+
+
+def _options(bridge: models.Bridge, target: models.Route, dialect: Dialect) -> BridgeOptions:
+    path = target.path
+    if path.endswith("/"):
+        streams = [path + name for name in _GENERATING[dialect]]
+        path = streams[0]
+    else:
+        streams = [path]
+    return BridgeOptions(
+        path=path,
+        streams=frozenset(streams),
+        streams_path=streams_path(target) if target.resume is not None else None,
+        generations=bridge.generations,
+        dialect=DIALECTS[dialect],
+    )

@@ -1,0 +1,147 @@
+"""A client of bridges, on the `websockets` library."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.support.exchange import EVENTS
+from tests.support.gateway import LogLine, simple_config
+from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
+
+Message = dict[str, Any]
+ENDS = ("done", "error", "cancelled", "response")
+"""The types of message a generation ends with."""
+_PATIENCE_S = 10.0
+
+
+def bridged(
+    upstream_url: str,
+    *,
+    bridge: dict[str, Any] | None = None,
+    websocket: dict[str, Any] | None = None,
+    auth: Any = "anonymous",
+    **route: Any,
+) -> dict[str, Any]:
+    """`simple_config`, with a bridge in front of its route."""
+    config = simple_config(upstream_url, auth=auth, **route)
+    config["routes"].append(
+        {
+            "name": "bridge",
+            "path": "/v1/stream",
+            "auth": auth,
+            "bridge": {"to": "main", **(bridge or {})},
+            "websocket": websocket or True,
+        }
+    )
+    return config
+
+
+class BridgeClient:
+    """One socket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.seen: list[Message] = []
+        """Everything that was said, in order."""
+
+    async def say(self, op: str, **fields: Any) -> None:
+        """Send a message."""
+        await self.connection.send(json.dumps({"op": op, **fields}))
+
+    async def create(self, tag: str | int, **fields: Any) -> None:
+        """Begin a generation."""
+        await self.say("create", **{"id": tag, "body": {"model": "m"}, **fields})
+
+    async def hear(self) -> Message:
+        """The next message."""
+        async with asyncio.timeout(_PATIENCE_S):
+            said: Message = json.loads(await self.connection.recv())
+        self.seen.append(said)
+        return said
+
+    async def hear_until(self, *types: str, tag: str | int | None = None) -> list[Message]:
+        """All messages up to the first of these types; of one generation only, if it is named."""
+        heard = []
+        while True:
+            said = await self.hear()
+            if tag is None or said.get("id") == tag:
+                heard.append(said)
+                if said["type"] in types:
+                    return heard
+
+    async def end_of(self, tag: str | int) -> list[Message]:
+        """What is said of a generation, to its end."""
+        return await self.hear_until(*ENDS, tag=tag)
+
+    async def closed(self) -> tuple[int, str]:
+        """The code and the reason it is closed with."""
+        async with asyncio.timeout(_PATIENCE_S):
+            await self.connection.wait_closed()
+        return self.connection.close_code or 0, self.connection.close_reason or ""
+
+
+@asynccontextmanager
+async def bridge_client(
+    port: int, path: str = "/v1/stream", *, door: str = "", **options: Any
+) -> AsyncIterator[BridgeClient]:
+    """A socket that is open; `door` is the origin of what stands in front of the gateway."""
+    url = f"{door or f'ws://127.0.0.1:{port}'}{path}"
+    async with connect(url, max_size=None, **options) as connection:
+        yield BridgeClient(connection)
+
+
+def texts(messages: list[Message]) -> list[Any]:
+    """The data of the events among them."""
+    return [message["data"] for message in messages if message["type"] == "event"]
+
+
+def carried(line: LogLine) -> bool:
+    """Whether it is the access line of a generation."""
+    return "bridge" in line
+
+
+def of_socket(line: LogLine) -> bool:
+    """Whether it is the access line of a socket."""
+    return line.get("route") == "bridge"
+
+
+def headers(*lines: str) -> dict[str, Any]:
+    """For `bridge_client`: header lines of the handshake."""
+    return {"additional_headers": [tuple(line.split(": ", 1)) for line in lines]}
+
+
+async def endless(connection: UpstreamConnection) -> None:
+    """An event every millisecond, until nobody reads them."""
+    await connection.read_request()
+    await connection.send(STREAM_HEAD)
+    while True:
+        await connection.send(chunk(EVENTS[0]))
+        await asyncio.sleep(0.001)
+
+
+FLOOD = b'data: {"text": "%b"}\n\n' % (b"x" * 32 * 1024)
+
+
+async def flood(connection: UpstreamConnection) -> None:
+    """As much as is taken."""
+    await connection.read_request()
+    await connection.send(STREAM_HEAD)
+    while True:
+        await connection.send(chunk(FLOOD))
+
+
+async def under_way(client: BridgeClient, *tags: str | int) -> None:
+    """Begin generations, and wait for their heads."""
+    for tag in tags:
+        await client.create(tag)
+    begun: set[str | int] = set()
+    while begun != set(tags):
+        said = await client.hear()
+        assert said["type"] in ("created", "event"), said
+        begun.add(said["id"])
