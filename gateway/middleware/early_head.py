@@ -43,8 +43,10 @@ class Early:
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Raise BodyTooLarge, RequestTimeout or RequestError."""
         body = request.exchange.body
-        if body is None and request.body_exists and _readable(request):
-            return self._read(request, handler)
+        if body is None and request.body_exists:
+            body = bodies.here(request, self._body_cap_bytes)
+            if body is None and _worth_reading(request):
+                return self._read(request, handler)
         return self._wait(request, body, handler)
 
     async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
@@ -58,11 +60,10 @@ class Early:
         return handler(request)
 
 
-def _readable(request: GatewayRequest) -> bool:
-    """Whether a body nobody has read yet is here, or could ask for a stream and comes soon: nginx
-    sends it in a second packet.
+def _worth_reading(request: GatewayRequest) -> bool:
+    """Whether a body that is still to come could ask for a stream, and comes soon: nginx sends it
+    in a second packet.
     """
-    return request.content.is_eof() or (
-        0 < (request.content_length or 0) <= _LONGEST_READ_BYTES
-        and request.headers.get("Content-Type", "").lower().startswith("application/json")
+    return 0 < (request.content_length or 0) <= _LONGEST_READ_BYTES and (
+        request.headers.get("Content-Type", "").lower().startswith("application/json")
     )

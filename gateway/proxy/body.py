@@ -58,17 +58,27 @@ async def pieces(request: GatewayRequest, cap_bytes: int, silence_s: float) -> A
             yield data
 
 
-async def whole(request: GatewayRequest, cap_bytes: int, silence_s: float) -> bytes:
-    """The whole body; a middleware may have read it before. Raises what `pieces` raises."""
-    if request._read_bytes is None:
+def here(request: GatewayRequest, cap_bytes: int) -> bytes | None:
+    """The whole body, if it has come: in one packet with the head, as nearly all do, or because
+    somebody has read it before. Raise BodyTooLarge.
+    """
+    body = request._read_bytes
+    if body is None:
         content: StreamReader = request.content
-        if content.is_eof() and content.exception() is None:
-            # It came in one packet with the head, as nearly all do.
-            body = content.read_nowait(-1)
-            request.exchange.bytes_in = len(body)
-            if len(body) > cap_bytes:
-                raise BodyTooLarge(cap_bytes)
-        else:
-            body = b"".join([piece async for piece in pieces(request, cap_bytes, silence_s)])
+        if not content.is_eof() or content.exception() is not None:
+            return None
+        body = content.read_nowait(-1)
+        request.exchange.bytes_in = len(body)
+        if len(body) > cap_bytes:
+            raise BodyTooLarge(cap_bytes)
         request._read_bytes = body
-    return request._read_bytes
+    return body
+
+
+async def whole(request: GatewayRequest, cap_bytes: int, silence_s: float) -> bytes:
+    """The whole body, waited for. Raises what `pieces` raises."""
+    body = here(request, cap_bytes)
+    if body is None:
+        body = b"".join([piece async for piece in pieces(request, cap_bytes, silence_s)])
+        request._read_bytes = body
+    return body

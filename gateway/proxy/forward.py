@@ -48,9 +48,9 @@ class Forward:
         target, body = exchange.target, exchange.body
         assert target is not None  # Resolve has run
         exchange.upstream = target.upstream.name
-        if body is None and request.content.is_eof() and request.body_exists:
-            # It is here already: send it with the head, in one write.
-            body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
+        if body is None and request.body_exists:
+            # If it is here already, it is sent with the head, in one write.
+            body = bodies.here(request, sending.body_cap_bytes)
         translation = target.translation
         if translation is None:
             response = await Attempts(request, target, body, sending).send()
