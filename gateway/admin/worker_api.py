@@ -21,6 +21,7 @@ from gateway.app import CannotBuild
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
 from gateway.server.serving import Server
+from gateway.telemetry.as_json import as_json
 from gateway.telemetry.recent_lines import RecentLines
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.routes import shown
@@ -176,7 +177,7 @@ class WorkerApi:
 
 def answer(document: Any, status: int = 200) -> web.Response:
     """A document as JSON."""
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+    return web.Response(status=status, body=as_json(document), content_type="application/json")
 
 
 def _shown(upstream: Upstream) -> dict[str, Any]:

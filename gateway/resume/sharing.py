@@ -48,7 +48,8 @@ class Sharing(Protocol):
 
     async def follow(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
         """A log that goes on behind number `after` as long as it has readers; None if there is no
-        such stream of this owner's. Raise StoreUnavailable.
+        such stream of this owner's. Raise InvalidEventId where it is known that there was no such
+        number yet, StoreUnavailable.
         """
 
     async def cancel(self, stream: str, owner: bytes) -> bool:

@@ -119,7 +119,7 @@ class Streams:
 
     async def find(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
         """The log of a stream, if there is one and it is this owner's, to be read behind number
-        `after`. Raise StreamTrimmed, StoreUnavailable.
+        `after`. Raise StreamTrimmed, InvalidEventId, StoreUnavailable.
         """
         kept = self._kept.get(stream)
         if kept is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import StreamLost, StreamTrimmed
+from gateway.errors import InvalidEventId, StreamLost, StreamTrimmed
 from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
 from gateway.resume.log import State, StreamLog, Trimmed
@@ -100,6 +100,9 @@ class WorkerSharing:
         if not answer["found"]:
             writer.close()
             return None
+        if "ahead" in answer:
+            writer.close()
+            raise InvalidEventId
         log = StreamLog(stream, owner, answer["cap"], self.streams, first=after + 1)
         here = asyncio.Event()
         task = self.spawn(self._mirror(log, reader, writer, here))
@@ -230,6 +233,11 @@ class WorkerSharing:
         log = self.streams.local(question["stream"])
         if log is None or log.owner != bytes.fromhex(question["owner"]):
             _say(writer, {"found": False})
+            await writer.drain()
+            return
+        if question["after"] > log.last:
+            # A number that was never given; who waited for it would end without a word.
+            _say(writer, {"found": True, "ahead": True})
             await writer.drain()
             return
         _say(writer, {"found": True, "cap": log.cap_bytes})

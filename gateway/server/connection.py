@@ -286,6 +286,10 @@ class Connection(RequestHandler):
                         self._refusal = VersionNotSupported()
                         messages.clear()
                         continue
+                    if self._ending is not None:
+                        self._refusal = self._ending
+                        messages.clear()
+                        continue
                     if not await self._serve(message, payload):  # type: ignore[arg-type]
                         break
                     options = listener.options
@@ -427,12 +431,16 @@ class Connection(RequestHandler):
             exchange.on_drain()
 
     def end(self, error: GatewayError) -> None:
-        """End the exchange under way with an error the client can read, and close."""
+        """End the exchange under way with an error the client can read, and close. Requests that
+        have not begun are refused with it.
+        """
         exchange = self.exchange
         self._last = True
-        if exchange is None or self._ending is not None:
+        if self._ending is not None:
             return
         self._ending = error
+        if exchange is None:
+            return
         if self._writer is not None:
             self._writer.fail(error)
         elif self._task_handler is not None:

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from gateway.errors import GatewayError
+from gateway.telemetry.as_json import as_json
 from gateway.telemetry.content import Content
 from gateway.telemetry.gaps import Gaps
 
@@ -181,7 +180,7 @@ class Records:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Keep one. Drops it, and counts that, where too many wait."""
-        line = _json(record)  # bytes: the garbage collector skips them
+        line = as_json(record)  # bytes: the garbage collector skips them
         if len(self._lines) >= _BACKLOG_RECORDS or self._bytes + len(line) > _BACKLOG_BYTES:
             self.dropped += 1
             return
@@ -215,7 +214,7 @@ class Records:
             "dropped": self.dropped,
             "tallies": [self._row(key, tally) for key, tally in tallies.items()],
         }
-        batch = _json(head)[:-1] + b',"records":[' + b",".join(lines) + b"]}"
+        batch = as_json(head)[:-1] + b',"records":[' + b",".join(lines) + b"]}"
         self._given = (self._number, batch)
         return batch
 
@@ -233,25 +232,6 @@ class Records:
             *(route, model, tenant, tally.requests, tally.errors, tally.limited, tally.counted),
             *(tally.tokens_in, tally.tokens_out, cost, currency),
         ]
-
-
-def _json(document: Any) -> bytes:
-    try:
-        return orjson.dumps(document, default=str)
-    except TypeError:  # half of a surrogate pair, or a number of more than 64 bits
-        return orjson.dumps(_clean(document))
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _clean(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(one) for one in value]
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int) and abs(value) < 1 << 63:
-        return value
-    return str(value).encode("utf-8", "replace").decode()
 
 
 def _free(_: str, __: int, ___: int) -> tuple[float, str]:

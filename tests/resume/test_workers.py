@@ -51,6 +51,7 @@ async def test_a_finished_stream_is_resumed_at_every_boundary_on_either_worker(
         for _ in range(_TRIES // 2):
             assert (await ask(gateway, follow("00" + "0" * 32))).status == 404
             assert (await ask(gateway, follow("ff" + "0" * 32))).status == 404
+            assert (await ask(gateway, follow(stream, query="?after=99"))).status == 400
         assert len(upstream.requests) == 1
 
 

@@ -299,3 +299,28 @@ async def garbage_of(gateway: RunningGateway, upstream: ScriptedUpstream, way: s
             gc.set_debug(0)
             gc.garbage.clear()
     return found
+
+
+async def test_a_request_that_comes_when_others_are_ended_is_refused(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        async with RawClient(gateway.port) as one, RawClient(gateway.port) as two:
+            await one.send(POST)
+            connection = await received(upstream)
+            await two.send(POST[:10])
+            begun = gateway.server.listener._connections
+            while not any(each._head_bytes for each in begun):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            draining = asyncio.create_task(gateway.server.listener.drain(0.0))
+            assert (await one.read_response("POST")).status == 503
+            await two.send(POST[10:])
+            refused = await two.read_response("POST")
+            await two.read_to_end()
+            await draining
+            connection.close()
+    assert refused.status == 503
+    assert refused.json()["error"]["code"] == "gateway_draining"
+    assert refused.value("retry-after") == b"1"
+    assert len(upstream.requests) == 1
