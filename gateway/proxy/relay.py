@@ -43,6 +43,23 @@ _BODILESS = (204, 304)
 class RelayedResponse(web.StreamResponse):
     """The response the upstream is sending."""
 
+    # How every one begins, said once: most responses are over before any of it changes.
+    _done: asyncio.Future[None] | None = None
+    _waiting: list[bytes] | None = None
+    """What came while the client was behind."""
+    _waiting_bytes = 0
+    _client_is_behind = False
+    _upstream_waits = False
+    _chunked = False
+    _tail = b""
+    _heartbeats: Heartbeats | None = None
+    _heartbeat: Heartbeat | None = None
+    _preface = b""
+    _without_bom: WithoutBom | None = None
+    _encoder: Encoder | None = None
+    error: GatewayError | None = None
+    """Why the body broke off, if it did."""
+
     def __init__(
         self,
         upstream: UpstreamResponse,
@@ -64,24 +81,13 @@ class RelayedResponse(web.StreamResponse):
         self._exchange = exchange
         self._dialect = dialect
         self._hide_server = hide_server
-        self._done: asyncio.Future[None] | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._client_is_behind = False
-        self._upstream_waits = False
-        self._chunked = False
-        self._tail = b""
-        plain_events = not head.encoded and is_event_stream(head.content_type)
-        self._heartbeats = heartbeats if plain_events else None
-        self._heartbeat: Heartbeat | None = None
-        self._preface = preface if plain_events and head.status == 200 else b""
-        self._without_bom: WithoutBom | None = None
-        self._encoder: Encoder | None = None
+        if head.content_length is None and not head.encoded and is_event_stream(head.content_type):
+            self._heartbeats = heartbeats
+            if head.status == 200:
+                self._preface = preface
         self.body = ResponseBody(upstream, exchange, dialect, continuation)
         """What a client is to get; whoever takes it instead must not send this response."""
         self._look = self.body.look
-        self.error: GatewayError | None = None
-        """Why the body broke off, if it did."""
 
     @cached_property
     def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
@@ -221,6 +227,8 @@ class RelayedResponse(web.StreamResponse):
 
     def _wait(self, data: bytes) -> None:
         """Keep it until the client has caught up: it then goes in one write with what follows."""
+        if self._waiting is None:
+            self._waiting = []
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         self._hold_upstream()
@@ -236,7 +244,7 @@ class RelayedResponse(web.StreamResponse):
         self._client_is_behind = False
         if self._waiting:
             data = b"".join(self._waiting)
-            self._waiting = []
+            self._waiting = None
             self._waiting_bytes = 0
             look, self._look = self._look, None  # it was looked at when it came
             self.feed(data)

@@ -19,6 +19,7 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
+from gateway.proxy.usage_chunk import UsageFilter
 from gateway.telemetry.content import Content
 from gateway.telemetry.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
@@ -74,16 +75,18 @@ class ResponseBody:
                 exchange.tap = UsageTap()
             self._content = trace.content
         self._tap = exchange.tap
-        streams = head.content_length is None and is_event_stream(head.content_type)
-        self._filter = exchange.filter if streams and not head.encoded else None
-        spoken = head.content_length is None and head.content_type.lower().startswith(
-            dialect.stream_type
-        )
-        legible = spoken and head.status == 200 and not head.encoded
-        self._continuation = continuation if legible else None
+        self._filter: UsageFilter | None = None
+        self._continuation: Continuation | None = None
         self._going_on: asyncio.Task[None] | None = None
-        if streams or spoken:
-            exchange.streamed = True
+        if head.content_length is None:
+            streams = is_event_stream(head.content_type)
+            spoken = head.content_type.lower().startswith(dialect.stream_type)
+            if streams or spoken:
+                exchange.streamed = True
+            if streams and not head.encoded:
+                self._filter = exchange.filter
+            if spoken and head.status == 200 and not head.encoded:
+                self._continuation = continuation
         self._paused = False
         self._paused_at = 0.0
         quiet = self._tap is None and self._gaps is None and self._continuation is None
