@@ -64,7 +64,8 @@ def _plain(_: Path, port: int, upstream: int) -> list[str]:
 
 
 def _bare(folder: Path, port: int, upstream: int) -> list[str]:
-    return gateway(folder, port, upstream, telemetry={"log": {"access": False}, "traces": None})
+    silent = {"log": {"access": False}, "metrics": None, "traces": None}
+    return gateway(folder, port, upstream, telemetry=silent)
 
 
 def _whole(folder: Path, port: int, upstream: int) -> list[str]:

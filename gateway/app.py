@@ -6,7 +6,7 @@ Nothing here is decided at request time. A reload builds another runtime beside 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -170,7 +170,7 @@ class Runtime:
             for name, dialect in DIALECTS.items()
         }
 
-    async def respond(self, request: GatewayRequest) -> web.StreamResponse:
+    def respond(self, request: GatewayRequest) -> Awaitable[web.StreamResponse]:
         """The response to a request. Errors are responses too; only a cancellation is raised."""
         try:
             route = self._intake.route(request)
@@ -179,12 +179,12 @@ class Runtime:
             if error.status not in (404, 405):
                 # Whoever sent this may see other message boundaries than we do.
                 request.exchange.must_close = True
-            return await self._refuse["openai"](request)
+            return self._refuse["openai"](request)
         if (reason := self.overload.reason) is not None:
             self.overload.refused += 1
             request.exchange.refusal = Overloaded(reason)
-            return await self._refuse[route.dialect](request)
-        return await route.handler(request)
+            return self._refuse[route.dialect](request)
+        return route.handler(request)
 
     def start(self) -> None:
         """Begin what goes on beside requests, and take over what the previous one leaves; there is

@@ -134,8 +134,7 @@ class Attempts:
         exchange.attempts += 1
         attempt.number = exchange.attempts
         exchange.endpoint = attempt.endpoint.url
-        began = time.perf_counter()
-        model = self.target.rename_to or exchange.served or exchange.model
+        began = time.perf_counter() if trace is not None else 0.0
         first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
@@ -148,14 +147,14 @@ class Attempts:
                 response = await self._in_time(attempt, first_byte_s, self._deadline)
         except BaseException as exc:
             if trace is not None:
-                trace.attempted(attempt, upstream.name, model, began, exc)
+                trace.attempted(attempt, upstream.name, self._model, began, exc)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
         if trace is not None:
-            trace.attempted(attempt, upstream.name, model, began)
+            trace.attempted(attempt, upstream.name, self._model, began)
         if status < 400:
             upstream.answered(attempt.endpoint)
             return
@@ -167,6 +166,11 @@ class Attempts:
             pause_s = _retry_after_s(response)
             if pause_s:
                 upstream.cool(attempt.endpoint, min(pause_s, _LONGEST_COOLING_S))
+
+    @property
+    def _model(self) -> str | None:
+        exchange = self.request.exchange
+        return self.target.rename_to or exchange.served or exchange.model
 
     async def _answer(self, attempt: Attempt, first_byte_s: float) -> UpstreamResponse:
         response = await attempt.run(self.target.timeouts.connect_s, first_byte_s)

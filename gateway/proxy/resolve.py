@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote_plus
 
@@ -146,22 +146,36 @@ class Resolve:
     def __init__(self, options: ResolveOptions) -> None:
         self._options = options
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Raise RequestError, ModelNotFound, BodyTooLarge, RequestTimeout, ExpectationFailed."""
         options = self._options
         exchange = request.exchange
         if request.body_exists:
             bodies.admit(request, options.body_cap_bytes)
+        if not options.models:
+            return self._go(request, options.fallback, handler)
         if exchange.handshake is not None:
-            target = self._by_query(exchange) if options.models else options.fallback
-        elif not options.models:
-            target = options.fallback
-        elif request.method in ("GET", "HEAD") and (
+            return self._go(request, self._by_query(exchange), handler)
+        if request.method in ("GET", "HEAD") and (
             (exchange.path + "/").startswith(options.models_path + "/")
         ):
-            return self._models(exchange)
-        else:
-            target, exchange.body = await self._by_model(request)
+            return _answer(self._models(exchange))
+        if not request.body_exists:
+            return self._go(request, options.fallback, handler)
+        body = bodies.here(request, options.body_cap_bytes)
+        if body is None:
+            return self._read(request, handler)
+        return self._go(request, self._by_model(request, body), handler)
+
+    async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        options = self._options
+        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        return await self._go(request, self._by_model(request, body), handler)
+
+    def _go(
+        self, request: GatewayRequest, target: Target | None, handler: Handler
+    ) -> Awaitable[web.StreamResponse]:
+        exchange = request.exchange
         if target is None:
             raise RequestError(
                 'The body has to name a model: {"model": ...}.'
@@ -173,7 +187,7 @@ class Resolve:
         exchange.target = target
         if target.timeouts.total_s is not None or TIMEOUT_HEADER in request._message.headers:
             exchange.deadline = _deadline(request, target)
-        return await handler(request)
+        return handler(request)
 
     def _by_query(self, exchange: Exchange) -> Target | None:
         """The target of the model that the query of a WebSocket names, which is renamed there."""
@@ -205,37 +219,33 @@ class Resolve:
             body = options.dialect.model_entry(name)
         return web.Response(body=body, content_type="application/json")
 
-    async def _by_model(self, request: GatewayRequest) -> tuple[Target | None, bytes | None]:
-        """The target of the model the body names, and the body as it is to be sent, if read."""
-        options = self._options
-        if not request.body_exists:
-            return options.fallback, None
+    def _by_model(self, request: GatewayRequest, body: bytes) -> Target | None:
+        """The target of the model the body names. The exchange has the body as it is to be sent."""
+        exchange, fallback = request.exchange, self._options.fallback
+        exchange.body = body
         content_type = request.headers.get("Content-Type", "")
         kind = content_type.lower()
         if kind.startswith("multipart/form-data"):
-            return await self._by_form(request, content_type)
-        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+            return self._by_form(exchange, content_type, body)
         if not body.lstrip(_BEFORE_JSON).startswith(b"{") and not _is_json(kind):
             # Audio and the like. Whatever could be read as JSON is, whatever it calls itself:
             # some servers do not look at the content type either.
-            return options.fallback, body
+            return fallback
         name = read_model(body)
         if name is None:
-            return options.fallback, body
-        target = self._target(request.exchange, name)
+            return fallback
+        target = self._target(exchange, name)
         if target.rename_to is not None:
-            body = rename_model(body, orjson.dumps(target.rename_to))
-        return target, body
+            exchange.body = rename_model(body, orjson.dumps(target.rename_to))
+        return target
 
-    async def _by_form(self, request: GatewayRequest, content_type: str) -> tuple[Target, bytes]:
-        # The model may stand behind the file, so up to the whole body is held here.
-        options = self._options
-        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+    def _by_form(self, exchange: Exchange, content_type: str, body: bytes) -> Target:
+        # The model may stand behind the file, which is why forms are read whole.
         start, end = find_model_field(body, boundary_of(content_type))
-        target = self._target(request.exchange, body[start:end].decode("utf-8", "replace"))
+        target = self._target(exchange, body[start:end].decode("utf-8", "replace"))
         if target.rename_to is not None:
-            body = b"".join((body[:start], target.rename_to.encode(), body[end:]))
-        return target, body
+            exchange.body = b"".join((body[:start], target.rename_to.encode(), body[end:]))
+        return target
 
     def _target(self, exchange: Exchange, name: str) -> Target:
         target = self._options.models.get(name)
@@ -244,6 +254,10 @@ class Resolve:
             raise ModelNotFound
         exchange.model = name
         return target
+
+
+async def _answer(response: web.Response) -> web.StreamResponse:
+    return response
 
 
 def requeried(query: str, name: str) -> str:
