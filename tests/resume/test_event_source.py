@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.resume.streams import post
+from tests.support.admin import until
+from tests.support.client import RawClient
+from tests.support.gateway import (
+    RunningGateway,
+    StartGateway,
+    StartGatewayProcess,
+    simple_config,
+)
+from tests.support.nginx import StartNginx
+from tests.support.redis import StartRedis
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
 COUNT = 4
@@ -30,7 +42,7 @@ source.onerror = () => {
 
 
 @asynccontextmanager
-async def page(folder: Path, source: str, report: str) -> AsyncIterator[None]:
+async def page(folder: Path, source: str, report: str, *options: str) -> AsyncIterator[None]:
     """Open in a browser a page that reads `source` to its end, and then says what it met."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next(filter(None, map(shutil.which, names)))
@@ -39,6 +51,7 @@ async def page(folder: Path, source: str, report: str) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
         *("--no-first-run", f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0"),
+        *options,
         file.as_uri(),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -76,6 +89,49 @@ async def test_it_reconnects_goes_on_and_ends(start_gateway: StartGateway, tmp_p
             await upstream.finish()
             async with asyncio.timeout(PATIENCE_S):
                 await reports.request_seen.wait()
+        met = json.loads(reports.requests[0].body)
+    assert met["data"] == [str(number) for number in range(1, COUNT + 1)]
+    assert met["numbers"] == [*range(1, COUNT + 1)]
+    assert met["opened"] == 2
+    assert len(upstream.requests) == 1
+
+
+async def test_it_goes_on_through_nginx_while_its_gateway_restarts(
+    start_redis: StartRedis,
+    start_gateway: StartGateway,
+    start_gateway_process: StartGatewayProcess,
+    start_nginx: StartNginx,
+    tmp_path: Path,
+) -> None:
+    redis = await start_redis()
+    async with (
+        ScriptedUpstream(stepped_stream()) as upstream,
+        ScriptedUpstream(json_reply({})) as reports,
+    ):
+        config = simple_config(upstream.url, cors={"origins": ["*"]}, resume={})
+        config["store"] = {"url": redis.url}
+        owner = await start_gateway(config)
+        front = await start_gateway_process(config, server={"drain": "100ms"})
+        nginx = await start_nginx(front.port)
+        async with RawClient(owner.port) as client:
+            await client.send(post())
+            await upstream.release(b"data: 1\n\n")
+            stream = ((await client.read_head()).value("x-stream-id") or b"").decode()
+            source = f"{nginx.url}/v1/streams/{stream}"
+            async with page(tmp_path, source, reports.url, "--ignore-certificate-errors"):
+                await until(front, "/api/requests", lambda told: told["requests"])
+                await upstream.release(b"data: 2\n\n")
+                front.signal(signal.SIGUSR2)
+                assert await front.wait() == 0  # another one has its place
+                started = await front.log.wait_for(
+                    lambda line: line["event"] == "listening" and line["pid"] != front.master_pid
+                )
+                for number in range(3, COUNT + 1):
+                    await upstream.release(b"data: %d\n\n" % number)
+                await upstream.finish()
+                async with asyncio.timeout(PATIENCE_S):
+                    await reports.request_seen.wait()
+        os.kill(started["pid"], signal.SIGTERM)
         met = json.loads(reports.requests[0].body)
     assert met["data"] == [str(number) for number in range(1, COUNT + 1)]
     assert met["numbers"] == [*range(1, COUNT + 1)]
