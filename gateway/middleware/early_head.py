@@ -47,17 +47,13 @@ class Early:
             body = bodies.here(request, self._body_cap_bytes)
             if body is None and _worth_reading(request):
                 return self._read(request, handler)
-        return self._wait(request, body, handler)
+        open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
+        return handler(request)
 
     async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         body = await bodies.whole(request, self._body_cap_bytes, self._body_silence_s)
-        return await self._wait(request, body, handler)
-
-    def _wait(
-        self, request: GatewayRequest, body: bytes | None, handler: Handler
-    ) -> Awaitable[web.StreamResponse]:
         open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
-        return handler(request)
+        return await handler(request)
 
 
 def _worth_reading(request: GatewayRequest) -> bool:

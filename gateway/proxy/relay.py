@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, cast
 
@@ -57,6 +58,8 @@ class RelayedResponse(web.StreamResponse):
     _preface = b""
     _without_bom: WithoutBom | None = None
     _encoder: Encoder | None = None
+    _body: ResponseBody | None = None
+    _look: Callable[[bytes], bytes] | None = None
     error: GatewayError | None = None
     """Why the body broke off, if it did."""
 
@@ -85,9 +88,21 @@ class RelayedResponse(web.StreamResponse):
             self._heartbeats = heartbeats
             if head.status == 200:
                 self._preface = preface
-        self.body = ResponseBody(upstream, exchange, dialect, continuation)
+        self._continuation = continuation
+        if (
+            head.content_length is None or exchange.tap is not None or exchange.trace is not None
+        ):  # else nobody looks, and most are over before a body of theirs is needed
+            self._look = self.body.look
+
+    @property
+    def body(self) -> ResponseBody:
         """What a client is to get; whoever takes it instead must not send this response."""
-        self._look = self.body.look
+        body = self._body
+        if body is None:
+            body = self._body = ResponseBody(
+                self._upstream, self._exchange, self._dialect, self._continuation
+            )
+        return body
 
     @cached_property
     def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
