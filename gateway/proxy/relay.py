@@ -58,7 +58,7 @@ class RelayedResponse(web.StreamResponse):
     _preface = b""
     _without_bom: WithoutBom | None = None
     _encoder: Encoder | None = None
-    _body: ResponseBody | None = None
+    _response_body: ResponseBody | None = None
     _look: Callable[[bytes], bytes] | None = None
     error: GatewayError | None = None
     """Why the body broke off, if it did."""
@@ -97,9 +97,9 @@ class RelayedResponse(web.StreamResponse):
     @property
     def body(self) -> ResponseBody:
         """What a client is to get; whoever takes it instead must not send this response."""
-        body = self._body
+        body = self._response_body
         if body is None:
-            body = self._body = ResponseBody(
+            body = self._response_body = ResponseBody(
                 self._upstream, self._exchange, self._dialect, self._continuation
             )
         return body
