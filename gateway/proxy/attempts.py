@@ -44,6 +44,23 @@ _SOONEST_HEDGE_S = 0.01
 class Attempts:
     """One request's way to an answer."""
 
+    __slots__ = (
+        "_awaits_body",
+        "_deadline",
+        "_hedges",
+        "_hint",
+        "_left",
+        "_repeatable",
+        "_retries",
+        "_tried",
+        "body",
+        "options",
+        "request",
+        "rewrite",
+        "streamed",
+        "target",
+    )
+
     def __init__(
         self,
         request: GatewayRequest,
