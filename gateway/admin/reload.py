@@ -15,10 +15,13 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.fleet import Fleet
+from gateway.admin.fleet import Fleet, Said
 from gateway.config import Config, ConfigError, Loaded, keep, load_source
 
 _WATCH_S = 0.5
+_PATIENCE_S = 5.0
+"""For a worker that does not answer because it has just died: another one takes its place."""
+_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Reloader:
             "name": loaded.source.name,
             "base": str(loaded.base.absolute()),
         }
-        said = await self._fleet.build(document)
+        said = await self._built(document)
         if not all(one.ok for one in said):
             await self._fleet.ask("POST", "/abandon")
             told = [p for one in said if one.document for p in one.document.get("problems", ())]
@@ -106,6 +109,18 @@ class Reloader:
         restart = _needs_restart(self.loaded.config, loaded.config)
         self.loaded = loaded
         return Outcome(now, restart=restart)
+
+    async def _built(self, document: Any) -> list[Said]:
+        """What the workers say of it. One that is just being replaced is waited for."""
+        patience = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            said = await self._fleet.build(document)
+            refused = any(one.status and not one.ok for one in said)
+            late = asyncio.get_running_loop().time() >= patience
+            if refused or late or all(one.ok for one in said):
+                return said
+            await self._fleet.ask("POST", "/abandon")
+            await asyncio.sleep(_AGAIN_S)
 
     def _version(self) -> tuple[int, int, int] | None:
         try:

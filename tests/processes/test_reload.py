@@ -110,6 +110,18 @@ async def test_a_worker_that_starts_after_a_bad_file_serves_the_last_good_one(
         assert (await ask(gateway.port, GET)).status == 200
 
 
+async def test_a_worker_that_is_just_being_replaced_is_waited_for(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        os.kill(gateway.pid, signal.SIGKILL)
+        change(gateway, server={"keepalive": "33s"})
+        assert (await reload(gateway))["ok"]
+        config = (await told(gateway, "/api/config"))["config"]
+        assert config["server"]["keepalive"] == 33.0
+
+
 async def test_o2_streams_and_requests_go_on_through_reloads(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
