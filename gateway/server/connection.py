@@ -209,6 +209,12 @@ class Connection(RequestHandler):
         self._probe()
         return True
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # A body says this at its end and after each piece, though nothing was paused: aiohttp
+        # then looks for more to parse and tells the transport to go on, twice for each request.
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._writer is not None:
