@@ -144,7 +144,9 @@ async def test_chaos_is_not_noticed_but_by_streams_whose_backend_died(
     )
     left = int((last.value("ratelimit") or b"").split(b"r=")[1].split(b";")[0])
     report("chaos", "slots left over", 999 - left)
-    assert 999 - left <= len(by_kill)  # those of killed workers expire by themselves
+    # Those of killed workers expire by themselves; some of these had been answered, but not given
+    # back yet.
+    assert 999 - left <= len(by_kill) + 5 * len(kills)
     assert not [line for line in gateway.log.lines if line["event"] in ("unhandled", "crash_loop")]
     assert Path(f"/proc/{gateway.master_pid}").exists()
 
