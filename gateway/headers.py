@@ -83,6 +83,6 @@ def checked_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """The same of a middleware's making. Raise ValueError rather than split a response."""
     fields = list(fields)
     for name, value in fields:
-        if "\r" in value or "\n" in value or "\r" in name or "\n" in name or "\0" in value:
+        if any(c in name or c in value for c in "\r\n\0"):
             raise ValueError(f"a middleware put a line break into header {name!r}")
     return lines(fields)
