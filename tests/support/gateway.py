@@ -15,6 +15,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -225,6 +226,7 @@ class GatewayProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
             preexec_fn=self._limit,
         )
         assert process.stdout is not None
@@ -264,7 +266,11 @@ class GatewayProcess:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        await asyncio.wait(self._readers)
+        _, unended = await asyncio.wait(self._readers, timeout=_LEAK_GRACE_S)
+        if unended:  # a successor writes to the same pipes, and nobody has ended it
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.wait(unended)
 
     @property
     def pid(self) -> int:
