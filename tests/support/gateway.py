@@ -30,7 +30,7 @@ LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
 _START_PATIENCE_S = 30.0
 _LEAK_GRACE_S = 2.0
-_POLL_S = 0.02
+_POLL_S = 0.001
 
 
 def simple_config(
@@ -61,7 +61,7 @@ def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) ->
     document.setdefault("admin", {"listen": "127.0.0.1:0"})
     # Which requests are sampled is a matter of chance otherwise.
     document.setdefault("telemetry", {"log": {"format": "json"}, "traces": {"sample": 0}})
-    return yaml.safe_dump(document, sort_keys=False)
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 class LogLines:
