@@ -45,6 +45,16 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: most tests wait now and then, for programs and for clocks."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who takes long begins first: at the end, nobody is waited for alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 async def start_gateway() -> AsyncIterator[StartGateway]:
     before = Footprint()
