@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -48,6 +49,16 @@ def pytest_asyncio_loop_factories(
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: most tests wait now and then, for programs and for clocks."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Tests and what they import stay until the end: no collection of garbage looks at them."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
