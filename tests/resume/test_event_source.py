@@ -26,8 +26,6 @@ from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
 COUNT = 4
 PATIENCE_S = 40.0
-RETRY = "200ms"
-"""Browsers wait for 3 s if nothing is said."""
 PAGE = """<!doctype html><script>
 const met = {data: [], numbers: [], opened: 0};
 const source = new EventSource("%s");
@@ -79,7 +77,7 @@ async def test_it_reconnects_goes_on_and_ends(start_gateway: StartGateway, tmp_p
     ):
         resume = {"on_disconnect": "grace", "grace": "60s"}
         gateway = await start_gateway(
-            simple_config(upstream.url, cors={"origins": ["*"]}, resume=resume, retry=RETRY)
+            simple_config(upstream.url, cors={"origins": ["*"]}, resume=resume, retry="200ms")
         )
         async with page(tmp_path, f"{gateway.url}/v1/events", reports.url):
             async with asyncio.timeout(PATIENCE_S):
@@ -110,7 +108,7 @@ async def test_it_goes_on_through_nginx_while_its_gateway_restarts(
         ScriptedUpstream(stepped_stream()) as upstream,
         ScriptedUpstream(json_reply({})) as reports,
     ):
-        config = simple_config(upstream.url, cors={"origins": ["*"]}, resume={}, retry=RETRY)
+        config = simple_config(upstream.url, cors={"origins": ["*"]}, resume={})
         config["store"] = {"url": redis.url}
         owner = await start_gateway(config)
         front = await start_gateway_process(config, server={"drain": "100ms"})
