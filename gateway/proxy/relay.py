@@ -68,7 +68,6 @@ class RelayedResponse(web.StreamResponse):
         upstream: UpstreamResponse,
         exchange: Exchange,
         dialect: Dialect,
-        *,
         hide_server: bool,
         continuation: Continuation | None = None,
         heartbeats: Heartbeats | None = None,
@@ -79,7 +78,7 @@ class RelayedResponse(web.StreamResponse):
         self._state: dict[Any, Any] = {}
         head = upstream.head
         self._status = head.status
-        self._reason = head.reason.decode("latin-1")
+        self._reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
         self._upstream = upstream
         self._exchange = exchange
         self._dialect = dialect
@@ -147,7 +146,7 @@ class RelayedResponse(web.StreamResponse):
             return None
         self._req = request
         exchange, upstream = self._exchange, self._upstream
-        client = cast(ClientConnection, request.protocol)
+        client: ClientConnection = request._protocol  # type: ignore[assignment]  # is one
         transport = client.transport
         if transport is None:
             raise ConnectionResetError("the client has left")
@@ -155,7 +154,7 @@ class RelayedResponse(web.StreamResponse):
         exchange.status = self._status
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
-        has_body = request.method != "HEAD" and self._status not in _BODILESS
+        has_body = exchange.method != "HEAD" and self._status not in _BODILESS
         if exchange.commit is Commit.EARLY:
             data = b""
             self._chunked = True
@@ -389,7 +388,8 @@ class RelayedResponse(web.StreamResponse):
         ]
         changed: CIMultiDict[str] | None = self.__dict__.get("_headers")
         if changed is None:
-            parts += [b"%b: %b\r\n" % field for field in head.fields]
+            for name, value in head.fields:
+                parts += (name, b": ", value, b"\r\n")
         else:
             parts.append(checked_lines(changed.items()))
         if self._cookies:

@@ -329,7 +329,7 @@ class Connection(RequestHandler):
     async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         """Answer one request. True if the connection may serve another."""
         listener = self._listener
-        exchange = Exchange(message.method, self._peer, trusted_peer=self._trusted)
+        exchange = Exchange(message.method, self._peer, self._trusted)
         exchange.must_close = message.should_close
         exchange.voucher = self._voucher
         self.exchange = exchange

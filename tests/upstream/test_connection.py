@@ -37,9 +37,7 @@ class Connected:
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
 
     def send(self) -> asyncio.Future[UpstreamResponse]:
-        return self.connection.send(
-            b"GET / HTTP/1.1\r\n\r\n", last=True, head_only=False, first_byte_s=5.0, idle_s=5.0
-        )
+        return self.connection.send(b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0)
 
     def receive(self, data: bytes) -> None:
         self._buffer[: len(data)] = data
