@@ -157,14 +157,15 @@ class Attempts:
                 response = await self._in_time(attempt, first_byte_s, awaits_body, self._deadline)
         except BaseException as exc:
             if trace is not None:
-                trace.attempted(attempt, upstream.name, self._model, began, exc)
+                outcome = exc.code if isinstance(exc, GatewayError) else "cancelled"
+                trace.attempted(attempt, upstream.name, self._model, began, outcome)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
         if trace is not None:
-            trace.attempted(attempt, upstream.name, self._model, began)
+            trace.attempted(attempt, upstream.name, self._model, began, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
             return

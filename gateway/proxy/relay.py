@@ -88,8 +88,11 @@ class RelayedResponse(web.StreamResponse):
             if head.status == 200:
                 self._preface = preface
         self._continuation = continuation
+        trace = exchange.trace
         if (
-            head.content_length is None or exchange.tap is not None or exchange.trace is not None
+            head.content_length is None
+            or exchange.tap is not None
+            or (trace is not None and trace.sampled)
         ):  # else nobody looks, and most are over before a body of theirs is needed
             self._look = self.body.look
 
