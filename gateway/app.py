@@ -30,9 +30,9 @@ from gateway.overload import Overload
 from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
-from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
-from gateway.telemetry.recording import Records
+from gateway.telemetry.traces.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting

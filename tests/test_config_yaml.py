@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.app import Runtime
 from gateway.config import load, load_text
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.logger import make_logger
 
 SHIPPED = Path(__file__).parents[1] / "config.yaml"
 

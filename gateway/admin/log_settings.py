@@ -14,7 +14,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.fleet import Fleet
-from gateway.telemetry.log_control import LEVELS, LogControl
+from gateway.telemetry.logs.control import LEVELS, LogControl
 
 _EVERY_S = 1.0
 

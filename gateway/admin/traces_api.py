@@ -25,12 +25,12 @@ from aiohttp import web
 from gateway.admin.collecting import Collecting
 from gateway.config.units import parse_duration
 from gateway.telemetry.semconv import GenAiNames
-from gateway.telemetry.spans import build
-from gateway.telemetry.trace_reader import TraceReader, Wanted
-from gateway.telemetry.trace_store import TraceStore
+from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.spans import build
+from gateway.telemetry.traces.store import TraceStore
 
 if TYPE_CHECKING:
-    from gateway.telemetry.export import Export
+    from gateway.telemetry.traces.export import Export
 
 _IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")

@@ -22,7 +22,7 @@ from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
 from gateway.server.serving import Server
 from gateway.telemetry.as_json import as_json
-from gateway.telemetry.recent_lines import RecentLines
+from gateway.telemetry.logs.recent import RecentLines
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.routes import shown
 

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.routing import Handler
-from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.logs.control import LogControl
 
 
 class AccessLog:

@@ -17,9 +17,9 @@ from gateway.app import CannotBuild
 from gateway.config import Config, ConfigError, Loaded, load_kept
 from gateway.processes.child import orders, say_ready, say_why
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.logs import LogSink, StreamWriter, is_console, make_logger
-from gateway.telemetry.recent_lines import RecentLines
+from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.logs.logger import LogSink, StreamWriter, is_console, make_logger
+from gateway.telemetry.logs.recent import RecentLines
 
 CONFIG = "config.json"
 """In the folder: the configuration that every worker serves now, or would after its start."""

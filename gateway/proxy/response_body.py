@@ -20,8 +20,8 @@ from gateway.errors import (
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.usage_chunk import UsageFilter
-from gateway.telemetry.content import Content
-from gateway.telemetry.gaps import Gaps
+from gateway.telemetry.traces.content import Content
+from gateway.telemetry.traces.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
 from gateway.usage import UsageTap
 

@@ -17,9 +17,9 @@ from gateway.config import Config
 from gateway.overload import Overload, memory_for
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
-from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
-from gateway.telemetry.recording import Records
+from gateway.telemetry.traces.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
 

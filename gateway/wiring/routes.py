@@ -41,7 +41,7 @@ from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
-from gateway.telemetry.log_control import LogControl
+from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring import websocket

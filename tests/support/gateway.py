@@ -23,7 +23,7 @@ import yaml
 from gateway.config import load_text
 from gateway.processes.sockets import bind
 from gateway.server.serving import Server
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.logger import make_logger
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from gateway.telemetry.semconv import NAMES
-from gateway.telemetry.spans import Span, build
-from gateway.telemetry.trace_context import parse_parent
+from gateway.telemetry.traces.context import parse_parent
+from gateway.telemetry.traces.spans import Span, build
 from tests.support.client import RawClient, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
