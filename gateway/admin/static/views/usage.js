@@ -28,9 +28,10 @@ export const view = {
     plot = null;
   },
 
-  themed() {
+  themed(context) {
     plot?.destroy();
     plot = null;
+    context.refresh();
   },
 
   moved(context) {
