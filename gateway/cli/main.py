@@ -28,6 +28,7 @@ from gateway.config.schema import json_schema
 from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
 from gateway.demo import DemoBackend, faults
+from gateway.process_state import ProcessState
 from gateway.processes.master import Master
 from gateway.processes.sockets import split_address
 from gateway.server.serving import CannotStart, require_c_parser
@@ -245,7 +246,7 @@ def _build(loaded: Loaded) -> Runtime:
     """Build what a file describes, so that `check` and `routes` say what `serve` would meet."""
     require_c_parser()
     with _placing_faults(loaded):
-        return Runtime(loaded.config, structlog.get_logger())
+        return Runtime(loaded.config, ProcessState.begin(loaded.config, structlog.get_logger()))
 
 
 @contextlib.contextmanager
