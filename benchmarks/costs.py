@@ -75,7 +75,7 @@ def _metrics() -> dict[str, float]:
     somebody = Principal("alice", "bench", tenant="acme")
 
     def exchange(model: str | None, *, counted: bool) -> None:
-        made = Exchange("POST", "127.0.0.1", trusted_peer=False)
+        made = Exchange("POST", "127.0.0.1", False)
         made.route, made.path, made.principal = "r", "/v1/chat/completions", somebody
         made.model, made.upstream, made.endpoint, made.status = model, "up", "http://up", 200
         made.first_byte_at = made.started_at

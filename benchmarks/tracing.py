@@ -80,7 +80,7 @@ async def _served(request: GatewayRequest) -> web.StreamResponse:
         for name in ("auth", "limits"):
             trace.begin(name).ended = time.perf_counter()
         trace.header_lines(1)
-        trace.attempted(_ATTEMPT, "main", "llama", now)
+        trace.attempted(_ATTEMPT, "main", "llama", now, "")
     return _RESPONSE
 
 

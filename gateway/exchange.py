@@ -238,7 +238,7 @@ class Exchange:
         "voucher",
     )
 
-    def __init__(self, method: str, client_ip: str, *, trusted_peer: bool) -> None:
+    def __init__(self, method: str, client_ip: str, trusted_peer: bool) -> None:
         self.method = method
         self.client_ip = client_ip
         self.trusted_peer = trusted_peer

@@ -30,9 +30,6 @@ class Claims:
     host: str = ""
 
 
-_NO_CLAIMS = Claims()
-
-
 class TrustedProxies:
     """The networks whose word is taken. Results are cached: clients repeat themselves."""
 
@@ -40,11 +37,11 @@ class TrustedProxies:
         self._networks = tuple(ipaddress.ip_network(network) for network in networks)
         self.trusts: Callable[[str], bool] = lru_cache(_CACHED)(self._trusts)
         """Whether a peer, by its address, is one of the proxies."""
-        self._origin = lru_cache(_CACHED)(self._make_origin)
-
-    def origin(self, peer: str, *, secure: bool, host: str, claims: Claims = _NO_CLAIMS) -> Origin:
-        """The origin of a request from `peer`; `claims` only where the peer is trusted."""
-        return self._origin(peer, secure, host, claims)
+        self.origin: Callable[[str, bool, str, Claims | None], Origin]
+        self.origin = lru_cache(_CACHED)(self._origin)
+        """The origin of a request from a peer, by TLS or not, to a host; what the peer claims only
+        where it is trusted.
+        """
 
     def _trusts(self, peer: str) -> bool:
         if not self._networks:
@@ -56,7 +53,8 @@ class TrustedProxies:
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._networks)
 
-    def _make_origin(self, peer: str, secure: bool, host: str, claims: Claims) -> Origin:
+    def _origin(self, peer: str, secure: bool, host: str, claims: Claims | None) -> Origin:
+        claims = claims or Claims()
         chain = [hop.strip() for hop in claims.forwarded_for.split(",") if hop.strip()]
         client_ip = peer
         for hop in reversed(chain):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_KNOWN = 1000
+_LONGEST_KNOWN = 64
+
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -55,7 +58,6 @@ TRACING = frozenset({b"traceparent", b"tracestate", b"baggage"})
 ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 """Dropped where the gateway has to read the response's body."""
 
-
 WEBSOCKET = frozenset(
     {
         b"origin",
@@ -69,6 +71,36 @@ WEBSOCKET = frozenset(
 """Fields of a handshake: to the upstream goes one of our own, and its Origin was judged."""
 
 
+class Passing:
+    """Which of a client's header fields go on to an upstream.
+
+    On the path of every field of every request, so that what was found of a name is looked up:
+    `known` first, by whoever has many names, and `find` for what is not there.
+    """
+
+    __slots__ = ("_dropped", "known")
+
+    def __init__(self, dropped: frozenset[bytes]) -> None:
+        """`dropped` are names in lower case."""
+        self._dropped = dropped
+        self.known: dict[bytes, bool] = {}
+
+    def find(self, name: bytes) -> bool:
+        """Whether it passes. A name with an underscore does not: in CGI and WSGI it passes for the
+        same name with a hyphen.
+        """
+        passes = name.lower() not in self._dropped and b"_" not in name
+        if len(name) <= _LONGEST_KNOWN:
+            if len(self.known) >= _MOST_KNOWN:
+                self.known.clear()  # clients choose names; what they make us remember is bounded
+            self.known[name] = passes
+        return passes
+
+    def less(self, more: frozenset[bytes]) -> Passing:
+        """The same without these."""
+        return Passing(self._dropped | more)
+
+
 def connection_tokens(value: bytes) -> set[bytes]:
     """The lower-cased fields a Connection header nominates as hop-by-hop."""
     return {token.strip().lower() for token in value.split(b",")}
@@ -76,7 +108,8 @@ def connection_tokens(value: bytes) -> set[bytes]:
 
 def lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """Header fields as they stand on the wire."""
-    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+    # A list: on the path of every response, and a generator costs twice as much.
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
 
 
 def checked_lines(fields: Iterable[tuple[str, str]]) -> bytes:

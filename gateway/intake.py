@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from aiohttp.hdrs import HOST, UPGRADE
+
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import Claims, TrustedProxies
-from gateway.routing import METHODS, RouteEntry, RouteTable
+from gateway.routing import METHODS, Match, RouteEntry, RouteTable
 from gateway.target import host_name, split_target
 
-_CACHED_TARGETS = 4096
+_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 512
+"""Characters of a target."""
+
+Asked = tuple[str, str, str, Match]
+"""Host name, canonical path, query, and what the route table says of them."""
 
 
 class Intake:
@@ -19,8 +26,8 @@ class Intake:
     def __init__(self, routes: RouteTable, proxies: TrustedProxies) -> None:
         self._routes = routes
         self._proxies = proxies
-        self._split = lru_cache(_CACHED_TARGETS)(split_target)
-        self._host_name = lru_cache(_CACHED_TARGETS)(host_name)
+        self._asked: dict[tuple[str, str, str], Asked] = {}
+        self._host_name = lru_cache(_REMEMBERED)(host_name)
 
     def route(self, request: GatewayRequest) -> RouteEntry:
         """Fill in what the request asks for; return its route. Raise GatewayError to refuse it."""
@@ -30,29 +37,17 @@ class Intake:
         if message.method == "CONNECT":
             exchange.must_close = True  # what follows is no request
             raise MethodNotAllowed(", ".join(METHODS))
-        host = headers["Host"]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
-        name = self._host_name(host)
-        if name is None:
-            raise RequestError("The Host header is malformed.", code="invalid_host")
+        host = headers[HOST]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
+        asked = self._asked.get((message.method, message.path, host))
+        if asked is None:
+            asked = self._ask(message.method, message.path, host)
         if message.chunked and headers["Transfer-Encoding"].strip().lower() != "chunked":
             raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
-        upgrade = "Upgrade" in headers
+        upgrade = UPGRADE in headers
         if upgrade:
             self._check_upgrade(request)
-        target = message.path
-        if not target.startswith("/"):
-            target = self._origin_form(target, host)
-        split = self._split(target)
-        if split is None:
-            raise RequestError(
-                "The path is not in canonical form: send it without '.' and '..' segments, "
-                "empty segments, backslashes or needless escapes.",
-                code="invalid_path",
-            )
-        exchange.host = name
-        exchange.path, exchange.query = split
+        exchange.host, exchange.path, exchange.query, match = asked
         self._find_client(request, host)
-        match = self._routes.find(message.method, name, exchange.path)
         route = match.route
         if route is None and not match.allowed:
             raise NotFound
@@ -64,6 +59,29 @@ class Intake:
         if upgrade and message.upgrade and not route.upgrades:
             raise _upgrade_refused()
         return route
+
+    def _ask(self, method: str, target: str, host: str) -> Asked:
+        """What that asks for. Clients repeat themselves, and are remembered; what they can make us
+        remember is bounded.
+        """
+        name = self._host_name(host)
+        if name is None:
+            raise RequestError("The Host header is malformed.", code="invalid_host")
+        origin_form = target if target.startswith("/") else self._origin_form(target, host)
+        split = split_target(origin_form)
+        if split is None:
+            raise RequestError(
+                "The path is not in canonical form: send it without '.' and '..' segments, "
+                "empty segments, backslashes or needless escapes.",
+                code="invalid_path",
+            )
+        path, query = split
+        asked = name, path, query, self._routes.find(method, name, path)
+        if len(target) <= _LONGEST_REMEMBERED:
+            if len(self._asked) >= _REMEMBERED:
+                self._asked.clear()
+            self._asked[method, target, host] = asked
+        return asked
 
     @staticmethod
     def _check_upgrade(request: GatewayRequest) -> None:
@@ -95,9 +113,9 @@ class Intake:
                 headers.get("X-Forwarded-Proto", ""),
                 forwarded_host if self._host_name(forwarded_host) is not None else "",
             )
-            origin = self._proxies.origin(peer, secure=secure, host=host, claims=claims)
+            origin = self._proxies.origin(peer, secure, host, claims)
         else:
-            origin = self._proxies.origin(peer, secure=secure, host=host)
+            origin = self._proxies.origin(peer, secure, host, None)
         exchange.client_ip = origin.client_ip
         exchange.forwarded = origin.lines
 

@@ -41,14 +41,14 @@ def test_only_the_configured_networks_are_believed(peer: str, trusted: bool) -> 
     ],
 )
 def test_the_client_is_the_last_hop_that_is_not_ours(chain: str, client: str) -> None:
-    origin = PROXIES.origin("10.0.0.1", secure=False, host="h", claims=Claims(chain))
+    origin = PROXIES.origin("10.0.0.1", False, "h", Claims(chain))
     assert origin.client_ip == client
 
 
 @given(st.text(max_size=60), st.text(max_size=10), addresses)
 def test_whatever_a_proxy_says_makes_well_formed_lines(chain: str, proto: str, peer: str) -> None:
     claims = Claims(chain, proto, "")
-    origin = PROXIES.origin(peer, secure=True, host="h.test", claims=claims)
+    origin = PROXIES.origin(peer, True, "h.test", claims)
     ipaddress.ip_address(origin.client_ip)
     lines = origin.lines.decode().split("\r\n")
     assert [line.split(":")[0] for line in lines[:-1]] == [
@@ -60,7 +60,7 @@ def test_whatever_a_proxy_says_makes_well_formed_lines(chain: str, proto: str, p
 
 
 def test_an_ipv6_client_is_quoted_in_forwarded() -> None:
-    origin = PROXIES.origin("2001:db8::1", secure=True, host="h")
+    origin = PROXIES.origin("2001:db8::1", True, "h", None)
     assert b'Forwarded: for="[2001:db8::1]";host="h";proto=https\r\n' in origin.lines
 
 
@@ -83,7 +83,7 @@ strangers = addresses.filter(lambda address: not PROXIES.trusts(address))
 def test_only_addresses_are_passed_on_in_order_and_the_peer_is_the_last(
     claimed: list[str], peer: str
 ) -> None:
-    origin = PROXIES.origin(peer, secure=False, host="h", claims=Claims(", ".join(claimed)))
+    origin = PROXIES.origin(peer, False, "h", Claims(", ".join(claimed)))
     line = origin.lines.decode().split("\r\n")[0].removeprefix("X-Forwarded-For: ")
     hops = [hop.strip() for hop in ", ".join(claimed).split(",")]
     assert line.split(", ") == [*filter(is_address, hops), peer]
@@ -91,7 +91,7 @@ def test_only_addresses_are_passed_on_in_order_and_the_peer_is_the_last(
 
 @given(addresses, st.booleans())
 def test_a_peer_without_claims_is_the_client_whoever_it_is(peer: str, secure: bool) -> None:
-    origin = PROXIES.origin(peer, secure=secure, host="h.test:1")
+    origin = PROXIES.origin(peer, secure, "h.test:1", None)
     node = f'"[{peer}]"' if ":" in peer else peer
     proto = "https" if secure else "http"
     assert origin.client_ip == peer
@@ -105,14 +105,14 @@ def test_a_peer_without_claims_is_the_client_whoever_it_is(peer: str, secure: bo
 
 @pytest.mark.parametrize("proto", ["", "HTTPS", "ftp", "https, http", "https\r\nX-Evil: 1"])
 def test_a_proto_that_is_none_is_replaced_by_the_connection_s(proto: str) -> None:
-    origin = PROXIES.origin("10.0.0.1", secure=False, host="h", claims=Claims(proto=proto))
+    origin = PROXIES.origin("10.0.0.1", False, "h", Claims(proto=proto))
     assert b"X-Forwarded-Proto: http\r\n" in origin.lines
     assert b"Evil" not in origin.lines
 
 
 def test_what_a_trusted_proxy_says_of_scheme_and_host_is_passed_on() -> None:
     claims = Claims("8.8.8.8", "https", "api.test")
-    lines = PROXIES.origin("10.0.0.1", secure=False, host="inner", claims=claims).lines
+    lines = PROXIES.origin("10.0.0.1", False, "inner", claims).lines
     assert b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: api.test\r\n" in lines
     assert b'Forwarded: for=8.8.8.8;host="api.test";proto=https\r\n' in lines
 
@@ -130,5 +130,5 @@ def test_what_is_no_address_is_not_trusted(peer: str) -> None:
 @pytest.mark.parametrize("hop", ["::1%\u20ac", "::1%\udcff", '::1%";for=6.6.6.6;x="', "fe80::1%a"])
 def test_a_zone_is_no_part_of_an_address(hop: str) -> None:
     claims = Claims(f"{hop}, 8.8.8.8")
-    origin = PROXIES.origin("10.0.0.1", secure=False, host="h", claims=claims)
+    origin = PROXIES.origin("10.0.0.1", False, "h", claims)
     assert origin.lines.startswith(b"X-Forwarded-For: 8.8.8.8, 10.0.0.1\r\n")

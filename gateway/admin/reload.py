@@ -19,7 +19,7 @@ from gateway.admin.fleet import Fleet, Said
 from gateway.config import Config, ConfigError, Loaded, keep, load_source
 
 _WATCH_S = 0.5
-_PATIENCE_S = 5.0
+_PATIENCE_S = 15.0
 """For a worker that does not answer because it has just died: another one takes its place."""
 _AGAIN_S = 0.25
 

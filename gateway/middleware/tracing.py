@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from multidict import istr
 
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import give_request_id, new_request_id
@@ -18,6 +19,8 @@ from gateway.telemetry.traces.recording import KeepRules, Kept, Records, Trace
 from gateway.telemetry.traces.said import said
 
 _ALL = 1 << 64
+_COMPLETE = EndReason.COMPLETE
+_TRACEPARENT, _BAGGAGE = istr("traceparent"), istr("baggage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +49,32 @@ class Tracing:
     def __init__(self, options: TraceOptions, records: Records) -> None:
         self._options = options
         self._records = records
-        self._bound = round(options.sample * _ALL)
+        slow_s = options.keep.slow_s
+        self._slow_s = slow_s if slow_s is not None else float("inf")
+        # Sampled is what is below this, digit by digit: all of it is below "g".
+        bound = round(options.sample * _ALL)
+        self._bound = "g" if bound >= _ALL else f"{bound:016x}"
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         exchange = request.exchange
         made_here = give_request_id(request)
         headers = request._message.headers
-        if "traceparent" in headers:
+        if _TRACEPARENT in headers:
             trace = self._gone_on_with(request)
         else:
             trace_id = exchange.request_id if made_here else new_request_id()
-            trace = Trace(trace_id, sampled=int(trace_id[16:], 16) < self._bound)
-            if "baggage" in headers:
+            trace = Trace(trace_id, trace_id[16:] < self._bound)
+            if _BAGGAGE in headers:
                 self._carry(request, trace)
         exchange.trace = trace
         if trace.sampled:
             exchange.trace_id = trace.id
+            trace.reads = self._options.models
+            if self._options.content:
+                trace.content = Content()
         if exchange.trusted_peer:
             # For the log of the proxy in front.
             exchange.response_headers.append(("X-Trace-ID", trace.id))
-        trace.reads = self._options.models
-        if self._options.content and trace.sampled:
-            trace.content = Content()
         exchange.at_end(self._end)
         return handler(request)
 
@@ -77,11 +84,11 @@ class Tracing:
         parent = parse_parent(request._message.headers.getall("traceparent"))
         if parent is None or not options.trusts(exchange.client_ip):
             trace_id = new_request_id()
-            trace = Trace(trace_id, sampled=int(trace_id[16:], 16) < self._bound)
+            trace = Trace(trace_id, trace_id[16:] < self._bound)
             trace.link = parent
             return trace
-        sampled = int(parent.trace_id[16:], 16) < self._bound
-        trace = Trace(parent.trace_id, sampled=sampled or (options.follow and parent.sampled))
+        sampled = parent.trace_id[16:] < self._bound
+        trace = Trace(parent.trace_id, sampled or (options.follow and parent.sampled))
         trace.parent = parent
         self._carry(request, trace)
         return trace
@@ -98,17 +105,18 @@ class Tracing:
 
     def _end(self, exchange: Exchange) -> None:
         """Count it, and keep it if there is a reason to."""
-        principal = exchange.principal
+        principal, model = exchange.principal, exchange.served or exchange.model
         tenant = (principal.tenant or principal.subject) if principal is not None else ""
-        tally = self._records.tally(
-            (exchange.route or "", exchange.served or exchange.model or "", tenant)
-        )
+        tally = self._records.tally((exchange.route or "", model or "", tenant))
         tally.requests += 1
         status = exchange.status or 0
-        if status >= 500 or not exchange.well:
-            tally.errors += 1
-        elif status == 429:
-            tally.limited += 1
+        well = exchange.end_reason is _COMPLETE and exchange.error_code is None
+        if not well or status >= 400:
+            well = exchange.well
+            if status >= 500 or not well:
+                tally.errors += 1
+            elif status == 429:
+                tally.limited += 1
         usage = exchange.usage
         if usage is None and exchange.tap is not None:
             usage = exchange.usage = exchange.tap.usage()
@@ -119,14 +127,20 @@ class Tracing:
         trace = exchange.trace
         assert trace is not None
         now = time.perf_counter()
-        kept = Kept.SAMPLED if trace.sampled else self._reason(exchange, now)
+        first = exchange.first_byte_at
+        kept: Kept | None = None
+        if trace.sampled:
+            kept = Kept.SAMPLED
+        elif not well or status >= 400:
+            kept = self._reason(exchange, status)
+        if kept is None and (now if first is None else first) - exchange.started_at >= self._slow_s:
+            kept = Kept.SLOW
         if kept is not None and self._records.wanted:
             self._records.add(self._record(exchange, trace, kept, now))
 
-    def _reason(self, exchange: Exchange, now: float) -> Kept | None:
-        """Why a request is kept that was not sampled."""
+    def _reason(self, exchange: Exchange, status: int) -> Kept | None:
+        """Why a request is kept that was not sampled and did not go well."""
         keep = self._options.keep
-        status = exchange.status or 0
         if keep.limited and status == 429:
             return Kept.LIMITED
         if keep.errors:
@@ -136,10 +150,6 @@ class Tracing:
                 return Kept.ABORTED
             if not exchange.well:
                 return Kept.ERROR
-        if keep.slow_s is not None:
-            first = exchange.first_byte_at
-            if (now if first is None else first) - exchange.started_at >= keep.slow_s:
-                return Kept.SLOW
         return None
 
     def _record(self, exchange: Exchange, trace: Trace, kept: Kept, now: float) -> dict[str, Any]:

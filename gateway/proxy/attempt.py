@@ -85,7 +85,7 @@ class Attempt:
             except UpstreamReset:
                 # It may have been closing as we took it. Whether it saw the request cannot be
                 # known, so only what may safely be repeated is.
-                if fresh or sending.streamed or sending.request.method not in IDEMPOTENT:
+                if fresh or sending.streamed or sending.request.exchange.method not in IDEMPOTENT:
                     raise
                 connection, fresh = None, True
             except asyncio.CancelledError:
@@ -101,7 +101,7 @@ class Attempt:
     ) -> asyncio.Future[UpstreamResponse]:
         sending = self._sending
         request, body, streamed = sending.request, sending.body, sending.streamed
-        head = request_head(
+        data = request_head(
             request,
             sending.target,
             self.endpoint,
@@ -111,13 +111,14 @@ class Attempt:
             self.number,
         )
         self.sent_at = time.perf_counter()
+        exchange = request.exchange
         answer = connection.send(
-            head + body if body else head,
-            last=not streamed,
-            head_only=request.method == "HEAD",
-            first_byte_s=first_byte_s,
-            idle_s=sending.target.timeouts.idle_s,
-            upgrade=request.exchange.handshake is not None,
+            data,
+            first_byte_s,
+            sending.target.timeouts.idle_s,
+            not streamed,
+            exchange.method == "HEAD",
+            exchange.handshake is not None,
         )
         if streamed:
             # It may go on beside the response; it never outlives the exchange.

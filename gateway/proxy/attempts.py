@@ -45,12 +45,9 @@ class Attempts:
     """One request's way to an answer."""
 
     __slots__ = (
-        "_awaits_body",
         "_deadline",
-        "_hedges",
         "_hint",
         "_left",
-        "_repeatable",
         "_retries",
         "_tried",
         "body",
@@ -78,16 +75,10 @@ class Attempts:
         self.rewrite = rewrite
         self.streamed = body is None and request.body_exists
         self._deadline = request.exchange.deadline
-        self._retries = target.upstream.options.retries
-        self._tried = list(tried)
+        self._retries = retries = target.upstream.options.retries
+        self._tried = [*tried]
         """Who was asked, until everybody was."""
-        self._repeatable = not self.streamed and (
-            self._retries.post or request.method in IDEMPOTENT
-        )
-        self._hedges = self._repeatable and self._retries.hedge
-        # While nothing of an answer has come, another endpoint can give it.
-        self._awaits_body = self._hedges or self._retries.post
-        self._left = self._retries.attempts
+        self._left = retries.attempts
         self._hint = NO_HINT if target.hint is no_hint else target.hint(request, body)
 
     async def send(self) -> UpstreamResponse:
@@ -118,7 +109,7 @@ class Attempts:
             self._tried.append(endpoint)
             attempt = Attempt(self, endpoint)
             try:
-                if self._hedges:
+                if self._retries.hedge and self._repeatable:
                     attempt = await self._hedged(attempt)
                 else:
                     await self._run(attempt)
@@ -156,22 +147,25 @@ class Attempts:
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
         try:
-            if self._deadline is None and not self._awaits_body:
+            # While nothing of an answer has come, another endpoint can give it.
+            awaits_body = self._retries.post or (self._retries.hedge and self._repeatable)
+            if self._deadline is None and not awaits_body:
                 response = await attempt.run(timeouts.connect_s, first_byte_s)
             elif self._deadline is None:
-                response = await self._answer(attempt, first_byte_s)
+                response = await self._answer(attempt, first_byte_s, awaits_body)
             else:
-                response = await self._in_time(attempt, first_byte_s, self._deadline)
+                response = await self._in_time(attempt, first_byte_s, awaits_body, self._deadline)
         except BaseException as exc:
             if trace is not None:
-                trace.attempted(attempt, upstream.name, self._model, began, exc)
+                outcome = exc.code if isinstance(exc, GatewayError) else "cancelled"
+                trace.attempted(attempt, upstream.name, self._model, began, outcome)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
         if trace is not None:
-            trace.attempted(attempt, upstream.name, self._model, began)
+            trace.attempted(attempt, upstream.name, self._model, began, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
             return
@@ -185,22 +179,31 @@ class Attempts:
                 upstream.cool(attempt.endpoint, min(pause_s, _LONGEST_COOLING_S))
 
     @property
+    def _repeatable(self) -> bool:
+        """Whether it may be sent again after it was sent."""
+        return not self.streamed and (
+            self._retries.post or self.request.exchange.method in IDEMPOTENT
+        )
+
+    @property
     def _model(self) -> str | None:
         exchange = self.request.exchange
         return self.target.rename_to or exchange.served or exchange.model
 
-    async def _answer(self, attempt: Attempt, first_byte_s: float) -> UpstreamResponse:
+    async def _answer(
+        self, attempt: Attempt, first_byte_s: float, awaits_body: bool
+    ) -> UpstreamResponse:
         response = await attempt.run(self.target.timeouts.connect_s, first_byte_s)
-        if self._awaits_body and 200 <= response.head.status < 400:
+        if awaits_body and 200 <= response.head.status < 400:
             await response.begun()
         return response
 
     async def _in_time(
-        self, attempt: Attempt, first_byte_s: float, deadline: float
+        self, attempt: Attempt, first_byte_s: float, awaits_body: bool, deadline: float
     ) -> UpstreamResponse:
         try:
             async with asyncio.timeout(deadline - time.perf_counter()):
-                return await self._answer(attempt, first_byte_s)
+                return await self._answer(attempt, first_byte_s, awaits_body)
         except TimeoutError:
             raise UpstreamTotalTimeout("no answer in time") from None
 

@@ -199,12 +199,10 @@ class Continuation:
 def continuation_of(
     request: GatewayRequest, body: bytes | None, dialect: Dialect, send: SendOptions
 ) -> Continuation | None:
-    """What could go on with the answer, if the upstream or a fallback is said to be able to, and
-    the request is a streamed chat. `dialect` is the caller's.
+    """What could go on with the answer, where the target or a fallback continues, if the request is
+    a streamed chat. `dialect` is the caller's.
     """
-    target = request.exchange.target
-    assert target is not None
-    if not target.continues or body is None:
+    if body is None:
         return None
     kind = _ANSWERS.get(dialect.name)
     if kind is None or not body.lstrip().startswith(b"{"):

@@ -15,6 +15,7 @@ import time
 from typing import Protocol, cast
 
 import orjson
+from aiohttp.hdrs import ACCEPT
 
 from gateway import sse
 from gateway.dialects import Dialect
@@ -181,14 +182,15 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
     """Whether a request asks for an event stream: True, False, or None if its body, a JSON object
     perhaps, has to be read for it. On the path of every request.
     """
-    if body is not None and request.method == "POST" and _says_stream(body):
+    exchange = request.exchange
+    if body is not None and exchange.method == "POST" and _says_stream(body):
         return None
-    accept = request._message.headers.get("Accept")
+    accept = request._message.headers.get(ACCEPT)
     # Who takes other types too may get one of them, and will not know what to make of this.
     return (
         accept is not None
         and EVENT_STREAM in accept
-        and request.method != "HEAD"
+        and exchange.method != "HEAD"
         and all(_is_event_stream(range_) for range_ in accept.split(","))
     )
 
@@ -207,7 +209,7 @@ def heeds_retry(request: GatewayRequest) -> bool:
     """Whether a client connects again by itself, as EventSource does and SDKs do not. Some of these
     take a block without data for an event, and fail on it.
     """
-    return EVENT_STREAM in request._message.headers.get("Accept", "")
+    return EVENT_STREAM in request._message.headers.get(ACCEPT, "")
 
 
 def _is_event_stream(media_range: str) -> bool:

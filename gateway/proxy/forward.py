@@ -61,12 +61,13 @@ class Forward:
             if body is None:
                 body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
             response = await send_translated(request, target, translation, body, sending)
+        dialect, preface = options.dialect, options.preface
         return RelayedResponse(
             response,
             exchange,
-            options.dialect,
-            hide_server=options.hide_server,
-            continuation=continuation_of(request, body, options.dialect, sending),
-            heartbeats=options.heartbeats,
-            preface=options.preface if options.preface and heeds_retry(request) else b"",
+            dialect,
+            options.hide_server,
+            continuation_of(request, body, dialect, sending) if target.continues else None,
+            options.heartbeats,
+            preface if preface and heeds_retry(request) else b"",
         )

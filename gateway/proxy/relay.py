@@ -68,7 +68,6 @@ class RelayedResponse(web.StreamResponse):
         upstream: UpstreamResponse,
         exchange: Exchange,
         dialect: Dialect,
-        *,
         hide_server: bool,
         continuation: Continuation | None = None,
         heartbeats: Heartbeats | None = None,
@@ -79,7 +78,7 @@ class RelayedResponse(web.StreamResponse):
         self._state: dict[Any, Any] = {}
         head = upstream.head
         self._status = head.status
-        self._reason = head.reason.decode("latin-1")
+        self._reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
         self._upstream = upstream
         self._exchange = exchange
         self._dialect = dialect
@@ -89,8 +88,11 @@ class RelayedResponse(web.StreamResponse):
             if head.status == 200:
                 self._preface = preface
         self._continuation = continuation
+        trace = exchange.trace
         if (
-            head.content_length is None or exchange.tap is not None or exchange.trace is not None
+            head.content_length is None
+            or exchange.tap is not None
+            or (trace is not None and trace.sampled)
         ):  # else nobody looks, and most are over before a body of theirs is needed
             self._look = self.body.look
 
@@ -147,7 +149,7 @@ class RelayedResponse(web.StreamResponse):
             return None
         self._req = request
         exchange, upstream = self._exchange, self._upstream
-        client = cast(ClientConnection, request.protocol)
+        client: ClientConnection = request._protocol  # type: ignore[assignment]  # is one
         transport = client.transport
         if transport is None:
             raise ConnectionResetError("the client has left")
@@ -155,7 +157,7 @@ class RelayedResponse(web.StreamResponse):
         exchange.status = self._status
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
-        has_body = request.method != "HEAD" and self._status not in _BODILESS
+        has_body = exchange.method != "HEAD" and self._status not in _BODILESS
         if exchange.commit is Commit.EARLY:
             data = b""
             self._chunked = True
@@ -389,7 +391,8 @@ class RelayedResponse(web.StreamResponse):
         ]
         changed: CIMultiDict[str] | None = self.__dict__.get("_headers")
         if changed is None:
-            parts += [b"%b: %b\r\n" % field for field in head.fields]
+            for name, value in head.fields:
+                parts += (name, b": ", value, b"\r\n")
         else:
             parts.append(checked_lines(changed.items()))
         if self._cookies:

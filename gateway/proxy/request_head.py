@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from aiohttp.hdrs import CONNECTION
 
 from gateway.exchange import GatewayRequest
 from gateway.headers import WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.head import RawHeader
 
 _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 
@@ -31,7 +35,8 @@ def request_head(
     rewrite: Rewrite | None = None,
     attempt: int = 1,
 ) -> bytes:
-    """Request line and headers: the client's, without what is not its to say, and ours.
+    """Request line and headers: the client's, without what is not its to say, and ours; and the
+    body, if it is here.
 
     `body` is None if it is not here yet; `strip` is the number of characters of the path that
     belong to the route and are not forwarded; `attempt` is the number of this attempt.
@@ -39,46 +44,47 @@ def request_head(
     exchange = request.exchange
     # A compressed body could not be read for its tokens, and nothing could be said in it.
     legible = exchange.tap is not None or exchange.early is not None
-    dropped = target.dropped_to_read if legible else target.dropped
+    passing = target.passing_to_read if legible else target.passing
     handshake = exchange.handshake
     if handshake is not None:
-        dropped |= WEBSOCKET
+        passing = passing.less(WEBSOCKET)
     if rewrite is not None:
         path = rewrite.path
     else:
         path = exchange.path[strip:] if strip else exchange.path
         if exchange.query:
             path = f"{path}?{exchange.query}"
+    message = request._message
     parts = [
-        b"%b %b%b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n%b"
-        % (
-            request.method.encode(),
-            endpoint.base,
-            path.encode("latin-1"),
-            endpoint.fixed_lines,
-            exchange.forwarded,
-            exchange.principal.headers if exchange.principal is not None else b"",
-            exchange.request_id.encode(),
-            exchange.trace.header_lines(attempt) if exchange.trace is not None else b"",
-        )
+        f"{exchange.method} {endpoint.base}{path} HTTP/1.1\r\n".encode("latin-1"),
+        endpoint.fixed_lines,
+        exchange.forwarded,
+        b"X-Request-ID: ",
+        exchange.request_id.encode(),
+        b"\r\n",
     ]
+    if exchange.principal is not None:
+        parts.append(exchange.principal.headers)
+    if exchange.trace is not None:
+        parts.append(exchange.trace.header_lines(attempt))
     if rewrite is not None:
         parts.append(rewrite.lines)
-    nominated: set[bytes] = set()
-    for name, value in request.raw_headers:
-        lowered = name.lower()
-        if lowered in dropped:
-            if lowered == b"connection":
-                nominated |= connection_tokens(value)
-        elif b"_" not in name:
-            # Names with an underscore pass for the same name with a hyphen in CGI and WSGI.
-            parts.append(b"%b: %b\r\n" % (name, value))
-    if not nominated <= _CONNECTION_OPTIONS:
-        parts[1:] = [p for p in parts[1:] if p[: p.index(b":")].lower() not in nominated]
+    fields: Sequence[RawHeader] = message.raw_headers
+    if CONNECTION in message.headers:
+        fields = _without_nominated(fields)
+    known = passing.known.get
+    for name, value in fields:
+        passes = known(name)
+        if passes is None:
+            passes = passing.find(name)
+        if passes:
+            parts += (name, b": ", value, b"\r\n")
     if handshake is not None:
         parts.append(handshake.lines + b"\r\n")
     elif body is not None:
         parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        if body:
+            parts.append(body)
     elif request.body_exists and request.content_length is None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
     elif request.content_length is not None:
@@ -86,3 +92,14 @@ def request_head(
     else:
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _without_nominated(fields: Sequence[RawHeader]) -> Sequence[RawHeader]:
+    """Without what the Connection header says is for this connection only."""
+    nominated: set[bytes] = set()
+    for name, value in fields:
+        if name.lower() == b"connection":
+            nominated |= connection_tokens(value)
+    if nominated <= _CONNECTION_OPTIONS:
+        return fields
+    return [field for field in fields if field[0].lower() not in nominated]

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 
 import orjson
 from aiohttp import web
+from multidict import istr
 
 from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
@@ -23,6 +24,7 @@ from gateway.headers import (
     IDENTITY,
     OURS,
     TRACING,
+    Passing,
 )
 from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
@@ -39,7 +41,7 @@ these is JSON to some parsers, and is refused here.
 _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
 
 
-TIMEOUT_HEADER = "x-request-timeout"
+TIMEOUT_HEADER = istr("x-request-timeout")
 HintOf = Callable[[GatewayRequest, bytes | None], Hint]
 
 NO_HINT = Hint()
@@ -55,10 +57,10 @@ class Target:
 
     __slots__ = (
         "continues",
-        "dropped",
-        "dropped_to_read",
         "fallbacks",
         "hint",
+        "passing",
+        "passing_to_read",
         "rename_to",
         "scopes",
         "shows_credential",
@@ -105,7 +107,7 @@ class Target:
         self.shows_credential = keeps_credential and translation is not None
         """Whether the caller's credential is shown to the upstream, in its own way."""
         self.translation = translation
-        self.dropped = (
+        self.passing = Passing(
             _ALWAYS_DROPPED
             | identity
             | upstream.options.replaced
@@ -114,8 +116,9 @@ class Target:
             | (ACCEPT_ENCODING if legible else frozenset())
             | (TRACING if traced else frozenset())
         )
-        self.dropped_to_read = self.dropped | ACCEPT_ENCODING
-        """Dropped instead where the answer has to be legible."""
+        """What of a request's header goes on to it."""
+        self.passing_to_read = self.passing.less(ACCEPT_ENCODING)
+        """The same where its answer has to be legible."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Whether a caller may use it under this name."""
@@ -156,7 +159,7 @@ class Resolve:
             return self._go(request, options.fallback, handler)
         if exchange.handshake is not None:
             return self._go(request, self._by_query(exchange), handler)
-        if request.method in ("GET", "HEAD") and (
+        if exchange.method in ("GET", "HEAD") and (
             (exchange.path + "/").startswith(options.models_path + "/")
         ):
             return _answer(self._models(exchange))

@@ -37,9 +37,12 @@ _SECRET_KEYS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key"}
     | {"api_key", "password", "secret", "token", "ticket"}
 )
-_OURS = frozenset({"event", "level", "request_id", "trace_id", "method", "route", "upstream"})
-"""Fields that are made here, or checked to be an id."""
-_PLAIN = (int, float, bool, type(None))
+_OURS = frozenset(
+    {"event", "level", "request_id", "trace_id", "client", "method", "route", "upstream"}
+    | {"endpoint", "end"}
+)
+"""Fields that are made here, stand in the configuration, or are checked to be an id or address."""
+_PLAIN = frozenset[type]({int, float, bool, type(None)})
 _SHORT = 256
 _CACHED = 2048
 _EMAIL = r"([\w.+-]{1,64})@[\w-]{1,63}(?:\.[\w-]{1,63})+"
@@ -66,15 +69,15 @@ def mask_event(_: object, __: str, event: EventDict) -> EventDict:
     """structlog's processor: masks every text of a line, however deep inside it."""
     for name, value in event.items():
         kind = value.__class__
+        if kind in _PLAIN or name in _OURS:
+            continue
         if kind is str:
-            if name in _OURS:
-                continue
             # The same paths, subjects and models come again and again: a microsecond each is saved.
             if name.lower() in _SECRET_KEYS:
                 event[name] = "***"
             else:
                 event[name] = _remembered(value) if len(value) <= _SHORT else mask_text(value)
-        elif kind not in _PLAIN:
+        else:
             event[name] = _masked(name, value)
     return event
 
@@ -88,7 +91,7 @@ def _masked(name: str, value: object) -> object:
         return {key: _masked(str(key), one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked("", one) for one in value]
-    return value if isinstance(value, (*_PLAIN, datetime)) else mask_text(str(value))
+    return value if isinstance(value, (int, float, type(None), datetime)) else mask_text(str(value))
 
 
 class Redaction:

@@ -51,7 +51,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_buffer",
         "_deadline",
         "_drained",
-        "_fields_bytes",
         "_head_bytes",
         "_head_end",
         "_head_only",
@@ -107,7 +106,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._reason = b""
         self._head_bytes = 0
         self._head_end = b""
-        self._fields_bytes = 0
         self._idle_bytes = 0
         self._interim = 0
         self._in_head = True
@@ -133,11 +131,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def send(
         self,
         data: bytes,
-        *,
-        last: bool,
-        head_only: bool,
         first_byte_s: float,
         idle_s: float,
+        last: bool = True,
+        head_only: bool = False,
         upgrade: bool = False,
     ) -> asyncio.Future[UpstreamResponse]:
         """Write a request's head (and body, if `last`); the future is its response.
@@ -278,7 +275,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         elif self._violation is not None:
             self.fail(UpstreamInvalidResponse(self._violation))
         elif response is not None and not self._paused:
-            self._deadline = self._loop.time() + self._idle_s
+            deadline = self._loop.time() + self._idle_s
+            if self._timer is None or self._timer_at > deadline:
+                self._set_deadline(deadline)  # until its head came it was given longer
+            else:
+                self._deadline = deadline
 
     # httptools calls these from within feed_data.
 
@@ -289,24 +290,23 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._in_head = True
         self._raw = []
         self._reason = b""
-        self._fields_bytes = 0
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._message_done or not self._in_head:
-            return  # a trailer
-        size = len(name) + len(value) + 4
-        self._fields_bytes += size
-        if size > FIELD_CAP_BYTES or self._fields_bytes > HEAD_CAP_BYTES:
-            self._violation = "header field or head too large"
-        self._raw.append((name, value))
+        if self._in_head and not self._message_done:  # else it is a trailer
+            self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._message_done or self._violation is not None:
             return
         self._in_head = False
+        # A head that came in fewer bytes than a field may have cannot be too large. (Bytes are
+        # counted anew behind an interim one.)
+        if (self._interim or self._head_bytes > FIELD_CAP_BYTES) and _too_large(self._raw):
+            self._violation = "header field or head too large"
+            return
         status = self._parser.get_status_code()
         if status < 200:
             self._interim += 1
@@ -322,7 +322,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._violation = str(exc)
             return
         self._response = UpstreamResponse(head, self)
-        self._set_deadline(self._loop.time() + self._idle_s)
         if self._head_only or status in (204, 304):
             # llhttp does not know the request and would wait for a body.
             self._message_done = self._bodiless = True
@@ -490,3 +489,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))
         else:
             self.fail(UpstreamFirstByteTimeout("no response head in time"))
+
+
+def _too_large(fields: list[RawHeader]) -> bool:
+    """Whether a head is over its cap, or one of its fields is."""
+    sizes = [len(name) + len(value) + 4 for name, value in fields]
+    return bool(sizes) and (max(sizes) > FIELD_CAP_BYTES or sum(sizes) > HEAD_CAP_BYTES)

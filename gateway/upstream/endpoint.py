@@ -42,7 +42,7 @@ class Endpoint:
         self.pool = pool
         self.health = health
         self.key = self.url = pool.address.url
-        self.base = pool.address.base.encode()
+        self.base = pool.address.base
         self.full_weight = weight
         self.weight = float(weight)
         self.priority = priority

@@ -14,7 +14,7 @@ class InvalidHead(Exception):
 
 
 _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
-_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE = range(5, 10)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _PLAIN = range(5, 11)
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"x-request-id": _DROPPED,  # ours stands on every response
@@ -28,6 +28,8 @@ _NOTABLE: dict[bytes, int] = {
     b"x-accel-buffering": _ACCEL,
     b"upgrade": _UPGRADE,
 }
+_MOST_KNOWN = 1000
+_LONGEST_KNOWN = 64
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"content-type"})
 
@@ -71,10 +73,12 @@ class ResponseHead:
         """The protocol it switches to."""
         self.fields: list[RawHeader] = []
         nominated: set[bytes] = set()
-        notable, fields = _NOTABLE, self.fields
+        known, fields = _known.get, self.fields
         for field in raw:
-            what = notable.get(field[0].lower())
+            what = known(field[0])
             if what is None:
+                what = _find(field[0])
+            if what == _PLAIN:
                 fields.append(field)
             elif what == _CONTENT_LENGTH:
                 self.content_length = int(field[1])
@@ -109,3 +113,16 @@ class ResponseHead:
             nominated -= _NEVER_NOMINATED
             if nominated:
                 self.fields = [f for f in fields if f[0].lower() not in nominated]
+
+
+def _find(name: bytes) -> int:
+    """What a field is, by its name as it was sent; remembered, since it will be sent again."""
+    what = _NOTABLE.get(name.lower(), _PLAIN)
+    if len(name) <= _LONGEST_KNOWN:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[name] = what
+    return what
+
+
+_known: dict[bytes, int] = {}

@@ -11,6 +11,8 @@ from tests.support.client import Response, ask
 from tests.support.gateway import GatewayProcess
 
 _PATIENCE_S = 10.0
+_ANSWER_PATIENCE_S = 30.0
+"""A reload waits for a worker that is being replaced."""
 
 
 async def admin(
@@ -21,7 +23,7 @@ async def admin(
     host = () if any(line.lower().startswith("host:") for line in lines) else ("Host: localhost",)
     head = [f"{method} {path} HTTP/1.1", *host, "Connection: close", *lines]
     raw = "\r\n".join([*head, f"Content-Length: {len(data)}", "", ""]).encode() + data
-    return await ask(gateway.admin_port, raw, method)
+    return await ask(gateway.admin_port, raw, method, patience_s=_ANSWER_PATIENCE_S)
 
 
 async def told(gateway: GatewayProcess, path: str) -> Any:

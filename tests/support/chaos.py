@@ -95,12 +95,17 @@ class Backend:
         writer.write(_HEAD)
         for number in range(EVENTS):
             event = b"data: %d\n\n" % number
-            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
-            await writer.drain()
+            await _write(writer, b"%x\r\n%b\r\n" % (len(event), event))
             await asyncio.sleep(_PACE_S)
             await self._awake.wait()
-        writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
-        await writer.drain()
+        await _write(writer, b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if writer.is_closing():
+        raise ConnectionResetError  # uvloop raises RuntimeError instead
+    writer.write(data)
+    await writer.drain()
 
 
 _COMPLETE = b"".join(b"data: %d\n\n" % number for number in range(EVENTS)) + b"data: [DONE]\n\n"

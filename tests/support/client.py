@@ -387,9 +387,9 @@ def request(
     return b"\r\n".join([*lines, b"", b""]) + (body or b"")
 
 
-async def ask(port: int, raw: bytes, method: str = "GET") -> Response:
+async def ask(port: int, raw: bytes, method: str = "GET", *, patience_s: float = 4.0) -> Response:
     """Send a request on a connection of its own; the response."""
-    async with RawClient(port, patience_s=4) as client:
+    async with RawClient(port, patience_s=patience_s) as client:
         await client.send(raw)
         return await client.read_response(method)
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from gateway.errors import UpstreamReset
+from gateway.errors import UpstreamInvalidResponse, UpstreamReset
 from gateway.upstream.connection import State, UpstreamConnection
 from gateway.upstream.response import UpstreamResponse
 
@@ -29,7 +29,7 @@ class Transport:
 
 class Connected:
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(1024))
+        self._buffer = memoryview(bytearray(64 * 1024))
         self.transport = Transport()
         self.connection = UpstreamConnection(
             asyncio.get_running_loop(), lambda _: None, lambda _: None, self._buffer
@@ -37,9 +37,7 @@ class Connected:
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
 
     def send(self) -> asyncio.Future[UpstreamResponse]:
-        return self.connection.send(
-            b"GET / HTTP/1.1\r\n\r\n", last=True, head_only=False, first_byte_s=5.0, idle_s=5.0
-        )
+        return self.connection.send(b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0)
 
     def receive(self, data: bytes) -> None:
         self._buffer[: len(data)] = data
@@ -79,3 +77,27 @@ async def test_a_connection_that_is_lost_ends_the_exchange_it_carries() -> None:
     connected.connection.connection_lost(None)
     with pytest.raises(UpstreamReset):
         await answer
+
+
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        (b"X: " + 16_000 * b"a" + b"\r\n", True),
+        (b"X: " + 17_000 * b"a" + b"\r\n", False),
+        (20 * (b"X: " + 1_500 * b"a" + b"\r\n"), True),
+        (23 * (b"X: " + 1_500 * b"a" + b"\r\n"), False),
+    ],
+    ids=["long-field", "too-long-field", "long-head", "too-long-head"],
+)
+async def test_a_head_is_capped_in_one_packet_too(
+    interim: bytes, fields: bytes, accepted: bool
+) -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(interim + REPLY.replace(b"\r\n", b"\r\n" + fields, 1))
+    if accepted:
+        assert (await answer).complete
+    else:
+        with pytest.raises(UpstreamInvalidResponse):
+            await answer

@@ -185,7 +185,7 @@ async def test_s2_a_streamed_body_that_stops_is_408_and_frees_its_upstream(
 async def test_s2_a_body_that_trickles_into_a_buffer_holds_no_upstream(
     upstream: ScriptedUpstream, start_gateway: StartGateway
 ) -> None:
-    config = simple_config(upstream.url, server={"body_timeout": "200ms"}, models=["llama"])
+    config = simple_config(upstream.url, server={"body_timeout": "1s"}, models=["llama"])
     gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
     body = b'{"model": "llama", "pad": "xxxxxx"}'
     async with RawClient(gateway.port) as client:
@@ -193,7 +193,7 @@ async def test_s2_a_body_that_trickles_into_a_buffer_holds_no_upstream(
         for at in range(len(body)):
             assert upstream.connections == []
             await client.send(body[at : at + 1])
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.04)  # together longer than the timeout
         assert (await client.read_response()).status == 200
     assert upstream.requests[-1].body == body
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import GatewayError
 from gateway.telemetry.as_json import as_json
 from gateway.telemetry.traces.content import Content
 from gateway.telemetry.traces.gaps import Gaps
@@ -86,7 +85,7 @@ class Trace:
         "span",
     )
 
-    def __init__(self, trace_id: str, *, sampled: bool) -> None:
+    def __init__(self, trace_id: str, sampled: bool) -> None:
         self.id = trace_id
         self.sampled = sampled
         self.reads = False
@@ -109,9 +108,9 @@ class Trace:
 
     def header_lines(self, attempt: int) -> bytes:
         """What tells the upstream where in the trace it is."""
-        flags = 1 if self.sampled else 0
-        line = f"traceparent: 00-{self.id}-{self.span + attempt:016x}-0{flags}\r\n"
-        return line.encode() + self.carried
+        flags = "01" if self.sampled else "00"
+        line = f"traceparent: 00-{self.id}-{self.span + attempt:016x}-{flags}\r\n".encode()
+        return line + self.carried if self.carried else line
 
     def begin(self, name: str) -> Mark:
         """Something begins."""
@@ -125,12 +124,9 @@ class Trace:
         upstream: str,
         model: str | None,
         began: float,
-        error: BaseException | None = None,
+        outcome: str,
     ) -> None:
-        """An attempt has its response's head, or failed."""
-        outcome = ""
-        if error is not None:
-            outcome = error.code if isinstance(error, GatewayError) else "cancelled"
+        """An attempt has its response's head, or failed: `outcome` says of what."""
         url, status, ended = attempt.endpoint.url, attempt.status, time.perf_counter()
         self.attempts.append((attempt.number, began, ended, url, upstream, model, status, outcome))
 

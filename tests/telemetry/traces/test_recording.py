@@ -114,7 +114,7 @@ def test_tenants_beyond_a_number_are_counted_together(monkeypatch: pytest.Monkey
 
 
 def test_each_attempt_has_a_span_of_its_own_in_the_one_trace() -> None:
-    trace = Trace("0af7651916cd43dd8448eb211c80319c", sampled=True)
+    trace = Trace("0af7651916cd43dd8448eb211c80319c", True)
     lines = [trace.header_lines(number).decode().strip() for number in (1, 2)]
     parents = [parse_parent([line.removeprefix("traceparent: ")]) for line in lines]
     assert all(parent is not None for parent in parents)
@@ -127,7 +127,7 @@ def test_each_attempt_has_a_span_of_its_own_in_the_one_trace() -> None:
 
 
 def test_the_events_of_a_stream_are_bounded() -> None:
-    trace = Trace("0" * 31 + "1", sampled=True)
+    trace = Trace("0" * 31 + "1", True)
     for _ in range(1000):
         trace.event("client_behind")
     assert len(trace.events) == 50
