@@ -29,7 +29,8 @@ from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
 from gateway.proxy.preface import WithoutBom
-from gateway.proxy.response_body import ResponseBody, end_reason, is_event_stream
+from gateway.proxy.response_body import ResponseBody, end_reason
+from gateway.sse import is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
 _WAITING_CAP_BYTES = 32 * 1024
@@ -409,9 +410,9 @@ class RelayedResponse(web.StreamResponse):
             # A stream: nginx must not collect it, and we frame it anew.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n")
-            if not head.cacheable and head.content_type.lower().startswith(b"text/event-stream"):
+            if not head.cacheable and is_event_stream(head.content_type):
                 parts.append(b"Cache-Control: no-cache\r\n")
-        elif head.content_type.lower().startswith(b"text/event-stream"):
+        elif is_event_stream(head.content_type):
             parts.append(b"X-Accel-Buffering: no\r\n")
         elif head.accel is not None:
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
