@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
+from gateway.chunks import LAST_CHUNK, chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, Commit, Exchange
@@ -35,7 +36,6 @@ from gateway.upstream.response import UpstreamResponse
 
 _WAITING_CAP_BYTES = 32 * 1024
 """What waits in memory for a client that is behind before its upstream is paused."""
-_LAST_CHUNK = b"0\r\n\r\n"
 _COPY_CAP_BYTES = 16 * 1024
 """Up to here a copy is cheaper than three buffers in one write."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
@@ -358,7 +358,7 @@ class RelayedResponse(web.StreamResponse):
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
         self._exchange.bytes_out = len(data)
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        return chunk(data) if self._chunked else data
 
     def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
         encoded = encoder.feed(data)
@@ -369,13 +369,12 @@ class RelayedResponse(web.StreamResponse):
         """A chunk of what is not the upstream's."""
         if self._encoder is not None:
             data = self._encoder.feed(data)
-        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return chunk(data) if data else b""
 
     def _last_chunk(self) -> bytes:
         if self._encoder is None:
-            return _LAST_CHUNK
-        rest = self._encoder.finish()
-        return b"%x\r\n%b\r\n%b" % (len(rest), rest, _LAST_CHUNK)
+            return LAST_CHUNK
+        return chunk(self._encoder.finish()) + LAST_CHUNK
 
     def _begun(self) -> None:
         exchange = self._exchange
