@@ -17,12 +17,12 @@ from gateway.admin.traces_api import TracesApi
 from gateway.config import Loaded, models
 from gateway.telemetry.masking import Redaction
 from gateway.telemetry.semconv import NAMES, GenAiNames
-from gateway.telemetry.trace_reader import TraceReader
-from gateway.telemetry.trace_store import Retention, TraceStore
+from gateway.telemetry.traces.reader import TraceReader
+from gateway.telemetry.traces.store import Retention, TraceStore
 from gateway.wiring.traces import collector, disabled
 
 if TYPE_CHECKING:
-    from gateway.telemetry.export import Export
+    from gateway.telemetry.traces.export import Export
 
 _PATIENCE_S = 0.5
 
@@ -86,7 +86,7 @@ def _export(
     traces: models.Traces, names: GenAiNames, report: Callable[[str | None], None]
 ) -> Export:
     # OpenTelemetry's SDK is large, and no other process needs it.
-    from gateway.telemetry.export import Export, ExportOptions, otlp_exporter
+    from gateway.telemetry.traces.export import Export, ExportOptions, otlp_exporter
 
     headers = {name: value.reveal().decode("latin-1") for name, value in traces.headers.items()}
     options = ExportOptions(traces.otlp, traces.protocol, headers or None)

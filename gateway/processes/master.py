@@ -36,7 +36,7 @@ from gateway.processes.admin import serve_admin
 from gateway.processes.demo import serve_demo
 from gateway.processes.worker import CONFIG, Post, socket_path, work
 from gateway.server.serving import require_c_parser
-from gateway.telemetry.logs import direct_logger
+from gateway.telemetry.logs.logger import direct_logger
 
 _PREDECESSOR = "GATEWAY_PREDECESSOR"
 """Environment variable with the pid of the master that this one replaces."""

@@ -22,9 +22,10 @@ from typing import Any, Protocol
 import yaml
 
 from gateway.config import load_text
+from gateway.process_state import ProcessState
 from gateway.processes.sockets import bind
 from gateway.server.serving import Server
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.logger import make_logger
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
@@ -113,7 +114,7 @@ class RunningGateway:
         self.config = load_text(config_text(config, sections))
         options = self.config.telemetry.log
         logger = make_logger(self.log, level=options.level, console=options.format == "console")
-        self.server = Server(self.config, logger)
+        self.server = Server(self.config, ProcessState.begin(self.config, logger))
         self._sockets = bind(self.config.server.listen, 1)
 
     @property
@@ -143,8 +144,8 @@ class RunningGateway:
         """Stop, and name the faults: exchanges that outlived their clients, endpoints that carry
         requests nobody made, broken log lines.
         """
-        ended = not await _outlasts(lambda: self.server.overload.requests)
-        open_exchanges = self.server.overload.requests
+        ended = not await _outlasts(lambda: self.server.state.overload.requests)
+        open_exchanges = self.server.state.overload.requests
         await self.server.stop()
         for sock in self._sockets:
             sock.close()
