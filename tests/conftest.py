@@ -46,9 +46,11 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: most tests wait now and then, for programs and for clocks."""
-    return (os.cpu_count() or 1) + 1
+    mine = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return (len(mine(0)) if mine else os.cpu_count() or 1) + 1
 
 
 def pytest_collection(session: pytest.Session) -> None:
