@@ -290,6 +290,13 @@ class GatewayProcess:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def own_bytes(self) -> int:
+        """Of these, what it shares with no other process."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        private = (line.split() for line in lines if line.startswith("Private_"))
+        return sum(int(kib) for _, kib, _ in private) * 1024
+
+    @property
     def cpu_s(self) -> float:
         """CPU time it has used so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
