@@ -12,6 +12,7 @@ the demo backend where there is one.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -125,6 +126,8 @@ class Master:
                 signal.signal(number, _noted)
             signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
             self._stack.callback(self._end_children)
+            # What is loaded by now is not looked through by each child, and stays shared with it.
+            gc.freeze()
             try:
                 for child in self._children:
                     self._start(child)

@@ -203,6 +203,7 @@ async def test_s2_a_body_that_trickles_into_a_buffer_holds_no_upstream(
 SOCKET_BUFFER = 32 * KIB  # Linux doubles it
 
 
+@pytest.mark.long
 async def test_s3_slow_readers_of_streams_cost_at_most_128_kib_each(
     start_gateway_process: StartGatewayProcess,
     pytestconfig: pytest.Config,
