@@ -47,6 +47,8 @@ from gateway.server.turns import Turns
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
+_FIRST_REQUEST_S = 1.0
+"""Until a connection that has sent nothing is closed when the gateway drains."""
 _EARLY_CAP_BYTES = 64 * 1024
 """Of another protocol, that a client has begun before it was told it may."""
 _NEVER = float("inf")
@@ -58,6 +60,7 @@ class Owner(Protocol):
     runtime: Runtime
     options: models.Server
     logger: FilteringBoundLogger
+    draining: bool
     cutting: bool
     turns: Turns
     refusals: Counter[str]
@@ -92,6 +95,7 @@ class Connection(RequestHandler):
         "_head_bytes",
         "_last",
         "_listener",
+        "_once",
         "_output",
         "_peer",
         "_read_to_the_end",
@@ -121,6 +125,7 @@ class Connection(RequestHandler):
         self._refusal: GatewayError | None = None
         self._ending: GatewayError | None = None
         self._last = False
+        self._once = False
         self._read_to_the_end = False
         self._writer: BodyWriter | None = None
         self._early = b""
@@ -342,6 +347,8 @@ class Connection(RequestHandler):
                 if exchange.commit is Commit.OPEN:
                     exchange.commit = Commit.ANSWERED
             await response.prepare(request)
+            if exchange.on_drain is not None and listener.draining:
+                exchange.on_drain()  # the others were told before it began
             await response.write_eof()
             if not exchange.bytes_out:
                 exchange.bytes_out = response.body_length
@@ -386,6 +393,7 @@ class Connection(RequestHandler):
                     self._refuse(HeadersTooLarge())
                     return
         self._head_bytes = 0
+        self._last = self._last or self._once
         self._body = messages[-1][1]
         self._messages.extend(messages)
         self._listener.turns.take(self._wake)
@@ -418,13 +426,27 @@ class Connection(RequestHandler):
     # -- closing -------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Serve no further request; an idle connection closes at once."""
-        self._last = True
+        """Serve no request after the one that is under way, or has begun to come. An idle
+        connection closes at once; one that is new is given a moment, since whoever connects is
+        about to send a request.
+        """
         exchange = self.exchange
-        if exchange is None and not self._messages and not self._head_bytes:
+        if self._body is None and not (self._last or self._head_bytes):
+            self._once = True
+            self._set_deadline(self._loop.time() + _FIRST_REQUEST_S)
+            return
+        self._last = True
+        if exchange is None and not self.awaited:
             self._wake()
         elif exchange is not None and exchange.on_drain is not None:
             exchange.on_drain()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a request is here, or about to come, that has not begun and will be served."""
+        if self.exchange is not None or self._ending is not None:
+            return False
+        return bool(self._messages or self._head_bytes) or (self._once and self._body is None)
 
     def end(self, error: GatewayError) -> None:
         """End the exchange under way with an error the client can read, and close. Requests that

@@ -90,6 +90,7 @@ class Listener:
     def lost(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._look()
 
     def opened(self, exchange: Exchange) -> None:
         """Count an exchange in, until it ends."""
@@ -109,8 +110,16 @@ class Listener:
         runtime.exchanges -= 1
         if not runtime.exchanges and runtime.retired is not None:
             runtime.retired()
-        if not overload.requests and self._all_ended and not self._all_ended.done():
-            self._all_ended.set_result(None)
+        self._look()
+
+    def _look(self) -> None:
+        """Tell whoever waits for it that nothing is under way any more."""
+        waiter = self._all_ended
+        if waiter is not None and not waiter.done() and self._is_empty():
+            waiter.set_result(None)
+
+    def _is_empty(self) -> bool:
+        return not self.open_exchanges and not any(c.awaited for c in self._connections)
 
     @property
     def exchanges(self) -> Iterator[Exchange]:
@@ -154,8 +163,8 @@ class Listener:
             await asyncio.sleep(0)
 
     async def _empty(self, longest_s: float) -> bool:
-        """Wait until no exchange is under way. False if that takes longer."""
-        if not self.open_exchanges:
+        """Wait until no exchange is under way or about to begin. False if that takes longer."""
+        if self._is_empty():
             return True
         self._all_ended = asyncio.get_running_loop().create_future()
         try:

@@ -150,3 +150,40 @@ async def test_an_idle_connection_ends_when_the_gateway_drains(
             gateway.signal(signal.SIGTERM)
             assert await client.read_to_end() == b""
         assert await gateway.wait() == 0
+
+
+async def test_a_request_on_a_connection_that_was_just_made_is_answered(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        async with RawClient(gateway.port) as new, RawClient(gateway.port) as begun:
+            await begun.send(STREAM[:10])
+            await control(gateway.port)  # both were accepted before this was
+            gateway.signal(signal.SIGTERM)
+            await gateway.log.wait_for(lambda line: line["event"] == "draining")
+            await refused(gateway.port)
+            await new.send(STREAM)
+            await begun.send(STREAM[10:])
+            for client in (new, begun):
+                answer = await client.read_response()
+                assert (answer.status, answer.value("connection")) == (200, b"close")
+                assert await client.read_to_end() == b""
+        assert await gateway.wait() == 0
+
+
+async def test_a_connection_that_sends_nothing_keeps_no_gateway(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await control(gateway.port)
+            gateway.signal(signal.SIGTERM)
+            assert await client.read_to_end() == b""
+        assert await gateway.wait() == 0
+
+
+async def control(port: int) -> None:
+    """A request that is answered: those before it have arrived."""
+    assert (await ask(port, GET)).status == 200
