@@ -115,7 +115,7 @@ class Reloader:
         return self._outcome()
 
     def _outcome(self, *problems: str) -> Outcome:
-        # Against what was started, not what was served last: a restart is needed until there is one.
+        # Against what was started, not what was served last: it is needed until there is one.
         restart = _needs_restart(self._started, self.loaded.config)
         return Outcome(time.time(), problems, restart)
 
