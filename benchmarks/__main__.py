@@ -1,7 +1,8 @@
-"""`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth and limits;
-`balancing`: what the policies cost and find; `translation`: what other dialects cost; `websockets`:
-what a message and a connection cost; `journals`: what it costs to keep streams; `cuts`: streams
-whose clients are cut at random and come back; `compression`: what codings cost and save."""
+"""`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth, limits and
+telemetry by themselves; `chain`: the same in place; `balancing`: what the policies cost and find;
+`translation`: what other dialects cost; `websockets`: what a message and a connection cost;
+`journals`: what it costs to keep streams; `cuts`: streams whose clients are cut at random and come
+back; `compression`: what codings cost and save."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import (
     balancing,
+    chain,
     compression,
     costs,
     cut_streams,
@@ -53,6 +55,9 @@ def main() -> int:
             if arguments.what == "costs":
                 results = costs.measure(folder, cores()[1])
                 said = costs.render(results)
+            elif arguments.what == "chain":
+                parts = chain.measure(mockllm, sseload, folder, arguments.rounds, arguments.seconds)
+                results, said = parts, chain.render(parts)
             elif arguments.what == "balancing":
                 picks, trace = balancing.measure()
                 results = {"picks": picks, "trace": trace}
@@ -99,7 +104,16 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    whats = ["table", "memory", "costs", "balancing", "compression", "translation", "websockets"]
+    whats = [
+        "table",
+        "memory",
+        "costs",
+        "chain",
+        "balancing",
+        "compression",
+        "translation",
+        "websockets",
+    ]
     whats += ["journals", "cuts"]
     parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")

@@ -56,6 +56,11 @@ class Load:
         counted = self._run(port, None, connections=connections, stream=True)["events"]
         return int(counted / _COUNTED)
 
+    def requests(self, port: int, token: str, connections: int) -> int:
+        """How many requests were answered, about. Raise WrongAnswer."""
+        counted = self._run(port, token, connections=connections)["reqs"]
+        return int(counted / _COUNTED)
+
     def _run(
         self, port: int, token: str | None, *, connections: int, stream: bool = False
     ) -> dict[str, Any]:

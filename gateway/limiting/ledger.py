@@ -15,6 +15,9 @@ from gateway.limiting.demand import Demand, Kind, Level, Verdict
 
 _EPSILON = 1e-6
 """Floating point: a wait below a microsecond is none."""
+# A member looked up in its class costs as much as a call, and these are for every request.
+_TAKE, _LEASE, _SPEND = Kind.TAKE, Kind.LEASE, Kind.SPEND
+_ADJUST, _RELEASE, _RENEW = Kind.ADJUST, Kind.RELEASE, Kind.RENEW
 
 
 class Ledger(Protocol):
@@ -62,26 +65,29 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> Verdict:
 
 def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
     kind = demand.kind
-    if kind is Kind.TAKE:
-        depth_s = demand.size / demand.per_s
-        full_at = max(ledger.full_at(demand.key), now)
-        after = full_at + demand.amount / demand.per_s
+    if kind is _TAKE:
+        size, amount, per_s = demand.size, demand.amount, demand.per_s
+        depth_s = size / per_s
+        full_at = ledger.full_at(demand.key)
+        if full_at < now:
+            full_at = now
+        after = full_at + amount / per_s
         wait_s = after - now - depth_s
         # What is more than the whole bucket is let through a full one, into debt: otherwise it
         # never could be.
-        if wait_s > _EPSILON and (demand.amount <= demand.size or full_at > now + _EPSILON):
-            if demand.amount > demand.size:
+        if wait_s > _EPSILON and (amount <= size or full_at > now + _EPSILON):
+            if amount > size:
                 wait_s = full_at - now
-            left = int(max(0.0, depth_s - (full_at - now)) * demand.per_s + _EPSILON)
-            return False, Level(left, wait_s)
-        left = int(max(0.0, depth_s - (after - now)) * demand.per_s + _EPSILON)
-        return True, Level(left, after - now)
-    if kind is Kind.LEASE:
+            left_s = depth_s - (full_at - now)
+            return False, Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, wait_s)
+        left_s = depth_s - (after - now)
+        return True, Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, after - now)
+    if kind is _LEASE:
         held, first_expiry = ledger.held(demand.key, now)
         if held + demand.amount > demand.size:
             return False, Level(0, max(0.0, first_expiry - now))
         return True, Level(int(demand.size - held - demand.amount), 0.0)
-    if kind is Kind.SPEND:
+    if kind is _SPEND:
         balance = demand.size - ledger.spent(demand.key)
         if balance <= 0 or demand.amount > balance:
             return False, Level(math.floor(max(0.0, balance)), demand.ttl_s)
@@ -93,14 +99,15 @@ def _apply(ledger: Ledger, demand: Demand, now: float) -> None:
     kind, key = demand.kind, demand.key
     if not demand.amount:
         return
-    if kind is Kind.TAKE or kind is Kind.ADJUST:
-        full_at = max(ledger.full_at(key), now) + demand.amount / demand.per_s
-        ledger.set_full_at(key, max(full_at, now))
-    elif kind is Kind.LEASE:
+    if kind is _TAKE or kind is _ADJUST:
+        full_at = ledger.full_at(key)
+        full_at = (full_at if full_at > now else now) + demand.amount / demand.per_s
+        ledger.set_full_at(key, full_at if full_at > now else now)
+    elif kind is _LEASE:
         ledger.hold(key, demand.holder, now + demand.ttl_s)
-    elif kind is Kind.RELEASE:
+    elif kind is _RELEASE:
         ledger.release(key, demand.holder)
-    elif kind is Kind.RENEW:
+    elif kind is _RENEW:
         if ledger.holds(key, demand.holder):
             ledger.hold(key, demand.holder, now + demand.ttl_s)
     else:

@@ -27,7 +27,7 @@ class MemoryStore:
     def decide_now(self, demands: Sequence[Demand]) -> Verdict:
         """As `decide`, for those who cannot wait."""
         now = self._now()
-        if len(self) > self._sweep_size:
+        if len(self._full_at) + len(self._held) + len(self._spent) > self._sweep_size:
             self._sweep(now)
         return decide(self, demands, now)
 

@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -36,6 +36,11 @@ class Unit(StrEnum):
     CONCURRENCY = "concurrency"
     BUDGET_TOKENS = "budget_tokens"
     BUDGET_MONEY = "budget_money"
+
+
+# A member looked up in its class costs as much as a call, and these are for every request.
+_REQUESTS, _TOKENS, _CONCURRENCY = Unit.REQUESTS, Unit.TOKENS, Unit.CONCURRENCY
+_TAKE, _LEASE = Kind.TAKE, Kind.LEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,11 @@ class Rule:
     tiers: Mapping[str, Amount]
     on_store_error: OnStoreError
     prices: Mapping[str, Price]
+    prefix: str = field(init=False, repr=False, compare=False)
+    """What all its keys begin with."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", f"{self.name}:{self.unit.value}:")
 
     @property
     def needs_model(self) -> bool:
@@ -84,16 +94,16 @@ class Rule:
 
     def demand(self, exchange: Exchange, asked: Usage) -> Demand:
         """What a request demands; `asked` is what it may use."""
-        amount = self.amount_for(exchange)
-        key = f"{self.name}:{self.unit}:{self._identity(exchange)}"
-        if self.unit is Unit.REQUESTS:
-            return Demand(Kind.TAKE, key, 1.0, amount.size, amount.per_s)
-        if self.unit is Unit.TOKENS:
-            return Demand(Kind.TAKE, key, float(asked.total), amount.size, amount.per_s)
-        if self.unit is Unit.CONCURRENCY:
+        amount, unit = self.amount_for(exchange), self.unit
+        key = self.prefix + self._identity(exchange)
+        if unit is _REQUESTS:
+            return Demand(_TAKE, key, 1.0, amount.size, amount.per_s)
+        if unit is _TOKENS:
+            return Demand(_TAKE, key, float(asked.total), amount.size, amount.per_s)
+        if unit is _CONCURRENCY:
             # Workers are forks: they have the random part in common, and not the process id.
             holder = f"{_PROCESS}-{os.getpid()}-{next(_holders)}"
-            return Demand(Kind.LEASE, key, 1.0, amount.size, ttl_s=LEASE_TTL_S, holder=holder)
+            return Demand(_LEASE, key, 1.0, amount.size, 0.0, LEASE_TTL_S, holder)
         name, left_s = current(amount.period, datetime.now(UTC))
         cost = self.cost(exchange, asked)
         return Demand(Kind.SPEND, f"{key}:{name}", cost, amount.size, ttl_s=left_s)
@@ -106,9 +116,10 @@ class Rule:
         return float(usage.total)
 
     def _identity(self, exchange: Exchange) -> str:
-        parts = [part(exchange) for part in self.key]
-        # Lengths before several parts: no two lists of parts make one text.
-        text = parts[0] if len(parts) == 1 else "".join(f"{len(p)}:{p}" for p in parts)
+        if len(self.key) == 1:
+            text = self.key[0](exchange)
+        else:  # lengths before several parts: no two lists of parts make one text
+            text = "".join([f"{len(part)}:{part}" for key in self.key for part in (key(exchange),)])
         if len(text) > _KEY_CHARACTERS or not text.isprintable():
             return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return text

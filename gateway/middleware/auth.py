@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 from aiohttp import web
+from aiohttp.hdrs import AUTHORIZATION
+from multidict import istr
 
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
@@ -29,18 +31,22 @@ class Authenticate:
         self._scopes = frozenset(scopes)
         self._vouching = {provider.name: provider for provider in self._providers}
         own = [provider.header for provider in providers if provider.header]
-        self._headers = tuple(dict.fromkeys(["X-Api-Key", "Api-Key", *own]))
+        self._headers = tuple(map(istr, dict.fromkeys(["X-Api-Key", "Api-Key", *own])))
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise Unauthenticated, Forbidden or AuthUnavailable, the reason for the log only."""
-        trace = request.exchange.trace
+        exchange = request.exchange
+        trace = exchange.trace
         mark = trace.begin("auth") if trace is not None else None
-        headers = request.headers
-        bearers = headers.getall("Authorization", ())
-        keys = [key for name in self._headers for key in headers.getall(name, ())]
-        tickets = _taken_from_query(request.exchange) if self._tickets else ()
-        if request.exchange.voucher is not None:
-            principal = self._vouched_for(request.exchange.voucher)
+        headers = request._message.headers
+        bearers = headers.getall(AUTHORIZATION, ())
+        keys: list[str] = []
+        for name in self._headers:
+            if name in headers:
+                keys += headers.getall(name)
+        tickets = _taken_from_query(exchange) if self._tickets else ()
+        if exchange.voucher is not None:
+            principal = self._vouched_for(exchange.voucher)
         elif len(bearers) + len(keys) + len(tickets) > 1:
             raise Unauthenticated(
                 'Bearer error="invalid_request"', reason="more than one credential"
@@ -53,7 +59,7 @@ class Authenticate:
             principal = await _first_accepted(self._providers, _token(bearers[0]))
         else:
             raise Unauthenticated("Bearer", reason="no credential")
-        request.exchange.principal = principal
+        exchange.principal = principal
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
         if mark is not None:

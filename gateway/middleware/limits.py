@@ -15,12 +15,13 @@ from gateway.exchange import Exchange, GatewayRequest
 from gateway.limiting.demand import Demand, Kind, Level
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
-from gateway.limiting.rules import Rule, Unit
+from gateway.limiting.rules import Amount, Rule, Unit
 from gateway.limiting.seen import Seen
 from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
 from gateway.routing import Handler
 from gateway.usage import Usage, UsageTap, estimate
 
+_LEASE = Kind.LEASE
 _METERED = (Unit.TOKENS, Unit.BUDGET_TOKENS, Unit.BUDGET_MONEY)
 _NOTHING = Usage(0, 0)
 
@@ -51,6 +52,8 @@ class Limits:
         self._seen = seen
         self._show = show
         self._modes = tuple(rule.on_store_error for rule in rules)
+        self._metered = _are_metered(rules)
+        self._shown: dict[tuple[int, int], _Shown] = {}
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise RateLimited or LimitsUnavailable."""
@@ -63,7 +66,7 @@ class Limits:
             modes = tuple(rule.on_store_error for rule in rules)
         if not rules:
             return await handler(request)
-        metered = any(rule.unit in _METERED for rule in rules)
+        metered = self._metered if rules is self._rules else _are_metered(rules)
         asked = estimate(exchange.body) if metered else _NOTHING
         demands = [rule.demand(exchange, asked) for rule in rules]
         self._seen.note(rules, demands, exchange)
@@ -78,7 +81,7 @@ class Limits:
             raise
         exchange.decided = rules, demands, verdict
         if self._show:
-            exchange.response_headers += shown(rules, verdict.levels, exchange)
+            exchange.response_headers += self._told(rules, verdict.levels, exchange)
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
@@ -86,7 +89,7 @@ class Limits:
         if mark is not None:
             mark.ended = time.perf_counter()
         for demand in demands:
-            if demand.kind is Kind.LEASE:
+            if demand.kind is _LEASE:
                 self._hold(exchange, demand)
         if metered and exchange.handshake is not None:
             exchange.meter = _SessionMeter(self._store, exchange, rules)
@@ -95,6 +98,35 @@ class Limits:
             if self._asks_usage and exchange.path.endswith("/completions"):
                 _ask_for_usage(exchange)
         return await handler(request)
+
+    def _told(
+        self, rules: Sequence[Rule], levels: Sequence[Level], exchange: Exchange
+    ) -> list[tuple[str, str]]:
+        """What is left, in the IETF's fields (draft-ietf-httpapi-ratelimit-headers) and OpenAI's.
+        """
+        policies: list[str] = []
+        states: list[str] = []
+        openai: dict[str, tuple[_Shown, Level]] = {}
+        for rule, level in zip(rules, levels, strict=True):
+            amount = rule.amount_for(exchange)
+            shown = self._shown.get((id(rule), id(amount)))  # they live as long as this does
+            if shown is None:
+                shown = self._shown[id(rule), id(amount)] = _Shown(rule, amount)
+            policies.append(shown.policy)
+            states.append(f'"{rule.name}";r={level.remaining};t={math.ceil(level.wait_s)}')
+            kind = shown.kind
+            if kind is not None and (
+                kind not in openai or level.remaining <= openai[kind][1].remaining
+            ):
+                openai[kind] = shown, level
+        headers = [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+        for shown, level in openai.values():
+            headers += (
+                (shown.limit, shown.quota),
+                (shown.remaining, str(level.remaining)),
+                (shown.reset, f"{level.wait_s:.3f}s"),
+            )
+        return headers
 
     def _hold(self, exchange: Exchange, demand: Demand) -> None:
         self._leases.keep(demand)
@@ -168,30 +200,28 @@ def _ask_for_usage(exchange: Exchange) -> None:
             exchange.filter = UsageFilter()
 
 
-def shown(
-    rules: Sequence[Rule], levels: Sequence[Level], exchange: Exchange
-) -> list[tuple[str, str]]:
-    """What is left, in the IETF's fields (draft-ietf-httpapi-ratelimit-headers) and OpenAI's."""
-    policies: list[str] = []
-    states: list[str] = []
-    openai: dict[str, tuple[int, Level]] = {}
-    for rule, level in zip(rules, levels, strict=True):
-        amount = rule.amount_for(exchange)
+class _Shown:
+    """What callers are told of a limit, but for what is left of it."""
+
+    __slots__ = ("kind", "limit", "policy", "quota", "remaining", "reset")
+
+    def __init__(self, rule: Rule, amount: Amount) -> None:
         quota = int(amount.size)
         window = "" if not amount.per_s else f";w={max(1, round(amount.size / amount.per_s))}"
-        unit = {Unit.REQUESTS: "", Unit.CONCURRENCY: ';qu="concurrent-requests"'}.get(
-            rule.unit, ';qu="tokens"' if rule.unit is not Unit.BUDGET_MONEY else ';qu="micro-money"'
-        )
-        policies.append(f'"{rule.name}";q={quota}{unit}{window}')
-        states.append(f'"{rule.name}";r={level.remaining};t={math.ceil(level.wait_s)}')
-        kind = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(rule.unit)
-        if kind is not None and level.remaining <= openai.get(kind, (quota, level))[1].remaining:
-            openai[kind] = (quota, level)
-    headers = [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
-    for kind, (quota, level) in openai.items():
-        headers += [
-            (f"x-ratelimit-limit-{kind}", str(quota)),
-            (f"x-ratelimit-remaining-{kind}", str(level.remaining)),
-            (f"x-ratelimit-reset-{kind}", f"{level.wait_s:.3f}s"),
-        ]
-    return headers
+        unit = {
+            Unit.REQUESTS: "",
+            Unit.CONCURRENCY: ';qu="concurrent-requests"',
+            Unit.BUDGET_MONEY: ';qu="micro-money"',
+        }.get(rule.unit, ';qu="tokens"')
+        self.policy = f'"{rule.name}";q={quota}{unit}{window}'
+        self.kind = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(rule.unit)
+        """What OpenAI calls it, if it has it."""
+        self.quota = str(quota)
+        self.limit = f"x-ratelimit-limit-{self.kind}"
+        self.remaining = f"x-ratelimit-remaining-{self.kind}"
+        self.reset = f"x-ratelimit-reset-{self.kind}"
+
+
+def _are_metered(rules: Sequence[Rule]) -> bool:
+    """Whether they count what only the answer tells."""
+    return any(rule.unit in _METERED for rule in rules)

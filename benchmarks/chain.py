@@ -1,0 +1,120 @@
+"""What each part of a chain costs in place: µs of a worker's CPU for each request.
+
+By themselves the same parts cost less (`costs`): here they share the processor's caches with all
+that a request is besides, and what the admin process asks for is counted with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Load
+from benchmarks.peers import SECRET, bearer, gateway
+from benchmarks.processes import cores, free_ports, running
+
+_OFF: dict[str, Any] = {"log": {"access": False}, "metrics": None, "traces": None}
+_JWT = {"type": "jwt", "algorithm": "HS256", "issuer": "bench", "audience": "bench"}
+_AUTH: dict[str, Any] = {
+    "route": {"auth": ["bench"]},
+    "auth": {"bench": {**_JWT, "secret": {"file": "secret"}}},
+}
+_BARE = "bare"
+_PARTS: dict[str, dict[str, Any]] = {
+    _BARE: {"telemetry": _OFF},
+    "a JWT": {"telemetry": _OFF, **_AUTH},
+    "a JWT and a limit": {
+        "telemetry": _OFF,
+        **_AUTH,
+        "route": {"auth": ["bench"], "limits": ["all"]},
+        "limits": {"all": {"key": "subject", "requests": "1000000000/minute"}},
+    },
+    "the access log": {"telemetry": {**_OFF, "log": {"access": True, "format": "json"}}},
+    "metrics": {"telemetry": {**_OFF, "metrics": {}}},
+    "traces, not sampled": {"telemetry": {**_OFF, "traces": {"sample": 0.0}}},
+    "traces, one in ten": {"telemetry": {**_OFF, "traces": {"sample": 0.1}}},
+    "traces, all": {"telemetry": {**_OFF, "traces": {"sample": 1.0}}},
+}
+_CONNECTIONS = 64
+
+
+def measure(
+    mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: int
+) -> dict[str, list[float]]:
+    """µs of CPU a request, of each part in each round; they take turns."""
+    ours, theirs = cores()
+    (backend,) = free_ports(1)
+    load = Load(sseload, theirs, seconds)
+    found: dict[str, list[float]] = {name: [] for name in _PARTS}
+    with ExitStack() as stack:
+        command = [str(mockllm), str(backend)]
+        stack.enter_context(running(command, backend, core=theirs, log=folder / "backend.log"))
+        started: dict[str, tuple[int, int]] = {}
+        for number, (name, sections) in enumerate(_PARTS.items()):
+            own = folder / str(number)
+            own.mkdir()
+            (own / "secret").write_text(SECRET)
+            port, admin = free_ports(2)
+            log = own / "log"
+            command = gateway(
+                own, port, backend, admin={"listen": f"127.0.0.1:{admin}"}, **sections
+            )
+            stack.enter_context(running(command, port, core=ours, log=log, stdout=own / "out"))
+            started[name] = port, _settled(admin, theirs)
+        names = list(started)
+        for turn in range(rounds + 1):
+            for name in names if turn % 2 else reversed(names):
+                port, worker = started[name]
+                before = _cpu_us(worker)
+                requests = load.requests(port, bearer(), _CONNECTIONS)
+                if turn:  # the first warms up
+                    found[name].append((_cpu_us(worker) - before) / requests)
+    return found
+
+
+def render(found: Mapping[str, list[float]]) -> str:
+    """As a table: medians of the rounds, and of the differences within each."""
+    rows = ["| | µs of CPU a request | more than bare |", "|---|---:|---:|"]
+    for name, costs in found.items():
+        more = statistics.median(a - b for a, b in zip(costs, found[_BARE], strict=True))
+        rows.append(f"| {name} | {statistics.median(costs):.1f} | {more:.1f} |")
+    return "\n".join(rows)
+
+
+def _settled(admin: int, elsewhere: set[int]) -> int:
+    """The pid of the one worker. Whoever else belongs to it is sent to another core: what the admin
+    process does with records is not the worker's.
+    """
+    deadline = time.monotonic() + 15.0
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/workers") as said:
+                (row,) = json.load(said)["workers"]
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            break
+    worker = int(row["pid"])
+    master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+        if int(child) != worker:
+            for thread in os.listdir(f"/proc/{child}/task"):
+                os.sched_setaffinity(int(thread), elsewhere)
+    return worker
+
+
+def _cpu_us(pid: int) -> float:
+    """CPU time of all threads of a process."""
+    spent = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        spent += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
+    return spent / 1e3
