@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.config import models
 from gateway.demo.backend import DemoBackend
 from gateway.processes.child import orders, say_ready, say_why
-from gateway.processes.sockets import split_address
+from gateway.processes.sockets import cannot_listen, split_address
 
 
 async def serve_demo(options: models.Demo, said: int, master: int) -> None:
@@ -15,7 +15,8 @@ async def serve_demo(options: models.Demo, said: int, master: int) -> None:
     try:
         await backend.start(host, port)
     except OSError as exc:
-        say_why(said, f"gateway: the demo backend cannot listen on {options.listen}: {exc}", 3)
+        why = cannot_listen(options.listen, exc, "demo.listen")
+        say_why(said, f"gateway: the demo backend {why}", 3)
         return
     stop = orders(master)
     say_ready(said, backend.url)

@@ -7,6 +7,7 @@ open too, what waits in their queues outlives a worker that dies, and a master t
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -37,11 +38,21 @@ def bind(address: str, count: int, setting: str = "server.listen") -> list[socke
     except OSError as exc:
         for each in sockets:
             each.close()
-        raise CannotStart(
-            f"cannot listen on {address}: {exc.strerror or exc}. "
-            f"Is another process there? Change {setting}."
-        ) from exc
+        raise CannotStart(cannot_listen(address, exc, setting)) from exc
     return sockets
+
+
+def cannot_listen(address: str, exc: OSError, setting: str) -> str:
+    """Why nobody can listen there, and what to do: in words of ours, for asyncio has its own."""
+    unknown = isinstance(exc, socket.gaierror)
+    why = exc.strerror if unknown or exc.errno is None else os.strerror(exc.errno)
+    if exc.errno == errno.EADDRINUSE:
+        hint = f"Is another process there? Change {setting}."
+    elif exc.errno in (errno.EACCES, errno.EPERM):
+        hint = f"Ports below 1024 are for privileged users. Change {setting}."
+    else:
+        hint = f"It has to be an address of this machine. Change {setting}."
+    return f"cannot listen on {address}: {why}. {hint}"
 
 
 def _bound(host: str | None, port: int, *, shared: bool) -> socket.socket:
