@@ -21,7 +21,7 @@ from gateway.telemetry.metrics.merge import Merged
 from gateway.telemetry.semconv import NAMES, GenAiNames
 from gateway.telemetry.trace_reader import TraceReader
 from gateway.telemetry.trace_store import Retention, TraceStore
-from gateway.wiring.traces import collector, disabled
+from gateway.wiring.traces import collector, disabled, misread
 
 if TYPE_CHECKING:
     from gateway.telemetry.export import Export
@@ -43,6 +43,8 @@ class Collector:
         names = NAMES[traces.semconv if traces is not None else "1.44"]
         reader = None
         if traces is not None and not disabled(os.environ):
+            for variable, reason in misread(traces, os.environ):
+                logger.warning("environment", variable=variable, reason=reason)
             if traces.local is not None:
                 path = loaded.base / traces.local
                 retention = Retention(traces.age, traces.size, traces.usage_age)
