@@ -102,7 +102,7 @@ class Limits:
     def _told(
         self, rules: Sequence[Rule], levels: Sequence[Level], exchange: Exchange
     ) -> list[tuple[str, str]]:
-        """What is left, in the IETF's fields (draft-ietf-httpapi-ratelimit-headers) and OpenAI's."""
+        """What is left, in the fields of draft-ietf-httpapi-ratelimit-headers, and OpenAI's."""
         policies: list[str] = []
         states: list[str] = []
         openai: dict[str, tuple[_Shown, Level]] = {}

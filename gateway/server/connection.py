@@ -9,24 +9,20 @@ sending.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
 from gateway.config import models
-from gateway.dialects import DIALECTS
 from gateway.errors import (
     GatewayError,
     HeadersTooLarge,
-    RequestError,
     RequestTimeout,
     Unavailable,
     VersionNotSupported,
@@ -43,6 +39,9 @@ from gateway.exchange import (
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason
+from gateway.server.half_closed import CAN_TELL, HalfClosed
+from gateway.server.refusals import fixed_response, refusal_for
+from gateway.server.stall import StallWatch
 from gateway.server.turns import Turns
 
 _LINGER_S = 2.0
@@ -50,11 +49,6 @@ _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
 _EARLY_CAP_BYTES = 64 * 1024
 """Of another protocol, that a client has begun before it was told it may."""
-_STALL_CHECKS = 10
-"""Looks at a stalled client within its send timeout."""
-_PROBE_FIRST_S, _PROBE_LONGEST_S = 0.001, 1.0
-_TCP_CLOSE = 7  # linux/tcp_states.h
-_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 _NEVER = float("inf")
 
 
@@ -100,13 +94,10 @@ class Connection(RequestHandler):
         "_listener",
         "_output",
         "_peer",
-        "_probe_delay_s",
-        "_probe_timer",
+        "_read_to_the_end",
         "_refusal",
         "_sink",
-        "_stall_buffered",
-        "_stall_checks",
-        "_stall_timer",
+        "_stall",
         "_tcp",
         "_timer",
         "_timer_at",
@@ -130,7 +121,7 @@ class Connection(RequestHandler):
         self._refusal: GatewayError | None = None
         self._ending: GatewayError | None = None
         self._last = False
-        self._half_closed = False
+        self._read_to_the_end = False
         self._writer: BodyWriter | None = None
         self._early = b""
         self._sink: ByteSink | None = None
@@ -140,11 +131,8 @@ class Connection(RequestHandler):
         self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._stall_buffered = 0
-        self._stall_checks = 0
-        self._probe_timer: asyncio.TimerHandle | None = None
-        self._probe_delay_s = _PROBE_FIRST_S
+        self._stall: StallWatch | None = None
+        self._half_closed: HalfClosed | None = None
 
     # -- asyncio calls these -------------------------------------------------------------
 
@@ -163,11 +151,12 @@ class Connection(RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        for timer in (self._timer, self._stall_timer, self._probe_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stall_timer = self._probe_timer = None
-        self._tcp = None
+        for clock in (self._stall, self._half_closed):
+            if clock is not None:
+                clock.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._tcp = None
         if self._discarding is not None and not self._discarding.done():
             self._discarding.set_result(None)
         self._listener.lost(self)
@@ -187,7 +176,7 @@ class Connection(RequestHandler):
         try:
             messages, self._upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as exc:
-            self._refuse(_refusal_for(exc))
+            self._refuse(refusal_for(exc))
             return
         if self._upgraded:
             self._after_upgrade(tail)
@@ -198,15 +187,16 @@ class Connection(RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. True keeps the connection open for the response."""
-        self._half_closed = self._last = True
+        self._last = self._read_to_the_end = True
         if self._discarding is not None:
             if not self._discarding.done():
                 self._discarding.set_result(None)
             return False
         whole = self._body is not None and self._body.is_eof() and not self._upgraded
-        if (self.exchange is None and not self._messages) or not whole or _TCP_INFO is None:
+        if (self.exchange is None and not self._messages) or not whole or not CAN_TELL:
             return False
-        self._probe()
+        assert self._tcp is not None
+        self._half_closed = HalfClosed(self._loop, self._tcp, self._say_nothing)
         return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -288,7 +278,7 @@ class Connection(RequestHandler):
                     if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
                         self._resume_reading_if_drained()
                     self._deadline = _NEVER
-                    if message.version != HttpVersion11:  # type: ignore[union-attr]
+                    if message.version is not HttpVersion11:  # type: ignore[union-attr]
                         self._refusal = VersionNotSupported()
                         messages.clear()
                         continue
@@ -310,7 +300,7 @@ class Connection(RequestHandler):
                         client=self._peer,
                         error=self._refusal.code,
                     )
-                    self._write(_fixed_response(self._refusal, request_id))
+                    self._write(fixed_response(self._refusal, request_id))
                     break
                 elif self._last:
                     break
@@ -457,7 +447,7 @@ class Connection(RequestHandler):
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
         if exchange.commit is Commit.OPEN and not self._output.output_size:
             exchange.status, exchange.error_code = error.status, error.code
-            self._write(_fixed_response(error, exchange.request_id or new_request_id()))
+            self._write(fixed_response(error, exchange.request_id or new_request_id()))
         return end_reason(error)
 
     def cut(self) -> None:
@@ -470,7 +460,7 @@ class Connection(RequestHandler):
         self._discarding = self._loop.create_future()
         error = Unavailable(code="too_many_connections")
         self._listener.refusals[error.code] += 1
-        tcp.write(_fixed_response(error, new_request_id()))
+        tcp.write(fixed_response(error, new_request_id()))
         if tcp.can_write_eof():
             tcp.write_eof()
         self._timer = self._loop.call_later(_TURNED_AWAY_S, tcp.abort)
@@ -485,7 +475,7 @@ class Connection(RequestHandler):
             or self._refusal is not None
             or (self._body is not None and not self._body.is_eof())
         )
-        if unread and not self._half_closed:
+        if unread and not self._read_to_the_end:
             # The client may be sending still; closing on it would reset what we sent.
             self._discarding = self._loop.create_future()
             if tcp.can_write_eof():
@@ -531,37 +521,14 @@ class Connection(RequestHandler):
 
     def _watch_stall(self) -> None:
         """Cut a client that takes no byte of what waits for it for `send_timeout`."""
-        if self._stall_timer is None and self._tcp is not None:
-            self._stall_buffered = self._tcp.get_write_buffer_size()
-            self._stall_checks = 0
-            self._stall_timer = self._loop.call_later(
-                self._listener.options.send_timeout / _STALL_CHECKS, self._check_stall
-            )
+        if self._tcp is not None:
+            if self._stall is None:
+                self._stall = StallWatch(self._loop, self._tcp)
+            self._stall.begin(self._listener.options.send_timeout)
 
-    def _check_stall(self) -> None:
-        self._stall_timer = None
-        tcp = self._tcp
-        if tcp is None:
-            return
-        buffered = tcp.get_write_buffer_size()
-        if not buffered or not (self._paused or tcp.is_closing()):
-            return
-        self._stall_checks = self._stall_checks + 1 if buffered >= self._stall_buffered else 0
-        self._stall_buffered = buffered
-        if self._stall_checks >= _STALL_CHECKS - 1:
-            tcp.abort()
-            return
-        self._stall_timer = self._loop.call_later(
-            self._listener.options.send_timeout / _STALL_CHECKS, self._check_stall
-        )
-
-    # -- is a half-closed client still there? ----------------------------------------------
-
-    def _probe(self) -> None:
-        """After a client's FIN: has it only stopped sending, or is it gone?
-
-        TCP does not say. But one that is gone answers any byte with a reset, so send some that
-        mean nothing: an interim response (RFC 9110 section 15.2), or what the relay knows.
+    def _say_nothing(self) -> None:
+        """Send bytes that mean nothing: what the relay knows, or an interim response (RFC 9110
+        section 15.2).
         """
         exchange = self.exchange
         if self._writer is not None:
@@ -570,52 +537,9 @@ class Connection(RequestHandler):
             exchange is not None and exchange.commit is Commit.OPEN and not self._output.output_size
         ):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
-
-    def _check_gone(self) -> None:
-        self._probe_timer = None
-        tcp = self._tcp
-        if tcp is None or _TCP_INFO is None:
-            return
-        # The event loop does not poll a socket that was read to its end: ask the kernel.
-        state = tcp.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0]
-        if state == _TCP_CLOSE:
-            tcp.abort()
-            return
-        self._probe_delay_s = min(2 * self._probe_delay_s, _PROBE_LONGEST_S)
-        self._probe_timer = self._loop.call_later(self._probe_delay_s, self._check_gone)
 
 
 def _head_size(message: RawRequestMessage) -> int:
     """Bytes of a request's head as it was on the wire, but for optional white space."""
     size = len(message.method) + len(message.path) + len(" HTTP/1.1\r\n") + 3
     return size + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
-
-
-def _refusal_for(exc: HttpProcessingError) -> GatewayError:
-    """What to answer to a head or body aiohttp's parser did not accept."""
-    if isinstance(exc, LineTooLong) or exc.message == "Too many headers received":
-        return HeadersTooLarge()
-    return RequestError("The request is not valid HTTP/1.1.", code="invalid_http")
-
-
-def _fixed_response(error: GatewayError, request_id: str) -> bytes:
-    """A response to bytes that made no request: nothing of them is in it."""
-    body = DIALECTS["openai"].error_body(error, "")
-    head = (
-        f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nServer: gateway\r\nConnection: close\r\n"
-        f"X-Request-ID: {request_id}\r\n"
-    )
-    head += "".join(f"{name}: {value}\r\n" for name, value in error.headers)
-    return head.encode() + b"\r\n" + body
-
-
-_REASONS = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    410: "Gone",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-    505: "HTTP Version Not Supported",
-}

@@ -1,0 +1,49 @@
+"""A client that takes nothing: its connection is cut when it has taken no byte for too long."""
+
+from __future__ import annotations
+
+import asyncio
+
+_LOOKS = 10
+"""At a client that is behind, within its timeout."""
+
+
+class StallWatch:
+    """Of one connection. It watches while something waits to be sent, and costs nothing before."""
+
+    __slots__ = ("_buffered", "_looks", "_loop", "_tcp", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tcp: asyncio.Transport) -> None:
+        self._loop = loop
+        self._tcp = tcp
+        self._timer: asyncio.TimerHandle | None = None
+        self._buffered = 0
+        self._looks = 0
+
+    def begin(self, timeout_s: float) -> None:
+        """Something waits for the client: cut it if it takes no byte of that for so long."""
+        if self._timer is None:
+            self._buffered = self._tcp.get_write_buffer_size()
+            self._looks = 0
+            self._wait(timeout_s)
+
+    def close(self) -> None:
+        """The connection is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self, timeout_s: float) -> None:
+        self._timer = self._loop.call_later(timeout_s / _LOOKS, self._look, timeout_s)
+
+    def _look(self, timeout_s: float) -> None:
+        self._timer = None
+        buffered = self._tcp.get_write_buffer_size()
+        if not buffered:
+            return
+        self._looks = self._looks + 1 if buffered >= self._buffered else 0
+        self._buffered = buffered
+        if self._looks >= _LOOKS - 1:
+            self._tcp.abort()
+            return
+        self._wait(timeout_s)
