@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jwt
-import structlog
 import uvloop
 
 import gateway
@@ -31,6 +30,7 @@ from gateway.demo import DemoBackend, faults
 from gateway.processes.master import Master
 from gateway.processes.sockets import cannot_listen, split_address
 from gateway.server.serving import CannotStart, require_c_parser
+from gateway.telemetry.logs import make_logger
 from gateway.wiring.routes import shown
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
@@ -245,7 +245,8 @@ def _build(loaded: Loaded) -> Runtime:
     """Build what a file describes, so that `check` and `routes` say what `serve` would meet."""
     require_c_parser()
     with _placing_faults(loaded):
-        return Runtime(loaded.config, structlog.get_logger())
+        silent = make_logger(lambda _: None, level="error", console=False)
+        return Runtime(loaded.config, silent)
 
 
 @contextlib.contextmanager
