@@ -363,7 +363,7 @@ async def test_an_address_that_is_taken_from_the_demo_backend_says_so(file: Path
         said = await run("serve", "--config", str(file))
     assert said.code == 3
     (line,) = said.err.splitlines()
-    assert line.startswith(f"gateway: the demo backend cannot listen on {address}: Address already")
+    assert line.startswith(f"gateway: cannot listen on {address}: Address already in use")
     assert line.endswith("Change demo.listen.")
 
 

@@ -138,23 +138,44 @@ class Master:
 
     def _open_sockets(self) -> None:
         config = self._loaded.config
-        passed = sockets.inherited()
-        if passed is not None:
-            self._sockets, self._admin = passed
-            missing = config.server.workers - len(self._sockets)
-            if missing > 0:
-                self._sockets += sockets.beside(self._sockets[0], missing)
-        else:
-            self._sockets = sockets.bind(config.server.listen, config.server.workers)
-            self._admin = None
-            if config.admin is not None:
-                self._admin = sockets.bind(config.admin.listen, 1, "admin.listen")[0]
-        for each in self._listening:
+        passed = sockets.inherited() or sockets.Inherited([], None, None)
+        self._sockets = self._kept_or_bound(
+            passed.public, config.server.listen, config.server.workers, "server.listen"
+        )
+        self._admin = self._demo = None
+        before = [passed.admin] if passed.admin is not None else []
+        if config.admin is not None:
+            listen = config.admin.listen
+            self._admin = self._kept_or_bound(before, listen, 1, "admin.listen")[0]
+        before = [passed.demo] if passed.demo is not None else []
+        if config.demo is not None:
+            listen = config.demo.listen
+            self._demo = self._kept_or_bound(before, listen, 1, "demo.listen")[0]
+
+    def _kept_or_bound(
+        self, passed: list[socket.socket], address: str, count: int, setting: str
+    ) -> list[socket.socket]:
+        """What the master before this one passed on, or others where the address is another."""
+        for each in passed:
             self._stack.callback(each.close)
+        if passed and sockets.listens_on(passed[0], address):
+            found = passed + sockets.beside(passed[0], max(0, count - len(passed)))
+        else:
+            for each in passed:
+                each.close()
+            found = sockets.bind(address, count, setting)
+        for each in found:
+            self._stack.callback(each.close)
+        return found
 
     @property
     def _listening(self) -> Sequence[socket.socket]:
-        return self._sockets if self._admin is None else [*self._sockets, self._admin]
+        """All that are open."""
+        others = (self._admin, self._demo)
+        return [
+            *(one for one in self._sockets if one.fileno() >= 0),
+            *(one for one in others if one is not None),
+        ]
 
     def _cast(self) -> list[Child]:
         """Everybody there has to be."""
@@ -164,10 +185,14 @@ class Master:
         public = sockets.url_of(self._sockets[0])
         workers = [socket_path(self._folder, slot) for slot in range(count)]
         children = []
-        if config.demo is not None:
-            demo = config.demo
+        if config.demo is not None and self._demo is not None:
+            demo, listening = config.demo, self._demo
             children.append(
-                Child("demo", (), lambda said: uvloop.run(serve_demo(demo, said, self._alive)))
+                Child(
+                    "demo",
+                    (listening,),
+                    lambda said: uvloop.run(serve_demo(demo, listening, said, self._alive)),
+                )
             )
         for slot in range(count):
             own = self._sockets[slot::count] or self._sockets  # one socket for all, off Linux
@@ -361,7 +386,9 @@ class Master:
             return
         environment = {
             **os.environ,
-            sockets.INHERITED: sockets.pass_on(self._sockets, self._admin),
+            sockets.INHERITED: sockets.pass_on(
+                [one for one in self._sockets if one.fileno() >= 0], self._admin, self._demo
+            ),
             _PREDECESSOR: str(os.getpid()),
         }
         self._logger.info("upgrading", command=" ".join(self._command))
