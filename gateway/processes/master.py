@@ -99,6 +99,9 @@ class Master:
         self._start_by = time.monotonic() + _START_S
         self._stack = ExitStack()
         self._successor: subprocess.Popen[bytes] | None = None
+        self._sockets: list[socket.socket] = []
+        self._admin: socket.socket | None = None
+        self._demo: socket.socket | None = None
         self.on_ready: Callable[[str, str | None, str | None], None] = lambda *_: None
         """Called once every process is ready, with the URLs of the gateway, of the admin listener
         and of the demo backend, where there are these.
@@ -138,11 +141,11 @@ class Master:
 
     def _open_sockets(self) -> None:
         config = self._loaded.config
+        self._stack.callback(self._close_sockets)
         passed = sockets.inherited() or sockets.Inherited([], None, None)
         self._sockets = self._kept_or_bound(
             passed.public, config.server.listen, config.server.workers, "server.listen"
         )
-        self._admin = self._demo = None
         before = [passed.admin] if passed.admin is not None else []
         if config.admin is not None:
             listen = config.admin.listen
@@ -156,17 +159,17 @@ class Master:
         self, passed: list[socket.socket], address: str, count: int, setting: str
     ) -> list[socket.socket]:
         """What the master before this one passed on, or others where the address is another."""
-        for each in passed:
-            self._stack.callback(each.close)
         if passed and sockets.listens_on(passed[0], address):
             found = passed + sockets.beside(passed[0], max(0, count - len(passed)))
         else:
             for each in passed:
                 each.close()
             found = sockets.bind(address, count, setting)
-        for each in found:
-            self._stack.callback(each.close)
         return found
+
+    def _close_sockets(self) -> None:
+        for each in self._listening:
+            each.close()
 
     @property
     def _listening(self) -> Sequence[socket.socket]:
@@ -196,7 +199,9 @@ class Master:
             )
         for slot in range(count):
             own = self._sockets[slot::count] or self._sockets  # one socket for all, off Linux
-            children.append(Child(f"worker {slot}", own, self._worker(slot, count, own)))
+            worker = Child(f"worker {slot}", own, lambda _: None)
+            worker.run = self._worker(slot, count, worker)
+            children.append(worker)
         children.append(
             Child(
                 "admin",
@@ -208,9 +213,9 @@ class Master:
         )
         return children
 
-    def _worker(self, slot: int, count: int, own: Sequence[socket.socket]) -> Callable[[int], None]:
+    def _worker(self, slot: int, count: int, worker: Child) -> Callable[[int], None]:
         def run(said: int) -> None:
-            uvloop.run(work(Post(slot, count, own, self._folder, said, self._alive)))
+            uvloop.run(work(Post(slot, count, worker.keeps, self._folder, said, self._alive)))
 
         return run
 
@@ -345,6 +350,30 @@ class Master:
                 reason=f"it ended {child.deaths} times soon after its start; see what it logged. "
                 f"It is tried again every {_PAUSE_S:.0f} s",
             )
+            self._leave_to_siblings(child)
+
+    def _leave_to_siblings(self, child: Child) -> None:
+        """Close the sockets of a worker that is away for long, so that the kernel gives its share
+        of connections to those who serve: they would wait in its queue until it is tried again.
+        """
+        siblings = [
+            other for other in self._children if other is not child and other.ready and other.pid
+        ]
+        if any(other.keeps and other.keeps[0] in self._sockets for other in siblings):
+            shared = {one for other in self._children if other is not child for one in other.keeps}
+            for one in child.keeps:
+                if one not in shared:
+                    one.close()
+
+    def _open_again(self, child: Child) -> None:
+        """Sockets for a worker whose own were closed, in their places."""
+        for index, one in enumerate(self._sockets):
+            if one in child.keeps and one.fileno() < 0:
+                open_one = next(other for other in self._sockets if other.fileno() >= 0)
+                (self._sockets[index],) = sockets.beside(open_one, 1)
+                child.keeps = [
+                    self._sockets[index] if each is one else each for each in child.keeps
+                ]
 
     def _restart(self) -> None:
         if self._phase is not Phase.SERVING:
@@ -353,6 +382,12 @@ class Master:
         for child in self._children:
             if not child.pid and child.start_at <= now:
                 child.start_at = 0.0
+                try:
+                    self._open_again(child)
+                except OSError as exc:
+                    child.start_at = now + _PAUSE_S
+                    self._logger.error("cannot_start", process=child.name, reason=str(exc))
+                    continue
                 self._start(child)
                 self._logger.info("restarted", process=child.name, pid=child.pid)
 
