@@ -39,7 +39,8 @@ class AccessLog:
         fields["client"] = exchange.client_ip
         fields["method"] = exchange.method
         fields["path"] = exchange.path
-        fields["route"] = exchange.route
+        if exchange.route is not None:
+            fields["route"] = exchange.route
         if exchange.voucher is not None:
             fields["bridge"] = exchange.voucher.request_id
         if principal is not None:
@@ -75,8 +76,9 @@ class AccessLog:
         if usage is not None:
             fields["tokens_in"] = usage.input
             fields["tokens_out"] = usage.output
-        if exchange.queue_s is not None:
+        if exchange.queue_position is not None:
             fields["queue_position"] = exchange.queue_position
+        if exchange.queue_s is not None:
             fields["queue_ms"] = _ms(exchange.queue_s)
         if first is not None:
             fields["ttft_ms"] = _ms(first - started)

@@ -306,6 +306,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         # counted anew behind an interim one.)
         if (self._interim or self._head_bytes > FIELD_CAP_BYTES) and _too_large(self._raw):
             self._violation = "header field or head too large"
+            return
         status = self._parser.get_status_code()
         if status < 200:
             self._interim += 1

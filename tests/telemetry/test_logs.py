@@ -137,6 +137,7 @@ async def test_an_access_line_has_no_query_and_no_header() -> None:
     exchange.end(EndReason.COMPLETE)
     (line,) = lines
     assert json.loads(line)["path"] == "/v1/models"
+    assert None not in json.loads(line).values(), "what is not known is left out"
     assert b"canary" not in line
 
 

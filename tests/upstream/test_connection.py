@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from gateway.errors import UpstreamReset
+from gateway.errors import UpstreamInvalidResponse, UpstreamReset
 from gateway.upstream.connection import State, UpstreamConnection
 from gateway.upstream.response import UpstreamResponse
 
@@ -29,7 +29,7 @@ class Transport:
 
 class Connected:
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(1024))
+        self._buffer = memoryview(bytearray(64 * 1024))
         self.transport = Transport()
         self.connection = UpstreamConnection(
             asyncio.get_running_loop(), lambda _: None, lambda _: None, self._buffer
@@ -77,3 +77,27 @@ async def test_a_connection_that_is_lost_ends_the_exchange_it_carries() -> None:
     connected.connection.connection_lost(None)
     with pytest.raises(UpstreamReset):
         await answer
+
+
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        (b"X: " + 16_000 * b"a" + b"\r\n", True),
+        (b"X: " + 17_000 * b"a" + b"\r\n", False),
+        (20 * (b"X: " + 1_500 * b"a" + b"\r\n"), True),
+        (23 * (b"X: " + 1_500 * b"a" + b"\r\n"), False),
+    ],
+    ids=["long-field", "too-long-field", "long-head", "too-long-head"],
+)
+async def test_a_head_is_capped_in_one_packet_too(
+    interim: bytes, fields: bytes, accepted: bool
+) -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(interim + REPLY.replace(b"\r\n", b"\r\n" + fields, 1))
+    if accepted:
+        assert (await answer).complete
+    else:
+        with pytest.raises(UpstreamInvalidResponse):
+            await answer
