@@ -15,8 +15,8 @@ from gateway.middleware.chain import Middleware
 from gateway.middleware.request_id import request_id
 from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.proxy.attempt import Attempt
-from gateway.telemetry.gaps import Gaps
-from gateway.telemetry.recording import Records
+from gateway.telemetry.traces.gaps import Gaps
+from gateway.telemetry.traces.recording import Records
 from gateway.usage import UsageTap
 
 _CALLS = 10_000

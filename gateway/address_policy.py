@@ -81,18 +81,23 @@ class AddressPolicy:
         return None
 
 
+def is_address(host: str) -> bool:
+    """Whether this is an IPv4 or an IPv6 address, the latter without brackets."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def is_ambiguous(host: str) -> bool:
     """Whether some read it as an IPv4 address, and others as another one or as a name.
 
     `127.1`, `0x7f.1`, `2130706433` and `0177.0.0.1` are such: inet_aton takes octal, hexadecimal
     and fewer parts. No name ends in a number, so nothing else is lost (RFC 3696 section 2).
     """
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        last = host.removesuffix(".").rpartition(".")[2]
-        return _NUMBER.fullmatch(last) is not None
-    return False
+    last = host.removesuffix(".").rpartition(".")[2]
+    return not is_address(host) and _NUMBER.fullmatch(last) is not None
 
 
 def _embedded(address: Address) -> Address | None:

@@ -5,12 +5,9 @@ Nothing here is decided at request time. A reload builds another runtime beside 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 
 from aiohttp import web
-from structlog.typing import FilteringBoundLogger
 
 from gateway.auth.jwt import REVOKED
 from gateway.auth.provider import Provider
@@ -26,13 +23,10 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
-from gateway.overload import Overload
+from gateway.process_state import ProcessState
 from gateway.resume.streams import Streams
 from gateway.routing import RouteTable
 from gateway.store.following import Following
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.metrics.registry import Registry
-from gateway.telemetry.recording import Records
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting
@@ -62,24 +56,16 @@ class Runtime:
     def __init__(
         self,
         config: Config,
-        logger: FilteringBoundLogger,
-        *,
-        overload: Overload | None = None,
-        registry: Registry | None = None,
+        state: ProcessState,
         previous: Runtime | None = None,
-        folder: Path | None = None,
-        slot: int = 0,
-        records: Records | None = None,
-        log: LogControl | None = None,
     ) -> None:
-        """`folder` is one that the workers share; None: there is one process. `slot` is this one's
-        place among them, `registry` what requests are counted in, `records` where they are written
-        down; `log` says which lines are. Nothing of `previous` changes before `start`. Raise
-        CannotBuild, with all that cannot be built.
+        """Nothing of `previous` changes before `start`. Raise CannotBuild, with all that cannot be
+        built.
         """
+        logger = state.logger
         faults: list[Fault] = []
         self.config = config
-        self.overload = overload or Overload(config.server.max_requests, sys.maxsize)
+        self.overload = state.overload
         self.exchanges = 0
         """Under way; counted by the listener."""
         self.retired: Callable[[], None] | None = None
@@ -88,8 +74,8 @@ class Runtime:
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = upstreams(
             config,
-            lambda name, endpoint, state, why: logger.warning(
-                "endpoint", upstream=name, endpoint=endpoint.url, state=state.value, reason=why
+            lambda name, endpoint, health, why: logger.warning(
+                "endpoint", upstream=name, endpoint=endpoint.url, state=health.value, reason=why
             ),
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
         )
@@ -100,8 +86,8 @@ class Runtime:
             if previous is not None and same_store
             else stores(
                 config,
-                folder,
-                lambda state, why: logger.warning("store", breaker=state, reason=why),
+                state.folder,
+                lambda breaker, why: logger.warning("store", breaker=breaker, reason=why),
                 faults,
             )
         )
@@ -125,9 +111,9 @@ class Runtime:
             if previous is not None and same_store and resumes(config) == resumes(previous.config)
             else streams(
                 config,
-                folder,
-                slot,
-                lambda state, why: logger.warning("streams", store=state, reason=why),
+                state.folder,
+                state.slot,
+                lambda store, why: logger.warning("streams", store=store, reason=why),
                 faults,
             )
         )
@@ -147,9 +133,9 @@ class Runtime:
         self.admission = admission(config)
         telling = Telling(
             logger,
-            log or LogControl(sample=config.telemetry.log.sample),
-            tracing(config, Records() if records is None else records),
-            counting(config, registry or Registry()),
+            state.log,
+            tracing(config, state.records),
+            counting(config, state.registry),
         )
         parts = Parts(
             self.providers,

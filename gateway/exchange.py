@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.proxy.early_head import EarlyHead
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
-    from gateway.telemetry.recording import Trace
+    from gateway.telemetry.traces.recording import Trace
     from gateway.usage import Usage, UsageTap
     from gateway.websocket.endings import Tally
     from gateway.websocket.handshake import Handshake

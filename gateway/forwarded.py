@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gateway.address_policy import is_address
+
 _CACHED = 4096
 
 
@@ -80,10 +82,5 @@ class TrustedProxies:
 
 
 def _is_address(text: str) -> bool:
-    if "%" in text:  # a zone means nothing elsewhere, and holds any characters
-        return False
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    # A zone means nothing elsewhere, and holds any characters.
+    return "%" not in text and is_address(text)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+EVENT_STREAM = "text/event-stream"
+_MEDIA_TYPE = EVENT_STREAM.encode()
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR = b"\n\r"
 _BREAKS = b"\r\n"
@@ -16,6 +18,11 @@ _DEFAULT_CAP_BYTES = 10 * 1024 * 1024 + 64 * 1024
 """Ten MiB of data, and what is around it."""
 _RETRY_DIGITS = 18
 """Thirty million years. Python refuses to convert very long numbers, and slows down before."""
+
+
+def is_event_stream(content_type: bytes) -> bool:
+    """Whether a body of this type is events."""
+    return content_type.lower().startswith(_MEDIA_TYPE)
 
 
 class EventTooLarge(Exception):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import urlsplit
+
+from gateway.address_policy import is_address
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -43,9 +44,6 @@ def endpoint_fault(url: str) -> str | None:
     if port == 0:
         return "has no usable port"
     host = parts.hostname or ""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if "[" in parts.netloc or not is_host_name(host):
-            return "has no usable host name"
+    if not is_address(host) and ("[" in parts.netloc or not is_host_name(host)):
+        return "has no usable host name"
     return None

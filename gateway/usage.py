@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +22,14 @@ _DEFAULT_OUTPUT_TOKENS = 256
 """Reserved for an answer whose request sets no maximum."""
 _MOST_OUTPUT_TOKENS = 10_000_000
 """Reserved at most: what no model can say would only lose what was used in rounding."""
-_USAGE = re.compile(r'(?<!\\)"usage"\s*:\s*(?=\{)')
-_EVAL = re.compile(r'(?<!\\)"(prompt_eval_count|eval_count)"\s*:\s*(\d{1,12})')
+# Quotes inside an answer's text are escaped, so nothing that a model writes passes for these.
+_SPELLINGS = (b'"usage":{', b'"usage": {')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_NUMBER = re.compile(rb"\s*:\s*(\d{1,12})")
+_LONGEST_BYTES = 8 * 1024
+"""Of an object of usage."""
+_NEAR_BYTES = 2 * 1024
+"""The beginning of an answer, and its end."""
 _DECODER = json.JSONDecoder()
 _MAXIMA = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _INPUT = ("prompt_tokens", "input_tokens")
@@ -108,19 +115,22 @@ class UsageTap:
         return self._head, self._tail
 
     def usage(self) -> Usage | None:
-        """What the response said, or None if it did not."""
-        found = [] if self.bytes <= len(self._tail) else _read(self._head)
-        found += _read(bytes(self._tail))
-        if not found:
-            return None
-        if len(found) == 1:
-            return found[0]
+        """What the response said, or None if it did not: the most of what its beginning and its end
+        say, since Anthropic's tell the input in one and the output in the other.
+        """
+        tail = bytes(self._tail)
+        head = tail if self.bytes <= len(tail) else self._head
+        first_at, last_at = _first_place(head), _last_place(tail)
+        last = _told(tail, last_at) if last_at >= 0 else _counted(tail)
+        first = None if head is tail and first_at == last_at else _told(head, first_at)
+        if first is None or last is None:
+            return last if first is None else first
         return Usage(
-            max(one.input for one in found),
-            max(one.output for one in found),
-            max(one.cached for one in found),
-            max(one.cache_write for one in found),
-            max(one.reasoning for one in found),
+            max(first.input, last.input),
+            max(first.output, last.output),
+            max(first.cached, last.cached),
+            max(first.cache_write, last.cache_write),
+            max(first.reasoning, last.reasoning),
         )
 
     def guess(self, asked: Usage) -> Usage:
@@ -132,31 +142,64 @@ class UsageTap:
         )
 
 
-def _read(data: bytes) -> list[Usage]:
-    if b'"usage"' not in data and b'eval_count"' not in data:
-        return []
-    text = data.decode("utf-8", "replace")
-    found = []
-    for match in _USAGE.finditer(text):
-        try:
-            said, _ = _DECODER.raw_decode(text, match.end())
-        except ValueError:
-            continue
-        # Anthropic counts these beside the others.
-        read, written = _count(said.get(_READ)), _count(said.get(_WRITTEN))
-        found.append(
-            Usage(
-                _first(said, _INPUT) + read + written,
-                _first(said, _OUTPUT),
-                read or _detail(said, _INPUT_DETAILS, "cached_tokens"),
-                written,
-                _detail(said, _OUTPUT_DETAILS, "reasoning_tokens"),
-            )
-        )
-    if 'eval_count"' in text:
-        counted = {name: int(value) for name, value in _EVAL.findall(text)}
-        found.append(Usage(counted.get("prompt_eval_count", 0), counted.get("eval_count", 0)))
-    return [one for one in found if one.total]
+def _told(data: bytes, at: int) -> Usage | None:
+    """What the object of usage at a place says."""
+    if at < 0:
+        return None
+    text = data[at : at + _LONGEST_BYTES].decode("utf-8", "replace")
+    try:
+        said, _ = _DECODER.raw_decode(text)
+    except ValueError:
+        return None
+    # Anthropic counts these beside the others.
+    read, written = _count(said.get(_READ)), _count(said.get(_WRITTEN))
+    found = Usage(
+        _first(said, _INPUT) + read + written,
+        _first(said, _OUTPUT),
+        read or _detail(said, _INPUT_DETAILS, "cached_tokens"),
+        written,
+        _detail(said, _OUTPUT_DETAILS, "reasoning_tokens"),
+    )
+    return found if found.total else None
+
+
+def _counted(data: bytes) -> Usage | None:
+    """What Ollama's last line counts."""
+    if b'eval_count"' not in data:
+        return None
+    found = Usage(_said_last(data, b'"prompt_eval_count"'), _said_last(data, b'"eval_count"'))
+    return found if found.total else None
+
+
+# Some backends tell usage with every event, others say with every event that it is null: only what
+# is searched for as it stands, and near where it is looked for, is found without looking at each.
+
+
+def _first_place(data: bytes) -> int:
+    """Where the first object of usage begins, if it is near the beginning; -1 if not."""
+    return _place(data, 0, _NEAR_BYTES, bytes.find)
+
+
+def _last_place(data: bytes) -> int:
+    """Where the last one begins, wherever it is; -1 if there is none."""
+    at = _place(data, max(0, len(data) - _NEAR_BYTES), len(data), bytes.rfind)
+    if at >= 0 or b'"usage"' not in data:
+        return at
+    return max((match.end() - 1 for match in _USAGE.finditer(data)), default=-1)
+
+
+def _place(data: bytes, start: int, end: int, find: Callable[[bytes, bytes, int, int], int]) -> int:
+    for spelling in _SPELLINGS:
+        at = find(data, spelling, start, end)
+        if at >= 0:
+            return at + len(spelling) - 1
+    return -1
+
+
+def _said_last(data: bytes, name: bytes) -> int:
+    at = data.rfind(name)
+    match = _NUMBER.match(data, at + len(name)) if at >= 0 else None
+    return int(match[1]) if match is not None else 0
 
 
 # These run for every answer of a model: loops, for a generator costs as much as what it does here.

@@ -34,6 +34,7 @@ from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 NOWHERE = "http://127.0.0.1:1"
 DEMO = """\
 server: {listen: "127.0.0.1:0"}
+admin: {listen: "127.0.0.1:0"}
 demo: {listen: "127.0.0.1:0"}
 auth:
   demo:

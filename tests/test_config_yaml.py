@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.app import Runtime
 from gateway.config import load, load_text
-from gateway.telemetry.logs import make_logger
+from gateway.process_state import ProcessState
+from gateway.telemetry.logs.logger import make_logger
 
 SHIPPED = Path(__file__).parents[1] / "config.yaml"
 
@@ -80,7 +81,8 @@ def test_every_example_in_its_comments_is_valid(folder: Path) -> None:
     file = folder / "config.yaml"
     file.write_text(text)
     config = load(file)
-    Runtime(config, make_logger(lambda _: None, level="info", console=False))
+    logger = make_logger(lambda _: None, level="info", console=False)
+    Runtime(config, ProcessState.begin(config, logger))
     assert set(config.auth) == {"corp", "demo", "keys", "door"}
     assert {"vllm", "llama-cpp", "ollama", "openai", "azure", "anthropic", "whisper"} < set(
         config.upstreams

@@ -87,7 +87,7 @@ def test_the_readme_lists_every_command() -> None:
 
 def test_every_field_of_the_access_line_is_described() -> None:
     source = (ROOT / "gateway/middleware/access_log.py").read_text()
-    fields = set(re.findall(r"fields\[\"(\w+)\"\] = ", source))
+    fields = set(re.findall(r'fields\["(\w+)"\] = ', source))
     described = set(re.findall(r"`(\w+)`", (ROOT / "docs/logs.md").read_text()))
     assert len(fields) > 20
     assert fields <= described
@@ -103,7 +103,8 @@ def test_every_benchmark_is_described() -> None:
 def test_what_is_said_of_names_in_spans_and_metrics_is_so() -> None:
     page = (ROOT / "docs/logs.md").read_text()
     spans = "".join(
-        (ROOT / "gateway/telemetry" / name).read_text() for name in ("spans.py", "semconv.py")
+        (ROOT / "gateway/telemetry" / name).read_text()
+        for name in ("traces/spans.py", "semconv.py")
     )
     metrics = (ROOT / "docs/metrics-reference.md").read_text()
     table = page[page.index("The same, where else") : page.index("## Secrets")]

@@ -96,3 +96,27 @@ def test_what_an_answer_may_take_is_reserved(document: dict[str, Any], output: i
 @given(st.binary(max_size=200))
 def test_any_body_has_an_estimate(body: bytes) -> None:
     assert estimate(body).total >= 0
+
+
+@pytest.mark.parametrize("spelling", ['"usage":', '"usage": ', '"usage" : '])
+@pytest.mark.parametrize("each", ["null", '{"prompt_tokens":7,"completion_tokens":1}'])
+def test_usage_that_stands_in_every_event_is_the_last_that_is_told(
+    spelling: str, each: str
+) -> None:
+    tap = UsageTap(1024, 2048)
+    for _ in range(300):
+        tap.feed(f'data: {{"choices":[{{}}],{spelling}{each}}}\n\n'.encode())
+    tap.feed(f'data: {{{spelling}{{"prompt_tokens":7,"completion_tokens":300}}}}\n\n'.encode())
+    assert tap.usage() == Usage(7, 300)
+
+
+def test_usage_is_found_before_a_long_end() -> None:
+    tap = UsageTap()
+    tap.feed(OPENAI_STREAM + b": padding\n\n" * 1000)
+    assert tap.usage() == Usage(7, 5)
+
+
+def test_an_answer_that_was_cut_within_its_usage_tells_what_came_before() -> None:
+    tap = UsageTap()
+    tap.feed(ANTHROPIC_STREAM[:-20])
+    assert tap.usage() == Usage(7, 1)

@@ -36,6 +36,7 @@ from aiohttp.typedefs import Handler
 
 from gateway import __version__
 from gateway.admin import limits
+from gateway.admin.answer import answer
 from gateway.admin.door import Door
 from gateway.admin.drained import Drained
 from gateway.admin.feed import Feed, Source
@@ -125,7 +126,7 @@ class AdminApi:
         try:
             response = await handler(request)
         except web.HTTPException as exc:
-            response = _answer({"error": exc.reason}, exc.status)
+            response = answer({"error": exc.reason}, exc.status)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -141,7 +142,7 @@ class AdminApi:
         if found is None:
             return None
         status, reason = found
-        refused = _answer({"error": reason}, status)
+        refused = answer({"error": reason}, status)
         if status == 401:
             refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
@@ -158,20 +159,20 @@ class AdminApi:
         if refusal is None:
             admin = self._reloader.loaded.config.admin
             document |= {"version": __version__, "links": dict(admin.links) if admin else {}}
-        return _answer(document)
+        return answer(document)
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         try:
             token = str(orjson.loads(await request.read())["token"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return _answer({"error": 'send {"token": ...}'}, 400)
-        response = _answer({})
+            return answer({"error": 'send {"token": ...}'}, 400)
+        response = answer({})
         if self._door.enter(request, token, response):
             return response
-        return _answer({"error": "that is not the admin token"}, 403)
+        return answer({"error": "that is not the admin token"}, 403)
 
     async def _sign_out(self, request: web.Request) -> web.Response:
-        response = _answer({})
+        response = answer({})
         self._door.leave(request, response)
         return response
 
@@ -180,21 +181,21 @@ class AdminApi:
     async def _live(self, _: web.Request) -> web.Response:
         silent = [one.worker for one in await self._fleet.ask("GET", "/status") if not one.ok]
         reasons = [f"worker {number} does not answer" for number in silent]
-        return _answer({"live": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        return answer({"live": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _ready(self, _: web.Request) -> web.Response:
         reasons = []
         for one in await self._fleet.ask("GET", "/status"):
             found = one.document["not_ready"] if one.ok else ["does not answer"]
             reasons += [f"worker {one.worker}: {reason}" for reason in found]
-        return _answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        return answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     # -- what there is -----------------------------------------------------------------------
 
     async def _exposed(self, request: web.Request) -> web.Response:
         options = self._reloader.loaded.config.telemetry.metrics
         if options is None:
-            return _answer({"error": "telemetry.metrics is null: nothing is counted"}, 404)
+            return answer({"error": "telemetry.metrics is null: nothing is counted"}, 404)
         body, content_type = exposed(
             await self._metrics.now(),
             request.headers.get("Accept", ""),
@@ -203,13 +204,13 @@ class AdminApi:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _now(self, _: web.Request) -> web.Response:
-        return _answer(await self._metrics_now())
+        return answer(await self._metrics_now())
 
     async def _metrics_now(self) -> Any:
         return now(self._metrics.history, await self._metrics.now(), time.time())
 
     async def _workers(self, _: web.Request) -> web.Response:
-        return _answer(await self._workers_now())
+        return answer(await self._workers_now())
 
     async def _workers_now(self) -> Any:
         said = await self._fleet.ask("GET", "/status")
@@ -217,14 +218,14 @@ class AdminApi:
         return {"workers": rows}
 
     async def _upstreams(self, _: web.Request) -> web.Response:
-        return _answer(await self._upstreams_now())
+        return answer(await self._upstreams_now())
 
     async def _upstreams_now(self) -> Any:
         said = await self._fleet.ask("GET", "/upstreams")
         return {"upstreams": together([one for one in said if one.ok])}
 
     async def _limits(self, _: web.Request) -> web.Response:
-        return _answer(await self._limits_now())
+        return answer(await self._limits_now())
 
     async def _limits_now(self) -> Any:
         said = await self._fleet.ask("GET", "/limits")
@@ -233,11 +234,11 @@ class AdminApi:
     async def _routes(self, _: web.Request) -> web.Response:
         for one in await self._fleet.ask("GET", "/routes"):
             if one.ok:
-                return _answer({"routes": one.document})
-        return _answer({"error": "no worker answers"}, 503)
+                return answer({"routes": one.document})
+        return answer({"error": "no worker answers"}, 503)
 
     async def _config(self, _: web.Request) -> web.Response:
-        return _answer({**await self._reload_now(), "config": masked(self._reloader.loaded.config)})
+        return answer({**await self._reload_now(), "config": masked(self._reloader.loaded.config)})
 
     async def _reload_now(self) -> Any:
         last = self._reloader.last
@@ -247,7 +248,7 @@ class AdminApi:
         }
 
     async def _requests(self, _: web.Request) -> web.Response:
-        return _answer(await self._requests_now())
+        return answer(await self._requests_now())
 
     async def _requests_now(self) -> Any:
         said = await self._fleet.ask("GET", "/requests")
@@ -257,10 +258,10 @@ class AdminApi:
     async def _logs(self, request: web.Request) -> web.Response:
         identity = request.query.get("id", "")
         if not _IDENTITY.fullmatch(identity):
-            return _answer({"error": "id: send a request id or a trace id, whole"}, 400)
+            return answer({"error": "id: send a request id or a trace id, whole"}, 400)
         said = await self._fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
         lines = [line for one in said if one.ok for line in one.document]
-        return _answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
+        return answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._feed.serve(request, lambda one: self._door.refusal(one) is None)
@@ -270,8 +271,8 @@ class AdminApi:
     async def _cancel(self, request: web.Request) -> web.Response:
         said = await self._fleet.ask("DELETE", f"/requests/{request.match_info['id']}")
         if any(one.ok for one in said):
-            return _answer({})
-        return _answer({"error": "no such request is under way"}, 404)
+            return answer({})
+        return answer({"error": "no such request is under way"}, 404)
 
     async def _drain(self, request: web.Request) -> web.Response:
         return await self._set_drained(request, out=True)
@@ -283,14 +284,14 @@ class AdminApi:
         try:
             endpoint = orjson.loads(await request.read())["endpoint"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return _answer({"error": 'send {"endpoint": URL}'}, 400)
+            return answer({"error": 'send {"endpoint": URL}'}, 400)
         if await self._drained.set(request.match_info["name"], str(endpoint), out=out):
-            return _answer({})
-        return _answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
+            return answer({})
+        return answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
 
     async def _reload(self, _: web.Request) -> web.Response:
         outcome = await self._reloader.reload("asked for by an operator")
-        return _answer(
+        return answer(
             {"file": str(self._reloader.file), **outcome.document}, 400 if outcome.problems else 200
         )
 
@@ -334,11 +335,3 @@ def masked(config: Config) -> Any:
     for upstream in document["upstreams"].values():
         upstream["headers"] = dict.fromkeys(upstream["headers"], "***")
     return document
-
-
-def _answer(document: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status,
-        body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
-        content_type="application/json",
-    )

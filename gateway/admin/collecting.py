@@ -18,15 +18,15 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.fleet import Fleet
-from gateway.telemetry.content import messages
 from gateway.telemetry.masking import Redaction, mask_event
-from gateway.telemetry.recording import Records
 from gateway.telemetry.semconv import GenAiNames
-from gateway.telemetry.spans import build
-from gateway.telemetry.trace_store import Batch, TraceStore
+from gateway.telemetry.traces.content import messages
+from gateway.telemetry.traces.recording import Records
+from gateway.telemetry.traces.spans import build
+from gateway.telemetry.traces.store import Batch, TraceStore
 
 if TYPE_CHECKING:
-    from gateway.telemetry.export import Export
+    from gateway.telemetry.traces.export import Export
 
 _EVERY_S = 0.5
 _MOST_IN_A_ROW = 20

@@ -17,6 +17,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.sse import EVENT_STREAM
+
 Source = Callable[[], Awaitable[Any]]
 """Gives a topic's document."""
 
@@ -60,7 +62,7 @@ class Feed:
             raise web.HTTPServiceUnavailable(reason="too many look already")
         response = web.StreamResponse(
             headers={
-                "Content-Type": "text/event-stream",
+                "Content-Type": EVENT_STREAM,
                 "Cache-Control": "no-store",
                 "X-Accel-Buffering": "no",
                 "X-Content-Type-Options": "nosniff",

@@ -13,8 +13,9 @@ import orjson
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin.answer import answer
 from gateway.admin.fleet import Fleet
-from gateway.telemetry.log_control import LEVELS, LogControl
+from gateway.telemetry.logs.control import LEVELS, LogControl
 
 _EVERY_S = 1.0
 
@@ -52,31 +53,23 @@ class LogSettings:
                     self._known = known
 
     async def _get(self, _: web.Request) -> web.Response:
-        return _answer(self.document)
+        return answer(self.document)
 
     async def _put(self, request: web.Request) -> web.Response:
         try:
             asked = orjson.loads(await request.read())
             level, sample = asked.pop("level", self._own.level), asked.pop("sample", None)
         except (orjson.JSONDecodeError, AttributeError, TypeError):
-            return _answer({"error": 'send {"level": "debug", "sample": 0.1}'}, 400)
+            return answer({"error": 'send {"level": "debug", "sample": 0.1}'}, 400)
         if asked:
-            return _answer({"error": "there are `level` and `sample`, nothing else"}, 400)
+            return answer({"error": "there are `level` and `sample`, nothing else"}, 400)
         if not isinstance(level, str) or level not in LEVELS:
-            return _answer({"error": f"level: one of {', '.join(LEVELS)}"}, 400)
+            return answer({"error": f"level: one of {', '.join(LEVELS)}"}, 400)
         sample = self._own.sample if sample is None else sample
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
-            return _answer({"error": "sample: a number from 0 to 1"}, 400)
+            return answer({"error": "sample: a number from 0 to 1"}, 400)
         self._logger.warning("log_changed", to=level, sample=sample)
         self._own.set(level, float(sample))
         self._changed = True
         await self._fleet.ask("PUT", "/log", self.document)
-        return _answer(self.document)
-
-
-def _answer(document: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status,
-        body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
-        content_type="application/json",
-    )
+        return answer(self.document)

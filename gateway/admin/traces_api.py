@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
+from gateway.admin.answer import answer
 from gateway.admin.collecting import Collecting
 from gateway.config.units import parse_duration
 from gateway.telemetry.semconv import GenAiNames
-from gateway.telemetry.spans import build
-from gateway.telemetry.trace_reader import TraceReader, Wanted
-from gateway.telemetry.trace_store import TraceStore
+from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.spans import build
+from gateway.telemetry.traces.store import TraceStore
 
 if TYPE_CHECKING:
-    from gateway.telemetry.export import Export
+    from gateway.telemetry.traces.export import Export
 
 _IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
@@ -77,7 +78,7 @@ class TracesApi:
         try:
             wanted = wanted_by(request.query)
         except BadQuestion as exc:
-            return _answer({"error": str(exc)}, 400)
+            return answer({"error": str(exc)}, 400)
 
         def read(reader: TraceReader) -> Any:
             page = reader.requests(wanted)
@@ -131,7 +132,7 @@ class TracesApi:
                 raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(_BY)}")
             days = {name: _day(request.query, name) for name in ("since", "until")}
         except BadQuestion as exc:
-            return _answer({"error": str(exc)}, 400)
+            return answer({"error": str(exc)}, 400)
         return await self._read(
             lambda reader: {"usage": reader.usage(since=days["since"], until=days["until"], by=by)}
         )
@@ -147,7 +148,7 @@ class TracesApi:
         }
         reader = self._reader
         if reader is None:
-            return _answer(told)
+            return answer(told)
 
         def read(reader: TraceReader) -> Any:
             told["store"] = {**reader.size(), "lost": store.lost if store else 0}
@@ -158,14 +159,14 @@ class TracesApi:
     async def _read(self, read: Callable[[TraceReader], Any]) -> web.Response:
         reader = self._reader
         if reader is None:
-            return _answer({"error": "there is no local store; see telemetry.traces.local"}, 404)
+            return answer({"error": "there is no local store; see telemetry.traces.local"}, 404)
         try:
             found = await asyncio.to_thread(read, reader)
         except (sqlite3.Error, OSError) as exc:
-            return _answer({"error": f"the local store cannot be read: {exc}"}, 503)
+            return answer({"error": f"the local store cannot be read: {exc}"}, 503)
         if found is None:
-            return _answer({"error": "no such trace is kept"}, 404)
-        return _answer(found)
+            return answer({"error": "no such trace is kept"}, 404)
+        return answer(found)
 
 
 def wanted_by(query: Mapping[str, str]) -> Wanted:
@@ -245,11 +246,3 @@ def _day(query: Mapping[str, str], name: str) -> str | None:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise BadQuestion(f"{name}: send a day as YYYY-MM-DD") from None
-
-
-def _answer(document: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status,
-        body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
-        content_type="application/json",
-    )

@@ -22,7 +22,7 @@ from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
 from gateway.server.serving import Server
 from gateway.telemetry.as_json import as_json
-from gateway.telemetry.recent_lines import RecentLines
+from gateway.telemetry.logs.recent import RecentLines
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.routes import shown
 
@@ -78,13 +78,13 @@ class WorkerApi:
                 "not_ready": self._reasons(),
                 "uptime_s": round(time.time() - server.started_at, 1),
                 "reloads": server.reloads,
-                "requests": server.overload.requests,
+                "requests": server.state.overload.requests,
                 "connections": server.listener.open_connections,
                 "streams": server.listener.turns.streams,
-                "refused": server.overload.refused,
+                "refused": server.state.overload.refused,
                 "kept_streams": len(server.runtime.streams),
                 "kept_stream_bytes": server.runtime.streams.size_bytes,
-                "memory_bytes": server.overload.memory_bytes,
+                "memory_bytes": server.state.overload.memory_bytes,
                 "worst_lag_ms": round(server.pulse.worst_lag_s * 1e3, 1),
             }
         )
@@ -95,7 +95,7 @@ class WorkerApi:
         reasons = []
         if server.listener.draining:
             reasons.append("draining")
-        overloaded = server.overload.reason
+        overloaded = server.state.overload.reason
         if overloaded is not None:
             reasons.append(f"overloaded: {overloaded}")
         runtime = server.runtime
@@ -143,13 +143,13 @@ class WorkerApi:
         return answer({}, 200 if cancelled else 404)
 
     async def _traces(self, request: web.Request) -> web.Response:
-        records = self._server.records
+        records = self._server.state.records
         acknowledged = orjson.loads(await request.read()).get(records.boot, 0)
         return web.Response(body=records.take(acknowledged), content_type="application/json")
 
     async def _log(self, request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())
-        self._server.log.set(asked["level"], asked["sample"])
+        self._server.state.log.set(asked["level"], asked["sample"])
         return answer({})
 
     # -- reload ----------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class WorkerMetrics:
 
     def snapshot(self) -> Snapshot:
         """Everything, now."""
-        self._snapshot = self._server.registry.snapshot()
+        self._snapshot = self._server.state.registry.snapshot()
         self._requests()
         self._process()
         self._limits()
@@ -76,7 +76,7 @@ class WorkerMetrics:
 
     def _process(self) -> None:
         server, slot = self._server, self._slot
-        overload = server.overload
+        overload = server.state.overload
         used = resource.getrusage(resource.RUSAGE_SELF)
         self._tell(table.OVERLOAD_REFUSALS, overload.refused)
         self._tell(table.LOOP_LAG, server.pulse.worst_lag_s, slot)
@@ -84,8 +84,8 @@ class WorkerMetrics:
         self._tell(table.MEMORY_CAP, overload.max_memory_bytes, slot)
         self._tell(table.CPU, used.ru_utime + used.ru_stime, slot)
         self._tell(table.WORKER_START, server.started_at, slot)
-        self._tell(table.TRACE_DROPS, server.records.dropped)
-        for name, count in server.registry.overflows.items():
+        self._tell(table.TRACE_DROPS, server.state.records.dropped)
+        for name, count in server.state.registry.overflows.items():
             self._tell(table.CLOSED_SERIES, count, name)
 
     def _limits(self) -> None:

@@ -18,9 +18,9 @@ from gateway.bridge.messages import Tag, about, told
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
 from gateway.resume.policy import HEADER as ON_DISCONNECT
-from gateway.sse import EventSplitter, EventTooLarge
+from gateway.sse import EVENT_STREAM, EventSplitter, EventTooLarge
 
-_EVENTS, _LINES = "text/event-stream", "application/x-ndjson"
+_LINES = "application/x-ndjson"
 _DONE = b"[DONE]"
 """How OpenAI's streams end; `done` says it here."""
 _QUEUED = re.compile(rb": queued position=([0-9]{1,9}) deadline=([0-9]{1,9})s\r?\n")
@@ -104,8 +104,8 @@ class Answer:
             return  # an interim response
         media_type = self._headers.get("content-type", "").partition(";")[0].strip().lower()
         self.stage = Stage.WHOLE
-        if self._status == 200 and media_type in (_EVENTS, _LINES):
-            self.stage = Stage.EVENTS if media_type == _EVENTS else Stage.LINES
+        if self._status == 200 and media_type in (EVENT_STREAM, _LINES):
+            self.stage = Stage.EVENTS if media_type == EVENT_STREAM else Stage.LINES
             self.stream = self._headers.get("x-stream-id")
             self._say(
                 about(

@@ -27,10 +27,11 @@ from gateway.config.schema import json_schema
 from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
 from gateway.demo import DemoBackend, faults
+from gateway.process_state import ProcessState
 from gateway.processes.master import Master
 from gateway.processes.sockets import cannot_listen, split_address
 from gateway.server.serving import CannotStart, require_c_parser
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.logger import direct_logger
 from gateway.wiring.routes import shown
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
@@ -245,8 +246,8 @@ def _build(loaded: Loaded) -> Runtime:
     """Build what a file describes, so that `check` and `routes` say what `serve` would meet."""
     require_c_parser()
     with _placing_faults(loaded):
-        silent = make_logger(lambda _: None, level="error", console=False)
-        return Runtime(loaded.config, silent)
+        logger = direct_logger(loaded.config.telemetry.log)
+        return Runtime(loaded.config, ProcessState.begin(loaded.config, logger))
 
 
 @contextlib.contextmanager

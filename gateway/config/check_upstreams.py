@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from gateway.address_policy import AddressPolicy, is_ambiguous
+from gateway.address_policy import AddressPolicy, is_address, is_ambiguous
 from gateway.config import models
 from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath, dotted
@@ -66,16 +66,8 @@ def _check_discover(
         return
     problems = list(_check_url((*path, "dns"), discover.dns, allowed))
     yield from problems
-    if not problems and _is_address(urlsplit(discover.dns).hostname or ""):
+    if not problems and is_address(urlsplit(discover.dns).hostname or ""):
         yield (*path, "dns"), "is an address already", "list it in `endpoints`"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.demo.generation import Generation, Refusal
 from gateway.demo.text import count_tokens, embedding
+from gateway.sse import EVENT_STREAM
 
 MODELS = ("demo", "demo-llama", "demo-slow", "demo-embedding", "demo-whisper")
 _CREATED = 1_700_000_000
@@ -254,7 +255,7 @@ def texts_of(asked: object, field: str = "input") -> list[str]:
 
 async def sse(request: web.Request) -> web.StreamResponse:
     """An event stream, its head sent."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    response = web.StreamResponse(headers={"Content-Type": f"{EVENT_STREAM}; charset=utf-8"})
     await response.prepare(request)
     return response
 

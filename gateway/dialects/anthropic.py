@@ -8,6 +8,7 @@ import orjson
 
 from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
+from gateway.sse import EVENT_STREAM
 
 _KINDS = {
     400: "invalid_request_error",
@@ -25,7 +26,7 @@ class Anthropic:
     """https://docs.anthropic.com/en/api/errors"""
 
     name = "anthropic"
-    stream_type = b"text/event-stream"
+    stream_type = EVENT_STREAM.encode()
     models_path = "models"
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:

@@ -8,13 +8,14 @@ import orjson
 
 from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
+from gateway.sse import EVENT_STREAM
 
 
 class OpenAI:
     """https://platform.openai.com/docs/api-reference, also spoken by vLLM, SGLang and llama.cpp."""
 
     name = "openai"
-    stream_type = b"text/event-stream"
+    stream_type = EVENT_STREAM.encode()
     models_path = "models"
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:

@@ -10,8 +10,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.routing import Handler
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.logs import writes
+from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.logs.logger import writes
 
 
 class AccessLog:

@@ -30,7 +30,6 @@ from gateway.proxy import body as bodies
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.response_body import is_event_stream
 from gateway.resume import responses
 from gateway.resume.claims import Claim
 from gateway.resume.generation import Generation
@@ -40,6 +39,7 @@ from gateway.resume.policy import HEADER, Allowed, Policy
 from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.streams import Streams
 from gateway.routing import Handler
+from gateway.sse import is_event_stream
 from gateway.store.records import StoreUnavailable
 
 UNAVAILABLE = ("X-Resume", "unavailable")

@@ -13,10 +13,10 @@ from multidict import istr
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import give_request_id, new_request_id
 from gateway.routing import Handler
-from gateway.telemetry.content import PROMPT_CAP_BYTES, Content
-from gateway.telemetry.recording import KeepRules, Kept, Records, Trace
-from gateway.telemetry.said import said
-from gateway.telemetry.trace_context import clean_baggage, clean_state, parse_parent
+from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, Content
+from gateway.telemetry.traces.context import clean_baggage, clean_state, parse_parent
+from gateway.telemetry.traces.recording import KeepRules, Kept, Records, Trace
+from gateway.telemetry.traces.said import said
 
 _ALL = 1 << 64
 _COMPLETE = EndReason.COMPLETE
@@ -153,7 +153,7 @@ class Tracing:
         return None
 
     def _record(self, exchange: Exchange, trace: Trace, kept: Kept, now: float) -> dict[str, Any]:
-        """What `telemetry.spans` builds spans of; times in seconds since the request began."""
+        """What `spans.build` makes spans of; times in seconds since the request began."""
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
         first, dialects = exchange.first_byte_at, self._options.dialects
         record = {

@@ -23,8 +23,8 @@ from gateway.admin.reload import Reloader
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
 from gateway.processes.collector import Collector
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.logs import StreamWriter, is_console, make_logger
+from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.logs.logger import StreamWriter, is_console, make_logger
 
 _SHUTDOWN_S = 2.0
 _EVERY_S = 0.5

@@ -19,12 +19,12 @@ from gateway.telemetry.masking import Redaction
 from gateway.telemetry.metrics.instruments import TRACE_EXPORTS, TRACE_STORE_LOSSES
 from gateway.telemetry.metrics.merge import Merged
 from gateway.telemetry.semconv import NAMES, GenAiNames
-from gateway.telemetry.trace_reader import TraceReader
-from gateway.telemetry.trace_store import Retention, TraceStore
+from gateway.telemetry.traces.reader import TraceReader
+from gateway.telemetry.traces.store import Retention, TraceStore
 from gateway.wiring.traces import collector, disabled, misread
 
 if TYPE_CHECKING:
-    from gateway.telemetry.export import Export
+    from gateway.telemetry.traces.export import Export
 
 _PATIENCE_S = 0.5
 
@@ -103,7 +103,7 @@ def _export(
     traces: models.Traces, names: GenAiNames, report: Callable[[str | None], None]
 ) -> Export:
     # OpenTelemetry's SDK is large, and no other process needs it.
-    from gateway.telemetry.export import Export, ExportOptions, otlp_exporter
+    from gateway.telemetry.traces.export import Export, ExportOptions, otlp_exporter
 
     headers = {name: value.reveal().decode("latin-1") for name, value in traces.headers.items()}
     options = ExportOptions(traces.otlp, traces.protocol, headers or None)

@@ -12,6 +12,7 @@ the demo backend where there is one.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -35,7 +36,7 @@ from gateway.processes.admin import serve_admin
 from gateway.processes.demo import serve_demo
 from gateway.processes.worker import CONFIG, Post, socket_path, work
 from gateway.server.serving import require_c_parser
-from gateway.telemetry.logs import direct_logger
+from gateway.telemetry.logs.logger import direct_logger
 
 _PREDECESSOR = "GATEWAY_PREDECESSOR"
 """Environment variable with the pid of the master that this one replaces."""
@@ -128,6 +129,8 @@ class Master:
                 signal.signal(number, _noted)
             signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
             self._stack.callback(self._end_children)
+            # What is loaded by now is not looked through by each child, and stays shared with it.
+            gc.freeze()
             try:
                 for child in self._children:
                     self._start(child)

@@ -15,11 +15,12 @@ from gateway.admin.collecting import leave
 from gateway.admin.worker_api import WorkerApi
 from gateway.app import CannotBuild
 from gateway.config import Config, ConfigError, Loaded, load_kept
+from gateway.process_state import ProcessState
 from gateway.processes.child import orders, say_ready, say_why
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.logs import LogSink, StreamWriter, is_console, make_logger
-from gateway.telemetry.recent_lines import RecentLines
+from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.logs.logger import LogSink, StreamWriter, is_console, make_logger
+from gateway.telemetry.logs.recent import RecentLines
 
 CONFIG = "config.json"
 """In the folder: the configuration that every worker serves now, or would after its start."""
@@ -72,13 +73,14 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
     control = LogControl(log.level, log.sample)
     recent = RecentLines(writer)
     logger = _logger(post, loaded.config, recent, control)
-    server = Server(
+    state = ProcessState.begin(
         loaded.config,
         logger,
-        folder=post.folder if post.workers > 1 else None,
         log=control,
+        folder=post.folder if post.workers > 1 else None,
         slot=post.slot,
     )
+    server = Server(loaded.config, state)
     async with AsyncExitStack() as stack:
         await server.start(post.sockets)
         stack.push_async_callback(server.stop)
@@ -91,7 +93,7 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
         logger.info(
             "draining",
             signal=received,
-            open=server.overload.requests,
+            open=state.overload.requests,
             grace_s=options.drain,
         )
         draining = asyncio.create_task(_drain(server, options.drain_delay, options.drain))
@@ -100,7 +102,7 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
         for task in (draining, impatient):
             task.cancel()
         await asyncio.wait((draining, impatient))
-    leave(server.records, post.folder, post.slot)
+    leave(state.records, post.folder, post.slot)
     logger.info("stopped")
 
 

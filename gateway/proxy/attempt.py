@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
+from gateway.chunks import LAST_CHUNK, chunk
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy import body as bodies
@@ -133,15 +134,13 @@ class Attempt:
             async for piece in bodies.pieces(
                 request, options.body_cap_bytes, options.body_silence_s
             ):
-                if chunked:
-                    piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-                connection.send_body(piece)
+                connection.send_body(chunk(piece) if chunked else piece)
                 await connection.drain()
         except GatewayError as exc:
             connection.fail(exc)
         else:
             if chunked:
-                connection.send_body(b"0\r\n\r\n")
+                connection.send_body(LAST_CHUNK)
             connection.body_sent(first_byte_s)
             self.sent_at = time.perf_counter()  # how long it took says nothing about the endpoint
 

@@ -30,7 +30,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
-from gateway.sse import Event, EventTooLarge
+from gateway.sse import Event, EventTooLarge, is_event_stream
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
 from gateway.upstream.response import UpstreamResponse
@@ -111,7 +111,7 @@ class Continuation:
     def flush(self) -> bytes:
         """What is left at the clean end of the stream, and a comment where there can be one."""
         rest = b"" if self._splitter is None else self._splitter.flush()
-        if self.count and self._stream_type == b"text/event-stream":
+        if self.count and is_event_stream(self._stream_type):
             rest += sse.comment(b"continued by another backend")
         return rest
 

@@ -18,19 +18,20 @@ import orjson
 from aiohttp.hdrs import ACCEPT
 
 from gateway import sse
+from gateway.chunks import chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, Commit, GatewayRequest
 from gateway.headers import lines
 from gateway.proxy.heartbeat import COMMENT, Heartbeats
+from gateway.sse import EVENT_STREAM
 
-EVENT_STREAM = "text/event-stream"
 _KEY = b'"stream"'
 _TRUE = re.compile(rb"\s*:\s*true")
 _HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-    b"X-Accel-Buffering: no\r\nServer: gateway\r\nTransfer-Encoding: chunked\r\n%b%b\r\n"
-)
+    f"HTTP/1.1 200 OK\r\nContent-Type: {EVENT_STREAM}\r\nCache-Control: no-cache\r\n"
+    "X-Accel-Buffering: no\r\nServer: gateway\r\nTransfer-Encoding: chunked\r\n%b%b\r\n"
+).encode()
 
 
 class Place(Protocol):
@@ -100,7 +101,7 @@ class EarlyHead:
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return False
         if self._attached:
-            transport.write(_chunk(self._comment()))
+            transport.write(chunk(self._comment()))
             return True
         if not self._request.content.is_eof():
             # It is the client who is not done. Many read no answer before they have sent all.
@@ -120,7 +121,7 @@ class EarlyHead:
             exchange.must_close = True  # what is said now holds
         closes = b"Connection: close\r\n" if exchange.must_close else b""
         head = _HEAD % (lines(exchange.response_headers), closes)
-        transport.write(head + _chunk(self._preface + self._comment()))
+        transport.write(head + chunk(self._preface + self._comment()))
         self._attached = True
         self._client.attach(self)
 
@@ -145,7 +146,7 @@ class EarlyHead:
         exchange, transport = self._request.exchange, self._client.transport
         exchange.error_code, exchange.reason = error.code, error.reason
         if transport is not None and not transport.is_closing():
-            transport.write(_chunk(self.dialect.error_event(error, exchange.request_id, b"")))
+            transport.write(chunk(self.dialect.error_event(error, exchange.request_id, b"")))
         self._task.cancel()
 
     def probe(self) -> bool:
@@ -226,7 +227,3 @@ def _asks_for_stream(body: bytes | None) -> bool:
 
 def _nothing() -> int:
     return 0
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)

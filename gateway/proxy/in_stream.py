@@ -8,11 +8,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
+from gateway.chunks import LAST_CHUNK, chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse, UpstreamRejected
 from gateway.exchange import ClientConnection, Exchange
-from gateway.proxy.early_head import EVENT_STREAM
 from gateway.proxy.relay import RelayedResponse
+from gateway.sse import EVENT_STREAM
 
 _LONGEST_ERROR_BYTES = 64 * 1024
 
@@ -30,7 +31,7 @@ class LastEvent(web.StreamResponse):
         """Say it."""
         transport = cast(ClientConnection, request.protocol).transport
         if transport is not None:
-            transport.write(b"%x\r\n%b\r\n" % (len(self._event), self._event))
+            transport.write(chunk(self._event))
             self._exchange.bytes_out = len(self._event)
         return None
 
@@ -50,8 +51,8 @@ class Whole(web.StreamResponse):
         transport = cast(ClientConnection, request.protocol).transport
         if transport is not None:
             events = self._events
-            said = b"%x\r\n%b\r\n" % (len(events), events) if events else b""
-            transport.write(said + b"0\r\n\r\n")
+            said = chunk(events) if events else b""
+            transport.write(said + LAST_CHUNK)
             self._body_length = len(events)
         self._keep_alive = cast(ClientConnection, request.protocol).may_keep_alive()
         return None

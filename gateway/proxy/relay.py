@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
+from gateway.chunks import LAST_CHUNK, chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, Commit, Exchange
@@ -29,12 +30,12 @@ from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
 from gateway.proxy.preface import WithoutBom
-from gateway.proxy.response_body import ResponseBody, end_reason, is_event_stream
+from gateway.proxy.response_body import ResponseBody, end_reason
+from gateway.sse import is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
 _WAITING_CAP_BYTES = 32 * 1024
 """What waits in memory for a client that is behind before its upstream is paused."""
-_LAST_CHUNK = b"0\r\n\r\n"
 _COPY_CAP_BYTES = 16 * 1024
 """Up to here a copy is cheaper than three buffers in one write."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
@@ -357,7 +358,7 @@ class RelayedResponse(web.StreamResponse):
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
         self._exchange.bytes_out = len(data)
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        return chunk(data) if self._chunked else data
 
     def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
         encoded = encoder.feed(data)
@@ -368,13 +369,12 @@ class RelayedResponse(web.StreamResponse):
         """A chunk of what is not the upstream's."""
         if self._encoder is not None:
             data = self._encoder.feed(data)
-        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return chunk(data) if data else b""
 
     def _last_chunk(self) -> bytes:
         if self._encoder is None:
-            return _LAST_CHUNK
-        rest = self._encoder.finish()
-        return b"%x\r\n%b\r\n%b" % (len(rest), rest, _LAST_CHUNK)
+            return LAST_CHUNK
+        return chunk(self._encoder.finish()) + LAST_CHUNK
 
     def _begun(self) -> None:
         exchange = self._exchange
@@ -409,9 +409,9 @@ class RelayedResponse(web.StreamResponse):
             # A stream: nginx must not collect it, and we frame it anew.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n")
-            if not head.cacheable and head.content_type.lower().startswith(b"text/event-stream"):
+            if not head.cacheable and is_event_stream(head.content_type):
                 parts.append(b"Cache-Control: no-cache\r\n")
-        elif head.content_type.lower().startswith(b"text/event-stream"):
+        elif is_event_stream(head.content_type):
             parts.append(b"X-Accel-Buffering: no\r\n")
         elif head.accel is not None:
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)

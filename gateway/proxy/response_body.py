@@ -20,8 +20,9 @@ from gateway.errors import (
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.usage_chunk import UsageFilter
-from gateway.telemetry.content import Content
-from gateway.telemetry.gaps import Gaps
+from gateway.sse import is_event_stream
+from gateway.telemetry.traces.content import Content
+from gateway.telemetry.traces.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
 from gateway.usage import UsageTap
 
@@ -187,11 +188,6 @@ class ResponseBody:
 def end_reason(error: GatewayError) -> EndReason:
     """What a body that broke off with this error means for its exchange."""
     return _ENDS.get(type(error), EndReason.UPSTREAM_RESET)
-
-
-def is_event_stream(content_type: bytes) -> bool:
-    """Whether a body of this type is events."""
-    return content_type.lower().startswith(b"text/event-stream")
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -19,9 +19,7 @@ from gateway.resume.ids import numbered
 from gateway.resume.log import State, StreamLog
 from gateway.resume.policy import OnDisconnect, Policy
 from gateway.resume.streams import Streams
-from gateway.sse import Event, EventSplitter, EventTooLarge
-
-_SSE = b"text/event-stream"
+from gateway.sse import Event, EventSplitter, EventTooLarge, is_event_stream
 
 
 class Generation:
@@ -178,6 +176,6 @@ class Generation:
 
 def error_event(dialect: Dialect, error: GatewayError, request_id: str) -> bytes:
     """One whole event that tells an error."""
-    if dialect.stream_type != _SSE:
+    if not is_event_stream(dialect.stream_type):
         return sse.event(dialect.error_body(error, request_id))
     return dialect.error_event(error, request_id, b"").lstrip(b"\n")

@@ -12,6 +12,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
+from gateway.chunks import LAST_CHUNK, chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import ClientConnection, Commit, Exchange
@@ -20,13 +21,13 @@ from gateway.proxy.heartbeat import Heartbeat, Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.sse import EVENT_STREAM
 
 STREAM_ID = "X-Stream-Id"
 _COMMENT = b": heartbeat\n"
 """Without a blank line: once they have seen an id, some SDKs take a block of nothing but a comment
 for an event, and fail on it.
 """
-_LAST_CHUNK = b"0\r\n\r\n"
 _RECONNECT_MS = 1000
 
 
@@ -91,7 +92,7 @@ class Replay(web.StreamResponse):
             self._exchange.commit = Commit.ANSWERED
             head = self._head()
             if self._preface:
-                head += b"%x\r\n%b\r\n" % (len(self._preface), self._preface)
+                head += chunk(self._preface)
             self._transport.write(head)
         client.attach(self)
         if self._heartbeats is not None:
@@ -126,7 +127,7 @@ class Replay(web.StreamResponse):
                 return
             if data:
                 self._count(len(data))
-                transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+                transport.write(chunk(data))
             if self.after >= log.last:
                 if log.ended:
                     self._finish()
@@ -137,7 +138,7 @@ class Replay(web.StreamResponse):
         transport = self._transport
         if self._behind or transport.get_write_buffer_size() or transport.is_closing():
             return False
-        transport.write(b"%x\r\n%b\r\n" % (len(_COMMENT), _COMMENT))
+        transport.write(chunk(_COMMENT))
         return True
 
     # The client's connection calls these four.
@@ -196,7 +197,7 @@ class Replay(web.StreamResponse):
             self._break_off(log.error or StreamLost())
             return
         if log.state is State.COMPLETE:
-            self._transport.write(_LAST_CHUNK)
+            self._transport.write(LAST_CHUNK)
         else:
             self._keep_alive = False  # its last event has said why, and it has no last chunk
         self._over()
@@ -211,7 +212,7 @@ class Replay(web.StreamResponse):
         if not self._transport.is_closing():
             event = error_event(self._dialect, error, exchange.request_id)
             event = b"retry: %d\n%b" % (_RECONNECT_MS, event)
-            self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+            self._transport.write(chunk(event))
         self._over()
 
     def _over(self) -> None:
@@ -222,7 +223,7 @@ class Replay(web.StreamResponse):
 def _own_headers() -> CIMultiDict[str]:
     return CIMultiDict(
         {
-            "Content-Type": "text/event-stream; charset=utf-8",
+            "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
         }

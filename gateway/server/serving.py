@@ -7,19 +7,14 @@ import gc
 import socket
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from aiohttp import http_parser
-from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
 from gateway.config import Config
-from gateway.overload import Overload, memory_for
+from gateway.process_state import ProcessState
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.metrics.registry import Registry
-from gateway.telemetry.recording import Records
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -31,31 +26,13 @@ class CannotStart(Exception):
 class Server:
     """Serves a configuration in the running event loop."""
 
-    def __init__(
-        self,
-        config: Config,
-        logger: FilteringBoundLogger,
-        *,
-        folder: Path | None = None,
-        slot: int = 0,
-        log: LogControl | None = None,
-    ) -> None:
-        """`folder` is one that the workers share, if there are several; `slot` this one's place;
-        `log` says what is written.
-        """
-        self.log = log or LogControl(config.telemetry.log.level, config.telemetry.log.sample)
-        self.logger = logger
-        self.overload = Overload(config.server.max_requests, _memory_cap(config))
-        self.records = Records()
-        self.pulse = Pulse(self.overload, logger)
-        self.registry = Registry()
-        """What requests are counted in."""
+    def __init__(self, config: Config, state: ProcessState) -> None:
+        self.state = state
+        self.pulse = Pulse(state.overload, state.logger)
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
         """Configurations taken over since."""
-        self._folder = folder
-        self._slot = slot
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -76,18 +53,9 @@ class Server:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve what arrives at these listening sockets. Raise CannotStart, or CannotBuild."""
         require_c_parser()
-        runtime = Runtime(
-            self._config,
-            self.logger,
-            overload=self.overload,
-            registry=self.registry,
-            folder=self._folder,
-            slot=self._slot,
-            records=self.records,
-            log=self.log,
-        )
+        runtime = Runtime(self._config, self.state)
         runtime.start()
-        self._listener = Listener(runtime, self._config.server, self.logger)
+        self._listener = Listener(runtime, self._config.server, self.state.logger)
         loop = asyncio.get_running_loop()
         self._servers = [await loop.create_server(self._listener, sock=each) for each in sockets]
         self.pulse.start()
@@ -111,17 +79,7 @@ class Server:
     async def prepare(self, config: Config) -> None:
         """Build all of another configuration; nothing of it serves yet. Raise CannotBuild."""
         await self.abandon()
-        self._prepared = Runtime(
-            config,
-            self.logger,
-            overload=self.overload,
-            registry=self.registry,
-            previous=self.runtime,
-            folder=self._folder,
-            slot=self._slot,
-            records=self.records,
-            log=self.log,
-        )
+        self._prepared = Runtime(config, self.state, previous=self.runtime)
 
     async def abandon(self) -> None:
         """Forget what was prepared."""
@@ -136,8 +94,7 @@ class Server:
         self._prepared = None
         new.start()
         self.listener.replace(new)
-        self.overload.max_requests = new.config.server.max_requests
-        self.overload.max_memory_bytes = _memory_cap(new.config)
+        self.state.carry(new.config)
         self.reloads += 1
         old.retired = lambda: self._retire(old, new)
         if not old.exchanges:
@@ -148,11 +105,6 @@ class Server:
         task = asyncio.create_task(old.close(new))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-
-def _memory_cap(config: Config) -> int:
-    options = config.server
-    return options.max_memory or memory_for(options.workers)
 
 
 def settle_garbage_collector() -> None:

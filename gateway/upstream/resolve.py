@@ -8,12 +8,11 @@ rebinding).
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.address_policy import AddressPolicy
+from gateway.address_policy import AddressPolicy, is_address
 
 SocketAddress = tuple[str, int]
 """An IP address, with its zone if it has one, and a port: for `create_connection`, which has
@@ -33,7 +32,7 @@ async def resolve_checked(host: str, port: int, policy: AddressPolicy) -> tuple[
     why = policy.refused(host)
     if why is not None:
         raise AddressRefused(f"{host} {why}")
-    if _is_address(host):
+    if is_address(host):
         return ((host, port),)
     try:
         found = await _look_up(host, port)
@@ -69,11 +68,3 @@ def _permitted(
         said = "; ".join(f"{address} {why}" for address, why in reasons.items())
         raise AddressRefused(f"{host} may not be connected to: {said or 'it has no address'}")
     return tuple(kept)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

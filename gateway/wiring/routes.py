@@ -35,13 +35,13 @@ from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.middleware.resume import Resume, no_stream
 from gateway.proxy.attempt import SendOptions
-from gateway.proxy.early_head import EVENT_STREAM
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
-from gateway.telemetry.log_control import LogControl
+from gateway.sse import is_event_stream
+from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring import websocket
@@ -186,7 +186,7 @@ def _towards_upstream(
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
-    if heartbeats is not None and DIALECTS[dialect].stream_type == EVENT_STREAM.encode():
+    if heartbeats is not None and is_event_stream(DIALECTS[dialect].stream_type):
         chain.append(
             Early(
                 DIALECTS[dialect],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from gateway.config import Config, models
 from gateway.forwarded import TrustedProxies
 from gateway.middleware.tracing import TraceOptions, Tracing
-from gateway.telemetry.recording import KeepRules, Records
+from gateway.telemetry.traces.recording import KeepRules, Records
 
 _SAMPLE = 0.1
 TracingOf = Callable[[models.Route | None], Tracing]

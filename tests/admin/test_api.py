@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from tests.support.admin import admin, told, until
 from tests.support.client import RawClient, ask
-from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.tokens import SECRET_VARIABLE, Auth, bearer
 from tests.support.upstream import ScriptedUpstream, hang, json_reply, stepped_stream
 
@@ -23,6 +25,17 @@ PATHS = (
     "/api/config",
     "/api/requests",
 )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayProcess]:
+    """For all tests that leave it as it was: a start takes longer than they do."""
+    file = tmp_path_factory.mktemp("idle") / "gateway.yaml"
+    running = GatewayProcess(simple_config("http://127.0.0.1:1"), {}, file)
+    await running.start()
+    yield running
+    await running.stop()
+    assert b"Traceback" not in running.errors, running.errors.decode()
 
 
 async def test_with_a_token_everything_but_health_asks_for_it(
@@ -46,24 +59,22 @@ async def test_with_a_token_everything_but_health_asks_for_it(
         assert (await admin(gateway, "GET", path)).status == 200
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:9090", "127.0.0.1.evil.test", "[::2]"])
 async def test_without_a_token_only_this_machine_is_answered(
-    start_gateway_process: StartGatewayProcess, host: str
+    idle: GatewayProcess, host: str
 ) -> None:
     """A web page could have its own name point at this address (DNS rebinding)."""
-    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
-    assert (await admin(gateway, "GET", "/api/config", None, f"Host: {host}")).status == 403
+    assert (await admin(idle, "GET", "/api/config", None, f"Host: {host}")).status == 403
     for name in ("localhost", "127.0.0.1:9090", "[::1]"):
-        assert (await admin(gateway, "GET", "/api/config", None, f"Host: {name}")).status == 200
+        assert (await admin(idle, "GET", "/api/config", None, f"Host: {name}")).status == 200
 
 
-async def test_a_page_of_another_origin_can_do_nothing(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
-    refused = await admin(gateway, "POST", "/api/reload", None, "Origin: https://evil.test")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_page_of_another_origin_can_do_nothing(idle: GatewayProcess) -> None:
+    refused = await admin(idle, "POST", "/api/reload", None, "Origin: https://evil.test")
     assert refused.status == 403
-    allowed = await admin(gateway, "POST", "/api/reload", None, "Origin: http://localhost")
+    allowed = await admin(idle, "POST", "/api/reload", None, "Origin: http://localhost")
     assert allowed.status == 200
 
 
@@ -167,6 +178,7 @@ async def test_an_endpoint_is_drained_and_let_in_again(
         assert one.requests
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("name", "body", "status"),
     [
@@ -178,10 +190,9 @@ async def test_an_endpoint_is_drained_and_let_in_again(
     ],
 )
 async def test_what_cannot_be_drained(
-    start_gateway_process: StartGatewayProcess, name: str, body: object, status: int
+    idle: GatewayProcess, name: str, body: object, status: int
 ) -> None:
-    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
-    said = await admin(gateway, "POST", f"/api/upstreams/{name}/drain", body)
+    said = await admin(idle, "POST", f"/api/upstreams/{name}/drain", body)
     assert said.status == status
     assert said.json()["error"]
 

@@ -99,6 +99,7 @@ async def torment(
         await backend.become(Mode.WELL)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_chaos_is_not_noticed_but_by_streams_whose_backend_died(
     start_gateway_process: StartGatewayProcess,

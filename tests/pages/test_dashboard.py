@@ -39,6 +39,19 @@ def asked(model: str) -> dict[str, Any]:
     return {"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
 
 
+HAS_LINES = """() => {
+  const canvas = document.querySelector(".plot canvas");
+  if (!canvas) return false;
+  const edge = getComputedStyle(document.querySelector(".card")).borderTopColor;
+  const wanted = [...edge.match(/[0-9]+/g).map(Number), 255];
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  for (let at = 0; at < data.length; at += 4)
+    if (wanted.every((part, index) => data[at + index] === part)) return true;
+  return false;
+}"""
+"""Whether a plot has lines in the colour that edges have."""
+
+
 async def chat(session: aiohttp.ClientSession, model: str = "demo") -> str:
     """Ask, read the answer, and return the request's id."""
     async with session.post("/v1/chat/completions", json=asked(model)) as response:
@@ -285,6 +298,24 @@ async def test_keys_lead_everywhere_and_the_theme_stays(
     assert await page.evaluate(ground) == dark
     await page.go_back()
     await expect(page).to_have_url(opened.origin + "/upstreams")
+
+
+@pytest.mark.parametrize("path", ["/", "/usage"])
+async def test_plots_are_drawn_in_the_colours_of_the_theme(
+    gateway: GatewayProcess, open_page: OpenPage, path: str
+) -> None:
+    async with client(gateway, sub="ann", org="acme") as session:
+        await chat(session)
+    opened = await open_page(gateway, path)
+    page = opened.page
+    canvas = page.locator(".plot canvas").first
+    async with asyncio.timeout(15):
+        while not await canvas.count():  # what was used is written down a little later
+            await page.reload()
+            await opened.settled()
+    await page.wait_for_function(HAS_LINES)
+    await page.keyboard.press("t")
+    await page.wait_for_function(HAS_LINES)
 
 
 async def test_it_says_so_when_the_gateway_is_gone_and_goes_on_when_it_is_back(

@@ -27,6 +27,15 @@ GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+async def test_a_worker_shares_the_memory_of_what_its_master_loaded(
+    start_gateway_process: StartGatewayProcess, report: Report
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    report("workers", "RSS of an idle one, MiB", gateway.rss_bytes / 2**20)
+    report("workers", "of these, shared with no other, MiB", gateway.own_bytes / 2**20)
+    assert gateway.own_bytes < gateway.rss_bytes / 3
+
+
 async def test_connections_spread_over_the_workers(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:

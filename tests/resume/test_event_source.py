@@ -77,7 +77,7 @@ async def test_it_reconnects_goes_on_and_ends(start_gateway: StartGateway, tmp_p
     ):
         resume = {"on_disconnect": "grace", "grace": "60s"}
         gateway = await start_gateway(
-            simple_config(upstream.url, cors={"origins": ["*"]}, resume=resume)
+            simple_config(upstream.url, cors={"origins": ["*"]}, resume=resume, retry="200ms")
         )
         async with page(tmp_path, f"{gateway.url}/v1/events", reports.url):
             async with asyncio.timeout(PATIENCE_S):

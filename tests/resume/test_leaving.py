@@ -86,12 +86,12 @@ async def test_a_detached_generation_goes_on_and_counts_as_an_open_request(
     gateway = await start_gateway(simple_config(upstream.url, resume={"may_detach": True}))
     stream = await begin(gateway, upstream, "X-On-Disconnect: detach")
     await upstream.release(EVENTS[1])
-    assert gateway.server.overload.requests == 1
+    assert gateway.server.state.overload.requests == 1
     (kept,) = gateway.server.listener.exchanges
     assert kept.path == "/v1/chat/completions"
     await upstream.finish()
     await gateway.wait_for_log(lambda line: line["event"] == "request")
-    assert gateway.server.overload.requests == 0
+    assert gateway.server.state.overload.requests == 0
     again = await ask(gateway, follow(stream))
     assert payload(again.body) == EVENTS[:2]
 

@@ -10,6 +10,8 @@ from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
 KIB = 1024
 VAST_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n"
 PAGE = b"data: " + b"x" * (4 * KIB - 8) + b"\n\n"
+_AT_ONCE = 8
+"""Pages a write: until the kernel's buffers are full, an upstream gets rid of megabytes."""
 
 
 class Flood:
@@ -18,13 +20,13 @@ class Flood:
     def __init__(self, *, chunked: bool = True) -> None:
         self.sent = 0
         self._head = STREAM_HEAD if chunked else VAST_HEAD
-        self._page = chunk(PAGE) if chunked else PAGE
+        self._pages = _AT_ONCE * (chunk(PAGE) if chunked else PAGE)
 
     async def __call__(self, connection: UpstreamConnection) -> None:
         await connection.send(self._head)
         while True:
-            await connection.send(self._page)
-            self.sent += 1
+            await connection.send(self._pages)
+            self.sent += _AT_ONCE
 
     async def stalled(self) -> None:
         """Return when nobody has taken anything for 150 ms."""

@@ -15,21 +15,23 @@ import stat
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
 from gateway.config import load_text
+from gateway.process_state import ProcessState
 from gateway.processes.sockets import bind
 from gateway.server.serving import Server
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.logger import make_logger
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
 _START_PATIENCE_S = 30.0
 _LEAK_GRACE_S = 2.0
-_POLL_S = 0.02
+_POLL_S = 0.001
 
 
 def simple_config(
@@ -60,7 +62,7 @@ def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) ->
     document.setdefault("admin", {"listen": "127.0.0.1:0"})
     # Which requests are sampled is a matter of chance otherwise.
     document.setdefault("telemetry", {"log": {"format": "json"}, "traces": {"sample": 0}})
-    return yaml.safe_dump(document, sort_keys=False)
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 class LogLines:
@@ -112,7 +114,7 @@ class RunningGateway:
         self.config = load_text(config_text(config, sections))
         options = self.config.telemetry.log
         logger = make_logger(self.log, level=options.level, console=options.format == "console")
-        self.server = Server(self.config, logger)
+        self.server = Server(self.config, ProcessState.begin(self.config, logger))
         self._sockets = bind(self.config.server.listen, 1)
 
     @property
@@ -142,8 +144,8 @@ class RunningGateway:
         """Stop, and name the faults: exchanges that outlived their clients, endpoints that carry
         requests nobody made, broken log lines.
         """
-        ended = not await _outlasts(lambda: self.server.overload.requests)
-        open_exchanges = self.server.overload.requests
+        ended = not await _outlasts(lambda: self.server.state.overload.requests)
+        open_exchanges = self.server.state.overload.requests
         await self.server.stop()
         for sock in self._sockets:
             sock.close()
@@ -225,6 +227,7 @@ class GatewayProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
             preexec_fn=self._limit,
         )
         assert process.stdout is not None
@@ -264,7 +267,11 @@ class GatewayProcess:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        await asyncio.wait(self._readers)
+        _, unended = await asyncio.wait(self._readers, timeout=_LEAK_GRACE_S)
+        if unended:  # a successor writes to the same pipes, and nobody has ended it
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.wait(unended)
 
     @property
     def pid(self) -> int:
@@ -281,6 +288,13 @@ class GatewayProcess:
         """Memory it holds in RAM now."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def own_bytes(self) -> int:
+        """Of these, what it shares with no other process."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        private = (line.split() for line in lines if line.startswith("Private_"))
+        return sum(int(kib) for _, kib, _ in private) * 1024
 
     @property
     def cpu_s(self) -> float:

@@ -72,7 +72,7 @@ async def idle(gateway: RunningGateway) -> None:
 
     def busy() -> bool:
         # Between two attempts a request is at no endpoint, and will be at one again.
-        return bool(gateway.server.overload.requests) or any(
+        return bool(gateway.server.state.overload.requests) or any(
             upstream.pending or any(endpoint.in_flight for endpoint in upstream.endpoints)
             for upstream in gateway.server.runtime.upstreams.values()
         )

@@ -89,12 +89,12 @@ class Redis:
             while self._process.returncode is None:
                 try:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
+                    writer.write(b"PING\r\n")
+                    answer = await reader.readline()
+                    writer.close()
+                except OSError:  # not yet; or no more: a cluster's node refuses ports above 55535
                     await asyncio.sleep(0.01)
                     continue
-                writer.write(b"PING\r\n")
-                answer = await reader.readline()
-                writer.close()
                 if answer.startswith((b"+PONG", b"-NOAUTH")):
                     return True
         return False

@@ -26,7 +26,9 @@ CORP: Auth = {
 
 
 def bearer(**claims: Any) -> str:
-    """An Authorization header that `corp` accepts, unless these claims say otherwise."""
-    standard = {"iss": "https://sso.test", "aud": "llm", "sub": "alice", "exp": time.time() + 60}
+    """An Authorization header that `corp` accepts, unless these claims say otherwise: for an hour,
+    since some are made before the first test runs.
+    """
+    standard = {"iss": "https://sso.test", "aud": "llm", "sub": "alice", "exp": time.time() + 3600}
     token = jwt.encode({**standard, **claims}, SECRET, algorithm="HS256")
     return f"Authorization: Bearer {token}"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.secrets import Secret
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.logger import make_logger
 from gateway.telemetry.masking import Redaction, mask, mask_text
 
 CANARY = "canary7f3a9b"

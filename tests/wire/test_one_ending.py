@@ -222,7 +222,7 @@ async def test_a_failure_behind_an_early_head_is_one_in_logs_and_traces(
             await connection.send(reply(b"{}", status="500 Internal Server Error"))
             await client.read_to_end()
         line = await logged(gateway)
-        (tally,) = gateway.server.records._tallies.values()
+        (tally,) = gateway.server.state.records._tallies.values()
     assert line["error"] == "upstream_rejected"
     assert tally.errors == 1
 

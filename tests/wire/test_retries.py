@@ -540,7 +540,7 @@ async def test_nothing_more_is_sent_for_a_client_that_leaves_between_attempts(
             client.reset()
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert logged["end"] == "client_abort"
-        assert gateway.server.overload.requests == 0
+        assert gateway.server.state.overload.requests == 0
         await idle(gateway)
         assert counts(upstream) == [1]
 

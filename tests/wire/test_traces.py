@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from gateway.telemetry.semconv import NAMES
-from gateway.telemetry.spans import Span, build
-from gateway.telemetry.trace_context import parse_parent
+from gateway.telemetry.traces.context import parse_parent
+from gateway.telemetry.traces.spans import Span, build
 from tests.support.client import RawClient, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
@@ -42,7 +42,7 @@ async def records(gateway: RunningGateway, count: int = 1) -> list[dict[str, Any
     acknowledged = 0
     async with asyncio.timeout(10):
         while True:
-            batch = orjson.loads(gateway.server.records.take(acknowledged))
+            batch = orjson.loads(gateway.server.state.records.take(acknowledged))
             acknowledged = batch["number"]
             found += batch["records"]
             if len(found) >= count:
@@ -96,7 +96,7 @@ async def test_x9_nobody_who_is_not_trusted_names_the_trace_or_has_it_sampled(
         sent = upstream.requests[0]
         assert sent.value("tracestate") is None
         assert sent.value("baggage") is None
-        assert len(gateway.server.records) == 0
+        assert len(gateway.server.state.records) == 0
     report("X9", "samples forced by headers", 0)
 
 
@@ -182,7 +182,7 @@ async def test_without_tracing_the_headers_pass_as_any_other(start_gateway: Star
         assert sent.value("tracestate") == b"a=1"
         line = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert "trace_id" not in line
-        assert len(gateway.server.records) == 0
+        assert len(gateway.server.state.records) == 0
 
 
 # -- what is kept ----------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ async def test_what_went_wrong_is_kept_whatever_is_sampled(
         gateway = await start_gateway(simple_config(upstream.url), **traced(sample=0))
         assert (await ask(gateway.port, raw())).status == status
         await gateway.wait_for_log(lambda line: line["event"] == "request")
-        found = orjson.loads(gateway.server.records.take())
+        found = orjson.loads(gateway.server.state.records.take())
     assert [one["kept"] for one in found["records"]] == ([kept] if kept else [])
     assert found["tallies"][0][3] == 1, "it is counted all the same"
 
@@ -255,7 +255,7 @@ async def test_rules_can_be_turned_off(start_gateway: StartGateway, status: int)
         gateway = await start_gateway(simple_config(upstream.url), **traced(sample=0, keep=keep))
         await ask(gateway.port, raw())
         await gateway.wait_for_log(lambda line: line.get("status") == status)
-        assert len(gateway.server.records) == 0
+        assert len(gateway.server.state.records) == 0
 
 
 async def test_a_route_may_have_a_share_of_its_own(start_gateway: StartGateway) -> None:
@@ -275,7 +275,7 @@ async def test_where_there_is_nowhere_to_put_them_nothing_is_kept(
         gateway = await start_gateway(simple_config(upstream.url), **traced(local=None))
         await ask(gateway.port, raw())
         await gateway.wait_for_log(lambda line: line["event"] == "request")
-        assert len(gateway.server.records) == 0
+        assert len(gateway.server.state.records) == 0
         assert upstream.requests[0].value("traceparent"), "the upstream is told all the same"
 
 
@@ -475,7 +475,7 @@ async def test_every_request_is_counted_with_its_tokens_and_its_cost(
             await ask(gateway.port, request("POST", headers=[bearer(sub="ann")], body=body))
         await ask(gateway.port, raw())
         await gateway.wait_for_log(lambda line: line.get("status") == 401)
-        rows = orjson.loads(gateway.server.records.take())["tallies"]
+        rows = orjson.loads(gateway.server.state.records.take())["tallies"]
     by_tenant = {row[2]: row for row in rows}
     assert by_tenant["ann"][:2] == ["main", "m"]
     assert by_tenant["ann"][3:] == [3, 0, 0, 3, 3000, 300, pytest.approx(0.009), "USD"]

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config import load_text
 from gateway.config.models import Traces
-from gateway.telemetry.recording import Records
+from gateway.telemetry.traces.recording import Records
 from gateway.wiring.traces import collector, disabled, head_sampling, misread, tracing
 from tests.support.gateway import config_text, simple_config
 

@@ -9,6 +9,18 @@ const HOUR_S = 3600;
 const locale = "en-GB";
 const time = (at) => new Date(at * 1e3).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
 
+/** A colour of the theme as a canvas takes it: there, no variable and no `light-dark()` is known. */
+export function colour(name, share = "100%") {
+  const probe = h("i", { hidden: true, style: { color: `color-mix(in srgb, var(${name}) ${share}, transparent)` } });
+  document.body.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
+}
+
+/** The font of what stands at the axes. */
+export const font = () => `11px ${getComputedStyle(document.body).fontFamily}`;
+
 /** One plot with its title and legend. Made once, then given data as it comes. */
 export class Chart {
   /** `series` are { name, dash, fill, colour: a CSS variable }; `format` writes a value. */
@@ -44,10 +56,8 @@ export class Chart {
 
   draw() {
     this.plot?.destroy();
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
     const axis = {
-      stroke: colour("--quiet"), font: `11px ${colour("--sans")}`,
+      stroke: colour("--quiet"), font: font(),
       ticks: { show: false }, grid: { stroke: colour("--edge"), width: 1 },
     };
     this.plot = new uPlot({
@@ -66,7 +76,7 @@ export class Chart {
       ],
       series: [{}, ...this.series.map((one) => ({
         label: one.name, stroke: colour(one.colour), width: 1.5, dash: one.dash,
-        fill: one.fill ? `${colour(one.colour)}22` : undefined,
+        fill: one.fill ? colour(one.colour, "13%") : undefined,
         spanGaps: false, points: { show: (plot, index) => (plot.data[index].filter((value) => value !== null).length < 8) },
       }))],
     }, this.data, this.box);

@@ -1,6 +1,7 @@
 // Tokens and cost, by tenant, model, route and day.
 
 import { get } from "../api.js";
+import { colour, font } from "../chart.js";
 import { h } from "../dom.js";
 import { money, number, percent, short } from "../format.js";
 import { bar, choice, empty, heading, loading, table } from "./parts.js";
@@ -27,9 +28,10 @@ export const view = {
     plot = null;
   },
 
-  themed() {
+  themed(context) {
     plot?.destroy();
     plot = null;
+    context.refresh();
   },
 
   moved(context) {
@@ -122,8 +124,6 @@ function days() {
 }
 
 function draw(box, rows) {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
   const byDay = new Map();
   for (const one of rows) {
     const [into, out] = byDay.get(one.day) ?? [0, 0];
@@ -138,7 +138,7 @@ function draw(box, rows) {
   // The bars of both, stacked: the whole is drawn first, what came out over it.
   const data = [stamps, values.map(([into, out]) => into + out), values.map(([, out]) => out)];
   const bars = uPlot.paths.bars({ size: [0.6, 48], align: 0 });
-  const axis = { stroke: colour("--quiet"), font: `11px ${colour("--sans")}`, ticks: { show: false } };
+  const axis = { stroke: colour("--quiet"), font: font(), ticks: { show: false } };
   return new uPlot({
     width: box.clientWidth || 320, height: HEIGHT, legend: { show: false }, padding: [8, 16, 0, 0],
     cursor: { show: false },

@@ -22,7 +22,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from gateway.telemetry.log_control import LEVELS, LogControl
+from gateway.telemetry.logs.control import LEVELS, LogControl
 from gateway.telemetry.masking import mask_event
 
 LogSink = Callable[[bytes], None]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from gateway.telemetry.trace_reader import TraceReader, Wanted
-from gateway.telemetry.trace_store import Batch, Retention, TraceStore, tidy
+from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.store import Batch, Retention, TraceStore, tidy
 from tests.support.records import record
 
 NOW = 1_800_000_000.0
@@ -281,7 +281,7 @@ def test_a_file_that_cannot_be_written_costs_records_and_one_line(
 def test_it_works_again_once_the_reason_is_gone(
     tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.trace_store._RETRY_S", 0.0)
+    monkeypatch.setattr("gateway.telemetry.traces.store._RETRY_S", 0.0)
     (tmp_path / "folder").write_text("no folder")
     store = TraceStore(tmp_path / "folder" / "t.db", Retention(age_s=1e9), reports)
     try:
@@ -300,7 +300,7 @@ def test_it_works_again_once_the_reason_is_gone(
 def test_a_broken_file_makes_room_for_a_new_one(
     tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.trace_store._RETRY_S", 0.0)
+    monkeypatch.setattr("gateway.telemetry.traces.store._RETRY_S", 0.0)
     path = tmp_path / "t.db"
     path.write_bytes(b"this is no database, and never was one" * 100)
     store = TraceStore(path, Retention(age_s=1e9), reports)
@@ -332,7 +332,7 @@ def test_another_versions_file_is_not_touched(tmp_path: Path, reports: Reports) 
 def test_adding_never_waits_and_what_is_too_much_is_counted(
     tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.trace_store._BACKLOG_BATCHES", 4)
+    monkeypatch.setattr("gateway.telemetry.traces.store._BACKLOG_BATCHES", 4)
     path = tmp_path / "t.db"
     store = TraceStore(path, Retention(age_s=1e9), reports)
     try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.telemetry.said import said
+from gateway.telemetry.traces.said import said
 
 OPENAI = {
     "id": "chatcmpl-1",

@@ -11,9 +11,9 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from gateway.telemetry.export import Export, ExportOptions, otlp_exporter
 from gateway.telemetry.semconv import NAMES
-from gateway.telemetry.spans import build
+from gateway.telemetry.traces.export import Export, ExportOptions, otlp_exporter
+from gateway.telemetry.traces.spans import build
 from tests.support.otlp import (
     Received,
     dead_collector,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.telemetry.gaps import BOUNDS_S, STALL_S, Gaps
+from gateway.telemetry.traces.gaps import BOUNDS_S, STALL_S, Gaps
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("gateway.telemetry.gaps.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("gateway.telemetry.traces.gaps.time.perf_counter", lambda: now[0])
     return now
 
 

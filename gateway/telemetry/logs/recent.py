@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from gateway.telemetry.logs import LogSink
+from gateway.telemetry.logs.logger import LogSink
 
 _LINES = 2000
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

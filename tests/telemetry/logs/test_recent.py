@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.telemetry.logs import make_logger
-from gateway.telemetry.recent_lines import RecentLines
+from gateway.telemetry.logs.logger import make_logger
+from gateway.telemetry.logs.recent import RecentLines
 
 
 def test_lines_pass_and_those_of_a_request_are_found_in_order() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.telemetry.semconv import NAMES, operation, provider
-from gateway.telemetry.spans import Span, build
+from gateway.telemetry.traces.spans import Span, build
 from tests.support.records import SPAN, attempt, record
 
 NOW = NAMES["1.44"]

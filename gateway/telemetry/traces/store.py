@@ -1,7 +1,7 @@
 """The local trace store: requests that were kept, and usage by day, in a SQLite file.
 
 One thread of the admin process writes; whatever goes wrong there is told once, counted, and tried
-again later. Nobody waits for it. `trace_reader.py` reads, beside it (WAL).
+again later. Nobody waits for it. `reader.py` reads, beside it (WAL).
 """
 
 from __future__ import annotations

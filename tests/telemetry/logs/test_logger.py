@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gateway.config.secrets import Secret
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.middleware.access_log import AccessLog
-from gateway.telemetry.logs import StreamWriter, make_logger
+from gateway.telemetry.logs.logger import StreamWriter, make_logger
 
 
 def logged(event: str, **fields: object) -> bytes:
@@ -160,7 +160,7 @@ class Blocked(io.BytesIO):
 def test_a_blocked_stream_blocks_nobody_and_what_is_lost_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.logs._BACKLOG_CAP_BYTES", 1000)
+    monkeypatch.setattr("gateway.telemetry.logs.logger._BACKLOG_CAP_BYTES", 1000)
     stream = Blocked()
     writer = StreamWriter(stream)
     writer(b"first\n")

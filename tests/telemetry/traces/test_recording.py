@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.telemetry.recording import OTHERS, Records, Trace
-from gateway.telemetry.trace_context import parse_parent
+from gateway.telemetry.traces.context import parse_parent
+from gateway.telemetry.traces.recording import OTHERS, Records, Trace
 
 KEY = ("openai", "llama", "acme")
 
@@ -55,7 +55,7 @@ def test_many_come_in_several_batches() -> None:
 def test_beyond_the_backlog_records_are_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.recording._BACKLOG_RECORDS", 10)
+    monkeypatch.setattr("gateway.telemetry.traces.recording._BACKLOG_RECORDS", 10)
     records = Records()
     for number in range(25):
         records.add({"n": number})
@@ -65,7 +65,7 @@ def test_beyond_the_backlog_records_are_dropped_and_counted(
 
 
 def test_the_backlog_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.telemetry.recording._BACKLOG_BYTES", 1000)
+    monkeypatch.setattr("gateway.telemetry.traces.recording._BACKLOG_BYTES", 1000)
     records = Records()
     for _ in range(5):
         records.add({"x": "y" * 400})
@@ -105,7 +105,7 @@ def test_tallies_are_differences_and_know_what_they_cost() -> None:
 
 
 def test_tenants_beyond_a_number_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.telemetry.recording._MOST_TALLIES", 2)
+    monkeypatch.setattr("gateway.telemetry.traces.recording._MOST_TALLIES", 2)
     records = Records()
     for number in range(5):
         records.tally(("r", "m", f"t{number}")).requests += 1

@@ -17,12 +17,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gateway.telemetry.as_json import as_json
-from gateway.telemetry.content import Content
-from gateway.telemetry.gaps import Gaps
+from gateway.telemetry.traces.content import Content
+from gateway.telemetry.traces.gaps import Gaps
 
 if TYPE_CHECKING:
     from gateway.proxy.attempt import Attempt
-    from gateway.telemetry.trace_context import Parent
+    from gateway.telemetry.traces.context import Parent
 
 _BACKLOG_RECORDS = 4096
 _BACKLOG_BYTES = 16 * 1024 * 1024

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from gateway.telemetry.log_control import LogControl
-from gateway.telemetry.logs import make_logger
+from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.logs.logger import make_logger
 
 
 def test_the_level_changes_for_a_logger_that_is_there() -> None:
@@ -34,7 +34,7 @@ def test_lines_of_requests_that_went_well_are_sampled(sample: float, kept: int) 
 
 def test_about_the_share_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     rolls = iter([0.1, 0.3, 0.29, 0.9])
-    monkeypatch.setattr("gateway.telemetry.log_control.random.random", lambda: next(rolls))
+    monkeypatch.setattr("gateway.telemetry.logs.control.random.random", lambda: next(rolls))
     control = LogControl(sample=0.3)
     assert [control.wants_access(200, complete=True) for _ in range(4)] == [1, 0, 1, 0]
 

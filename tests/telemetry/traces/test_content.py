@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.telemetry.content import ANSWER_CAP_BYTES, Content, messages
 from gateway.telemetry.masking import Redaction
+from gateway.telemetry.traces.content import ANSWER_CAP_BYTES, Content, messages
 
 OFF = str  # a redaction that leaves everything
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.telemetry.gaps import BOUNDS_S
 from gateway.telemetry.semconv import GenAiNames, operation, provider
+from gateway.telemetry.traces.gaps import BOUNDS_S
 
 Attributes = dict[str, Any]
 _METHODS = frozenset(
