@@ -344,7 +344,18 @@ async def test_an_address_that_is_taken_says_so(file: Path) -> None:
     assert said.code == 3
     (line,) = said.err.splitlines()
     assert line.startswith(f"gateway: cannot listen on {address}: ")
-    assert "Change server.listen" in line
+    assert line.endswith(" in use. Is another process there? Change server.listen.")
+
+
+@pytest.mark.parametrize("address", ["nobody.invalid:0", "192.0.2.1:0"])
+async def test_an_address_of_another_machine_is_not_taken_for_a_used_one(
+    file: Path, address: str
+) -> None:
+    file.write_text(config_text(simple_config(NOWHERE, server={"listen": address}), {}))
+    said = await run("serve", "--config", str(file))
+    assert said.code == 3
+    assert said.err.startswith(f"gateway: cannot listen on {address}: ")
+    assert said.err.endswith("It has to be an address of this machine. Change server.listen.\n")
 
 
 async def test_an_address_that_is_taken_from_the_demo_backend_says_so(file: Path) -> None:
@@ -353,7 +364,8 @@ async def test_an_address_that_is_taken_from_the_demo_backend_says_so(file: Path
         said = await run("serve", "--config", str(file))
     assert said.code == 3
     (line,) = said.err.splitlines()
-    assert line.startswith(f"gateway: the demo backend cannot listen on {address}: ")
+    assert line.startswith(f"gateway: cannot listen on {address}: Address already in use")
+    assert line.endswith("Change demo.listen.")
 
 
 async def test_a_bad_file_is_never_served(file: Path) -> None:
@@ -478,7 +490,7 @@ def test_a_demo_backend_whose_address_is_taken_says_so(capsys: pytest.CaptureFix
     with taken_address() as address:
         said = call(capsys, "demo", "--listen", address)
     assert (said.code, said.out) == (3, "")
-    assert said.err.startswith(f"gateway: cannot listen on {address}: ")
+    assert said.err.startswith(f"gateway: cannot listen on {address}: Address already in use. ")
 
 
 async def test_output_that_nobody_reads_to_its_end_is_no_error() -> None:

@@ -291,7 +291,9 @@ class AdminApi:
 
     async def _reload(self, _: web.Request) -> web.Response:
         outcome = await self._reloader.reload("asked for by an operator")
-        return answer(outcome.document, 400 if outcome.problems else 200)
+        return answer(
+            {"file": str(self._reloader.file), **outcome.document}, 400 if outcome.problems else 200
+        )
 
 
 def together(said: Sequence[Said]) -> list[dict[str, Any]]:

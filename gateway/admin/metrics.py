@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
+from collections.abc import Callable
 
 import aiohttp
 
@@ -22,8 +23,12 @@ _TIMEOUT_S = 2.0
 class GatewayMetrics:
     """Of all workers."""
 
-    def __init__(self, fleet: Fleet, reloader: Reloader) -> None:
+    def __init__(
+        self, fleet: Fleet, reloader: Reloader, traces: Callable[[], Merged] = dict
+    ) -> None:
+        """`traces` tells what became of traces after the workers."""
         self.history = History()
+        self._traces = traces
         self._fleet = fleet
         self._reloader = reloader
         self._merge = Merge()
@@ -67,4 +72,4 @@ class GatewayMetrics:
         }
         last = self._reloader.last
         merged[table.RELOAD_OK.name] = {(): float(last is None or not last.problems)}
-        return merged
+        return {**merged, **self._traces()}

@@ -33,7 +33,7 @@ class Outcome:
     problems: tuple[str, ...] = ()
     """Why nothing was changed; none: it was."""
     restart: tuple[str, ...] = ()
-    """Settings that differ, and take effect after a restart only."""
+    """Settings of what is served that take effect after a restart only."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -58,6 +58,7 @@ class Reloader:
         self.last: Outcome | None = None
         self.outcomes: Counter[str] = Counter(ok=0, failed=0)
         """How many reloads ended how."""
+        self._started = loaded.config
         self._kept = kept
         self._fleet = fleet
         self._logger = logger
@@ -77,6 +78,11 @@ class Reloader:
             self._logger.info("reloaded", why=why, needs_restart=list(outcome.restart))
         return outcome
 
+    @property
+    def file(self) -> Path:
+        """The file that is read, as others on this machine find it."""
+        return self._file.absolute()
+
     async def watch(self) -> None:
         """Reload whenever the file changes, while the configuration says so."""
         while True:
@@ -86,11 +92,10 @@ class Reloader:
                 await self.reload("the file changed")
 
     async def _reload(self) -> Outcome:
-        now = time.time()
         try:
             loaded = load_source(self._file)
         except ConfigError as exc:
-            return Outcome(now, tuple(str(problem) for problem in exc.problems))
+            return self._outcome(*(str(problem) for problem in exc.problems))
         document = {
             "text": loaded.text,
             "name": loaded.source.name,
@@ -101,14 +106,18 @@ class Reloader:
             await self._fleet.ask("POST", "/abandon")
             told = [p for one in said if one.document for p in one.document.get("problems", ())]
             silent = [f"worker {one.worker} does not answer" for one in said if not one.status]
-            return Outcome(now, tuple(dict.fromkeys([*told, *silent])) or ("it cannot be built",))
+            return self._outcome(*(dict.fromkeys([*told, *silent]) or ["it cannot be built"]))
         # A worker that starts from here on serves the new one; one that dies before it changed
         # over starts with it.
         keep(loaded, self._kept)
         await self._fleet.ask("POST", "/commit")
-        restart = _needs_restart(self.loaded.config, loaded.config)
         self.loaded = loaded
-        return Outcome(now, restart=restart)
+        return self._outcome()
+
+    def _outcome(self, *problems: str) -> Outcome:
+        # Against what was started, not what was served last: it is needed until there is one.
+        restart = _needs_restart(self._started, self.loaded.config)
+        return Outcome(time.time(), problems, restart)
 
     async def _built(self, document: Any) -> list[Said]:
         """What the workers say of it. One that is just being replaced is waited for."""

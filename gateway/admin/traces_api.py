@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
+_LIMIT = re.compile(r"[0-9]{1,6}")
 _PAGE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?:[0-9]{1,18}")
 _BY = ("day", "tenant", "route", "model")
 _INNER = ("marks", "attempts", "events", "gaps", "said", "content")
@@ -178,12 +179,13 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
     ):
         if value is not None and not pattern.fullmatch(value):
             raise BadQuestion(f"{name}: '{value[:40]}' cannot be one")
-    slower = query.get("slower")
+    limit, slower = query.get("limit", "50"), query.get("slower")
+    if not _LIMIT.fullmatch(limit):
+        raise BadQuestion("limit: send how many, a whole number")
     try:
-        limit = int(query.get("limit", "50"))
         slower_s = parse_duration(slower) if slower is not None else None
     except ValueError as exc:
-        raise BadQuestion(f"limit or slower: {exc}") from None
+        raise BadQuestion(f"slower: {exc}") from None
     return Wanted(
         route=query.get("route"),
         model=query.get("model"),
@@ -196,7 +198,7 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         since=_moment(query, "since"),
         until=_moment(query, "until"),
         before=page,
-        limit=limit,
+        limit=int(limit),
     )
 
 

@@ -29,7 +29,7 @@ from gateway.config.units import parse_duration
 from gateway.demo import DemoBackend, faults
 from gateway.process_state import ProcessState
 from gateway.processes.master import Master
-from gateway.processes.sockets import split_address
+from gateway.processes.sockets import cannot_listen, split_address
 from gateway.server.serving import CannotStart, require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 from gateway.wiring.routes import shown
@@ -230,7 +230,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         try:
             await backend.start(host or "0.0.0.0", port)  # noqa: S104 -- asked for by name
         except OSError as exc:
-            raise CannotStart(f"cannot listen on {arguments.listen}: {exc.strerror}") from exc
+            raise CannotStart(cannot_listen(arguments.listen, exc, "--listen")) from exc
         print(f"demo backend on {backend.url}", flush=True)
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ def _reload(arguments: argparse.Namespace) -> int:
         print(problem)
     if document["problems"]:
         return 1
-    print("reloaded")
+    served = Path(document["file"])
+    print(f"reloaded {served}")
+    if served.resolve() != arguments.config.resolve():
+        print(f"gateway: {arguments.config} is not the file that gateway serves", file=sys.stderr)
     for setting in document["needs_restart"]:
         print(f"{setting}: takes effect after a restart")
     return 0

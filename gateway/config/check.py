@@ -90,10 +90,13 @@ def _check_prices(
     path: ConfigPath, route: models.Route, limit: models.Limit, config: models.Config
 ) -> Iterator[Finding]:
     currency = _unpriced(limit)
-    for name in _models_of(route, config):
-        price = config.models[name].price
-        if price is None or price.currency != currency:
-            yield path, f"is a budget in {currency}, but model '{name}' has no price in it", None
+    prices = {name: config.models[name].price for name in _models_of(route, config)}
+    free = [name for name, one in prices.items() if one is None or one.currency != currency]
+    if free:
+        named = ", ".join(free[:5]) + (" and more" if len(free) > 5 else "")
+        hint = "give each a `price`, of 0 if it costs nothing"
+        said = f"is a budget in {currency}, but these models have no price in it: {named}"
+        yield path, said, hint
     if not route.models:
         yield path, "is a budget in money, but the route serves no models with a price", None
 

@@ -132,6 +132,8 @@ class _Reader:
             mark = exc.problem_mark or exc.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             message = f"not valid YAML: {exc.problem or exc.context}"
+            if mark and text[: mark.index].endswith("$"):
+                message += "; between { } or [ ], write what holds ${...} in quotes"
             self.problems.append(Problem(self._name, line, column, (), message))
         except yaml.YAMLError as exc:
             self.problems.append(_whole(self._name, f"not valid YAML: {exc}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import asdict
 
 from aiohttp import web
@@ -51,10 +52,20 @@ class DemoBackend:
         """What it has done since it started."""
         return self._application[STATS]
 
-    async def start(self, host: str | None = "127.0.0.1", port: int = 0) -> None:
-        """Listen. Raise OSError if the address is taken."""
+    async def start(
+        self,
+        host: str | None = "127.0.0.1",
+        port: int = 0,
+        *,
+        listening: socket.socket | None = None,
+    ) -> None:
+        """Listen, on a socket that does already if one is given. Raise OSError if the address is
+        taken.
+        """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        site: web.BaseSite = web.TCPSite(self._runner, host, port)
+        if listening is not None:
+            site = web.SockSite(self._runner, listening)
         try:
             await site.start()
         except OSError:

@@ -56,7 +56,9 @@ async def serve_admin(
             reloader = Reloader(loaded, kept, fleet, logger)
             drained = Drained(fleet)
             counted = loaded.config.telemetry.metrics
-            metrics = GatewayMetrics(fleet, reloader)
+            collector = Collector(loaded, kept.parent, fleet, logger)
+            stack.callback(collector.close)
+            metrics = GatewayMetrics(fleet, reloader, collector.counts)
             if counted is not None and counted.otlp is not None:
                 from gateway.telemetry.metrics.otlp import OtlpMetrics
 
@@ -69,8 +71,6 @@ async def serve_admin(
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
             settings = LogSettings(fleet, control, logger)
-            collector = Collector(loaded, kept.parent, fleet, logger)
-            stack.callback(collector.close)
             reloads: set[asyncio.Task[object]] = set()
 
             def reload() -> None:

@@ -16,10 +16,12 @@ from gateway.admin.fleet import Fleet
 from gateway.admin.traces_api import TracesApi
 from gateway.config import Loaded, models
 from gateway.telemetry.masking import Redaction
+from gateway.telemetry.metrics.instruments import TRACE_EXPORTS, TRACE_STORE_LOSSES
+from gateway.telemetry.metrics.merge import Merged
 from gateway.telemetry.semconv import NAMES, GenAiNames
 from gateway.telemetry.traces.reader import TraceReader
 from gateway.telemetry.traces.store import Retention, TraceStore
-from gateway.wiring.traces import collector, disabled
+from gateway.wiring.traces import collector, disabled, misread
 
 if TYPE_CHECKING:
     from gateway.telemetry.traces.export import Export
@@ -41,10 +43,12 @@ class Collector:
         names = NAMES[traces.semconv if traces is not None else "1.44"]
         reader = None
         if traces is not None and not disabled(os.environ):
+            for variable, reason in misread(traces, os.environ):
+                logger.warning("environment", variable=variable, reason=reason)
             if traces.local is not None:
                 path = loaded.base / traces.local
                 retention = Retention(traces.age, traces.size, traces.usage_age)
-                self.store = TraceStore(path, retention, _reporting(logger, "trace_store"))
+                self.store = TraceStore(path, retention, _reporting(logger, "trace_store", path))
                 reader = TraceReader(path)
             if collector(traces, os.environ) is not None:
                 self.export = _export(traces, names, _reporting(logger, "trace_export"))
@@ -59,6 +63,19 @@ class Collector:
     def routes(self) -> list[web.RouteDef]:
         """What it answers to operators."""
         return self._api.routes
+
+    def counts(self) -> Merged:
+        """What became of what was taken in, for the metrics."""
+        counts: Merged = {}
+        if self.store is not None:
+            counts[TRACE_STORE_LOSSES.name] = {(): float(self.store.lost)}
+        if self.export is not None:
+            exported = self.export.counts
+            counts[TRACE_EXPORTS.name] = {
+                ("sent",): float(exported.sent),
+                ("lost",): float(exported.lost),
+            }
+        return counts
 
     @property
     def topics(self) -> Mapping[str, Source]:
@@ -93,11 +110,15 @@ def _export(
     return Export(lambda: otlp_exporter(options, os.environ), names.schema_url, report)
 
 
-def _reporting(logger: FilteringBoundLogger, what: str) -> Callable[[str | None], None]:
+def _reporting(
+    logger: FilteringBoundLogger, what: str, file: Path | None = None
+) -> Callable[[str | None], None]:
+    where = {} if file is None else {"file": str(file)}
+
     def report(why: str | None) -> None:
         if why is None:
-            logger.info(what, state="works")
+            logger.info(what, state="works", **where)
         else:
-            logger.warning(what, state="failing", reason=why)
+            logger.warning(what, state="failing", reason=why, **where)
 
     return report

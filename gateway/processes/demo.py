@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+
 from gateway.config import models
 from gateway.demo.backend import DemoBackend
-from gateway.processes.child import orders, say_ready, say_why
+from gateway.processes.child import orders, say_ready
 from gateway.processes.sockets import split_address
 
 
-async def serve_demo(options: models.Demo, said: int, master: int) -> None:
+async def serve_demo(
+    options: models.Demo, listening: socket.socket, said: int, master: int
+) -> None:
     """Serve until told to stop; `said` and `master` are the pipes of a child."""
-    host, port = split_address(options.listen)
     backend = DemoBackend(pace_s=options.pace)
-    try:
-        await backend.start(host, port)
-    except OSError as exc:
-        say_why(said, f"gateway: the demo backend cannot listen on {options.listen}: {exc}", 3)
-        return
+    await backend.start(split_address(options.listen)[0], listening=listening)
     stop = orders(master)
     say_ready(said, backend.url)
     await stop.get()

@@ -100,6 +100,9 @@ class Master:
         self._start_by = time.monotonic() + _START_S
         self._stack = ExitStack()
         self._successor: subprocess.Popen[bytes] | None = None
+        self._sockets: list[socket.socket] = []
+        self._admin: socket.socket | None = None
+        self._demo: socket.socket | None = None
         self.on_ready: Callable[[str, str | None, str | None], None] = lambda *_: None
         """Called once every process is ready, with the URLs of the gateway, of the admin listener
         and of the demo backend, where there are these.
@@ -141,23 +144,44 @@ class Master:
 
     def _open_sockets(self) -> None:
         config = self._loaded.config
-        passed = sockets.inherited()
-        if passed is not None:
-            self._sockets, self._admin = passed
-            missing = config.server.workers - len(self._sockets)
-            if missing > 0:
-                self._sockets += sockets.beside(self._sockets[0], missing)
+        self._stack.callback(self._close_sockets)
+        passed = sockets.inherited() or sockets.Inherited([], None, None)
+        self._sockets = self._kept_or_bound(
+            passed.public, config.server.listen, config.server.workers, "server.listen"
+        )
+        before = [passed.admin] if passed.admin is not None else []
+        if config.admin is not None:
+            listen = config.admin.listen
+            self._admin = self._kept_or_bound(before, listen, 1, "admin.listen")[0]
+        before = [passed.demo] if passed.demo is not None else []
+        if config.demo is not None:
+            listen = config.demo.listen
+            self._demo = self._kept_or_bound(before, listen, 1, "demo.listen")[0]
+
+    def _kept_or_bound(
+        self, passed: list[socket.socket], address: str, count: int, setting: str
+    ) -> list[socket.socket]:
+        """What the master before this one passed on, or others where the address is another."""
+        if passed and sockets.listens_on(passed[0], address):
+            found = passed + sockets.beside(passed[0], max(0, count - len(passed)))
         else:
-            self._sockets = sockets.bind(config.server.listen, config.server.workers)
-            self._admin = None
-            if config.admin is not None:
-                self._admin = sockets.bind(config.admin.listen, 1, "admin.listen")[0]
+            for each in passed:
+                each.close()
+            found = sockets.bind(address, count, setting)
+        return found
+
+    def _close_sockets(self) -> None:
         for each in self._listening:
-            self._stack.callback(each.close)
+            each.close()
 
     @property
     def _listening(self) -> Sequence[socket.socket]:
-        return self._sockets if self._admin is None else [*self._sockets, self._admin]
+        """All that are open."""
+        others = (self._admin, self._demo)
+        return [
+            *(one for one in self._sockets if one.fileno() >= 0),
+            *(one for one in others if one is not None),
+        ]
 
     def _cast(self) -> list[Child]:
         """Everybody there has to be."""
@@ -167,14 +191,20 @@ class Master:
         public = sockets.url_of(self._sockets[0])
         workers = [socket_path(self._folder, slot) for slot in range(count)]
         children = []
-        if config.demo is not None:
-            demo = config.demo
+        if config.demo is not None and self._demo is not None:
+            demo, listening = config.demo, self._demo
             children.append(
-                Child("demo", (), lambda said: uvloop.run(serve_demo(demo, said, self._alive)))
+                Child(
+                    "demo",
+                    (listening,),
+                    lambda said: uvloop.run(serve_demo(demo, listening, said, self._alive)),
+                )
             )
         for slot in range(count):
             own = self._sockets[slot::count] or self._sockets  # one socket for all, off Linux
-            children.append(Child(f"worker {slot}", own, self._worker(slot, count, own)))
+            worker = Child(f"worker {slot}", own, lambda _: None)
+            worker.run = self._worker(slot, count, worker)
+            children.append(worker)
         children.append(
             Child(
                 "admin",
@@ -186,9 +216,9 @@ class Master:
         )
         return children
 
-    def _worker(self, slot: int, count: int, own: Sequence[socket.socket]) -> Callable[[int], None]:
+    def _worker(self, slot: int, count: int, worker: Child) -> Callable[[int], None]:
         def run(said: int) -> None:
-            uvloop.run(work(Post(slot, count, own, self._folder, said, self._alive)))
+            uvloop.run(work(Post(slot, count, worker.keeps, self._folder, said, self._alive)))
 
         return run
 
@@ -323,6 +353,30 @@ class Master:
                 reason=f"it ended {child.deaths} times soon after its start; see what it logged. "
                 f"It is tried again every {_PAUSE_S:.0f} s",
             )
+            self._leave_to_siblings(child)
+
+    def _leave_to_siblings(self, child: Child) -> None:
+        """Close the sockets of a worker that is away for long, so that the kernel gives its share
+        of connections to those who serve: they would wait in its queue until it is tried again.
+        """
+        siblings = [
+            other for other in self._children if other is not child and other.ready and other.pid
+        ]
+        if any(other.keeps and other.keeps[0] in self._sockets for other in siblings):
+            shared = {one for other in self._children if other is not child for one in other.keeps}
+            for one in child.keeps:
+                if one not in shared:
+                    one.close()
+
+    def _open_again(self, child: Child) -> None:
+        """Sockets for a worker whose own were closed, in their places."""
+        for index, one in enumerate(self._sockets):
+            if one in child.keeps and one.fileno() < 0:
+                open_one = next(other for other in self._sockets if other.fileno() >= 0)
+                (self._sockets[index],) = sockets.beside(open_one, 1)
+                child.keeps = [
+                    self._sockets[index] if each is one else each for each in child.keeps
+                ]
 
     def _restart(self) -> None:
         if self._phase is not Phase.SERVING:
@@ -331,6 +385,12 @@ class Master:
         for child in self._children:
             if not child.pid and child.start_at <= now:
                 child.start_at = 0.0
+                try:
+                    self._open_again(child)
+                except OSError as exc:
+                    child.start_at = now + _PAUSE_S
+                    self._logger.error("cannot_start", process=child.name, reason=str(exc))
+                    continue
                 self._start(child)
                 self._logger.info("restarted", process=child.name, pid=child.pid)
 
@@ -364,7 +424,9 @@ class Master:
             return
         environment = {
             **os.environ,
-            sockets.INHERITED: sockets.pass_on(self._sockets, self._admin),
+            sockets.INHERITED: sockets.pass_on(
+                [one for one in self._sockets if one.fileno() >= 0], self._admin, self._demo
+            ),
             _PREDECESSOR: str(os.getpid()),
         }
         self._logger.info("upgrading", command=" ".join(self._command))

@@ -7,10 +7,12 @@ open too, what waits in their queues outlives a worker that dies, and a master t
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gateway.server.serving import CannotStart
 
@@ -37,11 +39,21 @@ def bind(address: str, count: int, setting: str = "server.listen") -> list[socke
     except OSError as exc:
         for each in sockets:
             each.close()
-        raise CannotStart(
-            f"cannot listen on {address}: {exc.strerror or exc}. "
-            f"Is another process there? Change {setting}."
-        ) from exc
+        raise CannotStart(cannot_listen(address, exc, setting)) from exc
     return sockets
+
+
+def cannot_listen(address: str, exc: OSError, setting: str) -> str:
+    """Why nobody can listen there, and what to do: in words of ours, for asyncio has its own."""
+    unknown = isinstance(exc, socket.gaierror)
+    why = exc.strerror if unknown or exc.errno is None else os.strerror(exc.errno)
+    if exc.errno == errno.EADDRINUSE:
+        hint = f"Is another process there? Change {setting}."
+    elif exc.errno in (errno.EACCES, errno.EPERM):
+        hint = f"Ports below 1024 are for privileged users. Change {setting}."
+    else:
+        hint = f"It has to be an address of this machine. Change {setting}."
+    return f"cannot listen on {address}: {why}. {hint}"
 
 
 def _bound(host: str | None, port: int, *, shared: bool) -> socket.socket:
@@ -95,17 +107,41 @@ def split_address(address: str) -> tuple[str | None, int]:
     return host.strip("[]") or None, int(port)
 
 
-def pass_on(listening: Sequence[socket.socket], admin: socket.socket | None) -> str:
+def listens_on(one: socket.socket, address: str) -> bool:
+    """Whether it is bound to this address; port 0 is any."""
+    host, port = split_address(address)
+    try:
+        family, place, _ = _place(host, port)
+    except OSError:
+        return False
+    name = one.getsockname()
+    return one.family == family and name[0] == place[0] and port in (0, name[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The sockets of the master before this one."""
+
+    public: list[socket.socket]
+    admin: socket.socket | None
+    demo: socket.socket | None
+
+
+def pass_on(
+    public: Sequence[socket.socket], admin: socket.socket | None, demo: socket.socket | None
+) -> str:
     """What a new master finds in `INHERITED`; the descriptors have to be passed to it."""
-    numbers = ",".join(str(each.fileno()) for each in listening)
-    return f"{numbers};{admin.fileno() if admin is not None else ''}"
+    groups = (public, [admin] if admin else [], [demo] if demo else [])
+    return ";".join(",".join(str(one.fileno()) for one in group) for group in groups)
 
 
-def inherited() -> tuple[list[socket.socket], socket.socket | None] | None:
-    """The sockets of the master before this one, if it passed any on."""
+def inherited() -> Inherited | None:
+    """What the master before this one passed on, if there was one."""
     text = os.environ.pop(INHERITED, None)
     if not text:
         return None
-    numbers, _, admin = text.partition(";")
-    listening = [socket.socket(fileno=int(number)) for number in numbers.split(",")]
-    return listening, socket.socket(fileno=int(admin)) if admin else None
+    public, admin, demo = (
+        [socket.socket(fileno=int(number)) for number in group.split(",") if number]
+        for group in f"{text};;".split(";")[:3]  # an older version passes fewer
+    )
+    return Inherited(public, admin[0] if admin else None, demo[0] if demo else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from gateway.config import Config, models
 from gateway.forwarded import TrustedProxies
@@ -70,6 +70,51 @@ def collector(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
 def disabled(environ: Mapping[str, str]) -> bool:
     """Whether OpenTelemetry is turned off for this process."""
     return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+_SAMPLERS = ("always_on", "always_off", "traceidratio")
+_PROTOCOLS = ("grpc", "http/protobuf")
+_COUNTS = ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY")
+
+
+def misread(traces: models.Traces, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """OpenTelemetry's variables that mean nothing, and what is done instead. No value is told."""
+    if disabled(environ):
+        return
+    sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
+    kind = sampler.removeprefix("parentbased_")
+    if traces.sample is None and kind:
+        if kind not in _SAMPLERS:
+            yield "OTEL_TRACES_SAMPLER", f"is none of {', '.join(_SAMPLERS)}; one in ten is sampled"
+        elif kind == "traceidratio" and not _is(float, environ.get("OTEL_TRACES_SAMPLER_ARG")):
+            yield "OTEL_TRACES_SAMPLER_ARG", "is not a number; all are sampled"
+    if collector(traces, environ) is None:
+        return
+    protocol = traces.protocol
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        said = environ.get(name)
+        if protocol is None and said:
+            protocol = "grpc" if said == "grpc" else "http"
+            if said not in _PROTOCOLS:
+                yield name, f"is none of {', '.join(_PROTOCOLS)}; it is http/protobuf"
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        said = environ.get(name)
+        if traces.otlp is None and said:
+            if protocol != "grpc" and not said.startswith(("http://", "https://")):
+                yield name, "is not http://HOST:PORT; nothing can be sent there"
+            break
+    for name in (f"OTEL_BSP_{count}" for count in _COUNTS):
+        if not _is(int, environ.get(name)):
+            yield name, "is not a whole number; it is as if it were not set"
+
+
+def _is(kind: Callable[[str], object], text: str | None) -> bool:
+    """Whether a variable can be read. One that is not set can."""
+    try:
+        kind(text or "0")
+    except ValueError:
+        return False
+    return True
 
 
 def head_sampling(traces: models.Traces, environ: Mapping[str, str]) -> tuple[float, bool]:

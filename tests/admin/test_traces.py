@@ -18,6 +18,7 @@ from tests.support.admin import admin, told, until
 from tests.support.client import ask, request
 from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
+from tests.support.metrics import scraped_until
 from tests.support.otlp import dead_collector, hanging_collector, http_collector, plain
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply, reply_then_reset, sse_reply
@@ -108,14 +109,14 @@ async def assert_questions_are_understood(gateway: GatewayProcess) -> None:
         "id": ("%25", "", "x" * 200),
         "status": ("abc", "6xx", "99"),
         "before": ("x", "1:"),
-        "limit": ("many",),
+        "limit": ("many", "-1", "1.5"),
         "slower": ("fast",),
         "since": ("yesterday",),
     }.items():
         for value in values:
             refused = await admin(gateway, "GET", f"/api/traces?{name}={value}")
             assert refused.status == 400, (name, value)
-            assert name in refused.json()["error"]
+            assert refused.json()["error"].startswith(f"{name}: ")
     assert (await admin(gateway, "GET", "/api/usage?by=hour")).status == 400
     assert (await admin(gateway, "GET", "/api/usage?since=1.2.2026")).status == 400
     good = "since=2026-01-01T00:00:00Z&until=1e10&slower=1s&limit=1&end=complete&kept=slow"
@@ -244,6 +245,10 @@ async def test_o9_a_collector_that_does_not_answer_costs_no_time(
             down = gateways["down"]
             state = await until(down, "/api/telemetry", lambda state: state["export"]["lost"] > 0)
             assert state["export"]["why"]
+            await scraped_until(
+                down,
+                lambda one: one.value("gateway_trace_exported_spans_total", outcome="lost") > 0,
+            )
             line = await down.log.wait_for(lambda line: line["event"] == "trace_export")
             assert line["state"] == "failing"
 
@@ -259,7 +264,9 @@ async def test_a_store_that_cannot_be_written_costs_one_line_and_no_request(
         assert (await ask(gateway.port, GET)).status == 200
         line = await gateway.log.wait_for(lambda line: line["event"] == "trace_store")
         assert line["state"] == "failing"
+        assert line["file"] == str(tmp_path / "file/traces.db")
         assert (await ask(gateway.port, GET)).status == 200
+        await scraped_until(gateway, lambda one: one.value("gateway_trace_store_lost_total") == 2)
         page = await admin(gateway, "GET", "/api/traces")
         assert page.status in (200, 503)
         assert (await told(gateway, "/api/workers"))["workers"]

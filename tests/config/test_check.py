@@ -385,8 +385,23 @@ def test_what_is_asked_of_models_is_asked_of_their_fallbacks() -> None:
     )
     assert said == [
         "routes[0]: model 'n' is for known callers, but the route is anonymous",
-        "routes[0].limits[0]: is a budget in USD, but model 'n' has no price in it",
+        "routes[0].limits[0]: is a budget in USD, but these models have no price in it: n; "
+        "give each a `price`, of 0 if it costs nothing",
     ]
+
+
+def test_models_without_a_price_are_told_of_in_one_problem() -> None:
+    models = {name: {"upstream": "a"} for name in "abcdefg"}
+    said = said_of(
+        document(
+            models=models,
+            limits={"l": {"key": "ip", "budget": "1 USD/day"}},
+            store={"url": "sqlite:///x.db"},
+            routes=[route(upstream=None, models=list(models), limits=["l"])],
+        )
+    )
+    (one,) = (problem for problem in said if "price" in problem)
+    assert "have no price in it: a, b, c, d, e and more; " in one
 
 
 def test_a_limit_that_lets_nothing_through() -> None:

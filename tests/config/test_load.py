@@ -144,6 +144,12 @@ def test_broken_yaml_is_one_problem_where_it_breaks(text: str, place: str, reaso
     assert reason in said
 
 
+@pytest.mark.parametrize("text", ["server: {listen: a:${P}}", "server:\n  proxies: [a, ${P:-b}]"])
+def test_a_variable_that_braces_end_is_told_to_be_quoted(text: str) -> None:
+    (said,) = problems(text)
+    assert "write what holds ${...} in quotes" in said
+
+
 def test_an_alias_stands_for_what_its_anchor_holds() -> None:
     config = load_text("""\
 upstreams:

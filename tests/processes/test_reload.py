@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -198,6 +199,50 @@ async def test_what_takes_a_restart_is_said(start_gateway_process: StartGatewayP
         assert (outcome["ok"], outcome["needs_restart"]) == (True, ["server.workers"])
 
 
+async def test_what_takes_a_restart_is_said_until_there_is_one(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url, server={"workers": 1}))
+        change(gateway, server={"workers": 3})
+        for _ in range(2):
+            assert (await reload(gateway))["needs_restart"] == ["server.workers"]
+        good = gateway.file.read_text()
+        gateway.file.write_text("routes: [")
+        assert (await reload(gateway))["needs_restart"] == ["server.workers"]
+        gateway.file.write_text(good)
+        change(gateway, server={"workers": 1})  # as many as there are
+        assert (await reload(gateway))["needs_restart"] == []
+
+
+async def test_the_command_says_which_file_was_read(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        change(gateway, admin={"listen": f"127.0.0.1:{gateway.admin_port}"})
+        assert await _command(gateway.file) == (
+            0,
+            f"reloaded {gateway.file}\nadmin: takes effect after a restart\n",
+        )
+        another = tmp_path / "another.yaml"
+        another.write_bytes(gateway.file.read_bytes())
+        code, said = await _command(another)
+        assert (code, said.splitlines()[0]) == (0, f"reloaded {gateway.file}")
+        assert f"{another} is not the file that gateway serves" in said
+
+
+async def _command(file: Path) -> tuple[int | None, str]:
+    """What `gateway reload` answers."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "reload", "--config", str(file)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    return process.returncode, (out + errors).decode()
+
+
 async def test_sighup_and_the_command_reload(start_gateway_process: StartGatewayProcess) -> None:
     async with ScriptedUpstream(json_reply({})) as upstream:
         gateway = await start_gateway_process(simple_config(upstream.url))
@@ -205,21 +250,9 @@ async def test_sighup_and_the_command_reload(start_gateway_process: StartGateway
         line = await gateway.log.wait_for(lambda line: line["event"] == "reloaded")
         assert line["why"] == "SIGHUP"
         change(gateway, admin={"listen": f"127.0.0.1:{gateway.admin_port}"})
-
-        async def command() -> tuple[int | None, str]:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", "reload", "--config", str(gateway.file)),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            out, errors = await process.communicate()
-            return process.returncode, (out + errors).decode()
-
-        code, said = await command()
-        assert (code, said) == (0, "reloaded\nadmin: takes effect after a restart\n")
         good = gateway.file.read_text()
         gateway.file.write_text(good.replace("upstream: main", "upstream: mian"))
-        code, said = await command()
+        code, said = await _command(gateway.file)
         assert code == 1
         assert "there is no upstream 'mian'; did you mean 'main'?" in said
 

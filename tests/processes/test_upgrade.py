@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections import Counter
+
+import yaml
 
 from tests.support.admin import told
 from tests.support.client import RawClient, ask
@@ -15,6 +18,13 @@ from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def free_port() -> int:
+    """One nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 async def test_an_upgrade_under_load_loses_no_request_and_cuts_no_stream(
@@ -65,6 +75,48 @@ async def test_an_upgrade_under_load_loses_no_request_and_cuts_no_stream(
         assert pids == set(ready["workers"])
         report("upgrade", f"requests lost, of {outcomes.total()}", outcomes.total() - outcomes[200])
         assert set(outcomes) == {200}
+        os.kill(ready["pid"], signal.SIGTERM)
+
+
+async def test_an_upgrade_with_the_demo_backend_keeps_it_reachable(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    port = free_port()
+    config = simple_config(f"http://127.0.0.1:{port}")
+    gateway = await start_gateway_process({**config, "demo": {"listen": f"127.0.0.1:{port}"}})
+    outcomes: Counter[object] = Counter()
+    request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    gateway.signal(signal.SIGUSR2)
+    ready = asyncio.create_task(
+        gateway.log.wait_for(
+            lambda line: line["event"] == "listening" and line["pid"] != gateway.master_pid
+        )
+    )
+    ended = asyncio.create_task(gateway.wait())
+    while not (ready.done() and ended.done()):
+        outcomes[(await ask(gateway.port, request)).status] += 1
+    outcomes[(await ask(gateway.port, request)).status] += 1
+    assert set(outcomes) == {200}
+    assert await ended == 0
+    os.kill((await ready)["pid"], signal.SIGTERM)
+
+
+async def test_an_upgrade_listens_where_the_file_says_now(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        port = free_port()
+        document = yaml.safe_load(gateway.file.read_text())
+        document["server"] = {**document.get("server", {}), "listen": f"127.0.0.1:{port}"}
+        gateway.file.write_text(yaml.safe_dump(document))
+        gateway.signal(signal.SIGUSR2)
+        ready = await gateway.log.wait_for(
+            lambda line: line["event"] == "listening" and line["pid"] != gateway.master_pid
+        )
+        assert ready["port"] == port
+        assert await gateway.wait() == 0
+        assert (await ask(port, GET)).status == 200
         os.kill(ready["pid"], signal.SIGTERM)
 
 

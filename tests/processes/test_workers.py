@@ -14,12 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.admin import admin, told, until
 from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
+ROOT = Path(__file__).parents[2]
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -139,6 +142,28 @@ async def test_a_crash_loop_is_noticed_and_slowed_down(
         said = await admin(gateway, "GET", "/readyz")
         assert said.status == 503
         assert said.json()["reasons"] == ["worker 0: does not answer"]
+        # Nothing waits in the queue of the one that is away.
+        answers = await asyncio.gather(*(ask(gateway.port, GET) for _ in range(40)))
+        assert {answer.status for answer in answers} == {200}
+
+
+async def test_a_worker_in_a_crash_loop_comes_back_with_a_share(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import gateway.processes.master as master\nmaster._PAUSE_S = 1.0\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url, server={"workers": 2}))
+        for death in range(1, 6):
+            row = (await until(gateway, "/api/workers", _all_there))["workers"][0]
+            os.kill(row["pid"], signal.SIGKILL)
+            await gateway.log.wait_for(partial(_death, number=death))
+        back = (await until(gateway, "/api/workers", _all_there))["workers"][0]["pid"]
+        while not any(line["worker"] == 0 for line in gateway.log.requests):
+            assert (await ask(gateway.port, GET)).status == 200
+        assert Path(f"/proc/{back}").exists()
 
 
 def _other_than(pid: int) -> Callable[[Any], bool]:

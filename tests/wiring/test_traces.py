@@ -7,7 +7,7 @@ import pytest
 from gateway.config import load_text
 from gateway.config.models import Traces
 from gateway.telemetry.traces.recording import Records
-from gateway.wiring.traces import collector, disabled, head_sampling, tracing
+from gateway.wiring.traces import collector, disabled, head_sampling, misread, tracing
 from tests.support.gateway import config_text, simple_config
 
 
@@ -59,6 +59,47 @@ def test_the_file_decides_where_it_is_not() -> None:
 )
 def test_where_spans_go(otlp: str | None, environ: dict[str, str], expected: str | None) -> None:
     assert collector(Traces(otlp=otlp), environ) == expected
+
+
+URL = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "variables"),
+    [
+        ({}, []),
+        (URL, []),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, []),
+        ({"OTEL_TRACES_SAMPLER": "jaeger_remote"}, ["OTEL_TRACES_SAMPLER"]),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "a tenth"},
+            ["OTEL_TRACES_SAMPLER_ARG"],
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, ["OTEL_EXPORTER_OTLP_ENDPOINT"]),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            },
+            [],
+        ),
+        (URL | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, ["OTEL_EXPORTER_OTLP_PROTOCOL"]),
+        (URL | {"OTEL_BSP_SCHEDULE_DELAY": "5s"}, ["OTEL_BSP_SCHEDULE_DELAY"]),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "5s"}, []),  # nothing is sent
+        ({"OTEL_TRACES_SAMPLER": "x", "OTEL_SDK_DISABLED": "true"}, []),
+    ],
+)
+def test_a_variable_that_means_nothing_is_told_without_what_it_holds(
+    environ: dict[str, str], variables: list[str]
+) -> None:
+    told = dict(misread(Traces(), environ))
+    assert list(told) == variables
+    assert not any(environ[name] in reason for name, reason in told.items())
+
+
+def test_a_variable_the_file_overrules_may_hold_anything() -> None:
+    environ = {"OTEL_TRACES_SAMPLER": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": "y"}
+    assert not list(misread(Traces(sample=1.0, otlp="http://c:4318"), environ))
 
 
 @pytest.mark.parametrize(("value", "off"), [("true", True), ("TRUE", True), ("1", False)])

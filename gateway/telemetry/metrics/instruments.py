@@ -547,8 +547,22 @@ RELOAD_OK = Instrument(
     "1 if the file on disk was good when it was last read.",
     "1",
 )
+TRACE_STORE_LOSSES = Instrument(
+    "gateway_trace_store_lost",
+    _C,
+    (),
+    "Requests that the local store could not take: its disk is full, or its file broken.",
+    "{request}",
+)
+TRACE_EXPORTS = Instrument(
+    "gateway_trace_exported_spans",
+    _C,
+    ("outcome",),
+    "Spans that OpenTelemetry's collector took (`sent`), or did not (`lost`).",
+    "{span}",
+)
 
-ADMIN = (BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK)
+ADMIN = (BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK, TRACE_STORE_LOSSES, TRACE_EXPORTS)
 
 ALL: Mapping[str, Instrument] = {one.name: one for one in (*COUNTED, *READ, *ADMIN)}
 
