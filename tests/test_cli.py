@@ -294,7 +294,7 @@ def decoded(said: Said) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--provider", "none"], "no provider with a secret"),
+        (["--provider", "none"], "--provider: there is no 'none' in `auth`: "),
         (["--provider", "keys"], "no provider with a secret"),
         (["--provider", "partners"], "no provider with a secret"),
         (["--ttl", "soon"], "--ttl: not a duration"),

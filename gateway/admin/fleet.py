@@ -22,6 +22,8 @@ class Said:
     worker: int
     status: int
     document: Any
+    absent: bool = False
+    """There is none at the moment: it has died, and was not started again yet."""
 
     @property
     def ok(self) -> bool:
@@ -71,5 +73,7 @@ class Fleet:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 return Said(number, response.status, orjson.loads(await response.read()))
+        except aiohttp.ClientConnectorError:
+            return Said(number, 0, None, absent=True)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return Said(number, 0, None)

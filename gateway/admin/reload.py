@@ -20,7 +20,7 @@ from gateway.config import Config, ConfigError, Loaded, keep, load_source
 
 _WATCH_S = 0.5
 _PATIENCE_S = 15.0
-"""For a worker that does not answer because it has just died: another one takes its place."""
+"""For a worker that died while it was asked: another one takes its place."""
 _AGAIN_S = 0.25
 
 
@@ -120,14 +120,17 @@ class Reloader:
         return Outcome(time.time(), problems, restart)
 
     async def _built(self, document: Any) -> list[Said]:
-        """What the workers say of it. One that is just being replaced is waited for."""
+        """What the workers say of it, those that are there: one that has died begins with it. One
+        that died meanwhile is waited for.
+        """
         patience = asyncio.get_running_loop().time() + _PATIENCE_S
         while True:
             said = await self._fleet.build(document)
+            there = [one for one in said if not one.absent]
             refused = any(one.status and not one.ok for one in said)
             late = asyncio.get_running_loop().time() >= patience
-            if refused or late or all(one.ok for one in said):
-                return said
+            if refused or late or (there and all(one.ok for one in there)):
+                return there or said
             await self._fleet.ask("POST", "/abandon")
             await asyncio.sleep(_AGAIN_S)
 

@@ -207,6 +207,9 @@ def _token(arguments: argparse.Namespace) -> int:
         ttl_s = parse_duration(arguments.ttl)
     except ValueError as exc:
         raise _Usage(f"--ttl: {exc}") from exc
+    if arguments.provider and arguments.provider not in config.auth:
+        known = ", ".join(config.auth) or "none"
+        raise _Usage(f"--provider: there is no {arguments.provider!r} in `auth`: {known}")
     name = arguments.provider or _signing_provider(config)
     provider = config.auth.get(name or "")
     if not isinstance(provider, config_models.JwtProvider) or provider.secret is None:

@@ -128,12 +128,10 @@ class Tracing:
         assert trace is not None
         now = time.perf_counter()
         first = exchange.first_byte_at
-        kept: Kept | None = None
-        if trace.sampled:
-            kept = Kept.SAMPLED
-        elif not well or status >= 400:
-            kept = self._reason(exchange, status)
-        if kept is None and (now if first is None else first) - exchange.started_at >= self._slow_s:
+        kept = Kept.SAMPLED if trace.sampled else None
+        if not well or status >= 400:
+            kept = self._reason(exchange, status) or kept
+        elif (now if first is None else first) - exchange.started_at >= self._slow_s:
             kept = Kept.SLOW
         if kept is not None and self._records.wanted:
             self._records.add(self._record(exchange, trace, kept, now))

@@ -86,6 +86,11 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
         stack.push_async_callback(server.stop)
         api = await WorkerApi(server, post.slot, recent).start(post.socket_path)
         stack.push_async_callback(api.cleanup)
+        # A reload asks those whom it can reach; it may have gone past while this one started.
+        newest = load_kept(post.folder / CONFIG)
+        if newest.text != loaded.text:
+            await server.prepare(newest.config)
+            server.commit()
         settle_garbage_collector()
         say_ready(post.said)
         received = await signals.get()

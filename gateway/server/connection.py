@@ -47,8 +47,8 @@ from gateway.server.turns import Turns
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
-_FIRST_REQUEST_S = 1.0
-"""Until a connection that has sent nothing is closed when the gateway drains."""
+_LAST_REQUEST_S = 0.5
+"""Until an idle connection is closed when the gateway drains."""
 _EARLY_CAP_BYTES = 64 * 1024
 """Of another protocol, that a client has begun before it was told it may."""
 _NEVER = float("inf")
@@ -153,6 +153,8 @@ class Connection(RequestHandler):
         # A client is behind as soon as the kernel does not take all: see `BodyWriter.pause`.
         tcp.set_write_buffer_limits(high=0)
         self._set_deadline(self._loop.time() + listener.options.header_timeout)
+        if listener.draining:
+            self._expect_the_last()  # it was accepted just before nobody listened any more
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -225,12 +227,14 @@ class Connection(RequestHandler):
 
     def may_keep_alive(self) -> bool:
         """Whether another request may follow: not when this one's body is still coming in."""
-        exchange, body = self.exchange, self._body
-        return not (
-            self._last
-            or (exchange is not None and exchange.must_close)
-            or (body is not None and not body.is_eof())
+        exchange = self.exchange
+        return not (self._last or (exchange is not None and exchange.must_close)) and (
+            self._body_is_read
         )
+
+    @property
+    def _body_is_read(self) -> bool:
+        return self._body is None or self._body.is_eof()
 
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""
@@ -293,6 +297,9 @@ class Connection(RequestHandler):
                         continue
                     if not await self._serve(message, payload):  # type: ignore[arg-type]
                         break
+                    if self._once:
+                        self._expect_the_last()
+                        continue
                     options = listener.options
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
@@ -353,7 +360,13 @@ class Connection(RequestHandler):
             if not exchange.bytes_out:
                 exchange.bytes_out = response.body_length
             reason = EndReason.COMPLETE
-            return bool(response.keep_alive) and self.may_keep_alive()
+            if not response.keep_alive:
+                return False
+            if listener.draining and not (self._once or self._read_to_the_end):
+                # It was told that it may go on before the drain began.
+                self._once, self._last = True, bool(self._messages)
+                return not exchange.must_close and self._body_is_read
+            return self.may_keep_alive()
         except (asyncio.CancelledError, ConnectionError) as exc:
             if self._ending is not None and isinstance(exc, asyncio.CancelledError):
                 reason = self._answer_ending(exchange, self._ending)
@@ -426,27 +439,35 @@ class Connection(RequestHandler):
     # -- closing -------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Serve no request after the one that is under way, or has begun to come. An idle
-        connection closes at once; one that is new is given a moment, since whoever connects is
-        about to send a request.
+        """Serve what is under way, or has begun to come, and no more; where nothing has, one more
+        request at most, if it comes soon.
         """
         exchange = self.exchange
-        if self._body is None and not (self._last or self._head_bytes):
-            self._once = True
-            self._set_deadline(self._loop.time() + _FIRST_REQUEST_S)
-            return
-        self._last = True
-        if exchange is None and not self.awaited:
+        if exchange is not None or self._messages:
+            self._last = True
+            if exchange is not None and exchange.on_drain is not None:
+                exchange.on_drain()
+        elif self._last or self._ending is not None:
+            self._last = True
             self._wake()
-        elif exchange is not None and exchange.on_drain is not None:
-            exchange.on_drain()
+        else:
+            self._expect_the_last()
+
+    def _expect_the_last(self) -> None:
+        """The client has not been told yet that the connection will close: what it sends meanwhile
+        is answered, and tells it. To close at once would lose a request that is on its way.
+        """
+        self._once = True
+        if not self._head_bytes:
+            self._set_deadline(self._loop.time() + _LAST_REQUEST_S)
 
     @property
     def awaited(self) -> bool:
         """Whether a request is here, or about to come, that has not begun and will be served."""
-        if self.exchange is not None or self._ending is not None:
+        if self._ending is not None:
             return False
-        return bool(self._messages or self._head_bytes) or (self._once and self._body is None)
+        begun = self.exchange is None and bool(self._messages or self._head_bytes)
+        return begun or (self._once and not self._last)
 
     def end(self, error: GatewayError) -> None:
         """End the exchange under way with an error the client can read, and close. Requests that

@@ -164,12 +164,12 @@ class Listener:
 
     async def _empty(self, longest_s: float) -> bool:
         """Wait until no exchange is under way or about to begin. False if that takes longer."""
-        if self._is_empty():
-            return True
-        self._all_ended = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(longest_s):
-                await self._all_ended
+                # Until this goes on, another one may have begun.
+                while not self._is_empty():
+                    self._all_ended = asyncio.get_running_loop().create_future()
+                    await self._all_ended
         except TimeoutError:
             return False
         return True

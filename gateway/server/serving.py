@@ -88,9 +88,12 @@ class Server:
             await prepared.close(self.runtime)
 
     def commit(self) -> None:
-        """Serve what was prepared: new requests by it, those under way by what they began with."""
+        """Serve what was prepared: new requests by it, those under way by what they began with. Who
+        has prepared nothing has begun with it.
+        """
         new, old = self._prepared, self.runtime
-        assert new is not None
+        if new is None:
+            return
         self._prepared = None
         new.start()
         self.listener.replace(new)

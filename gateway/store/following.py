@@ -56,7 +56,9 @@ class Following:
             except StoreUnavailable as exc:
                 if not self._failing:
                     self._failing = True
-                    self._report(f"{self._kind}: as it was, the store does not answer: {exc}")
+                    self._report(
+                        f"{self._kind}: goes on by what was known, the store does not answer: {exc}"
+                    )
             await asyncio.sleep(_EVERY_S)
 
     async def _look(self) -> None:

@@ -172,6 +172,45 @@ async def test_a_request_on_a_connection_that_was_just_made_is_answered(
         assert await gateway.wait() == 0
 
 
+async def test_an_idle_client_that_was_not_told_has_one_more_request_answered(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await client.send(STREAM)
+            assert (await client.read_response()).value("connection") is None
+            gateway.signal(signal.SIGTERM)
+            await gateway.log.wait_for(lambda line: line["event"] == "draining")
+            await client.send(STREAM)
+            answer = await client.read_response()
+            assert (answer.status, answer.value("connection")) == (200, b"close")
+            assert await client.read_to_end() == b""
+        assert await gateway.wait() == 0
+
+
+async def test_a_client_whose_stream_ends_in_a_drain_has_one_more_request_answered(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await client.send(STREAM)
+            await upstream.release(b"data: 1\n\n")
+            assert (await client.read_head()).value("connection") is None
+            assert await client.read_chunk() == b"data: 1\n\n"
+            gateway.signal(signal.SIGTERM)
+            await gateway.log.wait_for(lambda line: line["event"] == "draining")
+            await upstream.finish()
+            assert await client.read_chunk() is None
+            await client.send(STREAM)
+            await upstream.finish()
+            assert (await client.read_head()).value("connection") == b"close"
+            assert await client.read_chunk() is None
+            assert await client.read_to_end() == b""
+        assert await gateway.wait() == 0
+
+
 async def test_a_connection_that_sends_nothing_keeps_no_gateway(
     start_gateway_process: StartGatewayProcess,
 ) -> None:

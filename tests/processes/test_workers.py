@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.admin import admin, told, until
 from tests.support.client import RawClient, ask
@@ -145,6 +146,13 @@ async def test_a_crash_loop_is_noticed_and_slowed_down(
         # Nothing waits in the queue of the one that is away.
         answers = await asyncio.gather(*(ask(gateway.port, GET) for _ in range(40)))
         assert {answer.status for answer in answers} == {200}
+        # What mends it can be reloaded: it begins with that.
+        document = yaml.safe_load(gateway.file.read_text())
+        document["server"]["keepalive"] = "33s"
+        gateway.file.write_text(yaml.safe_dump(document))
+        assert (await admin(gateway, "POST", "/api/reload")).json()["ok"]
+        config = (await told(gateway, "/api/config"))["config"]
+        assert config["server"]["keepalive"] == 33.0
 
 
 async def test_a_worker_in_a_crash_loop_comes_back_with_a_share(
