@@ -80,7 +80,7 @@ async def _served(request: GatewayRequest) -> web.StreamResponse:
         for name in ("auth", "limits"):
             trace.begin(name).ended = time.perf_counter()
         trace.header_lines(1)
-        trace.attempted(_ATTEMPT, "main", "llama", now, "")
+        trace.attempts.append((1, now, time.perf_counter(), "http://up", "main", "llama", 200, ""))
     return _RESPONSE
 
 

@@ -31,8 +31,8 @@ class TraceOptions:
     sample: float = 0.1
     """Of its requests, by their trace id."""
     keep: KeepRules = field(default_factory=KeepRules)
-    trusts: Callable[[str], bool] = lambda _: False
-    """Whether the trace of a client at this address is gone on with."""
+    trusts: Callable[[str], bool] | None = None
+    """Whether the trace of a client at this address is gone on with; None: nobody's."""
     follow: bool = False
     """Whether what such a client sampled is sampled here."""
     dialects: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Tracing:
         else:
             trace_id = exchange.request_id if made_here else new_request_id()
             trace = Trace(trace_id, trace_id[16:] < self._bound)
-            if _BAGGAGE in headers:
+            if self._options.trusts is not None and _BAGGAGE in headers:
                 self._carry(request, trace)
         exchange.trace = trace
         if trace.sampled:
@@ -82,20 +82,25 @@ class Tracing:
         """The caller's trace, if the caller is believed; else a new one that names it."""
         options, exchange = self._options, request.exchange
         parent = parse_parent(request._message.headers.getall("traceparent"))
-        if parent is None or not options.trusts(exchange.client_ip):
+        if parent is None or not self._believes(exchange.client_ip):
             trace_id = new_request_id()
             trace = Trace(trace_id, trace_id[16:] < self._bound)
             trace.link = parent
             return trace
         sampled = parent.trace_id[16:] < self._bound
         trace = Trace(parent.trace_id, sampled or (options.follow and parent.sampled))
+        trace.stem = f"1{new_request_id()[:14]}"
         trace.parent = parent
         self._carry(request, trace)
         return trace
 
+    def _believes(self, client_ip: str) -> bool:
+        trusts = self._options.trusts
+        return trusts is not None and trusts(client_ip)
+
     def _carry(self, request: GatewayRequest, trace: Trace) -> None:
         """What a believed caller sends along goes on to the upstream."""
-        if not self._options.trusts(request.exchange.client_ip):
+        if not self._believes(request.exchange.client_ip):
             return
         headers = request._message.headers
         if trace.parent is not None and (state := clean_state(headers.getall("tracestate", ()))):
@@ -126,15 +131,16 @@ class Tracing:
             tally.tokens_out += usage.output
         trace = exchange.trace
         assert trace is not None
-        now = time.perf_counter()
         first = exchange.first_byte_at
         kept = Kept.SAMPLED if trace.sampled else None
         if not well or status >= 400:
             kept = self._reason(exchange, status) or kept
-        elif (now if first is None else first) - exchange.started_at >= self._slow_s:
-            kept = Kept.SLOW
+        if kept is None or kept is Kept.SAMPLED:
+            began = time.perf_counter() if first is None else first
+            if began - exchange.started_at >= self._slow_s:
+                kept = Kept.SLOW
         if kept is not None and self._records.wanted:
-            self._records.add(self._record(exchange, trace, kept, now))
+            self._records.add(self._record(exchange, trace, kept))
 
     def _reason(self, exchange: Exchange, status: int) -> Kept | None:
         """Why a request is kept that was not sampled and did not go well."""
@@ -150,13 +156,14 @@ class Tracing:
                 return Kept.ERROR
         return None
 
-    def _record(self, exchange: Exchange, trace: Trace, kept: Kept, now: float) -> dict[str, Any]:
+    def _record(self, exchange: Exchange, trace: Trace, kept: Kept) -> dict[str, Any]:
         """What `spans.build` makes spans of; times in seconds since the request began."""
+        now = time.perf_counter()
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
         first, dialects = exchange.first_byte_at, self._options.dialects
         record = {
             "trace": trace.id,
-            "span": f"{trace.span:016x}",
+            "span": trace.span,
             "kept": kept,
             "sampled": trace.sampled,
             "at": time.time() - (now - began),

@@ -12,6 +12,7 @@ import random
 import re
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from gateway.errors import (
     GatewayError,
@@ -32,6 +33,9 @@ from gateway.proxy.resolve import NO_HINT, Target, no_hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
+
+if TYPE_CHECKING:
+    from gateway.telemetry.traces.recording import Trace
 
 _RETRY_AFTER = re.compile(rb"[0-9]{1,5}")
 _LONGEST_COOLING_S = 300.0
@@ -158,14 +162,14 @@ class Attempts:
         except BaseException as exc:
             if trace is not None:
                 outcome = exc.code if isinstance(exc, GatewayError) else "cancelled"
-                trace.attempted(attempt, upstream.name, self._model, began, outcome)
+                self._tell(trace, attempt, began, outcome)
             attempt.abandon()
             if is_fault(exc):
                 upstream.failed(attempt.endpoint, exc.code)
             raise
         status = attempt.status
         if trace is not None:
-            trace.attempted(attempt, upstream.name, self._model, began, "")
+            self._tell(trace, attempt, began, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
             return
@@ -185,10 +189,14 @@ class Attempts:
             self._retries.post or self.request.exchange.method in IDEMPOTENT
         )
 
-    @property
-    def _model(self) -> str | None:
-        exchange = self.request.exchange
-        return self.target.rename_to or exchange.served or exchange.model
+    def _tell(self, trace: Trace, attempt: Attempt, began: float, outcome: str) -> None:
+        """An attempt has its response's head, or failed: `outcome` says of what."""
+        target, exchange, endpoint = self.target, self.request.exchange, attempt.endpoint
+        model = target.rename_to or exchange.served or exchange.model
+        now, name, status = time.perf_counter(), target.upstream.name, attempt.status
+        trace.attempts.append(
+            (attempt.number, began, now, endpoint.url, name, model, status, outcome)
+        )
 
     async def _answer(
         self, attempt: Attempt, first_byte_s: float, awaits_body: bool

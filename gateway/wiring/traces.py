@@ -33,7 +33,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
     records.price = price
     records.wanted = traces.local is not None or collector(traces, os.environ) is not None
     networks = config.server.trusted_proxies if traces.trust is None else traces.trust
-    trusts = TrustedProxies(networks).trusts
+    trusts = TrustedProxies(networks).trusts if networks else None
     keep = KeepRules(traces.keep.errors, traces.keep.slow, traces.keep.limited)
     dialects = {name: upstream.dialect for name, upstream in config.upstreams.items()}
     sample, follow = head_sampling(traces, os.environ)

@@ -7,7 +7,6 @@ collector and no disk ever takes time from a stream. What is not kept is counted
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from collections import deque
@@ -21,7 +20,6 @@ from gateway.telemetry.traces.content import Content
 from gateway.telemetry.traces.gaps import Gaps
 
 if TYPE_CHECKING:
-    from gateway.proxy.attempt import Attempt
     from gateway.telemetry.traces.context import Parent
 
 _BACKLOG_RECORDS = 4096
@@ -29,6 +27,7 @@ _BACKLOG_BYTES = 16 * 1024 * 1024
 _BATCH_RECORDS = 250
 """Taken at once: joining them holds the event loop for a tenth of a millisecond."""
 _MOST_EVENTS = 50
+_DIGITS = "0123456789abcdef"
 _MOST_TALLIES = 2000
 """Of those who are told apart between two looks; the others are counted together."""
 OTHERS = "(others)"
@@ -82,7 +81,7 @@ class Trace:
         "parent",
         "reads",
         "sampled",
-        "span",
+        "stem",
     )
 
     def __init__(self, trace_id: str, sampled: bool) -> None:
@@ -90,7 +89,10 @@ class Trace:
         self.sampled = sampled
         self.reads = False
         """Whether its answer is looked through for what it used, if it is sampled."""
-        self.span = random.getrandbits(63) + 1  # not 0; the spans inside count up from it
+        self.stem = f"1{trace_id[:14]}"
+        """Of its span's id, all but the last digit, which is 0: the spans inside count up from it.
+        Where the trace begins here, its own digits are as good as others.
+        """
         self.parent: Parent | None = None
         """The caller's span, if the caller is believed."""
         self.link: Parent | None = None
@@ -99,7 +101,9 @@ class Trace:
         """Header lines passed on: tracestate and baggage."""
         self.marks: list[Mark] = []
         self.attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = []
-        """Number, begin and end of waiting for a head, endpoint, upstream, model, status, error."""
+        """Number, begin and end of waiting for a head, endpoint, upstream, model, status, and what
+        it failed of.
+        """
         self.events: list[tuple[str, float, str]] = []
         """What happened to its stream."""
         self.gaps: Gaps | None = None
@@ -109,26 +113,20 @@ class Trace:
     def header_lines(self, attempt: int) -> bytes:
         """What tells the upstream where in the trace it is."""
         flags = "01" if self.sampled else "00"
-        line = f"traceparent: 00-{self.id}-{self.span + attempt:016x}-{flags}\r\n".encode()
+        span = self.stem + _DIGITS[attempt] if attempt < 16 else f"{int(self.span, 16) + attempt:x}"
+        line = f"traceparent: 00-{self.id}-{span}-{flags}\r\n".encode()
         return line + self.carried if self.carried else line
+
+    @property
+    def span(self) -> str:
+        """The id of the request's own span."""
+        return f"{self.stem}0"
 
     def begin(self, name: str) -> Mark:
         """Something begins."""
         mark = Mark(name)
         self.marks.append(mark)
         return mark
-
-    def attempted(
-        self,
-        attempt: Attempt,
-        upstream: str,
-        model: str | None,
-        began: float,
-        outcome: str,
-    ) -> None:
-        """An attempt has its response's head, or failed: `outcome` says of what."""
-        url, status, ended = attempt.endpoint.url, attempt.status, time.perf_counter()
-        self.attempts.append((attempt.number, began, ended, url, upstream, model, status, outcome))
 
     def event(self, name: str, detail: str = "") -> None:
         """Something happened to the stream."""
