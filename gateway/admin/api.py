@@ -31,7 +31,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
 
 from gateway import __version__
@@ -127,6 +127,10 @@ class AdminApi:
             response = await handler(request)
         except web.HTTPException as exc:
             response = answer({"error": exc.reason}, exc.status)
+        except ClientConnectionResetError:
+            # Whoever asked has left before the answer began. That is nothing to log; aiohttp tries
+            # to send this one, and sees it, too.
+            response = web.Response()
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response

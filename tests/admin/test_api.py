@@ -239,3 +239,15 @@ async def test_what_is_not_there_is_404_and_405_in_json(
     gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
     assert (await admin(gateway, "GET", "/api/nothing")).json() == {"error": "Not Found"}
     assert (await admin(gateway, "PUT", "/api/reload")).status == 405
+
+
+async def test_a_page_that_leaves_before_its_answer_is_nobodys_fault(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    for _ in range(200):
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.admin_port)
+        writer.write(b"GET /api/events?topics=now HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.transport.abort()
+    assert (await admin(gateway, "GET", "/livez")).status == 200
+    assert b"Traceback" not in gateway.errors, gateway.errors.decode()
