@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import asdict
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
 
 from gateway.demo import anthropic, ollama, openai
@@ -89,6 +89,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/v1/messages"):
             return anthropic.refusal(error)
         return openai.refusal(error)
+    except ClientConnectionResetError:
+        return web.Response()  # whoever asked has left: aiohttp sees it when it sends this
 
 
 async def _health(request: web.Request) -> web.StreamResponse:

@@ -218,3 +218,15 @@ async def test_a_path_of_anthropic_refuses_as_anthropic(backend: DemoBackend, pa
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show", "/api/embed"])
 async def test_a_path_of_ollama_refuses_as_ollama(backend: DemoBackend, path: str) -> None:
     assert isinstance((await refused(backend, path)).json()["error"], str)
+
+
+@pytest.mark.parametrize("path", GENERATING)
+async def test_a_reader_who_leaves_before_its_answer_is_nothing_to_log(
+    backend: DemoBackend, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(30):
+        _, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+        writer.write(post(path, asked(stream=True)))
+        writer.transport.abort()
+    assert (await ask(backend.port, get("/health"), "GET")).status == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
