@@ -347,13 +347,13 @@ class Master:
         child.start_at = now + (_PAUSE_S if loops else 0.0)
         self._logger.error("died", process=child.name, pid=was, status=status, deaths=child.deaths)
         if loops:
+            self._leave_to_siblings(child)
             self._logger.error(
                 "crash_loop",
                 process=child.name,
                 reason=f"it ended {child.deaths} times soon after its start; see what it logged. "
                 f"It is tried again every {_PAUSE_S:.0f} s",
             )
-            self._leave_to_siblings(child)
 
     def _leave_to_siblings(self, child: Child) -> None:
         """Close the sockets of a worker that is away for long, so that the kernel gives its share
