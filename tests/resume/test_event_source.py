@@ -30,7 +30,10 @@ PAGE = """<!doctype html><script>
 const met = {data: [], numbers: [], opened: 0};
 const source = new EventSource("%s");
 source.onopen = () => (met.opened += 1);
+let last = "";
 source.onmessage = (event) => {
+  if (event.lastEventId === last) return;  // has none of its own: it is about the connection
+  last = event.lastEventId;
   met.data.push(event.data);
   met.numbers.push(Number(event.lastEventId.split(".")[1]));
 };
