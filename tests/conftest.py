@@ -179,7 +179,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--slow-readers", type=int, default=500, help="S3: how many streams nobody reads in time"
     )
     parser.addoption(
-        "--chaos-seconds", type=float, default=20.0, help="how long the chaos run lasts"
+        "--chaos-seconds", type=float, default=30.0, help="how long the chaos run lasts"
     )
 
 
