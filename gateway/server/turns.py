@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-_BESIDE_STREAMS = 4
+_BESIDE_STREAMS = 2
 _ALONE = 16
 
 
