@@ -10,7 +10,7 @@ import time
 from tests.support.admin import admin
 from tests.support.client import RawClient, ask
 from tests.support.figures import Report
-from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -160,8 +160,7 @@ async def test_a_request_on_a_connection_that_was_just_made_is_answered(
         async with RawClient(gateway.port) as new, RawClient(gateway.port) as begun:
             await begun.send(STREAM[:10])
             await control(gateway.port)  # both were accepted before this was
-            gateway.signal(signal.SIGTERM)
-            await gateway.log.wait_for(lambda line: line["event"] == "draining")
+            await begin_to_drain(gateway)
             await refused(gateway.port)
             await new.send(STREAM)
             await begun.send(STREAM[10:])
@@ -180,8 +179,7 @@ async def test_an_idle_client_that_was_not_told_has_one_more_request_answered(
         async with RawClient(gateway.port) as client:
             await client.send(STREAM)
             assert (await client.read_response()).value("connection") is None
-            gateway.signal(signal.SIGTERM)
-            await gateway.log.wait_for(lambda line: line["event"] == "draining")
+            await begin_to_drain(gateway)
             await client.send(STREAM)
             answer = await client.read_response()
             assert (answer.status, answer.value("connection")) == (200, b"close")
@@ -199,8 +197,7 @@ async def test_a_client_whose_stream_ends_in_a_drain_has_one_more_request_answer
             await upstream.release(b"data: 1\n\n")
             assert (await client.read_head()).value("connection") is None
             assert await client.read_chunk() == b"data: 1\n\n"
-            gateway.signal(signal.SIGTERM)
-            await gateway.log.wait_for(lambda line: line["event"] == "draining")
+            await begin_to_drain(gateway)
             await upstream.finish()
             assert await client.read_chunk() is None
             await client.send(STREAM)
@@ -226,3 +223,9 @@ async def test_a_connection_that_sends_nothing_keeps_no_gateway(
 async def control(port: int) -> None:
     """A request that is answered: those before it have arrived."""
     assert (await ask(port, GET)).status == 200
+
+
+async def begin_to_drain(gateway: GatewayProcess) -> None:
+    """Tell it to, and wait until it does."""
+    gateway.signal(signal.SIGTERM)
+    await gateway.log.wait_for(lambda line: line["event"] == "draining")
