@@ -14,7 +14,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,12 @@ StartNginx = Callable[[int], Awaitable["Nginx"]]
 class Nginx:
     """nginx before one gateway, on a port of its own."""
 
-    def __init__(self, folder: Path, gateway_port: int) -> None:
+    def __init__(
+        self, folder: Path, gateway_port: int, site: Mapping[str, str] | None = None
+    ) -> None:
+        """`site` replaces files of `site/`, by their names without the ending."""
         self._folder = folder
+        self._site = site or {}
         self._gateway_port = gateway_port
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
@@ -130,7 +134,7 @@ class Nginx:
             "access_log": f"access_log {folder}/access.json gateway;",
             "paths": "\n".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY),
         }
-        for name, text in texts.items():
+        for name, text in (texts | dict(self._site)).items():
             (site / f"{name}.conf").write_text(text + "\n")
         if os.geteuid() == 0:
             # Its workers run as another user, who has to reach the temporary folders.

@@ -41,6 +41,7 @@ class Prometheus:
             str(DASHBOARDS / "prometheus" / name) for name in document["rule_files"]
         ]
         [job] = document["scrape_configs"]
+        del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [f"localhost:{admin_port}"]}]
         if token is None:
             del job["authorization"]
