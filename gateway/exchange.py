@@ -201,6 +201,7 @@ class Exchange:
         "fallbacks",
         "filter",
         "first_byte_at",
+        "first_token_at",
         "forwarded",
         "handshake",
         "host",
@@ -244,6 +245,9 @@ class Exchange:
         self.trusted_peer = trusted_peer
         self.started_at = time.perf_counter()
         self.first_byte_at: float | None = None
+        """When the first byte of the response's body went out, of whatever kind it was."""
+        self.first_token_at: float | None = None
+        """When the first content, reasoning or tool call of the answer did; see `end`."""
         self.request_id = ""
         self.trace: Trace | None = None
         """What is written down of it, where requests are traced."""
@@ -330,6 +334,14 @@ class Exchange:
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
+    def begun(self) -> None:
+        """The first byte of its body goes out now."""
+        self.first_byte_at = now = time.perf_counter()
+        if self.first_token_at is not None:
+            self.first_token_at = now  # it is in the same piece, which was looked at before
+        if self.on_first_byte is not None:
+            self.on_first_byte(now)
+
     @property
     def well(self) -> bool:
         """Whether it came to its end, and not to an error that its status does not tell."""
@@ -376,6 +388,9 @@ class Exchange:
         if self.end_reason is not None:
             return
         self.end_reason = reason
+        if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
+            # An answer in one piece has its first token when it is there.
+            self.first_token_at = time.perf_counter() if self.model is not None else None
         callbacks = self._at_end
         while callbacks:
             try:

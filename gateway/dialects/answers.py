@@ -144,7 +144,7 @@ class _Line(Event):
         return self.raw.strip() or None
 
 
-class _Lines:
+class Lines:
     """Cuts NDJSON into lines, as an EventSplitter does events."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class LinesAnswer:
 
     def splitter(self) -> Splitter:
         """What cuts its streams."""
-        return _Lines()
+        return Lines()
 
     @property
     def text(self) -> str:

@@ -31,6 +31,7 @@ class AccessLog:
         started = exchange.started_at
         principal, usage, end = exchange.principal, exchange.usage, exchange.end_reason
         trace, first = exchange.trace, exchange.first_byte_at
+        first_token = exchange.first_token_at
         # What most do not have is looked at one by one: a dict of all, and another without what is
         # None, takes as long as all else here.
         fields: dict[str, object] = {"request_id": exchange.request_id}
@@ -81,7 +82,9 @@ class AccessLog:
         if exchange.queue_s is not None:
             fields["queue_ms"] = _ms(exchange.queue_s)
         if first is not None:
-            fields["ttft_ms"] = _ms(first - started)
+            fields["first_byte_ms"] = _ms(first - started)
+        if first_token is not None:
+            fields["ttft_ms"] = _ms(first_token - started)
         fields["duration_ms"] = _ms(time.perf_counter() - started)
         tally = exchange.tally
         if tally is not None:

@@ -132,7 +132,7 @@ class Counting:
     def _operation(
         self, bound: _Operation, exchange: Exchange, now: float, duration_s: float
     ) -> None:
-        trace_id, first = exchange.trace_id, exchange.first_byte_at
+        trace_id, first = exchange.trace_id, exchange.first_token_at
         bound.duration.add(duration_s, trace_id)
         usage = exchange.usage if self.tokens else None  # of some requests alone it misleads
         if usage is None and self.tokens and exchange.tap is not None:

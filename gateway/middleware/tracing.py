@@ -131,12 +131,11 @@ class Tracing:
             tally.tokens_out += usage.output
         trace = exchange.trace
         assert trace is not None
-        first = exchange.first_byte_at
         kept = Kept.SAMPLED if trace.sampled else None
         if not well or status >= 400:
             kept = self._reason(exchange, status) or kept
         if kept is None or kept is Kept.SAMPLED:
-            began = time.perf_counter() if first is None else first
+            began = exchange.first_token_at or exchange.first_byte_at or time.perf_counter()
             if began - exchange.started_at >= self._slow_s:
                 kept = Kept.SLOW
         if kept is not None and self._records.wanted:
@@ -160,7 +159,8 @@ class Tracing:
         """What `spans.build` makes spans of; times in seconds since the request began."""
         now = time.perf_counter()
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
-        first, dialects = exchange.first_byte_at, self._options.dialects
+        first, first_token = exchange.first_byte_at, exchange.first_token_at
+        dialects = self._options.dialects
         record = {
             "trace": trace.id,
             "span": trace.span,
@@ -185,13 +185,15 @@ class Tracing:
             "end": exchange.end_reason,
             "error": exchange.error_code,
             "reason": exchange.reason,
+            "streamed": exchange.streamed,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
             "tokens_in": usage and usage.input,
             "tokens_out": usage and usage.output,
             "queue_position": exchange.queue_position,
             "queue_s": exchange.queue_s,
-            "ttft_s": first and first - began,
+            "first_byte_s": first and first - began,
+            "ttft_s": first_token and first_token - began,
             "fallbacks": exchange.fallbacks or None,
             "continued": exchange.continued or None,
             "marks": [

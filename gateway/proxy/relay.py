@@ -11,7 +11,6 @@ no terminating chunk; or, where no event can be said, cut short so that it shows
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, cast
@@ -224,7 +223,7 @@ class RelayedResponse(web.StreamResponse):
             transport.write(data)
         exchange = self._exchange
         if not exchange.bytes_out:
-            self._begun()
+            exchange.begun()
         exchange.bytes_out += size
 
     def finish(self, error: GatewayError | None) -> None:
@@ -353,7 +352,7 @@ class RelayedResponse(web.StreamResponse):
     def _framed(self, data: bytes) -> bytes:
         if self._look is not None and not (data := self._look(data)):
             return b""
-        self._begun()
+        self._exchange.begun()
         self._tail = data[-TAIL_BYTES:]
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
@@ -375,12 +374,6 @@ class RelayedResponse(web.StreamResponse):
         if self._encoder is None:
             return LAST_CHUNK
         return chunk(self._encoder.finish()) + LAST_CHUNK
-
-    def _begun(self) -> None:
-        exchange = self._exchange
-        exchange.first_byte_at = now = time.perf_counter()
-        if exchange.on_first_byte is not None:
-            exchange.on_first_byte(now)
 
     def _head_bytes(self, has_body: bool) -> bytes:
         head = self._upstream.head

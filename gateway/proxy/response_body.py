@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from gateway.dialects import Dialect
+from gateway.dialects.first_token import FirstToken
 from gateway.errors import (
     Cancelled,
     Draining,
@@ -46,6 +47,7 @@ class ResponseBody:
         "_continuation",
         "_exchange",
         "_filter",
+        "_first_token",
         "_gaps",
         "_going_on",
         "_paused",
@@ -78,12 +80,16 @@ class ResponseBody:
         self._tap = exchange.tap
         self._filter: UsageFilter | None = None
         self._continuation: Continuation | None = None
+        self._first_token: FirstToken | None = None
+        """Looks at the stream until its first token has come."""
         self._going_on: asyncio.Task[None] | None = None
         if head.content_length is None:
             streams = is_event_stream(head.content_type)
             spoken = head.content_type.lower().startswith(dialect.stream_type)
             if streams or spoken:
                 exchange.streamed = True
+                if head.status == 200 and not head.encoded:
+                    self._first_token = FirstToken(lines=not streams)
             if streams and not head.encoded:
                 self._filter = exchange.filter
             if spoken and head.status == 200 and not head.encoded:
@@ -91,7 +97,7 @@ class ResponseBody:
         self._paused = False
         self._paused_at = 0.0
         quiet = self._tap is None and self._gaps is None and self._continuation is None
-        self._quiet = quiet and self._content is None
+        self._quiet = quiet and self._content is None and self._first_token is None
 
     @property
     def look(self) -> Callable[[bytes], bytes] | None:
@@ -135,6 +141,8 @@ class ResponseBody:
         if self._filter is not None:
             self._filter.flush()  # the beginning of an event whose end will never come
         self.upstream = response
+        if self._first_token is not None:
+            self._first_token.restart()
         self._tell("continued", error.code)
         if response.unread and (data := response.take_unread()):
             sink.feed(data)
@@ -174,6 +182,9 @@ class ResponseBody:
 
     def _looked_at(self, data: bytes) -> bytes:
         """Let those hear it who count or may have to go on with it; what of it passes."""
+        if self._first_token is not None and self._first_token.feed(data):
+            self._first_token = None
+            self._exchange.first_token_at = time.perf_counter()
         if self._gaps is not None:
             self._gaps.feed()
         if self._content is not None:

@@ -7,7 +7,6 @@ among the open requests are taken, whether its client is still there or not.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from gateway import sse
@@ -74,9 +73,7 @@ class Generation:
             return
         exchange = self.exchange
         if not exchange.bytes_out:
-            exchange.first_byte_at = now = time.perf_counter()
-            if exchange.on_first_byte is not None:
-                exchange.on_first_byte(now)
+            exchange.begun()
         exchange.bytes_out += len(data)
         try:
             events = self._splitter.feed(data)

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.dialects import Dialect
+from gateway.dialects.first_token import FirstToken
 from gateway.errors import GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import checked_lines
@@ -58,6 +59,10 @@ class Replay(web.StreamResponse):
         self._exchange = exchange
         self._dialect = dialect
         self._generation = generation
+        self._first_token: FirstToken | None = None
+        if generation is None:  # which looks for it itself
+            exchange.streamed = True
+            self._first_token = FirstToken(lines=False)
         self._behind = False
         self._heartbeats = heartbeats
         self._heartbeat: Heartbeat | None = None
@@ -126,7 +131,7 @@ class Replay(web.StreamResponse):
                 self._break_off(StreamTrimmed())
                 return
             if data:
-                self._count(len(data))
+                self._count(data)
                 transport.write(chunk(data))
             if self.after >= log.last:
                 if log.ended:
@@ -183,13 +188,16 @@ class Replay(web.StreamResponse):
         head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % fields
         return head + (b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
 
-    def _count(self, size_bytes: int) -> None:
+    def _count(self, data: bytes) -> None:
         exchange = self._exchange
         if self._generation is not None:
             return  # it counts itself
         if not exchange.bytes_out:
-            exchange.first_byte_at = time.perf_counter()
-        exchange.bytes_out += size_bytes
+            exchange.begun()
+        if self._first_token is not None and self._first_token.feed(data):
+            self._first_token = None
+            exchange.first_token_at = time.perf_counter()
+        exchange.bytes_out += len(data)
 
     def _finish(self) -> None:
         log = self.log

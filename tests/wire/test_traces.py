@@ -407,7 +407,7 @@ async def test_a_sampled_stream_has_its_pieces_counted_and_its_ends_read(
     assert call["gen_ai.response.finish_reasons"] == ["length"]
     assert (call["gen_ai.usage.input_tokens"], call["gen_ai.usage.output_tokens"]) == (7, 2)
     assert spans["stream"].attributes["gateway.stream.end"] == "complete"
-    assert record["at"] + record["ttft_s"] == spans["stream"].start
+    assert record["at"] + record["first_byte_s"] == spans["stream"].start
 
 
 async def test_a_client_that_leaves_is_who_hung_up(start_gateway: StartGateway) -> None:

@@ -34,7 +34,7 @@ class KeepTraces(Section):
         True, description="Answers of 500 and above, streams that broke off, clients that left."
     )
     slow: Duration | None = Field(
-        10.0, gt=0, description="Requests whose answer's first byte took so long; null: none."
+        10.0, gt=0, description="Requests whose first token took so long; null: none."
     )
     limited: bool = Field(True, description="Those refused with 429.")
 

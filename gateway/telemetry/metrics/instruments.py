@@ -151,7 +151,8 @@ FIRST_TOKEN = Instrument(
     "gen_ai_server_time_to_first_token_seconds",
     _H,
     _GEN_AI,
-    "From a request's first byte to the first of its stream, waiting and retries included.",
+    "Of streams: from a request's first byte to the first event with content, reasoning or a tool "
+    "call. Waiting and retries are included.",
     "s",
     _FIRST_LONG,
     otel="gen_ai.server.time_to_first_token",

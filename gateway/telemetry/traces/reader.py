@@ -31,7 +31,7 @@ class Wanted:
     kept: str | None = None
     """sampled, error, slow, limited or aborted."""
     slower_s: float | None = None
-    """Whose first byte took longer."""
+    """Whose first token took longer; where there is none, the whole request."""
     id: str | None = None
     """The beginning of a trace id or request id."""
     since: float | None = None

@@ -50,7 +50,7 @@ class KeepRules:
     errors: bool = True
     """Also streams that broke off, whoever did it."""
     slow_s: float | None = 10.0
-    """Without an answer's first byte for so long."""
+    """Seconds to the first token, or to the first byte of an answer that is not a model's."""
     limited: bool = True
 
 

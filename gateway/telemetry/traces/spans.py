@@ -93,7 +93,7 @@ def build(record: Mapping[str, Any], names: GenAiNames) -> list[Span]:
         spans.append(span)
     attempts = _attempts(record, server, names)
     spans += attempts
-    if attempts and record.get("ttft_s") is not None:
+    if attempts and _first_byte_s(record) is not None:
         spans.append(_stream(record, attempts[-1], base + _STREAM))
     return spans
 
@@ -153,7 +153,7 @@ def _attempts(record: Mapping[str, Any], server: Span, names: GenAiNames) -> lis
     """A span for each, the one whose answer was taken last."""
     spans: list[tuple[bool, Span]] = []
     listed = sorted(record["attempts"])
-    first_byte_s = record.get("ttft_s")
+    first_byte_s = _first_byte_s(record)
     for index, one in enumerate(listed):
         number, begun, ended, url, upstream, model, dialect, status, outcome = one
         # Of several heads the last is the answer; before it are those of streams that broke off,
@@ -231,7 +231,8 @@ def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
             names.response_id: told.get("id"),
             names.response_model: told.get("model"),
             names.finish_reasons: [told["finish"]] if "finish" in told else None,
-            names.time_to_first_chunk: record.get("ttft_s") if record.get("gaps") else None,
+            names.time_to_first_chunk: _first_byte_s(record) if record.get("gaps") else None,
+            names.time_to_first_token: record.get("ttft_s") if record.get("gaps") else None,
             names.input_tokens: record.get("tokens_in"),
             names.output_tokens: record.get("tokens_out"),
             names.cache_read_tokens: told.get("cache_read"),
@@ -244,7 +245,8 @@ def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
 
 
 def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
-    start, first_s, end = record["at"], record["ttft_s"], record.get("end")
+    start, end = record["at"], record.get("end")
+    first_s, token_s = _first_byte_s(record) or 0.0, record.get("ttft_s")
     gaps: Mapping[str, Any] = record.get("gaps") or {}
     last_s = max(first_s, gaps.get("last_s") or record["s"])
     if end != "complete":
@@ -255,6 +257,8 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
         "gateway.stream.ended_by": _WHO.get(end or ""),
     }
     events = [Event("first_chunk", start + first_s)]
+    if gaps and token_s is not None:
+        events.append(Event("first_token", start + token_s))
     if end != "complete" and gaps.get("last_s"):
         events.append(Event("last_chunk", start + gaps["last_s"]))
     if gaps:
@@ -285,6 +289,12 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
         events,
         error=None if end in ("complete", "client_abort") else end,
     )
+
+
+def _first_byte_s(record: Mapping[str, Any]) -> float | None:
+    """Records of older versions have one figure, which was the first byte's."""
+    found: float | None = record.get("first_byte_s", record.get("ttft_s"))
+    return found
 
 
 def _known(attributes: Mapping[str, Any]) -> Attributes:

@@ -93,6 +93,7 @@ def test_attributes_follow_the_conventions() -> None:
         "gen_ai.response.model": "llama-3.1",
         "gen_ai.response.finish_reasons": ["stop"],
         "gen_ai.response.time_to_first_chunk": 0.5,
+        "gateway.response.time_to_first_token": 0.6,
         "gen_ai.usage.input_tokens": 9,
         "gen_ai.usage.output_tokens": 30,
         "gen_ai.usage.cache_read.input_tokens": 4,
@@ -237,9 +238,9 @@ def test_stalls_are_events_with_their_length() -> None:
         events=[["client_behind", 1.7, ""], ["client_caught_up", 1.75, ""]],
     )["stream"]
     assert [event.name for event in stream.events] == [
-        *("first_chunk", "stall", "resume", "client_behind", "client_caught_up"),
+        *("first_chunk", "first_token", "stall", "resume", "client_behind", "client_caught_up"),
     ]
-    assert stream.events[1].attributes == {"seconds": 1.0}
+    assert stream.events[2].attributes == {"seconds": 1.0}
     assert stream.attributes["gateway.stream.gap.counts"] == list(range(11))
     assert stream.end == 1_800_000_001.8
 
@@ -248,8 +249,13 @@ def test_of_a_stream_that_was_cut_the_last_piece_is_told() -> None:
     """Between it and the end was silence that no later piece ended."""
     gaps = {"pieces": 3, "longest_s": 0.1, "counts": [0] * 11, "stalls": [], "last_s": 1.2}
     stream = spans(end="client_abort", gaps=gaps)["stream"]
-    assert [event.name for event in stream.events] == ["first_chunk", "last_chunk", "cancel"]
-    assert stream.events[1].at == 1_800_000_001.2
+    assert [event.name for event in stream.events] == [
+        "first_chunk",
+        "first_token",
+        "last_chunk",
+        "cancel",
+    ]
+    assert stream.events[2].at == 1_800_000_001.2
 
 
 def test_a_refusal_ends_where_it_was_refused() -> None:
@@ -259,6 +265,7 @@ def test_a_refusal_ends_where_it_was_refused() -> None:
         reason="no credential",
         marks=[["auth", 0.01, None]],
         attempts=[],
+        first_byte_s=None,
         ttft_s=None,
     )
     assert list(built) == ["POST /v1/", "auth"]
@@ -268,7 +275,9 @@ def test_a_refusal_ends_where_it_was_refused() -> None:
 
 
 def test_a_server_error_is_one() -> None:
-    server = spans(status=502, error="upstream_reset", attempts=[], ttft_s=None)["POST /v1/"]
+    server = spans(status=502, error="upstream_reset", attempts=[], first_byte_s=None, ttft_s=None)[
+        "POST /v1/"
+    ]
     assert server.error == server.attributes["error.type"] == "upstream_reset"
 
 

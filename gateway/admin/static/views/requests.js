@@ -131,7 +131,7 @@ function filters(context) {
     named("route", "Route", "routes"), named("model", "Model", "models"), named("tenant", "Tenant", "tenants"),
     choice(context, "status", "Status", STATUSES), named("end", "Ended by", "ends"),
     choice(context, "kept", "Kept as", KEPT),
-    filter(context, "slower", "First byte after", { placeholder: "e.g. 500ms, 2s", inputmode: "text" }),
+    filter(context, "slower", "First token after", { placeholder: "e.g. 500ms, 2s", inputmode: "text" }),
     h("button", { type: "button", disabled: !some, onclick: () => context.go("/requests", { replace: true }) }, "Clear"));
 }
 

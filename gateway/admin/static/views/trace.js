@@ -76,12 +76,13 @@ function facts(pairs) {
 }
 
 function request(context, one, trace) {
-  const speed = one.tokens_out > 1 && one.ttft_s !== null && one.s > one.ttft_s ? (one.tokens_out - 1) / (one.s - one.ttft_s) : null;
+  // An answer in one piece has no flow of tokens: its first one is there when all of it is.
+  const speed = one.streamed !== false && one.tokens_out > 1 && one.ttft_s !== null && one.s > one.ttft_s ? (one.tokens_out - 1) / (one.s - one.ttft_s) : null;
   return h("article", { "data-key": one.span },
     heading(one.model ?? `${one.method} ${one.path}`, h("div", { class: "actions" }, links(context, one, trace))),
     h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`),
       one.reason && h("span", {}, one.reason)),
-    facts([["Took", seconds(one.s)], ["TTFT", seconds(one.ttft_s)], ["Tokens/s", speed && number(speed)],
+    facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Tokens/s", speed && number(speed)],
       ["Tokens", one.tokens_out !== null && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
       ["Route", one.route], ["Tenant", one.tenant], ["Subject", one.subject],
       ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Served by", one.served],

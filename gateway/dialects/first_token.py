@@ -1,0 +1,126 @@
+"""Finding the first token of a stream: the first event with content, reasoning or a tool call.
+
+Clients call the time until then TTFT. A chunk that only names the role, a ping, `message_start`,
+`response.created` and an empty delta come before it. Every dialect is told by the shape of its
+events, since a route may serve several (OpenAI's chat, completions and Responses, for one).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway.dialects.answers import Lines, Splitter
+from gateway.sse import Event, EventSplitter, EventTooLarge
+
+_DONE = b"[DONE]"
+_LARGE_BYTES = 64 * 1024
+"""Events above this size are told by their beginning: parsing them would hold the event loop."""
+_BEGINNING = re.compile(
+    rb'"type"\s*:\s*"(?:message_start|response\.(?:created|queued|in_progress))"'
+)
+_BEGINNING_BYTES = 256
+_CONTENT = (
+    *("content", "reasoning_content", "reasoning", "reasoning_details", "thinking"),
+    *("thinking_blocks", "tool_calls", "function_call", "refusal", "audio", "text", "response"),
+)
+"""Members of a delta, a message or a line that hold something the model generated."""
+_EMPTY_ITEMS = ("response.output_item.added", "response.content_part.added")
+_WITHOUT_TOKEN = frozenset(
+    {"ping", "error", "message_start", "message_delta", "message_stop", "content_block_stop"}
+    | {"response.created", "response.queued", "response.in_progress", "response.failed"}
+    | {"response.incomplete", "keepalive", *_EMPTY_ITEMS}
+)
+
+
+class FirstToken:
+    """Of one stream. To be fed until it says that the token is there, and then no more."""
+
+    __slots__ = ("_lines", "_splitter")
+
+    def __init__(self, *, lines: bool) -> None:
+        """`lines`: the stream is NDJSON, as Ollama's; else it is server-sent events."""
+        self._lines = lines
+        self._splitter: Splitter
+        self.restart()
+
+    def restart(self) -> None:
+        """What comes now is another stream: drop the event that the last one left unfinished."""
+        self._splitter = Lines() if self._lines else EventSplitter()
+
+    def feed(self, data: bytes) -> bool:
+        """Whether an event that ends in this data carries the first token."""
+        try:
+            events = self._splitter.feed(data)
+        except EventTooLarge:
+            return True
+        return any(map(_has_token, events))
+
+
+def _has_token(event: Event) -> bool:
+    data = event.data
+    if not data or data == _DONE or event.type == b"ping":
+        return False
+    if len(data) > _LARGE_BYTES:
+        return _BEGINNING.search(data, 0, _BEGINNING_BYTES) is None
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return True  # a stream of plain text
+    return carries_token(document) if isinstance(document, dict) else bool(document)
+
+
+def carries_token(document: Mapping[str, Any]) -> bool:
+    """Whether an event's document carries content, reasoning or a tool call. Documents of unknown
+    shape do.
+    """
+    choices = document.get("choices")
+    if isinstance(choices, list):  # OpenAI's chat and completions
+        return any(_of_choice(choice) for choice in choices if isinstance(choice, dict))
+    kind = document.get("type")
+    if isinstance(kind, str):  # Anthropic, Responses
+        return _typed(kind, document)
+    message = document.get("message")
+    if isinstance(message, dict):  # Ollama's chat
+        return _any(message)
+    if "done" in document:  # Ollama's generate
+        return _any(document)
+    return bool(document) and "error" not in document
+
+
+def _of_choice(choice: Mapping[str, Any]) -> bool:
+    return any(
+        _any(one)
+        for one in (choice, choice.get("delta"), choice.get("message"))
+        if isinstance(one, dict)
+    )
+
+
+def _any(holder: Mapping[str, Any], names: Iterable[str] = _CONTENT) -> bool:
+    return any(holder.get(name) for name in names)
+
+
+def _typed(kind: str, document: Mapping[str, Any]) -> bool:
+    if kind == "content_block_start":
+        block = document.get("content_block")
+        return isinstance(block, dict) and _block(block)
+    if kind == "response.output_item.added":
+        item = document.get("item")
+        return isinstance(item, dict) and str(item.get("type")).endswith("_call")
+    if kind in _WITHOUT_TOKEN:
+        return False
+    if kind.endswith("delta"):
+        delta = document.get("delta")
+        if isinstance(delta, dict):  # Anthropic
+            return any(value for name, value in delta.items() if name != "type")
+        return bool(delta) or _any(document)
+    return True
+
+
+def _block(block: Mapping[str, Any]) -> bool:
+    """Whether a block of Anthropic's begins with a token: text and thinking begin empty."""
+    kind = block.get("type")
+    return bool(block.get(kind)) if kind in ("text", "thinking") else True
