@@ -1,0 +1,329 @@
+"""examples/: every configuration serves the answer that its first lines promise.
+
+The backend is the demo one under each upstream's own base path, and shows what it was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import yaml
+from aiohttp import web
+
+from gateway.cli import main
+from gateway.demo import backend
+from tests.support.gateway import StartGateway, config_text
+from tests.support.issuer import Issuer
+from tests.support.upstream import ScriptedUpstream, json_reply
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SECRETS = {
+    "JWT_SECRET": "a-secret-of-thirty-two-characters-or-more",
+    "OPENAI_API_KEY": "sk-openai",
+    "AZURE_OPENAI_API_KEY": "azure-key",
+    "ANTHROPIC_API_KEY": "sk-ant",
+}
+_PATIENCE_S = 10.0
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+class Backend:
+    """The demo backend below a base path. It keeps the requests it was sent."""
+
+    def __init__(self, base: str) -> None:
+        self.asked: list[web.BaseRequest] = []
+        self.refuses = False
+        """Answer 503 to everything."""
+        self._base = base
+        application = backend.build(pace_s=0.0)
+        application.middlewares.insert(0, self._keep)
+        if base:
+            outer = web.Application()
+            outer.add_subapp(base, application)
+            application = outer
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+
+    @web.middleware
+    async def _keep(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.asked.append(request)
+        if self.refuses:
+            raise web.HTTPServiceUnavailable
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def start(self) -> str:
+        """Listen; return the endpoint's URL."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}{self._base}"
+
+    async def stop(self) -> None:
+        """Close it."""
+        await self._runner.cleanup()
+
+
+class Example:
+    """One file: served by a gateway whose upstreams are backends of the test's."""
+
+    def __init__(self, start: StartGateway, file: Path, backends: dict[str, Backend]) -> None:
+        self._start = start
+        self.url = ""
+        self.file = file
+        """The configuration as it is served, for the command line."""
+        self.backends = backends
+
+    async def serve(self) -> None:
+        """Start the gateway."""
+        self.url = (await self._start(self.file.read_text())).url
+
+    async def command(self, *arguments: str) -> str:
+        """What `gateway ARGUMENTS --config FILE` prints."""
+        return await asyncio.to_thread(_printed, [*arguments, "--config", str(self.file)])
+
+    async def chat(self, model: str, credential: str | None = None) -> str:
+        """The text of a streamed answer of OpenAI's API."""
+        headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+        body = {"model": model, "stream": True, "messages": HELLO}
+        async with httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False) as http:
+            answer = await http.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = re.findall(r"^data: (\{.+)$", answer.text, re.MULTILINE)
+        assert "data: [DONE]" in answer.text
+        choices = [choice for event in events for choice in json.loads(event)["choices"]]
+        return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+def _printed(arguments: list[str]) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(arguments) == 0
+    return out.getvalue().strip()
+
+
+class Prepare:
+    """Makes an example ready to serve, by its name."""
+
+    def __init__(self, start_gateway: StartGateway, folder: Path) -> None:
+        self._start = start_gateway
+        self._folder = folder
+        self.running: list[Backend] = []
+
+    async def __call__(self, name: str, **sections: Any) -> Example:
+        document = yaml.safe_load((EXAMPLES / name).read_text())
+        backends = {}
+        for upstream, options in document["upstreams"].items():
+            base = urlsplit(options["endpoints"][0]["url"]).path
+            backends[upstream] = Backend(base)
+            self.running.append(backends[upstream])
+            options["endpoints"] = [{"url": await backends[upstream].start()}]
+        document |= {"server": {}, "demo": None}
+        file = self._folder / "config.yaml"
+        file.write_text(config_text(document, sections))
+        return Example(self._start, file, backends)
+
+
+@pytest.fixture
+async def prepare(
+    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Prepare]:
+    monkeypatch.chdir(tmp_path)  # the files that a configuration names are relative to it
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    prepare = Prepare(start_gateway, tmp_path)
+    yield prepare
+    for one in prepare.running:
+        await one.stop()
+
+
+def sent(backend: Backend) -> web.BaseRequest:
+    """The one generation it was asked for."""
+    [request] = (one for one in backend.asked if one.method == "POST")
+    return request
+
+
+async def test_two_vllm_servers_answer_under_one_name(prepare: Prepare) -> None:
+    example = await prepare("vllm-two.yaml")
+    token = await example.command("token")
+    await example.serve()
+    assert await example.chat("llama-3.1-8b", token)
+    assert sent(example.backends["vllm"]).path == "/v1/chat/completions"
+
+
+async def test_ollama_answers_callers_of_three_dialects(prepare: Prepare) -> None:
+    example = await prepare("ollama.yaml")
+    await example.serve()
+    assert await example.chat("qwen")
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        message = await http.post(
+            "/v1/messages", json={"model": "qwen", "max_tokens": 100, "messages": HELLO}
+        )
+        chat = await http.post("/api/chat", json={"model": "qwen", "messages": HELLO})
+    assert message.json()["content"][0]["text"]
+    assert json.loads(chat.text.splitlines()[0])["message"]["role"] == "assistant"
+    assert {one.path for one in example.backends["ollama"].asked} == {"/api/chat"}
+
+
+async def test_llama_cpp_answers_behind_its_queue(prepare: Prepare) -> None:
+    example = await prepare("llama-cpp.yaml")
+    await example.serve()
+    texts = await asyncio.gather(*(example.chat("local") for _ in range(8)))
+    assert all(texts)
+
+
+async def test_openai_answers_with_the_platforms_key(prepare: Prepare) -> None:
+    example = await prepare("openai-azure.yaml")
+    key = await example.command("keys", "create", "--owner", "me@example.com")
+    await example.serve()
+    assert await example.chat("gpt-mini", key)
+    assert sent(example.backends["openai"]).headers["Authorization"] == "Bearer sk-openai"
+    assert not example.backends["azure"].asked
+
+
+async def test_azure_answers_when_openai_fails(prepare: Prepare) -> None:
+    example = await prepare("openai-azure.yaml")
+    example.backends["openai"].refuses = True
+    key = await example.command("keys", "create", "--owner", "me@example.com")
+    await example.serve()
+    assert await example.chat("gpt-mini", key)
+    asked = sent(example.backends["azure"])
+    assert asked.path == "/openai/v1/chat/completions"
+    assert asked.headers["api-key"] == "azure-key"
+    assert "Authorization" not in asked.headers
+
+
+async def test_claude_answers_callers_of_openai_and_of_anthropic(prepare: Prepare) -> None:
+    example = await prepare("anthropic.yaml")
+    key = await example.command("keys", "create", "--owner", "me@example.com")
+    await example.serve()
+    assert await example.chat("claude", key)
+    asked = sent(example.backends["anthropic"])
+    assert asked.path == "/v1/messages"
+    assert asked.headers["x-api-key"] == "sk-ant"
+    assert asked.headers["anthropic-version"] == "2023-06-01"
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        answer = await http.post(
+            "/v1/messages",
+            headers={"Authorization": f"Bearer {key}"},
+            json={"model": "claude", "max_tokens": 100, "messages": HELLO},
+        )
+    assert answer.json()["content"][0]["text"]
+
+
+async def test_single_sign_on_admits_users_and_reserves_models_for_a_scope(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Issuer() as issuer:
+        issuer.add_key("a")
+        monkeypatch.setenv("OIDC_ISSUER", issuer.url)
+        example = await prepare("sso.yaml")
+        await example.serve()
+        token = issuer.token("a", aud="llm-gateway", org="acme")
+        assert await example.chat("llama-3.1-8b", token)
+        assert sent(example.backends["vllm"]).headers["X-User"] == "ann"
+        async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+            for scope, count in (("", 1), ("large-models", 2)):
+                token = issuer.token("a", aud="llm-gateway", scope=scope)
+                models = await http.get("/v1/models", headers={"Authorization": f"Bearer {token}"})
+                assert len(models.json()["data"]) == count
+
+
+async def test_a_key_is_told_what_is_left_of_its_limits(prepare: Prepare, tmp_path: Path) -> None:
+    store = {"url": f"sqlite:///{tmp_path}/store.db"}
+    example = await prepare("keys-and-budgets.yaml", store=store)
+    key = await example.command("keys", "create", "--owner", "ann@example.com", "--tenant", "acme")
+    await example.serve()
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"model": "gpt-mini", "messages": HELLO}
+    async with (
+        asyncio.timeout(_PATIENCE_S),
+        httpx.AsyncClient(base_url=example.url, headers=headers, trust_env=False) as http,
+    ):
+        # 503 until the gateway has read the keys from the store: /readyz says the same.
+        while (answer := await http.post("/v1/chat/completions", json=body)).status_code == 503:
+            await asyncio.sleep(0.01)
+    assert answer.status_code == 200
+    assert '"per-key' in answer.headers["RateLimit"]
+    assert '"monthly' in answer.headers["RateLimit"]
+
+
+async def test_an_mcp_server_is_reached_with_a_token_and_sees_none(
+    prepare: Prepare, start_gateway: StartGateway
+) -> None:
+    result = {"jsonrpc": "2.0", "id": 1, "result": {"tools": []}}
+    async with ScriptedUpstream(json_reply(result)) as tools:
+        example = await prepare("mcp.yaml")
+        document = yaml.safe_load(example.file.read_text())
+        document["upstreams"]["tools"]["endpoints"] = [{"url": tools.url}]
+        gateway = await start_gateway(document)
+        token = await example.command("token")
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+            refused = await http.post("/mcp", json=call)
+            answer = await http.post(
+                "/mcp", json=call, headers={"Authorization": f"Bearer {token}"}
+            )
+        assert refused.status_code == 401
+        assert answer.json() == result
+        [asked] = tools.requests
+        assert asked.value("authorization") is None
+
+
+async def test_a_page_resumes_its_stream_with_a_ticket(prepare: Prepare) -> None:
+    example = await prepare("browser.yaml")
+    await example.serve()
+    bearer = {"Authorization": f"Bearer {await example.command('token')}"}
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        body = {"model": "demo", "stream": True, "messages": HELLO}
+        whole = await http.post("/v1/chat/completions", headers=bearer, json=body)
+        ids = re.findall(r"^id: (\S+)$", whole.text, re.MULTILINE)
+        ticket = (await http.post("/auth/ticket", headers=bearer)).json()["ticket"]
+        rest = await http.get(
+            f"/v1/streams/{whole.headers['X-Stream-Id']}",
+            params={"ticket": ticket},
+            headers={"Last-Event-ID": ids[0]},
+        )
+    assert re.findall(r"^id: (\S+)$", rest.text, re.MULTILINE) == ids[1:]
+
+
+async def test_a_plug_in_stamps_answers_and_refuses_outside_its_hours(
+    prepare: Prepare, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "plugin"))
+    example = await prepare("plugin/plugin.yaml")
+    await example.serve()
+    body = {"model": "demo", "messages": HELLO}
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        answer = await http.post("/v1/chat/completions", json=body)
+    assert answer.headers["X-Office"] == "open"
+    document = yaml.safe_load(example.file.read_text())
+    now = datetime.now(UTC).hour
+    # The one hour that is farthest from now.
+    hours = {"opens": (now + 12) % 24, "closes": (now + 12) % 24 + 1}
+    document["routes"][0]["middleware"][0]["options"] = hours
+    gateway = await start_gateway(document)
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+        answer = await http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["request_id"]
+
+
+def test_every_example_is_listed_and_tried() -> None:
+    names = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml")}
+    listed = set(re.findall(r"\]\(([\w./-]+\.yaml)\)", (EXAMPLES / "README.md").read_text()))
+    assert listed | {"plugin/plugin.yaml"} == names
+    tried = set(re.findall(r'prepare\("([\w./-]+\.yaml)"', Path(__file__).read_text()))
+    assert tried == names
