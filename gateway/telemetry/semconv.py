@@ -26,7 +26,7 @@ class GenAiNames:
     response_model: str = "gen_ai.response.model"
     finish_reasons: str = "gen_ai.response.finish_reasons"
     time_to_first_chunk: str = "gen_ai.response.time_to_first_chunk"
-    time_to_first_token: str = "gateway.response.time_to_first_token"
+    time_to_first_token: str = "gateway.response.time_to_first_token"  # noqa: S105 -- no secret
     input_tokens: str = "gen_ai.usage.input_tokens"
     output_tokens: str = "gen_ai.usage.output_tokens"
     cache_read_tokens: str = "gen_ai.usage.cache_read.input_tokens"
