@@ -105,7 +105,7 @@ def chat(caller: str = "openai", *, stream: bool = True) -> bytes:
 
 
 def is_access(line: LogLine) -> bool:
-    return line["event"] == "request"
+    return bool(line["event"] == "request")
 
 
 def assert_thought(line: LogLine) -> None:
