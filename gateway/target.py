@@ -46,3 +46,12 @@ def host_name(host: str) -> str | None:
         except ValueError:
             return None
     return name
+
+
+def is_origin_of(origin: str, host: str) -> bool:
+    """Whether an Origin header (RFC 6454 section 7) names the authority in a Host header.
+
+    Any text may stand in either. The scheme is not compared: TLS may end before this process.
+    """
+    scheme, _, authority = origin.partition("://")
+    return scheme in ("http", "https") and bool(host) and authority.lower() == host.lower()

@@ -53,7 +53,16 @@ _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
 """What anybody may ask for: it tells nothing."""
 _IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""On every response that does not set its own: whatever bytes it holds, they run no script on this
+origin, and no page of another origin can embed them.
+"""
 
 
 class AdminApi:
@@ -115,6 +124,7 @@ class AdminApi:
                 *self._more,
             ]
         )
+        app.on_response_prepare.append(self._protect)
         app.on_shutdown.append(self._feed.close)
         return app
 
@@ -122,6 +132,8 @@ class AdminApi:
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = self._refusal(request)
         if refusal is not None:
+            if refusal.status == 401 and "Authorization" in request.headers:
+                await self._door.hold_back(request)
             return refusal
         try:
             response = await handler(request)
@@ -131,16 +143,20 @@ class AdminApi:
             # Whoever asked has left before the answer began. That is nothing to log; aiohttp tries
             # to send this one, and sees it, too.
             response = web.Response()
+        return response
+
+    @staticmethod
+    async def _protect(_: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers before the head is sent, which a streamed answer does by itself."""
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
-        return response
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         resource = request.match_info.route.resource
         place = resource.canonical if resource is not None else ""
         if place in _HEALTH or place.startswith("/static/"):
             return None
-        found = self._door.foreign(request) or (
+        found = self._door.foreign(request, is_document=place in VIEWS) or (
             None if place in _OPEN else self._door.refusal(request)
         )
         if found is None:
@@ -173,6 +189,7 @@ class AdminApi:
         response = answer({})
         if self._door.enter(request, token, response):
             return response
+        await self._door.hold_back(request)
         return answer({"error": "that is not the admin token"}, 403)
 
     async def _sign_out(self, request: web.Request) -> web.Response:
@@ -188,11 +205,14 @@ class AdminApi:
         return answer({"live": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        reasons = []
+        reasons, degraded = [], []
         for one in await self._fleet.ask("GET", "/status"):
             found = one.document["not_ready"] if one.ok else ["does not answer"]
             reasons += [f"worker {one.worker}: {reason}" for reason in found]
-        return answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+            partly = one.document["degraded"] if one.ok else ()
+            degraded += [f"worker {one.worker}: {reason}" for reason in partly]
+        document = {"ready": not reasons, "reasons": reasons, "degraded": degraded}
+        return answer(document, 503 if reasons else 200)
 
     # -- what there is -----------------------------------------------------------------------
 
@@ -273,7 +293,8 @@ class AdminApi:
     # -- what can be done --------------------------------------------------------------------
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        said = await self._fleet.ask("DELETE", f"/requests/{request.match_info['id']}")
+        request_id = quote(request.match_info["id"], safe="")
+        said = await self._fleet.ask("DELETE", f"/requests/{request_id}")
         if any(one.ok for one in said):
             return answer({})
         return answer({"error": "no such request is under way"}, 404)
@@ -331,11 +352,16 @@ def together(said: Sequence[Said]) -> list[dict[str, Any]]:
 
 
 def masked(config: Config) -> Any:
-    """The configuration without secrets: passwords in URLs and values of headers too."""
+    """The configuration without secrets: passwords in URLs, values of headers, and what plug-ins
+    are given, whose meaning is not known here.
+    """
     document = config.model_dump(mode="json")
     url = document["store"]["url"]
     if isinstance(url, str):
         document["store"]["url"] = _PASSWORD.sub("***@", url)
     for upstream in document["upstreams"].values():
         upstream["headers"] = dict.fromkeys(upstream["headers"], "***")
+    for route in document["routes"]:
+        for plugin in route["middleware"]:
+            plugin["options"] = dict.fromkeys(plugin["options"], "***")
     return document

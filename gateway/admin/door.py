@@ -7,28 +7,51 @@ digests: ending one ends it everywhere.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.target import host_name, is_origin_of
+
 SESSION_S = 12 * 3600.0
 _SESSIONS_CAP = 1000
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _SAFE = ("GET", "HEAD")
+_GUESS_S = 0.2
+_FREE_GUESSES = 5
+_LONGEST_DELAY_S = 10.0
+_REPORT_S = 10.0
+_OWN_SITES = ("same-origin", "none")
+"""Values of Sec-Fetch-Site that are answered; `none` is an address that a person typed."""
 
 
 class Door:
     """Of one admin listener."""
 
-    def __init__(self, token: bytes | None, *, now: Callable[[], float] = time.monotonic) -> None:
-        """`token` is asked for; None: whoever reaches the listener is an operator."""
+    def __init__(
+        self,
+        token: bytes | None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        report: Callable[[str | None, int], None] = lambda _client, _count: None,
+    ) -> None:
+        """`token` is asked for; None: whoever reaches the listener is an operator. `report` is told
+        of wrong tokens: the address of the last client, and how many there were since the last
+        report.
+        """
         self._token = token
         self._now = now
+        self._report = report
+        self._guesses = 0
+        """Wrong tokens that were not reported yet."""
+        self._reported_at = -_REPORT_S
+        self._answered_at = 0.0
+        """When the last answer to a wrong token is due."""
         self._sessions: dict[bytes, float] = {}
 
     @property
@@ -36,18 +59,25 @@ class Door:
         """Whether one is asked for."""
         return self._token is not None
 
-    def foreign(self, request: web.Request) -> tuple[int, str] | None:
-        """Status and reason, if it comes from a page of another origin."""
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            return 403, "not from another origin"
-        return None
+    def foreign(self, request: web.Request, *, is_document: bool = False) -> tuple[int, str] | None:
+        """Status and reason, if a page of another origin sent it, in whatever way.
+
+        Fetch Metadata (W3C) tells of reads that come without an Origin, such as scripts and images.
+        Programs send neither header. Any page may link to a document, which tells nothing.
+        """
+        headers = request.headers
+        foreign = not all(
+            is_origin_of(origin, request.host) for origin in headers.getall("Origin", ())
+        ) or not (
+            is_document or all(site in _OWN_SITES for site in headers.getall("Sec-Fetch-Site", ()))
+        )
+        return (403, "not from another origin") if foreign else None
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
         """Status and reason for which this request is not answered."""
         if self._token is None:
             # A page whose name was pointed at this address would have its own name in Host.
-            if urlsplit(f"//{request.host}").hostname not in _LOCAL:
+            if host_name(request.host) not in _LOCAL:
                 return 403, "ask for it as localhost, or set admin.token"
             return None
         if self.has_session(request):
@@ -89,6 +119,26 @@ class Door:
             secure=request.headers.get("Origin", "").startswith("https:"),
         )
         return True
+
+    def delay_s(self, client: str | None) -> float:
+        """Count a wrong token; how long its answer has to wait.
+
+        All wrong tokens wait in one line, whoever sends them: about five a second are answered. The
+        right token never waits, so nobody can keep an operator out by guessing.
+        """
+        now = self._now()
+        self._guesses += 1
+        if now >= self._reported_at + _REPORT_S:
+            self._report(client, self._guesses)
+            self._reported_at, self._guesses = now, 0
+        earliest = now - _FREE_GUESSES * _GUESS_S
+        due = min(max(self._answered_at, earliest) + _GUESS_S, now + _LONGEST_DELAY_S)
+        self._answered_at = due
+        return max(0.0, due - now)
+
+    async def hold_back(self, request: web.Request) -> None:
+        """Wait before a wrong token is answered."""
+        await asyncio.sleep(self.delay_s(request.remote))
 
     def leave(self, request: web.Request, response: web.StreamResponse) -> None:
         """End its session."""

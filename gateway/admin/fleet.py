@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 _TIMEOUT_S = 1.0
 """A worker whose loop is blocked for longer does not answer, and is said not to."""
@@ -45,7 +46,10 @@ class Fleet:
     async def ask(
         self, method: str, path: str, document: Any = None, *, timeout_s: float = _TIMEOUT_S
     ) -> list[Said]:
-        """The same of everybody; answers in the order of the workers."""
+        """The same of everybody; answers in the order of the workers.
+
+        `path` is sent as it is: whoever puts another's text into it escapes that.
+        """
         return await asyncio.gather(
             *(
                 self._ask(number, method, path, document, timeout_s)
@@ -68,11 +72,14 @@ class Fleet:
         try:
             async with self._sessions[number].request(
                 method,
-                f"http://worker{path}",
+                URL(f"http://worker{path}", encoded=True),
                 data=None if document is None else orjson.dumps(document),
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                return Said(number, response.status, orjson.loads(await response.read()))
+                body = await response.read()
+                # A refusal by aiohttp, of a path that does not exist there, is plain text.
+                is_json = response.content_type == "application/json"
+                return Said(number, response.status, orjson.loads(body) if is_json else None)
         except aiohttp.ClientConnectorError:
             return Said(number, 0, None, absent=True)
         except (aiohttp.ClientError, TimeoutError, OSError):

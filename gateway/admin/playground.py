@@ -4,6 +4,9 @@ The page is of the admin listener's origin, and the API is of another. Passing r
 CORS on the routes, and shows what any client would see: the same door, the same limits. The
 operator's own cookie and token stay here.
 
+A backend's body is data for the page's `fetch`, never a document, script or worker of this origin.
+Other uses are refused, and the API's headers (see `api.py`) keep what is opened from running.
+
 An answer that was cut off is cut off here too, after all that came of it: its last event says why.
 aiohttp's client drops what it has not handed out by then, so the connection is read here.
 """
@@ -29,18 +32,22 @@ _SENT = (
     "X-On-Disconnect",
 )
 """Request headers that are passed on."""
-_DROPPED = frozenset(
+_RETURNED = frozenset(
     (
-        "connection",
-        "content-length",
-        "content-security-policy",
-        "date",
-        "keep-alive",
-        "set-cookie",
-        "transfer-encoding",
+        "content-encoding",
+        "content-type",
+        "ratelimit",
+        "ratelimit-policy",
+        "request-id",
+        "retry-after",
+        "x-request-id",
+        "x-resume",
+        "x-stream-id",
     )
 )
-"""Response headers that are not: of the connection, or what a page of ours must not be given."""
+"""Response headers that are passed on. A backend's others would act on the admin origin: cookies,
+policies, redirects, the scope of a service worker.
+"""
 PASSED_ON = "X-From-Gateway"
 """Tells the page whose answer it is: the gateway's, or the admin listener's own."""
 _LOOK_S = 0.1
@@ -63,6 +70,8 @@ class Playground:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """The gateway's answer, as it comes. When the page leaves, so does its client."""
+        if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
+            raise web.HTTPForbidden(reason="only for fetch() of the playground")
         asked = self._head(request, body := await request.read()) + body
         me = asyncio.current_task()
         assert me is not None
@@ -72,7 +81,7 @@ class Playground:
             with contextlib.closing(writer):
                 writer.write(asked)
                 return await _pass_on(request, reader)
-        except OSError as exc:
+        except (OSError, httptools.HttpParserError) as exc:
             raise web.HTTPBadGateway(reason="the gateway does not answer") from exc
         finally:
             watching.cancel()
@@ -146,7 +155,7 @@ async def _pass_on(request: web.Request, reader: asyncio.StreamReader) -> web.St
 def _begun(answer: _Answer) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status)
     for name, value in answer.headers:
-        if name.lower() not in _DROPPED:
+        if name.lower() in _RETURNED:
             response.headers.add(name, value)
     response.headers[PASSED_ON] = "1"
     return response

@@ -18,6 +18,7 @@ from aiohttp import web
 from gateway.admin.limits import seen_by
 from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
+from gateway.auth.tickets import TicketProvider
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
 from gateway.server.serving import Server
@@ -76,6 +77,7 @@ class WorkerApi:
                 "worker": self._slot,
                 "pid": os.getpid(),
                 "not_ready": self._reasons(),
+                "degraded": self._degraded(),
                 "uptime_s": round(time.time() - server.started_at, 1),
                 "reloads": server.reloads,
                 "requests": server.state.overload.requests,
@@ -99,14 +101,29 @@ class WorkerApi:
         if overloaded is not None:
             reasons.append(f"overloaded: {overloaded}")
         runtime = server.runtime
-        reasons += [
-            f"auth.{name}: {reason}"
-            for name, provider in runtime.providers.items()
-            if (reason := provider.not_ready()) is not None
-        ]
+        away = self._providers_away()
+        if away and len(away) == self._providers():
+            reasons += away
         if not runtime.revoked.ready.is_set():
             reasons.append("store: revoked tokens were not read yet")
         return reasons
+
+    def _degraded(self) -> list[str]:
+        """Why some of its requests fail, while it serves the others."""
+        away = self._providers_away()
+        return away if len(away) < self._providers() else []
+
+    def _providers_away(self) -> list[str]:
+        return [
+            f"auth.{name}: {reason}"
+            for name, provider in self._server.runtime.providers.items()
+            if (reason := provider.not_ready()) is not None
+        ]
+
+    def _providers(self) -> int:
+        """How many identity providers verify credentials; those of tickets rely on them."""
+        found = self._server.runtime.providers.values()
+        return sum(not isinstance(provider, TicketProvider) for provider in found)
 
     async def _told_metrics(self, _: web.Request) -> web.Response:
         return answer({"life": self._life, "metrics": self._metrics.snapshot()})

@@ -18,7 +18,7 @@ from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Verdict
 from gateway.limiting.ledger import decide
 from gateway.store.records import StoreUnavailable
-from gateway.store.sqlite_file import prepare
+from gateway.store.sqlite_file import open_private, prepare
 
 TIMEOUT_S = 0.04
 _RETRY_S = 0.0005
@@ -45,9 +45,8 @@ class SqliteStore:
         self, path: Path, *, timeout_s: float = TIMEOUT_S, now: Callable[[], float] = _since_2025
     ) -> None:
         """Raise OSError or sqlite3.Error if there cannot be such a file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Waiting for a lock is ours: SQLite's own waiting would stop the event loop.
-        self._db = sqlite3.connect(path, timeout=0.0, isolation_level=None)
+        self._db = open_private(path, timeout_s=0.0)
         prepare(self._db, "PRAGMA busy_timeout=1000;" + _SCHEMA + "PRAGMA busy_timeout=0;")
         self._timeout_s = timeout_s
         self._now = now

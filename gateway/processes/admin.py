@@ -95,9 +95,13 @@ async def serve_admin(
                     *playground.routes(),
                     *PlaygroundSocket(public).routes(),
                 ]
-                api = AdminApi(
-                    fleet, reloader, drained, Door(token), metrics, more, collector.topics
+                door = Door(
+                    token,
+                    report=lambda client, count: logger.warning(
+                        "admin_token_refused", client=client, count=count
+                    ),
                 )
+                api = AdminApi(fleet, reloader, drained, door, metrics, more, collector.topics)
                 runner = web.AppRunner(
                     api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
                 )

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
+from pathlib import Path
 
 _PATIENCE_S = 5.0
 _RETRY_S = 0.005
+_PRIVATE = 0o600
+
+
+def open_private(
+    path: Path, *, timeout_s: float, check_same_thread: bool = True
+) -> sqlite3.Connection:
+    """A connection in autocommit mode to a file that only its owner can read. Raise OSError or
+    sqlite3.Error.
+
+    What SQLite puts beside it (-wal, -shm) gets the same mode; a file that an earlier version left
+    readable for others is closed to them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # or it is another user's
+            if name.stat().st_mode & 0o077:
+                name.chmod(_PRIVATE)
+    return sqlite3.connect(
+        path, timeout=timeout_s, isolation_level=None, check_same_thread=check_same_thread
+    )
 
 
 def prepare(db: sqlite3.Connection, schema: str) -> None:

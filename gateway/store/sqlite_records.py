@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.store.records import StoreUnavailable
-from gateway.store.sqlite_file import prepare
+from gateway.store.sqlite_file import open_private, prepare
 
 Result = TypeVar("Result")
 
@@ -31,10 +31,7 @@ class SqliteRecords:
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         """Raise OSError or sqlite3.Error if there cannot be such a file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(
-            path, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        self._db = open_private(path, timeout_s=_TIMEOUT_S, check_same_thread=False)
         prepare(self._db, _SCHEMA)
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -23,6 +22,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     WebSocketVersion,
 )
+from gateway.target import is_origin_of
 from gateway.upstream.head import RawHeader
 from gateway.websocket.deflate import Deflate, agree
 
@@ -128,7 +128,7 @@ def answer_of_ours(handshake: Handshake, protocol: str | None = None) -> CIMulti
 def _may_call(origin: str, host: str, origins: Collection[str]) -> bool:
     if origins:
         return _ANY in origins or origin in origins
-    return urlsplit(origin).netloc.lower() == host.lower()
+    return is_origin_of(origin, host)
 
 
 def _protocols(text: str) -> tuple[str, ...]:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from gateway.admin.api import masked
+from gateway.config import load_text
 from tests.support.admin import admin, told, until
 from tests.support.client import RawClient, ask
-from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
+from tests.support.gateway import (
+    GatewayProcess,
+    StartGatewayProcess,
+    config_text,
+    simple_config,
+)
 from tests.support.tokens import SECRET_VARIABLE, Auth, bearer
 from tests.support.upstream import ScriptedUpstream, hang, json_reply, stepped_stream
 
@@ -76,6 +84,58 @@ async def test_a_page_of_another_origin_can_do_nothing(idle: GatewayProcess) -> 
     assert refused.status == 403
     allowed = await admin(idle, "POST", "/api/reload", None, "Origin: http://localhost")
     assert allowed.status == 200
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_reads_are_for_pages_of_the_same_origin_and_for_programs(
+    idle: GatewayProcess,
+) -> None:
+    for path in (*PATHS, "/metrics", "/api/session", "/api/events?topics=now"):
+        for site in ("cross-site", "same-site"):  # another port of this host is the same site
+            refused = await admin(idle, "GET", path, None, f"Sec-Fetch-Site: {site}")
+            assert refused.status == 403, path
+    for lines in ((), ("Sec-Fetch-Site: same-origin",), ("Sec-Fetch-Site: none",)):
+        assert (await admin(idle, "GET", "/api/config", None, *lines)).status == 200
+    # Other sites may link to a page, which tells nothing until it asks.
+    linked = await admin(idle, "GET", "/requests/abc", None, "Sec-Fetch-Site: cross-site")
+    assert linked.status == 200
+    assert (await admin(idle, "GET", "/livez", None, "Sec-Fetch-Site: cross-site")).status == 200
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_answer_of_the_api_runs_or_is_embedded(idle: GatewayProcess) -> None:
+    for path in ("/api/config", "/livez", "/metrics", "/nowhere"):
+        answer = await admin(idle, "GET", path)
+        assert b"sandbox" in (answer.value("content-security-policy") or b""), path
+        assert answer.value("x-content-type-options") == b"nosniff"
+        assert answer.value("cross-origin-resource-policy") == b"same-origin"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    "lines", [("Origin: http://[",), ("Origin: [",), ("Origin: http://localhost", "Origin: x")]
+)
+async def test_an_origin_that_is_none_is_another(
+    idle: GatewayProcess, lines: tuple[str, ...]
+) -> None:
+    assert (await admin(idle, "GET", "/api/config", None, *lines)).status == 403
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("host", ["[", "]", "a:b:c", "[::1", "localhost:99999", "@localhost"])
+async def test_a_host_that_is_none_is_not_this_machine(idle: GatewayProcess, host: str) -> None:
+    refused = await admin(idle, "GET", "/api/config", None, f"Host: {host}")
+    assert refused.status in (400, 403)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    "name", ["..%2fprepare", "a%2Fb", "%23a", "%0a", "%3fa=b", "..", ".", "%2e%2e", "%25", "%ff"]
+)
+async def test_a_request_that_is_not_there_is_404_whatever_its_name(
+    idle: GatewayProcess, name: str
+) -> None:
+    assert (await admin(idle, "DELETE", f"/api/requests/{name}")).status in (404, 405)
 
 
 async def test_the_public_listener_serves_nothing_of_it(
@@ -231,6 +291,60 @@ async def test_it_is_not_ready_while_an_issuer_has_not_given_its_keys(
     said = await admin(gateway, "GET", "/readyz")
     assert said.status == 503
     assert said.json()["reasons"] == ["worker 0: auth.corp: its keys could not be fetched yet"]
+
+
+async def test_one_identity_provider_of_several_that_is_away_is_told_and_no_outage(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    away = {
+        "type": "jwt",
+        "issuer": "http://127.0.0.1:1",
+        "audience": "a",
+        "jwks": "http://127.0.0.1:1/keys",
+    }
+    config = simple_config("http://127.0.0.1:1", auth=["corp", "away"])
+    gateway = await start_gateway_process({**config, "auth": {**auth, "away": away}})
+    said = await admin(gateway, "GET", "/readyz")
+    assert said.status == 200
+    assert said.json() == {
+        "ready": True,
+        "reasons": [],
+        "degraded": ["worker 0: auth.away: its keys could not be fetched yet"],
+    }
+
+
+async def test_the_right_token_is_answered_at_once_while_others_guess(
+    start_gateway_process: StartGatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "canary7f3a")
+    gateway = await start_gateway_process(
+        simple_config("http://127.0.0.1:1"),
+        admin={"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}},
+    )
+    wrong = "Authorization: Bearer wrong"
+    guesses = [
+        asyncio.create_task(admin(gateway, "GET", "/api/session", None, wrong)),
+        *(asyncio.create_task(admin(gateway, "GET", "/api/config", None, wrong)) for _ in range(8)),
+    ]
+    await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+    begun = time.monotonic()
+    right = "Authorization: Bearer canary7f3a"
+    assert (await admin(gateway, "GET", "/api/config", None, right)).status == 200
+    assert time.monotonic() - begun < 0.3
+    assert not all(guess.done() for guess in guesses)
+    await asyncio.gather(*guesses)
+    line = await gateway.log.wait_for(lambda line: line["event"] == "admin_token_refused")
+    assert (line["client"], line["count"]) == ("127.0.0.1", 1)
+    assert b"wrong" not in gateway.log.raw
+
+
+def test_what_plug_ins_are_given_is_masked() -> None:
+    options = {"key": "canary7f3a", "nested": {"key": ["canary7f3a"]}}
+    plugin = {"use": "acme.headers.stamp", "options": options}
+    text = config_text(simple_config("http://127.0.0.1:1", middleware=[plugin]), {})
+    shown = masked(load_text(text))
+    assert shown["routes"][0]["middleware"][0]["options"] == {"key": "***", "nested": "***"}
+    assert "canary7f3a" not in str(shown)
 
 
 async def test_what_is_not_there_is_404_and_405_in_json(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http.cookies import SimpleCookie
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
@@ -104,3 +105,25 @@ def test_what_is_from_another_origin_is_seen() -> None:
         assert door.foreign(asked(Origin=origin)) is not None
     assert door.foreign(asked(Origin="http://admin.test:9090")) is None
     assert door.foreign(asked()) is None
+
+
+def test_wrong_tokens_wait_for_one_another_and_the_first_few_do_not() -> None:
+    clock = Clock()
+    door = Door(TOKEN, now=clock)
+    assert [door.delay_s("a") for _ in range(5)] == pytest.approx([0.0] * 5)
+    delays = [door.delay_s(f"192.0.2.{number}") for number in range(200)]  # from everywhere
+    assert delays[0] > 0
+    assert delays == sorted(delays)
+    assert max(delays) == 10.0
+    clock.now += 60
+    assert door.delay_s("a") == 0.0
+
+
+def test_wrong_tokens_are_reported_now_and_then() -> None:
+    clock, told = Clock(), []
+    door = Door(TOKEN, now=clock, report=lambda client, count: told.append((client, count)))
+    for _ in range(100):
+        door.delay_s("192.0.2.1")
+    clock.now += 10
+    door.delay_s("192.0.2.2")
+    assert told == [("192.0.2.1", 1), ("192.0.2.2", 100)]

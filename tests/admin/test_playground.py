@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.admin import admin
 from tests.support.client import ConnectionEnded, RawClient
 from tests.support.gateway import StartGatewayProcess, simple_config
@@ -101,3 +103,49 @@ async def test_it_is_for_operators_only(
     rebound = await admin(gateway, "GET", "/play/api/v1/x", None, "Host: evil.test")
     assert rebound.status == 403
     assert (await admin(gateway, "PUT", "/play/api/v1/x", {})).status == 405
+
+
+async def test_a_backends_headers_and_bytes_do_nothing_on_the_admin_origin(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    hostile = (
+        "Set-Cookie: gateway_session=1",
+        "Service-Worker-Allowed: /",
+        "Access-Control-Allow-Origin: *",
+        "Clear-Site-Data: *",
+        "Refresh: 0;url=https://evil.test",
+        "Link: </x>; rel=preload",
+        "Content-Security-Policy: default-src *",
+        "X-Content-Type-Options: none",
+        "Cross-Origin-Resource-Policy: cross-origin",
+    )
+    script = json_reply({}, headers=(*hostile, "Retry-After: 3"))
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        answer = await admin(gateway, "GET", "/play/api/v1/x", None, "Sec-Fetch-Dest: empty")
+    assert answer.status == 200
+    names = {name.decode().lower() for name, _ in answer.headers}
+    assert names <= {
+        *("content-type", "retry-after", "x-request-id", "x-from-gateway", "cache-control"),
+        *("content-security-policy", "cross-origin-resource-policy", "referrer-policy"),
+        *("x-content-type-options", "date", "server", "transfer-encoding", "connection"),
+    }
+    assert b"sandbox" in (answer.value("content-security-policy") or b"")
+    assert answer.value("x-content-type-options") == b"nosniff"
+    assert answer.value("cross-origin-resource-policy") == b"same-origin"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Origin: null"),
+        *("Sec-Fetch-Dest: document", "Sec-Fetch-Dest: serviceworker", "Sec-Fetch-Dest: script"),
+    ],
+)
+async def test_only_the_playgrounds_own_fetch_is_passed_on(
+    start_gateway_process: StartGatewayProcess, line: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        assert (await admin(gateway, "GET", "/play/api/v1/x", None, line)).status == 403
+        assert not upstream.requests

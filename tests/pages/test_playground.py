@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.support.admin import until
+from tests.support.admin import told, until
 from tests.support.browser import OpenPage
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.tokens import bearer
-from tests.support.upstream import ScriptedUpstream
+from tests.support.upstream import Request, ScriptedUpstream, raw_reply, reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -140,3 +141,68 @@ async def test_without_a_token_the_gateway_refuses_as_it_refuses_anybody(
     opened.expected = ("Failed to load resource",)
     await opened.page.get_by_role("button", name="Send").click()
     await expect(opened.page.get_by_role("alert")).to_contain_text("401")
+
+
+HOSTILE = b"""<!doctype html><title>idle</title><script>
+document.title = "ran";
+async function attack(admin) {
+  const image = new Image();
+  image.src = `${admin}/api/config`;
+  const script = document.createElement("script");
+  script.src = `${admin}/play/api/v1/x.js`;
+  document.body.append(image, script);
+  const tries = [
+    fetch(`${admin}/api/config`),
+    fetch(`${admin}/api/config`, {mode: "no-cors"}),
+    fetch(`${admin}/play/api/v1/x`, {mode: "no-cors", method: "POST", body: "{}"}),
+    fetch(`${admin}/api/reload`, {mode: "no-cors", method: "POST"}),
+  ];
+  return (await Promise.allSettled(tries)).map((one) => one.status);
+}
+</script><body>"""
+
+
+def hostile(request: Request) -> bytes:
+    """A page, or a script, that asks for all that a browser would give it."""
+    kind = "text/javascript" if request.target.endswith(".js") else "text/html"
+    body = b"window.stolen = 1;" if kind == "text/javascript" else HOSTILE
+    allowed = ("Service-Worker-Allowed: /", "Set-Cookie: planted=1; Path=/")
+    return reply(body, content_type=kind, headers=allowed)
+
+
+async def test_a_backends_page_and_a_neighbours_get_nothing_of_the_admin_origin(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    """The backend's script neither runs here, nor becomes a worker, nor asks from elsewhere."""
+    async with ScriptedUpstream(raw_reply(hostile)) as upstream:
+        gateway = GatewayProcess(simple_config(upstream.url), {}, tmp_path / "gateway.yaml")
+        await gateway.start()
+        context = await chromium.new_context()
+        try:
+            origin = f"http://127.0.0.1:{gateway.admin_port}"
+            page = await context.new_page()
+            opened = await page.goto(f"{origin}/play/api/v1/page")
+            assert opened is not None
+            assert opened.status == 403
+            assert await page.title() != "ran"
+            await page.goto(f"{origin}/play")
+            worker = await page.evaluate(
+                "navigator.serviceWorker.register('/play/api/v1/x.js', {scope: '/'})"
+                ".then(() => 'registered', (error) => error.name)"
+            )
+            assert worker != "registered"
+            body = await page.evaluate("fetch('/play/api/v1/x').then((got) => got.text())")
+            assert "document.title" in body  # as data, for its own page
+            assert await context.cookies() == []
+            # Another port of this host is the same site, and another origin.
+            await page.goto(upstream.url)
+            assert await page.title() == "ran"
+            before = len(upstream.requests)
+            tried = await page.evaluate(f"attack({json.dumps(origin)})")
+            assert tried == ["rejected"] * 4
+            assert len(upstream.requests) == before
+            assert await page.evaluate("window.stolen") is None
+            assert (await told(gateway, "/api/config"))["last_reload"] is None
+        finally:
+            await context.close()
+            await gateway.stop()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gateway.store.sqlite_file import prepare
+from gateway.store.sqlite_file import open_private, prepare
 
 AT_ONCE = 4
 SCHEMA = "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t (a);"
@@ -27,3 +28,24 @@ def test_r1_four_may_begin_a_file_in_the_same_moment(tmp_path: Path) -> None:
         for number in range(50):
             file = tmp_path / f"{number}.db"
             assert list(threads.map(begin, [file] * AT_ONCE)) == ["wal"] * AT_ONCE
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_file_and_what_is_beside_it_are_its_owners_alone(tmp_path: Path) -> None:
+    old_umask = os.umask(0)
+    try:
+        for number, begun in enumerate((False, True)):
+            file = tmp_path / f"{number}.db"
+            if begun:  # by a version that left it to everybody
+                file.touch(mode=0o666)
+            with contextlib.closing(open_private(file, timeout_s=1.0)) as db:
+                prepare(db, SCHEMA)
+                db.execute("INSERT INTO t VALUES (1)")
+                beside = sorted(tmp_path.glob(f"{number}.db*"))
+                assert len(beside) == 3
+                assert [mode(one) for one in beside] == [0o600] * 3
+    finally:
+        os.umask(old_umask)

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from gateway.store.sqlite_file import prepare
+from gateway.store.sqlite_file import open_private, prepare
 
 _VERSION = 1
 _SCHEMA = f"""
@@ -197,9 +197,7 @@ class TraceStore:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """Raise OSError or sqlite3.Error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)  # who asked what is nobody else's business
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    db = open_private(path, timeout_s=_BUSY_S)  # who asked what is nobody else's business
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):

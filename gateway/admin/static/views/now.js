@@ -78,6 +78,7 @@ function wrong({ now, workers, upstreams, config }) {
     if (one.pid === null) found.push(["bad", `worker ${one.worker} does not answer`, null]);
     else {
       for (const reason of one.not_ready ?? []) found.push(["bad", `worker ${one.worker}: ${reason}`, null]);
+      for (const reason of one.degraded ?? []) found.push(["warn", `worker ${one.worker}: ${reason}`, null]);
       if (one.worst_lag_ms > LAGS_S * 1e3) found.push(["warn", `worker ${one.worker}: its event loop stood still for ${seconds(one.worst_lag_ms / 1e3)}`, null]);
     }
   }
