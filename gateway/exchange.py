@@ -18,6 +18,7 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
+    from gateway.backlog import Backlog
     from gateway.errors import GatewayError
     from gateway.limiting.demand import Demand, Verdict
     from gateway.limiting.rules import Rule
@@ -96,6 +97,10 @@ class ClientConnection(Protocol):
     """The client's connection, as a relay sees it."""
 
     transport: asyncio.Transport | None
+
+    @property
+    def backlog(self) -> Backlog:
+        """Where work for later turns of the event loop goes."""
 
     def may_keep_alive(self) -> bool:
         """Whether the connection may serve another request after this one."""

@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
+from gateway.backlog import Backlog
 from gateway.config import models
 from gateway.errors import (
     GatewayError,
@@ -63,6 +64,7 @@ class Owner(Protocol):
     draining: bool
     cutting: bool
     turns: Turns
+    backlog: Backlog
     refusals: Counter[str]
 
     def __call__(self) -> Connection:
@@ -235,6 +237,11 @@ class Connection(RequestHandler):
     @property
     def _body_is_read(self) -> bool:
         return self._body is None or self._body.is_eof()
+
+    @property
+    def backlog(self) -> Backlog:
+        """Where work for later turns of the event loop goes."""
+        return self._listener.backlog
 
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""

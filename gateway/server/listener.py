@@ -11,6 +11,7 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
+from gateway.backlog import Backlog
 from gateway.config import models
 from gateway.errors import Cancelled, Draining
 from gateway.exchange import Exchange
@@ -44,6 +45,8 @@ class Listener:
         self.overload = runtime.overload
         self.turns = Turns(asyncio.get_running_loop())
         """Which requests begin now, of a crowd."""
+        self.backlog = Backlog(asyncio.get_running_loop())
+        """What connections have left to do."""
         self.draining = False
         """No more connections are accepted."""
         self.cutting = False
