@@ -1,10 +1,11 @@
 """WebSocket frames (RFC 6455 section 5): bytes into messages, and back. No I/O here.
 
-A reader holds no message: a frame up to 64 KiB is handed on when it is whole, a larger one in the
-pieces it arrives in. What goes on is framed anew, so that nobody behind this line sees an encoding
-that was not looked at. Reading 200 masked bytes takes 2 µs and framing them 1 µs, about what the
-`websockets` library takes; but that one holds every frame, up to the largest message, until it is
-whole.
+A reader holds no message: it hands on a frame of up to 64 KiB when the frame is whole, and a larger
+one in pieces of 64 KiB, whatever the size of the TCP reads. Each piece becomes a frame, and peers
+cap how many fragments a message may have: 16 MiB make 256. What goes on is framed anew, so that
+nobody behind this line sees an encoding that was not looked at. Reading 200 masked bytes takes 2 µs
+and framing them 1 µs, about what the `websockets` library takes; but that one holds every frame, up
+to the largest message, until it is whole.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from gateway.websocket.deflate import Inflater
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 _HOLD_BYTES = 64 * 1024
+"""Largest piece of a frame that comes in several reads. A multiple of 4, so that each piece begins
+with the first byte of the masking key.
+"""
+TURN_WORK = 16
+"""Work that one call of `feed` does: a frame is 1, and each 4 KiB of payload are 1 more."""
+_WORK_SHIFT = 12
 _EMPTY_CAP = 128
 """Empty fragments of a message: they cost the sender nothing, and say nothing."""
 _CONTROL_BYTES = 125
@@ -40,6 +47,7 @@ class FrameReader:
     """Reads what one side sends."""
 
     __slots__ = (
+        "_at",
         "_begun",
         "_decoder",
         "_empty",
@@ -60,7 +68,9 @@ class FrameReader:
         "_sink",
         "_size",
         "_unpacking",
+        "_work",
         "held",
+        "left",
         "stopped",
     )
 
@@ -83,7 +93,12 @@ class FrameReader:
         """Nothing more is read: set after a close frame, or by whoever has lost interest."""
         self.held = False
         """What comes is kept for later: whoever it would go on to takes no more."""
+        self.left = False
+        """Bytes wait that could be read at once: `feed` stopped because of `held` or TURN_WORK."""
         self._rest = b""
+        """Bytes that wait: those from `_at` on."""
+        self._at = 0
+        self._work = 0
         # Of the message:
         self._opcode = CONTINUATION
         """What it is; CONTINUATION between two messages."""
@@ -101,29 +116,41 @@ class FrameReader:
         self._fin = False
         self._left = 0
         self._key = b""
-        self._parts: bytearray | None = None
-        """Of a frame that is handed on whole."""
+        self._parts = bytearray()
+        """What has come of the frame, or of its next piece. Still masked."""
 
     def feed(self, data: bytes) -> None:
-        """Read on. Raise Violation, after the sink was told what came before it."""
+        """Read on, for at most TURN_WORK; `left` tells whether to call again.
+
+        Raise Violation, after the sink was told what came before it.
+        """
+        at = 0
         if self._rest:
-            data, self._rest = self._rest + data, b""
-        at, end = 0, len(data)
+            if data:
+                data = self._rest[self._at :] + data
+            else:
+                data, at = self._rest, self._at
+            self._rest = b""
+        end = len(data)
+        self._work = TURN_WORK
+        self.left = False
         while not self.stopped:
+            if self.held or self._work <= 0:
+                self._rest, self._at = data, at
+                self.left = at < end or self._unpacking
+                return
             if self._unpacking:
                 self._unpack()
-            if self.held:
-                self._rest = data[at:]
-                return
+                continue
             if self._in_frame:
-                taken = min(self._left, end - at)
+                taken = min(self._left, end - at, _HOLD_BYTES - len(self._parts))
                 if not taken:
                     return
                 self._continue_frame(data[at : at + taken])
                 at += taken
                 continue
             if end - at < 2:
-                self._rest = data[at:]
+                self._rest, self._at = data[at:], 0
                 return
             first, length = data[at], data[at + 1]
             self._check_start(first, length)
@@ -131,12 +158,13 @@ class FrameReader:
             body = at + (2 if length < 126 else 4 if length == 126 else 10)
             start = body + 4 if self._masked else body
             if end < start:
-                self._rest = data[at:]
+                self._rest, self._at = data[at:], 0
                 return
             if length > _CONTROL_BYTES:
                 length = _long_length(data[at + 2 : body])
             opcode, fin = first & 0x0F, first >= 0x80
             key = data[body:start] if self._masked else b""
+            self._work -= 1
             if opcode < CLOSE:
                 self._begin_data(opcode, fin, length, packed=bool(first & 0x40))
             at = start + length
@@ -146,7 +174,6 @@ class FrameReader:
                 continue
             self._in_frame = True
             self._frame_opcode, self._fin, self._left, self._key = opcode, fin, length, key
-            self._parts = bytearray() if length <= _HOLD_BYTES else None
             at = start
 
     def _check_start(self, first: int, second: int) -> None:
@@ -184,27 +211,20 @@ class FrameReader:
 
     def _continue_frame(self, data: bytes) -> None:
         """More of a frame that was not whole."""
+        parts = self._parts
+        parts += data
         self._left -= len(data)
-        key, parts = self._key, self._parts
-        if parts is not None:
-            parts += data
-            if not self._left:
-                self._in_frame = False
-                self._parts = None
-                payload = bytes(parts)
-                self._whole_frame(
-                    self._frame_opcode, masked(payload, key) if key else payload, self._fin
-                )
+        if self._left and len(parts) < _HOLD_BYTES:
             return
-        if key:
-            turn = len(data) % 4
-            data = masked(data, key)
-            self._key = key[turn:] + key[:turn]
+        if self._key:
+            websocket_mask(self._key, parts)
+        payload = bytes(parts)
+        parts.clear()
         if self._left:
-            self._hand_on(data, final=False)
+            self._hand_on(payload, final=False)
         else:
             self._in_frame = False
-            self._hand_on(data, final=self._fin)
+            self._whole_frame(self._frame_opcode, payload, self._fin)
 
     def _whole_frame(self, opcode: int, payload: bytes, fin: bool) -> None:
         if opcode < CLOSE:
@@ -219,23 +239,22 @@ class FrameReader:
             assert self._inflater is not None
             self._inflater.take(payload, final=final)
             self._unpacking, self._ends = True, final
-            self._unpack()
         else:
             self._say(payload, final=final)
 
     def _unpack(self) -> None:
-        """A few compressed bytes can be many: they are handed on a bit at a time."""
+        """A few compressed bytes can be many: hand on a piece of them."""
         assert self._inflater is not None
-        while self._unpacking and not (self.held or self.stopped):
-            data, given = self._inflater.give(_HOLD_BYTES)
-            self._inflated += len(data)
-            if self._inflated > self._max_message:
-                raise self._too_big()
-            self._unpacking = not given
-            self._say(data, final=given and self._ends)
+        data, given = self._inflater.give(_HOLD_BYTES)
+        self._inflated += len(data)
+        if self._inflated > self._max_message:
+            raise self._too_big()
+        self._unpacking = not given
+        self._say(data, final=given and self._ends)
 
     def _say(self, payload: bytes, *, final: bool) -> None:
         opcode, first = self._opcode, not self._begun
+        self._work -= len(payload) >> _WORK_SHIFT
         if opcode == TEXT:
             self._check_text(payload, first=first, final=final)
         if final:

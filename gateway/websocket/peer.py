@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gateway.backlog import Backlog
 from gateway.websocket.codes import Closing, Code, Violation, read_closing
 from gateway.websocket.deflate import Deflate, Deflater, Inflater
 from gateway.websocket.frames import (
@@ -32,6 +33,9 @@ class Owner(Protocol):
 
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
         """A piece of a message came, as `FrameSink.piece` says."""
+
+    def pieces_end(self, peer: Peer) -> None:
+        """No further piece comes in this turn of the event loop: what they made can go."""
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
         """It sent a close frame: its first, or the answer to ours. Nothing follows."""
@@ -63,15 +67,22 @@ class Peer:
     """The client, or the upstream."""
 
     __slots__ = (
+        "_backlog",
         "_controls",
         "_deflater",
+        "_finished",
         "_masks",
         "_messages",
         "_now",
+        "_out",
         "_owner",
         "_packing",
+        "_pause_reading",
+        "_paused",
         "_pong",
+        "_queued",
         "_reader",
+        "_resume_reading",
         "_write",
         "asked",
         "behind",
@@ -85,14 +96,25 @@ class Peer:
         owner: Owner,
         write: Callable[[bytes], None],
         now: Callable[[], float],
+        backlog: Backlog,
         *,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
         is_client: bool,
         max_message_bytes: int,
         messages: Rate | None = None,
         deflate: Deflate | None = None,
     ) -> None:
-        """`messages` is how many it may send."""
+        """`pause` and `resume` stop and start reading its connection. `messages` is how many it
+        may send.
+        """
         self._owner = owner
+        self._backlog = backlog
+        self._pause_reading, self._resume_reading = pause, resume
+        self._paused = self._queued = False
+        self._finished: Callable[[], None] | None = None
+        self._out: list[bytes] = []
+        """Frames of messages that `flush` writes."""
         self._write = write
         self._now = now
         self._masks = not is_client
@@ -119,30 +141,73 @@ class Peer:
         """It has sent a close frame."""
 
     def received(self, data: bytes) -> None:
-        """Read what came. The owner is told of everything, violations included."""
+        """Read what came, some of it in later turns of the event loop if it is much work. The owner
+        is told of everything, violations included.
+        """
         self.heard = self.heard or bool(data)
-        try:
-            self._reader.feed(data)
-        except Violation as violation:
-            self._reader.stopped = True
-            self._owner.breaks(self, violation)
+        self._read(data)
 
     def hold(self) -> None:
         """Keep what it sends: the other one is behind. A few compressed bytes can be many."""
-        self._reader.held = True
+        if self._finished is None:
+            self._reader.held = True
+            self._pause()
 
-    def go_on(self) -> bool:
-        """Read what was kept. False: it is held again."""
+    def go_on(self) -> None:
+        """Read what was kept, and then its connection again."""
+        if self._reader.held:
+            self._reader.held = False
+            self._continue()
+
+    def finish(self, then: Callable[[], None]) -> None:
+        """Its connection is gone: read what was kept, whoever is behind, and call `then`."""
+        self._finished = then
         self._reader.held = False
-        self.received(b"")
-        return not self._reader.held
+        self._continue()
+
+    def _read(self, data: bytes) -> None:
+        reader = self._reader
+        try:
+            reader.feed(data)
+        except Violation as violation:
+            reader.stopped = True
+            self._owner.breaks(self, violation)
+        else:
+            self._owner.pieces_end(self)
+        if reader.left or self._paused:
+            self._continue()
+
+    def _continue(self) -> None:
+        """Have the rest read in a later turn; if there is none, read the connection again."""
+        reader = self._reader
+        if reader.held or self._queued:
+            return
+        if reader.left and not reader.stopped:
+            self._queued = True
+            self._pause()
+            self._backlog.add(self._read_on)
+        elif self._finished is not None:
+            self._finished()
+        elif self._paused:
+            self._paused = False
+            self._resume_reading()
+
+    def _read_on(self) -> None:
+        self._queued = False
+        if not self._reader.stopped:
+            self._read(b"")
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._pause_reading()
 
     def ignore(self) -> None:
         """Read nothing more of it."""
         self._reader.stopped = True
 
     def send(self, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """Write a piece of a message, unless it was told goodbye."""
+        """Write a piece of a message at the next `flush`, unless it was told goodbye."""
         if self.closing is not None:
             return
         if self._deflater is not None:
@@ -150,7 +215,7 @@ class Peer:
                 self._packing = not final or len(payload) >= _PACKING_PAYS_BYTES
             if self._packing:
                 payload = self._deflater.feed(payload, final=final)
-        self._write(
+        self._out.append(
             frame(
                 opcode if first else CONTINUATION,
                 payload,
@@ -160,20 +225,29 @@ class Peer:
             )
         )
 
+    def flush(self) -> None:
+        """Write in one piece what was sent: each write can cost a system call."""
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._write(data)
+
     def say(self, messages: Sequence[bytes]) -> None:
-        """Write whole text messages, in one piece, unless it was told goodbye."""
-        if self._deflater is not None or len(messages) == 1:
-            for message in messages:
-                self.send(TEXT, message, True, True)
-        elif self.closing is None:
-            self._write(b"".join([frame(TEXT, text, mask=self._masks) for text in messages]))
+        """Write whole text messages, unless it was told goodbye."""
+        for message in messages:
+            self.send(TEXT, message, True, True)
+        self.flush()
 
     def goodbye(self, closing: Closing) -> bytes:
         """The close frame to send: its only one. Empty if it was sent before."""
         if self.closing is not None:
             return b""
         self.closing = closing
-        return frame(CLOSE, closing.payload, mask=self._masks)
+        self._out.append(frame(CLOSE, closing.payload, mask=self._masks))
+        said = b"".join(self._out)
+        self._out.clear()
+        return said
 
     def ping(self, *, is_read: bool) -> bool:
         """Ask whether it is there. False: it did not say a word since it was asked last.

@@ -69,6 +69,9 @@ class Session:
             self,
             self._transport.write,
             loop.time,
+            client.backlog,
+            pause=client.pause_reading,
+            resume=client.resume_reading,
             is_client=True,
             max_message_bytes=options.max_message_bytes,
             messages=options.messages() if options.messages is not None else None,
@@ -78,6 +81,9 @@ class Session:
             self,
             self._tunnel.send_body,
             loop.time,
+            client.backlog,
+            pause=upstream.pause,
+            resume=upstream.resume,
             is_client=False,
             max_message_bytes=options.max_message_bytes,
         )
@@ -92,8 +98,8 @@ class Session:
         self._tunnel.on_writable = self._upstream_takes
         early = self._connection.take_over(self)
         unread = self._response.take_unread()
-        self._connection.attach(self)
         self._response.attach(self)
+        self._connection.attach(self)
         if unread:
             self.feed(unread)
         if early:
@@ -129,13 +135,11 @@ class Session:
         """The client is behind: the upstream waits."""
         self._client.behind = True
         self._upstream.hold()
-        self._response.pause()
 
     def resume(self) -> None:
         """It has caught up."""
         self._client.caught_up()
-        if self._upstream.go_on():
-            self._response.resume()
+        self._upstream.go_on()
 
     def fail(self, error: GatewayError) -> None:
         """The gateway ends it."""
@@ -156,7 +160,9 @@ class Session:
 
     def finish(self, error: GatewayError | None) -> None:
         """The upstream's connection is gone."""
-        self._upstream.go_on()
+        self._upstream.finish(lambda: self._upstream_gone(error))
+
+    def _upstream_gone(self, error: GatewayError | None) -> None:
         if self._over:
             return
         if self._client.said_goodbye:
@@ -172,12 +178,10 @@ class Session:
             return
         if more:
             self._upstream.caught_up()
-            if self._client.go_on():
-                self._connection.resume_reading()
+            self._client.go_on()
         else:
             self._upstream.behind = True
             self._client.hold()
-            self._connection.pause_reading()
 
     # The peers call these.
 
@@ -196,6 +200,13 @@ class Session:
             self._client.send(opcode, payload, first, final)
         if self._usage is not None and (used := self._usage.feed(payload, first, final)):
             self._spend(used)
+
+    def pieces_end(self, peer: Peer) -> None:
+        """They go on."""
+        if peer is self._client:
+            self._upstream.flush()
+        elif not self._transport.is_closing():
+            self._client.flush()
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
         """What one says goes to the other. An upstream is waited for; the client's connection

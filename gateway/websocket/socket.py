@@ -73,6 +73,9 @@ class ClientSocket:
             self,
             self._transport.write,
             loop.time,
+            client.backlog,
+            pause=client.pause_reading,
+            resume=client.resume_reading,
             is_client=True,
             max_message_bytes=options.max_message_bytes,
             messages=options.messages() if options.messages is not None else None,
@@ -91,7 +94,13 @@ class ClientSocket:
     # -- for who talks -------------------------------------------------------------------------
 
     async def receive(self) -> bytes:
-        """The next message, text as UTF-8. Raise Closed. Not to be called twice at once."""
+        """The next message, text as UTF-8. Raise Closed. Not to be called twice at once.
+
+        Each message has a turn of the event loop of its own: who sends many at once keeps nobody
+        else waiting.
+        """
+        if self._waiting:
+            await asyncio.sleep(0)
         while not self._waiting:
             if self._over:
                 raise Closed
@@ -102,8 +111,8 @@ class ClientSocket:
                 self._receiver = None
         message = self._waiting.popleft()
         self._waiting_bytes -= len(message)
-        if not self._is_full() and not self._over and self._peer.go_on():
-            self._connection.resume_reading()
+        if not self._waiting:
+            self._peer.go_on()
         return message
 
     async def send(self, message: bytes, *, opcode: int = TEXT) -> None:
@@ -114,6 +123,7 @@ class ClientSocket:
         self.tally.messages_out += 1
         self._exchange.bytes_out += len(message)
         self._peer.send(opcode, message, True, True)
+        self._peer.flush()
         await self.room()
 
     async def room(self) -> None:
@@ -237,8 +247,10 @@ class ClientSocket:
         self._waiting_bytes += len(message)
         if self._is_full():
             peer.hold()
-            self._connection.pause_reading()
         _wake(self._receiver)
+
+    def pieces_end(self, peer: Peer) -> None:
+        """They were put together already."""
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
         """It is answered alike."""

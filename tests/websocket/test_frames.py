@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +15,16 @@ from websockets.streams import StreamReader
 
 from gateway.websocket.codes import Closing, Violation
 from gateway.websocket.deflate import Deflater, Inflater, agree
-from gateway.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameReader, frame, masked
+from gateway.websocket.frames import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    TEXT,
+    TURN_WORK,
+    FrameReader,
+    frame,
+    masked,
+)
 
 KIB = 1024
 
@@ -43,6 +53,16 @@ class Heard:
 
 def reader(sink: Heard, *, client: bool = True, cap: int = 1024 * KIB) -> FrameReader:
     return FrameReader(sink, masked=client, max_message_bytes=cap)
+
+
+def read(reading: FrameReader, data: bytes) -> int:
+    """Feed data, and go on until nothing is left; how many turns that takes."""
+    reading.feed(data)
+    turns = 1
+    while reading.left and not reading.held:
+        reading.feed(b"")
+        turns += 1
+    return turns
 
 
 messages = st.lists(
@@ -75,7 +95,7 @@ def test_messages_are_read_as_they_were_said_however_they_are_cut(
     reading = reader(heard, client=client)
     at = 0
     for cut in [*cuts, len(wire)]:
-        reading.feed(wire[at : at + cut])
+        read(reading, wire[at : at + cut])
         at += cut
     assert heard.messages == said
     assert all(control == (PING, b"between") for control in heard.controls)
@@ -104,7 +124,7 @@ def test_whatever_comes_is_read_or_refused(data: bytes, client: bool) -> None:
         reading = reader(heard, client=client, cap=64)
         try:
             for at in range(0, len(data), step):
-                reading.feed(data[at : at + step])
+                read(reading, data[at : at + step])
         except Violation as violation:
             outcomes.append(violation.closing)
         else:
@@ -113,15 +133,48 @@ def test_whatever_comes_is_read_or_refused(data: bytes, client: bool) -> None:
     assert (whole.messages, whole.controls) == (bytewise.messages, bytewise.controls)
 
 
-def test_a_frame_of_64_kib_is_handed_on_whole_and_a_larger_one_as_it_comes() -> None:
-    for size, pieces in ((64 * KIB, 1), (64 * KIB + 1, 3)):
+@pytest.mark.parametrize("segment", [1400, 30 * KIB, 100 * KIB])
+def test_a_large_frame_is_handed_on_in_pieces_of_64_kib_whatever_the_segments(
+    segment: int,
+) -> None:
+    for size, pieces in ((64 * KIB, 1), (64 * KIB + 1, 2), (700 * KIB, 11)):
         heard = Heard()
         reading = reader(heard)
-        wire = frame(BINARY, bytes(size), mask=True)
-        for at in range(0, len(wire), 30 * KIB):
-            reading.feed(wire[at : at + 30 * KIB])
-        assert heard.messages == [(BINARY, bytes(size))]
-        assert len(heard.pieces) == pieces
+        payload = os.urandom(size)
+        wire = frame(BINARY, payload, mask=True)
+        for at in range(0, len(wire), segment):
+            read(reading, wire[at : at + segment])
+        assert heard.messages == [(BINARY, payload)]
+        assert len(heard.pieces) <= pieces
+        assert min(heard.pieces[:-1], default=64 * KIB) >= 64 * KIB
+
+
+def test_one_turn_reads_a_few_small_frames_and_leaves_the_rest() -> None:
+    heard = Heard()
+    reading = reader(heard)
+    reading.feed(frame(TEXT, b"x", mask=True) * 1000)
+    assert len(heard.messages) == TURN_WORK
+    assert reading.left
+    turns = 1 + read(reading, b"")
+    assert turns == 1 + 1000 // TURN_WORK
+    assert heard.messages == 1000 * [(TEXT, b"x")]
+
+
+def test_one_turn_unpacks_a_few_pieces_of_compressed_messages() -> None:
+    terms = agree("permessage-deflate")
+    assert terms is not None
+    heard = Heard()
+    reading = FrameReader(
+        heard, masked=True, max_message_bytes=1024 * KIB, inflater=Inflater(terms)
+    )
+    deflater = Deflater(terms)
+    text = 1000 * KIB * b"x"
+    for _ in range(3):
+        reading.feed(frame(TEXT, deflater.feed(text, final=True), packed=True, mask=True))
+        assert sum(heard.pieces) <= 64 * KIB
+        read(reading, b"")
+        assert heard.messages.pop() == (TEXT, text)
+        heard.pieces.clear()
 
 
 def test_what_is_held_is_read_later_and_nothing_is_lost() -> None:
@@ -130,16 +183,16 @@ def test_what_is_held_is_read_later_and_nothing_is_lost() -> None:
     wire = b"".join(frame(TEXT, b"%d" % n, mask=True) for n in range(10))
     reading.held = True
     for at in range(0, len(wire), 7):
-        reading.feed(wire[at : at + 7])
+        read(reading, wire[at : at + 7])
     assert heard.messages == []
     reading.held = False
-    reading.feed(b"")
+    read(reading, b"")
     assert heard.messages == [(TEXT, b"%d" % n) for n in range(10)]
 
 
 def test_nothing_is_read_after_a_close_frame() -> None:
     heard = Heard()
-    reader(heard).feed(frame(8, b"", mask=True) + b"\xff\xff\xff")
+    read(reader(heard), frame(8, b"", mask=True) + b"\xff\xff\xff")
     assert heard.controls == [(8, b"")]
 
 
@@ -153,18 +206,19 @@ def test_what_is_compressed_is_unpacked_while_it_is_taken() -> None:
     text = 300 * KIB * b"x"
     wire = frame(TEXT, Deflater(terms).feed(text, final=True), packed=True, mask=True)
     reading.held = True
-    reading.feed(wire + frame(TEXT, b"next", mask=True))
+    read(reading, wire + frame(TEXT, b"next", mask=True))
     assert heard.pieces == []
     reading.held = False
-    reading.feed(b"")
+    read(reading, b"")
     assert heard.messages == [(TEXT, text), (TEXT, b"next")]
     assert max(heard.pieces) == 64 * KIB
     with pytest.raises(Violation):
-        reading.feed(
+        read(
+            reading,
             frame(
                 TEXT,
                 Deflater(terms).feed(2 * 1024 * KIB * b"x", final=True),
                 packed=True,
                 mask=True,
-            )
+            ),
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import End, RawClient, ask
-from tests.support.control import CONTROL_TARGET, Control, control_request
+from tests.support.control import CONTROL_TARGET, Control, beside_control, control_request
 from tests.support.figures import Report
 from tests.support.gateway import (
     GatewayProcess,
@@ -77,6 +77,13 @@ async def play(connection: UpstreamConnection) -> None:
         await connection.send(frame(said.payload, said.opcode, fin=said.fin, mask=None))
         if said.opcode == CLOSE:
             return
+
+
+async def sink(connection: UpstreamConnection) -> None:
+    """Accept a handshake, and drop everything that is said."""
+    await join(connection)
+    while True:
+        await connection.read_some()
 
 
 # -- the handshake -----------------------------------------------------------------------------
@@ -519,6 +526,21 @@ async def test_more_messages_than_the_route_allows_end_it(start_gateway: StartGa
     )
 
 
+async def test_messages_come_a_thousand_a_second_for_a_minute_unless_the_route_says_otherwise(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(sink) as upstream:
+        gateway = await start_gateway(config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await opened(client)
+            await client.send(frame("") * 59_000)
+            await client.send(frame("", PING))
+            assert (await read_frame(client)).opcode == PONG
+            await client.send(frame("") * 30_000)
+            heard = await hear(client)
+    assert (heard.code, heard.reason) == (1008, "too many messages")
+
+
 # -- W4 to W6: floods -----------------------------------------------------------------------------
 
 
@@ -587,6 +609,91 @@ async def small_bombs(gateway: GatewayProcess, report: Report) -> None:
 
 
 # -- W11: flow control -------------------------------------------------------------------------
+
+
+async def test_a_client_that_sends_many_small_messages_keeps_nobody_waiting(
+    start_gateway: StartGateway,
+) -> None:
+    """Others are answered before even half of the messages are read."""
+    taken = 0
+
+    async def count(connection: UpstreamConnection) -> None:
+        nonlocal taken
+        await connection.send(switching(connection.requests[-1]))
+        while True:
+            taken += len(await connection.read_some())
+
+    async with ScriptedUpstream(beside_control(count)) as upstream:
+        gateway = await start_gateway(config(upstream.url))
+        await control_request(gateway.port)
+        async with RawClient(gateway.port) as client:
+            await opened(client)
+            flood = frame("x") * 30_000
+            await client.send(flood)
+            for _ in range(3):
+                await control_request(gateway.port)
+            assert taken < len(flood) / 2
+            await client.send(frame("end", PING))
+            assert (await read_frame(client)).payload == b"end"
+
+
+@pytest.mark.parametrize("masked", [True, False], ids=["of a client", "of an upstream"])
+async def test_a_large_frame_in_small_segments_stays_in_few_fragments(
+    start_gateway: StartGateway, masked: bool
+) -> None:
+    """Peers cap the fragments of a message: some at 4096, some lower."""
+    payload = os.urandom(2 * MIB)
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await client.send(opening())
+            connection = await upstream.accept()
+            await join(connection)
+            await client.read_head()
+            source, reader = (client, connection) if masked else (connection, client)
+            wire = frame(payload, BINARY) if masked else frame(payload, BINARY, mask=None)
+
+            async def drip() -> None:
+                for at in range(0, len(wire), 1400):
+                    await source.send(wire[at : at + 1400])
+                    await asyncio.sleep(0)  # so that each is a read of its own
+
+            sending = asyncio.create_task(drip())
+            got, sizes, final = bytearray(), list[int](), False
+            while not final:
+                said = await read_frame(reader)
+                got += said.payload
+                sizes.append(len(said.payload))
+                final = said.fin
+            await sending
+    assert bytes(got) == payload
+    assert min(sizes[:-1]) >= 64 * KIB
+    assert len(sizes) <= 33
+
+
+async def test_pings_and_small_messages_pass_at_once_between_the_fragments_of_a_message(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await client.send(opening())
+            connection = await upstream.accept()
+            await join(connection)
+            await client.read_head()
+            large = frame(100 * KIB * b"x", BINARY, fin=False)
+            await client.send(large[: 90 * KIB])  # its first piece is whole, its second is not
+            assert len((await read_frame(connection)).payload) == 64 * KIB
+            await connection.send(frame("small", mask=None))  # the other way nothing waits
+            assert (await read_frame(client)).payload == b"small"
+            await client.send(large[90 * KIB :])
+            assert len((await read_frame(connection)).payload) == 36 * KIB
+            await client.send(frame("p", PING))
+            assert (await read_frame(client)).opcode == PONG
+            await client.send(frame("y", CONTINUATION, fin=False))
+            assert (await read_frame(connection)).payload == b"y"
+            await client.send(frame("", CONTINUATION))
+            assert (await read_frame(connection)).fin
 
 
 @pytest.mark.parametrize("piece", [64 * KIB, 1 * MIB], ids=["frames of 64 KiB", "frames of 1 MiB"])

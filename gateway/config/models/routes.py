@@ -75,7 +75,10 @@ class WebSocket(Section):
         30.0, gt=0, description="How often each side is asked whether it is there; null: never."
     )
     messages: Rate | None = Field(
-        None, description="What one client may send on one connection; more closes it with 1008."
+        "60000/minute",
+        description="Messages that one client may send on one connection; more closes it with "
+        "1008. All of the amount may come at once: 60000/minute is 1000 a second, and 60000 in a "
+        "burst. null: no limit.",
     )
     deflate: bool = Field(
         False, description="Compress messages (permessage-deflate) with clients that offer it."
