@@ -198,6 +198,7 @@ class Bridge:
             self._client.branch(self._voucher),
             Answer(tag, self._options.dialect),
             self._transport,
+            self._client.backlog,
             say=self._say,
             ended=self._ended,
         )
@@ -226,6 +227,7 @@ class Bridge:
             self._client.branch(self._voucher),
             Answer(b"null", self._options.dialect),
             self._transport,
+            self._client.backlog,
             say=lambda _: None,
             ended=lambda _: None,
         ).begin(self._bytes("DELETE", path))

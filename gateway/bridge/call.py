@@ -10,9 +10,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.backlog import Backlog
 from gateway.bridge.answer import Answer
 from gateway.errors import GatewayError, StreamCancelled
 from gateway.exchange import Branch
+
+_LOOK_BYTES = 512
+"""Bytes of a response that are read at once: some 60 of the smallest events."""
+_TURN_MESSAGES = 16
+_TURN_BYTES = 64 * 1024
+"""What is made of a response in one turn of the event loop; the rest waits for later ones."""
 
 
 class Call(asyncio.Transport):
@@ -23,6 +30,7 @@ class Call(asyncio.Transport):
         branch: Branch,
         answer: Answer,
         underneath: asyncio.Transport,
+        backlog: Backlog,
         *,
         say: Callable[[Sequence[bytes]], None],
         ended: Callable[[Call], None],
@@ -36,8 +44,16 @@ class Call(asyncio.Transport):
         self._underneath = underneath
         self._say = say
         self._ended = ended
+        self._backlog = backlog
         self._closing = self._lost = False
+        self._behind = False
+        """The socket takes no more for now."""
         self._paused = False
+        """The gateway's side was told to stop."""
+        self._rest = b""
+        """Bytes of the response that wait: those from `_at` on."""
+        self._at = 0
+        self._queued = False
 
     def begin(self, request: bytes) -> None:
         """Send it."""
@@ -53,15 +69,15 @@ class Call(asyncio.Transport):
 
     def pause(self) -> None:
         """The socket takes no more for now."""
-        if not (self._paused or self._lost):
-            self._paused = True
-            self._branch.pause_writing()
+        self._behind = True
+        self._flow()
 
     def resume(self) -> None:
         """It does again."""
-        if self._paused and not self._lost:
-            self._paused = False
-            self._branch.resume_writing()
+        self._behind = False
+        if self._rest:
+            self._queue()
+        self._flow()
 
     def cancel(self) -> None:
         """Its client wants no more of it: stop whoever generates."""
@@ -87,6 +103,7 @@ class Call(asyncio.Transport):
     def hang_up(self) -> None:
         """Its client is gone."""
         self._closing = True
+        self._rest = b""
         if not self._lost:
             self._lost = True
             self._branch.connection_lost(None)
@@ -94,8 +111,14 @@ class Call(asyncio.Transport):
     # The gateway's side calls these.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._closing:
+        if self._closing:
+            return
+        if not self._rest and len(data) <= _LOOK_BYTES:
             self._tell(self.answer.feed(data if isinstance(data, bytes) else bytes(data)))
+            return
+        self._rest = self._rest[self._at :] + data
+        self._at = 0
+        self._read()
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
@@ -106,9 +129,8 @@ class Call(asyncio.Transport):
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            if not self.answer.over:
-                self._tell(self.answer.closed())
-            asyncio.get_running_loop().call_soon(self.hang_up)
+            if not self._rest:
+                self._close()
 
     def abort(self) -> None:
         self.close()
@@ -117,7 +139,7 @@ class Call(asyncio.Transport):
         return False
 
     def get_write_buffer_size(self) -> int:
-        """Nothing waits here; whether the socket's client takes it is the socket's business."""
+        """0: whether the socket's client takes what is said is the socket's business."""
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -135,6 +157,48 @@ class Call(asyncio.Transport):
         return self._underneath.get_extra_info(name, default)
 
     # -- private -----------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Say what the waiting bytes make, for one turn of the event loop."""
+        if self._queued or self._behind:
+            return
+        rest, at = self._rest, self._at
+        most = min(len(rest), at + _TURN_BYTES)
+        said: list[bytes] = []
+        while at < most and len(said) < _TURN_MESSAGES:
+            said += self.answer.feed(rest[at : at + _LOOK_BYTES])
+            at += _LOOK_BYTES
+        if at < len(rest):
+            self._at = at
+            self._queue()
+        else:
+            self._rest = b""
+        self._tell(said)
+        self._flow()
+        if self._closing and not (self._rest or self._lost):
+            self._close()
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._backlog.add(self._read_on)
+
+    def _read_on(self) -> None:
+        self._queued = False
+        if self._rest:
+            self._read()
+
+    def _flow(self) -> None:
+        """Stop the gateway's side while the socket is behind or bytes wait."""
+        paused = self._behind or bool(self._rest)
+        if paused is not self._paused and not self._lost:
+            self._paused = paused
+            self._branch.pause_writing() if paused else self._branch.resume_writing()
+
+    def _close(self) -> None:
+        if not self.answer.over:
+            self._tell(self.answer.closed())
+        asyncio.get_running_loop().call_soon(self.hang_up)
 
     def _tell(self, messages: Sequence[bytes]) -> None:
         if messages:

@@ -114,6 +114,26 @@ async def test_a_client_that_says_much_and_reads_nothing_is_not_listened_to(
         await gateway.wait_for_log(of_socket)
 
 
+async def test_a_client_that_says_much_keeps_no_other_waiting(start_gateway: StartGateway) -> None:
+    """Another is answered before even half of the messages are."""
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        async with RawClient(gateway.port) as much, RawClient(gateway.port) as little:
+            await opened(much, "/v1/stream")
+            await opened(little, "/v1/stream")
+            await much.send(frame("") * 3000)
+            await little.send(frame('{"op":"ping"}'))
+            assert (await read_frame(little)).payload == b'{"type":"pong"}'
+            answered = [
+                exchange.tally.messages_out
+                for exchange in gateway.server.listener.exchanges
+                if exchange.tally is not None
+            ]
+            assert max(answered) < 1500
+            for _ in range(3000):
+                assert b"invalid_json" in (await read_frame(much)).payload
+
+
 async def test_a_slow_client_may_cancel_what_it_does_not_read(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(flood, send_buffer_bytes=64 * KIB) as upstream:
         gateway = await start_gateway(bridged(upstream.url))

@@ -1,0 +1,129 @@
+"""One request of a socket: its response becomes messages, a few in each turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from gateway.backlog import Backlog
+from gateway.bridge.answer import Answer
+from gateway.bridge.call import Call
+from gateway.dialects import DIALECTS
+from gateway.errors import Draining
+from gateway.exchange import Branch
+from tests.support.upstream import LAST_CHUNK, STREAM_HEAD, chunk
+
+MANY = 2000
+RESPONSE = STREAM_HEAD + chunk(b"data: 1\n\n" * MANY) + LAST_CHUNK
+
+
+class FakeBranch:
+    """The gateway's side, which is told when to stop."""
+
+    exchange = None
+
+    def __init__(self) -> None:
+        self.paused = self.lost = False
+
+    def pause_writing(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        assert self.paused
+        self.paused = False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost = True
+
+    def end(self, error: object) -> None:
+        """It has been told."""
+
+
+class Rig:
+    """A call, and what it says."""
+
+    def __init__(self) -> None:
+        self.branch = FakeBranch()
+        self.said: list[dict[str, Any]] = []
+        self.ended: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        self.call = Call(
+            cast(Branch, self.branch),
+            Answer(b"1", DIALECTS["openai"]),
+            asyncio.Transport(),
+            Backlog(asyncio.get_running_loop()),
+            say=self.say,
+            ended=self.ended.set_result,
+        )
+
+    def say(self, messages: Sequence[bytes]) -> None:
+        self.said += [json.loads(message) for message in messages]
+
+    async def end(self) -> None:
+        """Return when the last message was said."""
+        async with asyncio.timeout(5):
+            await self.ended
+
+    @property
+    def types(self) -> list[str]:
+        return [message["type"] for message in self.said]
+
+
+async def test_a_turn_says_a_few_of_many_small_events_and_the_source_waits() -> None:
+    rig = Rig()
+    rig.call.write(RESPONSE)
+    rig.call.close()
+    said = 0
+    while not rig.ended.done():
+        assert len(rig.said) - said <= 80
+        said = len(rig.said)
+        assert rig.branch.paused
+        await asyncio.sleep(0)
+    assert rig.types == ["created", *MANY * ["event"], "done"]
+    await asyncio.sleep(0)
+    assert rig.branch.lost
+
+
+async def test_an_event_that_comes_alone_is_said_at_once() -> None:
+    rig = Rig()
+    rig.call.write(STREAM_HEAD)
+    for number in range(100):
+        rig.call.write(chunk(b"data: %d\n\n" % number))
+        assert rig.said[-1]["data"] == number
+        assert not rig.branch.paused
+
+
+async def test_nothing_is_said_while_the_socket_is_behind_and_all_of_it_after_that() -> None:
+    rig = Rig()
+    rig.call.write(RESPONSE)
+    rig.call.pause()
+    said = len(rig.said)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(rig.said) == said
+    rig.call.resume()
+    await rig.end()
+    assert len(rig.said) == MANY + 2
+    assert not rig.branch.paused
+
+
+async def test_a_response_that_ends_early_is_an_error_behind_its_last_event() -> None:
+    rig = Rig()
+    rig.call.write(STREAM_HEAD + chunk(b"data: 1\n\n" * MANY))
+    rig.call.close()
+    await rig.end()
+    assert rig.types == ["created", *MANY * ["event"], "error"]
+
+
+async def test_what_waits_of_a_response_is_dropped_with_its_generation() -> None:
+    for stop in (Call.cancel, lambda call: call.fail(Draining()), Call.hang_up):
+        rig = Rig()
+        rig.call.write(RESPONSE)
+        said = len(rig.said)
+        stop(rig.call)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(rig.said) <= said + 1
+        assert rig.branch.lost
