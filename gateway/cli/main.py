@@ -20,7 +20,7 @@ import uvloop
 import gateway
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
-from gateway.cli import keys, reload, revoke, store
+from gateway.cli import init, keys, reload, revoke, store
 from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
@@ -44,6 +44,7 @@ exit codes:
   3  the gateway cannot start: the address is taken, or a part it needs is missing
 
 examples:
+  gateway init --upstream http://10.0.0.5:8000
   gateway serve --config config.yaml
   gateway check config.yaml && gateway reload
   curl -H "Authorization: Bearer $(gateway token)" http://127.0.0.1:8080/v1/models
@@ -85,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {gateway.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    writing = commands.add_parser(
+        "init",
+        help="write a configuration for your backends",
+        description="Asks each backend what it is: product, dialect, models, context sizes. "
+        "Nothing is generated.",
+    )
+    init.add_options(writing)
 
     serve = commands.add_parser(
         "serve",

@@ -1,0 +1,289 @@
+"""`gateway init`: write a configuration for backends that describe themselves."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from gateway.cli.probe import Credential, Found, FoundModel, ProbeError, probe
+from gateway.cli.store import CannotDo
+from gateway.config import load_text
+from gateway.config.types import Dialect
+
+_MOST_MODELS = 20
+"""Listed without being asked for; the others are counted in a comment."""
+_INDENT = "  "
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `gateway init` takes."""
+    parser.add_argument(
+        "--upstream",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a backend, such as http://10.0.0.5:8000; may be given several times; "
+        "without one, init asks",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="list this model only; may be given several times",
+    )
+    parser.add_argument(
+        "--key-env",
+        metavar="NAME",
+        help="environment variable with the backends' key; OpenAI, Anthropic and Azure have "
+        "OPENAI_API_KEY, ANTHROPIC_API_KEY and AZURE_OPENAI_API_KEY",
+    )
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="ask callers for no key: for a machine of your own",
+    )
+    parser.add_argument(
+        *("--output", "-o"),
+        type=Path,
+        default=Path("config.yaml"),
+        help="the file to write; - prints it (%(default)s)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite the file")
+    parser.set_defaults(run=_init)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    output: Path = arguments.output
+    to_stdout = str(output) == "-"
+    if not to_stdout and output.exists() and not arguments.force:
+        raise CannotDo(f"{output} exists: give --force to overwrite it, or another --output")
+    urls = arguments.upstream or _asked()
+    found = asyncio.run(_probe_all(urls, arguments.key_env))
+    if arguments.model:
+        found = [_only(one, arguments.model) for one in found]
+    if not any(one.models for one in found):
+        raise CannotDo("none of the backends lists a model: load one, or correct --model")
+    text = configuration(found, anonymous=arguments.anonymous)
+    load_text(_with_secrets(text))
+    if to_stdout:
+        print(text, end="")
+        return 0
+    output.write_text(text)
+    for one in found:
+        names = ", ".join(model.name for model in one.models[:3])
+        more = f" and {len(one.models) - 3} more" if len(one.models) > 3 else ""
+        print(f"{one.endpoint}: {one.product}, {names}{more}")
+    print(f"wrote {output}. Next:")
+    for line in _next_steps(found, output, anonymous=arguments.anonymous):
+        print(f"  {line}")
+    return 0
+
+
+def _asked() -> list[str]:
+    """The URLs that the user types, one a line."""
+    if not sys.stdin.isatty():
+        raise CannotDo("name a backend: gateway init --upstream http://HOST:PORT")
+    urls: list[str] = []
+    while url := input("Backend URL (empty: done): " if urls else "Backend URL: ").strip():
+        urls.append(url)
+    if not urls:
+        raise CannotDo("no backend was named")
+    return urls
+
+
+async def _probe_all(urls: Sequence[str], variable: str | None) -> list[Found]:
+    answers = await asyncio.gather(*(probe(url, variable) for url in urls), return_exceptions=True)
+    problems = [str(one) for one in answers if isinstance(one, ProbeError)]
+    if problems:
+        raise CannotDo("\ngateway: ".join(problems))
+    found = []
+    for one in answers:
+        if isinstance(one, BaseException):
+            raise one
+        found.append(one)
+    return found
+
+
+def _only(found: Found, names: Iterable[str]) -> Found:
+    wanted = frozenset(names)
+    models = tuple(model for model in found.models if model.name in wanted)
+    return Found(
+        found.product,
+        found.dialect,
+        found.endpoint,
+        models,
+        found.credential,
+        found.versioned,
+        found.health,
+    )
+
+
+def _next_steps(found: Sequence[Found], output: Path, *, anonymous: bool) -> Iterator[str]:
+    option = "" if output == Path("config.yaml") else f" --config {output}"
+    for variable in dict.fromkeys(one.credential.variable for one in found if one.credential):
+        yield f"export {variable}=..."
+    if not anonymous:
+        yield f"gateway keys create{option} --owner you@example.com"
+    yield f"gateway serve{option}"
+
+
+def _with_secrets(text: str) -> str:
+    """The text with made-up secrets: what the user has not set yet is no mistake of the file."""
+    return re.sub(r"\{env: \w+\}", "{env: PATH}", text)
+
+
+# -- the text ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Upstream:
+    """Backends of one kind with the same models: endpoints of one upstream."""
+
+    name: str
+    first: Found
+    endpoints: list[str]
+
+
+def configuration(found: Sequence[Found], *, anonymous: bool) -> str:
+    """A configuration as YAML, with comments, for these backends."""
+    upstreams = _grouped(found)
+    lines = [
+        "# Made by `gateway init`; docs/configuration.md has every key.",
+        "server: {listen: 127.0.0.1:8080}",
+        "",
+    ]
+    if not anonymous:
+        lines += [
+            "# API keys, made by `gateway keys create`. docs/authentication.md has single sign-on.",
+            "auth:",
+            "  keys: {type: api_key, file: keys.yaml}",
+            "",
+        ]
+    lines.append("upstreams:")
+    for upstream in upstreams:
+        lines += _upstream_lines(upstream)
+    lines += ["", "# The names callers use.", "models:"]
+    listed: dict[str, _Upstream] = {}
+    for upstream in upstreams:
+        lines += _model_lines(upstream, listed)
+    lines += ["", *_route_lines(listed, anonymous=anonymous)]
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(found: Sequence[Found]) -> list[_Upstream]:
+    groups: list[_Upstream] = []
+    for one in found:
+        if not one.models:
+            continue
+        twin = next((group for group in groups if _are_equal(group.first, one)), None)
+        if twin is not None:
+            twin.endpoints.append(one.endpoint)
+            continue
+        slug = re.sub(r"[^a-z0-9]+", "-", one.product.lower()).strip("-")
+        taken = sum(re.fullmatch(rf"{slug}(?:-\d+)?", group.name) is not None for group in groups)
+        name = slug if not taken else f"{slug}-{taken + 1}"
+        groups.append(_Upstream(name, one, [one.endpoint]))
+    return groups
+
+
+def _are_equal(one: Found, other: Found) -> bool:
+    return (one.product, one.dialect, one.models) == (other.product, other.dialect, other.models)
+
+
+def _upstream_lines(upstream: _Upstream) -> Iterator[str]:
+    found = upstream.first
+    yield f"{_INDENT}{upstream.name}: # {found.product}"
+    yield f"{_INDENT * 2}dialect: {found.dialect}"
+    yield f"{_INDENT * 2}endpoints:"
+    for url in dict.fromkeys(upstream.endpoints):
+        yield f"{_INDENT * 3}- {{url: {_quoted(url)}}}"
+    if found.credential is not None:
+        yield f"{_INDENT * 2}credentials: {_credential(found.credential)}"
+    if found.product == "Anthropic":
+        yield f'{_INDENT * 2}headers: {{anthropic-version: "2023-06-01"}}'
+    if found.health is not None:
+        yield f"{_INDENT * 2}health: {{path: {found.health}}}"
+    if len(upstream.endpoints) > 1 and found.product in ("vLLM", "SGLang", "llama.cpp"):
+        yield f"{_INDENT * 2}balance: prefix # where the conversation's KV cache is"
+    if found.product in ("Ollama", "llama.cpp"):
+        yield f"{_INDENT * 2}timeouts: {{first_byte: 10m}} # loading a model takes a while"
+
+
+def _credential(credential: Credential) -> str:
+    secret = f"{{env: {credential.variable}}}"
+    if credential.header:
+        return f"{{header: {credential.header}, value: {secret}}}"
+    return f"{{bearer: {secret}}}"
+
+
+def _model_lines(upstream: _Upstream, listed: dict[str, _Upstream]) -> Iterator[str]:
+    models = upstream.first.models
+    for model in models[:_MOST_MODELS]:
+        name = model.name if model.name not in listed else f"{upstream.name}/{model.name}"
+        listed[name] = upstream
+        own = "" if name == model.name else f", model: {_quoted(model.name)}"
+        line = f"{_INDENT}{_quoted(name)}: {{upstream: {upstream.name}{own}}}"
+        yield line + _context_comment(model)
+    if len(models) > _MOST_MODELS:
+        yield f"{_INDENT}# {upstream.name} lists {len(models) - _MOST_MODELS} more models."
+
+
+def _context_comment(model: FoundModel) -> str:
+    return "" if model.context_tokens is None else f" # context: {model.context_tokens} tokens"
+
+
+def _route_lines(listed: dict[str, _Upstream], *, anonymous: bool) -> Iterator[str]:
+    auth = "anonymous" if anonymous else "[keys]"
+    shared = [name for name, upstream in listed.items() if upstream.first.versioned]
+    if shared:
+        dialects = {upstream.first.dialect for upstream in listed.values()}
+        yield "# SDKs of every dialect reach every model: what differs is translated."
+        yield "routes:"
+        yield from _route("openai", "/v1/", "openai", auth, shared)
+        yield from _route("anthropic", "/v1/messages", "anthropic", auth, shared, "[POST]")
+        if "ollama" in dialects:
+            yield from _route("ollama", "/api/", "ollama", auth, shared)
+    else:
+        yield "routes:"
+    for upstream in {id(one): one for one in listed.values()}.values():
+        if not upstream.first.versioned:
+            own = [name for name, other in listed.items() if other is upstream]
+            yield f"{_INDENT}# Its API is not below /v1: the route's path is taken off."
+            path = f"/{upstream.name}/v1/"
+            yield from _route(upstream.name, path, "openai", auth, own, strip=True)
+
+
+def _route(
+    name: str,
+    path: str,
+    dialect: Dialect,
+    auth: str,
+    models: Sequence[str],
+    methods: str | None = None,
+    *,
+    strip: bool = False,
+) -> Iterator[str]:
+    yield f"{_INDENT}- name: {name}"
+    yield f"{_INDENT * 2}path: {path}"
+    if methods is not None:
+        yield f"{_INDENT * 2}methods: {methods}"
+    if strip:
+        yield f"{_INDENT * 2}strip: true"
+    yield f"{_INDENT * 2}dialect: {dialect}"
+    yield f"{_INDENT * 2}auth: {auth}"
+    yield f"{_INDENT * 2}models: [{', '.join(map(_quoted, models))}]"
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar that is read as this text: JSON's strings are YAML's."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)

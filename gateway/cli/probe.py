@@ -1,0 +1,259 @@
+"""What a model backend says of itself: product, dialect, models, context sizes.
+
+Asked by HTTP, with nothing but GETs of listings (and Ollama's POST /api/show, which reads too).
+Nothing is generated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from gateway.config.types import Dialect
+from gateway.urls import endpoint_fault
+
+_TIMEOUT_S = 10.0
+_LARGEST_BYTES = 8 * 1024 * 1024
+_DESCRIBED = 20
+"""Ollama models whose context size is asked for, one request each."""
+_ANTHROPIC_VERSION = "2023-06-01"
+
+
+class ProbeError(Exception):
+    """The backend cannot be described; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """How a provider is shown a key, and the environment variable that holds it."""
+
+    variable: str
+    header: str = ""
+    """Empty: `Authorization: Bearer`."""
+
+    def headers(self) -> dict[str, str]:
+        """What a request carries; nothing where the variable is not set."""
+        key = os.environ.get(self.variable)
+        if not key:
+            return {}
+        return {self.header: key} if self.header else {"Authorization": f"Bearer {key}"}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model that the backend lists. `context_tokens` is None where it does not say."""
+
+    name: str
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A backend, as it described itself."""
+
+    product: str
+    """vLLM, SGLang, llama.cpp, Ollama, Anthropic, Azure OpenAI, OpenAI, or OpenAI-compatible."""
+    dialect: Dialect
+    endpoint: str
+    """The endpoint's URL for the configuration: what stands before the request's own path."""
+    models: tuple[FoundModel, ...]
+    credential: Credential | None = None
+    versioned: bool = True
+    """Whether its API is below /v1; else its paths follow the endpoint's URL at once."""
+    health: str | None = None
+    """Path of its health check."""
+
+
+_CREDENTIALS: Mapping[str, Credential] = {
+    "api.openai.com": Credential("OPENAI_API_KEY"),
+    "api.anthropic.com": Credential("ANTHROPIC_API_KEY", "x-api-key"),
+    ".openai.azure.com": Credential("AZURE_OPENAI_API_KEY", "api-key"),
+}
+_PRODUCTS: Mapping[str, str] = {
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "llamacpp": "llama.cpp",
+    "llama.cpp": "llama.cpp",
+}
+"""By what their models are `owned_by`."""
+
+
+def credential_for(url: str, variable: str | None) -> Credential | None:
+    """The credential of a known provider, or one in the environment variable named by the user."""
+    host = urlsplit(url).hostname or ""
+    known = next((one for end, one in _CREDENTIALS.items() if host.endswith(end)), None)
+    if variable is None:
+        return known
+    return Credential(variable, known.header if known else "")
+
+
+async def probe(url: str, variable: str | None = None) -> Found:
+    """Describe the backend at `url`. `variable` names the environment variable with its key.
+
+    Raise ProbeError.
+    """
+    if "://" not in url:
+        url = f"http://{url}"
+    url = url.rstrip("/")
+    if fault := endpoint_fault(url):
+        raise ProbeError(f"{url}: {fault}")
+    credential = credential_for(url, variable)
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    async with aiohttp.ClientSession(
+        timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+    ) as session:
+        return await _Probe(session, url, credential).run()
+
+
+class _Probe:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, credential: Credential | None
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._root = url.removesuffix("/v1")
+        self._credential = credential
+        self._headers = {"anthropic-version": _ANTHROPIC_VERSION}
+        if credential is not None:
+            self._headers |= credential.headers()
+
+    async def run(self) -> Found:
+        if (found := await self._ollama()) is not None:
+            return found
+        status, document = await self._ask(f"{self._root}/v1/models")
+        if status == 404:
+            status, document = await self._ask(f"{self._url}/models")
+            if (entries := _entries(document)) is not None:
+                return self._openai(entries, self._url, versioned=False)
+        if (entries := _entries(document)) is not None:
+            if "has_more" in document:
+                return self._anthropic(entries)
+            return await self._described(self._openai(entries, self._root, versioned=True))
+        raise ProbeError(self._refusal(status))
+
+    def _refusal(self, status: int) -> str:
+        if status in (401, 403):
+            if self._credential is None:
+                how = "name the environment variable that holds its key with --key-env"
+            elif self._credential.headers():
+                how = f"it refuses the key in {self._credential.variable}"
+            else:
+                how = f"set {self._credential.variable} to its key"
+            return f"{self._url}: it asks for a key (status {status}): {how}"
+        return (
+            f"{self._url}: it lists no models: status {status} for /v1/models. "
+            "Give the URL that stands before /v1"
+        )
+
+    async def _ollama(self) -> Found | None:
+        status, document = await self._ask(f"{self._root}/api/tags")
+        models = document.get("models") if status == 200 else None
+        if not isinstance(models, list):
+            return None
+        names = [one["name"] for one in models if isinstance(one, dict) and _is_name(one, "name")]
+        sizes = await asyncio.gather(*map(self._ollama_context, names[:_DESCRIBED]))
+        sizes += [None] * (len(names) - len(sizes))
+        found = tuple(FoundModel(*pair) for pair in zip(names, sizes, strict=True))
+        return Found("Ollama", "ollama", self._root, found, self._credential)
+
+    async def _ollama_context(self, name: str) -> int | None:
+        status, document = await self._ask(f"{self._root}/api/show", {"model": name})
+        details = document.get("model_info") if status == 200 else None
+        if not isinstance(details, dict):
+            return None
+        lengths = (value for key, value in details.items() if key.endswith(".context_length"))
+        return next(filter(_is_size, lengths), None)
+
+    def _anthropic(self, entries: list[dict[str, Any]]) -> Found:
+        models = tuple(FoundModel(one["id"], _context(one)) for one in entries)
+        return Found("Anthropic", "anthropic", self._root, models, self._credential)
+
+    def _openai(self, entries: list[dict[str, Any]], endpoint: str, *, versioned: bool) -> Found:
+        owners = {one.get("owned_by") for one in entries}
+        product = next((name for owner, name in _PRODUCTS.items() if owner in owners), None)
+        host = urlsplit(endpoint).hostname or ""
+        if product is None:
+            product = {"api.openai.com": "OpenAI"}.get(host, "OpenAI-compatible")
+        if host.endswith(".openai.azure.com"):
+            product = "Azure OpenAI"
+        health = "/health" if product in _PRODUCTS.values() else None
+        models = tuple(FoundModel(one["id"], _context(one)) for one in entries)
+        return Found(product, "openai", endpoint, models, self._credential, versioned, health)
+
+    async def _described(self, found: Found) -> Found:
+        """With the context size that llama.cpp's server was started with: its listing tells the
+        one the model was trained with.
+        """
+        if found.product != "llama.cpp":
+            return found
+        status, document = await self._ask(f"{self._root}/props")
+        settings = document.get("default_generation_settings") if status == 200 else None
+        size = settings.get("n_ctx") if isinstance(settings, dict) else None
+        if not _is_size(size):
+            return found
+        models = tuple(FoundModel(one.name, size) for one in found.models)
+        return Found(
+            found.product, found.dialect, found.endpoint, models, found.credential, health="/health"
+        )
+
+    async def _ask(self, url: str, body: Any = None) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object; an empty one where the answer is none. Raise ProbeError."""
+        method = "GET" if body is None else "POST"
+        try:
+            async with self._session.request(
+                method, url, headers=self._headers, json=body, allow_redirects=False
+            ) as response:
+                data = await response.content.read(_LARGEST_BYTES)
+                return response.status, _object(data)
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as exc:
+            raise ProbeError(f"{self._url}: its TLS certificate is not trusted: {exc}") from exc
+        except TimeoutError as exc:
+            raise ProbeError(f"{self._url}: no answer within {_TIMEOUT_S:.0f} s") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise ProbeError(f"{self._url}: cannot be reached: {exc}") from exc
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The models of a listing of OpenAI's or Anthropic's, or None if it is none."""
+    data = document.get("data")
+    if not isinstance(data, list):
+        return None
+    return [one for one in data if isinstance(one, dict) and _is_name(one, "id")]
+
+
+def _context(entry: Mapping[str, Any]) -> int | None:
+    """Context size in tokens: vLLM's and SGLang's max_model_len, Anthropic's max_input_tokens."""
+    meta = entry.get("meta")
+    places = [
+        entry.get("max_model_len"),
+        entry.get("max_input_tokens"),
+        entry.get("context_length"),
+    ]
+    places.append(meta.get("n_ctx_train") if isinstance(meta, dict) else None)
+    return next(filter(_is_size, places), None)
+
+
+def _is_name(entry: Mapping[str, Any], key: str) -> bool:
+    """Whether it has a name that a configuration can hold: `${` would be a reference there."""
+    name = entry.get(key)
+    return isinstance(name, str) and bool(name) and name.isprintable() and "${" not in name
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
