@@ -19,6 +19,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.backlog import Backlog
+    from gateway.dialects.translation.pieces import Skip
     from gateway.errors import GatewayError
     from gateway.limiting.demand import Demand, Verdict
     from gateway.limiting.rules import Rule
@@ -228,6 +229,7 @@ class Exchange:
         "response_headers",
         "route",
         "served",
+        "skipped",
         "stall_s",
         "stalls",
         "started_at",
@@ -271,6 +273,8 @@ class Exchange:
         """The fallback that serves it instead of its model."""
         self.fallbacks: list[str] = []
         """The models that did not, and why."""
+        self.skipped: dict[Skip, int] | None = None
+        """What its translation left out of the backend's answer, and how often."""
         self.continued = 0
         """How often another upstream went on with its answer."""
         self.target: Target | None = None

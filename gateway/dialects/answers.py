@@ -48,12 +48,12 @@ class ChatAnswer:
 
     def hear(self, event: Event) -> None:
         """Take note of an event."""
-        if self.open and event.data is not None:
+        if self.open and event.data:  # an empty one is a sign of life
             self._hear(_parsed(event.data))
 
     def join(self, event: Event) -> bytes:
         """The event, as a chunk of the answer that has begun."""
-        document = None if event.data in (None, _DONE) else _parsed(event.data or b"")
+        document = None if event.data in (None, b"", _DONE) else _parsed(event.data or b"")
         if document is None or self._first is None:
             return event.raw
         self._hear(document)
@@ -82,6 +82,8 @@ class ChatAnswer:
         content = delta.get("content")
         if isinstance(content, str):
             self._pieces.append(content)
+        elif content:
+            self.open = False  # a list of parts
         if any(delta.get(key) for key in delta.keys() - {"role", "content"}):
             self.open = False  # tool_calls, refusal, reasoning: no text to go on with
 
@@ -105,7 +107,7 @@ class MessagesAnswer:
 
     def hear(self, event: Event) -> None:
         """Take note of an event."""
-        if event.data is None:
+        if not event.data:
             return
         document = _parsed(event.data) or {}
         kind = document.get("type")

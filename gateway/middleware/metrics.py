@@ -110,6 +110,10 @@ class Counting:
             self.registry.count(table.STALL_SECONDS, route).value += exchange.stall_s
         if exchange.queue_s is not None:
             self._queued(exchange)
+        if exchange.skipped is not None:
+            for what, times in exchange.skipped.items():
+                labels = exchange.upstream or "", what.value
+                self.registry.count(table.TRANSLATION_SKIPPED, *labels).value += times
         if exchange.continued:
             labels = exchange.model or "", exchange.upstream or ""
             self.registry.count(table.CONTINUATIONS, *labels).value += exchange.continued

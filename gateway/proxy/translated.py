@@ -11,10 +11,19 @@ from http import HTTPStatus
 
 import orjson
 
-from gateway.dialects.translation.pieces import Failed, Piece, StreamReader, StreamWriter, Telling
+from gateway.dialects.translation.pieces import (
+    Ended,
+    Failed,
+    Piece,
+    Skip,
+    Skipped,
+    StreamReader,
+    StreamWriter,
+    Telling,
+)
 from gateway.dialects.translation.translation import TranslatedCall, Translation
 from gateway.errors import GatewayError, NotTranslatable, UpstreamInvalidResponse
-from gateway.exchange import GatewayRequest
+from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.request_head import Rewrite
@@ -58,7 +67,7 @@ async def send_translated(
     attempt = request.exchange.attempt
     assert attempt is not None
     try:
-        response = await _answer(raw, call, translation, request.exchange.request_id)
+        response = await _answer(raw, call, translation, request.exchange)
     except UpstreamInvalidResponse as exc:
         attempt.lost(exc)
         raise
@@ -78,21 +87,33 @@ def translated_call(
 
 
 async def _answer(
-    raw: UpstreamResponse, call: TranslatedCall, translation: Translation, request_id: str
+    raw: UpstreamResponse, call: TranslatedCall, translation: Translation, exchange: Exchange
 ) -> UpstreamResponse:
     head = raw.head
     if any(name.lower() == b"content-encoding" for name, _ in head.fields):
         raise _useless(raw, "it is compressed, which was not asked for")
     if head.status >= 400:
-        status, body = translation.refusal(head.status, await _whole(raw), request_id)
+        status, body = translation.refusal(head.status, await _whole(raw), exchange.request_id)
         return _made(head, status, body)
     if head.status != 200:
         raise _useless(raw, f"status {head.status}")
     if call.reader is None or call.writer is None:
-        return _made(head, 200, call.whole(await _whole(raw)))
+        body, skipped = call.whole(await _whole(raw))
+        for what in skipped:
+            _count(exchange, what)
+        return _made(head, 200, body)
     if not head.content_type.lower().startswith(translation.backend_stream_type):
         raise _useless(raw, "no stream, which was asked for")
-    return _Translating(raw, call.reader, call.writer, translation.stream_type).response
+    return _Translating(raw, call.reader, call.writer, translation.stream_type, exchange).response
+
+
+def _count(exchange: Exchange, what: Skip) -> None:
+    """Count what the translation left out; the first of each kind is an event of the trace."""
+    if exchange.skipped is None:
+        exchange.skipped = {}
+    times = exchange.skipped[what] = exchange.skipped.get(what, 0) + 1
+    if times == 1 and exchange.trace is not None:
+        exchange.trace.event("translation_skipped", what.value)
 
 
 class _Translating:
@@ -104,8 +125,12 @@ class _Translating:
         reader: StreamReader,
         writer: StreamWriter,
         content_type: bytes,
+        exchange: Exchange,
     ) -> None:
         self._raw = raw
+        self._exchange = exchange
+        self._ended = False
+        """Whether the answer is complete."""
         self._reader = reader
         self._writer = writer
         self.response = UpstreamResponse(_head(raw.head, 200, content_type, None), self)
@@ -129,6 +154,8 @@ class _Translating:
         """The upstream's body is complete, or broke off."""
         if error is None:
             self._pass(self._reader.flush())
+        elif self._ended:
+            error = None  # the answer was complete, whatever came of the connection then
         self.response.finish(error)  # which does nothing if it has failed already
 
     def _pass(self, pieces: Iterable[Piece]) -> None:
@@ -140,6 +167,11 @@ class _Translating:
             if isinstance(piece, Failed):
                 error = piece.error
                 break
+            if isinstance(piece, Skipped):
+                _count(self._exchange, piece.what)
+                continue
+            if isinstance(piece, Ended):
+                self._ended = True
             try:
                 said.append(self._writer.write(piece))
             except UpstreamInvalidResponse as exc:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import ask, read_stream
 from tests.support.gateway import StartGateway
+from tests.support.metrics import read as read_metrics
 from tests.support.refusal import assert_error
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
@@ -389,7 +390,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_of_the_callers_dialec
         events.append(error + end if backend == "ollama" else b"data: " + error + end)
         code = "Slow down."
     elif how == "garbage":
-        events.append(b"<html>" + end if backend == "ollama" else b"data: <html>" + end)
+        events.append(b'{"cho' + end if backend == "ollama" else b'data: {"cho' + end)
         code = "upstream_invalid_response"
     async with ScriptedUpstream(streams(backend, *events, broken=how == "death")) as upstream:
         gateway = await start_gateway(config(caller, backend, upstream.url))
@@ -439,6 +440,46 @@ async def test_a_translated_stream_can_be_come_back_to(
     assert first.body.endswith(again.body)
     assert again.body.count(b"id: ") == len(ids) - 3
     assert len(upstream.requests) == 1
+
+
+# -- what is not understood --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_what_is_left_out_of_an_answer_is_counted_and_in_the_trace(
+    start_gateway: StartGateway, stream: bool
+) -> None:
+    parts = [{"type": "hologram"}, {"type": "text", "text": "Hi"}]
+    choice = {"message": {"content": parts}, "delta": {"content": parts}, "finish_reason": "eos"}
+    body = json.dumps({"model": "m", "choices": [choice]}).encode()
+    events = (b"data: ping\n\n", b"data: pong\n\n", b"data: %b\n\n" % body, b"data: [DONE]\n\n")
+    script = streams("openai", *events) if stream else raw_reply(reply(body))
+    async with ScriptedUpstream(script) as upstream:
+        document = config("anthropic", "openai", upstream.url)
+        told = {"telemetry": {"log": {"format": "json"}, "traces": {"sample": 1}}}
+        gateway = await start_gateway(document, **told)
+        response = await ask(gateway.port, chat("anthropic", stream=stream))
+        await gateway.wait_for_log(lambda line: line["event"] == "request")
+        metrics = read_metrics(gateway)
+        (record,) = json.loads(gateway.server.state.records.take())["records"]
+    assert response.clean_end
+    assert b'"text":"Hi"' in response.body
+    counted = {"part": 1, "stop": 1, **({"event": 2} if stream else {})}
+    for what, times in counted.items():
+        name = "gateway_translation_skipped_total"
+        assert metrics.value(name, upstream="main", what=what) == times
+    seen = [detail for name, _, detail in record["events"] if name == "translation_skipped"]
+    assert sorted(seen) == sorted(counted)
+
+
+async def test_a_connection_that_breaks_behind_a_complete_answer_breaks_nothing(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(streams("openai", STREAMS["openai"], broken=True)) as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        response = await ask(gateway.port, chat("anthropic"))
+    assert response.clean_end
+    assert ENDS["anthropic"] in response.body
 
 
 # -- limits ------------------------------------------------------------------------------------

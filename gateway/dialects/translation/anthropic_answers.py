@@ -11,7 +11,10 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation import backend_errors
+from gateway.dialects.translation.calls import Calls, arguments_text
+from gateway.dialects.translation.content import Content
 from gateway.dialects.translation.fields import arguments_of
+from gateway.dialects.translation.in_turn import InTurn
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,
@@ -20,6 +23,8 @@ from gateway.dialects.translation.pieces import (
     Failed,
     Piece,
     Said,
+    Skip,
+    Skipped,
     Stop,
     Stopped,
     Telling,
@@ -29,6 +34,7 @@ from gateway.dialects.translation.pieces import (
     Whole,
     broken_off,
 )
+from gateway.dialects.translation.stops import stopped
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
 from gateway.errors import RequestError, UpstreamInvalidResponse
 from gateway.sse import EventSplitter, EventTooLarge
@@ -51,28 +57,27 @@ _WORDS = {
 _NOTHING: dict[str, Any] = {}
 
 
+_SILENT = frozenset({"ping", "content_block_stop"})
+"""Events that say nothing to other dialects."""
+_SILENT_BLOCKS = frozenset({"redacted_thinking"})
+_SILENT_DELTAS = frozenset({"signature_delta", "citations_delta"})
+
+
 def read(document: dict[str, Any]) -> list[Piece]:
     """The pieces of a whole answer."""
     if document.get("type") == "error":
         return [Failed(backend_errors.of_event(document))]
     content = document.get("content")
-    if not isinstance(content, list):
+    if not isinstance(content, (list, str)):
         return [Failed(UpstreamInvalidResponse("no message with content"))]
     pieces: list[Piece] = [Began(text_in(document, "model"))]
-    calls = 0
-    for block in content:
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == "text":
-            pieces.append(Said(text_in(block, "text")))
-        elif kind == "thinking":
-            pieces.append(Thought(text_in(block, "thinking")))
-        elif kind == "tool_use":
-            pieces.append(Called(calls, text_in(block, "id"), text_in(block, "name")))
-            arguments = orjson.dumps(object_in(block, "input")).decode()
-            pieces.append(Argued(calls, arguments))
-            calls += 1
+    message = _Message()
+    for index, block in enumerate(content if isinstance(content, list) else [content]):
+        message.begin(index, {"type": "text", "text": block} if isinstance(block, str) else block)
+        message.give(pieces)
+    message.finish(pieces)
     pieces.append(Used(_tokens(object_in(document, "usage"))))
-    pieces.append(_stopped(document))
+    pieces += message.stopped(document)
     return pieces
 
 
@@ -81,11 +86,12 @@ class Reader:
 
     def __init__(self) -> None:
         self._splitter = EventSplitter()
-        self._calls: dict[int, int] = {}
-        """The number of a call, by the index of its block."""
+        self._message = _Message()
         self._usage = _NOTHING
         self._began = False
         self._stopped = False
+        self._strange = False
+        """Whether an event was skipped."""
         self._over = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
@@ -100,7 +106,7 @@ class Reader:
             events = exc.events
             fault = Failed(UpstreamInvalidResponse(str(exc)))
         for event in events:
-            if event.data is not None and not self._over:
+            if event.data and not self._over:
                 self._read(event.data, pieces)
         if fault is not None and not self._over:
             self._end(pieces, fault)
@@ -110,8 +116,15 @@ class Reader:
         """The rest; a stream without message_stop is complete if it said why it stopped."""
         pieces: list[Piece] = []
         if not self._over:
-            self._end(pieces, Ended() if self._stopped else broken_off())
+            if self._strange and not self._began:
+                self._end(pieces, Failed(UpstreamInvalidResponse("no event of a message")))
+            else:
+                self._end(pieces, Ended() if self._stopped else broken_off())
         return pieces
+
+    def _skip(self, pieces: list[Piece]) -> None:
+        self._strange = True
+        pieces.append(Skipped(Skip.EVENT))
 
     def _end(self, pieces: list[Piece], last: Piece) -> None:
         self._over = True
@@ -120,69 +133,138 @@ class Reader:
     def _read(self, data: bytes, pieces: list[Piece]) -> None:
         document = parsed(data)
         if document is None:
-            self._end(pieces, Failed(UpstreamInvalidResponse("an event that is no JSON object")))
+            if data.lstrip().startswith(b"{"):
+                # A part of the answer, damaged: without it the answer would be another one.
+                self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
+            elif data.strip() and data.strip() != b"[DONE]":
+                self._skip(pieces)
             return
-        kind = document.get("type")
-        if kind == "message_start":
+        kind = text_in(document, "type")
+        if kind == "content_block_delta":
+            self._begin("", pieces)
+            self._message.delta(document, pieces)
+        elif kind == "content_block_start":
+            self._begin("", pieces)
+            self._message.give(pieces)
+            self._message.begin(count(document, "index"), document.get("content_block"))
+        elif kind == "message_start":
             message = object_in(document, "message")
             self._usage = object_in(message, "usage")
             self._begin(text_in(message, "model"), pieces)
-            return
-        if kind in ("content_block_start", "content_block_delta", "message_delta"):
-            self._begin("", pieces)
-        if kind == "content_block_delta":
-            self._delta(document, pieces)
-        elif kind == "content_block_start":
-            self._block(document, pieces)
         elif kind == "message_delta":
+            self._begin("", pieces)
             self._usage = {**self._usage, **object_in(document, "usage")}
             pieces.append(Used(_tokens(self._usage)))
             delta = object_in(document, "delta")
-            if delta.get("stop_reason") is not None:
-                stopped = _stopped(delta)
-                pieces.append(stopped)
-                self._stopped = True
-                self._over = isinstance(stopped, Failed)
+            if delta.get("stop_reason") is not None and not self._stopped:
+                self._stop(delta, pieces)
         elif kind == "message_stop":
+            self._message.give(pieces)
+            if not self._stopped and self._message.any:
+                # Some never say why they stop; that they have come to the end is said here.
+                self._stop({"stop_reason": "end_turn"}, pieces)
             self._end(pieces, Ended() if self._stopped else broken_off())
-        elif kind == "error":
+        elif kind == "error" or (kind not in _SILENT and document.get("error")):
             self._end(pieces, Failed(backend_errors.of_event(document)))
+        elif kind == "content_block_stop":
+            self._message.give(pieces)
+        elif kind not in _SILENT and any(document.values()):
+            self._skip(pieces)
 
     def _begin(self, model: str, pieces: list[Piece]) -> None:
         if not self._began:
             self._began = True
             pieces.append(Began(model))
 
-    def _block(self, document: dict[str, Any], pieces: list[Piece]) -> None:
-        block = object_in(document, "content_block")
-        kind = block.get("type")
-        if kind == "tool_use":
-            number = len(self._calls)
-            self._calls[count(document, "index")] = number
-            pieces.append(Called(number, text_in(block, "id"), text_in(block, "name")))
-        elif kind == "text" and block.get("text"):
-            pieces.append(Said(text_in(block, "text")))
+    def _stop(self, said: dict[str, Any], pieces: list[Piece]) -> None:
+        self._stopped = True
+        self._message.give(pieces)
+        self._message.finish(pieces)
+        pieces += self._message.stopped(said)
+        self._over = isinstance(pieces[-1], Failed)
 
-    def _delta(self, document: dict[str, Any], pieces: list[Piece]) -> None:
+
+class _Message:
+    """What a message says, in blocks that are whole or come piece by piece."""
+
+    def __init__(self) -> None:
+        self._content = Content()
+        self._calls = Calls()
+        self._starts: dict[int, dict[str, Any]] = {}
+        """Blocks that have just begun, by index. Some backends tell all of a block in its start,
+        and some repeat that in deltas: it counts if no delta follows.
+        """
+
+    @property
+    def any(self) -> bool:
+        """Whether it has said anything."""
+        return self._content.any or bool(self._calls)
+
+    def begin(self, index: int, block: Any) -> None:
+        """A block begins."""
+        self._starts[index] = block if isinstance(block, dict) else {}
+
+    def give(self, pieces: list[Piece]) -> None:
+        """What the blocks say whose starts are all there is of them."""
+        starts, self._starts = self._starts, {}
+        for index, block in starts.items():
+            self._open(index, block, pieces, whole=True)
+
+    def delta(self, document: dict[str, Any], pieces: list[Piece]) -> None:
+        """A piece of a block."""
+        index = count(document, "index")
+        block = self._starts.pop(index, None)
+        if self._starts:
+            self.give(pieces)
         delta = object_in(document, "delta")
-        kind = delta.get("type")
+        kind = text_in(delta, "type")
+        if block is not None:
+            says = kind == "input_json_delta" and bool(delta.get("partial_json"))
+            if kind == "input_json_delta" and not says:
+                self._starts[index] = block  # which may hold what this delta does not
+                return
+            self._open(index, block, pieces, whole=not says)
         if kind == "text_delta":
-            pieces.append(Said(text_in(delta, "text")))
+            self._content.say(delta.get("text"), pieces)
         elif kind == "thinking_delta":
-            pieces.append(Thought(text_in(delta, "thinking")))
+            self._content.think(delta.get("thinking"), pieces)
         elif kind == "input_json_delta":
-            number = self._calls.get(count(document, "index"))
-            text = text_in(delta, "partial_json")
-            if number is not None and text:
-                pieces.append(Argued(number, text))
+            text = arguments_text(delta.get("partial_json"))
+            if self._calls.knows(index):
+                self._calls.add(index, "", "", text, pieces)
+            elif text:
+                pieces.append(Skipped(Skip.CALL))
+        elif kind not in _SILENT_DELTAS:
+            pieces.append(Skipped(Skip.PART))
 
+    def _open(self, index: int, block: dict[str, Any], pieces: list[Piece], *, whole: bool) -> None:
+        kind = text_in(block, "type")
+        if kind == "tool_use":
+            self._calls.begin(index, text_in(block, "id"), text_in(block, "name"), pieces)
+            given = block.get("input")
+            if whole and given:
+                self._calls.add(index, "", "", arguments_text(given), pieces)
+        elif kind == "text":
+            self._content.say(block.get("text"), pieces)
+        elif kind == "thinking":
+            self._content.think(block.get("thinking"), pieces)
+        elif kind not in _SILENT_BLOCKS:
+            pieces.append(Skipped(Skip.PART))
 
-def _stopped(said: dict[str, Any]) -> Piece:
-    stop = _STOPS.get(text_in(said, "stop_reason"))
-    if stop is None:
-        # `pause_turn` is for tools of Anthropic's own; others are unknown: it is not complete.
-        return Failed(UpstreamInvalidResponse("an unknown stop_reason"))
-    return Stopped(stop, text_in(said, "stop_sequence") or None)
+    def finish(self, pieces: list[Piece]) -> None:
+        """No more will come."""
+        self._content.finish(pieces)
+        self._calls.finish(pieces)
+
+    def stopped(self, said: dict[str, Any]) -> list[Piece]:
+        """Why it stopped."""
+        return stopped(
+            said.get("stop_reason"),
+            _STOPS,
+            text_in(said, "stop_sequence"),
+            said=self._content.any,
+            called=bool(self._calls),
+        )
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens:
@@ -249,9 +331,18 @@ class Writer:
         """The call whose block is open, or was the last to be."""
         self._tokens = Tokens(0, 0)
         self._stopped = Stopped(Stop.END)
+        self._in_turn: InTurn | None = None
+        """Needed as soon as there is a call."""
 
     def write(self, piece: Piece) -> bytes:
         """The bytes it is. Raise UpstreamInvalidResponse if it cannot be told."""
+        if self._in_turn is None:
+            if not isinstance(piece, Called):
+                return self._write(piece)
+            self._in_turn = InTurn()
+        return b"".join([self._write(one) for one in self._in_turn.feed(piece)])
+
+    def _write(self, piece: Piece) -> bytes:
         match piece:
             case Said(text):
                 return self._block(_Block.TEXT) + self._delta({"type": "text_delta", "text": text})
@@ -265,7 +356,7 @@ class Writer:
                 return self._close() + self._start(_Block.TOOL, block)
             case Argued(index, text):
                 if self._open is not _Block.TOOL or index != self._call:
-                    raise UpstreamInvalidResponse("calls of tools that are mixed with each other")
+                    raise UpstreamInvalidResponse("arguments behind the end of a tool's call")
                 return self._delta({"type": "input_json_delta", "partial_json": text})
             case Began(model):
                 message = {
@@ -273,7 +364,7 @@ class Writer:
                     "content": [],
                     "stop_reason": None,
                     "stop_sequence": None,
-                    "usage": {"input_tokens": 0, "output_tokens": 0},
+                    "usage": {"input_tokens": self._telling.input_estimate, "output_tokens": 0},
                 }
                 return _event("message_start", message=message)
             case Used(tokens):
@@ -284,7 +375,7 @@ class Writer:
                 return b""
             case Ended():
                 return self._close() + self._end()
-            case Failed():
+            case Failed() | Skipped():
                 return b""
 
     def _block(self, kind: _Block) -> bytes:
@@ -325,7 +416,7 @@ def _message(model: str, telling: Telling) -> dict[str, Any]:
         "id": f"msg_{telling.request_id}",
         "type": "message",
         "role": "assistant",
-        "model": model,
+        "model": telling.model or model,
     }
 
 

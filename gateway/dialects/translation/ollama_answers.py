@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation import backend_errors
+from gateway.dialects.translation.calls import Calls
+from gateway.dialects.translation.content import Content
 from gateway.dialects.translation.fields import arguments_of
 from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
 from gateway.dialects.translation.pieces import (
@@ -20,6 +22,8 @@ from gateway.dialects.translation.pieces import (
     Failed,
     Piece,
     Said,
+    Skip,
+    Skipped,
     Stop,
     Stopped,
     Telling,
@@ -29,10 +33,17 @@ from gateway.dialects.translation.pieces import (
     Whole,
     broken_off,
 )
-from gateway.dialects.translation.values import count, object_in, parsed, text_in
+from gateway.dialects.translation.stops import stopped
+from gateway.dialects.translation.values import count, parsed, text_in
 from gateway.errors import RequestError, UpstreamInvalidResponse
 
-_STOPS = {"stop": Stop.END, "length": Stop.LENGTH, "": Stop.END, "content_filter": Stop.REFUSED}
+_STOPS = {
+    "stop": Stop.END,
+    "length": Stop.LENGTH,
+    "": Stop.END,
+    "content_filter": Stop.REFUSED,
+    "tool_calls": Stop.TOOLS,
+}
 _WORDS = {
     Stop.END: "stop",
     Stop.SEQUENCE: "stop",
@@ -55,8 +66,12 @@ class Reader:
 
     def __init__(self) -> None:
         self._splitter = LineSplitter()
+        self._content = Content()
+        self._calls = Calls()
+        self._count = 0
         self._began = False
-        self._calls = 0
+        self._strange = False
+        """Whether a line was skipped."""
         self._over = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
@@ -81,7 +96,10 @@ class Reader:
             self._read_all([last], pieces)
         if not self._over:
             self._over = True
-            pieces.append(broken_off())
+            if self._strange and not self._began:
+                pieces.append(Failed(UpstreamInvalidResponse("no line of a chat")))
+            else:
+                pieces.append(broken_off())
         return pieces
 
     def read(self, document: dict[str, Any]) -> Sequence[Piece]:
@@ -98,8 +116,18 @@ class Reader:
             message = {"content": document.get("response"), "thinking": document.get("thinking")}
         self._message(message, pieces)
         if document.get("done") is True:
+            self._content.finish(pieces)
+            self._calls.finish(pieces)
             pieces.append(Used(_tokens(document)))
-            pieces += self._stopped(document)
+            pieces += stopped(
+                document.get("done_reason") or "",
+                _STOPS,
+                "",
+                said=self._content.any,
+                called=bool(self._calls),
+            )
+            if not isinstance(pieces[-1], Failed):
+                pieces.append(Ended())
             self._over = True
         return pieces
 
@@ -108,35 +136,26 @@ class Reader:
             if self._over or not line.strip():
                 continue
             document = parsed(line)
-            if document is None:
-                self._over = True
-                pieces.append(Failed(UpstreamInvalidResponse("a line that is no JSON object")))
-            else:
+            if document is not None:
                 pieces += self.read(document)
+            elif line.lstrip().startswith(b"{"):
+                # A part of the answer, damaged: without it the answer would be another one.
+                self._over = True
+                pieces.append(Failed(UpstreamInvalidResponse("a line that is broken JSON")))
+            else:
+                self._strange = True
+                pieces.append(Skipped(Skip.EVENT))
 
     def _message(self, message: dict[str, Any], pieces: list[Piece]) -> None:
-        thought, text = text_in(message, "thinking"), text_in(message, "content")
-        if thought:
-            pieces.append(Thought(thought))
-        if text:
-            pieces.append(Said(text))
+        self._content.think(message.get("thinking"), pieces)
+        self._content.say(message.get("content"), pieces)
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
-            function = object_in(call, "function") if isinstance(call, dict) else {}
-            if function:
-                pieces.append(Called(self._calls, text_in(call, "id"), text_in(function, "name")))
-                arguments = orjson.dumps(object_in(function, "arguments")).decode()
-                pieces.append(Argued(self._calls, arguments))
-                self._calls += 1
-
-    def _stopped(self, document: dict[str, Any]) -> list[Piece]:
-        stop = _STOPS.get(text_in(document, "done_reason"))
-        if stop is None:
-            # `load` and `unload` are no answers to a chat.
-            return [Failed(UpstreamInvalidResponse("an unknown done_reason"))]
-        if self._calls and stop is Stop.END:
-            stop = Stop.TOOLS
-        return [Stopped(stop), Ended()]
+            if isinstance(call, dict):
+                self._count += 1
+                self._calls.read(self._count, call, pieces)
+            elif call is not None:
+                pieces.append(Skipped(Skip.CALL))
 
 
 def _tokens(document: dict[str, Any]) -> Tokens:
@@ -212,7 +231,7 @@ class Writer:
                 end = _end(self._stopped, self._tokens)
                 last = {**self._head, **self._shape({"content": ""}), **end}
                 return orjson.dumps(last) + b"\n"
-            case Failed():
+            case Failed() | Skipped():
                 pass
         return b""
 
@@ -223,7 +242,7 @@ class Writer:
 
 def _head(model: str, telling: Telling) -> dict[str, Any]:
     created = datetime.fromtimestamp(telling.now_s, UTC).isoformat().replace("+00:00", "Z")
-    return {"model": model, "created_at": created}
+    return {"model": telling.model or model, "created_at": created}
 
 
 def _end(stopped: Stopped, tokens: Tokens | None) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation import backend_errors
+from gateway.dialects.translation.calls import Calls
+from gateway.dialects.translation.content import Content
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,
@@ -16,6 +18,8 @@ from gateway.dialects.translation.pieces import (
     Failed,
     Piece,
     Said,
+    Skip,
+    Skipped,
     Stop,
     Stopped,
     Telling,
@@ -25,9 +29,10 @@ from gateway.dialects.translation.pieces import (
     Whole,
     broken_off,
 )
+from gateway.dialects.translation.stops import stopped
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
 from gateway.errors import UpstreamInvalidResponse
-from gateway.sse import EventSplitter, EventTooLarge
+from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _STOPS = {
     "stop": Stop.END,
@@ -48,6 +53,27 @@ _WORDS = {
 }
 
 
+_KNOWN = frozenset(
+    {
+        "content",
+        "function_call",
+        "name",
+        "provider_specific_fields",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "refusal",
+        "role",
+        "thinking_blocks",
+        "token_ids",
+        "tool_call_id",
+        "tool_calls",
+    }
+)
+"""Fields of messages and deltas that are read, or say nothing more."""
+_KEEP_ALIVES = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
+
+
 def read(document: dict[str, Any]) -> list[Piece]:
     """The pieces of a whole answer."""
     if document.get("error"):
@@ -57,9 +83,12 @@ def read(document: dict[str, Any]) -> list[Piece]:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return [Failed(UpstreamInvalidResponse("no chat completion with one choice"))]
-    pieces: list[Piece] = [Began(text_in(document, "model")), *_Delta().read(message)]
+    pieces: list[Piece] = [Began(text_in(document, "model"))]
+    delta = _Delta()
+    delta.read(message, pieces)
+    delta.finish(pieces)
     pieces += _usage(document)
-    pieces.append(_stopped(choice))
+    pieces += delta.stopped(choice)
     return pieces
 
 
@@ -71,6 +100,8 @@ class Reader:
         self._delta = _Delta()
         self._began = False
         self._stopped = False
+        self._strange = False
+        """Whether an event was skipped."""
         self._over = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
@@ -81,38 +112,57 @@ class Reader:
         try:
             events = self._splitter.feed(data)
         except EventTooLarge as exc:
-            events = exc.events
-            self._read_all([event.data for event in events], pieces)
-            return self._end(pieces, Failed(UpstreamInvalidResponse(str(exc))))
-        self._read_all([event.data for event in events], pieces)
+            self._read_all(exc.events, pieces)
+            if not self._over:
+                self._end(pieces, Failed(UpstreamInvalidResponse(str(exc))))
+            return pieces
+        self._read_all(events, pieces)
         return pieces
 
     def flush(self) -> Sequence[Piece]:
         """The rest; a stream without [DONE] is complete if it said why it stopped."""
-        if self._over:
-            return ()
-        return self._end([], Ended() if self._stopped else broken_off())
-
-    def _end(self, pieces: list[Piece], last: Piece) -> list[Piece]:
-        self._over = True
-        pieces.append(last)
+        pieces: list[Piece] = []
+        if not self._over:
+            if self._strange and not self._began:
+                self._end(pieces, Failed(UpstreamInvalidResponse("no event of a chat completion")))
+            else:
+                self._end(pieces, Ended() if self._stopped else broken_off())
         return pieces
 
-    def _read_all(self, events: Iterable[bytes | None], pieces: list[Piece]) -> None:
-        for data in events:
-            if data is None or self._over:
-                continue
-            if data == b"[DONE]":
-                self._end(pieces, Ended() if self._stopped else broken_off())
-                continue
-            self._read(data, pieces)
+    def _skip(self, pieces: list[Piece]) -> None:
+        self._strange = True
+        pieces.append(Skipped(Skip.EVENT))
 
-    def _read(self, data: bytes, pieces: list[Piece]) -> None:
+    def _end(self, pieces: list[Piece], last: Piece) -> None:
+        self._over = True
+        pieces.append(last)
+
+    def _read_all(self, events: Iterable[Event], pieces: list[Piece]) -> None:
+        for event in events:
+            data = event.data
+            if not data or self._over:
+                continue
+            if data.strip() == b"[DONE]":
+                self._done(pieces)
+            else:
+                self._read(event, data, pieces)
+
+    def _done(self, pieces: list[Piece]) -> None:
+        if not self._stopped and self._delta.any:
+            # Some never say why they stop; that they have come to the end is said here.
+            self._stop({"finish_reason": "stop"}, pieces)
+        self._end(pieces, Ended() if self._stopped else broken_off())
+
+    def _read(self, event: Event, data: bytes, pieces: list[Piece]) -> None:
         document = parsed(data)
         if document is None:
-            self._end(pieces, Failed(UpstreamInvalidResponse("an event that is no JSON object")))
+            if data.lstrip().startswith(b"{"):
+                # A part of the answer, damaged: without it the answer would be another one.
+                self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
+            elif data.strip():
+                self._skip(pieces)
             return
-        if document.get("error"):
+        if document.get("error") or event.raw.startswith(b"event: error"):
             self._end(pieces, Failed(backend_errors.of_event(document)))
             return
         choices = document.get("choices")
@@ -122,64 +172,74 @@ class Reader:
                 self._began = True
                 pieces.append(Began(text_in(document, "model")))
             delta = choice.get("delta")
-            if isinstance(delta, dict):
-                pieces += self._delta.read(delta)
+            if isinstance(delta, dict) and not self._stopped:
+                self._delta.read(delta, pieces)
             if choice.get("finish_reason") and not self._stopped:  # some say "" until then
-                stopped = _stopped(choice)
-                pieces.append(stopped)
-                self._stopped = True
-                self._over = isinstance(stopped, Failed)
+                self._stop(choice, pieces)
+        elif choices is None and "usage" not in document and _says_something(document, event):
+            self._skip(pieces)
         if "usage" in document:
             pieces += _usage(document)
 
+    def _stop(self, choice: dict[str, Any], pieces: list[Piece]) -> None:
+        self._stopped = True
+        self._delta.finish(pieces)
+        pieces += self._delta.stopped(choice)
+        self._over = isinstance(pieces[-1], Failed)
+
+
+def _says_something(document: dict[str, Any], event: Event) -> bool:
+    kind = document.get("type")
+    if event.type in _KEEP_ALIVES or (isinstance(kind, str) and kind.encode() in _KEEP_ALIVES):
+        return False
+    return any(document.values())
+
 
 class _Delta:
-    """What a message or a piece of one says; calls are numbered as they come."""
+    """What a message says, whole or piece by piece."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[int, str]] = {}
-        """Number and id of the last call, by the backend's index."""
-        self._count = 0
+        self._content = Content()
+        self._calls = Calls()
 
-    def read(self, delta: dict[str, Any]) -> list[Piece]:
-        pieces: list[Piece] = []
-        thought = text_in(delta, "reasoning_content") or text_in(delta, "reasoning")
-        if thought:
-            pieces.append(Thought(thought))
-        text = text_in(delta, "content") or text_in(delta, "refusal")
-        if text:
-            pieces.append(Said(text))
+    @property
+    def any(self) -> bool:
+        """Whether it has said anything."""
+        return self._content.any or bool(self._calls)
+
+    def read(self, delta: dict[str, Any], pieces: list[Piece]) -> None:
+        if not _KNOWN.issuperset(delta) and any(
+            delta[key] for key in delta.keys() - _KNOWN if delta[key] != []
+        ):
+            pieces.append(Skipped(Skip.FIELD))
+        content = self._content
+        content.think(delta.get("reasoning_content") or delta.get("reasoning"), pieces)
+        content.say(delta.get("content"), pieces)
+        content.say(delta.get("refusal"), pieces)
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             for position, call in enumerate(calls):
                 if isinstance(call, dict):
-                    self._call(position, call, pieces)
-        return pieces
+                    index = call.get("index")
+                    self._calls.read(index if isinstance(index, int) else position, call, pieces)
+                elif call is not None:
+                    pieces.append(Skipped(Skip.CALL))
+        call = delta.get("function_call")  # what there was before tool_calls
+        if isinstance(call, dict):
+            self._calls.read("function_call", call, pieces)
 
-    def _call(self, position: int, call: dict[str, Any], pieces: list[Piece]) -> None:
-        index = call.get("index")
-        if not isinstance(index, int):
-            index = position
-        function = object_in(call, "function")
-        name, call_id = text_in(function, "name"), text_in(call, "id")
-        known = self._calls.get(index)
-        # Some backends give every call the index 0, and tell them apart by their ids.
-        if known is None or (name and call_id and call_id != known[1]):
-            known = self._calls[index] = (self._count, call_id)
-            self._count += 1
-            pieces.append(Called(known[0], call_id, name))
-        arguments = text_in(function, "arguments")
-        if arguments:
-            pieces.append(Argued(known[0], arguments))
+    def finish(self, pieces: list[Piece]) -> None:
+        self._content.finish(pieces)
+        self._calls.finish(pieces)
 
-
-def _stopped(choice: dict[str, Any]) -> Piece:
-    stop = _STOPS.get(text_in(choice, "finish_reason"))
-    if stop is None:
-        # `abort`, `error`: it is not complete.
-        return Failed(UpstreamInvalidResponse("an unknown finish_reason"))
-    sequence = text_in(choice, "stop_reason")  # vLLM tells which one it met
-    return Stopped(Stop.SEQUENCE, sequence) if sequence else Stopped(stop)
+    def stopped(self, choice: dict[str, Any]) -> list[Piece]:
+        return stopped(
+            choice.get("finish_reason"),
+            _STOPS,
+            text_in(choice, "stop_reason"),  # vLLM tells which sequence it met
+            said=self._content.any,
+            called=bool(self._calls),
+        )
 
 
 def _usage(document: dict[str, Any]) -> list[Piece]:
@@ -205,7 +265,7 @@ def write(answer: Whole, telling: Telling) -> bytes:
         "content": answer.text if answer.text or not answer.calls else None,
         "refusal": None,
     }
-    if answer.thinking:
+    if answer.thinking and telling.include_thinking:
         message["reasoning_content"] = answer.thinking
     if answer.calls:
         message["tool_calls"] = [
@@ -226,7 +286,7 @@ def write(answer: Whole, telling: Telling) -> bytes:
         "id": f"chatcmpl-{telling.request_id}",
         "object": "chat.completion",
         "created": int(telling.now_s),
-        "model": answer.model,
+        "model": telling.model or answer.model,
         "choices": [choice],
     }
     if answer.tokens is not None:
@@ -243,8 +303,8 @@ class Writer:
         """What stands before the delta of every chunk."""
         self._tokens: Tokens | None = None
         self._calls = 0
-        self._argued = True
-        """Whether the last call has arguments."""
+        self._empty: set[int] = set()
+        """Calls that have no arguments yet."""
 
     def write(self, piece: Piece) -> bytes:
         """The bytes it is. Raise UpstreamInvalidResponse if it cannot be told."""
@@ -252,31 +312,33 @@ class Writer:
             case Said(text):
                 return self._chunk({"content": text})
             case Argued(index, text):
-                self._argued = True
+                self._empty.discard(index)
                 call: dict[str, Any] = {"index": index, "function": {"arguments": text}}
                 return self._chunk({"tool_calls": [call]})
             case Thought(text):
+                if not self._telling.include_thinking:
+                    return b""
                 return self._chunk({"reasoning_content": text})
             case Began(model):
                 head = {
                     "id": f"chatcmpl-{self._telling.request_id}",
                     "object": "chat.completion.chunk",
                     "created": int(self._telling.now_s),
-                    "model": model,
+                    "model": self._telling.model or model,
                 }
                 start = orjson.dumps(head)[:-1]
                 self._before = b'data: %b,"choices":[{"index":0,"delta":' % start
                 return self._chunk({"role": "assistant", "content": ""})
             case Called(index, call_id, name):
-                before = self._arguments()
-                self._calls, self._argued = index + 1, False
+                self._calls += 1
+                self._empty.add(index)
                 call = {
                     "index": index,
                     "id": call_id or _call_id(self._telling, index),
                     "type": "function",
                     "function": {"name": name, "arguments": ""},
                 }
-                return before + self._chunk({"tool_calls": [call]})
+                return self._chunk({"tool_calls": [call]})
             case Stopped():
                 word = _word(piece, calls=self._calls > 0)
                 return self._arguments() + self._chunk({}, b'"%b"' % word.encode())
@@ -285,16 +347,15 @@ class Writer:
                 return b""
             case Ended():
                 return self._usage() + b"data: [DONE]\n\n"
-            case Failed():
+            case Failed() | Skipped():
                 return b""
 
     def _arguments(self) -> bytes:
-        """An empty object of them, if the last call had none: callers parse what is there."""
-        if self._argued:
+        """An empty object for each call that got no arguments: callers parse what is there."""
+        if not self._empty:
             return b""
-        self._argued = True
-        call = {"index": self._calls - 1, "function": {"arguments": "{}"}}
-        return self._chunk({"tool_calls": [call]})
+        calls = [{"index": at, "function": {"arguments": "{}"}} for at in sorted(self._empty)]
+        return self._chunk({"tool_calls": calls})
 
     def _chunk(self, delta: dict[str, Any], finish: bytes = b"null") -> bytes:
         return b'%b%b,"logprobs":null,"finish_reason":%b}]}\n\n' % (

@@ -87,6 +87,28 @@ class Stopped:
     """The stop sequence that was met, if that was told."""
 
 
+class Skip(Enum):
+    """What of an answer could not be translated and was left out. A label of a metric."""
+
+    EVENT = "event"
+    """An event that is no JSON object, or of an unknown type."""
+    PART = "part"
+    """A part of the content, or a block, of an unknown type."""
+    FIELD = "field"
+    """An unknown field of a delta or a message that holds something."""
+    CALL = "call"
+    """A call of a tool without a name, or a part of a call that never began."""
+    STOP = "stop"
+    """An unknown reason to stop; told as the usual one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something was left out. It is counted, and written in no stream."""
+
+    what: Skip
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The answer is complete."""
@@ -99,7 +121,7 @@ class Failed:
     error: GatewayError
 
 
-Piece = Began | Said | Thought | Called | Argued | Used | Stopped | Ended | Failed
+Piece = Began | Said | Thought | Called | Argued | Used | Stopped | Skipped | Ended | Failed
 
 
 class StreamReader(Protocol):
@@ -130,6 +152,11 @@ class Telling:
     now_s: float
     """Seconds since the epoch."""
     include_usage: bool = True
+    include_thinking: bool = True
+    model: str = ""
+    """The model name to tell instead of the backend's; empty: the backend's."""
+    input_estimate: int = 0
+    """Tokens of the request, for a writer that tells them before the backend does."""
 
 
 @dataclass(slots=True)
@@ -151,6 +178,7 @@ class Whole:
     calls: list[Call] = field(default_factory=list)
     tokens: Tokens | None = None
     stopped: Stopped = field(default_factory=lambda: Stopped(Stop.END))
+    skipped: list[Skip] = field(default_factory=list)
 
 
 def whole(pieces: Iterable[Piece]) -> Whole:
@@ -172,6 +200,8 @@ def whole(pieces: Iterable[Piece]) -> Whole:
                 answer.tokens = tokens
             case Stopped():
                 answer.stopped = piece
+            case Skipped(what):
+                answer.skipped.append(what)
             case Failed(error):
                 raise error
             case Ended():

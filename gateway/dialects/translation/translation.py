@@ -6,7 +6,7 @@ No I/O here: a `Translation` is made for a pair of dialects when the configurati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
     Piece,
+    Skip,
     StreamReader,
     StreamWriter,
     Telling,
@@ -121,8 +122,8 @@ class TranslatedCall:
     path: str
     body: bytes
     stream: bool
-    whole: Callable[[bytes], bytes]
-    """Makes the body of a whole answer. Raises GatewayError."""
+    whole: Callable[[bytes], tuple[bytes, Sequence[Skip]]]
+    """Makes the body of a whole answer, and says what was left out. Raises GatewayError."""
     reader: StreamReader | None = None
     writer: StreamWriter | None = None
 
@@ -183,13 +184,14 @@ class Translation:
         answering = self._answering
         trims = self._backend == "anthropic" and ends_in_space(asked)
 
-        def make(answer: bytes) -> bytes:
+        def make(answer: bytes) -> tuple[bytes, Sequence[Skip]]:
             said = parsed(answer)
             if said is None:
                 raise UpstreamInvalidResponse("an answer that is no JSON object")
             try:
                 pieces = answering.read(said)
-                return asking.write(whole(without_space(pieces)[0] if trims else pieces), telling)
+                told = whole(without_space(pieces)[0] if trims else pieces)
+                return asking.write(told, telling), told.skipped
             except orjson.JSONEncodeError as exc:
                 raise UpstreamInvalidResponse("nested too deeply") from exc
 
@@ -214,7 +216,7 @@ class Translation:
         else:
             body, answer = embeddings.ollama_to_openai(document, old=old)
         path = _EMBEDDING_PATHS[self._backend]
-        return TranslatedCall(path, _dumped(body), False, answer)
+        return TranslatedCall(path, _dumped(body), False, lambda whole: (answer(whole), ()))
 
 
 def translates(caller: str, backend: str, path: str) -> bool:

@@ -216,6 +216,14 @@ QUEUE_POSITION = Instrument(
     "{request}",
     _PLACES,
 )
+TRANSLATION_SKIPPED = Instrument(
+    "gateway_translation_skipped",
+    _C,
+    ("upstream", "what"),
+    "Parts of backends' answers that were left out in translation: an unknown or broken `event`, "
+    "content `part` or `field`, a `call` without a name, an unknown reason to `stop`.",
+    "{part}",
+)
 LIMIT_DECISIONS = Instrument(
     "gateway_limit_decisions",
     _C,
@@ -292,6 +300,7 @@ COUNTED = (
     LIMIT_REMAINING,
     FALLBACKS,
     CONTINUATIONS,
+    TRANSLATION_SKIPPED,
     UPSTREAM_REQUESTS,
     UPSTREAM_FIRST_BYTE,
     UPSTREAM_ATTEMPTS,

@@ -1,0 +1,138 @@
+"""Calls of tools, as backends tell them, made into the pieces `Called` and `Argued`.
+
+Backends differ in when the name comes, in whether arguments are JSON text or an object, in ids and
+in indexes. What is known of one call is put together here, so that every reader takes every shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.dialects.translation.halves import Halves
+from gateway.dialects.translation.pieces import Argued, Called, Piece, Skip, Skipped
+from gateway.dialects.translation.values import json_text, object_in, text_in
+
+_NAMELESS = "unknown"
+"""The name of a call that has arguments but never got a name. The caller tells the model that there
+is no such tool, and the model calls again.
+"""
+
+
+class _Call:
+    """What is known of one call."""
+
+    __slots__ = ("halves", "id", "number", "texts")
+
+    def __init__(self, call_id: str) -> None:
+        self.id = call_id
+        self.number = -1
+        """Its place among the calls of the answer; -1 until it has a name."""
+        self.texts: list[str] = []
+        """Its arguments so far."""
+        self.halves = Halves()
+
+    def complete(self) -> bool:
+        """Whether its arguments are a whole JSON object."""
+        return isinstance(_loaded("".join(self.texts)), dict)
+
+
+class Calls:
+    """The calls of one answer."""
+
+    __slots__ = ("_all", "_by_key", "_count")
+
+    def __init__(self) -> None:
+        self._all: list[_Call] = []
+        self._by_key: dict[object, _Call] = {}
+        """The last call at each index of the backend's."""
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is a call with a name."""
+        return self._count > 0
+
+    def read(self, key: object, call: dict[str, Any], pieces: list[Piece]) -> None:
+        """A call of OpenAI's or Ollama's, or a part of one. `key` tells it from the others."""
+        function = object_in(call, "function") or call
+        self.add(
+            key,
+            text_in(call, "id"),
+            text_in(function, "name"),
+            arguments_text(function.get("arguments")),
+            pieces,
+        )
+
+    def begin(self, key: object, call_id: str, name: str, pieces: list[Piece]) -> None:
+        """A call that is certainly another one than the last at this key."""
+        self._by_key.pop(key, None)
+        self.add(key, call_id, name, "", pieces)
+
+    def add(
+        self, key: object, call_id: str, name: str, arguments: str, pieces: list[Piece]
+    ) -> None:
+        """A call, or a part of one: what is not told in this part is empty."""
+        call = self._by_key.get(key)
+        if call is None or (name and _is_another(call, call_id, arguments)):
+            call = self._by_key[key] = _Call(call_id)
+            self._all.append(call)
+        elif call_id and not call.id:
+            call.id = call_id
+        if call.number < 0 and name:
+            self._name(call, name, pieces)
+        if arguments:
+            call.texts.append(arguments)
+            if call.number >= 0:
+                self._argue(call, arguments, pieces)
+
+    def knows(self, key: object) -> bool:
+        """Whether there is a call at this key."""
+        return key in self._by_key
+
+    def finish(self, pieces: list[Piece]) -> None:
+        """No more parts will come."""
+        for call in self._all:
+            if call.number < 0:
+                pieces.append(Skipped(Skip.CALL))
+                if call.id or call.texts:
+                    self._name(call, _NAMELESS, pieces)
+            rest = call.halves.flush()
+            if rest and call.number >= 0:
+                pieces.append(Argued(call.number, rest))
+
+    def _name(self, call: _Call, name: str, pieces: list[Piece]) -> None:
+        call.number = self._count
+        self._count += 1
+        pieces.append(Called(call.number, call.id, name))
+        for text in call.texts:
+            self._argue(call, text, pieces)
+
+    def _argue(self, call: _Call, text: str, pieces: list[Piece]) -> None:
+        text = call.halves.feed(text)
+        if text:
+            pieces.append(Argued(call.number, text))
+
+
+def arguments_text(value: Any) -> str:
+    """The arguments of a call as JSON text; empty if there are none."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json_text(value)
+
+
+def _is_another(known: _Call, call_id: str, arguments: str) -> bool:
+    """Whether a part with a name begins another call at the same key.
+
+    Some backends give every call the index 0; some repeat the name in every part.
+    """
+    if call_id and known.id:
+        return call_id != known.id
+    return bool(arguments.strip()) and known.complete()
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None

@@ -1,0 +1,72 @@
+"""The content of an answer: a string, or a list of parts, as Mistral's reasoning models send it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.dialects.translation.halves import Halves
+from gateway.dialects.translation.pieces import Piece, Said, Skip, Skipped, Thought
+from gateway.dialects.translation.values import text_in
+
+_TEXTS = frozenset({"text", "output_text", "refusal"})
+_THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_text", "reasoning_content"})
+
+
+class Content:
+    """The text and the thoughts of one answer."""
+
+    __slots__ = ("_said", "_thought", "any")
+
+    def __init__(self) -> None:
+        self._said, self._thought = Halves(), Halves()
+        self.any = False
+        """Whether there was any."""
+
+    def say(self, value: Any, pieces: list[Piece]) -> None:
+        """Text, or parts of it."""
+        if not value:
+            return
+        if isinstance(value, str):
+            self.any = True
+            text = self._said.feed(value)
+            if text:
+                pieces.append(Said(text))
+            return
+        for part in value if isinstance(value, list) else [value]:
+            self._part(part, pieces)
+
+    def think(self, value: Any, pieces: list[Piece]) -> None:
+        """Thoughts, or parts of them."""
+        if not value:
+            return
+        if isinstance(value, str):
+            self.any = True
+            text = self._thought.feed(value)
+            if text:
+                pieces.append(Thought(text))
+            return
+        for part in value if isinstance(value, list) else [value]:
+            inside = part.get("text") if isinstance(part, dict) else part
+            if isinstance(inside, str):
+                self.think(inside, pieces)
+            else:
+                pieces.append(Skipped(Skip.PART))
+
+    def finish(self, pieces: list[Piece]) -> None:
+        """No more will come."""
+        thought, said = self._thought.flush(), self._said.flush()
+        if thought:
+            pieces.append(Thought(thought))
+        if said:
+            pieces.append(Said(said))
+
+    def _part(self, part: Any, pieces: list[Piece]) -> None:
+        kind = (text_in(part, "type") or "text") if isinstance(part, dict) else ""
+        if isinstance(part, str):
+            self.say(part, pieces)
+        elif kind in _TEXTS and isinstance(text := part.get(kind, part.get("text")), str):
+            self.say(text, pieces)
+        elif kind in _THOUGHTS:
+            self.think(part.get(kind, part.get("text")), pieces)
+        else:
+            pieces.append(Skipped(Skip.PART))
