@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from aiohttp.hdrs import HOST, UPGRADE
+from aiohttp.hdrs import HOST, TRANSFER_ENCODING, UPGRADE
 
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import GatewayRequest
@@ -41,8 +41,12 @@ class Intake:
         asked = self._asked.get((message.method, message.path, host))
         if asked is None:
             asked = self._ask(message.method, message.path, host)
-        if message.chunked and headers["Transfer-Encoding"].strip().lower() != "chunked":
-            raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
+        if TRANSFER_ENCODING in headers:
+            # An empty one, too: where it stands beside Content-Length the parser takes the length,
+            # and another one may not (RFC 9112 section 6.3).
+            codings = [coding.strip().lower() for coding in headers.getall(TRANSFER_ENCODING)]
+            if codings != ["chunked"]:
+                raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
         upgrade = UPGRADE in headers
         if upgrade:
             self._check_upgrade(request)

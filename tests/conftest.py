@@ -114,10 +114,10 @@ async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayPro
 async def start_nginx(tmp_path: Path) -> AsyncIterator[StartNginx]:
     running: list[Nginx] = []
 
-    async def start(gateway_port: int) -> Nginx:
+    async def start(gateway_port: int, keepalive: int = 256) -> Nginx:
         folder = tmp_path / f"nginx-{len(running)}"
         folder.mkdir()
-        nginx = Nginx(folder, gateway_port)
+        nginx = Nginx(folder, gateway_port, keepalive)
         await nginx.start()
         running.append(nginx)
         return nginx

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp.hdrs import CONTENT_LENGTH
 from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
@@ -38,6 +40,7 @@ from gateway.exchange import (
     Voucher,
 )
 from gateway.middleware.request_id import new_request_id
+from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason
 from gateway.server.half_closed import CAN_TELL, HalfClosed
@@ -53,6 +56,7 @@ _LAST_REQUEST_S = 0.5
 _EARLY_CAP_BYTES = 64 * 1024
 """Of another protocol, that a client has begun before it was told it may."""
 _NEVER = float("inf")
+_BLANK_LINE = b"\r\n\r\n"
 
 
 class Owner(Protocol):
@@ -88,6 +92,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_body",
+        "_body_length",
         "_deadline",
         "_discarded",
         "_discarding",
@@ -95,6 +100,7 @@ class Connection(RequestHandler):
         "_ending",
         "_half_closed",
         "_head_bytes",
+        "_in_backlog",
         "_last",
         "_listener",
         "_once",
@@ -102,12 +108,15 @@ class Connection(RequestHandler):
         "_peer",
         "_read_to_the_end",
         "_refusal",
+        "_served_body",
         "_sink",
         "_stall",
         "_tcp",
         "_timer",
         "_timer_at",
+        "_trailing",
         "_trusted",
+        "_unparsed",
         "_voucher",
         "_writer",
         "exchange",
@@ -123,7 +132,18 @@ class Connection(RequestHandler):
         self._voucher: Voucher | None = None
         self._tcp: asyncio.Transport | None = None
         self._head_bytes = 0
+        """Of a request head that has begun and is not complete."""
         self._body: StreamReader | None = None
+        """Of the last request that was parsed. It is the one being received until its EOF."""
+        self._served_body: StreamReader | None = None
+        """Of the request that is served; others may be received already."""
+        self._body_length: int | None = None
+        """Content-Length of `_body`; None if it is chunked, or was complete with its head."""
+        self._trailing = b""
+        """The last bytes parsed, up to three: they may begin the blank line that ends a head."""
+        self._unparsed = b""
+        """Received and not parsed yet: over this turn's budget, or while the parser is paused."""
+        self._in_backlog = False
         self._refusal: GatewayError | None = None
         self._ending: GatewayError | None = None
         self._last = False
@@ -166,6 +186,7 @@ class Connection(RequestHandler):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._tcp = None
+        self._unparsed = b""
         if self._discarding is not None and not self._discarding.done():
             self._discarding.set_result(None)
         self._listener.lost(self)
@@ -181,18 +202,14 @@ class Connection(RequestHandler):
             return
         if self._upgraded:
             self._after_upgrade(data)
-            return
-        try:
-            messages, self._upgraded, tail = self._parser.feed_data(data)
-        except HttpProcessingError as exc:
-            self._refuse(refusal_for(exc))
-            return
-        if self._upgraded:
-            self._after_upgrade(tail)
-        if messages:
-            self._accept(messages, len(data) - len(tail))
-        elif data and (self._body is None or self._body.is_eof()):
-            self._await_head(len(data))
+        elif not data:
+            self._feed(data)  # aiohttp goes on with what its parser held back while it was paused
+        elif self._unparsed:
+            self._unparsed += data
+        elif rest := self._parse(data):
+            self._unparsed = rest
+            self._pause_transport_reading()
+            self._resume_transport_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. True keeps the connection open for the response."""
@@ -231,11 +248,11 @@ class Connection(RequestHandler):
         """Whether another request may follow: not when this one's body is still coming in."""
         exchange = self.exchange
         return not (self._last or (exchange is not None and exchange.must_close)) and (
-            self._body_is_read
+            self._served_body is None or self._served_body.is_eof()
         )
 
     @property
-    def _body_is_read(self) -> bool:
+    def _body_is_received(self) -> bool:
         return self._body is None or self._body.is_eof()
 
     @property
@@ -310,6 +327,8 @@ class Connection(RequestHandler):
                     options = listener.options
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
+                    if messages:  # pipelined: others are served in between
+                        await self._next(listener.turns.later)
                 elif self._refusal is not None:
                     listener.refusals[self._refusal.code] += 1
                     request_id = new_request_id()
@@ -324,16 +343,22 @@ class Connection(RequestHandler):
                 elif self._last:
                     break
                 else:
-                    self._waiter = loop.create_future()
-                    try:
-                        await self._waiter
-                    finally:
-                        self._waiter = None
+                    await self._next()
         except asyncio.CancelledError:
             if not self._force_close and self._tcp is not None:
                 self._tcp.abort()
             raise
         await self._finish()
+
+    async def _next(self, call: Callable[[Callable[[], None]], None] | None = None) -> None:
+        """Wait until `_wake` is called, which is left to `call` if it is given."""
+        self._waiter = self._loop.create_future()
+        if call is not None:
+            call(self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         """Answer one request. True if the connection may serve another."""
@@ -342,6 +367,7 @@ class Connection(RequestHandler):
         exchange.must_close = message.should_close
         exchange.voucher = self._voucher
         self.exchange = exchange
+        self._served_body = payload
         listener.opened(exchange)
         self._output = StreamWriter(self, self._loop)
         request = GatewayRequest(
@@ -372,7 +398,7 @@ class Connection(RequestHandler):
             if listener.draining and not (self._once or self._read_to_the_end):
                 # It was told that it may go on before the drain began.
                 self._once, self._last = True, bool(self._messages)
-                return not exchange.must_close and self._body_is_read
+                return not exchange.must_close and payload.is_eof()
             return self.may_keep_alive()
         except (asyncio.CancelledError, ConnectionError) as exc:
             if self._ending is not None and isinstance(exc, asyncio.CancelledError):
@@ -402,36 +428,116 @@ class Connection(RequestHandler):
         if not self.may_keep_alive():
             response.force_close()
 
+    # -- parsing -------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse `data` up to this turn's budget. Return the rest.
+
+        The parser is given a head, a body, or a part of one of them at a time: what follows a
+        request is then never mistaken for its part, nor does a fault in it lose the request.
+        """
+        at, end, lines_left = 0, len(data), LINES_A_TURN
+        while at < end:
+            if self._reading_paused or self._buffer_paused or not lines_left:
+                return data[at:]
+            if (left := self._body_left) > 0:
+                cut = min(at + left, end)
+            else:
+                cut = self._piece_end(data, at)
+                if end > FREE_BYTES:
+                    cut = turn_end(data, at, cut, lines_left)
+                    lines_left -= data.count(b"\n", at, cut)
+                self._trailing = (self._trailing + data[at:cut])[-4:]
+            self._feed(data[at:cut])
+            at = cut
+            if self._refusal is not None:
+                break
+            if self._upgraded:
+                self._after_upgrade(data[at:])
+                break
+        return b""
+
+    @property
+    def _body_left(self) -> int:
+        """Bytes of the body that is being received, where the head said how many there are."""
+        if self._body_length is None or self._body_is_received:
+            return 0
+        assert self._body is not None
+        return self._body_length - self._body.total_bytes
+
+    def _piece_end(self, data: bytes, at: int) -> int:
+        """The index behind the next blank line, where a head ends, and a chunked body."""
+        trailing = self._trailing
+        if trailing and trailing != _BLANK_LINE:
+            across = (trailing[-3:] + data[at : at + 3]).find(_BLANK_LINE)
+            if across >= 0:
+                return at + across + len(_BLANK_LINE) - len(trailing[-3:])
+        found = data.find(_BLANK_LINE, at)
+        return len(data) if found < 0 else found + len(_BLANK_LINE)
+
+    def _feed(self, piece: bytes) -> None:
+        """Parse what is a part of one request. If it is empty, parse on where the parser paused."""
+        body_is_received = self._body_is_received
+        assert self._parser is not None
+        try:
+            messages, self._upgraded, tail = self._parser.feed_data(piece)
+        except HttpProcessingError as exc:
+            self._refuse(refusal_for(exc))
+            return
+        if self._upgraded and tail:
+            self._after_upgrade(tail)
+        if messages:
+            self._accept(messages, len(piece))
+        elif body_is_received:
+            self._await_head(piece)
+
+    def _resume_transport_reading(self) -> None:
+        # What was read before comes first, a turn's budget at a time.
+        if not self._unparsed:
+            super()._resume_transport_reading()
+        elif not (self._in_backlog or self._reading_paused or self._buffer_paused):
+            self._in_backlog = True
+            self.backlog.add(self._parse_more)
+
+    def _parse_more(self) -> None:
+        self._in_backlog = False
+        if self._unparsed and not (self._reading_paused or self._buffer_paused):
+            self._unparsed = self._parse(self._unparsed)
+            self._resume_transport_reading()
+
     def _accept(self, messages: Any, size: int) -> None:
-        """Queue what was parsed from `size` bytes."""
-        options = self._listener.options
-        if self._head_bytes + size > options.header_bytes:
-            # Only then can a head be over the cap. (A pipelined one that follows in the same
-            # packet is counted from its next packet on.)
-            for message, _ in messages:
-                if _head_size(message) > options.header_bytes:
-                    self._refuse(HeadersTooLarge())
-                    return
+        """Queue the request whose head ends with these `size` bytes."""
+        if self._head_bytes + size > self._listener.options.header_bytes:
+            self._refuse(HeadersTooLarge())
+            return
         self._head_bytes = 0
         self._last = self._last or self._once
-        self._body = messages[-1][1]
+        message, self._body = messages[-1]
+        self._body_length = None
+        if not (message.chunked or self._body.is_eof()):
+            self._body_length = int(message.headers.get(CONTENT_LENGTH, 0))
         self._messages.extend(messages)
         self._listener.turns.take(self._wake)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
 
-    def _await_head(self, size: int) -> None:
-        """A head has begun and is not complete."""
+    def _await_head(self, piece: bytes) -> None:
+        """A head has begun, or goes on, and is not complete."""
         options = self._listener.options
-        if not self._head_bytes and not self._messages and self.exchange is None:
-            self._set_deadline(self._loop.time() + options.header_timeout)
-        self._head_bytes += size
+        if not self._head_bytes:
+            piece = piece.lstrip(b"\r\n")  # of no head (RFC 9112 section 2.2)
+            if not piece:
+                return
+            if not self._messages and self.exchange is None:
+                self._set_deadline(self._loop.time() + options.header_timeout)
+        self._head_bytes += len(piece)
         if self._head_bytes > options.header_bytes:
             self._refuse(HeadersTooLarge())
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer `error` when the requests before it are answered, then close."""
         self._refusal = error
+        self._unparsed = b""
         body = self._body
         if body is not None and not body.is_eof():
             # It broke inside a body somebody may be waiting for.
@@ -473,7 +579,7 @@ class Connection(RequestHandler):
         """Whether a request is here, or about to come, that has not begun and will be served."""
         if self._ending is not None:
             return False
-        begun = self.exchange is None and bool(self._messages or self._head_bytes)
+        begun = self.exchange is None and bool(self._messages or self._head_bytes or self._unparsed)
         return begun or (self._once and not self._last)
 
     def end(self, error: GatewayError) -> None:
@@ -523,11 +629,13 @@ class Connection(RequestHandler):
         unread = (
             self._upgraded
             or self._refusal is not None
-            or (self._body is not None and not self._body.is_eof())
+            or self._unparsed
+            or not self._body_is_received
         )
         if unread and not self._read_to_the_end:
             # The client may be sending still; closing on it would reset what we sent.
             self._discarding = self._loop.create_future()
+            self._unparsed = b""
             if tcp.can_write_eof():
                 tcp.write_eof()
             self._resume_transport_reading()
@@ -587,9 +695,3 @@ class Connection(RequestHandler):
             exchange is not None and exchange.commit is Commit.OPEN and not self._output.output_size
         ):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-def _head_size(message: RawRequestMessage) -> int:
-    """Bytes of a request's head as it was on the wire, but for optional white space."""
-    size = len(message.method) + len(message.path) + len(" HTTP/1.1\r\n") + 3
-    return size + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)

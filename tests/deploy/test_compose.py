@@ -60,5 +60,5 @@ async def test_nginx_accepts_its_site_files(tmp_path: Path) -> None:
     own["listen"] = (
         (site / "listen.conf").read_text().replace("listen 80", f"listen unix:{tmp_path}/s")
     )
-    said = await Nginx(tmp_path, 1, own).test()
+    said = await Nginx(tmp_path, 1, site=own).test()
     assert "syntax is ok" in said

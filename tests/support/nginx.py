@@ -14,9 +14,9 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trustme
 
@@ -28,20 +28,28 @@ _BINARY = shutil.which("nginx") or "/usr/sbin/nginx"
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-StartNginx = Callable[[int], Awaitable["Nginx"]]
-"""Starts nginx in front of the gateway on a port; it stops when the test ends."""
+class StartNginx(Protocol):
+    """Starts nginx in front of the gateway on a port; it stops when the test ends."""
+
+    def __call__(self, gateway_port: int, keepalive: int = 256) -> Awaitable[Nginx]:
+        """`keepalive` is how many idle connections to the gateway it keeps."""
 
 
 class Nginx:
     """nginx before one gateway, on a port of its own."""
 
     def __init__(
-        self, folder: Path, gateway_port: int, site: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        gateway_port: int,
+        keepalive: int = 256,
+        site: Mapping[str, str] | None = None,
     ) -> None:
         """`site` replaces files of `site/`, by their names without the ending."""
         self._folder = folder
         self._site = site or {}
         self._gateway_port = gateway_port
+        self._keepalive = keepalive
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
         self.ca_file = folder / "ca.pem"
@@ -130,7 +138,8 @@ class Nginx:
             ),
             "upstream": (SHIPPED / "site/upstream.conf")
             .read_text()
-            .replace("127.0.0.1:8080", f"127.0.0.1:{self._gateway_port}"),
+            .replace("127.0.0.1:8080", f"127.0.0.1:{self._gateway_port}")
+            .replace("keepalive 256;", f"keepalive {self._keepalive};"),
             "access_log": f"access_log {folder}/access.json gateway;",
             "paths": "\n".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY),
         }

@@ -159,6 +159,24 @@ async def test_p4_an_obfuscated_transfer_encoding_is_400(
     await assert_nothing_forwarded(gateway.port, upstream)
 
 
+EMPTY_CODINGS = {
+    "alone": (["Transfer-Encoding:"], b""),
+    "before a length": (["Transfer-Encoding:", "Content-Length: 5"], b"hello"),
+    "behind a length": (["Content-Length: 5", "Transfer-Encoding: "], b"hello"),
+    "beside length 0": (["Content-Length: 0", "Transfer-Encoding:"], b""),
+    "before chunked": (["Transfer-Encoding:", "Transfer-Encoding: chunked"], LAST_CHUNK),
+    "behind chunked": (["Transfer-Encoding: chunked", "Transfer-Encoding:"], LAST_CHUNK),
+}
+
+
+async def test_p4_an_empty_transfer_encoding_is_400_whatever_stands_beside_it(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    cases = {name: post(*headers, body=body) for name, (headers, body) in EMPTY_CODINGS.items()}
+    assert await flaws(gateway, cases) == {}
+    await assert_nothing_forwarded(gateway.port, upstream)
+
+
 @pytest.mark.parametrize(
     "coding",
     [

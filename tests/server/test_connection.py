@@ -1,0 +1,237 @@
+"""Where one request on a connection ends and the next one begins, and what is between them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import aiohttp
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.client import End, RawClient, request
+from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.nginx import StartNginx
+from tests.support.refusal import assert_error
+from tests.support.upstream import LAST_CHUNK, Request, ScriptedUpstream, chunk, raw_reply, reply
+
+HEADER_TIMEOUT_S = 0.2
+
+
+def length_of_body(seen: Request) -> bytes:
+    return reply(b"%d" % len(seen.body))
+
+
+def post(body: bytes, chunk_bytes: int | None = None, target: str = "/v1/x") -> bytes:
+    """A request with this body, by Content-Length or in chunks of so many bytes."""
+    if chunk_bytes is None:
+        return request("POST", target, body=body)
+    chunks = (chunk(body[at : at + chunk_bytes]) for at in range(0, len(body), chunk_bytes))
+    coding = ["Transfer-Encoding: chunked"]
+    return request("POST", target, headers=coding) + b"".join(chunks) + LAST_CHUNK
+
+
+async def send_in_reads(client: RawClient, data: bytes, cuts: Sequence[int]) -> None:
+    """Send it cut at these indices, so that the gateway reads each piece for itself."""
+    for begin, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
+        await client.send(data[begin:end])
+        for _ in range(3):  # turns of the loop: the bytes leave, arrive, and are read
+            await asyncio.sleep(0)
+
+
+async def assert_idle(client: RawClient) -> None:
+    """Nothing was sent that was not asked for, and the connection serves another request."""
+    assert (client.end, client.unread) == (End.OPEN, b"")
+    await client.send(request())
+    assert (await client.read_response()).body == b"0"
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> AsyncIterator[RunningGateway]:
+    """Small caps, so that a body of some KiB is over them; it answers with a body's length."""
+    server = {"header_bytes": "1KiB", "header_timeout": f"{HEADER_TIMEOUT_S}s"}
+    async with ScriptedUpstream(raw_reply(length_of_body)) as upstream:
+        yield await start_gateway(simple_config(upstream.url, server=server))
+
+
+class Idle:
+    """Connections that have to be idle at the end of a test."""
+
+    def __init__(self, gateway: RunningGateway) -> None:
+        self._gateway = gateway
+        self._clients: list[RawClient] = []
+
+    async def connect(self) -> RawClient:
+        """Another of them."""
+        client = await RawClient(self._gateway.port).__aenter__()
+        self._clients.append(client)
+        return client
+
+    async def check(self) -> None:
+        """Wait until the time for a head is over: that is when a stray 408 would come."""
+        await asyncio.sleep(1.5 * HEADER_TIMEOUT_S)
+        for client in self._clients:
+            await assert_idle(client)
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for client in self._clients:
+            await client.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def idle(gateway: RunningGateway) -> AsyncIterator[Idle]:
+    idle = Idle(gateway)
+    yield idle
+    try:
+        await idle.check()
+    finally:
+        await idle.close()
+
+
+# -- what a body leaves behind -----------------------------------------------------------------
+
+# Blank lines and heads in a body are what a search for the end of a head would fall for.
+bodies = st.one_of(
+    st.integers(0, 5000).map(bytes),
+    st.lists(st.sampled_from([b"\r\n", b"\r\n\r\n", b"GET / HTTP/1.1", b"0", b"a"])).map(b"".join),
+)
+requests = st.one_of(
+    st.just((request(), 0)),
+    st.tuples(bodies, st.none() | st.integers(1, 4000)).map(
+        lambda drawn: (post(*drawn), len(drawn[0]))
+    ),
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(conversation=st.lists(requests, min_size=1, max_size=4), data=st.data())
+async def test_requests_cut_anywhere_are_answered_once_each_and_by_nothing_else(
+    idle: Idle,
+    conversation: list[tuple[bytes, int]],
+    data: st.DataObject,
+) -> None:
+    stream = b"".join(raw for raw, _ in conversation)
+    cuts = data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=8))
+    client = await idle.connect()
+    await send_in_reads(client, stream, sorted(cuts))
+    for _, size in conversation:
+        assert (await client.read_response()).body == b"%d" % size
+
+
+async def test_a_body_cut_at_any_byte_of_its_end_leaves_the_connection_idle(idle: Idle) -> None:
+    follower = request()
+    for first in (post(bytes(3000)), post(bytes(3000), chunk_bytes=1000)):
+        for cut in range(len(first) - 12, len(first) + len(follower)):
+            client = await idle.connect()
+            await send_in_reads(client, first + follower, [cut])
+            assert (await client.read_response()).body == b"3000"
+            assert (await client.read_response()).body == b"0"
+
+
+async def test_a_body_in_any_number_of_reads_leaves_the_connection_idle(idle: Idle) -> None:
+    for chunk_bytes, reads in itertools.product((None, 7, 5000), (1, 2, 3, 10, 100)):
+        raw = post(bytes(30_000), chunk_bytes)
+        client = await idle.connect()
+        for _ in range(3):
+            await send_in_reads(client, raw, range(0, len(raw), len(raw) // reads + 1)[1:])
+            assert (await client.read_response()).body == b"30000"
+
+
+async def test_blank_lines_between_requests_begin_none(idle: Idle) -> None:
+    client = await idle.connect()
+    for blank in (b"\r\n", b"\r\n\r\n", b"\n", b"\r\n" * 1000):
+        await client.send(post(b"x") + blank)
+        assert (await client.read_response()).body == b"1"
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 1000], ids=["length", "chunked"])
+@pytest.mark.parametrize("whole", [False, True], ids=["in its last read", "in one read"])
+async def test_a_head_that_begins_behind_a_body_has_its_time_and_no_more(
+    gateway: RunningGateway, chunk_bytes: int | None, whole: bool
+) -> None:
+    raw = post(bytes(3000), chunk_bytes)
+    async with RawClient(gateway.port) as client:
+        await send_in_reads(client, raw + b"GET /v1/x HT", [] if whole else [2000])
+        assert (await client.read_response()).body == b"3000"
+        started = asyncio.get_running_loop().time()
+        assert_error(await client.read_response(), 408, code="request_timeout")
+        assert asyncio.get_running_loop().time() - started < 5 * HEADER_TIMEOUT_S
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 1000], ids=["length", "chunked"])
+async def test_a_pipelined_head_is_capped_wherever_it_begins(
+    gateway: RunningGateway, chunk_bytes: int | None
+) -> None:
+    long = request(headers=["X-A: " + "a" * 500, "X-B: " + "b" * 500])
+    for cut in (1, 2000, 3200, 3500):
+        async with RawClient(gateway.port) as client:
+            await send_in_reads(client, post(bytes(3000), chunk_bytes) + long, [cut])
+            assert (await client.read_response()).body == b"3000"
+            assert_error(await client.read_response(), 431)
+
+
+# -- by real clients and proxies ---------------------------------------------------------------
+
+SIZES = [2_000, 40_000, 300_000] * 5
+Ask = Callable[[int], Awaitable[tuple[int, str]]]
+"""POST a body of this size, or GET if it is 0; status and body of the answer."""
+
+
+async def assert_no_stray_answer(gateway: RunningGateway, ask: Ask) -> None:
+    """Uploads and requests after them are answered on one connection, after a pause too."""
+    for size in SIZES:
+        for asked in (size, 0):
+            assert await ask(asked) == (200, str(asked))
+    await ask(SIZES[-1])
+    (connection,) = gateway.server.listener._connections
+    await asyncio.sleep(1.5 * HEADER_TIMEOUT_S)
+    assert await ask(0) == (200, "0")
+    assert {connection} == gateway.server.listener._connections
+
+
+async def ask_httpx(client: httpx.AsyncClient, size: int) -> tuple[int, str]:
+    answer = await client.request("POST" if size else "GET", "/v1/x", content=bytes(size))
+    return answer.status_code, answer.text
+
+
+async def test_nginx_with_one_kept_connection_gets_no_stray_answer(
+    gateway: RunningGateway, start_nginx: StartNginx
+) -> None:
+    nginx = await start_nginx(gateway.port, keepalive=1)
+    async with httpx.AsyncClient(base_url=nginx.url, verify=nginx.trust(), trust_env=False) as http:
+        await assert_no_stray_answer(gateway, lambda size: ask_httpx(http, size))
+
+
+async def test_httpx_gets_no_stray_answer(gateway: RunningGateway) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+        await assert_no_stray_answer(gateway, lambda size: ask_httpx(http, size))
+
+
+async def test_aiohttp_gets_no_stray_answer(gateway: RunningGateway) -> None:
+    async with aiohttp.ClientSession(gateway.url) as session:
+
+        async def ask(size: int) -> tuple[int, str]:
+            method = "POST" if size else "GET"
+            async with session.request(method, "/v1/x", data=bytes(size)) as answer:
+                return answer.status, await answer.text()
+
+        await assert_no_stray_answer(gateway, ask)
+
+
+async def test_http_client_gets_no_stray_answer(gateway: RunningGateway) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+
+    def converse(size: int) -> tuple[int, str]:
+        connection.request("POST" if size else "GET", "/v1/x", bytes(size) or None)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    try:
+        await assert_no_stray_answer(gateway, lambda size: asyncio.to_thread(converse, size))
+    finally:
+        connection.close()
