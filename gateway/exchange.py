@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.backlog import Backlog
     from gateway.dialects.translation.pieces import Skip
+    from gateway.dialects.usage_tap import UsageTap
     from gateway.errors import GatewayError
     from gateway.limiting.demand import Demand, Verdict
     from gateway.limiting.rules import Rule
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.traces.recording import Trace
-    from gateway.usage import Usage, UsageTap
+    from gateway.usage import Usage
     from gateway.websocket.endings import Tally
     from gateway.websocket.handshake import Handshake
 
@@ -291,7 +292,9 @@ class Exchange:
         self.filter: UsageFilter | None = None
         """Takes out of an event stream what only the gateway asked for."""
         self.usage: Usage | None = None
-        """Tokens of the request, once they are known."""
+        """Tokens of the request: what logs, metrics, traces and limits all report. None until it
+        ends, and after that if it used none.
+        """
         self.decided: Decided | None = None
         """What limits said to it, where there are any."""
         self.handshake: Handshake | None = None
@@ -371,10 +374,18 @@ class Exchange:
         return len(self._at_end)
 
     def unwind(self, mark: int) -> None:
-        """Undo what was done since: what it was done for is given up, but the exchange goes on."""
+        """Undo what was done since: what it was done for is given up, but the exchange goes on. A
+        callback that fails does not stop the others, which have slots to give back.
+        """
         callbacks = self._at_end
         while len(callbacks) > mark:
-            callbacks.pop()(self)
+            callback = callbacks.pop()
+            try:
+                callback(self)
+            except Exception as exc:
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"at the end of request {self.request_id}", "exception": exc}
+                )
 
     def leave(self, reason: EndReason) -> None:
         """The client's side is over; without a keeper that is the end."""
@@ -400,18 +411,17 @@ class Exchange:
         if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
             # An answer in one piece has its first token when it is there.
             self.first_token_at = time.perf_counter() if self.model is not None else None
-        callbacks = self._at_end
-        while callbacks:
-            try:
-                callbacks.pop()(self)
-            except Exception as exc:
-                # The others have slots to give back, and lines to write.
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"at the end of request {self.request_id}", "exception": exc}
-                )
+        self._at_end.append(_count)  # the newest: all others are told what was used
+        self.unwind(0)
         # They know the request, which knows this: without the circle all of it is freed at once,
         # and not by the garbage collector, which costs half as much again as the request.
         self.attempt = self.on_first_byte = self.on_drain = self.early = None
+
+
+def _count(exchange: Exchange) -> None:
+    tap = exchange.tap
+    if tap is not None and exchange.usage is None:
+        exchange.usage = tap.usage(exchange.method, exchange.path, exchange.body)
 
 
 class GatewayRequest(web.Request):

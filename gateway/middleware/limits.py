@@ -10,6 +10,8 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from gateway.dialects.usage import generates
+from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.limiting.demand import Demand, Kind, Level
@@ -19,7 +21,7 @@ from gateway.limiting.rules import Amount, Rule, Unit
 from gateway.limiting.seen import Seen
 from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
 from gateway.routing import Handler
-from gateway.usage import Usage, UsageTap, estimate
+from gateway.usage import Usage, estimate
 
 _LEASE = Kind.LEASE
 _METERED = (Unit.TOKENS, Unit.BUDGET_TOKENS, Unit.BUDGET_MONEY)
@@ -67,7 +69,9 @@ class Limits:
         if not rules:
             return await handler(request)
         metered = self._metered if rules is self._rules else _are_metered(rules)
-        asked = estimate(exchange.body) if metered else _NOTHING
+        asked = _NOTHING
+        if metered and generates(exchange.method, exchange.path):
+            asked = estimate(exchange.body)
         demands = [rule.demand(exchange, asked) for rule in rules]
         self._seen.note(rules, demands, exchange)
         mark = exchange.trace.begin("limits") if exchange.trace is not None else None
@@ -134,12 +138,13 @@ class Limits:
     def _meter(
         self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand], asked: Usage
     ) -> None:
-        """Listen to the response, and settle what was reserved with what was used."""
-        tap = exchange.tap = UsageTap()  # one that keeps more than another's
+        """Settle what was reserved with what was used: nothing, if nothing was."""
+        if exchange.tap is None:
+            exchange.tap = UsageTap()
+        exchange.tap.asked = asked
 
         def settle(ended: Exchange) -> None:
-            used = tap.usage() or tap.guess(asked)
-            ended.usage = used
+            used = ended.usage or _NOTHING
             corrections = []
             for rule, demand in zip(rules, demands, strict=True):
                 if rule.unit in _METERED:

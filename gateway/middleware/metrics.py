@@ -20,16 +20,12 @@ from gateway.routing import METHODS, Handler
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry
 from gateway.telemetry.semconv import operation
-from gateway.usage import Usage, UsageTap
+from gateway.usage import Usage
 
 _BOUND_CAP = 4096
 _ENDPOINTS = 500
 _CODES = 200
-_HEAD_BYTES, _TAIL_BYTES = 1024, 2048
-"""Enough for usage, and little beside what a stream holds anyhow."""
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
-_BYTES_PER_TOKEN = 4
-"""Of the request, where its response does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +46,7 @@ class Counting:
     """Counts requests of one configuration in the worker's registry."""
 
     def __init__(self, registry: Registry, names: Names, *, tenants: int, tokens: bool) -> None:
-        """`tenants` are told apart. `tokens`: listen to the responses of models for what they
-        used.
-        """
+        """`tenants` are told apart. `tokens`: count what requests to models used."""
         self.registry = registry
         self.tokens = tokens
         self._names = names
@@ -138,12 +132,7 @@ class Counting:
     ) -> None:
         trace_id, first = exchange.trace_id, exchange.first_token_at
         bound.duration.add(duration_s, trace_id)
-        usage = exchange.usage if self.tokens else None  # of some requests alone it misleads
-        if usage is None and self.tokens and exchange.tap is not None:
-            usage = exchange.tap.usage()
-            if usage is None and exchange.streamed:
-                usage = exchange.tap.guess(Usage(exchange.bytes_in // _BYTES_PER_TOKEN, 0))
-            exchange.usage = usage
+        usage = exchange.usage if self.tokens else None
         if usage is not None:
             self._used(bound, usage)
         if first is None or not exchange.streamed:
@@ -266,16 +255,11 @@ class Counting:
 class Metrics:
     """The middleware of one route, or of those who find none."""
 
-    def __init__(self, counting: Counting, *, taps: bool) -> None:
-        """`taps`: it serves models, whose tokens are counted."""
+    def __init__(self, counting: Counting) -> None:
         self._ended = counting.ended
-        self._taps = taps and counting.tokens
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        exchange = request.exchange
-        exchange.at_end(self._ended)
-        if self._taps:
-            exchange.tap = UsageTap(_HEAD_BYTES, _TAIL_BYTES)
+        request.exchange.at_end(self._ended)
         return handler(request)
 
 

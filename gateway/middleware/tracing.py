@@ -37,8 +37,6 @@ class TraceOptions:
     """Whether what such a client sampled is sampled here."""
     dialects: Mapping[str, str] = field(default_factory=dict)
     """What upstreams speak, by their names."""
-    models: bool = False
-    """Whether the route serves models, so that answers are read for what they used."""
     content: bool = False
     """Whether prompts and answers are kept of what is sampled."""
 
@@ -69,7 +67,6 @@ class Tracing:
         exchange.trace = trace
         if trace.sampled:
             exchange.trace_id = trace.id
-            trace.reads = self._options.models
             if self._options.content:
                 trace.content = Content()
         if exchange.trusted_peer:
@@ -123,8 +120,6 @@ class Tracing:
             elif status == 429:
                 tally.limited += 1
         usage = exchange.usage
-        if usage is None and exchange.tap is not None:
-            usage = exchange.usage = exchange.tap.usage()
         if usage is not None:
             tally.counted += 1
             tally.tokens_in += usage.input
@@ -190,6 +185,9 @@ class Tracing:
             "bytes_out": exchange.bytes_out,
             "tokens_in": usage and usage.input,
             "tokens_out": usage and usage.output,
+            "cache_read": usage and usage.cached,
+            "cache_written": usage and usage.cache_write,
+            "reasoning": usage and usage.reasoning,
             "queue_position": exchange.queue_position,
             "queue_s": exchange.queue_s,
             "first_byte_s": first and first - began,

@@ -14,6 +14,7 @@ from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
 from gateway.dialects import Dialect
 from gateway.dialects.translation.translation import Translation
+from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, RequestError
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.headers import (
@@ -30,6 +31,7 @@ from gateway.proxy import body as bodies
 from gateway.proxy.model_name import read_model, rename_model
 from gateway.proxy.multipart import boundary_of, find_model_field
 from gateway.routing import Handler
+from gateway.telemetry.semconv import is_operation
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
@@ -141,6 +143,8 @@ class ResolveOptions:
     body_cap_bytes: int
     body_silence_s: float
     dialect: Dialect
+    reads_usage: bool = True
+    """Whether answers of models are read for the tokens they used."""
 
 
 class Resolve:
@@ -155,6 +159,8 @@ class Resolve:
         exchange = request.exchange
         if request.body_exists:
             bodies.admit(request, options.body_cap_bytes)
+        if options.reads_usage and (options.models or is_operation(exchange.path)):
+            exchange.tap = exchange.tap or UsageTap()
         if not options.models:
             return self._go(request, options.fallback, handler)
         if exchange.handshake is not None:

@@ -25,7 +25,6 @@ from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import Content
 from gateway.telemetry.traces.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
-from gateway.usage import UsageTap
 
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
@@ -74,10 +73,10 @@ class ResponseBody:
         if trace is not None and trace.sampled:
             if head.content_length is None:
                 self._gaps = trace.gaps = Gaps()
-            if trace.reads and exchange.tap is None:
-                exchange.tap = UsageTap()
             self._content = trace.content
         self._tap = exchange.tap
+        if self._tap is not None:
+            self._tap.begin(head.status, head.content_type, encoded=head.encoded)
         self._filter: UsageFilter | None = None
         self._continuation: Continuation | None = None
         self._first_token: FirstToken | None = None

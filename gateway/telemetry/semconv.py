@@ -83,6 +83,14 @@ def provider(dialect: str, host: str) -> str:
     return _PROVIDERS.get(host, dialect)
 
 
+_OPERATION_PATHS = tuple(end for end, _ in _OPERATIONS)
+
+
+def is_operation(path: str) -> bool:
+    """Whether `operation` has a name for it."""
+    return path.endswith(_OPERATION_PATHS)
+
+
 def operation(path: str) -> str | None:
     """`gen_ai.operation.name`, by the end of a path; None where it is none for a model."""
     path = path.rstrip("/")

@@ -90,7 +90,7 @@ def outer(config: Config, telling: Telling, route: models.Route | None = None) -
     if config.telemetry.log.access:
         chain.append(AccessLog(telling.logger, telling.log))
     if counting is not None:
-        chain.append(Metrics(counting, taps=route is not None and bool(route.models)))
+        chain.append(Metrics(counting))
     return chain
 
 
@@ -381,6 +381,7 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
             body_cap_bytes=route.body,
             body_silence_s=config.server.body_timeout,
             dialect=spoken,
+            reads_usage=config.telemetry.metrics is None or config.telemetry.metrics.tokens,
         )
     )
 

@@ -47,7 +47,6 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
             trusts=trusts,
             follow=follow,
             dialects=dialects,
-            models=route is not None and bool(route.models),
             content=own.content,
         )
         return Tracing(options, records)

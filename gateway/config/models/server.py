@@ -105,8 +105,9 @@ class Metrics(Section):
 
     tokens: bool = Field(
         True,
-        description="Read in the answers of models how many tokens they used; no compressed ones "
-        "are asked for then.",
+        description="Read in the answers of models how many tokens they used, for metrics, logs "
+        "and traces alike; compressed answers are not asked for then. `false`: only where a limit "
+        "counts tokens.",
     )
     tenants: int = Field(
         200, ge=1, le=5000, description="Tenants told apart, first come; the rest are `other`."

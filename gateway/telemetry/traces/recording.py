@@ -79,7 +79,6 @@ class Trace:
         "link",
         "marks",
         "parent",
-        "reads",
         "sampled",
         "stem",
     )
@@ -87,8 +86,6 @@ class Trace:
     def __init__(self, trace_id: str, sampled: bool) -> None:
         self.id = trace_id
         self.sampled = sampled
-        self.reads = False
-        """Whether its answer is looked through for what it used, if it is sampled."""
         self.stem = f"1{trace_id[:14]}"
         """Of its span's id, all but the last digit, which is 0: the spans inside count up from it.
         Where the trace begins here, its own digits are as good as others.

@@ -235,9 +235,9 @@ def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
             names.time_to_first_token: record.get("ttft_s") if record.get("gaps") else None,
             names.input_tokens: record.get("tokens_in"),
             names.output_tokens: record.get("tokens_out"),
-            names.cache_read_tokens: told.get("cache_read"),
-            names.cache_written_tokens: told.get("cache_written"),
-            names.reasoning_tokens: told.get("reasoning"),
+            names.cache_read_tokens: record.get("cache_read") or None,
+            names.cache_written_tokens: record.get("cache_written") or None,
+            names.reasoning_tokens: record.get("reasoning") or None,
             names.input_messages: content.get("input"),
             names.output_messages: content.get("output"),
         }

@@ -1,0 +1,200 @@
+"""What an answer says it used: where each dialect puts it, and what its numbers mean.
+
+Only the top level of an answer counts. What a model writes, such as the arguments of a tool call,
+stands deeper, and must not pass for usage.
+
+OpenAI: `usage` of an answer, of the last chunk of a stream, or of `response` in a Responses event
+(https://platform.openai.com/docs/api-reference). Anthropic: `usage`, and that of `message` in
+`message_start` (https://docs.anthropic.com/en/api/messages-streaming). Ollama: `prompt_eval_count`
+and `eval_count` (https://github.com/ollama/ollama/blob/main/docs/api.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.usage import Usage
+
+HOLDERS = ("message", "response", "x_groq")
+"""Objects at the top level whose own `usage` counts."""
+COUNTS = ("prompt_eval_count", "eval_count")
+"""Numbers at the top level that are usage themselves."""
+_INPUT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
+_OUTPUT = ("completion_tokens", "output_tokens", "eval_count")
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+_READ = "cache_read_input_tokens"
+_WRITTEN = "cache_creation_input_tokens"
+_NO_GENERATION = (
+    "/count_tokens",
+    "/input_tokens",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
+    "/models",
+    "/health",
+    "/ping",
+    "/version",
+    "/api/tags",
+    "/api/show",
+    "/api/ps",
+)
+_NO_TEXT = (
+    "/embeddings",
+    "/api/embed",
+    "/embed",
+    "/rerank",
+    "/score",
+    "/classify",
+    "/pooling",
+    "/moderations",
+    "/images/generations",
+    "/images/edits",
+    "/images/variations",
+    "/audio/speech",
+)
+
+
+class Told:
+    """What one answer has said of its usage so far."""
+
+    __slots__ = ("_numbers", "final", "heard")
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, Any] = {}
+        self.final = False
+        """False while only the beginning of a message was told: its output is still to come."""
+        self.heard = 0
+        """How often numbers were told."""
+
+    def hear(self, document: Mapping[str, Any]) -> None:
+        """A whole answer, or an event of a stream."""
+        usage = document.get("usage")
+        if isinstance(usage, dict):
+            self.add(usage)
+            return
+        for holder in HOLDERS:
+            if holder in document:
+                held = document[holder]
+                usage = held.get("usage") if isinstance(held, dict) else None
+                if isinstance(usage, dict):
+                    self.add(usage, holder)
+                    return
+        self.add({name: document[name] for name in COUNTS if name in document})
+
+    def add(self, usage: Mapping[str, Any], holder: str = "") -> None:
+        """An object of usage. Of two that tell the same number the larger stands: a stream tells
+        the input in one event and the output in another, or counts up with each.
+        """
+        numbers = self._numbers
+        heard = False
+        for name, value in usage.items():
+            if type(value) is int:
+                numbers[name] = max(_count(value), _count(numbers.get(name)))
+                heard = heard or value > 0
+            elif isinstance(value, dict):
+                numbers[name] = value
+        if heard:
+            self.heard += 1
+            self.final = self.final or holder != "message"
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens, or None if no number was told."""
+        return _usage(self._numbers) if self.heard else None
+
+    @property
+    def tells_input(self) -> bool:
+        """Whether it tells the tokens of the prompt. Older Ollama leaves them out for a prompt that
+        it has cached.
+        """
+        numbers = self._numbers
+        return "total_tokens" in numbers or any(name in numbers for name in _INPUT)
+
+
+def told(document: Mapping[str, Any]) -> Usage | None:
+    """What a whole answer, or an event of a stream, says was used."""
+    one = Told()
+    one.hear(document)
+    return one.usage
+
+
+def generates(method: str, path: str) -> bool:
+    """Whether a request has a model generate something, as far as its address tells."""
+    return method not in ("GET", "HEAD", "DELETE") and not path.rstrip("/").endswith(_NO_GENERATION)
+
+
+def answers_text(path: str) -> bool:
+    """Whether what an answer shows is text, so that its length says something about its tokens."""
+    return not path.rstrip("/").endswith(_NO_TEXT)
+
+
+def _usage(numbers: Mapping[str, Any]) -> Usage | None:
+    """The tokens of an object of usage. Cached tokens may stand inside the input or beside it, and
+    reasoning inside the output or beside it: `total_tokens` tells, else the names do.
+    """
+    input_, output = _first(numbers, _INPUT), _first(numbers, _OUTPUT)
+    total = _count(numbers.get("total_tokens"))
+    details = _details(numbers, _INPUT_DETAILS)
+    cached = (
+        _count(numbers.get(_READ))
+        or _count(details.get("cached_tokens"))
+        or _count(numbers.get("prompt_cache_hit_tokens"))  # DeepSeek
+        or _count(numbers.get("cached_tokens"))  # Moonshot
+    )
+    written = _count(numbers.get(_WRITTEN)) or _count(details.get("cache_write_tokens"))
+    details = _details(numbers, _OUTPUT_DETAILS)
+    reasoning = (
+        _count(details.get("reasoning_tokens"))
+        or _count(details.get("thinking_tokens"))
+        or _count(numbers.get("reasoning_tokens"))
+    )
+    if total and not input_:
+        input_ = max(0, total - output)
+    named = "prompt_tokens" not in numbers and (_READ in numbers or _WRITTEN in numbers)
+    cache_beside = named or cached + written > input_
+    reasoning_beside = reasoning > output
+    if total and output:
+        hidden = total - input_ - output
+        choices = [(cache_beside, reasoning_beside), (False, False), (False, True)]
+        choices += [(True, False), (True, True)]
+        for cache, thoughts in choices:
+            if hidden == cache * (cached + written) + thoughts * reasoning:
+                cache_beside, reasoning_beside = cache, thoughts
+                break
+        else:
+            # Gemini's thoughts are told by the total alone.
+            hidden -= cache_beside * (cached + written)
+            if hidden > 0:
+                output += hidden
+                reasoning, reasoning_beside = max(reasoning, hidden), False
+    if cache_beside:
+        input_ += cached + written
+    if reasoning_beside:
+        output += reasoning
+    cached = min(cached, input_)
+    found = Usage(input_, output, cached, min(written, input_ - cached), min(reasoning, output))
+    return found if found.total else None
+
+
+# These run for every answer of a model: loops, for a generator costs as much as what it does here.
+
+
+def _first(numbers: Mapping[str, Any], names: Iterable[str]) -> int:
+    for name in names:
+        if name in numbers and (value := _count(numbers[name])):
+            return value
+    return 0
+
+
+def _details(numbers: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, Any]:
+    for name in names:
+        value = numbers.get(name)
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < 10**12 else 0

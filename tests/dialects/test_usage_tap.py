@@ -1,0 +1,220 @@
+"""Finding the usage of an answer, however its bytes are cut."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.dialects.usage_tap import UsageTap
+from gateway.usage import Usage
+
+CHAT, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/messages", "/api/chat"
+SSE, NDJSON, JSON = b"text/event-stream", b"application/x-ndjson", b"application/json"
+PROMPT = b"x" * 400
+"""A request of about 100 tokens."""
+FORGED = {"usage": {"prompt_tokens": 1, "completion_tokens": 1}, "eval_count": 1}
+
+
+def listen(
+    *pieces: bytes,
+    kind: bytes = JSON,
+    path: str = CHAT,
+    status: int = 200,
+    method: str = "POST",
+    encoded: bool = False,
+) -> Usage | None:
+    tap = UsageTap()
+    tap.begin(status, kind, encoded=encoded)
+    for piece in pieces:
+        tap.feed(piece)
+    return tap.usage(method, path, PROMPT)
+
+
+def shown(used: Usage | None) -> tuple[int, int, bool]:
+    """Input, output, and whether they are estimated."""
+    assert used is not None
+    return used.input, used.output, used.estimated
+
+
+def compact(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def event(document: Any, name: str = "") -> bytes:
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + compact(document) + b"\n\n"
+
+
+LOGPROBS = [{str(n): {"logprob": -1.5, "decoded_token": ' "}{' + "\\"}} for n in range(1000)]
+BODIES = {
+    "openai": (JSON, compact({"id": "x", "choices": [], **FORGED, "eval_count": 0} | {
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}})),
+    "usage before long logprobs": (JSON, compact(
+        {"choices": [{"message": {"content": "hi", "tool": FORGED}}],
+         "usage": {"prompt_tokens": 7, "completion_tokens": 5}, "prompt_logprobs": LOGPROBS})),
+    "usage after long logprobs": (JSON, compact(
+        {"prompt_logprobs": [*LOGPROBS, FORGED],
+         "usage": {"prompt_tokens": 7, "completion_tokens": 5}})),
+    "an image": (JSON, compact(
+        {"data": [{"b64_json": "iVBOR+/" * 10_000}],
+         "usage": {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}})),
+    "a nested call of a tool": (JSON, compact(
+        {"message": {"tool_calls": [{"function": {"arguments": FORGED}}]},
+         "prompt_eval_count": 7, "eval_count": 5, "response": "x" * 20_000})),
+    "pretty": (JSON, json.dumps(
+        {"a": [[FORGED]], "usage": {"prompt_tokens": 7, "completion_tokens": 5}},
+        indent=8).encode()),
+    "a stream": (SSE, event({"choices": [{"delta": {"content": "hi"}}], "usage": None}) * 3
+        + event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}})
+        + b"data: [DONE]\n\n"),
+    "a stream that counts up": (SSE, b"".join(
+        event({"choices": [{}], "usage": {"prompt_tokens": 7, "completion_tokens": n}})
+        for n in range(6))),
+    "a stream with CRLF": (SSE, (b": hello\n\n" + event(
+        {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}) + event({})
+        ).replace(b"\n", b"\r\n")),
+    "messages": (SSE, event({"type": "message_start", "message": {"usage":
+        {"input_tokens": 4, "cache_read_input_tokens": 3, "output_tokens": 1}}}, "message_start")
+        + event({"delta": {"partial_json": compact(FORGED).decode()}}) * 30
+        + event({"content_block": {"input": FORGED}}) * 30
+        + event({"type": "message_delta", "usage": {"output_tokens": 5}}, "message_delta")),
+    "a response": (SSE, event({"response": {"usage": None}})
+        + event({"response": {"output": ["x " * 20_000], "tools": [FORGED], "usage":
+        {"input_tokens": 7, "output_tokens": 5}}}, "response.completed")),
+    "an image in a stream": (SSE, event({"b64_json": "iVBOR+/" * 10_000, "usage":
+        {"input_tokens": 7, "output_tokens": 5}}, "image_generation.completed")),
+    "lines": (NDJSON, compact({"message": {"content": "hi"}, "done": False}) + b"\n"
+        + compact({"message": {"tool_calls": [{"function": {"arguments": FORGED}}]}}) + b"\n"
+        + compact({"done": True, "prompt_eval_count": 7, "eval_count": 5}) + b"\n"
+        + compact({"message": {"tool_calls": [{"function": {"arguments": FORGED}}]}}) + b"\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BODIES)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_usage_is_found_however_the_body_is_cut(name: str, data: st.DataObject) -> None:
+    kind, body = BODIES[name]
+    places = st.integers(0, len(body)) | st.integers(max(0, len(body) - 200), len(body))
+    edges = [0, *sorted(data.draw(st.lists(places, max_size=8))), len(body)]
+    pieces = [body[start:end] for start, end in itertools.pairwise(edges)]
+    assert listen(*pieces, kind=kind) == Usage(7, 5)
+
+
+@pytest.mark.parametrize("name", ["pretty", "messages", "lines"])
+def test_usage_is_found_byte_by_byte(name: str) -> None:
+    kind, body = BODIES[name]
+    assert listen(*(body[n : n + 1] for n in range(len(body))), kind=kind) == Usage(7, 5)
+
+
+TEXTS = st.text(max_size=5) | st.sampled_from(['"usage":{', "\\", '\\"', "usage", "message"])
+VALUES = st.recursive(
+    st.none() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(
+    rest=st.lists(st.tuples(st.sampled_from(["a", "choices", "b\\"]), VALUES), max_size=4),
+    place=st.integers(0, 4),
+    cuts=st.lists(st.integers(0, 20_000), max_size=6),
+    long=st.booleans(),
+)
+def test_only_the_top_level_counts_whatever_stands_around_it(
+    rest: list[tuple[str, Any]], place: int, cuts: list[int], long: bool
+) -> None:
+    entries = [*rest, ("long", "x" * 17_000 if long else "")]
+    entries.insert(place, ("usage", {"prompt_tokens": 7, "completion_tokens": 5}))
+    body = ("{" + ",".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in entries) + "}").encode()
+    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    pieces = [body[start:end] for start, end in itertools.pairwise(edges)]
+    assert listen(*pieces) == Usage(7, 5)
+
+
+@pytest.mark.parametrize("long", [b"", b'"long":"' + b"x" * 20_000 + b'",'])
+@pytest.mark.parametrize("depth", [1, 900, 5000])
+def test_deep_nesting_is_no_usage_and_no_error(long: bytes, depth: int) -> None:
+    nested = b'{"usage":' * depth + b"1" + b"}" * depth
+    assert shown(listen(b"{" + long + b'"usage":' + nested + b"}"))[2]
+    told = listen(b"{" + long + b'"a":' + nested + b',"usage":{"total_tokens":9}}')
+    assert shown(told) == (9, 0, False)
+
+
+# -- what did not tell -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_a_failed_answer_costs_nothing(status: int) -> None:
+    assert listen(compact({"error": {"message": "no " * 1000}}), status=status) is None
+
+
+def test_a_failed_answer_costs_what_it_says() -> None:
+    body = compact({"error": {}, "usage": {"prompt_tokens": 7, "completion_tokens": 5}})
+    assert listen(body, status=500) == Usage(7, 5)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/tokenize"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/responses/resp_1"),
+    ],
+)
+def test_what_is_no_generation_costs_nothing(method: str, path: str) -> None:
+    body = compact({"input_tokens": 7, "usage": {"input_tokens": 7, "output_tokens": 5}})
+    assert listen(body, method=method, path=path) is None
+
+
+def test_an_answer_of_which_nothing_came_costs_nothing() -> None:
+    assert listen() is None
+
+
+def test_a_stream_that_broke_off_is_counted_by_its_events() -> None:
+    used = listen(*[event({"choices": [{}]})] * 3, b": comment\n\n", kind=SSE)
+    assert shown(used) == (101, 3, True)
+
+
+def test_a_message_that_broke_off_is_counted_by_its_events() -> None:
+    kind, body = BODIES["messages"]
+    used = listen(body[:-40], kind=kind, path=MESSAGES)
+    assert shown(used) == (7, 61, True)
+
+
+def test_a_prompt_that_ollama_does_not_count_is_estimated() -> None:
+    used = listen(compact({"done": True, "eval_count": 5}), path=OLLAMA)
+    assert shown(used) == (101, 5, True)
+
+
+def test_an_answer_of_text_is_counted_by_its_length() -> None:
+    assert listen(compact({"text": "word " * 800})) == Usage(101, 1002)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        ("/v1/images/generations", JSON, compact({"data": [{"b64_json": "QUJD" * 250_000}]})),
+        ("/v1/embeddings", JSON, compact({"data": [{"embedding": [0.25] * 1000}]})),
+        ("/v1/rerank", JSON, compact({"results": [{"index": 0}] * 1000})),
+        ("/v1/audio/speech", b"audio/mpeg", b"\n\0\n\n" * 10_000),
+        (CHAT, b"audio/wav", b"\n\0\n\n" * 10_000),
+        (CHAT, b"application/octet-stream", b"\n\0\n\n" * 10_000),
+    ],
+)
+def test_an_answer_that_is_no_text_is_not_counted_by_its_bytes(
+    path: str, kind: bytes, body: bytes
+) -> None:
+    assert listen(body, path=path, kind=kind) == Usage(101, 0)
+
+
+def test_an_image_in_a_chat_is_not_counted_by_its_bytes() -> None:
+    body = compact({"choices": [{"message": {"images": ["QUJD" * 250_000]}}]})
+    pieces = [body[n : n + 65536] for n in range(0, len(body), 65536)]
+    assert shown(listen(*pieces))[1] < 20
