@@ -54,7 +54,8 @@ def test_the_call_to_the_model_ends_with_its_answer() -> None:
 def test_attributes_follow_the_conventions() -> None:
     found = spans(
         gaps={"pieces": 3, "longest_s": 0.1, "counts": [0] * 11, "stalls": [], "last_s": 1.9},
-        said={"model": "llama-3.1", "id": "c-1", "finish": "stop", "cache_read": 4},
+        said={"model": "llama-3.1", "id": "c-1", "finish": "stop"},
+        cache_read=4,
     )
     assert found["POST /v1/"].attributes == {
         "http.request.method": "POST",
@@ -101,7 +102,7 @@ def test_attributes_follow_the_conventions() -> None:
 
 
 def test_names_that_are_being_renamed_can_be_had_already() -> None:
-    one = record(said={"cache_written": 5})
+    one = record(cache_written=5)
     for version, name in (
         ("1.44", "gen_ai.usage.cache_creation.input_tokens"),
         ("next", "gen_ai.usage.cache_write.input_tokens"),

@@ -1,0 +1,119 @@
+"""Usage over the wire: what an answer costs, and that everybody reports the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.client import Response, ask
+from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.tokens import Auth, bearer
+from tests.support.upstream import Script, ScriptedUpstream, json_reply, sse_reply
+
+USAGE = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
+ERROR = {"error": {"message": "no " * 500, "type": "x"}}
+BURST = 100_000
+
+
+def config(
+    upstream: ScriptedUpstream, auth: Auth, *, limited: bool = True, **sections: Any
+) -> dict[str, Any]:
+    limit = {"key": "subject", "tokens": "1/day", "token_burst": BURST}
+    return {
+        "auth": auth,
+        "limits": {"t": limit},
+        "upstreams": {"main": {"endpoints": [{"url": upstream.url}]}},
+        "models": {"a": {"upstream": "main"}},
+        "routes": [
+            {
+                "name": "r",
+                "path": "/v1/",
+                "auth": ["corp"],
+                "models": ["a"],
+                "limits": ["t"] if limited else [],
+            }
+        ],
+        **sections,
+    }
+
+
+async def post(
+    gateway: RunningGateway, path: str = "/v1/chat/completions", **fields: Any
+) -> Response:
+    body = json.dumps({"model": "a", "messages": [{"content": "x" * 40_000}], **fields}).encode()
+    head = [f"POST {path} HTTP/1.1", "Host: h", bearer(), "Connection: close"]
+    head.append(f"Content-Length: {len(body)}")
+    return await ask(gateway.port, "\r\n".join([*head, "", ""]).encode() + body, "POST")
+
+
+async def left(gateway: RunningGateway) -> int:
+    """Tokens that the caller has left, but for a small request's."""
+    response = await post(gateway, messages=[], max_tokens=1)
+    return int(response.value("x-ratelimit-remaining-tokens") or b"0")
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "429 Too Many", "500 Oops", "503 Busy"])
+async def test_a_failed_answer_costs_nothing(
+    start_gateway: StartGateway, auth: Auth, status: str
+) -> None:
+    async with ScriptedUpstream(json_reply(ERROR, status=status)) as upstream:
+        gateway = await start_gateway(config(upstream, auth))
+        for _ in range(4):
+            assert (await post(gateway)).status == int(status[:3])
+            logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
+            assert "tokens_in" not in logged
+        assert await left(gateway) > BURST - 100
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/messages/count_tokens", "/v1/tokenize", "/v1/responses/input_tokens"]
+)
+async def test_what_is_no_generation_costs_nothing(
+    start_gateway: StartGateway, auth: Auth, path: str
+) -> None:
+    async with ScriptedUpstream(json_reply({"input_tokens": 5, "usage": USAGE})) as upstream:
+        gateway = await start_gateway(config(upstream, auth))
+        response = await post(gateway, path)
+        assert int(response.value("x-ratelimit-remaining-tokens") or b"0") > BURST - 10
+        assert await left(gateway) > BURST - 100
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        json_reply({"choices": [], "usage": USAGE}),
+        sse_reply([b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n"]),
+    ],
+    ids=["whole", "stream"],
+)
+@pytest.mark.parametrize("limited", [True, False])
+@pytest.mark.parametrize("metrics", [{}, None])
+@pytest.mark.parametrize("traces", [{"sample": 1.0, "local": None}, None])
+async def test_the_log_has_tokens_whatever_else_is_on(
+    start_gateway: StartGateway,
+    auth: Auth,
+    script: Script,
+    limited: bool,
+    metrics: Any,
+    traces: Any,
+) -> None:
+    telemetry = {"log": {"format": "json"}, "metrics": metrics, "traces": traces}
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config(upstream, auth, limited=limited, telemetry=telemetry))
+        await post(gateway, stream=True)
+        logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert (logged["tokens_in"], logged["tokens_out"]) == (30, 20)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+async def test_an_estimate_is_the_same_whoever_asks(
+    start_gateway: StartGateway, auth: Auth, limited: bool
+) -> None:
+    script = sse_reply([b'data: {"choices":[{}]}\n\n'] * 3)
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config(upstream, auth, limited=limited))
+        await post(gateway)
+        logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert (logged["tokens_in"], logged["tokens_out"]) == (10_012, 3)
