@@ -20,6 +20,7 @@ from gateway.auth.jwk import VerificationKey
 from gateway.auth.jwt import REVOKED, JwtProvider
 from gateway.auth.key_sets import StaticKey
 from gateway.auth.principal import Principal
+from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import EndReason, Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore, OnStoreError
@@ -31,7 +32,6 @@ from gateway.middleware.metrics import Counting, Names
 from gateway.store.following import Following
 from gateway.store.memory_records import MemoryRecords
 from gateway.telemetry.metrics.registry import Registry
-from gateway.usage import UsageTap
 
 _CALLS = 20_000
 _CONCURRENT = 64
@@ -82,7 +82,7 @@ def _metrics() -> dict[str, float]:
         if counted:
             made.at_end(counting.ended)
         if model is not None and counted:
-            made.tap = tap = UsageTap(1024, 2048)
+            made.tap = tap = UsageTap()
             tap.feed(_USAGE)
         made.end(EndReason.COMPLETE)
 
@@ -92,7 +92,7 @@ def _metrics() -> dict[str, float]:
         )
         return with_it - without
 
-    piece = UsageTap(1024, 2048)
+    piece = UsageTap()
     return {
         "a request": cost(None),
         "a model's answer, with its tokens": cost("m"),

@@ -10,6 +10,7 @@ from typing import cast
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.middleware.chain import Middleware
 from gateway.middleware.request_id import request_id
@@ -17,7 +18,6 @@ from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.proxy.attempt import Attempt
 from gateway.telemetry.traces.gaps import Gaps
 from gateway.telemetry.traces.recording import Records
-from gateway.usage import UsageTap
 
 _CALLS = 10_000
 _ROUNDS = 9
