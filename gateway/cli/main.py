@@ -21,6 +21,7 @@ import gateway
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
 from gateway.cli import init, keys, reload, revoke, store
+from gateway.cli.doctor import command as doctor
 from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
@@ -86,6 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {gateway.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    examining = commands.add_parser(
+        "doctor",
+        help="look at all that a configuration depends on; say what to do",
+        description="Open files, disk, addresses; identity providers and their clocks; the store; "
+        "every endpoint: DNS, TLS, dialect, models. With --through: buffering in front. Exit "
+        "code 1 if something failed.",
+    )
+    doctor.add_options(examining)
 
     writing = commands.add_parser(
         "init",

@@ -95,38 +95,53 @@ def credential_for(url: str, variable: str | None) -> Credential | None:
     return Credential(variable, known.header if known else "")
 
 
-async def probe(url: str, variable: str | None = None) -> Found:
-    """Describe the backend at `url`. `variable` names the environment variable with its key.
-
-    Raise ProbeError.
+async def probe(
+    url: str,
+    variable: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
+    dialect: Dialect | None = None,
+) -> Found:
+    """Describe the backend at `url`. `variable` names the environment variable with its key;
+    `headers` are sent instead of a key from the environment. `context` verifies its certificate,
+    the system's authorities by default. `dialect` is the one to ask in first: many backends speak
+    several. Raise ProbeError.
     """
     if "://" not in url:
         url = f"http://{url}"
     url = url.rstrip("/")
     if fault := endpoint_fault(url):
         raise ProbeError(f"{url}: {fault}")
-    credential = credential_for(url, variable)
+    credential = credential_for(url, variable) if headers is None else None
+    sent = {"anthropic-version": _ANTHROPIC_VERSION} | dict(headers or {})
+    if credential is not None:
+        sent |= credential.headers()
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(
         timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     ) as session:
-        return await _Probe(session, url, credential).run()
+        return await _Probe(session, url, credential, sent, context).run(dialect)
 
 
 class _Probe:
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, credential: Credential | None
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        credential: Credential | None,
+        headers: Mapping[str, str],
+        context: ssl.SSLContext | None,
     ) -> None:
         self._session = session
+        self._context: ssl.SSLContext | bool = True if context is None else context
         self._url = url
         self._root = url.removesuffix("/v1")
         self._credential = credential
-        self._headers = {"anthropic-version": _ANTHROPIC_VERSION}
-        if credential is not None:
-            self._headers |= credential.headers()
+        self._headers = headers
 
-    async def run(self) -> Found:
-        if (found := await self._ollama()) is not None:
+    async def run(self, dialect: Dialect | None) -> Found:
+        if dialect in (None, "ollama") and (found := await self._ollama()) is not None:
             return found
         status, document = await self._ask(f"{self._root}/v1/models")
         if status == 404:
@@ -137,6 +152,8 @@ class _Probe:
             if "has_more" in document:
                 return self._anthropic(entries)
             return await self._described(self._openai(entries, self._root, versioned=True))
+        if dialect is not None and (found := await self._ollama()) is not None:
+            return found
         raise ProbeError(self._refusal(status))
 
     def _refusal(self, status: int) -> str:
@@ -209,7 +226,12 @@ class _Probe:
         method = "GET" if body is None else "POST"
         try:
             async with self._session.request(
-                method, url, headers=self._headers, json=body, allow_redirects=False
+                method,
+                url,
+                headers=self._headers,
+                json=body,
+                allow_redirects=False,
+                ssl=self._context,
             ) as response:
                 data = await response.content.read(_LARGEST_BYTES)
                 return response.status, _object(data)

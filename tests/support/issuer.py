@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,8 @@ class Issuer:
         self.url = ""
         self.mode = "ok"
         """ok, or one of FAILURES: how it answers for its keys."""
+        self.ahead_s = 0.0
+        """How far its clock is ahead of this machine's."""
         self.hits: Counter[str] = Counter()
         """Requests by path."""
         self._keys: dict[str, tuple[str, Any]] = {}
@@ -39,6 +42,7 @@ class Issuer:
 
     async def __aenter__(self) -> Self:
         application = web.Application()
+        application.on_response_prepare.append(self._dated)
         application.router.add_get("/.well-known/openid-configuration", self._configuration)
         application.router.add_get("/{path:.*}", self._key_set)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
@@ -107,6 +111,9 @@ class Issuer:
                 **options,
             }
         }
+
+    async def _dated(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(time.time() + self.ahead_s, usegmt=True)
 
     async def _configuration(self, request: web.Request) -> web.Response:
         self.hits[request.path] += 1

@@ -1,0 +1,104 @@
+"""The command: runs the checks beside each other, shows progress, and prints the findings."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from gateway.cli.doctor.finding import Finding, Verdict, worst
+from gateway.cli.doctor.identity import identity
+from gateway.cli.doctor.machine import machine
+from gateway.cli.doctor.store import store
+from gateway.cli.doctor.through import through
+from gateway.cli.doctor.upstreams import upstreams
+from gateway.cli.store import CannotDo
+from gateway.config import Config, load
+
+_MARKS: Mapping[Verdict, str] = {
+    Verdict.OK: "ok     ",
+    Verdict.SKIPPED: "skipped",
+    Verdict.WARNING: "warning",
+    Verdict.FAILED: "FAILED ",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `gateway doctor` takes."""
+    parser.add_argument(
+        *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--through",
+        metavar="URL",
+        help="stream a short generation through this public address, and look for buffering",
+    )
+    parser.add_argument("--token", help="with --through: the credential to send")
+    parser.add_argument("--model", help="with --through: the model; default: the first of the file")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    checks: list[tuple[str, AsyncIterator[Finding]]] = [
+        ("machine", _later(machine(config))),
+        ("identity", identity(config)),
+        ("store", store(config)),
+        ("upstreams", upstreams(config)),
+    ]
+    if arguments.through is not None:
+        checks.append(("stream", _streamed(config, arguments)))
+    findings: list[Finding] = []
+    for finding in _run(checks, progress=sys.stderr.isatty() and not arguments.json):
+        findings.append(finding)
+        if arguments.json:
+            print(json.dumps(asdict(finding)), flush=True)
+        else:
+            _print(finding)
+    return 1 if worst(findings) is Verdict.FAILED else 0
+
+
+def _streamed(config: Config, arguments: argparse.Namespace) -> AsyncIterator[Finding]:
+    model = arguments.model or next(iter(config.models), None)
+    if model is None:
+        raise CannotDo("--through: the file has no model: name one with --model")
+    return through(arguments.through, arguments.token, model)
+
+
+async def _later(findings: Iterable[Finding]) -> AsyncIterator[Finding]:
+    for finding in findings:
+        yield finding
+
+
+def _run(
+    checks: Iterable[tuple[str, AsyncIterator[Finding]]], *, progress: bool
+) -> Iterator[Finding]:
+    """The findings of all checks, which run one after the other, each as soon as it is there."""
+    with asyncio.Runner() as runner:
+        for name, check in checks:
+            while True:
+                if progress:
+                    print(f"\r\x1b[Klooking at {name} ...", end="", file=sys.stderr, flush=True)
+                try:
+                    finding = runner.run(_next(check))
+                finally:
+                    if progress:
+                        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+                if finding is None:
+                    break
+                yield finding
+
+
+async def _next(check: AsyncIterator[Finding]) -> Finding | None:
+    return await anext(check, None)
+
+
+def _print(finding: Finding) -> None:
+    print(f"{_MARKS[finding.verdict]}  {finding.subject}: {finding.text}", flush=True)
+    if finding.remedy:
+        print(f"         {finding.remedy}", flush=True)

@@ -1,0 +1,82 @@
+"""Identity providers: the keys that verify tokens, and the issuer's clock."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from gateway.auth.key_sets import RemoteKeySet
+from gateway.cli.doctor.finding import Finding, failed, ok, warning
+from gateway.config import Config, models
+from gateway.errors import AuthUnavailable
+
+_TIMEOUT_S = 5.0
+
+
+async def identity(config: Config) -> AsyncIterator[Finding]:
+    """Every provider that fetches its keys."""
+    for name, options in config.auth.items():
+        if isinstance(options, models.JwtProvider) and options.jwks is not None:
+            async for finding in _issuer(f"auth.{name}", options):
+                yield finding
+
+
+async def _issuer(subject: str, options: models.JwtProvider) -> AsyncIterator[Finding]:
+    context = ssl.create_default_context(cafile=options.ca) if options.ca else None
+    reports: list[str] = []
+    dates: list[float] = []
+
+    async def fetch(url: str) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(
+                url, allow_redirects=False, ssl=True if context is None else context
+            ) as response,
+        ):
+            if response.status != 200:
+                raise ValueError(f"{url}: status {response.status}")
+            if (said := response.headers.get("Date")) is not None:
+                dates.append(parsedate_to_datetime(said).timestamp() - time.time())
+            return await response.read()
+
+    keys = RemoteKeySet(
+        issuer=options.issuer,
+        url=None if options.jwks == "auto" else options.jwks,
+        fetch=fetch,
+        report=reports.append,
+    )
+    try:
+        await keys.find(None, "")
+    except AuthUnavailable:
+        yield failed(
+            subject,
+            f"{options.issuer}: {'; '.join(reports) or 'no key that can be used'}",
+            "check `issuer` and `jwks`, and that this machine reaches them; `ca` names a private "
+            "authority",
+        )
+        return
+    finally:
+        keys.close()
+    yield ok(subject, f"{options.issuer}: its keys are here")
+    for report in reports:
+        yield warning(subject, report, "a token signed with that key is refused")
+    if dates:
+        yield _clock(subject, dates[-1], options.leeway)
+
+
+def _clock(subject: str, ahead_s: float, leeway_s: float) -> Finding:
+    """`ahead_s`: how far the issuer's clock is ahead of this machine's. Date has whole seconds."""
+    if abs(ahead_s) <= max(2.0, leeway_s / 2):
+        return ok(subject, f"its clock and this machine's differ by {abs(ahead_s):.0f} s")
+    text = (
+        f"its clock and this machine's differ by {abs(ahead_s):.0f} s, leeway is {leeway_s:.0f} s"
+    )
+    remedy = "synchronise this machine's clock (timedatectl, chrony)"
+    if abs(ahead_s) <= leeway_s:
+        return warning(subject, text, remedy)
+    return failed(subject, text, remedy)

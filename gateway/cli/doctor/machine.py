@@ -1,0 +1,96 @@
+"""The machine: open files, disk, and the addresses to listen on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.cli.doctor.finding import Finding, failed, ok, skipped, warning
+from gateway.config import Config
+from gateway.processes.sockets import split_address
+
+_SPARE_FILES = 200
+"""Beside connections: listeners, log, stores, pipes between the processes."""
+_LEAST_FREE_BYTES = 1024**3
+
+
+def machine(config: Config) -> Iterator[Finding]:
+    """Everything that this machine has to give."""
+    yield _open_files(config)
+    yield from _disk(config)
+    yield _address("server.listen", config.server.listen)
+    if config.admin is not None:
+        yield _address("admin.listen", config.admin.listen)
+
+
+def _open_files(config: Config) -> Finding:
+    subject = "open files"
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Each request under way may hold one more, to its upstream.
+    needed = config.server.max_connections + config.server.max_requests + _SPARE_FILES
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return ok(subject, f"the limit is {limit}")
+    return warning(
+        subject,
+        f"the limit is {limit}; server.max_connections and max_requests may need {needed}",
+        f"`ulimit -n {needed}`, LimitNOFILE= in the unit, or smaller numbers in the file",
+    )
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    places = {}
+    url = config.store.url if isinstance(config.store.url, str) else config.store.url.reveal()
+    text = url if isinstance(url, str) else url.decode()
+    if text.startswith("sqlite://"):
+        places["store.url"] = Path(text.removeprefix("sqlite://"))
+    traces = config.telemetry.traces
+    if traces is not None and traces.local is not None:
+        places["telemetry.traces.local"] = Path(traces.local)
+    for subject, path in places.items():
+        yield _writable(subject, path)
+
+
+def _writable(subject: str, path: Path) -> Finding:
+    folder = path.absolute().parent
+    while not folder.exists():  # the gateway makes the folders that are missing
+        folder = folder.parent
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        return failed(
+            subject,
+            f"{path} cannot be written by this user",
+            f"give the gateway's user write access to {folder}, or name another file",
+        )
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE_BYTES:
+        return warning(
+            subject,
+            f"{folder} has {free // 1024**2} MiB free",
+            "free some space, or name a file on another disk",
+        )
+    return ok(subject, f"{path}: {free // 1024**3} GiB free")
+
+
+def _address(subject: str, listen: str) -> Finding:
+    host, port = split_address(listen)
+    if port == 0:
+        return ok(subject, "the kernel chooses the port")
+    host = host or ""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except PermissionError:
+            return failed(
+                subject,
+                f"{listen}: this user may not listen there",
+                "choose a port of 1024 or above, or give the process CAP_NET_BIND_SERVICE",
+            )
+        except OSError as exc:
+            # As a rule by the gateway that this file is for.
+            return skipped(subject, f"{listen} is in use or is no address of this machine: {exc}")
+    return ok(subject, f"{listen} is free")
