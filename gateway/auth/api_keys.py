@@ -57,9 +57,11 @@ class ApiKeyProvider:
         key = self._keys.find(key_id)
         # An unknown id costs what a known one does.
         if not (key or _DECOY).matches(secret) or key is None:
-            raise Rejected("unknown key, or a wrong secret")
+            raise Rejected("unknown key, or a wrong secret", "The API key is not known here")
+        if key.revoked:
+            raise Rejected("revoked", "The API key was revoked")
         if not key.usable(self._now()):
-            raise Rejected("revoked" if key.revoked else "expired")
+            raise Rejected("expired", "The API key expired")
         return Principal(
             key.owner,
             self.name,

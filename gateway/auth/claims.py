@@ -38,21 +38,26 @@ def principal_of(
         if found is None or (
             values and not any(_same(one, value) for one in held for value in values)
         ):
-            raise Rejected(f"claim {name} is not as required")
+            raise Rejected(
+                f"claim {name} is not as required", f"The token's claim {name} is not as required"
+            )
     subject = _text(claims, names.subject)
     if subject is None:
-        raise Rejected(f"claim {names.subject} is missing or not a string")
+        raise Rejected(
+            f"claim {names.subject} is missing or not a string",
+            f"The token has no claim {names.subject}",
+        )
     return Principal(
         subject,
         provider,
         _text(claims, names.tenant),
         _text(claims, names.tier),
-        tuple(_words(claim(claims, names.groups))) if names.groups else (),
+        tuple(_listed(claim(claims, names.groups))) if names.groups else (),
         frozenset(word for name in names.scopes for word in _words(claim(claims, name))),
         token_id=_text(claims, "jti"),
         expires_at=expires_at,
         claims=claims,
-        headers=_header_lines(claims, names.headers),
+        headers=_header_lines(claims, names),
     )
 
 
@@ -75,8 +80,13 @@ def _text(claims: Mapping[str, Any], name: str | None) -> str | None:
 
 def _words(value: Any) -> Sequence[str]:
     """The words of a text (RFC 8693 section 4.2), or the texts of a list."""
+    return value.split() if isinstance(value, str) else _listed(value)
+
+
+def _listed(value: Any) -> Sequence[str]:
+    """The texts of a list; a text alone is a list of one, whatever characters it holds."""
     if isinstance(value, str):
-        return value.split()
+        return (value,)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()
 
 
@@ -85,15 +95,23 @@ def _same(value: Any, wanted: Wanted) -> bool:
     return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
 
 
-def _header_lines(claims: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
-    """What cannot stand in a header is left out; a list is joined with commas."""
+def _header_lines(claims: Mapping[str, Any], names: ClaimMap) -> bytes:
+    """Header lines for the upstream. A claim with a character that no header can hold is left out.
+
+    A list is joined with commas. A comma inside an item is percent-encoded, so that no group or
+    scope becomes two; a percent sign is, too, so that this can be undone.
+    """
+    lists = {names.groups, *names.scopes}
     lines = []
-    for header, name in headers.items():
+    for header, name in names.headers.items():
         value = claim(claims, name)
-        items = value if isinstance(value, list) else [value]
-        words = [_plain(item) for item in items]
+        is_list = isinstance(value, list)
+        words = [_plain(item) for item in (value if is_list else [value])]
         if words and all(word is not None and word.isprintable() and word for word in words):
-            lines.append(f"{header}: {','.join(word for word in words if word)}\r\n")
+            items = [word for word in words if word]
+            if is_list or name in lists:
+                items = [item.replace("%", "%25").replace(",", "%2C") for item in items]
+            lines.append(f"{header}: {','.join(items)}\r\n")
     return "".join(lines).encode()
 
 

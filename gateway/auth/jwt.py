@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jwt
 from jwt.utils import base64url_decode, base64url_encode
 
 from gateway.auth.claims import ClaimMap, principal_of
+from gateway.auth.jwk import VerificationKey
 from gateway.auth.key_sets import KeySet
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
@@ -24,10 +25,22 @@ from gateway.store.following import Following
 
 REVOKED = "revoked"
 """The kind of record that takes a token back before it expires; its key is the `jti`."""
-TOKEN_CAP_CHARACTERS = 8192
 _CACHED_TOKENS = 10_000
+_CACHED_CHARACTERS = 16 * 1024 * 1024
+"""Of the tokens that are remembered, together: their claims take memory by this."""
+_SHOWN_CHARACTERS = 200
+"""Of a claim, in the log."""
 _KID_CAP_CHARACTERS = 256
 _TIMES = ("exp", "nbf", "iat")
+_TOLD: dict[type[jwt.PyJWTError], str] = {
+    jwt.ExpiredSignatureError: "The token expired",
+    jwt.ImmatureSignatureError: "The token is not valid yet",
+    jwt.InvalidAudienceError: "The token is for another audience",
+    jwt.InvalidSignatureError: "The token's signature does not match",
+    jwt.InvalidAlgorithmError: "The token's algorithm is not accepted",
+    jwt.MissingRequiredClaimError: "The token lacks one of the claims exp, iss and aud",
+}
+_MALFORMED = "The token is malformed"
 _FARTHEST_EXPIRY = 253_402_300_800  # the year 10000
 
 
@@ -68,7 +81,9 @@ class JwtProvider:
         self._claims = claims
         self._revoked = revoked
         self._verifier = jwt.PyJWT()
-        self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._verified: OrderedDict[bytes, tuple[float, Principal, int]] = OrderedDict()
+        """When a token expires, whom it names, and how many characters it has; by its digest."""
+        self._verified_characters = 0
         keys.changed = self.forget
 
     async def verify(self, credential: str) -> Principal:
@@ -77,16 +92,23 @@ class JwtProvider:
         if known is not None and self._keys.current():
             if time.time() < known[0] and known[1].token_id not in self._revoked.found:
                 return known[1]
-            del self._verified[digest]
+            self._verified_characters -= self._verified.pop(digest)[2]
         claims = await self._verify(credential)
         expires_at = float(claims["exp"]) + self._leeway_s
         principal = principal_of(claims, self._claims, self.name, expires_at)
         if principal.token_id in self._revoked.found:
-            raise Rejected("revoked")
-        while len(self._verified) >= _CACHED_TOKENS:
-            self._verified.popitem(last=False)
-        self._verified[digest] = (expires_at, principal)
+            raise Rejected("revoked", "The token was revoked")
+        self._remember(digest, expires_at, principal, len(credential))
         return principal
+
+    def _remember(self, digest: bytes, expires_at: float, principal: Principal, size: int) -> None:
+        verified = self._verified
+        if (old := verified.pop(digest, None)) is not None:  # another request was quicker
+            self._verified_characters -= old[2]
+        verified[digest] = (expires_at, principal, size)
+        self._verified_characters += size
+        while len(verified) > _CACHED_TOKENS or self._verified_characters > _CACHED_CHARACTERS:
+            self._verified_characters -= verified.popitem(last=False)[1][2]
 
     def stands(self, principal: Principal) -> bool:
         return principal.token_id not in self._revoked.found and time.time() < (
@@ -101,6 +123,7 @@ class JwtProvider:
     def forget(self) -> None:
         """Verify every token anew."""
         self._verified.clear()
+        self._verified_characters = 0
 
     def not_ready(self) -> str | None:
         return None if self._keys.ready else "its keys could not be fetched yet"
@@ -113,40 +136,64 @@ class JwtProvider:
 
     async def _verify(self, token: str) -> Mapping[str, Any]:
         """The claims of a good token."""
-        if len(token) > TOKEN_CAP_CHARACTERS:
-            raise Rejected("token too long")
         if not _is_canonical(token):
             raise Rejected("not a JWT")
         try:
             said = self._verifier.decode_complete(token, options={"verify_signature": False})
         except jwt.PyJWTError as exc:
-            raise Rejected(type(exc).__name__) from exc
-        if said["payload"].get("iss") != self._issuer:
+            raise Rejected(type(exc).__name__, _MALFORMED, is_ours=False) from exc
+        issuer = said["payload"].get("iss")
+        if issuer != self._issuer:
             # Its key is not looked for: where keys cannot be had, that would hold up the token.
-            raise Rejected("not of this issuer")
+            raise Rejected(
+                f"not of this issuer: iss is {_shown(issuer)}, expected {_shown(self._issuer)}",
+                "The token is of another issuer",
+                is_ours=False,
+            )
         kid, algorithm = said["header"].get("kid"), said["header"].get("alg")
         if not isinstance(algorithm, str):
-            raise Rejected("alg is not a string")
+            raise Rejected("alg is not a string", _MALFORMED)
         if kid is not None and not (isinstance(kid, str) and len(kid) <= _KID_CAP_CHARACTERS):
-            raise Rejected("kid is not a short string")
-        key = await self._keys.find(kid, algorithm)
-        if key is None:
-            raise Rejected("no key for this token")
-        try:
-            claims: dict[str, Any] = self._verifier.decode(
-                token,
-                key.key,
-                algorithms=[key.algorithm],
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=self._leeway_s,
-                options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True},
-            )
-        except jwt.PyJWTError as exc:
-            raise Rejected(type(exc).__name__) from exc
+            raise Rejected("kid is not a short string", _MALFORMED)
+        claims = self._claims_by(await self._keys.find(kid, algorithm), token)
         # PyJWT takes the text of a number for one; RFC 7519 section 2 does not.
         if not all(isinstance(claims.get(name, 0), int | float) for name in _TIMES):
-            raise Rejected("exp, nbf or iat is not a number")
+            raise Rejected("exp, nbf or iat is not a number", _MALFORMED)
         if not 0 < claims["exp"] < _FARTHEST_EXPIRY:
-            raise Rejected("exp is not a plausible time")
+            raise Rejected("exp is not a plausible time", _MALFORMED)
         return claims
+
+    def _claims_by(self, keys: Sequence[VerificationKey], token: str) -> Mapping[str, Any]:
+        """The claims, by the first key whose signature it is."""
+        for key in keys:
+            try:
+                claims: Mapping[str, Any] = self._verifier.decode(
+                    token,
+                    key.key,
+                    algorithms=[key.algorithm],
+                    audience=self._audience,
+                    issuer=self._issuer,
+                    leeway=self._leeway_s,
+                    options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True},
+                )
+            except jwt.InvalidSignatureError as exc:
+                if key is keys[-1]:
+                    raise self._rejected(exc, token) from exc
+            except jwt.PyJWTError as exc:
+                raise self._rejected(exc, token) from exc
+            else:
+                return claims
+        raise Rejected("no key for this token", "The token's key is not known")
+
+    def _rejected(self, exc: jwt.PyJWTError, token: str) -> Rejected:
+        """Why, with what was expected and found of a token that this issuer has signed."""
+        reason = type(exc).__name__
+        if isinstance(exc, jwt.InvalidAudienceError):
+            found = self._verifier.decode(token, options={"verify_signature": False}).get("aud")
+            reason += f": aud is {_shown(found)}, expected one of {_shown(list(self._audience))}"
+        return Rejected(reason, _TOLD.get(type(exc), _MALFORMED))
+
+
+def _shown(value: object) -> str:
+    """A claim's value, for the log."""
+    return ascii(value)[:_SHOWN_CHARACTERS]

@@ -25,6 +25,8 @@ STALE_S = 3600.0
 UNKNOWN_KID_S = 30.0
 RETRY_S = 1.0
 _TIMEOUT_S = 5.0
+_TRIED_KEYS = 8
+"""For one token: each costs a signature check, and anybody can send a token."""
 _SIZE_CAP_BYTES = 256 * 1024
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -46,8 +48,10 @@ class KeySet(Protocol):
         anew when that is due; costs a look at the clock.
         """
 
-    async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        """The key for a token's header, or None. Raise AuthUnavailable."""
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
+        """The keys that may have signed a token with this header, to be tried in turn: `kid` is a
+        hint and need not be unique (RFC 7517 section 4.5). Raise AuthUnavailable.
+        """
 
     def start(self) -> None:
         """Begin to fetch, so that the first request need not wait."""
@@ -70,8 +74,8 @@ class StaticKey:
     def current(self) -> bool:
         return True
 
-    async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        return self._key
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
+        return (self._key,)
 
     def start(self) -> None:
         pass
@@ -124,19 +128,22 @@ class RemoteKeySet:
             self._begin_refresh(RETRY_S)
         return age_s < STALE_S
 
-    async def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
         if not self.current():
             await self._refresh(RETRY_S)
             if not self.ready:
                 raise AuthUnavailable("no verification keys")
-        key = self._look_up(kid, algorithm)
-        if key is None and kid is not None:
+        if kid is not None and not self._knows(kid):
             await self._refresh(UNKNOWN_KID_S)
-            key = self._look_up(kid, algorithm)
-            if key is None and self._failing:
+            if self._failing and not self._knows(kid):
                 # It may be a new one that we cannot see now.
                 raise AuthUnavailable("unknown kid, and the keys cannot be refreshed")
-        return key
+        fitting = [key for key in self._keys if key.algorithm == algorithm]
+        if kid is None:
+            return fitting if len(fitting) == 1 else ()
+        named = [key for key in self._keys if key.kid == kid]
+        # One that is for another algorithm says so, when it is tried.
+        return [key for key in fitting if key.kid == kid][:_TRIED_KEYS] or named[:1]
 
     def start(self) -> None:
         self._begin_refresh(RETRY_S)
@@ -145,11 +152,8 @@ class RemoteKeySet:
         if self._task is not None:
             self._task.cancel()
 
-    def _look_up(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        if kid is not None:
-            return next((key for key in self._keys if key.kid == kid), None)
-        fitting = [key for key in self._keys if key.algorithm == algorithm]
-        return fitting[0] if len(fitting) == 1 else None
+    def _knows(self, kid: str) -> bool:
+        return any(key.kid == kid for key in self._keys)
 
     async def _refresh(self, pause_s: float) -> None:
         self._begin_refresh(pause_s)

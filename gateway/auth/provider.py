@@ -8,7 +8,19 @@ from gateway.auth.principal import Principal
 
 
 class Rejected(Exception):
-    """The credential is not acceptable. The text is for the log and holds nothing of it."""
+    """The credential is not acceptable.
+
+    The text is for the log. It may name claims that were expected and found, never the credential.
+    """
+
+    def __init__(self, reason: str, told: str | None = None, *, is_ours: bool = True) -> None:
+        """`told` is the `error_description` for the caller (RFC 6750 section 3): one sentence
+        without its full stop. None: the credential is of another kind than this provider's.
+        `is_ours`: this provider is the one that would have accepted it.
+        """
+        super().__init__(reason)
+        self.told = told
+        self.is_ours = is_ours and told is not None
 
 
 class Provider(Protocol):

@@ -53,16 +53,19 @@ class TicketProvider:
 
     async def verify(self, credential: str) -> Principal:
         if not _TICKET.fullmatch(credential):
-            raise Rejected("not a ticket")
+            raise Rejected("not a ticket", "The ticket is malformed")
         try:
             value = await self._records.take(_KIND, _digest(credential))
         except StoreUnavailable as exc:
             raise AuthUnavailable(f"no ticket can be looked up: {exc}") from exc
         if value is None:
-            raise Rejected("unknown, expired or used")
+            raise Rejected("unknown, expired or used", "The ticket is unknown, expired or used")
         principal = _load(value)
         if not self.stands(principal):
-            raise Rejected("who it speaks for is not accepted any more")
+            raise Rejected(
+                "who it speaks for is not accepted any more",
+                "The credential behind the ticket is not valid any more",
+            )
         return principal
 
     def stands(self, principal: Principal) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +17,11 @@ from gateway.auth.tickets import PARAMETER, TicketProvider
 from gateway.errors import CredentialExpired, Forbidden, Unauthenticated
 from gateway.exchange import Exchange, GatewayRequest, Voucher
 from gateway.routing import Handler
+
+_TRIED = 4
+"""Of several different credentials, to say which are refused."""
+_NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+"""What cannot stand in an `error_description` (RFC 6750 section 3)."""
 
 
 class Authenticate:
@@ -48,11 +54,9 @@ class Authenticate:
         if exchange.voucher is not None:
             principal = self._vouched_for(exchange.voucher)
         elif len(bearers) + len(keys) + len(tickets) > 1:
-            raise Unauthenticated(
-                'Bearer error="invalid_request"', reason="more than one credential"
-            )
+            principal = await self._only_one(request, tickets)
         elif tickets:
-            principal = await _first_accepted(self._tickets, tickets[0])
+            principal = self._listed(await _first_accepted(self._tickets, tickets[0]))
         elif keys:
             principal = await _first_accepted(self._providers, keys[0].strip())
         elif bearers:
@@ -65,6 +69,48 @@ class Authenticate:
         if mark is not None:
             mark.ended = time.perf_counter()
         return await handler(request)
+
+    async def _only_one(self, request: GatewayRequest, tickets: Sequence[str]) -> Principal:
+        """Whom several credentials name, which are one if they have the same value. Otherwise raise
+        Unauthenticated, and say which of them is refused alone.
+        """
+        headers = request._message.headers
+        found = [
+            (str(name), value.strip())
+            for name in (AUTHORIZATION, *self._headers)
+            for value in headers.getall(name, ())
+        ]
+        values = {_bare(name, value) for name, value in found}
+        if len(values) == 1 and not tickets:
+            return await _first_accepted(self._providers, values.pop())
+        refused, reasons = [], ["more than one credential"]
+        for name, value in found[:_TRIED]:
+            try:
+                await _first_accepted(
+                    self._providers, _token(value) if name == AUTHORIZATION else value
+                )
+            except Unauthenticated as exc:
+                refused.append(f"{name} is refused: {exc.message}")
+                reasons.append(f"{name} refused by {exc.reason}")
+        names = list(dict.fromkeys(name for name, _ in found))
+        if tickets:
+            names.append("the ticket in the query")
+        raise Unauthenticated(
+            'Bearer error="invalid_request", error_description="More than one credential"',
+            reason="; ".join(reasons),
+            message=" ".join(
+                (f"There are several credentials: send one of {', '.join(names)}.", *refused)
+            ),
+        )
+
+    def _listed(self, principal: Principal) -> Principal:
+        """Whom a ticket names. A ticket opens no route that its owner's own credential does not,
+        unless the route takes tickets only.
+        """
+        if self._vouching and principal.provider not in self._vouching:
+            told = "The ticket is of a provider that is not accepted here"
+            raise _unauthenticated(told, f"the ticket is of provider {principal.provider}")
+        return principal
 
     def _vouched_for(self, voucher: Voucher) -> Principal:
         """Who a session is of, if one of this route's providers still stands by it."""
@@ -85,14 +131,37 @@ def _token(authorization: str) -> str:
     return token.strip()
 
 
+def _bare(name: str, value: str) -> str:
+    """A credential without what its header puts before it."""
+    scheme, _, token = value.partition(" ")
+    return token.strip() if name == AUTHORIZATION and scheme.lower() == "bearer" else value
+
+
 async def _first_accepted(providers: Sequence[Provider], credential: str) -> Principal:
-    rejections = []
+    rejections: list[tuple[str, Rejected]] = []
     for provider in providers:
         try:
             return await provider.verify(credential)
         except Rejected as exc:
-            rejections.append(f"{provider.name}: {exc}")
-    raise Unauthenticated('Bearer error="invalid_token"', reason="; ".join(rejections))
+            rejections.append((provider.name, exc))
+    # The caller is told by the provider that the credential was meant for.
+    of_use = max(
+        (rejected for _, rejected in rejections),
+        key=lambda rejected: (rejected.is_ours, rejected.told is not None),
+        default=None,
+    )
+    told = (of_use and of_use.told) or "The credential is not of a kind that is accepted here"
+    raise _unauthenticated(told, "; ".join(f"{name}: {exc}" for name, exc in rejections))
+
+
+def _unauthenticated(told: str, reason: str) -> Unauthenticated:
+    """A refusal in the form of RFC 6750 section 3, and in plain words."""
+    description = _NOT_DESCRIPTIVE.sub("", told)
+    return Unauthenticated(
+        f'Bearer error="invalid_token", error_description="{description}"',
+        reason=reason,
+        message=f"{told}.",
+    )
 
 
 def _taken_from_query(exchange: Exchange) -> list[str]:

@@ -43,6 +43,32 @@ def test_groups_are_a_list() -> None:
     assert principal({"groups": ["x", "y"]}, groups="groups").groups == ("x", "y")
 
 
+@pytest.mark.parametrize("value", ["domain admins", ["domain admins"]])
+def test_a_group_with_a_space_is_one_group(value: object) -> None:
+    assert principal({"groups": value}, groups="groups").groups == ("domain admins",)
+
+
+@given(st.lists(st.text(st.characters(codec="latin-1", exclude_categories=["C", "Z"]), min_size=1)))
+def test_a_group_with_commas_is_one_group_for_the_upstream(groups: list[str]) -> None:
+    sent = principal({"groups": groups}, headers={"X-A": "groups"}).headers.decode()
+    if groups:
+        items = sent.removeprefix("X-A: ").removesuffix("\r\n").split(",")
+        assert [item.replace("%2C", ",").replace("%25", "%") for item in items] == groups
+
+
+def test_a_group_alone_with_commas_is_one_group_for_the_upstream() -> None:
+    names = {"groups": "groups", "headers": {"X-A": "groups", "X-B": "name", "X-C": "scope"}}
+    claims = {"groups": "x,admin", "name": "Doe, Jane", "scope": "a,b"}
+    sent = principal(claims, **names).headers
+    assert sent == b"X-A: x%2Cadmin\r\nX-B: Doe, Jane\r\nX-C: a%2Cb\r\n"
+
+
+def test_a_claim_with_commas_is_no_two_where_one_is_required_or_a_scope() -> None:
+    with pytest.raises(Rejected):
+        principal({"groups": ["x,admin"]}, required={"groups": ("admin",)})
+    assert principal({"roles": ["x,admin"], "scope": "a,b"}).scopes == {"x,admin", "a,b"}
+
+
 @pytest.mark.parametrize(
     ("claims", "required", "accepted"),
     [
@@ -74,6 +100,7 @@ def test_required_claims_have_to_be_as_they_are_required(
         (7, b"X-A: 7\r\n"),
         (True, b"X-A: true\r\n"),
         (["a", "b"], b"X-A: a,b\r\n"),
+        (["a,b", "c%"], b"X-A: a%2Cb,c%25\r\n"),
         ("Zoë", "X-A: Zoë\r\n".encode()),
         ("a\r\nX-Admin: yes", b""),
         ("a\0b", b""),

@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
-from jwt.algorithms import OKPAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from gateway.auth.key_sets import FRESH_S, STALE_S, UNKNOWN_KID_S, RemoteKeySet
 from gateway.errors import AuthUnavailable
 
 ISSUER = "https://sso.test"
+_RSA = rsa.generate_private_key(65537, 2048)
 
 
 def new_key(kid: str) -> dict[str, Any]:
@@ -155,7 +156,7 @@ async def test_ten_thousand_unknown_kids_make_one_fetch() -> None:
     await keys.find("a", "EdDSA")
     issuer.now += UNKNOWN_KID_S
     for number in range(10_000):
-        assert await keys.find(f"random-{number}", "EdDSA") is None
+        assert not await keys.find(f"random-{number}", "EdDSA")
     assert len(issuer.urls) == 2
 
 
@@ -173,7 +174,7 @@ async def test_an_unknown_kid_is_found_once_the_issuer_has_it() -> None:
     issuer.now += FRESH_S
     await keys.find("new", "EdDSA")
     await settle()
-    assert await keys.find("old", "EdDSA") is None
+    assert not await keys.find("old", "EdDSA")
     assert len(withdrawals) == 1, "what the old key verified is forgotten"
 
 
@@ -222,8 +223,25 @@ async def test_an_unknown_kid_while_the_issuer_is_away_is_503() -> None:
 async def test_a_token_without_kid_takes_the_only_key_of_its_algorithm() -> None:
     one, two = Issuer(key_set("a")).keys(), Issuer(key_set("a", "b")).keys()
     assert await one.find(None, "EdDSA")
-    assert await one.find(None, "RS256") is None
-    assert await two.find(None, "EdDSA") is None
+    assert not await one.find(None, "RS256")
+    assert not await two.find(None, "EdDSA")
+
+
+async def test_keys_of_one_name_are_all_tried_each_with_its_own_algorithm() -> None:
+    one, other = {**new_key("twin")}, {**new_key("twin")}
+    third = {**json.loads(RSAAlgorithm.to_jwk(_RSA.public_key())), "kid": "twin", "alg": "PS256"}
+    issuer = Issuer(json.dumps({"keys": [one, third, other]}).encode())
+    keys = issuer.keys()
+    assert [key.algorithm for key in await keys.find("twin", "EdDSA")] == ["EdDSA"] * 2
+    assert [key.algorithm for key in await keys.find("twin", "PS256")] == ["PS256"]
+    assert [key.algorithm for key in await keys.find("twin", "RS256")] == ["EdDSA"]  # refuses it
+    assert len(issuer.urls) == 1  # its name is known
+
+
+async def test_no_token_makes_more_than_a_few_keys_be_tried() -> None:
+    many = [new_key("a") for _ in range(50)]
+    keys = Issuer(json.dumps({"keys": many}).encode()).keys()
+    assert len(await keys.find("a", "EdDSA")) == 8
 
 
 class Discovery(Issuer):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,3 +51,23 @@ def test_a_file_and_what_is_beside_it_are_its_owners_alone(tmp_path: Path) -> No
                 assert [mode(one) for one in beside] == [0o600] * 3
     finally:
         os.umask(old_umask)
+
+
+ANOTHER = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.execute("INSERT INTO t VALUES (2)")
+db.close()
+"""
+
+
+def test_opening_a_file_again_leaves_its_locks_to_the_first(tmp_path: Path) -> None:
+    """Closing any descriptor of it would drop them, and another process would take its log away."""
+    file = tmp_path / "a.db"
+    with contextlib.closing(open_private(file, timeout_s=1.0)) as first:
+        prepare(first, SCHEMA)
+        first.execute("INSERT INTO t VALUES (1)")
+        with contextlib.closing(open_private(file, timeout_s=1.0)):
+            subprocess.run([sys.executable, "-c", ANOTHER, str(file)], check=True)
+            assert Path(f"{file}-wal").exists()
+            assert first.execute("SELECT count(*) FROM t").fetchone() == (2,)

@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.client import RawClient, ask
 from tests.support.door import get, guarded, with_token
-from tests.support.gateway import StartGateway
+from tests.support.gateway import StartGateway, simple_config
 from tests.support.issuer import Issuer
 from tests.support.redis import StartRedis
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply
 
 # -- an issuer ---------------------------------------------------------------------------------
@@ -117,8 +118,83 @@ async def test_the_first_provider_that_accepts_wins_and_the_log_says_why_others_
         token = two.token("b", aud="other")
         assert (await with_token(gateway, token)).status == 401
         logged = await gateway.wait_for_log(lambda line: line.get("status") == 401)
-    assert logged["reason"] == "one: not of this issuer; two: InvalidAudienceError"
+    assert logged["reason"] == (
+        f"one: not of this issuer: iss is '{two.url}', expected '{one.url}'; "
+        "two: InvalidAudienceError: aud is 'other', expected one of ['llm']"
+    )
     assert token.encode() not in gateway.log.raw
+
+
+# -- why a credential is refused ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "ollama"])
+async def test_a_401_says_why_in_the_dialect_of_the_route(
+    start_gateway: StartGateway, auth: Auth, dialect: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        config = simple_config(upstream.url, auth=["corp"], dialect=dialect)
+        gateway = await start_gateway({**config, "auth": auth})
+        expired = await ask(gateway.port, get("/v1/x", bearer(exp=1)))
+        nothing = await ask(gateway.port, get("/v1/x"))
+    assert (expired.status, nothing.status) == (401, 401)
+    assert expired.value("www-authenticate") == (
+        b'Bearer error="invalid_token", error_description="The token expired"'
+    )
+    assert nothing.value("www-authenticate") == b"Bearer"
+    error = expired.json()["error"]
+    assert (error if dialect == "ollama" else error["message"]) == "The token expired."
+    assert b"sso.test" not in expired.body
+
+
+async def test_the_caller_is_told_by_the_provider_its_credential_was_meant_for(
+    start_gateway: StartGateway, auth: Auth, tmp_path: Path
+) -> None:
+    keys_file = {"type": "api_key", "file": str(tmp_path / "keys.yaml")}
+    both = {"other": {**auth["corp"], "issuer": "https://other.test"}, **auth, "keys": keys_file}
+    cases = {
+        bearer(aud="x"): "The token is for another audience.",
+        bearer(iss="https://third.test"): "The token is of another issuer.",
+        f"X-Api-Key: sk-gw-{'a' * 12}-{'b' * 43}": "The API key is not known here.",
+        "X-Api-Key: sk-ant-123": "The credential is not of a kind that is accepted here.",
+    }
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(guarded(upstream, both))
+        for line, message in cases.items():
+            answer = await ask(gateway.port, get("/v1/x", line))
+            assert (answer.status, answer.json()["error"]["message"]) == (401, message)
+
+
+async def test_one_credential_in_two_headers_is_one(
+    start_gateway: StartGateway, auth: Auth
+) -> None:
+    line = bearer()
+    token = line.rpartition(" ")[2]
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(guarded(upstream, auth))
+        answer = await ask(gateway.port, get("/v1/x", line, f"x-api-key: {token}"))
+        spaced = await ask(
+            gateway.port, get("/v1/x", line, f"Api-Key:  {token} ", f"X-Api-Key: {token}")
+        )
+    assert (answer.status, spaced.status) == (200, 200)
+    assert token.encode() not in b"".join(request.raw for request in upstream.requests)
+
+
+async def test_of_two_credentials_it_is_said_which_is_refused(
+    start_gateway: StartGateway, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(guarded(upstream, auth))
+        answer = await ask(gateway.port, get("/v1/x", bearer(), "X-Api-Key: sk-ant-canary7f3a"))
+        logged = await gateway.wait_for_log(lambda line: line.get("status") == 401)
+    assert answer.status == 401
+    assert answer.json()["error"]["message"] == (
+        "There are several credentials: send one of Authorization, X-Api-Key. "
+        "X-Api-Key is refused: The credential is not of a kind that is accepted here."
+    )
+    assert logged["reason"] == "more than one credential; X-Api-Key refused by corp: not a JWT"
+    assert b"canary7f3a" not in answer.body + gateway.log.raw
+    assert not upstream.requests
 
 
 # -- API keys ----------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.auth.jwt import TOKEN_CAP_CHARACTERS
 from gateway.auth.key_sets import http_fetch
 from tests.support.client import RawClient, ask, request
 from tests.support.door import get, guarded, with_token
@@ -85,7 +84,8 @@ class Door:
                 await client.send(raw)
                 response = await client.read_response()
                 assert_error(response, 401)
-                assert response.value("www-authenticate") == b'Bearer error="invalid_token"'
+                challenge = response.value("www-authenticate") or b""
+                assert challenge.startswith(b'Bearer error="invalid_token", error_description="')
         await self.lets_in(good or self.signed())
         self._report(case, f"of {len(tokens)} {what}, forwarded", self.forwarded)
         assert self.forwarded == 0
@@ -324,11 +324,7 @@ async def test_j3_a_kid_is_only_ever_compared(door: Door) -> None:
     assert set(refusals) == {"corp: InvalidTokenError"}
     long = [door.signed(kid="a" * length) for length in (257, 4000, 10 * 1024)]
     refusals = await door.refuses("J3", "tokens with a kid of up to 10 KB", long)
-    assert refusals == [
-        "corp: kid is not a short string",
-        "corp: kid is not a short string",
-        "corp: token too long",
-    ]
+    assert refusals == ["corp: kid is not a short string"] * 3
 
 
 async def test_j3_without_a_kid_the_only_key_of_the_algorithm_decides(
@@ -380,7 +376,7 @@ async def test_j4_what_a_header_points_to_is_never_fetched(door: Door, report: R
             for iss in (door.issuer.url, evil.url)
         ]
         refusals = await door.refuses("J4", "tokens that bring or point to their key", tokens)
-        assert set(refusals) == {
+        assert {reason.partition(": iss is ")[0] for reason in refusals} == {
             "corp: InvalidSignatureError",
             "corp: no key for this token",
             "corp: not of this issuer",
@@ -499,25 +495,25 @@ async def test_j9_a_token_of_another_issuer_or_for_another_audience_is_refused(
     refusals = await door.refuses(
         "J9", "tokens of another issuer", [*tokens, door.signed(unissued)]
     )
-    assert set(refusals) == {"corp: not of this issuer"}
+    assert all(reason.startswith("corp: not of this issuer: iss is ") for reason in refusals)
     tokens = [door.signed(door.issuer.claims(aud=aud)) for aud in audiences]
     refusals = await door.refuses(
         "J9", "tokens for another audience", [*tokens, door.signed(unaddressed)]
     )
-    assert set(refusals) == {"corp: InvalidAudienceError", "corp: MissingRequiredClaimError"}
+    found = {reason.partition(": aud is ")[0] for reason in refusals}
+    assert found == {"corp: InvalidAudienceError", "corp: MissingRequiredClaimError"}
     await door.lets_in(door.signed(door.issuer.claims(aud=["other", "llm"])))
 
 
 # -- the request -------------------------------------------------------------------------------
 
 
-async def test_j11_a_huge_token_is_refused_before_it_is_decoded(door: Door) -> None:
-    room = TOKEN_CAP_CHARACTERS - len(door.signed())
-    good = door.signed(door.issuer.claims(pad="x" * (room * 3 // 4 - 16)))
-    assert TOKEN_CAP_CHARACTERS - 32 < len(good) <= TOKEN_CAP_CHARACTERS
-    tokens = [door.signed(door.issuer.claims(pad="x" * size)) for size in (6200, 10_000, 20_000)]
-    refusals = await door.refuses("J11", "tokens of 8 to 27 KB", tokens, good=good)
-    assert set(refusals) == {"corp: token too long"}
+async def test_j11_a_token_may_be_as_long_as_a_head(door: Door) -> None:
+    good = door.signed(door.issuer.claims(pad="x" * 23_000))
+    assert 30_000 < len(good) < 32 * 1024
+    forged = [door.signed(door.issuer.claims(pad="x" * 20_000))[:-8] + "AAAAAAAA"]
+    refusals = await door.refuses("J11", "forged tokens of 27 KB", forged, good=good)
+    assert set(refusals) == {"corp: InvalidSignatureError"}
 
 
 async def test_j11_a_token_of_100_kb_is_more_than_a_head_may_have(
@@ -533,19 +529,20 @@ async def test_j11_a_token_of_100_kb_is_more_than_a_head_may_have(
     assert door.forwarded == 0
 
 
-async def test_j11_two_credentials_are_refused_though_either_be_good(
+async def test_j11_two_different_credentials_are_refused_though_either_be_good(
     door: Door, report: Report
 ) -> None:
     good = door.signed()
     names = ("Authorization", "authorization", "X-Api-Key", "Api-Key")
-    values = (f"Bearer {good}", f"bearer {good}", good, "Bearer forged", "", "Basic YTpi")
+    values = ("Bearer forged", "forged", "", "Basic YTpi", door.signed(door.issuer.claims(jti="2")))
     pairs = [
         (f"Authorization: Bearer {good}", f"{name}: {value}") for name in names for value in values
     ]
     for pair in [*pairs, *((second, first) for first, second in pairs)]:
         response = await ask(door.gateway.port, get("/v1/pair", *pair))
         assert_error(response, 401)
-        assert response.value("www-authenticate") == b'Bearer error="invalid_request"'
+        challenge = response.value("www-authenticate") or b""
+        assert challenge.startswith(b'Bearer error="invalid_request"')
     joined = [f"{good}, Bearer {good}", f"{good},{good}", f"{good} {good}", f"Bearer {good}"]
     await door.refuses("J11", "lists of tokens in one line", joined, good=good)
     report("J11", f"of {2 * len(pairs)} pairs of credentials, forwarded", door.forwarded)
