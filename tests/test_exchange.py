@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
 
+import pytest
+
+from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import EndReason, Exchange
 
 
-async def test_what_fails_at_the_end_keeps_nothing_else_from_being_done() -> None:
-    told: list[dict[str, Any]] = []
+@pytest.fixture
+async def failures() -> AsyncIterator[list[str]]:
+    """What the event loop is told of."""
+    told: list[str] = []
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _, context: told.append(context))
+    loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+    yield told
+    loop.set_exception_handler(before)
+
+
+def fail(_: Exchange) -> None:
+    raise RecursionError("of a callback")
+
+
+async def test_what_fails_at_the_end_keeps_nothing_else_from_being_done(
+    failures: list[str],
+) -> None:
     exchange = Exchange("GET", "127.0.0.1", trusted_peer=False)
     done: list[int] = []
-
-    def fail(_: Exchange) -> None:
-        raise RuntimeError("of a callback")
-
     exchange.at_end(lambda _: done.append(1))
     exchange.at_end(fail)
     exchange.at_end(lambda _: done.append(2))
-    try:
-        exchange.end(EndReason.COMPLETE)
-        exchange.end(EndReason.DRAIN)
-    finally:
-        loop.set_exception_handler(before)
+    exchange.end(EndReason.COMPLETE)
+    exchange.end(EndReason.DRAIN)
     assert done == [2, 1]
-    assert [str(context["exception"]) for context in told] == ["of a callback"]
+    assert failures == ["of a callback"]
     assert exchange.end_reason is EndReason.COMPLETE
+
+
+async def test_what_fails_when_a_part_is_undone_stops_nothing_either(failures: list[str]) -> None:
+    exchange = Exchange("GET", "127.0.0.1", trusted_peer=False)
+    done: list[int] = []
+    exchange.at_end(lambda _: done.append(1))
+    mark = exchange.mark()
+    exchange.at_end(lambda _: done.append(2))
+    exchange.at_end(fail)
+    exchange.unwind(mark)
+    assert done == [2]
+    assert failures == ["of a callback"]
+
+
+async def test_usage_that_cannot_be_read_stops_nothing(
+    failures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = Exchange("POST", "127.0.0.1", trusted_peer=False)
+    exchange.tap = UsageTap()
+    monkeypatch.setattr(UsageTap, "usage", lambda *_: fail(exchange))
+    done: list[object] = []
+    exchange.at_end(lambda ended: done.append(ended.usage))
+    exchange.end(EndReason.COMPLETE)
+    assert done == [None]
+    assert failures == ["of a callback"]

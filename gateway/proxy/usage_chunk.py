@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 import orjson
+
+from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _OPTION = b'"stream_options":{"include_usage":true},'
 _KEY = re.compile(rb'"stream_options"\s*:\s*')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _HELD_CAP_BYTES = 1024 * 1024
 
 
@@ -48,37 +50,49 @@ def _replace_options(body: bytes, options: dict[str, object]) -> bytes | None:
 class UsageFilter:
     """Takes the usage chunk out of an event stream and passes everything else as it came.
 
-    An event passes when it is whole, which it is as it comes from nearly every backend.
+    An event passes when it is whole, which it is as it comes from nearly every backend. The work is
+    linear in the bytes, however they are cut.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_splitter",)
 
     def __init__(self) -> None:
-        self._held = b""
+        self._splitter: EventSplitter | None = EventSplitter(_HELD_CAP_BYTES)
 
     def feed(self, data: bytes) -> bytes:
         """What may pass now."""
-        data = self._held + data
-        end = 0
-        for match in _BOUNDARY.finditer(data):
-            end = match.end()
-        whole, self._held = data[:end], data[end:]
-        if len(self._held) > _HELD_CAP_BYTES:
-            whole, self._held = whole + self._held, b""
-        return whole if b'"usage"' not in whole else self._without_usage(whole)
+        splitter = self._splitter
+        if splitter is None:
+            return data
+        try:
+            events = splitter.feed(data)
+        except EventTooLarge as exc:
+            # No usage chunk is that large: whatever this stream is, it passes from here on.
+            self._splitter = None
+            return _without_usage(exc.events) + splitter.flush()
+        if len(events) == 1 and b'"usage"' not in events[0].raw:
+            return events[0].raw  # the data itself, where it is one whole event
+        return _without_usage(events)
 
     def flush(self) -> bytes:
         """What is left at the end of the stream."""
-        held, self._held = self._held, b""
-        return held
+        return b"" if self._splitter is None else self._splitter.flush()
 
-    @staticmethod
-    def _without_usage(whole: bytes) -> bytes:
-        kept = []
-        start = 0
-        for match in _BOUNDARY.finditer(whole):
-            event = whole[start : match.end()]
-            start = match.end()
-            if b'"usage"' not in event or not _NO_CHOICES.search(event):
-                kept.append(event)
-        return b"".join(kept) + whole[start:]
+
+def _without_usage(events: Iterable[Event]) -> bytes:
+    return b"".join([event.raw for event in events if not _is_usage(event)])
+
+
+def _is_usage(event: Event) -> bool:
+    """Whether an event is a chunk that tells usage and nothing else."""
+    if b'"usage"' not in event.raw or _NO_CHOICES.search(event.raw) is None:
+        return False
+    try:
+        document = orjson.loads(event.data or b"")
+    except orjson.JSONDecodeError:
+        return False
+    return (
+        isinstance(document, dict)
+        and document.get("choices") == []
+        and isinstance(document.get("usage"), dict)
+    )

@@ -10,7 +10,7 @@ import pytest
 from tests.support.client import Response, ask
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.tokens import Auth, bearer
-from tests.support.upstream import Script, ScriptedUpstream, json_reply, sse_reply
+from tests.support.upstream import Script, ScriptedUpstream, json_reply, raw_reply, sse_reply
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
 ERROR = {"error": {"message": "no " * 500, "type": "x"}}
@@ -105,6 +105,20 @@ async def test_the_log_has_tokens_whatever_else_is_on(
         await post(gateway, stream=True)
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
     assert (logged["tokens_in"], logged["tokens_out"]) == (30, 20)
+
+
+@pytest.mark.parametrize("depth", [1000, 100_000])
+async def test_deeply_nested_usage_is_settled(
+    start_gateway: StartGateway, auth: Auth, depth: int
+) -> None:
+    body = b'{"usage":' * depth + b"1" + b"}" * depth
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    async with ScriptedUpstream(raw_reply(head % len(body) + body)) as upstream:
+        gateway = await start_gateway(config(upstream, auth))
+        await post(gateway, max_tokens=80_000)
+        await gateway.wait_for_log(lambda line: line["event"] == "request")
+        response = await post(gateway, messages=[], max_tokens=1)
+    assert int(response.value("x-ratelimit-remaining-tokens") or b"0") < BURST - 10_000
 
 
 @pytest.mark.parametrize("limited", [True, False])

@@ -1,0 +1,35 @@
+"""How the work of a parser grows with its input, in CPU time."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+
+FACTOR = 4
+LINEAR_AT_MOST = 9.0
+"""Between four times the work, which is linear, and sixteen times, which is quadratic."""
+_TRIES = 5
+
+
+def growth(work: Callable[[int], Callable[[], object]], size: int) -> float:
+    """How many times longer the work takes on an input of FACTOR times the size. `work` makes an
+    input of a size, and gives back what is to be timed. What looks linear is not measured again.
+    """
+    small = large = float("inf")
+    gc.disable()
+    try:
+        for _ in range(_TRIES):
+            small = min(small, _cpu_s(work(size)))
+            large = min(large, _cpu_s(work(FACTOR * size)))
+            if large < LINEAR_AT_MOST * small:
+                break
+    finally:
+        gc.enable()
+    return large / small
+
+
+def _cpu_s(call: Callable[[], object]) -> float:
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began

@@ -1,0 +1,166 @@
+"""Every incremental parser does work in proportion to its input, however that is cut.
+
+Each is fed the input that would be worst for it, in pieces of 64 bytes: a held beginning that is
+copied or searched again for each piece makes the work quadratic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.dialects.answers import ChatAnswer
+from gateway.dialects.translation import anthropic_answers, ollama_answers, openai_answers
+from gateway.dialects.translation.json_lines import LineSplitter
+from gateway.dialects.usage import Told
+from gateway.dialects.usage_scan import UsageScanner
+from gateway.dialects.usage_tap import UsageTap
+from gateway.proxy.compression import encoder
+from gateway.proxy.model_name import read_model, rename_model
+from gateway.proxy.multipart import find_model_field
+from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
+from gateway.sse import EventSplitter
+from gateway.websocket.frames import FrameReader, frame
+from tests.support.growth import LINEAR_AT_MOST, growth
+
+PIECE_BYTES = 64
+SIZE_BYTES = 24 * 1024
+Feed = Callable[[bytes], object]
+
+
+def tap(kind: bytes) -> Feed:
+    one = UsageTap()
+    one.begin(200, kind, encoded=False)
+    return one.feed
+
+
+class Ignoring:
+    """Takes what a frame reader finds."""
+
+    def piece(self, *_: object) -> None:
+        pass
+
+    def control(self, *_: object) -> None:
+        pass
+
+
+def frames() -> Feed:
+    return FrameReader(Ignoring(), masked=False, max_message_bytes=2**30).feed
+
+
+PARSERS: dict[str, Callable[[], Feed]] = {
+    "events": lambda: EventSplitter().feed,
+    "usage filter": lambda: UsageFilter().feed,
+    "usage of a stream": lambda: tap(b"text/event-stream"),
+    "usage of lines": lambda: tap(b"application/x-ndjson"),
+    "usage of an answer": lambda: tap(b"application/json"),
+    "usage scanner": lambda: UsageScanner(Told()).feed,
+    "lines": lambda: LineSplitter().feed,
+    "openai answer": lambda: openai_answers.Reader().feed,
+    "anthropic answer": lambda: anthropic_answers.Reader().feed,
+    "ollama answer": lambda: ollama_answers.Reader().feed,
+    "gzip": lambda: encoder("gzip").feed,
+    "zstd": lambda: encoder("zstd").feed,
+    "br": lambda: encoder("br").feed,
+}
+INPUTS: dict[str, bytes] = {
+    "no end": b"x",
+    "a string": b'{"a":"' + b"x" * 58,
+    "half ends": b"data: \n\r",
+    "comments": b": x\n\n",
+    "returns": b"data: x\r\r",
+    "usage": b'data: {"usage":{"prompt_tokens":1}}\n\n',
+    "null usage": b'data: {"choices":[],"usage":null}\n\n',
+    "lines": b'{"eval_count":1}\n',
+    "open brackets": b'{"usage":[',
+    "backslashes": b"\\",
+    "quotes": b'"',
+    "deltas": b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n',
+    "arguments": b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":'
+    b'{"name":"f","arguments":"x"}}]}}]}\n\n',
+}
+
+
+ANSWERS = ("no end", "a string", "deltas", "arguments", "lines")
+"""Inputs for what does more with an event than to look at it."""
+CASES = [
+    (parser, input_)
+    for parser in PARSERS
+    for input_ in (ANSWERS if parser.endswith(" answer") else INPUTS)
+    if parser not in ("gzip", "zstd", "br") or input_ == "deltas"
+]
+
+
+@pytest.mark.parametrize(("parser", "input_"), CASES)
+def test_an_incremental_parser_is_linear(parser: str, input_: str) -> None:
+    def work(size: int) -> Callable[[], object]:
+        data = (INPUTS[input_] * (size // len(INPUTS[input_]) + 1))[:size]
+        pieces = [data[at : at + PIECE_BYTES] for at in range(0, size, PIECE_BYTES)]
+        feed = PARSERS[parser]()
+        return lambda: [feed(piece) for piece in pieces]
+
+    assert growth(work, SIZE_BYTES) < LINEAR_AT_MOST
+
+
+@pytest.mark.parametrize("each", [frame(1, b"x" * 8, fin=True), frame(2, b"x" * 1_000_000)])
+def test_frames_are_read_in_linear_work(each: bytes) -> None:
+    def work(size: int) -> Callable[[], object]:
+        data = (each * (size // len(each) + 1))[:size]
+        pieces = [data[at : at + PIECE_BYTES] for at in range(0, size, PIECE_BYTES)]
+        feed = frames()
+        return lambda: [feed(piece) for piece in pieces]
+
+    assert growth(work, SIZE_BYTES) < LINEAR_AT_MOST
+
+
+def form(parts: int) -> bytes:
+    part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\nv\r\n'
+    return part * parts + part.replace(b'"x"', b'"model"') + b"--b--\r\n"
+
+
+def chat(size: int) -> Any:
+    answer = ChatAnswer()
+    events = EventSplitter().feed(INPUTS["deltas"] * (size // 50))
+
+    def hear() -> None:
+        for one in events:
+            answer.hear(one)
+
+    return hear
+
+
+def models(size: int) -> bytes:
+    """A body whose nested objects have the key, too."""
+    nested = b'{"model":"x","b":' * 100 + b"1" + b"}" * 100
+    return b'{"a":%b,"c":[%b1],"model":"m"}' % (nested, b'{"model":"x"},' * (size // 14))
+
+
+def options(size: int) -> bytes:
+    return b'{"stream":true,"a":"%b"}' % (b"stream_options" * (size // 14))
+
+
+def nearly_ending(size: int) -> bytes:
+    return form(1).replace(b"v", b"\r\n-" * (size // 3), 1)
+
+
+def on(data: bytes, call: Callable[[bytes], object]) -> Callable[[], object]:
+    return lambda: call(data)
+
+
+WHOLE: dict[str, Callable[[int], Callable[[], object]]] = {
+    "a form": lambda size: on(form(size // 50), lambda body: find_model_field(body, b"b")),
+    "a form that nearly ends": lambda size: on(
+        nearly_ending(size), lambda body: find_model_field(body, b"b")
+    ),
+    "a model": lambda size: on(models(size), read_model),
+    "a model's other name": lambda size: on(models(size), lambda body: rename_model(body, b'"n"')),
+    "an option": lambda size: on(options(size), ask_for_usage),
+    "text that another backend goes on with": chat,
+}
+
+
+@pytest.mark.parametrize("parser", WHOLE)
+def test_a_parser_of_whole_bodies_is_linear(parser: str) -> None:
+    assert growth(WHOLE[parser], SIZE_BYTES) < LINEAR_AT_MOST
