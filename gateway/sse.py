@@ -16,6 +16,8 @@ _LF, _CR = b"\n\r"
 _BREAKS = b"\r\n"
 _DEFAULT_CAP_BYTES = 10 * 1024 * 1024 + 64 * 1024
 """Ten MiB of data, and what is around it."""
+TAIL_BYTES = 3
+"""How many of the bytes written last `between_events` and `end_of_event` need."""
 _RETRY_DIGITS = 18
 """Thirty million years. Python refuses to convert very long numbers, and slows down before."""
 
@@ -241,6 +243,16 @@ def _parse(block: bytes) -> _Fields:
     )
 
 
+def between_events(tail: bytes) -> bool:
+    """Whether a line of the gateway's own may follow the last bytes of a stream; none means that
+    it begins.
+
+    Behind a CR that ends a blank line the rest of a CRLF may be on its way, unless the line
+    before it ended in a CR as well.
+    """
+    return not tail or tail.endswith((b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n"))
+
+
 # -- making ----------------------------------------------------------------------------------
 
 
@@ -260,15 +272,42 @@ def event(data: bytes, type: bytes | None = None, event_id: bytes | None = None)
 
 
 def comment(text: bytes) -> bytes:
-    """A block of one comment, which clients skip. Raise ValueError for a line break in it."""
-    return b": %b\n\n" % _one_line(text)
+    """A line of comment. Raise ValueError for a line break in it.
+
+    No blank line follows, so that the comment becomes a part of the next event. Many decoders take
+    each blank line for the end of an event, and fail on an event without data:
+
+        openai-go, anthropic-sdk-go     up to 2026: every blank line is an event
+        openai-python, anthropic        a blank line is an event once an `id` has come, or behind a
+                                        `retry`
+        sseclient (Python)              every block is an event
+        Spring's WebFlux                a block of comments is a ServerSentEvent without data
+        openai-node, anthropic (Node),  a block without `data` and `event` is skipped
+        eventsource-parser (Vercel ai)
+        EventSource (WHATWG), OkHttp,   a block without `data` is skipped
+        .NET's SseParser
+
+    All of them skip a line that begins with a colon, within a block or before it.
+    """
+    return b": %b\n" % _one_line(text)
+
+
+def end_of_event(tail: bytes) -> bytes:
+    """The line ends that end an event which the stream's last bytes leave half-sent. Empty between
+    events: a blank line there would be an event without data to the decoders that `comment` lists.
+    """
+    if between_events(tail):
+        return b""
+    return b"\n" if tail.endswith((b"\n", b"\n\r")) else b"\n\n"
 
 
 def retry(ms: int) -> bytes:
-    """A block that says how long to wait before connecting again, and nothing else."""
+    """A line that says how long to wait before connecting again. It counts at once (WHATWG HTML
+    section 9.2.6); no blank line follows, as behind a `comment`.
+    """
     if ms < 0:
         raise ValueError("a negative time to wait")
-    return b"retry: %d\n\n" % ms
+    return b"retry: %d\n" % ms
 
 
 def with_id(raw: bytes, event_id: bytes, *, bom: bool = True) -> bytes:

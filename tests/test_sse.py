@@ -526,11 +526,11 @@ def test_an_event_made_has_a_line_for_each_line_of_its_data() -> None:
     assert event(b"1\n2\n", b"a", b"7") == b"id: 7\nevent: a\ndata: 1\ndata: 2\ndata: \n\n"
 
 
-def test_a_comment_and_a_retry_are_blocks_of_their_own() -> None:
-    assert comment(b"ping") == b": ping\n\n"
-    assert whole(comment(b"data: 1")).is_comment
-    assert retry(1500) == b"retry: 1500\n\n"
-    assert whole(retry(1500)).retry_ms == 1500
+def test_a_comment_and_a_retry_are_lines_of_the_next_event() -> None:
+    assert comment(b"ping") == b": ping\n"
+    assert retry(1500) == b"retry: 1500\n"
+    made = whole(comment(b"data: 1") + retry(1500) + comment(b"x") + event(b"2", b"a"))
+    assert (made.data, made.type, made.retry_ms) == (b"2", b"a", 1500)
 
 
 @pytest.mark.parametrize("text", [b"a\nb", b"a\rdata: b", b"\n"])

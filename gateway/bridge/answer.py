@@ -23,7 +23,8 @@ from gateway.sse import EVENT_STREAM, EventSplitter, EventTooLarge
 _LINES = "application/x-ndjson"
 _DONE = b"[DONE]"
 """How OpenAI's streams end; `done` says it here."""
-_QUEUED = re.compile(rb": queued position=([0-9]{1,9}) deadline=([0-9]{1,9})s\r?\n")
+_QUEUED = re.compile(rb"^: queued position=([0-9]{1,9}) deadline=([0-9]{1,9})s$", re.MULTILINE)
+"""A comment of the gateway's own, in a piece of its own before the first event."""
 _WHOLE_CAP_BYTES = 16 * 1024 * 1024
 """Of a response that is no stream, and of a line."""
 
@@ -54,6 +55,8 @@ class Answer:
         self._status = 0
         self._begin = b'{"id":%b,"type":"event"' % tag
         self._splitter = EventSplitter()
+        self._waits = True
+        """No event has come yet."""
         self._held = bytearray()
         """The body of what is no stream; or a line that has begun."""
         self._error: tuple[bytes, bytes] | None = None
@@ -140,6 +143,10 @@ class Answer:
     # -- private -----------------------------------------------------------------------------
 
     def _events(self, data: bytes) -> None:
+        if self._waits:
+            for match in _QUEUED.finditer(data):
+                place, left_s = int(match[1]), int(match[2])
+                self._say(about(self.tag, b"queued", position=place, deadline_s=left_s))
         too_large: EventTooLarge | None = None
         try:
             events = self._splitter.feed(data)
@@ -147,10 +154,10 @@ class Answer:
             events, too_large = exc.events, exc
         for event in events:
             text = event.data
-            if text is None:
-                self._comment(event.raw)
-            elif text != _DONE:
-                self._event(text, event.type, event.id)
+            if text is not None:
+                self._waits = False
+                if text != _DONE:
+                    self._event(text, event.type, event.id)
         if too_large is not None:
             self._fail(UpstreamInvalidResponse(str(too_large)))
 
@@ -183,12 +190,6 @@ class Answer:
             self._error = message, data
         else:
             self._say(message)
-
-    def _comment(self, raw: bytes) -> None:
-        """Where it stands, of one that waits; other comments only say that somebody is there."""
-        if (match := _QUEUED.match(raw)) is not None:
-            place, left_s = int(match[1]), int(match[2])
-            self._say(about(self.tag, b"queued", position=place, deadline_s=left_s))
 
     def _whole(self) -> None:
         body, status = bytes(self._held), self._status

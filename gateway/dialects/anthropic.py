@@ -8,7 +8,7 @@ import orjson
 
 from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
-from gateway.sse import EVENT_STREAM
+from gateway.sse import EVENT_STREAM, end_of_event
 
 _KINDS = {
     400: "invalid_request_error",
@@ -40,9 +40,9 @@ class Anthropic:
         )
 
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
-        # See OpenAI.error_event for the leading blank line.
         body = self.error_body(error, request_id)
-        return b"\n\nevent: error\n%bdata: %b\n\n" % (advice(error), body)
+        end = end_of_event(tail)
+        return b"%bevent: error\n%bdata: %b\n\n" % (end, advice(error), body)
 
     def passed_error(self, body: bytes) -> bytes | None:
         document = error_document(body)

@@ -24,7 +24,8 @@ class Dialect(Protocol):
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
         """One error event to end a stream with, well-formed whatever was sent before it.
 
-        `tail` is the last byte of the stream that was sent, empty if none was.
+        `tail` holds the last bytes of the stream that were sent, at least `sse.TAIL_BYTES` if there
+        were as many; empty if none were.
         """
 
     def passed_error(self, body: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ import orjson
 
 from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
-from gateway.sse import EVENT_STREAM
+from gateway.sse import EVENT_STREAM, end_of_event
 
 
 class OpenAI:
@@ -30,10 +30,8 @@ class OpenAI:
         return orjson.dumps({"error": body})
 
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
-        # The blank line first ends an event the upstream left half-sent; after a whole one it
-        # is nothing (WHATWG HTML section 9.2.6: an empty data buffer dispatches no event).
         body = self.error_body(error, request_id)
-        return b"\n\n%bdata: %b\n\n" % (advice(error), body)
+        return b"%b%bdata: %b\n\n" % (end_of_event(tail), advice(error), body)
 
     def passed_error(self, body: bytes) -> bytes | None:
         document = error_document(body)

@@ -207,9 +207,7 @@ def _says_stream(body: bytes) -> bool:
 
 
 def heeds_retry(request: GatewayRequest) -> bool:
-    """Whether a client connects again by itself, as EventSource does and SDKs do not. Some of these
-    take a block without data for an event, and fail on it.
-    """
+    """Whether a client connects again by itself, as EventSource does and SDKs do not."""
     return EVENT_STREAM in request._message.headers.get(ACCEPT, "")
 
 

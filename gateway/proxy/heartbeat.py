@@ -1,8 +1,8 @@
 """Heartbeats: comments that keep a silent event stream from being taken for a dead one.
 
 Proxies and clients give up on a connection that says nothing for a minute, and reasoning models
-say nothing for longer. A comment (WHATWG HTML section 9.2.6) is nothing to a client, if it stands
-between two events.
+say nothing for longer. Clients skip a comment (WHATWG HTML section 9.2.6) between two events. It is
+one line, `: heartbeat`, without a blank line behind it: see `sse.comment` for the reason.
 """
 
 from __future__ import annotations
@@ -13,22 +13,10 @@ from collections.abc import Callable
 from gateway import sse
 
 COMMENT = sse.comment(b"heartbeat")
-TAIL_BYTES = 3
-"""How much of what was written last `between_events` has to see."""
-
 _LOOKS = 4
 """Looks at a stream in an interval. Looking now and then is what lets a write cost nothing more."""
 _MOST_SLOTS = 16
 _SHORTEST_TICK_S = 0.1
-
-
-def between_events(tail: bytes) -> bool:
-    """Whether a comment may follow the last bytes of a stream; none means that it begins.
-
-    Behind a CR that ends a blank line the rest of a CRLF may be on its way, unless the line
-    before it ended in a CR as well.
-    """
-    return not tail or tail.endswith((b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n"))
 
 
 class Heartbeat:

@@ -27,10 +27,10 @@ from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import checked_lines, lines
 from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
-from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
+from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.proxy.preface import WithoutBom
 from gateway.proxy.response_body import ResponseBody, end_reason
-from gateway.sse import is_event_stream
+from gateway.sse import TAIL_BYTES, between_events, is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
 _WAITING_CAP_BYTES = 32 * 1024

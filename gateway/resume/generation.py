@@ -175,4 +175,4 @@ def error_event(dialect: Dialect, error: GatewayError, request_id: str) -> bytes
     """One whole event that tells an error."""
     if not is_event_stream(dialect.stream_type):
         return sse.event(dialect.error_body(error, request_id))
-    return dialect.error_event(error, request_id, b"").lstrip(b"\n")
+    return dialect.error_event(error, request_id, b"")

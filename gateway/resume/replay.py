@@ -18,17 +18,13 @@ from gateway.dialects.first_token import FirstToken
 from gateway.errors import GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import checked_lines
-from gateway.proxy.heartbeat import Heartbeat, Heartbeats
+from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.sse import EVENT_STREAM
 
 STREAM_ID = "X-Stream-Id"
-_COMMENT = b": heartbeat\n"
-"""Without a blank line: once they have seen an id, some SDKs take a block of nothing but a comment
-for an event, and fail on it.
-"""
 _RECONNECT_MS = 1000
 
 
@@ -143,7 +139,7 @@ class Replay(web.StreamResponse):
         transport = self._transport
         if self._behind or transport.get_write_buffer_size() or transport.is_closing():
             return False
-        transport.write(chunk(_COMMENT))
+        transport.write(chunk(COMMENT))
         return True
 
     # The client's connection calls these four.

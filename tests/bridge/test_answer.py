@@ -76,10 +76,15 @@ def test_an_interim_response_is_no_answer() -> None:
 
 
 def test_who_waits_is_told_where_and_other_comments_are_not_said() -> None:
-    comments = b": queued position=3 deadline=20s\n\n", b": x\n\n"
-    messages = said(new(), STREAM_HEAD, *map(chunk, comments), LAST_CHUNK)
-    assert types(messages) == ["created", "queued", "done"]
-    assert messages[1] == {"id": "a", "type": "queued", "position": 3, "deadline_s": 20}
+    comments = [b": queued position=3 deadline=20s\n", b": x\n"]
+    comments.append(b"retry: 7\n: queued position=2 deadline=9s\n")
+    answer = new()
+    waiting = said(answer, STREAM_HEAD, *map(chunk, comments))
+    assert types(waiting) == ["created", "queued", "queued"]
+    assert waiting[1] == {"id": "a", "type": "queued", "position": 3, "deadline_s": 20}
+    assert (waiting[2]["position"], waiting[2]["deadline_s"]) == (2, 9)
+    later = said(answer, *map(chunk, (EVENTS[0], *comments, EVENTS[1])), LAST_CHUNK)
+    assert types(later) == ["event", "event", "done"]
 
 
 def test_204_is_the_end() -> None:

@@ -20,6 +20,7 @@ from gateway.errors import (
     UpstreamConnectFailed,
     UpstreamReset,
 )
+from gateway.sse import TAIL_BYTES
 
 names = st.lists(st.text(min_size=1), max_size=5)
 
@@ -73,15 +74,28 @@ def test_an_error_event_is_an_event_of_its_own_whatever_came_before(
     name: str, before: bytes
 ) -> None:
     dialect = DIALECTS[name]
-    stream = before + dialect.error_event(UpstreamReset("r"), "id-1", before[-1:])
+    stream = before + dialect.error_event(UpstreamReset("r"), "id-1", before[-TAIL_BYTES:])
     event = last_event(stream)
     assert json.loads(event["data"]) == json.loads(dialect.error_body(UpstreamReset("r"), "id-1"))
     assert event.get("event") == ("error" if name == "anthropic" else None)
 
 
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n", b"\r\n", b"\n\r", b""])
+def test_an_error_event_follows_one_blank_line_and_not_two(name: str, end: bytes) -> None:
+    """Some decoders take each blank line for the end of an event."""
+    before = b"data: 1" + end
+    stream = before + DIALECTS[name].error_event(UpstreamReset("r"), "id-1", before[-TAIL_BYTES:])
+    blocks = stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n")
+    assert [b"data: " in block for block in blocks] == [True, True, False]
+    assert (blocks[0], blocks[2]) == (b"data: 1", b"")
+
+
 @pytest.mark.parametrize("before", [b"", b'{"a":1}\n', b'{"a":1}', b'{"a'])
 def test_an_ollama_error_event_is_a_line_of_its_own(before: bytes) -> None:
-    stream = before + DIALECTS["ollama"].error_event(UpstreamReset("r"), "id-1", before[-1:])
+    stream = before + DIALECTS["ollama"].error_event(
+        UpstreamReset("r"), "id-1", before[-TAIL_BYTES:]
+    )
     lines = stream.split(b"\n")
     assert json.loads(lines[-2])["code"] == "upstream_reset"
     assert lines[-1] == b""
@@ -165,12 +179,12 @@ def test_an_error_event_ends_a_stream_that_breaks_off_anywhere(
     sent = whole[: cut.draw(st.integers(0, len(whole)))]
     dialect = DIALECTS[name]
     error = UpstreamReset("r")
-    kind, data = events(sent + dialect.error_event(error, "id-1", sent[-1:]))[-1]
+    kind, data = events(sent + dialect.error_event(error, "id-1", sent[-TAIL_BYTES:]))[-1]
     assert data.encode() == dialect.error_body(error, "id-1")
     assert kind == ("error" if name == "anthropic" else "")
     # What was dispatched before stays, and nothing is said twice.
     before = events(sent)
-    after = events(sent + dialect.error_event(error, "id-1", sent[-1:]))[:-1]
+    after = events(sent + dialect.error_event(error, "id-1", sent[-TAIL_BYTES:]))[:-1]
     assert after[: len(before)] == before
     assert len(after) <= len(before) + 1
 
@@ -182,7 +196,7 @@ def test_an_ollama_error_ends_a_stream_that_breaks_off_anywhere(
     whole = "".join(json.dumps(item) + "\n" for item in objects).encode()
     sent = whole[: cut.draw(st.integers(0, len(whole)))]
     dialect = DIALECTS["ollama"]
-    stream = sent + dialect.error_event(UpstreamReset("r"), "id-1", sent[-1:])
+    stream = sent + dialect.error_event(UpstreamReset("r"), "id-1", sent[-TAIL_BYTES:])
     said = stream.removesuffix(b"\n").split(b"\n")
     assert json.loads(said[-1])["error"] == UpstreamReset.default_message
     complete = sent.count(b"\n")
@@ -228,7 +242,7 @@ def test_what_is_no_error_body_becomes_none(body: bytes) -> None:
 def test_an_error_that_says_when_to_come_back_says_it_in_its_event() -> None:
     for name in ("openai", "anthropic"):
         event = DIALECTS[name].error_event(QueueTimeout("g", 7), "id-1", b"")
-        assert b"\nretry: 7000\n" in event
+        assert b"retry: 7000\n" in event
         assert len(events(event)) == 1
         assert b"retry:" not in DIALECTS[name].error_event(UpstreamReset("r"), "id-1", b"")
     assert b"retry:" not in DIALECTS["ollama"].error_event(QueueTimeout("g", 7), "id-1", b"")

@@ -99,13 +99,13 @@ async def test_an_early_head_and_heartbeats_pass_at_once(
             pieces = response.aiter_raw()
             assert response.headers["content-type"] == "text/event-stream"
             for _ in range(3):
-                assert (await anext(pieces)).startswith(b": heartbeat\n\n")
+                assert (await anext(pieces)).startswith(b": heartbeat\n")
             await connection.read_request()
             await connection.send(STREAM_HEAD + chunk(b"data: 1\n\n"))
             while (piece := await anext(pieces)).startswith(b": heartbeat"):
                 pass
             assert piece == b"data: 1\n\n"
-            assert await anext(pieces) == b": heartbeat\n\n"
+            assert await anext(pieces) == b": heartbeat\n"
             connection.reset()
             rest: list[bytes] = []
             with pytest.raises(httpx.RemoteProtocolError):

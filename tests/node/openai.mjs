@@ -1,5 +1,6 @@
 // `node openai.mjs TASK PROMPT` does one task with the OpenAI client and prints in JSON what it met.
 // The client finds the address and the key in its environment.
+import { EventSourceParserStream } from "eventsource-parser/stream";
 import OpenAI from "openai";
 
 const client = new OpenAI({ maxRetries: 0 });
@@ -26,6 +27,27 @@ const tasks = {
     let text = "";
     await streamed("demo", (chunk) => (text += chunk.choices[0].delta.content ?? ""));
     return { whole: whole.choices[0].message.content, streamed: text };
+  },
+  // As the SDKs of Vercel and others read it: every event that the parser tells of has to be JSON.
+  async parsed() {
+    const response = await fetch(`${process.env.OPENAI_BASE_URL}/chat/completions`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${process.env.OPENAI_API_KEY}` },
+      body: JSON.stringify({ model: "demo-slow", messages, stream: true }),
+    });
+    let comments = 0;
+    const parser = new EventSourceParserStream({ onComment: () => (comments += 1) });
+    const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(parser);
+    let text = "";
+    for await (const { data } of events) {
+      if (data !== "[DONE]") text += JSON.parse(data).choices[0].delta.content ?? "";
+    }
+    return { text, comments };
+  },
+  async slow() {
+    let text = "";
+    await streamed("demo-slow", (chunk) => (text += chunk.choices[0].delta.content ?? ""));
+    return { text };
   },
   async models() {
     const models = [];

@@ -97,7 +97,7 @@ async def test_o4_when_the_grace_is_over_a_stream_is_told_so(
             assert event is not None
             assert b'"code":"gateway_draining"' in event
             assert b"Send the request again" in event
-            assert b"\nretry: 1000\ndata: " in event
+            assert b"retry: 1000\ndata: " in event
             assert await client.read_to_end() == b""  # and no clean end
         assert await gateway.wait() == 0
         report("O4", "grace of 300 ms: s to exit", time.perf_counter() - told_at)

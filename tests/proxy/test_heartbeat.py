@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.heartbeat import COMMENT, TAIL_BYTES, Heartbeat, Heartbeats, between_events
-from gateway.sse import EventSplitter
+from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.sse import TAIL_BYTES, EventSplitter, between_events
 
 INTERVAL_S = 0.04
 

@@ -13,14 +13,14 @@ from tests.sdk.conftest import ANSWER, PROMPT, Door
 SCRIPT = Path(__file__).parents[1] / "node" / "openai.mjs"
 
 
-async def met(door: Door, task: str) -> dict[str, Any]:
+async def met(door: Door, task: str, path: str = "/v1") -> dict[str, Any]:
     """What the script tells of one task."""
     trust = {"NODE_EXTRA_CA_CERTS": str(door.ca_file)} if door.ca_file else {}
     process = await asyncio.create_subprocess_exec(
         *("node", str(SCRIPT), task, PROMPT),
         env={
             "PATH": os.environ["PATH"],
-            "OPENAI_BASE_URL": door.url + "/v1",
+            "OPENAI_BASE_URL": door.url + path,
             "OPENAI_API_KEY": door.token,
             **trust,
         },
@@ -36,6 +36,13 @@ async def met(door: Door, task: str) -> dict[str, Any]:
 async def test_a_stream_says_what_the_whole_answer_says(door: Door) -> None:
     told = await met(door, "chat")
     assert told == {"whole": ANSWER, "streamed": ANSWER}
+
+
+async def test_comments_in_a_stream_are_nothing_to_it_or_to_eventsource_parser(door: Door) -> None:
+    assert await met(door, "slow", "/slow/v1") == {"text": ANSWER}
+    told = await met(door, "parsed", "/slow/v1")
+    assert told["text"] == ANSWER
+    assert told["comments"] > 0
 
 
 async def test_the_list_of_models_is_the_routes(door: Door) -> None:

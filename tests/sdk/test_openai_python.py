@@ -174,7 +174,7 @@ async def test_comments_in_a_stream_are_nothing_to_it(door: Door) -> None:
             model="demo-slow", messages=HELLO, stream=True
         )
         chunks = [chunk async for chunk in stream]
-    assert b": heartbeat\n\n" in body
+    assert b": heartbeat\n" in body
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == ANSWER
 
 

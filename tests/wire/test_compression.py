@@ -105,13 +105,13 @@ async def test_heartbeats_and_errors_are_said_in_the_coding(
             await client.read_head()
             decode = decoder(coding)
             said = b""
-            while b": heartbeat\n\n" not in said:
+            while b": heartbeat\n" not in said:
                 said += decode(await client.read_chunk() or b"")
             connection.reset()
             while b"upstream_reset" not in said:
                 said += decode(await client.read_chunk() or b"")
             assert await client.read_to_end() == b""
-    assert said.startswith(b"retry: 2000\n\n" + EVENTS[0] + b": heartbeat\n\n")
+    assert said.startswith(b"retry: 2000\n" + EVENTS[0] + b": heartbeat\n")
 
 
 @each_coding
@@ -249,7 +249,7 @@ async def test_an_early_head_is_plain_and_so_is_what_follows(start_gateway: Star
                 body += piece
             connection.close()
     assert head.value("content-encoding") is None
-    assert body.replace(b": heartbeat\n\n", b"") == b"".join(TOKENS)
+    assert body.replace(b": heartbeat\n", b"") == b"".join(TOKENS)
 
 
 async def test_cors_and_compression_both_say_what_the_response_depends_on(

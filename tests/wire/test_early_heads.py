@@ -23,7 +23,7 @@ from tests.support.upstream import (
     sse_reply,
 )
 
-COMMENT = b": heartbeat\n\n"
+COMMENT = b": heartbeat\n"
 SOON = "50ms"
 A_WHILE_S = 0.25
 """An early head would have come. There is no event for "the gateway did nothing"."""
@@ -337,7 +337,7 @@ async def test_who_waits_in_a_queue_is_told_where_and_how_long(
                 assert piece.startswith(b": queued")
             await connection.send(STREAM_HEAD + chunk(EVENTS[0]) + LAST_CHUNK)
             body, complete = await read_stream(second)
-    assert re.fullmatch(rb": queued position=1 deadline=[1-9]s\n\n", told or b"")
+    assert re.fullmatch(rb": queued position=1 deadline=[1-9]s\n", told or b"")
     assert (said(body), complete) == (EVENTS[0], True)
 
 

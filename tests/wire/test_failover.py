@@ -120,7 +120,7 @@ async def test_another_endpoint_goes_on_in_the_same_stream(start_gateway: StartG
         line = await gateway.wait_for_log(lambda line: line["event"] == "request")
     assert clean
     assert text_of(body) == "Once upon a time."
-    assert body.endswith(DONE + b": continued by another backend\n\n")
+    assert body.endswith(DONE + b": continued by another backend\n")
     documents = [json.loads(e[6:]) for e in body.split(b"\n\n") if e.startswith(b"data: {")]
     assert {document["id"] for document in documents} == {"one"}
     assert {document["model"] for document in documents} == {"m-one"}
@@ -289,5 +289,5 @@ async def test_an_anthropic_message_goes_on_in_its_block(start_gateway: StartGat
         asked: Request = second.requests[0]
     assert clean
     expected = [*begin("one"), text("Once "), text("upon "), event("ping"), text("a time."), *end]
-    assert body == b"".join(expected) + b": continued by another backend\n\n"
+    assert body == b"".join(expected) + b": continued by another backend\n"
     assert json.loads(asked.body)["messages"][-1] == {"role": "assistant", "content": "Once upon "}

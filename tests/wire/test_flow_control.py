@@ -197,7 +197,7 @@ async def test_a_client_that_reads_slowly_gets_all_of_a_stream_that_broke_off(
             client.resume_reading()
             body, clean = await read_stream(client)
     assert not clean
-    assert body.startswith(count * piece + b"\n\ndata: {")
+    assert body.startswith(count * piece + b"data: {")
     assert body.count(b"upstream_reset") == 1
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.support.client import RawClient
+from tests.support.client import RawClient, request
 from tests.support.control import beside_control
 from tests.support.exchange import EVENTS, POST, read_stream
 from tests.support.flood import PAGE, Flood, open_and_stall
@@ -14,10 +14,11 @@ from tests.support.gateway import StartGateway, simple_config
 from tests.support.upstream import (
     STREAM_HEAD,
     ScriptedUpstream,
+    chunk,
     stepped_stream,
 )
 
-COMMENT = b": heartbeat\n\n"
+COMMENT = b": heartbeat\n"
 SOON = "50ms"
 A_WHILE_S = 0.25
 """Several heartbeats would fit in. There is no event for "the gateway did nothing"."""
@@ -49,6 +50,38 @@ async def test_silence_is_broken_by_comments_and_no_byte_of_the_stream_is_change
     # They are no bytes of the answer, and the first of them is not its first byte.
     assert line["bytes_out"] == sum(map(len, EVENTS))
     assert line["ttft_ms"] > 40
+
+
+async def test_no_decoder_takes_what_the_gateway_says_for_an_event_without_data(
+    start_gateway: StartGateway,
+) -> None:
+    """Some take every blank line for the end of an event: no block may be without data."""
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(
+            simple_config(
+                upstream.url,
+                heartbeat="30ms",
+                retry="2s",
+                upstream={"timeouts": {"idle": "300ms"}},
+            )
+        )
+        async with RawClient(gateway.port) as client:
+            await client.send(request(headers=["Accept: text/event-stream"]))
+            connection = await upstream.accept()
+            await connection.read_request()
+            await client.read_head()  # opened early, with advice and comments
+            body = await client.read_chunk() or b""
+            await connection.send(STREAM_HEAD)
+            for event in EVENTS:
+                body += await client.read_chunk() or b""
+                await connection.send(chunk(event))
+            body += (await read_stream(client))[0]  # to an error after more comments
+    assert b"retry: 2000" in body
+    assert body.count(b": heartbeat") >= 4
+    assert b"upstream_idle_timeout" in body
+    assert body.endswith(b"\n\n")
+    blocks = body[:-2].split(b"\n\n")
+    assert [block for block in blocks if b"data: " not in block] == []
 
 
 @pytest.mark.parametrize("half", [b"data: x", b"data: x\n", b"data: x\r\n\r", b"\xef\xbb"])

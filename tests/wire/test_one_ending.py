@@ -274,7 +274,7 @@ async def garbage_of(gateway: RunningGateway, upstream: ScriptedUpstream, way: s
                     connection = await received(upstream)
                     if way == "beats":
                         await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
-                    await client.read_until(b": heartbeat\n\n")
+                    await client.read_until(b": heartbeat\n")
                     if way == "early":
                         await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
                     await connection.send(LAST_CHUNK)

@@ -18,7 +18,7 @@ from tests.support.upstream import (
 )
 
 EVENT_SOURCE = request(headers=["Accept: text/event-stream"])
-ADVICE = b"retry: 2500\n\n"
+ADVICE = b"retry: 2500\n"
 
 
 async def test_an_event_source_is_told_once_at_the_start(start_gateway: StartGateway) -> None:
@@ -50,13 +50,12 @@ async def test_it_comes_with_an_early_head(start_gateway: StartGateway) -> None:
             await connection.send(STREAM_HEAD + chunk(EVENTS[0]) + LAST_CHUNK)
             body, _ = await read_stream(client)
             connection.close()
-    assert first == ADVICE + b": heartbeat\n\n"
-    assert body.replace(b": heartbeat\n\n", b"") == EVENTS[0]
+    assert first == ADVICE + b": heartbeat\n"
+    assert body.replace(b": heartbeat\n", b"") == EVENTS[0]
 
 
 @pytest.mark.parametrize("raw", [POST, request(headers=["Accept: application/json"])])
 async def test_who_would_not_heed_it_is_not_told(start_gateway: StartGateway, raw: bytes) -> None:
-    # openai-python takes a block without data for an event, and fails on it.
     async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
         gateway = await start_gateway(simple_config(upstream.url, retry="2500ms"))
         response = await ask_chat(gateway.port, raw)
