@@ -75,6 +75,10 @@ class Commit(Enum):
 class BodyWriter(Protocol):
     """What writes a response body to a client; a relay."""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it writes a stream of events, which ends with its caller's credential."""
+
     def pause(self) -> None:
         """The client is behind: stop the source."""
 
@@ -205,6 +209,7 @@ class Exchange:
         "end_reason",
         "endpoint",
         "error_code",
+        "expires_at",
         "fallbacks",
         "filter",
         "first_byte_at",
@@ -267,6 +272,8 @@ class Exchange:
         self.query = ""
         self.route: str | None = None
         self.principal: Principal | None = None
+        self.expires_at: float | None = None
+        """When a stream that answers it has to end, in seconds since the epoch."""
         self.voucher: Voucher | None = None
         """Of the session that makes it."""
         self.model: str | None = None

@@ -30,8 +30,17 @@ class Authenticate:
     route takes tickets, one of these in the query.
     """
 
-    def __init__(self, providers: Sequence[Provider], scopes: Iterable[str] = ()) -> None:
-        """`scopes` are those a principal has to have, all of them."""
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        scopes: Iterable[str] = (),
+        *,
+        ends_streams: bool = True,
+    ) -> None:
+        """`scopes` are those a principal has to have, all of them. `ends_streams`: a stream ends
+        when its caller's credential expires.
+        """
+        self._ends_streams = ends_streams
         self._tickets = tuple(p for p in providers if isinstance(p, TicketProvider))
         self._providers = tuple(p for p in providers if not isinstance(p, TicketProvider))
         self._scopes = frozenset(scopes)
@@ -64,6 +73,8 @@ class Authenticate:
         else:
             raise Unauthenticated("Bearer", reason="no credential")
         exchange.principal = principal
+        if self._ends_streams and exchange.voucher is None:  # a session ends by its own clock
+            exchange.expires_at = principal.expires_at
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
         if mark is not None:

@@ -85,6 +85,10 @@ class EarlyHead:
         self._heartbeat = heartbeats.watch(_nothing, self._beat, silent_s=silent_s)
         request.exchange.at_end(lambda _: self.close())
 
+    @property
+    def is_stream(self) -> bool:
+        return True
+
     def queued(self, place: Place | None) -> None:
         """The request waits at this place now; or no more."""
         self._place = place

@@ -140,6 +140,10 @@ class RelayedResponse(web.StreamResponse):
         return self._status == 200 and not head.encoded and is_event_stream(head.content_type)
 
     @property
+    def is_stream(self) -> bool:
+        return self._exchange.streamed
+
+    @property
     def prepared(self) -> bool:
         return self._req is not None
 

@@ -12,6 +12,7 @@ from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
 from gateway.errors import (
     Cancelled,
+    CredentialExpired,
     Draining,
     GatewayError,
     StreamCancelled,
@@ -31,6 +32,7 @@ _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamTotalTimeout: EndReason.TIMEOUT,
     Draining: EndReason.DRAIN,
     Cancelled: EndReason.CANCELLED,
+    CredentialExpired: EndReason.REFUSED,
     StreamCancelled: EndReason.CLIENT_ABORT,
 }
 """Every other error is the upstream's."""

@@ -104,6 +104,11 @@ class Generation:
         if not self.log.ended:
             self._end(error)
 
+    @property
+    def outlives_a_reader(self) -> bool:
+        """Whether it goes on, for a while at least, when one of its readers leaves now."""
+        return self._policy.way is not OnDisconnect.CANCEL or len(self.log.readers) > 1
+
     # -- others end it -----------------------------------------------------------------------
 
     def fail(self, error: GatewayError) -> None:

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
-from gateway.errors import GatewayError, StreamLost, StreamTrimmed
+from gateway.errors import CredentialExpired, GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import checked_lines
 from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
@@ -70,6 +70,10 @@ class Replay(web.StreamResponse):
     @property
     def joins(self) -> bool:
         """It can go on in an event stream that was opened before."""
+        return True
+
+    @property
+    def is_stream(self) -> bool:
         return True
 
     @property
@@ -160,10 +164,14 @@ class Replay(web.StreamResponse):
         if self._is_over:
             return  # all is said, though the client's connection is still attached
         self._behind = False
-        if self._generation is not None and not self.log.ended:
-            self._generation.fail(error)
-        else:
+        generation = self._generation
+        if generation is None or self.log.ended:
             self._break_off(error)
+        elif isinstance(error, CredentialExpired) and generation.outlives_a_reader:
+            # Its owner may come back with a fresh credential.
+            self._break_off(error)
+        else:
+            generation.fail(error)
 
     def probe(self) -> bool:
         """As the relay does: a zero before the next chunk's size."""

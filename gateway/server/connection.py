@@ -9,6 +9,7 @@ sending.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -24,6 +25,7 @@ from gateway.app import Runtime
 from gateway.backlog import Backlog
 from gateway.config import models
 from gateway.errors import (
+    CredentialExpired,
     GatewayError,
     HeadersTooLarge,
     RequestTimeout,
@@ -56,6 +58,8 @@ _LAST_REQUEST_S = 0.5
 _EARLY_CAP_BYTES = 64 * 1024
 """Of another protocol, that a client has begun before it was told it may."""
 _NEVER = float("inf")
+_LONGEST_S = 3600.0
+"""Until a credential's expiry is looked at again."""
 _BLANK_LINE = b"\r\n\r\n"
 
 
@@ -98,6 +102,7 @@ class Connection(RequestHandler):
         "_discarding",
         "_early",
         "_ending",
+        "_expiry",
         "_half_closed",
         "_head_bytes",
         "_in_backlog",
@@ -158,6 +163,7 @@ class Connection(RequestHandler):
         self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._expiry: asyncio.Handle | None = None
         self._stall: StallWatch | None = None
         self._half_closed: HalfClosed | None = None
 
@@ -263,6 +269,9 @@ class Connection(RequestHandler):
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""
         self._writer = writer
+        exchange = self.exchange
+        if exchange is not None and exchange.expires_at is not None:
+            self._look_at_expiry()
         self._listener.turns.streams += 1
         if self._paused:
             writer.pause()
@@ -415,6 +424,9 @@ class Connection(RequestHandler):
                 self._tcp.abort()
             return False
         finally:
+            if self._expiry is not None:
+                self._expiry.cancel()
+                self._expiry = None
             exchange.leave(reason)
             if exchange.keeper is not None:
                 listener.kept(exchange)
@@ -676,6 +688,25 @@ class Connection(RequestHandler):
         else:
             self._last = True
             self._wake()
+
+    def _look_at_expiry(self) -> None:
+        """End the stream under way if its caller's credential has expired; else look again then.
+
+        The one timer of an exchange: what attaches itself after another goes on with it.
+        """
+        exchange, writer = self.exchange, self._writer
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if exchange is None or exchange.expires_at is None or writer is None:
+            return
+        left_s = exchange.expires_at - time.time()
+        if left_s > 0:
+            # By the wall clock, which may be set meanwhile.
+            self._expiry = self._loop.call_later(min(left_s, _LONGEST_S), self._look_at_expiry)
+        elif writer.is_stream:
+            # What attaches itself is not ready to be ended yet.
+            self._expiry = self._loop.call_soon(self.end, CredentialExpired())
 
     def _watch_stall(self) -> None:
         """Cut a client that takes no byte of what waits for it for `send_timeout`."""

@@ -127,6 +127,10 @@ class Session:
 
     # The client's connection calls these.
 
+    @property
+    def is_stream(self) -> bool:
+        return False  # the watch ends it
+
     def received(self, data: bytes) -> None:
         """Bytes of the client."""
         self._client.received(data)

@@ -198,6 +198,10 @@ class ClientSocket:
 
     # -- the client's connection calls these -----------------------------------------------------
 
+    @property
+    def is_stream(self) -> bool:
+        return False  # the watch ends it
+
     def received(self, data: bytes) -> None:
         """Bytes of the client."""
         self._peer.received(data)

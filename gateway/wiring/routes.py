@@ -165,7 +165,13 @@ def _gatekeepers(
     if sockets is not None:
         chain.append(websocket.upgrade(sockets))
     if route.auth != "anonymous":
-        chain.append(Authenticate([parts.providers[name] for name in route.auth], route.scopes))
+        chain.append(
+            Authenticate(
+                [parts.providers[name] for name in route.auth],
+                route.scopes,
+                ends_streams=route.end_on_expiry,
+            )
+        )
     return chain
 
 

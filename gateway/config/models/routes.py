@@ -154,6 +154,11 @@ class Route(Section):
     scopes: tuple[str, ...] = Field(
         (), description="Scopes or roles a caller needs, all of them; else 403."
     )
+    end_on_expiry: bool = Field(
+        True,
+        description="End an event stream with the error `credential_expired` when its caller's "
+        "credential expires, as WebSockets end; false: a stream that has begun goes on.",
+    )
     limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
     limit_headers: bool = Field(
         True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
