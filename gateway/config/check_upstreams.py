@@ -14,6 +14,15 @@ from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath, dotted
 from gateway.urls import endpoint_fault
 
+_DIALECTS = {
+    "max_tokens": ("anthropic",),
+    "thinking": ("anthropic",),
+    "max_tokens_field": ("openai",),
+    "stream_options": ("openai",),
+    "efforts": ("openai", "anthropic"),
+}
+"""Which settings of `translation` are for upstreams of which dialects."""
+
 
 def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
     """Problems of one upstream."""
@@ -37,8 +46,11 @@ def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Find
     if upstream.continues == "continue_final_message" and upstream.dialect != "openai":
         hint = "write continues: prefill"
         yield (*path, "continues"), f"is a field that {upstream.dialect} does not have", hint
-    if upstream.dialect != "anthropic" and "translation" in upstream.model_fields_set:
-        yield (*path, "translation"), "is for upstreams that speak anthropic", None
+    for key in sorted(upstream.translation.model_fields_set & _DIALECTS.keys()):
+        dialects = _DIALECTS[key]
+        if upstream.dialect not in dialects:
+            why = f"is for upstreams that speak {' or '.join(dialects)}"
+            yield (*path, "translation", key), why, None
 
 
 def _check_url(path: ConfigPath, url: str, allowed: Sequence[str]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp.hdrs import CONNECTION
 
+from gateway.dialects.translation.translation import Path
 from gateway.exchange import GatewayRequest
 from gateway.headers import WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
@@ -20,7 +21,7 @@ _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 class Rewrite:
     """What a translated request says instead of the client's own."""
 
-    path: str
+    path: Path
     """Without a query."""
     lines: bytes
     """Header lines."""
@@ -49,14 +50,14 @@ def request_head(
     if handshake is not None:
         passing = passing.less(WEBSOCKET)
     if rewrite is not None:
-        path = rewrite.path
+        path = rewrite.path.at(endpoint.base)
     else:
-        path = exchange.path[strip:] if strip else exchange.path
+        path = endpoint.base + (exchange.path[strip:] if strip else exchange.path)
         if exchange.query:
             path = f"{path}?{exchange.query}"
     message = request._message
     parts = [
-        f"{exchange.method} {endpoint.base}{path} HTTP/1.1\r\n".encode("latin-1"),
+        f"{exchange.method} {path} HTTP/1.1\r\n".encode("latin-1"),
         endpoint.fixed_lines,
         exchange.forwarded,
         b"X-Request-ID: ",

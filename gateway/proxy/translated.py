@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from http import HTTPStatus
 
 import orjson
@@ -21,6 +21,7 @@ from gateway.dialects.translation.pieces import (
     StreamWriter,
     Telling,
 )
+from gateway.dialects.translation.refused_fields import LONGEST_BYTES, STATUSES, refused_field
 from gateway.dialects.translation.translation import TranslatedCall, Translation
 from gateway.errors import GatewayError, NotTranslatable, UpstreamInvalidResponse
 from gateway.exchange import Exchange, GatewayRequest
@@ -34,6 +35,10 @@ from gateway.upstream.response import UpstreamResponse
 
 _WHOLE_CAP_BYTES = 64 * 1024 * 1024
 """Of an answer that is translated as a whole: embeddings are long."""
+_MOST_FIELDS = 3
+"""That are left out in turn."""
+_DROPPED = "X-Translation-Dropped"
+_MOST_NAMES = 20
 _OF_THE_BODY = frozenset(
     {
         b"content-type",
@@ -60,14 +65,13 @@ async def send_translated(
     """The response to a body in the caller's dialect, in the caller's dialect. Raise GatewayError,
     which may be RequestError for what cannot be translated.
     """
-    call = translated_call(request, translation, body)
-    credential = _credential(request) if target.shows_credential else None
-    rewrite = Rewrite(call.path, translation.header_lines(credential))
-    raw = await Attempts(request, target, call.body, send, tried, rewrite).send()
-    attempt = request.exchange.attempt
+    call, raw = await _asked(request, target, translation, body, send, tried)
+    exchange = request.exchange
+    attempt = exchange.attempt
     assert attempt is not None
+    _tell_dropped(exchange, call.dropped)
     try:
-        response = await _answer(raw, call, translation, request.exchange)
+        response = await _answer(raw, call, translation, exchange)
     except UpstreamInvalidResponse as exc:
         attempt.lost(exc)
         raise
@@ -76,14 +80,63 @@ async def send_translated(
     return response
 
 
+async def _asked(
+    request: GatewayRequest,
+    target: Target,
+    translation: Translation,
+    body: bytes,
+    send: SendOptions,
+    tried: Iterable[Endpoint],
+) -> tuple[TranslatedCall, UpstreamResponse]:
+    """The call, and the upstream's response to it. A field that the upstream refuses is left out,
+    or written otherwise, in another try; what helped is remembered for later requests.
+    """
+    upstream, exchange = target.upstream, request.exchange
+    credential = _credential(request) if target.shows_credential else None
+    lines = translation.header_lines(credential)
+    refused: list[str] = []
+    mark = exchange.mark()
+    while True:
+        known = upstream.refuses
+        call = translated_call(request, translation, body, [*known, *refused])
+        rewrite = Rewrite(call.path, lines)
+        raw = await Attempts(request, target, call.body, send, tried, rewrite).send()
+        status = raw.head.status
+        if status in STATUSES and call.fields and len(refused) < _MOST_FIELDS:
+            answer = await raw.held(LONGEST_BYTES)
+            field = answer and refused_field(status, answer, call.fields, upstream.takes)
+            if field and field not in refused:
+                refused.append(field)
+                exchange.unwind(mark)
+                continue
+        elif status < 400:
+            upstream.refuses.update(refused)
+            if not upstream.takes.issuperset(call.fields):
+                upstream.takes.update(call.fields)
+        return call, raw
+
+
+def _tell_dropped(exchange: Exchange, names: Sequence[str]) -> None:
+    """Tell the caller, and the trace, which fields of the request were not carried."""
+    told = ", ".join(names[:_MOST_NAMES])
+    headers = exchange.response_headers
+    headers[:] = [field for field in headers if field[0] != _DROPPED]  # of a model asked before
+    if not names:
+        return
+    headers.append((_DROPPED, told))
+    if exchange.trace is not None:
+        exchange.trace.event("translation_dropped", told)
+
+
 def translated_call(
-    request: GatewayRequest, translation: Translation, body: bytes
+    request: GatewayRequest, translation: Translation, body: bytes, refused: Collection[str] = ()
 ) -> TranslatedCall:
-    """What the upstream is asked. Raise RequestError."""
+    """What the upstream is asked, without fields that it has `refused`. Raise RequestError."""
     exchange = request.exchange
     if request.method != "POST":
         raise NotTranslatable("method", "only POST can")
-    return translation.call(exchange.path, body, Telling(exchange.request_id, time.time()))
+    telling = Telling(exchange.request_id, time.time(), model=exchange.model or "")
+    return translation.call(exchange.path, body, telling, refused)
 
 
 async def _answer(

@@ -62,6 +62,10 @@ class Upstream:
         """What it takes from sending to the first byte."""
         self.counts = Failures()
         self.panicking = False
+        self.refuses: set[str] = set()
+        """Optional fields of a request that it was seen to refuse."""
+        self.takes: set[str] = set()
+        """And those that it was seen to take."""
         self._only: Endpoint | None = None
         """The endpoint, if there is one alone and nothing is wrong with it."""
         self.successor: Upstream | None = None

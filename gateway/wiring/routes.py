@@ -368,10 +368,16 @@ def _translation(
     """None where callers and upstream speak the same: then no byte is touched."""
     if dialect == options.dialect:
         return None
+    said = options.translation
     own = TranslationOptions(
-        options.translation.max_tokens,
-        ThinkingWord(options.translation.thinking),
+        said.max_tokens,
+        ThinkingWord(said.thinking),
         options.continues,
+        efforts=said.efforts,
+        max_tokens_field=said.max_tokens_field,
+        stream_options=said.stream_options,
+        base=said.base,
+        tells_asked=options.model_name == "asked",
     )
     return Translation(dialect, options.dialect, own, replaced)
 

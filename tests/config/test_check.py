@@ -358,7 +358,12 @@ def test_a_route_of_which_nothing_can_be_translated(
         ({"dialect": "anthropic", "translation": {"max_tokens": 8192}}, []),
         (
             {"dialect": "openai", "translation": {"max_tokens": 8192}},
-            ["translation: is for upstreams that speak anthropic"],
+            ["translation.max_tokens: is for upstreams that speak anthropic"],
+        ),
+        ({"dialect": "openai", "translation": {"stream_options": False, "base": ""}}, []),
+        (
+            {"dialect": "ollama", "translation": {"efforts": ["low"], "base": "/x"}},
+            ["translation.efforts: is for upstreams that speak openai or anthropic"],
         ),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -440,6 +441,196 @@ async def test_a_translated_stream_can_be_come_back_to(
     assert first.body.endswith(again.body)
     assert again.body.count(b"id: ") == len(ids) - 3
     assert len(upstream.requests) == 1
+
+
+# -- fields that some backends do not take --------------------------------------------------------
+
+
+class Particular:
+    """A backend that refuses some fields, in its own words."""
+
+    def __init__(self, *fields: str, words: str = "'{}' is not permitted") -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self._fields = fields
+        self._words = words
+
+    def answer(self, seen: Any) -> bytes:
+        body = json.loads(seen.body)
+        self.bodies.append(body)
+        for field in self._fields:
+            if field in body:
+                error = {"error": {"message": self._words.format(field), "type": "x"}}
+                return reply(json.dumps(error).encode(), status="400 Bad Request")
+        return stream_head("openai") + chunk(STREAMS["openai"]) + LAST_CHUNK
+
+
+@pytest.mark.parametrize("words", ["Unknown parameter: '{}'.", "Bad request."])
+async def test_stream_options_are_left_out_once_a_backend_refused_them(
+    start_gateway: StartGateway, words: str
+) -> None:
+    backend = Particular("stream_options", words=words)
+    async with ScriptedUpstream(raw_reply(backend.answer)) as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        answers = [await ask(gateway.port, chat("anthropic")) for _ in range(3)]
+        main = gateway.server.runtime.upstreams["main"]
+        assert main.endpoints[0].in_flight == 0
+    assert [answer.clean_end and answer.status for answer in answers] == [200] * 3
+    assert ["stream_options" in body for body in backend.bodies] == [True, False, False, False]
+
+
+async def test_a_backend_that_took_stream_options_is_not_asked_twice(
+    start_gateway: StartGateway,
+) -> None:
+    backend = Particular("stop", words="No.")
+    async with ScriptedUpstream(raw_reply(backend.answer)) as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        assert (await ask(gateway.port, chat("anthropic"))).status == 200
+        refused = await ask(gateway.port, chat("anthropic", stop_sequences=["x"]))
+    assert (refused.status, message_of("anthropic", refused)) == (400, "No.")
+    assert len(backend.bodies) == 2
+
+
+async def test_a_400_for_another_reason_is_told_and_teaches_nothing(
+    start_gateway: StartGateway,
+) -> None:
+    backend = Particular("model", words="No such model.")
+    async with ScriptedUpstream(raw_reply(backend.answer)) as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        for _ in range(2):
+            response = await ask(gateway.port, chat("anthropic"))
+            assert (response.status, message_of("anthropic", response)) == (400, "No such model.")
+    assert ["stream_options" in body for body in backend.bodies] == [True, False, True, False]
+
+
+async def test_the_other_field_for_the_maximum_is_learnt(start_gateway: StartGateway) -> None:
+    words = "Unsupported parameter: '{}' is not supported with this model."
+    for first, second in (
+        ("max_completion_tokens", "max_tokens"),
+        ("max_tokens", "max_completion_tokens"),
+    ):
+        backend = Particular(first, words=words)
+        async with ScriptedUpstream(raw_reply(backend.answer)) as upstream:
+            own = {"translation": {"max_tokens_field": first}}
+            document = config("anthropic", "openai", upstream.url, upstream=own)
+            gateway = await start_gateway(document)
+            for _ in range(2):
+                assert (await ask(gateway.port, chat("anthropic"))).status == 200
+        assert [first in body for body in backend.bodies] == [True, False, False]
+        assert [body.get(second) for body in backend.bodies] == [None, 50, 50]
+
+
+async def test_several_refused_fields_are_learnt_in_turn(start_gateway: StartGateway) -> None:
+    backend = Particular("max_completion_tokens", "reasoning_effort", "stream_options")
+    async with ScriptedUpstream(raw_reply(backend.answer)) as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        thinks = chat("anthropic", thinking={"type": "enabled", "budget_tokens": 1024})
+        for _ in range(2):
+            response = await ask(gateway.port, thinks)
+            assert response.status == 200
+            assert response.value("x-translation-dropped") == b"thinking"
+    assert len(backend.bodies) == 5
+
+
+# -- where, and by what name -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "base", "own", "path"),
+    [
+        ("openai", "", None, "/v1/chat/completions"),
+        ("openai", "/base", None, "/base/v1/chat/completions"),
+        ("openai", "/v1", None, "/v1/chat/completions"),
+        ("openai", "/openai/v1", None, "/openai/v1/chat/completions"),
+        ("openai", "/v1beta/openai", None, "/v1beta/openai/chat/completions"),
+        ("openai", "/api/paas/v4", None, "/api/paas/v4/chat/completions"),
+        ("openai", "", "", "/chat/completions"),
+        ("openai", "/x", "/inference", "/x/inference/chat/completions"),
+        ("openai", "/v1", "/v1", "/v1/v1/chat/completions"),
+        ("anthropic", "/v1", None, "/v1/messages"),
+        ("anthropic", "/gw", None, "/gw/v1/messages"),
+        ("ollama", "/api", None, "/api/chat"),
+        ("ollama", "/x", None, "/x/api/chat"),
+        ("ollama", "/v1", "", "/v1/chat"),
+    ],
+)
+async def test_a_backend_is_asked_below_its_own_base_path(
+    start_gateway: StartGateway, backend: str, base: str, own: str | None, path: str
+) -> None:
+    caller = "openai" if backend != "openai" else "anthropic"
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        translation = {} if own is None else {"translation": {"base": own}}
+        document = config(caller, backend, upstream.url + base, upstream=translation)
+        gateway = await start_gateway(document)
+        assert (await ask(gateway.port, chat(caller))).status == 200
+        (seen,) = upstream.requests
+    assert seen.target == path
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("caller", "backend"), PAIRS)
+async def test_an_answer_carries_the_model_name_that_was_asked_for(
+    start_gateway: StartGateway, caller: str, backend: str, stream: bool
+) -> None:
+    own = json.loads(WHOLES[backend])["model"]
+    async with ScriptedUpstream(answers(backend)) as upstream:
+        for option, name in (({}, "m"), ({"model_name": "backend"}, own)):
+            document = config(caller, backend, upstream.url, upstream=option)
+            gateway = await start_gateway(document)
+            response = await ask(gateway.port, chat(caller, stream=stream))
+            assert f'"model":"{name}"'.encode() in response.body
+            names = set(re.findall(rb'"model":"([^"]+)"', response.body))
+            assert names == {name.encode()}
+
+
+async def test_on_a_route_without_models_it_is_the_name_in_the_body(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(answers("ollama")) as upstream:
+        document = config("openai", "ollama", upstream.url, models=[])
+        document["routes"][0]["upstream"] = "main"
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai", model="some/name", stream=False))
+    assert response.json()["model"] == "some/name"
+
+
+async def test_message_start_carries_an_estimate_of_the_input(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(answers("openai")) as upstream:
+        gateway = await start_gateway(config("anthropic", "openai", upstream.url))
+        messages = [{"role": "user", "content": "x" * 4000}]
+        response = await ask(gateway.port, chat("anthropic", messages=messages))
+    start, *_, delta, _, _ = response.body.split(b"\n\n")
+    assert b'"input_tokens":1000' in start
+    assert b'"input_tokens":20' in delta  # 120, of which 100 came from the cache
+
+
+async def test_a_caller_that_wants_no_thinking_is_shown_none(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(answers("anthropic")) as upstream:
+        gateway = await start_gateway(config("openai", "anthropic", upstream.url))
+        for stream in (False, True):
+            asked = chat("openai", stream=stream, include_reasoning=False)
+            response = await ask(gateway.port, asked)
+            assert b"Let me look" in response.body
+            assert b"reasoning_content" not in response.body
+
+
+@pytest.mark.parametrize("status", ["200 OK", "429 Slow"])
+async def test_the_caller_is_told_what_is_not_carried(
+    start_gateway: StartGateway, status: str
+) -> None:
+    answer = reply(WHOLES["anthropic"], status=status)
+    async with ScriptedUpstream(raw_reply(answer)) as upstream:
+        document = config("openai", "anthropic", upstream.url)
+        told = {"telemetry": {"log": {"format": "json"}, "traces": {"sample": 1}}}
+        gateway = await start_gateway(document, **told)
+        asked = chat("openai", stream=False, metadata={"a": "b"}, verbosity="low")
+        response = await ask(gateway.port, asked)
+        silent = await ask(gateway.port, chat("openai", stream=False))
+        await gateway.wait_for_log(lambda line: line["event"] == "request")
+        record, *_ = json.loads(gateway.server.state.records.take())["records"]
+    assert response.value("x-translation-dropped") == b"metadata, verbosity"
+    assert silent.value("x-translation-dropped") is None
+    seen = [detail for name, _, detail in record["events"] if name == "translation_dropped"]
+    assert seen == ["metadata, verbosity"]
 
 
 # -- what is not understood --------------------------------------------------------------------

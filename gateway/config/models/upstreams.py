@@ -209,15 +209,40 @@ class Admission(Section):
 
 
 class Translation(Section):
-    """What an Anthropic upstream is told for callers who speak another dialect."""
+    """How requests are written for callers who speak another dialect."""
 
     max_tokens: int = Field(
         4096, ge=1, description="Where the caller names no maximum, which Anthropic needs."
     )
     thinking: Literal["adaptive", "budget"] = Field(
         "adaptive",
-        description="How thinking is asked for: with an effort, or with a number of tokens, as "
-        "models before Claude 4.6 want it.",
+        description="How Anthropic is asked to think: with an effort, or with a number of tokens, "
+        "as models before Claude 4.6 want it.",
+    )
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens",
+        description="The field of OpenAI's dialect that says how long an answer may be. If the "
+        "backend refuses it with 400 or 422, the other one is tried and remembered.",
+    )
+    stream_options: bool = Field(
+        True,
+        description="Ask an OpenAI-shaped backend for the usage of its streams. If it answers 400 "
+        "or 422, the request is tried once without, and that is remembered.",
+    )
+    efforts: tuple[Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"], ...] = (
+        Field(
+            (),
+            description="Values of `reasoning_effort` (OpenAI) or `effort` (Anthropic) that the "
+            "backend knows; another one becomes the nearest. Default: none, low, medium and high "
+            "for OpenAI; all but none and minimal for Anthropic.",
+        )
+    )
+    base: str | None = Field(
+        None,
+        pattern=r"^(/[A-Za-z0-9._~%:@!$&'()*+,;=-]+)*$",
+        description="The path between an endpoint's URL and `/chat/completions` and the like, such "
+        "as /inference; empty for none. Default: /v1 (Ollama: /api), unless the URL ends in a "
+        "version, such as /v1, /api/paas/v4 or /v1beta/openai.",
     )
 
 
@@ -267,6 +292,11 @@ class Upstream(Section):
     )
     translation: Translation = Field(
         default_factory=Translation, description="For callers of another dialect."
+    )
+    model_name: Literal["asked", "backend"] = Field(
+        "asked",
+        description="The model name in translated answers: the one the caller asked for, or the "
+        "backend's own, which llama.cpp makes the path of a file.",
     )
     hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
     max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")

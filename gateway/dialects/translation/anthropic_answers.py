@@ -11,9 +11,8 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation import backend_errors
-from gateway.dialects.translation.calls import Calls, arguments_text
+from gateway.dialects.translation.calls import Calls, arguments_text, whole_arguments
 from gateway.dialects.translation.content import Content
-from gateway.dialects.translation.fields import arguments_of
 from gateway.dialects.translation.in_turn import InTurn
 from gateway.dialects.translation.pieces import (
     Argued,
@@ -36,7 +35,7 @@ from gateway.dialects.translation.pieces import (
 )
 from gateway.dialects.translation.stops import stopped
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
-from gateway.errors import RequestError, UpstreamInvalidResponse
+from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import EventSplitter, EventTooLarge
 
 _STOPS = {
@@ -289,10 +288,7 @@ def write(answer: Whole, telling: Telling) -> bytes:
     if answer.text:
         content.append({"type": "text", "text": answer.text})
     for index, call in enumerate(answer.calls):
-        try:
-            arguments = arguments_of(call.arguments)
-        except RequestError:
-            raise UpstreamInvalidResponse("a tool's call with broken arguments") from None
+        arguments = whole_arguments(call, answer.stopped)
         call_id = call.id or _call_id(telling, index)
         content.append({"type": "tool_use", "id": call_id, "name": call.name, "input": arguments})
     body = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from gateway.dialects.translation.conversation import (
+    Cache,
     Choice,
     Conversation,
     Image,
@@ -24,11 +26,20 @@ from gateway.dialects.translation.conversation import (
     ToolCall,
     ToolResult,
 )
-from gateway.dialects.translation.fields import Fields, arguments_of
-from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.fields import Fields
+from gateway.dialects.translation.history import arguments_in
+from gateway.dialects.translation.images import media_type
+from gateway.dialects.translation.options import (
+    ThinkingWord,
+    TranslationOptions,
+    budget_of,
+    effort_of,
+    nearest_effort,
+)
+from gateway.dialects.translation.schemas import object_schema
 from gateway.errors import NotTranslatable
 
-_DROPPED = (
+DROPPED = (
     "cache_control",
     "context_management",
     "diagnostics",
@@ -38,6 +49,16 @@ _DROPPED = (
     "user_profile_id",
     "workspace_id",
 )
+DROPPED_OF_BLOCKS = ("cache_control", "caller", "citations", "data", "signature")
+DROPPED_OF_TOOLS = (
+    "allowed_callers",
+    "cache_control",
+    "defer_loading",
+    "eager_input_streaming",
+    "input_examples",
+)
+DROPPED_OF_THINKING = ("display",)
+"""Fields that are not carried: the answer means the same without them."""
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _CHOICES = {
     "auto": Choice.AUTO,
@@ -46,21 +67,15 @@ _CHOICES = {
     "tool": Choice.NAMED,
 }
 _WORDS = {choice: word for word, choice in _CHOICES.items()}
-_BUDGETS: Mapping[str, int] = {
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 32768,
-    "max": 65536,
-}
-"""Tokens of thinking to an effort."""
 _LEAST_BUDGET = 1024
-_LAST_NAMED = "high"
-"""Efforts above are not told from a budget: few backends know them."""
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _HOTTEST = 1.0
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
-"""What cannot stand in the id of a tool's call."""
+"""What cannot stand in the id of a tool's call, nor in its name."""
+_LONGEST_NAME = 128
+_LONGEST_USER = 256
+_MOST_CACHES = 4
+"""`cache_control` in one request; Anthropic refuses more."""
 
 
 def read(document: dict[str, Any]) -> Conversation:
@@ -78,6 +93,7 @@ def read(document: dict[str, Any]) -> Conversation:
         top_p=fields.number("top_p"),
         top_k=fields.whole("top_k"),
         stop=fields.texts("stop_sequences"),
+        dropped=fields.dropped,
     )
     if asked.max_tokens is None:
         raise fields.wrong("max_tokens", "there")
@@ -86,7 +102,7 @@ def read(document: dict[str, Any]) -> Conversation:
     metadata = fields.document("metadata") or {}
     user = metadata.get("user_id")
     asked.user = user if isinstance(user, str) else None
-    fields.drop(*_DROPPED)
+    fields.drop(*DROPPED)
     fields.end()
     return asked
 
@@ -110,31 +126,28 @@ def _parts(fields: Fields, key: str) -> list[Part]:
 def _block(fields: Fields) -> Iterator[Part]:
     kind = fields.needed("type")
     if kind == "text":
-        text = fields.needed("text")
+        text = fields.text("text")
         if text:
             yield Text(text)
-        fields.drop("citations")
     elif kind == "image":
         yield _image(fields)
     elif kind == "tool_use":
-        arguments = fields.document("input") or {}
+        arguments, well = arguments_in(fields.any("input"))
+        if not well:
+            fields.note("input")
         call_id, name = fields.needed("id"), fields.needed("name")
-        yield ToolCall(call_id, name, orjson.dumps(arguments).decode())
-        fields.drop("caller")
+        yield ToolCall(call_id, name, arguments)
     elif kind == "tool_result":
         yield _result(fields)
     elif kind == "thinking":
         thought = fields.text("thinking")
         if thought:
             yield Thinking(thought)
-        fields.drop("signature")
-    elif kind == "redacted_thinking":
-        fields.drop("data")
-    else:
+    elif kind != "redacted_thinking":
         raise fields.untranslatable(
             "type", "only text, image, tool_use, tool_result and thinking can"
         )
-    fields.drop("cache_control")
+    fields.drop(*DROPPED_OF_BLOCKS)
     fields.end()
 
 
@@ -145,7 +158,7 @@ def _image(fields: Fields) -> Image | ImageUrl:
     kind = source.needed("type")
     image: Image | ImageUrl
     if kind == "base64":
-        image = Image(source.needed("media_type"), source.needed("data"))
+        image = Image(media_type(source.needed("media_type")), source.needed("data"))
     elif kind == "url":
         image = ImageUrl(source.needed("url"))
     else:
@@ -171,13 +184,7 @@ def _tool(fields: Fields) -> Tool:
         fields.document("input_schema"),
         fields.flag("strict"),
     )
-    fields.drop(
-        "cache_control",
-        "eager_input_streaming",
-        "input_examples",
-        "allowed_callers",
-        "defer_loading",
-    )
+    fields.drop(*DROPPED_OF_TOOLS)
     fields.end()
     return tool
 
@@ -206,10 +213,8 @@ def _read_thinking(fields: Fields, asked: Conversation) -> None:
         asked.thinks = kind != "disabled"
         budget = thinking.whole("budget_tokens")
         if budget is not None and asked.thinks:
-            fitting = [word for word, tokens in _BUDGETS.items() if tokens <= budget]
-            word = fitting[-1] if fitting else "minimal"
-            asked.effort = _LAST_NAMED if _BUDGETS[word] > _BUDGETS[_LAST_NAMED] else word
-        thinking.drop("display")
+            asked.budget, asked.effort = budget, effort_of(budget)
+        thinking.drop(*DROPPED_OF_THINKING)
         thinking.end()
     config = fields.object("output_config")
     if config is None:
@@ -238,24 +243,21 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
         raise NotTranslatable("repetition_penalty")
     if asked.temperature is not None and asked.temperature > _HOTTEST:
         raise NotTranslatable("temperature", "it takes 0 to 1")
+    writer = _Writer(asked)
+    tools, system = writer.tools(), writer.system()  # in the order in which Anthropic caches
     body: dict[str, Any] = {
         "model": asked.model,
-        "max_tokens": options.max_tokens if asked.max_tokens is None else asked.max_tokens,
-        "messages": _written_messages(asked.messages),
+        "max_tokens": _most(asked, options),
+        "messages": writer.messages(),
     }
-    system = [
-        {"type": "text", "text": part.text}
-        for message in asked.messages
-        if message.role is Role.SYSTEM
-        for part in message.parts
-        if isinstance(part, Text)
-    ]
+    writer.trim_caches(_MOST_CACHES if asked.cache is None else _MOST_CACHES - 1)
     if system:
-        body["system"] = system[0]["text"] if len(system) == 1 else system
+        alone = len(system) == 1 and "cache_control" not in system[0]
+        body["system"] = system[0]["text"] if alone else system
     if asked.stream:
         body["stream"] = True
     if asked.tools:
-        body["tools"] = [_written_tool(tool) for tool in asked.tools]
+        body["tools"] = tools
         choice = _written_choice(asked)
         if choice is not None:
             body["tool_choice"] = choice
@@ -265,84 +267,134 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
             raise NotTranslatable("response_format", "it needs a json_schema")
         form = {"type": "json_schema", "schema": asked.format.schema}
         body["output_config"] = {**body.get("output_config", {}), "format": form}
-    if asked.stop:
-        body["stop_sequences"] = asked.stop
+    stops = [stop for stop in asked.stop if stop.strip()]
+    if stops:
+        body["stop_sequences"] = stops
+    if len(stops) < len(asked.stop):
+        asked.drop("stop")  # a blank one, which Anthropic refuses
+    if asked.cache is not None:
+        body["cache_control"] = asked.cache
     for key in ("temperature", "top_p", "top_k"):
         value = getattr(asked, key)
         if value is not None:
             body[key] = value
     if asked.user is not None:
-        body["metadata"] = {"user_id": asked.user}
+        long = len(asked.user) > _LONGEST_USER
+        user = hashlib.sha256(asked.user.encode()).hexdigest() if long else asked.user
+        body["metadata"] = {"user_id": user}
     return body
 
 
-def _written_messages(messages: list[Message]) -> list[dict[str, Any]]:
-    """Turns, each of all there is of it in a row: the results of tools have to stand together."""
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        if message.role is Role.SYSTEM:
-            continue
-        blocks = [block for part in message.parts if (block := _written_part(part)) is not None]
-        if not blocks:
-            continue
-        if turns and turns[-1]["role"] == message.role.value:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": message.role.value, "content": blocks})
-    if turns and turns[-1]["role"] == "assistant":
-        last = turns[-1]["content"][-1]
-        if last["type"] == "text":
-            # White space at the end of what is to be gone on with is refused.
-            last["text"] = last["text"].rstrip()
-            if not last["text"]:
-                turns[-1]["content"].pop()
-                if not turns[-1]["content"]:
-                    turns.pop()
-    for turn in turns:
-        content = turn["content"]
-        if len(content) == 1 and content[0]["type"] == "text":
-            turn["content"] = content[0]["text"]
-    return turns
+def _most(asked: Conversation, options: TranslationOptions) -> int:
+    """The maximum, which Anthropic needs, and which has to be more than the thinking in it."""
+    if asked.max_tokens is not None:
+        return asked.max_tokens
+    wanted = asked.thinking is not None or options.thinking is ThinkingWord.BUDGET
+    budget = (asked.budget or 0) if wanted and asked.thinks else 0
+    return options.max_tokens + budget if budget >= options.max_tokens else options.max_tokens
 
 
-def _written_part(part: Part) -> dict[str, Any] | None:
-    match part:
-        case Text(text):
-            return {"type": "text", "text": text}
-        case Image(media_type, data):
-            source = {"type": "base64", "media_type": media_type, "data": data}
-            return {"type": "image", "source": source}
-        case ImageUrl(url):
-            return {"type": "image", "source": {"type": "url", "url": url}}
-        case ToolCall(call_id, name, arguments):
-            call_id = _FOREIGN.sub("_", call_id)
-            return {
-                "type": "tool_use",
-                "id": call_id,
-                "name": name,
-                "input": arguments_of(arguments),
-            }
-        case ToolResult(call_id, parts, failed):
-            blocks = [_written_part(one) for one in parts]
-            result: dict[str, Any] = {
-                "type": "tool_result",
-                "tool_use_id": _FOREIGN.sub("_", call_id),
-            }
-            if blocks:
-                result["content"] = blocks
-            if len(parts) == 1 and isinstance(parts[0], Text):
-                result["content"] = parts[0].text
-            if failed:
-                result["is_error"] = True
-            return result
-        case Thinking():
-            return None  # nobody but Anthropic could have signed it
+class _Writer:
+    """Writes the messages and tools of one request."""
+
+    def __init__(self, asked: Conversation) -> None:
+        self._asked = asked
+        self._names = {tool.name for tool in asked.tools}
+        self._cached: list[dict[str, Any]] = []
+        """What has `cache_control`, in the order in which it was written."""
+
+    def system(self) -> list[dict[str, Any]]:
+        """The text blocks of the system."""
+        return [
+            self._with_cache({"type": "text", "text": part.text}, part.cache)
+            for message in self._asked.messages
+            if message.role is Role.SYSTEM
+            for part in message.parts
+            if isinstance(part, Text) and part.text.strip()
+        ]
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools."""
+        return [self._with_cache(_written_tool(tool), tool.cache) for tool in self._asked.tools]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Turns, each of all of its role in a row: the results of tools have to stand together."""
+        turns: list[dict[str, Any]] = []
+        for message in self._asked.messages:
+            if message.role is Role.SYSTEM:
+                continue
+            blocks = [block for part in message.parts if (block := self._part(part)) is not None]
+            if not blocks:
+                continue
+            if turns and turns[-1]["role"] == message.role.value:
+                turns[-1]["content"] += blocks
+            else:
+                turns.append({"role": message.role.value, "content": blocks})
+        if turns and turns[-1]["role"] == "assistant":
+            last = turns[-1]["content"][-1]
+            if last["type"] == "text":
+                # White space at the end of what is to be gone on with is refused.
+                last["text"] = last["text"].rstrip()
+        for turn in turns:
+            content = turn["content"]
+            alone = len(content) == 1 and content[0]["type"] == "text"
+            if alone and "cache_control" not in content[0]:
+                turn["content"] = content[0]["text"]
+        return turns
+
+    def trim_caches(self, most: int) -> None:
+        """Take away the first of too many `cache_control`: a later one caches what they did."""
+        for block in self._cached[: max(0, len(self._cached) - most)]:
+            del block["cache_control"]
+            self._asked.drop("cache_control")
+
+    def _with_cache(self, block: dict[str, Any], cache: Cache | None) -> dict[str, Any]:
+        if cache is not None:
+            block["cache_control"] = cache
+            self._cached.append(block)
+        return block
+
+    def _part(self, part: Part) -> dict[str, Any] | None:
+        match part:
+            case Text(text, cache):
+                if not text.strip():
+                    return None  # a blank one is refused
+                block: dict[str, Any] = {"type": "text", "text": text}
+            case Image(media_type, data, cache):
+                source = {"type": "base64", "media_type": media_type, "data": data}
+                block = {"type": "image", "source": source}
+            case ImageUrl(url, cache):
+                block = {"type": "image", "source": {"type": "url", "url": url}}
+            case ToolCall(call_id, name, arguments, cache):
+                block = {
+                    "type": "tool_use",
+                    "id": _FOREIGN.sub("_", call_id),
+                    "name": name if name in self._names else self._fitting(name),
+                    "input": orjson.loads(arguments),
+                }
+            case ToolResult(call_id, parts, failed, cache):
+                block = {"type": "tool_result", "tool_use_id": _FOREIGN.sub("_", call_id)}
+                blocks = [one for one in map(self._part, parts) if one is not None]
+                if len(blocks) == 1 and set(blocks[0]) == {"type", "text"}:
+                    block["content"] = blocks[0]["text"]
+                elif blocks:
+                    block["content"] = blocks
+                if failed:
+                    block["is_error"] = True
+            case Thinking():
+                self._asked.drop("messages.thinking")
+                return None  # nobody but Anthropic could have signed it
+        return self._with_cache(block, cache)
+
+    def _fitting(self, name: str) -> str:
+        """The name of a tool that there is not, as Anthropic takes it in a history."""
+        return _FOREIGN.sub("_", name)[:_LONGEST_NAME] or "unknown"
 
 
 def _written_tool(tool: Tool) -> dict[str, Any]:
     written: dict[str, Any] = {
         "name": tool.name,
-        "input_schema": tool.schema or {"type": "object", "properties": {}},
+        "input_schema": object_schema(tool.schema),
     }
     if tool.description is not None:
         written["description"] = tool.description
@@ -363,17 +415,24 @@ def _written_choice(asked: Conversation) -> dict[str, Any] | None:
 
 
 def _thinking(asked: Conversation, most: int, options: TranslationOptions) -> dict[str, Any]:
+    if asked.thinking is not None:
+        return {"thinking": asked.thinking}
     if asked.thinks is None:
         return {}
     if not asked.thinks:
         return {"thinking": {"type": "disabled"}}
-    effort = "low" if asked.effort == "minimal" else asked.effort
     if options.thinking is ThinkingWord.ADAPTIVE:
+        effort = asked.effort
+        if effort is None and asked.budget is not None:
+            effort = effort_of(asked.budget)
+        if effort is not None:
+            effort = nearest_effort(effort, options.efforts or _EFFORTS)
         config = {} if effort is None else {"output_config": {"effort": effort}}
         return {"thinking": {"type": "adaptive"}, **config}
-    budget = min(_BUDGETS.get(asked.effort or "medium", _BUDGETS["medium"]), most - 1)
+    budget = min(asked.budget or budget_of(asked.effort), most - 1)
     last = asked.messages[-1].parts if asked.messages else ()
     if budget < _LEAST_BUDGET or any(isinstance(part, ToolResult) for part in last):
         # There is no room for it; or the turn has begun with thoughts that callers cannot show.
+        asked.drop("thinking")
         return {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}

@@ -11,8 +11,19 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation.halves import Halves
-from gateway.dialects.translation.pieces import Argued, Called, Piece, Skip, Skipped
+from gateway.dialects.translation.history import arguments_in
+from gateway.dialects.translation.pieces import (
+    Argued,
+    Call,
+    Called,
+    Piece,
+    Skip,
+    Skipped,
+    Stop,
+    Stopped,
+)
 from gateway.dialects.translation.values import json_text, object_in, text_in
+from gateway.errors import UpstreamInvalidResponse
 
 _NAMELESS = "unknown"
 """The name of a call that has arguments but never got a name. The caller tells the model that there
@@ -119,6 +130,17 @@ def arguments_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json_text(value)
+
+
+def whole_arguments(call: Call, stopped: Stopped) -> dict[str, Any]:
+    """The arguments of a whole call as an object. Raise UpstreamInvalidResponse for broken ones;
+    those of a call that the maximum of tokens cut off are empty: nobody runs it.
+    """
+    text, well = arguments_in(call.arguments)
+    if not well and stopped.stop is not Stop.LENGTH:
+        raise UpstreamInvalidResponse("a tool's call with broken arguments")
+    arguments: dict[str, Any] = orjson.loads(text)
+    return arguments
 
 
 def _is_another(known: _Call, call_id: str, arguments: str) -> bool:

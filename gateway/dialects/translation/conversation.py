@@ -16,11 +16,16 @@ class Role(Enum):
     ASSISTANT = "assistant"
 
 
+Cache = dict[str, Any]
+"""Anthropic's `cache_control`: what stands before the end of the part it is at may be cached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """Plain text."""
 
     text: str
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Image:
 
     media_type: str
     data: str
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class ImageUrl:
     """A picture that the backend is to fetch."""
 
     url: str
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class ToolCall:
     name: str
     arguments: str
     """A JSON object, as text."""
+    cache: Cache | None = None
 
 
 Shown = Text | Image | ImageUrl
@@ -65,6 +73,7 @@ class ToolResult:
     call_id: str
     parts: Sequence[Shown]
     failed: bool = False
+    cache: Cache | None = None
 
 
 Part = Text | Image | ImageUrl | Thinking | ToolCall | ToolResult
@@ -87,6 +96,7 @@ class Tool:
     schema: dict[str, Any] | None
     """Of its arguments."""
     strict: bool | None = None
+    cache: Cache | None = None
 
 
 class Choice(Enum):
@@ -136,8 +146,55 @@ class Conversation:
     thinks: bool | None = None
     effort: str | None = None
     """How much: minimal, low, medium, high, xhigh or max."""
+    budget: int | None = None
+    """How many tokens of it."""
+    thinking: dict[str, Any] | None = None
+    """Anthropic's field of that name, which callers of other dialects may send for a Claude."""
+    include_thinking: bool = True
+    """Whether the caller wants to see it."""
+    cache: Cache | None = None
+    """Of the request as a whole."""
     format: JsonFormat | None = None
     user: str | None = None
+    dropped: list[str] = field(default_factory=list)
+    """Names of fields that are not carried; the caller is told."""
+
+    def drop(self, name: str) -> None:
+        """A field is not carried."""
+        if name not in self.dropped:
+            self.dropped.append(name)
+
+
+_TOKENS_OF_AN_IMAGE = 1000
+_CHARACTERS_OF_A_TOKEN = 4
+
+
+def estimated_tokens(asked: Conversation) -> int:
+    """A guess at the tokens of a request, where one is needed before the backend counts them."""
+    characters = images = 0
+    parts: list[Part] = [part for message in asked.messages for part in message.parts]
+    while parts:
+        match parts.pop():
+            case Text(text) | Thinking(text):
+                characters += len(text)
+            case Image() | ImageUrl():
+                images += 1
+            case ToolCall(_, name, arguments):
+                characters += len(name) + len(arguments)
+            case ToolResult(_, shown):
+                parts += shown
+    for tool in asked.tools:
+        schema = len(str(tool.schema)) if tool.schema else 0
+        characters += len(tool.name) + len(tool.description or "") + schema
+    return max(1, characters // _CHARACTERS_OF_A_TOKEN) + images * _TOKENS_OF_AN_IMAGE
+
+
+def has_cache(asked: Conversation) -> bool:
+    """Whether anything is to be cached by `cache_control`."""
+    return asked.cache is not None or any(
+        not isinstance(part, Thinking) and part.cache is not None
+        for part in (*asked.tools, *(part for one in asked.messages for part in one.parts))
+    )
 
 
 def text_of(parts: Sequence[Part]) -> str:

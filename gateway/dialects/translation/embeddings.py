@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,12 +14,28 @@ from gateway.dialects.translation.fields import Fields
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
 from gateway.errors import NotTranslatable, UpstreamInvalidResponse
 
-Answer = Callable[[bytes], bytes]
-"""Makes the caller's answer of the backend's. Raises UpstreamInvalidResponse."""
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One request."""
+
+    body: dict[str, Any]
+    """For the backend."""
+    answer: Callable[[bytes, str], bytes]
+    """Makes the caller's answer of the backend's, with a model name to tell instead of the
+    backend's unless it is empty. Raises UpstreamInvalidResponse.
+    """
+    dropped: Sequence[str]
+    """Names of fields that are not carried."""
 
 
-def openai_to_ollama(document: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
-    """The body for /api/embed, and what makes the answer. Raise RequestError."""
+DROPPED_FOR_OLLAMA = ("user",)
+DROPPED_FOR_OPENAI = ("keep_alive", "options", "truncate")
+"""Fields that are not carried."""
+
+
+def openai_to_ollama(document: dict[str, Any]) -> Embedding:
+    """A request for /api/embed. Raise RequestError."""
     fields = Fields(document)
     texts = fields.any("input")
     if not _are_texts(texts):
@@ -30,13 +47,17 @@ def openai_to_ollama(document: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
     form = fields.text("encoding_format")
     if form not in (None, "float", "base64"):
         raise fields.wrong("encoding_format", "float or base64")
-    fields.drop("user")
+    fields.drop(*DROPPED_FOR_OLLAMA)
     fields.end()
-    return body, lambda answer: _to_openai(answer, coded=form == "base64")
+
+    def answer(whole: bytes, model: str) -> bytes:
+        return _to_openai(whole, model, coded=form == "base64")
+
+    return Embedding(body, answer, fields.dropped)
 
 
-def ollama_to_openai(document: dict[str, Any], *, old: bool) -> tuple[dict[str, Any], Answer]:
-    """The body for /v1/embeddings, and what makes the answer. `old`: it is of /api/embeddings.
+def ollama_to_openai(document: dict[str, Any], *, old: bool) -> Embedding:
+    """A request for /v1/embeddings. `old`: it was made at /api/embeddings.
 
     Raise RequestError.
     """
@@ -52,9 +73,13 @@ def ollama_to_openai(document: dict[str, Any], *, old: bool) -> tuple[dict[str, 
     dimensions = fields.whole("dimensions")
     if dimensions is not None:
         body["dimensions"] = dimensions
-    fields.drop("truncate", "options", "keep_alive")
+    fields.drop(*DROPPED_FOR_OPENAI)
     fields.end()
-    return body, lambda answer: _to_ollama(answer, old=old)
+
+    def answer(whole: bytes, model: str) -> bytes:
+        return _to_ollama(whole, model, old=old)
+
+    return Embedding(body, answer, fields.dropped)
 
 
 def refused(dialect: str) -> NotTranslatable:
@@ -68,7 +93,7 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _to_openai(answer: bytes, *, coded: bool) -> bytes:
+def _to_openai(answer: bytes, model: str, *, coded: bool) -> bytes:
     document = parsed(answer) or {}
     vectors = document.get("embeddings")
     if not isinstance(vectors, list):
@@ -82,7 +107,7 @@ def _to_openai(answer: bytes, *, coded: bool) -> bytes:
         {
             "object": "list",
             "data": data,
-            "model": text_in(document, "model"),
+            "model": model or text_in(document, "model"),
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
     )
@@ -99,7 +124,7 @@ def _coded(vector: Any) -> str:
     return base64.b64encode(numbers.tobytes()).decode()
 
 
-def _to_ollama(answer: bytes, *, old: bool) -> bytes:
+def _to_ollama(answer: bytes, model: str, *, old: bool) -> bytes:
     document = parsed(answer) or {}
     data = document.get("data")
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
@@ -110,7 +135,7 @@ def _to_ollama(answer: bytes, *, old: bool) -> bytes:
         return orjson.dumps({"embedding": vectors[0] if vectors else []})
     return orjson.dumps(
         {
-            "model": text_in(document, "model"),
+            "model": model or text_in(document, "model"),
             "embeddings": vectors,
             "prompt_eval_count": count(object_in(document, "usage"), "prompt_tokens"),
         }

@@ -6,34 +6,25 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from gateway.errors import NotTranslatable, RequestError
 
+_INDEX = re.compile(r"\[\d+\]")
 _SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
-def arguments_of(text: str) -> dict[str, Any]:
-    """The arguments of a tool's call, as the object they have to be. Raise RequestError."""
-    try:
-        value = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        value = None
-    if isinstance(value, dict):
-        return value
-    what = "messages"
-    raise RequestError("The arguments of a tool's call are not a JSON object.", param=what)
 
 
 class Fields:
     """One object of a request. A field that is null counts as absent."""
 
-    __slots__ = ("_left", "_where")
+    __slots__ = ("_left", "_where", "dropped")
 
-    def __init__(self, document: dict[str, Any], where: str = "") -> None:
+    def __init__(
+        self, document: dict[str, Any], where: str = "", dropped: list[str] | None = None
+    ) -> None:
         """`where` is its place in the body, for errors."""
         self._left = {key: value for key, value in document.items() if value is not None}
         self._where = where
+        self.dropped: list[str] = [] if dropped is None else dropped
+        """Names of what was dropped, here and in the objects inside."""
 
     def place(self, key: str) -> str:
         """What errors call a field of it."""
@@ -108,7 +99,7 @@ class Fields:
     def object(self, key: str) -> Fields | None:
         """An object that is read in its turn."""
         value = self.document(key)
-        return None if value is None else Fields(value, self.place(key))
+        return None if value is None else Fields(value, self.place(key), self.dropped)
 
     def objects(self, key: str) -> Iterator[Fields]:
         """A list of objects that are read in their turn."""
@@ -116,7 +107,7 @@ class Fields:
             place = f"{self.place(key)}[{index}]"
             if not isinstance(value, dict):
                 raise RequestError(f"'{place}' has to be an object.", param=place)
-            yield Fields(value, place)
+            yield Fields(value, place, self.dropped)
 
     def text_or_objects(self, key: str) -> str | Iterator[Fields]:
         """One string, or a list of objects that are read in their turn; absent: an empty list."""
@@ -129,12 +120,24 @@ class Fields:
     def drop(self, *keys: str) -> None:
         """Fields that are not carried, and need not be: docs/dialects.md names them."""
         for key in keys:
+            if key in self._left and not _asks_for_nothing(self._left.pop(key)):
+                self.note(key)
+
+    def ignore(self, *keys: str) -> None:
+        """Fields that say nothing beside what is read."""
+        for key in keys:
             self._left.pop(key, None)
+
+    def note(self, key: str) -> None:
+        """A field is not carried, or not as it was."""
+        name = _INDEX.sub("", self.place(key))
+        if name not in self.dropped:
+            self.dropped.append(name)
 
     def end(self) -> None:
         """All was read. Raise NotTranslatable for what is left, unless it asks for nothing."""
         for key, value in self._left.items():
-            if value is not False and value not in ("", [], {}):
+            if not _asks_for_nothing(value):
                 raise self.untranslatable(key)
 
     def wrong(self, key: str, what: str) -> RequestError:
@@ -146,3 +149,7 @@ class Fields:
         """There is nothing like it in the backend's dialect."""
         shown = self.place(key) if _SHOWABLE.fullmatch(key) else self._where or "a field"
         return NotTranslatable(shown, why)
+
+
+def _asks_for_nothing(value: Any) -> bool:
+    return value is False or value in ("", [], {})

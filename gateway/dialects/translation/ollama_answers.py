@@ -9,9 +9,8 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation import backend_errors
-from gateway.dialects.translation.calls import Calls
+from gateway.dialects.translation.calls import Calls, whole_arguments
 from gateway.dialects.translation.content import Content
-from gateway.dialects.translation.fields import arguments_of
 from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
 from gateway.dialects.translation.pieces import (
     Argued,
@@ -35,7 +34,7 @@ from gateway.dialects.translation.pieces import (
 )
 from gateway.dialects.translation.stops import stopped
 from gateway.dialects.translation.values import count, parsed, text_in
-from gateway.errors import RequestError, UpstreamInvalidResponse
+from gateway.errors import UpstreamInvalidResponse
 
 _STOPS = {
     "stop": Stop.END,
@@ -186,7 +185,7 @@ def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
     if answer.thinking:
         message["thinking"] = answer.thinking
     if answer.calls:
-        message["tool_calls"] = [_written_call(call) for call in answer.calls]
+        message["tool_calls"] = [_written_call(call, answer.stopped) for call in answer.calls]
     document = {
         **_head(answer.model, telling),
         **shape(message),
@@ -225,7 +224,7 @@ class Writer:
                 self._stopped = piece
                 if self._calls:
                     # Their arguments are whole only now, and are no text here.
-                    calls = [_written_call(call) for call in self._calls]
+                    calls = [_written_call(call, piece) for call in self._calls]
                     return self._said({"content": "", "tool_calls": calls})
             case Ended():
                 end = _end(self._stopped, self._tokens)
@@ -252,11 +251,8 @@ def _end(stopped: Stopped, tokens: Tokens | None) -> dict[str, Any]:
     return end
 
 
-def _written_call(call: Call) -> dict[str, Any]:
-    try:
-        arguments = arguments_of(call.arguments)
-    except RequestError:
-        raise UpstreamInvalidResponse("a tool's call with broken arguments") from None
+def _written_call(call: Call, stopped: Stopped) -> dict[str, Any]:
+    arguments = whole_arguments(call, stopped)
     written: dict[str, Any] = {"function": {"name": call.name, "arguments": arguments}}
     if call.id:
         written = {"id": call.id, **written}

@@ -4,7 +4,6 @@ https://github.com/ollama/ollama/blob/main/docs/api.md.
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import orjson
@@ -24,13 +23,18 @@ from gateway.dialects.translation.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    has_cache,
     text_of,
 )
-from gateway.dialects.translation.fields import Fields, arguments_of
+from gateway.dialects.translation.fields import Fields
+from gateway.dialects.translation.history import OpenCalls, arguments_in
+from gateway.dialects.translation.images import signature
 from gateway.dialects.translation.options import TranslationOptions
+from gateway.dialects.translation.schemas import object_schema
 from gateway.errors import NotTranslatable, RequestError
 
-_OF_THE_RUNNER = (
+DROPPED = ("keep_alive", "shift", "top_logprobs", "truncate")
+DROPPED_OF_OPTIONS = (
     "f16_kv",
     "low_vram",
     "main_gpu",
@@ -44,14 +48,8 @@ _OF_THE_RUNNER = (
     "use_mmap",
     "vocab_only",
 )
-"""Options on how the model is loaded: its backend's business."""
+"""Fields that are not carried. Options on how a model is loaded are its backend's business."""
 _ROLES = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
-_SIGNATURES = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
 _SAME = ("temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty")
 
 
@@ -87,7 +85,7 @@ def read_generate(document: dict[str, Any]) -> Conversation:
 
 
 def _common(fields: Fields, messages: list[Message]) -> Conversation:
-    options = fields.object("options") or Fields({}, "options")
+    options = fields.object("options") or Fields({}, "options", fields.dropped)
     stream = fields.flag("stream")
     most = options.whole("num_predict")
     asked = Conversation(
@@ -104,6 +102,7 @@ def _common(fields: Fields, messages: list[Message]) -> Conversation:
         frequency_penalty=options.number("frequency_penalty"),
         presence_penalty=options.number("presence_penalty"),
         repetition_penalty=options.number("repeat_penalty"),
+        dropped=fields.dropped,
     )
     think = fields.any("think")
     if think is not None:
@@ -118,8 +117,8 @@ def _common(fields: Fields, messages: list[Message]) -> Conversation:
         raise fields.untranslatable("format")
     if fields.flag("logprobs"):
         raise fields.untranslatable("logprobs")
-    fields.drop("keep_alive", "truncate", "shift", "top_logprobs")
-    options.drop(*_OF_THE_RUNNER)
+    fields.drop(*DROPPED)
+    options.drop(*DROPPED_OF_OPTIONS)
     options.end()
     return asked
 
@@ -128,8 +127,7 @@ class _MessageReader:
     """Reads messages in their order: without ids, a result belongs to a call before it."""
 
     def __init__(self) -> None:
-        self._open: list[ToolCall] = []
-        self._count = 0
+        self._calls = OpenCalls()
 
     def read(self, fields: Fields) -> Message:
         role = fields.needed("role")
@@ -144,7 +142,6 @@ class _MessageReader:
                 said.append(Thinking(thought))
             said += [*_images(fields), *_said(fields)]
             calls = [self._call(call) for call in fields.objects("tool_calls")]
-            self._open += calls
             message = Message(_ROLES[role], [*said, *calls])
         else:
             raise fields.untranslatable("role", "only system, user, assistant and tool can")
@@ -155,12 +152,14 @@ class _MessageReader:
         function = fields.object("function")
         if function is None:
             raise fields.wrong("function", "there")
-        arguments = function.document("arguments") or {}
-        call_id = fields.text("id") or f"call_{self._count}"
-        self._count += 1
-        call = ToolCall(call_id, function.needed("name"), orjson.dumps(arguments).decode())
-        function.drop("index")
-        fields.drop("type")
+        arguments, well = arguments_in(function.any("arguments"))
+        if not well:
+            function.note("arguments")
+        call_id = self._calls.new_id(fields.text("id"))
+        call = ToolCall(call_id, function.needed("name"), arguments)
+        self._calls.add(call)
+        function.ignore("index")
+        fields.ignore("type")
         function.end()
         fields.end()
         return call
@@ -168,11 +167,9 @@ class _MessageReader:
     def _answered(self, fields: Fields, given: str | None) -> str:
         """The id of the call that a result is of: the given one, else the first of its name."""
         name = fields.text("tool_name") or fields.text("name")
-        for index, call in enumerate(self._open):
-            if call.id == given if given else name in (None, call.name):
-                return self._open.pop(index).id
-        if given:
-            return given
+        call_id = self._calls.answered(given, name)
+        if call_id is not None:
+            return call_id
         raise RequestError(
             "A tool's message answers no call before it.", param=fields.place("role")
         )
@@ -189,12 +186,11 @@ def _images(fields: Fields) -> list[Shown]:
 
 def _image(fields: Fields, data: str) -> Image:
     try:
-        head = base64.b64decode(data[:16], validate=True)
+        kind = signature(data)
     except ValueError:
         raise fields.wrong("images", "a list of base64 strings") from None
-    for signature, media_type in _SIGNATURES:
-        if head.startswith(signature):
-            return Image(media_type, data)
+    if kind is not None:
+        return Image(kind, data)
     raise fields.untranslatable("images", "only PNG, JPEG, GIF and WebP can")
 
 
@@ -202,7 +198,7 @@ def _tool(fields: Fields) -> Tool:
     function = fields.object("function")
     if function is None:
         raise fields.wrong("function", "there")
-    fields.drop("type")
+    fields.ignore("type")
     tool = Tool(
         function.needed("name"), function.text("description"), function.document("parameters")
     )
@@ -229,6 +225,14 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
         body["tools"] = [_written_tool(tool) for tool in asked.tools]
     if asked.thinks is not None:
         body["think"] = asked.thinks
+    if asked.effort is not None or asked.budget is not None:
+        asked.drop("thinking.effort")
+    if asked.user is not None:
+        asked.drop("user")
+    if any(tool.strict for tool in asked.tools):
+        asked.drop("tools.strict")
+    if has_cache(asked):
+        asked.drop("cache_control")
     if asked.format is not None:
         body["format"] = "json" if asked.format.schema is None else asked.format.schema
     settings = {key: value for key in _SAME if (value := getattr(asked, key)) is not None}
@@ -275,7 +279,7 @@ def _written_parts(role: str, parts: Any) -> dict[str, Any]:
     if thoughts:
         message["thinking"] = "".join(thoughts)
     calls = [
-        {"id": part.id, "function": {"name": part.name, "arguments": arguments_of(part.arguments)}}
+        {"id": part.id, "function": {"name": part.name, "arguments": orjson.loads(part.arguments)}}
         for part in parts
         if isinstance(part, ToolCall)
     ]
@@ -288,5 +292,5 @@ def _written_tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    function["parameters"] = tool.schema or {"type": "object", "properties": {}}
+    function["parameters"] = object_schema(tool.schema)
     return {"type": "function", "function": function}

@@ -6,11 +6,13 @@ repetition_penalty, reasoning.
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.dialects.translation.conversation import (
+    Cache,
     Choice,
     Conversation,
     Image,
@@ -28,10 +30,17 @@ from gateway.dialects.translation.conversation import (
     text_of,
 )
 from gateway.dialects.translation.fields import Fields
-from gateway.dialects.translation.options import TranslationOptions
+from gateway.dialects.translation.history import OpenCalls, arguments_in
+from gateway.dialects.translation.images import image_of
+from gateway.dialects.translation.options import (
+    TranslationOptions,
+    effort_of,
+    nearest_effort,
+)
+from gateway.dialects.translation.schemas import object_schema
 from gateway.errors import NotTranslatable
 
-_DROPPED = (
+DROPPED = (
     "metadata",
     "prediction",
     "prompt_cache_key",
@@ -39,8 +48,21 @@ _DROPPED = (
     "prompt_cache_retention",
     "service_tier",
     "store",
+    "usage",
     "verbosity",
 )
+DROPPED_OF_MESSAGES = (
+    "annotations",
+    "name",
+    "provider_specific_fields",
+    "reasoning_details",
+    "thinking_blocks",
+)
+DROPPED_OF_CALLS = ("extra_content", "provider_specific_fields")
+DROPPED_OF_PARTS = ("signature",)
+DROPPED_OF_IMAGES = ("detail",)
+DROPPED_OF_REASONING = ("summary",)
+"""Fields that are not carried: the answer means the same without them."""
 _NOTHING: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -51,7 +73,6 @@ _NOTHING: Mapping[str, tuple[Any, ...]] = {
     "function_call": ("none",),
 }
 """Fields that ask for nothing with these values, and cannot be translated with any other."""
-_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,64});base64,", re.IGNORECASE)
 _ROLES = {
     "system": Role.SYSTEM,
     "developer": Role.SYSTEM,
@@ -70,10 +91,10 @@ def read(document: dict[str, Any]) -> Conversation:
         if value is not None and value not in values:
             raise fields.untranslatable(key)
     options = fields.object("stream_options")
-    effort = fields.text("reasoning_effort")
+    calls = OpenCalls()
     asked = Conversation(
         model=fields.needed("model"),
-        messages=[_message(one) for one in fields.objects("messages")],
+        messages=[_message(one, calls) for one in fields.objects("messages")],
         stream=fields.flag("stream") or False,
         include_usage=bool(options and options.flag("include_usage")),
         tools=[_tool(one) for one in fields.objects("tools")],
@@ -88,58 +109,125 @@ def read(document: dict[str, Any]) -> Conversation:
         presence_penalty=fields.number("presence_penalty"),
         repetition_penalty=fields.number("repetition_penalty"),
         stop=fields.texts("stop"),
-        thinks=None if effort is None else effort != "none",
-        effort=None if effort == "none" else effort,
         format=_format(fields),
         user=fields.text("user"),
+        cache=fields.document("cache_control"),
+        dropped=fields.dropped,
     )
     asked.user = fields.text("safety_identifier") or asked.user
     most = fields.whole("max_completion_tokens")
     asked.max_tokens = asked.max_tokens if most is None else most
     asked.choice, asked.chosen = _choice(fields)
-    fields.drop(*_DROPPED)
+    _read_thinking(fields, asked)
+    fields.drop(*DROPPED)
     fields.end()
     return asked
 
 
-def _message(fields: Fields) -> Message:
+def _read_thinking(fields: Fields, asked: Conversation) -> None:
+    """How much to think, in the words of OpenAI, OpenRouter, Anthropic, vLLM and Qwen."""
+    template = fields.object("chat_template_kwargs")
+    if template is not None:
+        for key in ("enable_thinking", "thinking"):
+            asked.thinks = _first(template.flag(key), asked.thinks)
+        template.end()
+    asked.thinks = _first(fields.flag("enable_thinking"), asked.thinks)
+    shows = fields.flag("include_reasoning")
+    reasoning = fields.object("reasoning")
+    if reasoning is not None:
+        asked.thinks = _first(reasoning.flag("enabled"), asked.thinks)
+        asked.effort = reasoning.text("effort")
+        asked.budget = reasoning.whole("max_tokens")
+        hides = reasoning.flag("exclude")
+        shows = _first(shows, None if hides is None else not hides)
+        reasoning.drop(*DROPPED_OF_REASONING)
+        reasoning.end()
+    asked.include_thinking = shows is not False
+    asked.effort = fields.text("reasoning_effort") or asked.effort
+    thinking = fields.document("thinking")
+    if thinking is not None and isinstance(thinking.get("type"), str):
+        asked.thinking = thinking
+        asked.thinks = thinking["type"] != "disabled"
+        budget = thinking.get("budget_tokens")
+        asked.budget = budget if type(budget) is int else asked.budget
+    elif thinking is not None:
+        raise fields.wrong("thinking", 'such as {"type": "enabled", "budget_tokens": 2048}')
+    if asked.effort == "none":
+        asked.effort, asked.thinks = None, False
+    elif asked.thinks is None and (asked.effort is not None or asked.budget is not None):
+        asked.thinks = True
+
+
+def _first(one: bool | None, other: bool | None) -> bool | None:
+    return other if one is None else one
+
+
+def _message(fields: Fields, calls: OpenCalls) -> Message:
     role = fields.needed("role")
-    fields.drop("name")
-    if role == "tool":
-        shown = [part for part in _content(fields) if isinstance(part, Shown)]
-        result = ToolResult(fields.needed("tool_call_id"), shown)
-        fields.end()
-        return Message(Role.USER, [result])
-    if role not in _ROLES:
-        raise fields.untranslatable("role", "only system, developer, user, assistant and tool can")
+    cache = fields.document("cache_control")
     parts: list[Part] = []
-    thought = fields.text("reasoning_content")
-    thought = fields.text("reasoning") or thought
-    if thought:
-        parts.append(Thinking(thought))
-    parts += _content(fields)
-    refusal = fields.text("refusal")
-    if refusal:
-        parts.append(Text(refusal))
-    for call in fields.objects("tool_calls"):
-        parts.append(_call(call))
-    fields.drop("annotations")
+    if role in ("tool", "function"):
+        shown = [part for part in _content(fields) if isinstance(part, Shown)]
+        name = fields.text("name")
+        call_id = calls.answered(fields.text("tool_call_id"), name)
+        if call_id is None:
+            raise fields.wrong("tool_call_id", "the id of a call in a message before")
+        parts.append(ToolResult(call_id, shown))
+    elif role in _ROLES:
+        thought = fields.text("reasoning_content")
+        thought = fields.text("reasoning") or thought
+        if thought:
+            parts.append(Thinking(thought))
+        parts += _content(fields)
+        refusal = fields.text("refusal")
+        if refusal:
+            parts.append(Text(refusal))
+        parts += [_call(call, calls) for call in fields.objects("tool_calls")]
+        legacy = fields.object("function_call")
+        if legacy is not None:
+            parts.append(_function(legacy, calls, None))
+            legacy.end()
+    else:
+        raise fields.untranslatable(
+            "role", "only system, developer, user, assistant, tool and function can"
+        )
+    if cache is not None:
+        _cache_last(parts, cache)
+    fields.drop(*DROPPED_OF_MESSAGES)
     fields.end()
-    return Message(_ROLES[role], parts)
+    return Message(_ROLES.get(role, Role.USER), parts)
 
 
-def _call(fields: Fields) -> ToolCall:
+def _cache_last(parts: list[Part], cache: Cache) -> None:
+    """A message's `cache_control` is that of its last part."""
+    for at in range(len(parts) - 1, -1, -1):
+        part = parts[at]
+        if not isinstance(part, Thinking) and part.cache is None:
+            parts[at] = replace(part, cache=cache)
+        if not isinstance(part, Thinking):
+            return
+
+
+def _call(fields: Fields, calls: OpenCalls) -> ToolCall:
     if fields.text("type") not in (None, "function"):
         raise fields.untranslatable("type", "only functions can")
     function = fields.object("function")
     if function is None:
         raise fields.wrong("function", "there")
-    call = ToolCall(
-        fields.needed("id"), function.needed("name"), function.text("arguments") or "{}"
-    )
-    fields.drop("index")
+    call = _function(function, calls, fields.text("id"))
+    fields.drop(*DROPPED_OF_CALLS)
+    fields.ignore("index")
     function.end()
     fields.end()
+    return call
+
+
+def _function(fields: Fields, calls: OpenCalls, given: str | None) -> ToolCall:
+    arguments, well = arguments_in(fields.any("arguments"))
+    if not well:
+        fields.note("arguments")
+    call = ToolCall(calls.new_id(given), fields.needed("name"), arguments)
+    calls.add(call)
     return call
 
 
@@ -151,27 +239,50 @@ def _content(fields: Fields) -> Iterator[Part]:
         return
     for part in content:
         kind = part.needed("type")
-        if kind in ("text", "refusal"):
-            yield Text(part.needed(kind))
+        cache = part.document("cache_control")
+        if kind in _TEXTS:
+            text = part.text(_TEXTS[kind])
+            if text:
+                yield Text(text, cache)
         elif kind == "image_url":
-            image = part.object("image_url")
-            if image is None:
-                raise part.wrong("image_url", "there")
-            url = image.needed("url")
-            image.drop("detail")
-            image.end()
-            yield _image(url)
+            yield _image(part, cache)
+        elif kind in ("thinking", "reasoning"):
+            thought = part.any(kind) or part.any("text")
+            inside = thought if isinstance(thought, list) else [thought]
+            text = "".join(one if isinstance(one, str) else _text_in(one) for one in inside)
+            if text:
+                yield Thinking(text)
+            part.ignore("closed")
         else:
             raise part.untranslatable("type", "only text and image_url can")
-        part.drop("cache_control")
+        part.drop(*DROPPED_OF_PARTS)
         part.end()
 
 
-def _image(url: str) -> Image | ImageUrl:
-    match = _DATA_URL.match(url)
-    if match is None:
-        return ImageUrl(url)
-    return Image(match[1].lower(), url[match.end() :])
+_TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""Types of parts that are text, and where that stands."""
+
+
+def _text_in(part: object) -> str:
+    text = part.get("text") if isinstance(part, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def _image(part: Fields, cache: Cache | None) -> Image | ImageUrl:
+    given = part.any("image_url")
+    if isinstance(given, str):
+        url = given
+    elif isinstance(given, dict):
+        image_url = Fields(given, part.place("image_url"), part.dropped)
+        url = image_url.needed("url")
+        image_url.drop(*DROPPED_OF_IMAGES)
+        image_url.end()
+    else:
+        raise part.wrong("image_url", "there")
+    image = image_of(url)
+    if image is None:
+        raise part.wrong("image_url", "a URL, or a data URL that holds a picture in base64")
+    return image if cache is None else replace(image, cache=cache)
 
 
 def _tool(fields: Fields) -> Tool:
@@ -185,8 +296,8 @@ def _tool(fields: Fields) -> Tool:
         function.text("description"),
         function.document("parameters"),
         function.flag("strict"),
+        fields.document("cache_control") or function.document("cache_control"),
     )
-    fields.drop("cache_control")
     function.end()
     fields.end()
     return tool
@@ -227,15 +338,28 @@ def _format(fields: Fields) -> JsonFormat | None:
 
 # -- writing ---------------------------------------------------------------------------------------
 
+STREAM_OPTIONS, EFFORT = "stream_options", "reasoning_effort"
+MAX_TOKENS = ("max_completion_tokens", "max_tokens")
+OPTIONAL = frozenset({STREAM_OPTIONS, *MAX_TOKENS, EFFORT})
+"""Fields that can be left out, or written otherwise, for a backend that refuses them."""
+_EFFORTS = ("none", "low", "medium", "high")
+"""Those that nearly every backend knows."""
+_LONGEST_USER = 64
+"""Characters of `user`; OpenAI refuses more."""
+
 
 def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     """The body of a conversation. Raise NotTranslatable."""
     messages: list[dict[str, Any]] = []
     for message in asked.messages:
         messages += _written(message)
+        if any(isinstance(part, Thinking) for part in message.parts):
+            asked.drop("messages.thinking")
     body: dict[str, Any] = {"model": asked.model, "messages": messages}
     if asked.stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if options.stream_options and STREAM_OPTIONS not in options.refused:
+            body[STREAM_OPTIONS] = {"include_usage": True}
     if asked.tools:
         body["tools"] = [_written_tool(tool) for tool in asked.tools]
         if asked.choice is Choice.NAMED:
@@ -245,14 +369,21 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
         if asked.parallel_calls is not None:
             body["parallel_tool_calls"] = asked.parallel_calls
     if asked.thinks is not None:
-        body["reasoning_effort"] = (asked.effort or "medium") if asked.thinks else "none"
+        effort = _effort(asked, options)
+        if effort is None or EFFORT in options.refused:
+            asked.drop("thinking")
+        else:
+            body[EFFORT] = effort
     if asked.format is not None:
         body["response_format"] = _written_format(asked.format)
     if asked.max_tokens is not None:
-        body["max_completion_tokens"] = asked.max_tokens
+        body[_max_tokens_field(options)] = asked.max_tokens
     if asked.stop:
         body["stop"] = asked.stop
-    same = ("temperature", "top_p", "top_k", "min_p", "seed", "user")
+    if asked.user is not None:
+        long = len(asked.user) > _LONGEST_USER
+        body["user"] = hashlib.sha256(asked.user.encode()).hexdigest() if long else asked.user
+    same = ("temperature", "top_p", "top_k", "min_p", "seed")
     for key in (*same, "frequency_penalty", "presence_penalty", "repetition_penalty"):
         value = getattr(asked, key)
         if value is not None:
@@ -260,6 +391,23 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     if asked.messages and asked.messages[-1].role is Role.ASSISTANT:
         body |= _going_on(options)
     return body
+
+
+def _max_tokens_field(options: TranslationOptions) -> str:
+    field = options.max_tokens_field
+    other = MAX_TOKENS[1 - MAX_TOKENS.index(field)]
+    return other if field in options.refused and other not in options.refused else field
+
+
+def _effort(asked: Conversation, options: TranslationOptions) -> str | None:
+    """How much to think, in a word that the backend knows; None: it is not told."""
+    known = options.efforts or _EFFORTS
+    if not asked.thinks:
+        return "none" if "none" in known else None
+    effort = asked.effort
+    if effort is None and asked.budget is not None:
+        effort = effort_of(asked.budget)
+    return nearest_effort(effort or "medium", known)
 
 
 def _going_on(options: TranslationOptions) -> dict[str, Any]:
@@ -318,8 +466,7 @@ def _written_tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    if tool.schema is not None:
-        function["parameters"] = tool.schema
+    function["parameters"] = object_schema(tool.schema)
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}

@@ -6,8 +6,9 @@ No I/O here: a `Translation` is made for a pair of dialects when the configurati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -23,7 +24,8 @@ from gateway.dialects.translation import (
     openai_answers,
     openai_requests,
 )
-from gateway.dialects.translation.conversation import Conversation
+from gateway.dialects.translation.conversation import Conversation, estimated_tokens
+from gateway.dialects.translation.openai_requests import OPTIONAL
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
     Piece,
@@ -69,7 +71,9 @@ class _Asking:
 class _Answering:
     """How backends of a dialect are asked, and how they answer."""
 
+    base: str
     path: str
+    """Below the base."""
     write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
     read: Callable[[dict[str, Any]], list[Piece]]
     reader: Callable[[], StreamReader]
@@ -102,30 +106,66 @@ _CHATS: Mapping[str, Mapping[str, _Asking]] = {
 """By dialect, and by how the path ends."""
 _BACKENDS: Mapping[str, _Answering] = {
     "openai": _Answering(
-        "/v1/chat/completions", openai_requests.write, openai_answers.read, openai_answers.Reader
+        "/v1",
+        "/chat/completions",
+        openai_requests.write,
+        openai_answers.read,
+        openai_answers.Reader,
     ),
     "anthropic": _Answering(
-        "/v1/messages", anthropic_requests.write, anthropic_answers.read, anthropic_answers.Reader
+        "/v1",
+        "/messages",
+        anthropic_requests.write,
+        anthropic_answers.read,
+        anthropic_answers.Reader,
     ),
     "ollama": _Answering(
-        "/api/chat", ollama_requests.write, ollama_answers.read, ollama_answers.Reader
+        "/api", "/chat", ollama_requests.write, ollama_answers.read, ollama_answers.Reader
     ),
 }
 _EMBEDDINGS = {"openai": ("/embeddings",), "ollama": ("/embed", "/embeddings"), "anthropic": ()}
-_EMBEDDING_PATHS = {"openai": "/v1/embeddings", "ollama": "/api/embed"}
+_EMBEDDING_PATHS = {"openai": "/embeddings", "ollama": "/embed"}
+_VERSIONED = {
+    "openai": re.compile(r"/v\d[0-9a-z]*(?:/openai)?$"),
+    "anthropic": re.compile(r"/v\d[0-9a-z]*$"),
+    "ollama": re.compile(r"/api$"),
+}
+"""Base paths of endpoints that hold the dialect's own base, such as `/openai/v1`, `/v1beta/openai`
+and `/api/paas/v4`: nothing is put between them and the rest.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where a backend is asked."""
+
+    base: str
+    rest: str
+    holds_base: re.Pattern[str] | None
+    """Matches the paths of endpoints that hold a base already; None: none does."""
+
+    def at(self, endpoint: str) -> str:
+        """The whole path, at an endpoint with this one."""
+        if self.holds_base is not None and self.holds_base.search(endpoint):
+            return endpoint + self.rest
+        return endpoint + self.base + self.rest
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedCall:
     """One request, as the backend is to get it, and how its answer becomes the caller's."""
 
-    path: str
+    path: Path
     body: bytes
+    fields: frozenset[str]
+    """Those of the body that could be left out, or be written otherwise."""
     stream: bool
     whole: Callable[[bytes], tuple[bytes, Sequence[Skip]]]
     """Makes the body of a whole answer, and says what was left out. Raises GatewayError."""
     reader: StreamReader | None = None
     writer: StreamWriter | None = None
+    dropped: tuple[str, ...] = ()
+    """Names of fields that are not carried."""
 
 
 class Translation:
@@ -163,14 +203,24 @@ class Translation:
             return self._lines + b"x-api-key: %b\r\n" % credential
         return self._lines + b"Authorization: Bearer %b\r\n" % credential
 
-    def call(self, path: str, body: bytes, telling: Telling) -> TranslatedCall:
-        """Raise RequestError for what is malformed, and for what cannot be translated."""
+    def call(
+        self,
+        path: str,
+        body: bytes,
+        telling: Telling,
+        refused: Collection[str] = (),
+    ) -> TranslatedCall:
+        """`refused` are fields that the backend was seen to refuse. `telling.model` is the name the
+        caller asked for, if it is not the one in the body.
+
+        Raise RequestError for what is malformed, and for what cannot be translated.
+        """
         for ending, asking in self._chats.items():
             if path.endswith(ending):
-                return self._chat(asking, _object(body), telling)
+                return self._chat(asking, _object(body), telling, refused)
         for ending in _EMBEDDINGS[self._caller.name]:
             if path.endswith(ending):
-                return self._embed(_object(body), old=ending == "/embeddings")
+                return self._embed(_object(body), telling, old=ending == "/embeddings")
         raise NotTranslatable("path", f"it speaks {self._backend}, which has nothing like it")
 
     def refusal(self, status: int, body: bytes, request_id: str) -> tuple[int, bytes]:
@@ -178,10 +228,34 @@ class Translation:
         error = backend_errors.of_answer(status, body)
         return error.status, self._caller.error_body(error, request_id)
 
-    def _chat(self, asking: _Asking, document: dict[str, Any], telling: Telling) -> TranslatedCall:
+    def _path(self, rest: str) -> Path:
+        base = self._options.base
+        if base is not None:
+            return Path(base, rest, None)
+        return Path(self._answering.base, rest, _VERSIONED[self._backend])
+
+    def _told_model(self, telling: Telling, asked: str) -> str:
+        """The model name to tell; empty: the backend's own."""
+        return (telling.model or asked) if self._options.tells_asked else ""
+
+    def _chat(
+        self,
+        asking: _Asking,
+        document: dict[str, Any],
+        telling: Telling,
+        refused: Collection[str],
+    ) -> TranslatedCall:
         asked = asking.read(document)
-        telling = Telling(telling.request_id, telling.now_s, asked.include_usage)
-        answering = self._answering
+        telling = replace(
+            telling,
+            include_usage=asked.include_usage,
+            include_thinking=asked.include_thinking,
+            model=self._told_model(telling, asked.model),
+            input_estimate=estimated_tokens(asked) if asked.stream else 0,
+        )
+        answering, options = self._answering, self._options
+        if refused:
+            options = replace(options, refused=frozenset(refused))
         trims = self._backend == "anthropic" and ends_in_space(asked)
 
         def make(answer: bytes) -> tuple[bytes, Sequence[Skip]]:
@@ -199,24 +273,34 @@ class Translation:
         if asked.stream:
             reader = TrimmedReader(answering.reader()) if trims else answering.reader()
 
+        written = answering.write(asked, options)
         return TranslatedCall(
-            answering.path,
-            _dumped(answering.write(asked, self._options)),
+            self._path(answering.path),
+            _dumped(written),
+            OPTIONAL & written.keys() if self._backend == "openai" else frozenset(),
             asked.stream,
             make,
             reader,
             asking.writer(telling) if asked.stream else None,
+            tuple(asked.dropped),
         )
 
-    def _embed(self, document: dict[str, Any], *, old: bool) -> TranslatedCall:
+    def _embed(self, document: dict[str, Any], telling: Telling, *, old: bool) -> TranslatedCall:
         if self._backend not in _EMBEDDING_PATHS:
             raise embeddings.refused(self._backend)
         if self._caller.name == "openai":
-            body, answer = embeddings.openai_to_ollama(document)
+            asked = embeddings.openai_to_ollama(document)
         else:
-            body, answer = embeddings.ollama_to_openai(document, old=old)
-        path = _EMBEDDING_PATHS[self._backend]
-        return TranslatedCall(path, _dumped(body), False, lambda whole: (answer(whole), ()))
+            asked = embeddings.ollama_to_openai(document, old=old)
+        model = self._told_model(telling, asked.body["model"])
+        return TranslatedCall(
+            self._path(_EMBEDDING_PATHS[self._backend]),
+            _dumped(asked.body),
+            frozenset(),
+            False,
+            lambda answer: (asked.answer(answer, model), ()),
+            dropped=tuple(asked.dropped),
+        )
 
 
 def translates(caller: str, backend: str, path: str) -> bool:

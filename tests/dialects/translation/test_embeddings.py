@@ -25,20 +25,18 @@ OPENAI = {
 
 
 def test_openais_request_and_ollamas_answer() -> None:
-    body, answer = openai_to_ollama(
-        {"model": "e", "input": ["a", "b"], "dimensions": 2, "user": "ann"}
-    )
+    asked = openai_to_ollama({"model": "e", "input": ["a", "b"], "dimensions": 2, "user": "ann"})
     # Too long a text is refused at OpenAI, and cut at Ollama unless it is told not to.
-    assert body == {"model": "e", "input": ["a", "b"], "truncate": False, "dimensions": 2}
-    assert orjson.loads(answer(orjson.dumps(OLLAMA))) == {
-        **OPENAI,
-        "data": OPENAI["data"][::-1],  # type: ignore[index]
-    }
+    assert asked.body == {"model": "e", "input": ["a", "b"], "truncate": False, "dimensions": 2}
+    expected = {**OPENAI, "data": OPENAI["data"][::-1]}  # type: ignore[index]
+    assert orjson.loads(asked.answer(orjson.dumps(OLLAMA), "")) == expected
+    assert orjson.loads(asked.answer(orjson.dumps(OLLAMA), "mine")) == {**expected, "model": "mine"}
+    assert list(asked.dropped) == ["user"]
 
 
 def test_sdks_of_openais_get_the_base64_they_ask_for() -> None:
-    _, answer = openai_to_ollama({"model": "e", "input": "a", "encoding_format": "base64"})
-    data = orjson.loads(answer(orjson.dumps(OLLAMA)))["data"]
+    answer = openai_to_ollama({"model": "e", "input": "a", "encoding_format": "base64"}).answer
+    data = orjson.loads(answer(orjson.dumps(OLLAMA), ""))["data"]
     assert struct.unpack("<2f", base64.b64decode(data[1]["embedding"])) == (0.25, 2.0)
 
 
@@ -56,10 +54,11 @@ def test_sdks_of_openais_get_the_base64_they_ask_for() -> None:
 def test_ollamas_request_and_openais_answer(
     old: bool, asked: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    body, answer = ollama_to_openai({"model": "e", "keep_alive": 5, **asked}, old=old)
+    found = ollama_to_openai({"model": "e", "keep_alive": 5, **asked}, old=old)
     texts = asked.get("input") or asked["prompt"]
-    assert body == {"model": "e", "input": texts, "encoding_format": "float"}
-    assert orjson.loads(answer(orjson.dumps(OPENAI))) == expected
+    assert found.body == {"model": "e", "input": texts, "encoding_format": "float"}
+    assert orjson.loads(found.answer(orjson.dumps(OPENAI), "")) == expected
+    assert list(found.dropped) == ["keep_alive"]
 
 
 def test_tokens_are_no_text_to_ollama() -> None:
@@ -76,13 +75,13 @@ def test_what_is_malformed_is_refused(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [b"oops", b"[]", b"{}", b'{"embeddings":[["x"]]}'])
 def test_an_answer_without_embeddings_is_none(body: bytes) -> None:
-    _, answer = openai_to_ollama({"model": "e", "input": "a", "encoding_format": "base64"})
+    answer = openai_to_ollama({"model": "e", "input": "a", "encoding_format": "base64"}).answer
     with pytest.raises(UpstreamInvalidResponse):
-        answer(body)
+        answer(body, "")
 
 
 @pytest.mark.parametrize("body", [b"oops", b"{}", b'{"data":[1]}'])
 def test_nor_is_one_of_openais(body: bytes) -> None:
-    _, answer = ollama_to_openai({"model": "e", "input": "a"}, old=False)
+    answer = ollama_to_openai({"model": "e", "input": "a"}, old=False).answer
     with pytest.raises(UpstreamInvalidResponse):
-        answer(body)
+        answer(body, "")

@@ -97,7 +97,7 @@ def test_so_are_prompts_and_embeddings(data: st.DataObject) -> None:
         (lambda asked: ollama_to_openai(asked, old=False), texts),
     ):
         with suppress(RequestError):
-            assert read(copy.deepcopy(body))
+            assert read(copy.deepcopy(body)) is not None
 
 
 @pytest.mark.parametrize("name", NAMES)
