@@ -17,6 +17,8 @@ class GatewayError(Exception):
     status = 500
     code = "internal_error"
     kind = "server_error"
+    limit: str | None = None
+    """The limit that was reached, by its name in the configuration."""
     default_message = "The gateway failed to handle this request."
 
     def __init__(
@@ -210,6 +212,7 @@ class RateLimited(RequestError):
     kind = "rate_limit_error"
 
     def __init__(self, limit: str, retry_after_s: int) -> None:
+        self.limit = limit
         super().__init__(
             f"Limit '{limit}' is reached. Retry after {retry_after_s} seconds.",
             headers=(("Retry-After", str(retry_after_s)),),
@@ -442,30 +445,30 @@ class UpstreamInvalidResponse(UpstreamError):
 
 
 class UpstreamRejected(UpstreamError):
-    """It answered with an error after the client's stream had been opened, in words that mean
-    nothing in the client's dialect.
+    """It answered with an error after the client's stream had been opened, in a shape that is not
+    that of the client's dialect. `words` are the backend's own, fit to be shown.
     """
 
     code = "upstream_rejected"
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"status {status}")
-        self.message = f"The model backend answered with status {status}."
+    def __init__(self, status: int, words: str | None) -> None:
+        super().__init__(f"status {status}: {words}" if words else f"status {status}")
+        told = f": {words}" if words else "."
+        self.message = f"The model backend answered with status {status}{told}"
 
 
 class UpstreamToldError(UpstreamError):
     """An error that the backend told in its own dialect, to be told on in the caller's.
 
-    With the status, code and kind that it has there, as far as it has them.
+    With the status, code and kind that it has there, as far as it has them. `message` is fit to be
+    shown.
     """
 
     code = "backend_error"
 
-    def __init__(
-        self, message: str | None, *, status: int, kind: str, code: str | None = None
-    ) -> None:
-        super().__init__(f"the backend told of {kind}")
-        self.message = message or self.default_message
+    def __init__(self, message: str, *, status: int, kind: str, code: str | None = None) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.message = message
         self.status = status
         self.kind = kind
         if code is not None:

@@ -218,6 +218,7 @@ class Exchange:
         "handshake",
         "host",
         "keeper",
+        "limit",
         "meter",
         "method",
         "model",
@@ -233,6 +234,7 @@ class Exchange:
         "refusal",
         "request_id",
         "response_headers",
+        "retry_after_s",
         "route",
         "served",
         "skipped",
@@ -329,7 +331,11 @@ class Exchange:
         self.status: int | None = None
         self.error_code: str | None = None
         self.reason: str | None = None
-        """Details of an error, for the log only."""
+        """Details of an error, for the log only: the backend's words, where it told them."""
+        self.limit: str | None = None
+        """The limit that refused it, by its name in the configuration."""
+        self.retry_after_s: int | None = None
+        """How long the client was told to wait."""
         self.refusal: GatewayError | None = None
         """Why no route serves it."""
         self.must_close = False
@@ -371,6 +377,11 @@ class Exchange:
     def detached(self) -> bool:
         """Whether it goes on without the client that began it."""
         return self.keeper is not None and self._client_left
+
+    def failed(self, error: GatewayError) -> None:
+        """It ends with this error, of which the log, its span and its page tell."""
+        self.error_code, self.reason = error.code, error.reason
+        self.limit, self.retry_after_s = error.limit, error.retry_after_s
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""

@@ -38,7 +38,7 @@ _STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
 _LIMIT = re.compile(r"[0-9]{1,6}")
 _PAGE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?:[0-9]{1,18}")
 _BY = ("day", "tenant", "route", "model")
-_INNER = ("marks", "attempts", "events", "gaps", "said", "content")
+_INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words")
 """Of a record: what its spans tell."""
 
 

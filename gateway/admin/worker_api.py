@@ -231,6 +231,7 @@ def _told(exchange: Exchange) -> dict[str, Any]:
         "subject": principal and principal.subject,
         "tenant": principal and principal.tenant,
         "model": exchange.model,
+        "served": exchange.served,
         "upstream": exchange.upstream,
         "endpoint": exchange.endpoint,
         "status": exchange.status,

@@ -68,6 +68,10 @@ class AccessLog:
             fields["error"] = exchange.error_code
         if exchange.reason is not None:
             fields["reason"] = exchange.reason
+        if exchange.limit is not None:
+            fields["limit"] = exchange.limit
+        if exchange.retry_after_s is not None:
+            fields["retry_after_s"] = exchange.retry_after_s
         if end is not None:
             fields["end"] = end._value_  # `value` is a property, and ten times as slow
         fields["bytes_in"] = exchange.bytes_in

@@ -51,8 +51,7 @@ class ErrorMapping:
         """The response for an error; the exchange remembers it for the log."""
         if exchange.commit is Commit.EARLY:
             return in_stream.failed(error, self._dialect, exchange)
-        exchange.error_code = error.code
-        exchange.reason = error.reason
+        exchange.failed(error)
         return web.Response(
             status=error.status,
             body=self._dialect.error_body(error, exchange.request_id),

@@ -18,6 +18,9 @@ from gateway.proxy.resolve import Target, renamed, requeried
 from gateway.proxy.translated import translated_call
 from gateway.routing import Handler
 
+_LONGEST_REASON = 200
+"""Characters of a backend's words in the list of models that did not answer."""
+
 
 async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
     """Ask the target's fallbacks in their order, as long as nothing of an answer was sent. Raise
@@ -78,7 +81,8 @@ async def _shortcoming(response: web.StreamResponse) -> str | None:
     if status < 400:
         return None
     if status == 429 or status >= 500:
-        return f"status {status}"
+        words = response.words if isinstance(response, RelayedResponse) else None
+        return f"status {status}: {words[:_LONGEST_REASON]}" if words else f"status {status}"
     if status in refusals.STATUSES and isinstance(response, RelayedResponse):
         body = await response.held(refusals.LONGEST_BYTES)
         if body is not None and refusals.too_long(status, body):

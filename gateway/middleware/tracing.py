@@ -180,6 +180,8 @@ class Tracing:
             "end": exchange.end_reason,
             "error": exchange.error_code,
             "reason": exchange.reason,
+            "limit": exchange.limit,
+            "retry_after_s": exchange.retry_after_s,
             "streamed": exchange.streamed,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
@@ -207,6 +209,8 @@ class Tracing:
             ],
             "events": [(name, at - began, detail) for name, at, detail in trace.events],
         }
+        if trace.words:
+            record["words"] = {str(number): words for number, words in trace.words.items()}
         if trace.parent is not None:
             record["parent"] = list(trace.parent)
         if trace.link is not None:

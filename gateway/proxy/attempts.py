@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from gateway.dialects.backend_words import words_of
 from gateway.errors import (
     GatewayError,
     NoEndpoint,
@@ -133,6 +134,8 @@ class Attempts:
                 pause = self._repeats(response)
                 if pause is None:
                     return self._taken(attempt, response)
+                if self.request.exchange.trace is not None:
+                    self._tell_words(self.request.exchange.trace, attempt, response)
                 attempt.abandon()
                 pause_s = pause
             await asyncio.sleep(pause_s)
@@ -197,6 +200,12 @@ class Attempts:
         trace.attempts.append(
             (attempt.number, began, now, endpoint.url, name, model, status, outcome)
         )
+
+    def _tell_words(self, trace: Trace, attempt: Attempt, response: UpstreamResponse) -> None:
+        """What a backend said whose error response is dropped."""
+        words = words_of(b"".join(response.unread), attempt.endpoint.url)
+        if words is not None:
+            trace.words[attempt.number] = words
 
     async def _answer(
         self, attempt: Attempt, first_byte_s: float, awaits_body: bool

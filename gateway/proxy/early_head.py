@@ -148,7 +148,7 @@ class EarlyHead:
     def fail(self, error: GatewayError) -> None:
         """End the stream, and the request, which has no answer yet."""
         exchange, transport = self._request.exchange, self._client.transport
-        exchange.error_code, exchange.reason = error.code, error.reason
+        exchange.failed(error)
         if transport is not None and not transport.is_closing():
             transport.write(chunk(self.dialect.error_event(error, exchange.request_id, b"")))
         self._task.cancel()

@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
 from gateway.chunks import LAST_CHUNK, chunk
-from gateway.dialects import Dialect
+from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse, UpstreamRejected
 from gateway.exchange import ClientConnection, Exchange
 from gateway.proxy.relay import RelayedResponse
@@ -63,7 +63,7 @@ class Whole(web.StreamResponse):
 
 def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEvent:
     """There is no answer."""
-    exchange.error_code, exchange.reason = error.code, error.reason
+    exchange.failed(error)
     return LastEvent(dialect.error_event(error, exchange.request_id, b""), exchange)
 
 
@@ -79,7 +79,9 @@ async def joined(
     if isinstance(response, RelayedResponse):
         if status < 400:
             return failed(UpstreamInvalidResponse("no event stream"), dialect, exchange)
-        error, body = UpstreamRejected(status), await response.held(_LONGEST_ERROR_BYTES)
+        body = await response.held(_LONGEST_ERROR_BYTES)
+        words = backend_words.words_of(body or b"", exchange.endpoint)
+        error = UpstreamRejected(status, words)
     else:  # a plug-in's own
         body = response.body if isinstance(response, web.Response) else None
         if status < 400:
@@ -92,5 +94,5 @@ async def joined(
     event = dialect.passed_error(body) if isinstance(body, bytes) else None
     if event is None:
         return failed(error, dialect, exchange)
-    exchange.error_code, exchange.reason = error.code, error.reason
+    exchange.failed(error)
     return LastEvent(event, exchange)

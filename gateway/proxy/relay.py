@@ -21,7 +21,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from gateway.chunks import LAST_CHUNK, chunk
-from gateway.dialects import Dialect
+from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, Commit, Exchange
 from gateway.headers import checked_lines, lines
@@ -92,6 +92,7 @@ class RelayedResponse(web.StreamResponse):
         if (
             head.content_length is None
             or exchange.tap is not None
+            or head.status >= 400
             or (trace is not None and trace.sampled)
         ):  # else nobody looks, and most are over before a body of theirs is needed
             self._look = self.body.look
@@ -120,6 +121,11 @@ class RelayedResponse(web.StreamResponse):
             return await self._upstream.held(cap_bytes)
         except GatewayError:
             return None
+
+    @property
+    def words(self) -> str | None:
+        """What its body says of an error, as far as it is here, unsent; None: nothing."""
+        return backend_words.words_of(b"".join(self._upstream.unread), self._exchange.endpoint)
 
     @property
     def size(self) -> int | None:
@@ -341,7 +347,7 @@ class RelayedResponse(web.StreamResponse):
         exchange = self._exchange
         self._keep_alive = False
         self.error = error
-        exchange.error_code, exchange.reason = error.code, error.reason
+        exchange.failed(error)
         head = self._upstream.head
         if (
             self._chunked

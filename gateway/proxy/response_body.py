@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway.dialects import Dialect
+from gateway.dialects import Dialect, backend_words
 from gateway.dialects.first_token import FirstToken
 from gateway.errors import (
     Cancelled,
@@ -25,8 +25,10 @@ from gateway.proxy.usage_chunk import UsageFilter
 from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import Content
 from gateway.telemetry.traces.gaps import Gaps
-from gateway.upstream.response import BodySink, UpstreamResponse
+from gateway.upstream.response import UNREAD_CAP_BYTES, BodySink, UpstreamResponse
 
+_TOLD_ERROR = "backend_error"
+"""The code of an error that a backend told inside a stream it ended well."""
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
     UpstreamTotalTimeout: EndReason.TIMEOUT,
@@ -44,6 +46,7 @@ class ResponseBody:
     """
 
     __slots__ = (
+        "_before",
         "_content",
         "_continuation",
         "_exchange",
@@ -51,9 +54,11 @@ class ResponseBody:
         "_first_token",
         "_gaps",
         "_going_on",
+        "_last",
         "_paused",
         "_paused_at",
         "_quiet",
+        "_refusal",
         "_tap",
         "upstream",
     )
@@ -84,6 +89,13 @@ class ResponseBody:
         self._first_token: FirstToken | None = None
         """Looks at the stream until its first token has come."""
         self._going_on: asyncio.Task[None] | None = None
+        self._before = self._last = b""
+        """The last two pieces: an error ends a stream, if not `[DONE]` does."""
+        self._refusal: bytearray | None = None
+        """The beginning of an error response, for the log."""
+        if head.status >= 400:
+            self._refusal = bytearray()
+            exchange.at_end(self._say_refusal)
         if head.content_length is None:
             streams = is_event_stream(head.content_type)
             spoken = head.content_type.lower().startswith(dialect.stream_type)
@@ -98,7 +110,8 @@ class ResponseBody:
         self._paused = False
         self._paused_at = 0.0
         quiet = self._tap is None and self._gaps is None and self._continuation is None
-        self._quiet = quiet and self._content is None and self._first_token is None
+        quiet = quiet and self._content is None and self._first_token is None
+        self._quiet = quiet and self._refusal is None
 
     @property
     def look(self) -> Callable[[bytes], bytes] | None:
@@ -109,6 +122,7 @@ class ResponseBody:
 
     def rest(self) -> bytes:
         """What was held back, of a body that is over."""
+        self._say_error()
         rest = self._filter.flush() if self._filter is not None else b""
         if self._continuation is not None:
             rest = self._continuation.feed(rest) + self._continuation.flush()
@@ -177,12 +191,30 @@ class ResponseBody:
             self._exchange.stall_s += time.perf_counter() - self._paused_at
             self._tell("client_caught_up")
 
+    def _say_refusal(self, exchange: Exchange) -> None:
+        """Tell the log what an error response says."""
+        if self._refusal and exchange.reason is None:
+            exchange.reason = backend_words.words_of(bytes(self._refusal), exchange.endpoint)
+
+    def _say_error(self) -> None:
+        """Tell the log of an error that ends a stream: its status cannot."""
+        exchange = self._exchange
+        if not exchange.streamed or self.upstream.head.encoded or exchange.error_code is not None:
+            return
+        tail = (self._before + self._last)[-UNREAD_CAP_BYTES:]
+        words = backend_words.stream_error(tail, exchange.endpoint)
+        if words is not None:
+            exchange.error_code, exchange.reason = _TOLD_ERROR, words
+
     def _tell(self, event: str, detail: str = "") -> None:
         if self._exchange.trace is not None:
             self._exchange.trace.event(event, detail)
 
     def _looked_at(self, data: bytes) -> bytes:
         """Let those hear it who count or may have to go on with it; what of it passes."""
+        self._before, self._last = self._last, data
+        if self._refusal is not None and len(self._refusal) < backend_words.LONGEST_BYTES:
+            self._refusal += data[: backend_words.LONGEST_BYTES]
         if self._first_token is not None and self._first_token.feed(data):
             self._first_token = None
             self._exchange.first_token_at = time.perf_counter()

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import orjson
 
+from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.pieces import (
     Ended,
     Failed,
@@ -23,7 +24,12 @@ from gateway.dialects.translation.pieces import (
 )
 from gateway.dialects.translation.refused_fields import LONGEST_BYTES, STATUSES, refused_field
 from gateway.dialects.translation.translation import TranslatedCall, Translation
-from gateway.errors import GatewayError, NotTranslatable, UpstreamInvalidResponse
+from gateway.errors import (
+    GatewayError,
+    NotTranslatable,
+    UpstreamInvalidResponse,
+    UpstreamToldError,
+)
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
@@ -39,6 +45,8 @@ _MOST_FIELDS = 3
 """That are left out in turn."""
 _DROPPED = "X-Translation-Dropped"
 _MOST_NAMES = 20
+_ERROR_CAP_BYTES = 64 * 1024
+"""Of a document in place of a stream that may tell an error."""
 _OF_THE_BODY = frozenset(
     {
         b"content-type",
@@ -75,6 +83,8 @@ async def send_translated(
     except UpstreamInvalidResponse as exc:
         attempt.lost(exc)
         raise
+    except UpstreamToldError as exc:
+        raise backend_errors.concealed(exc, attempt.endpoint.url) from exc
     # Whether the endpoint did well is told by what came of its answer.
     attempt.response = response
     return response
@@ -146,7 +156,9 @@ async def _answer(
     if any(name.lower() == b"content-encoding" for name, _ in head.fields):
         raise _useless(raw, "it is compressed, which was not asked for")
     if head.status >= 400:
-        status, body = translation.refusal(head.status, await _whole(raw), exchange.request_id)
+        status, body = translation.refusal(
+            head.status, await _whole(raw), exchange.request_id, exchange.endpoint or ""
+        )
         return _made(head, status, body)
     if head.status != 200:
         raise _useless(raw, f"status {head.status}")
@@ -156,7 +168,7 @@ async def _answer(
             _count(exchange, what)
         return _made(head, 200, body)
     if not head.content_type.lower().startswith(translation.backend_stream_type):
-        raise _useless(raw, "no stream, which was asked for")
+        raise await _no_stream(raw, exchange.endpoint or "")
     return _Translating(raw, call.reader, call.writer, translation.stream_type, exchange).response
 
 
@@ -219,6 +231,8 @@ class _Translating:
         for piece in pieces:
             if isinstance(piece, Failed):
                 error = piece.error
+                if isinstance(error, UpstreamToldError):
+                    error = backend_errors.concealed(error, self._exchange.endpoint or "")
                 break
             if isinstance(piece, Skipped):
                 _count(self._exchange, piece.what)
@@ -305,6 +319,15 @@ def _abort_soon(raw: UpstreamResponse) -> None:
 def _useless(raw: UpstreamResponse, why: str) -> UpstreamInvalidResponse:
     raw.abort()
     return UpstreamInvalidResponse(why)
+
+
+async def _no_stream(raw: UpstreamResponse, endpoint: str) -> GatewayError:
+    """Why an answer that was to be a stream is none: the backend may say it in a document."""
+    body = await raw.held(_ERROR_CAP_BYTES)
+    told = backend_errors.of_document(body or b"")
+    if told is not None:
+        return backend_errors.concealed(told, endpoint)
+    return _useless(raw, "no stream, which was asked for")
 
 
 def _made(head: ResponseHead, status: int, body: bytes) -> UpstreamResponse:

@@ -165,7 +165,7 @@ class Generation:
         exchange, log = self.exchange, self.log
         reason = EndReason.COMPLETE
         if error is not None:
-            exchange.error_code, exchange.reason = error.code, error.reason
+            exchange.failed(error)
             self._keep([Event(error_event(self._dialect, error, exchange.request_id))])
             reason = end_reason(error)
         if self._patience is not None:

@@ -218,7 +218,7 @@ class Replay(web.StreamResponse):
         """With an event that has no number: it is about this reader, and no part of the stream."""
         exchange = self._exchange
         if exchange.keeper is None:
-            exchange.error_code, exchange.reason = error.code, error.reason
+            exchange.failed(error)
             exchange.release(end_reason(error))
         self._keep_alive = False
         if not self._transport.is_closing():

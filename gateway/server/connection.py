@@ -614,7 +614,8 @@ class Connection(RequestHandler):
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
         if exchange.commit is Commit.OPEN and not self._output.output_size:
-            exchange.status, exchange.error_code = error.status, error.code
+            exchange.status = error.status
+            exchange.failed(error)
             self._write(fixed_response(error, exchange.request_id or new_request_id()))
         return end_reason(error)
 

@@ -148,7 +148,7 @@ class Session:
     def fail(self, error: GatewayError) -> None:
         """The gateway ends it."""
         if not self._over:
-            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            self._exchange.failed(error)
             reason, closing = ending_of(error)
             self._end(reason, closing, By.GATEWAY)
 
@@ -276,7 +276,7 @@ class Session:
         if self._response.error is None:
             self._response.error = error  # so that its endpoint is held to account
         code = Code.TOO_BIG if said.code == Code.TOO_BIG else Code.BAD_GATEWAY
-        self._exchange.error_code, self._exchange.reason = error.code, error.reason
+        self._exchange.failed(error)
         self._end(reason, Closing(code, error.message), By.UPSTREAM, upstream=said)
 
     def _end(

@@ -222,7 +222,7 @@ class ClientSocket:
     def fail(self, error: GatewayError) -> None:
         """The gateway ends it."""
         if not self._over:
-            self._exchange.error_code, self._exchange.reason = error.code, error.reason
+            self._exchange.failed(error)
             if self.host is not None:
                 self.host.failing(error)
             reason, closing = ending_of(error)

@@ -378,6 +378,31 @@ async def test_a_fallback_says_what_it_stands_in_for(start_gateway: StartGateway
     assert calls[1].attributes["gen_ai.response.finish_reasons"] == ["stop"]
 
 
+async def test_a_limited_request_names_its_limit_in_log_and_spans(
+    start_gateway: StartGateway,
+) -> None:
+    limits = {"per-address": {"key": "ip", "requests": "1/hour"}}
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        config = simple_config(upstream.url, limits=["per-address"]) | {"limits": limits}
+        gateway = await start_gateway(config, **traced(sample=0))
+        passed = await ask(gateway.port, request())
+        refused = await ask(gateway.port, request())
+        line = await gateway.wait_for_log(lambda line: line.get("status") == 429)
+        (record,) = await records(gateway)
+    assert (passed.status, refused.status) == (200, 429)
+    wait_s = int(refused.value("retry-after") or b"")
+    assert wait_s > 3000
+    assert (line["limit"], line["retry_after_s"]) == ("per-address", wait_s)
+    assert (record["limit"], record["retry_after_s"]) == ("per-address", wait_s)
+    spans = build(record, NAMES["1.44"])
+    assert [span.kind for span in spans] == ["server", "internal"]
+    for span in spans:
+        assert span.attributes["gateway.limit"] == "per-address"
+        assert span.attributes["gateway.retry_after_s"] == wait_s
+    first = next(line for line in gateway.log_lines if line.get("status") == 200)
+    assert "limit" not in first
+
+
 # -- streams ---------------------------------------------------------------------------------------
 
 

@@ -321,7 +321,8 @@ async def test_a_refusal_has_the_callers_shape_and_its_own_status_and_words(
     ("status", "body", "expected", "message"),
     [
         ("529 Overloaded", b'{"type":"error","error":{"message":"Busy"}}', 503, "Busy"),
-        ("500 Oops", b"<html>nginx</html>", 500, "The model backend failed."),
+        ("500 Oops", b"<html>nginx</html>", 500, "nginx"),
+        ("500 Oops", b"", 500, "The model backend answered with status 500."),
         ("422 No", b'{"detail":"bad"}', 422, "bad"),
         ("400 No", b'{"object":"error","message":"too long","code":400}', 400, "too long"),
     ],

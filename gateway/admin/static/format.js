@@ -4,7 +4,7 @@ const locale = "en-GB";
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const NONE = "–";
 
-const known = (value) => value !== null && value !== undefined && !Number.isNaN(value);
+export const known = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
 /** Three digits that matter: 0.42, 7.31, 42.7, 1,234. */
 export function number(value) {

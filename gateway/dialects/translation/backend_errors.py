@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.backend_words import shown, words_in, words_of
 from gateway.errors import UpstreamToldError
 
 _STATUSES = {
@@ -32,40 +33,58 @@ _KINDS = {
 }
 _OWN_STATUSES = {529: 503}
 """Statuses that only one dialect knows: 529 is Anthropic's for being overloaded."""
-_LONGEST = 4096
 
 
-def of_answer(status: int, body: bytes) -> UpstreamToldError:
-    """The error of an error response."""
+def of_answer(status: int, body: bytes, endpoint: str | None = None) -> UpstreamToldError:
+    """The error of an error response. `endpoint` is the URL of who answered: it is not shown."""
     status = _OWN_STATUSES.get(status, status)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         document = None
-    return _told(document, status)
+    words = words_of(body, endpoint) or f"The model backend answered with status {status}."
+    return _told(document, status, words)
+
+
+def of_document(body: bytes) -> UpstreamToldError | None:
+    """The error that a document tells whose status says that all is well; None: it tells none."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return of_event(document) if isinstance(document, dict) and is_error(document) else None
+
+
+def is_error(document: dict[str, Any]) -> bool:
+    """Whether a document tells an error, and no answer."""
+    told = document.get("error") or "error" in (document.get("type"), document.get("object"))
+    return bool(told)
+
+
+def concealed(error: UpstreamToldError, endpoint: str) -> UpstreamToldError:
+    """The error without the address of who told it."""
+    message = shown(error.message, endpoint) or error.message
+    return UpstreamToldError(message, status=error.status, kind=error.kind, code=error.code)
 
 
 def of_event(document: dict[str, Any]) -> UpstreamToldError:
     """The error told inside a stream, or with a status that says all is well."""
     error = document.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    return _told(document, _STATUSES.get(kind, 502) if isinstance(kind, str) else 502)
+    words = words_in(document) or "The model backend reported an error without a reason."
+    return _told(document, _STATUSES.get(kind, 502) if isinstance(kind, str) else 502, words)
 
 
-def _told(document: Any, status: int) -> UpstreamToldError:
-    message = kind = code = None
+def _told(document: Any, status: int, words: str) -> UpstreamToldError:
+    kind = code = None
     if isinstance(document, dict):
         error = document.get("error", document)
         if isinstance(error, dict):
-            # FastAPI, and so vLLM and SGLang where they did not mean to refuse: `detail`.
-            message = error.get("message") or error.get("detail")
             kind, code = error.get("type"), error.get("code")
-        else:
-            message = error
     usual = _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
     told = kind if isinstance(kind, str) and kind not in ("error", "") else None
     return UpstreamToldError(
-        message[:_LONGEST] if isinstance(message, str) and message else None,
+        words,
         status=status,
         kind=told or usual,
         code=code if isinstance(code, str) and code else told,

@@ -76,7 +76,7 @@ _KEEP_ALIVES = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
 
 def read(document: dict[str, Any]) -> list[Piece]:
     """The pieces of a whole answer."""
-    if document.get("error"):
+    if backend_errors.is_error(document):
         return [Failed(backend_errors.of_event(document))]
     choices = document.get("choices")
     choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
@@ -162,7 +162,7 @@ class Reader:
             elif data.strip():
                 self._skip(pieces)
             return
-        if document.get("error") or event.raw.startswith(b"event: error"):
+        if backend_errors.is_error(document) or event.raw.startswith(b"event: error"):
             self._end(pieces, Failed(backend_errors.of_event(document)))
             return
         choices = document.get("choices")

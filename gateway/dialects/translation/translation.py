@@ -223,9 +223,11 @@ class Translation:
                 return self._embed(_object(body), telling, old=ending == "/embeddings")
         raise NotTranslatable("path", f"it speaks {self._backend}, which has nothing like it")
 
-    def refusal(self, status: int, body: bytes, request_id: str) -> tuple[int, bytes]:
-        """Status and body of an error response."""
-        error = backend_errors.of_answer(status, body)
+    def refusal(
+        self, status: int, body: bytes, request_id: str, endpoint: str
+    ) -> tuple[int, bytes]:
+        """Status and body of an error response. `endpoint` is the URL of who answered."""
+        error = backend_errors.of_answer(status, body, endpoint)
         return error.status, self._caller.error_body(error, request_id)
 
     def _path(self, rest: str) -> Path:

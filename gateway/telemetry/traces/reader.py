@@ -24,6 +24,7 @@ class Wanted:
 
     route: str | None = None
     model: str | None = None
+    """The one asked for, or the one that served it."""
     tenant: str | None = None
     status: str | None = None
     """A number, or a class such as 5xx."""
@@ -96,18 +97,18 @@ class TraceReader:
     def names(self) -> dict[str, list[str]]:
         """The routes, models, tenants and ends there are, for filters."""
         return {
-            name: [
-                value
-                for (value,) in self._select(
-                    f"SELECT DISTINCT {column} FROM requests WHERE {column} IS NOT NULL "  # noqa: S608 -- columns are ours
-                    f"ORDER BY {column} LIMIT 200"
-                )
-            ]
-            for name, column in (
-                *(("routes", "route"), ("models", "model")),
-                *(("tenants", "tenant"), ("ends", "ended")),
-            )
+            "routes": self._distinct("route"),
+            "models": sorted({*self._distinct("model"), *self._distinct("asked")}),
+            "tenants": self._distinct("tenant"),
+            "ends": self._distinct("ended"),
         }
+
+    def _distinct(self, column: str) -> list[str]:
+        rows = self._select(
+            f"SELECT DISTINCT {column} FROM requests WHERE {column} IS NOT NULL "  # noqa: S608 -- columns are ours
+            f"ORDER BY {column} LIMIT 200"
+        )
+        return [value for (value,) in rows]
 
     def size(self) -> Row:
         """How much is in the file."""
@@ -142,7 +143,6 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
 
     equal: Mapping[str, str | None] = {
         "route": wanted.route,
-        "model": wanted.model,
         "tenant": wanted.tenant,
         "ended": wanted.end,
         "kept": wanted.kept,
@@ -150,6 +150,8 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
     for column, value in equal.items():
         if value is not None:
             add(f"{column} = ?", value)
+    if wanted.model is not None:
+        add("(model = ? OR asked = ?)", wanted.model, wanted.model)
     if wanted.status is not None:
         if wanted.status.endswith("xx"):
             first = int(wanted.status[:-2]) * 100

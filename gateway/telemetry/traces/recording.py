@@ -81,6 +81,7 @@ class Trace:
         "parent",
         "sampled",
         "stem",
+        "words",
     )
 
     def __init__(self, trace_id: str, sampled: bool) -> None:
@@ -101,6 +102,8 @@ class Trace:
         """Number, begin and end of waiting for a head, endpoint, upstream, model, status, and what
         it failed of.
         """
+        self.words: dict[int, str] = {}
+        """What backends said of errors that were not passed on, by the attempt's number."""
         self.events: list[tuple[str, float, str]] = []
         """What happened to its stream."""
         self.gaps: Gaps | None = None

@@ -88,6 +88,7 @@ def build(record: Mapping[str, Any], names: GenAiNames) -> list[Span]:
             span.attributes["error.type"] = span.error
             if record.get("reason"):
                 span.attributes["gateway.reason"] = record["reason"]
+            span.attributes |= _known(_limit(record))
         if name == "admission" and record.get("queue_position"):
             span.attributes["gateway.queue.position"] = record["queue_position"]
         spans.append(span)
@@ -133,6 +134,7 @@ def _server(record: Mapping[str, Any]) -> Span:
                 "gateway.error": record.get("error"),
                 "gateway.reason": record.get("reason"),
                 "gateway.kept": record["kept"],
+                **_limit(record),
             }
         ),
     )
@@ -147,6 +149,14 @@ def _server(record: Mapping[str, Any]) -> Span:
         trace_id, span_id, _ = record["link"]
         span.links.append((trace_id, span_id))
     return span
+
+
+def _limit(record: Mapping[str, Any]) -> Attributes:
+    """Which limit refused the request, and how long to wait."""
+    return {
+        "gateway.limit": record.get("limit"),
+        "gateway.retry_after_s": record.get("retry_after_s"),
+    }
 
 
 def _attempts(record: Mapping[str, Any], server: Span, names: GenAiNames) -> list[Span]:
@@ -187,6 +197,7 @@ def _attempts(record: Mapping[str, Any], server: Span, names: GenAiNames) -> lis
                 "gateway.upstream": upstream,
                 "gateway.endpoint": url,
                 "gateway.attempt.number": number,
+                "gateway.reason": (record.get("words") or {}).get(str(number)),
                 "gateway.attempt.reason": _reason(listed, index, first_byte_s),
                 "gateway.attempt.head_s": None if outcome else round(ended - begun, 6),
             }

@@ -21,7 +21,7 @@ import orjson
 
 from gateway.store.sqlite_file import open_private, prepare
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
 PRAGMA auto_vacuum=INCREMENTAL;
 PRAGMA journal_mode=WAL;
@@ -30,7 +30,7 @@ PRAGMA journal_size_limit=4194304;
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, at REAL, seconds REAL, ttft REAL,
     route TEXT, model TEXT, tenant TEXT, status INTEGER, ended TEXT, error TEXT, kept TEXT,
-    record TEXT, UNIQUE (trace, span));
+    record TEXT, asked TEXT, UNIQUE (trace, span));
 CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_request ON requests (request);
 CREATE TABLE IF NOT EXISTS usage (
@@ -40,6 +40,14 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE TABLE IF NOT EXISTS batches (boot TEXT PRIMARY KEY, number INTEGER, at REAL) WITHOUT ROWID;
 PRAGMA user_version={_VERSION};
 """
+_FROM_1 = """
+BEGIN IMMEDIATE;
+ALTER TABLE requests ADD COLUMN asked TEXT;
+UPDATE requests SET asked = json_extract(record, '$.model');
+PRAGMA user_version=2;
+COMMIT;
+"""
+"""`asked` is the model that the caller asked for; `model` is the one that served it."""
 _BACKLOG_BATCHES = 256
 _RETRY_S = 10.0
 _TIDY_S = 30.0
@@ -137,6 +145,8 @@ class TraceStore:
     def _run(self) -> None:
         state = self._state
         db: sqlite3.Connection | None = None
+        with contextlib.suppress(sqlite3.Error, OSError):  # which writing will report
+            _convert(self.path)  # now, for whoever reads before something is written
         while not (state.closing and self._queue.empty()):
             batches = self._next()
             if time.monotonic() >= state.retry_at:
@@ -197,6 +207,7 @@ class TraceStore:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """Raise OSError or sqlite3.Error."""
+    _convert(path)
     db = open_private(path, timeout_s=_BUSY_S)  # who asked what is nobody else's business
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -209,6 +220,15 @@ def _opened(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _convert(path: Path) -> None:
+    """Bring a file of the version before up to this one. Raise sqlite3.Error, OSError."""
+    if not path.exists():
+        return
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as db:
+        if db.execute("PRAGMA user_version").fetchone() == (1,):
+            db.executescript(_FROM_1)
+
+
 def _set_aside(path: Path) -> None:
     """A file that cannot be read any more makes room for a new one."""
     with contextlib.suppress(OSError):
@@ -219,13 +239,13 @@ def _set_aside(path: Path) -> None:
 
 def _insert(db: sqlite3.Connection, batch: Batch) -> None:
     db.executemany(
-        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 14})",  # noqa: S608 -- question marks
+        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 15})",  # noqa: S608 -- question marks
         [
             (
                 *(one["trace"], one["span"], one["request_id"], one["at"], one["s"]),
                 *(one.get("ttft_s"), one.get("route"), one.get("served") or one.get("model")),
                 *(one.get("tenant") or one.get("subject"), one.get("status"), one.get("end")),
-                *(one.get("error"), one["kept"], orjson.dumps(one).decode()),
+                *(one.get("error"), one["kept"], orjson.dumps(one).decode(), one.get("model")),
             )
             for one in batch.records
         ],

@@ -35,9 +35,13 @@ from gateway.dialects.translation.translation import Translation
         (
             502,
             b"<html>",
-            (502, "The model backend failed.", "api_error", "backend_error"),
+            (502, "The model backend answered with status 502.", "api_error", "backend_error"),
         ),
-        (500, b"[]", (500, "The model backend failed.", "api_error", "backend_error")),
+        (
+            500,
+            b"[]",
+            (500, "The model backend answered with status 500.", "api_error", "backend_error"),
+        ),
     ],
 )
 def test_status_words_kind_and_code_are_found(
@@ -56,7 +60,7 @@ def test_inside_a_stream_the_kind_tells_the_status(kind: str, status: int) -> No
 
 def test_words_without_an_end_are_cut() -> None:
     error = of_answer(400, orjson.dumps({"error": "x" * 100_000}))
-    assert len(error.message) == 4096
+    assert len(error.message) == 2000
 
 
 @pytest.mark.parametrize("caller", ["openai", "anthropic", "ollama"])
@@ -64,4 +68,4 @@ def test_a_prompt_that_is_too_long_is_still_known_as_one(caller: str) -> None:
     backend = "openai" if caller != "openai" else "anthropic"
     body = b'{"error":{"message":"prompt is too long: 9 tokens > 8 maximum"}}'
     translation = Translation(caller, backend, TranslationOptions())
-    assert too_long(*translation.refusal(400, body, "r"))
+    assert too_long(*translation.refusal(400, body, "r", "http://b"))

@@ -99,6 +99,7 @@ def test_a_batch_that_comes_again_is_written_once(store: TraceStore) -> None:
         ({"route": "b"}, [2]),
         ({"model": "m2"}, [3]),
         ({"model": "fallback"}, [5]),
+        ({"model": "asked"}, [5]),
         ({"tenant": "t2"}, [4]),
         ({"tenant": "only-subject"}, [2]),
         ({"status": "503"}, [3]),
@@ -125,7 +126,7 @@ def test_filters(store: TraceStore, wanted: dict[str, Any], expected: list[int])
             numbered(2, route="b", tenant=None, subject="only-subject"),
             numbered(3, model="m2", status=503, kept="error", error="overloaded"),
             numbered(4, tenant="t2", end="client_abort"),
-            numbered(5, served="fallback", ttft_s=None, s=4.0),
+            numbered(5, model="asked", served="fallback", ttft_s=None, s=4.0),
         )
     )
     assert found(store, **wanted) == [f"r-{number}" for number in expected]
@@ -310,6 +311,30 @@ def test_a_broken_file_makes_room_for_a_new_one(
         store.add(batch(2, numbered(2)))
         assert found(store) == ["r-2"]
         assert path.with_name("t.db.broken").exists()
+    finally:
+        store.close(LONG)
+
+
+def test_a_file_of_the_version_before_is_converted(tmp_path: Path, reports: Reports) -> None:
+    """Its requests are found by the model that was asked for, too."""
+    path = tmp_path / "t.db"
+    older = (
+        "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
+        "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
+        "ended TEXT, error TEXT, kept TEXT, record TEXT, UNIQUE (trace, span)); "
+        "INSERT INTO requests (trace, span, request, at, model, record) VALUES "
+        """('t', 's', 'r-0', 1, 'n', '{"model":"m","served":"n","request_id":"r-0"}'); """
+        "PRAGMA user_version=1;"
+    )
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(older)
+    store = TraceStore(path, Retention(age_s=1e12), reports)
+    try:
+        assert found(store, model="m") == ["r-0"]  # before anything new is written
+        store.add(batch(1, numbered(1, model="m", served="n")))
+        assert found(store, model="m") == found(store, model="n") == ["r-1", "r-0"]
+        assert TraceReader(path).names()["models"] == ["m", "n"]
+        assert reports == []
     finally:
         store.close(LONG)
 

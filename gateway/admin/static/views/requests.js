@@ -114,7 +114,8 @@ async function learn(context) {
 function fits(context, one) {
   const wants = (name) => context.params.get(name);
   if (wants("end") || wants("kept") || wants("slower")) return false;
-  return ["route", "model", "tenant"].every((name) => !wants(name) || one[name] === wants(name))
+  return ["route", "tenant"].every((name) => !wants(name) || one[name] === wants(name))
+    && (!wants("model") || [one.model, one.served].includes(wants("model")))
     && (!wants("id") || one.request_id.startsWith(wants("id")))
     && (!wants("status") || String(one.status ?? "").startsWith(wants("status").replace("xx", "")));
 }

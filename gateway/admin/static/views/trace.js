@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { bytes, clock, number, seconds } from "../format.js";
+import { bytes, clock, known, number, seconds } from "../format.js";
 import { empty, heading, loading } from "./parts.js";
 import { outcome } from "./requests.js";
 import { timeline } from "./timeline.js";
@@ -87,6 +87,7 @@ function request(context, one, trace) {
       ["Route", one.route], ["Tenant", one.tenant], ["Subject", one.subject],
       ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Served by", one.served],
       ["Continued", one.continued && `${one.continued} ×`], ["Fallbacks", one.fallbacks?.join(", ")],
+      ["Limit", one.limit], ["Retry after", known(one.retry_after_s) && seconds(one.retry_after_s)],
       ["Queued", one.queue_s && `${seconds(one.queue_s)}, ${one.queue_position} before it`],
       ["Bytes", `${bytes(one.bytes_in)} in, ${bytes(one.bytes_out)} out`], ["Client", one.client], ["Kept as", one.kept],
       ["Request id", h("code", {}, one.request_id)], ["Trace id", h("code", {}, trace.trace_id)]]),

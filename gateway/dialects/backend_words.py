@@ -1,0 +1,175 @@
+"""What a backend says of an error, as one line of text, in whatever shape it says it.
+
+Backends, and the proxies in front of them, answer errors as OpenAI's, Anthropic's or Ollama's
+documents, as FastAPI's `detail`, as arrays, as plain text or as HTML pages. The line is bounded and
+printable, and holds no credential and no address of the backend: it is shown to callers.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from gateway.telemetry.masking import mask_text
+
+LONGEST_BYTES = 16 * 1024
+"""Of a body that is looked at."""
+LONGEST_CHARS = 2000
+"""Of the line."""
+_DEEPEST = 6
+_MOST_ITEMS = 5
+_MESSAGES = (
+    *("message", "msg", "error_message", "error_msg", "error_description", "detail", "details"),
+    *("error", "errors", "reason", "title", "description"),
+)
+"""Members that hold a message, or what holds one; the most telling first."""
+_NAMES = ("type", "code", "status")
+"""Members that name the error where there is no message."""
+_NO_NAMES = ("error", "about:blank", "")
+_HTML = re.compile(r"<(?:!doctype|html|head|title|body|h1)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.{1,500}?)</\1", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]")
+_INTERNAL = r"localhost|[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|svc|consul)"
+_ADDRESSES = re.compile(
+    rf"https?://(?:[^\s/@\"'<>]*@)?(?:{_INTERNAL}|[\w-]+|[\d.]+|\[[0-9a-f:.]+\])"
+    r"(?::\d{1,5})?(?=[/\s\"'<>),;?]|$)[^\s\"'<>),;]*"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"
+    r"|\[[0-9a-f:.]*:[0-9a-f:.]*\](?::\d{1,5})?"
+    rf"|\b(?:{_INTERNAL})(?::\d{{1,5}})?\b"
+    r"|\bhost=(?:'[^']*'|\"[^\"]*\")(?:, ?port=\d{1,5})?",
+    re.IGNORECASE,
+)
+_ADDRESS = "(address)"
+_GZIP = b"\x1f\x8b"
+
+
+def words_of(body: bytes, endpoint: str | None = None) -> str | None:
+    """What an error's body says; None if it says nothing. `endpoint` is the URL of who said it."""
+    body = body[:LONGEST_BYTES]
+    if body.startswith(_GZIP):
+        body = _decompressed(body)
+    text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if not text or text.count("\ufffd") * 10 > len(text) or "\x00" in text:
+        return None  # nothing, or compressed, or an image
+    documents = _documents(text)
+    if documents is None:
+        return shown(_page(text) if _HTML.search(text[:1024]) else text, endpoint)
+    return shown(_words(documents, 0), endpoint)
+
+
+def words_in(document: object, endpoint: str | None = None) -> str | None:
+    """What an error's document says; None if it says nothing."""
+    return shown(_words(document, 0), endpoint)
+
+
+def stream_error(tail: bytes, endpoint: str | None = None) -> str | None:
+    """What the error says that the end of a stream tells; None if it tells none. What stands before
+    the first line end is passed over: it may be the rest of an event.
+    """
+    if b'"error"' not in tail and b'"response.failed"' not in tail:
+        return None
+    for line in reversed(tail.splitlines()):
+        document = _parsed(line.removeprefix(b"data:").strip().decode("utf-8", "replace"))
+        if isinstance(document, dict) and (error := _told(document)) is not None:
+            return words_in(error, endpoint) or "an error without a reason"
+    return None
+
+
+def shown(text: str | None, endpoint: str | None = None) -> str | None:
+    """A text as it may be shown: one line, bounded, without secrets and addresses."""
+    if text is None:
+        return None
+    text = _UNSEEN.sub("", _BLANK.sub(" ", text[:LONGEST_BYTES])).strip()
+    if endpoint is not None and (host := urlsplit(endpoint).hostname):
+        text = re.sub(
+            rf"(?:https?://)?(?<![\w.-]){re.escape(host)}(?![\w-])(?::\d{{1,5}})?",
+            _ADDRESS,
+            text,
+            flags=re.IGNORECASE,
+        )
+    text = _ADDRESSES.sub(_ADDRESS, mask_text(text))
+    if len(text) > LONGEST_CHARS:
+        text = f"{text[: LONGEST_CHARS - 1].rstrip()}…"
+    return text or None
+
+
+def _decompressed(body: bytes) -> bytes:
+    """The beginning of what was compressed."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, LONGEST_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _told(document: Mapping[str, Any]) -> object | None:
+    """The error of a document in a stream."""
+    if document.get("type") == "response.failed":
+        response = document.get("response")
+        error = response.get("error") if isinstance(response, dict) else None
+        return error or document
+    if document.get("type") == "error" or document.get("object") == "error":
+        return document
+    return document if document.get("error") and not document.get("choices") else None
+
+
+def _documents(text: str) -> Any:
+    """The JSON that a body is, or that its events or lines are; None if it is something else."""
+    if text[0] in "{[":
+        document = _parsed(text)
+        return document if document is not None else _parsed(text.splitlines()[0])
+    if text.startswith(("data:", "event:")):
+        lines = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")]
+        return next((found for line in lines if (found := _parsed(line)) is not None), None)
+    if text[0] == '"':
+        return _parsed(text)
+    return None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
+
+
+def _words(value: object, depth: int) -> str | None:
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if text[:1] in ("{", "[") and (document := _parsed(text)) is not None:
+            return _words(document, depth + 1) or text  # an error that another proxy has wrapped
+        return text or None
+    if isinstance(value, list):
+        items = [words for one in value[:_MOST_ITEMS] if (words := _words(one, depth + 1))]
+        return "; ".join(items) or None
+    if not isinstance(value, dict):
+        return None
+    for name in _MESSAGES:
+        if words := _words(value.get(name), depth + 1):
+            return f"{where}: {words}" if (where := _where(value)) else words
+    for name in _NAMES:
+        said = value.get(name)
+        if isinstance(said, str) and said not in _NO_NAMES:
+            return said
+    return None
+
+
+def _where(document: Mapping[str, Any]) -> str | None:
+    """Which part of the request FastAPI and pydantic name: `loc`."""
+    place = document.get("loc")
+    return ".".join(map(str, place[:10])) if isinstance(place, list) and place else None
+
+
+def _page(text: str) -> str:
+    """The title of an HTML page, or its text."""
+    title = _TITLE.search(text)
+    return html.unescape(title[2] if title is not None else _TAG.sub(" ", text))
