@@ -110,7 +110,12 @@ class Collecting:
             mask_event(None, "", record)
             if content:
                 record["content"] = messages(
-                    content["prompt"], content["answer"], ends.redact, ends.content_bytes
+                    content["prompt"],
+                    content["answer"],
+                    ends.redact,
+                    ends.content_bytes,
+                    finish=(record.get("said") or {}).get("finish"),
+                    complete=record.get("end") == "complete" and record.get("error") is None,
                 )
             if self.on_record is not None:
                 self.on_record(record)

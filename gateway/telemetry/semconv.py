@@ -34,6 +34,7 @@ class GenAiNames:
     reasoning_tokens: str = "gen_ai.usage.reasoning.output_tokens"
     input_messages: str = "gen_ai.input.messages"
     output_messages: str = "gen_ai.output.messages"
+    system_instructions: str = "gen_ai.system_instructions"
 
 
 _PINNED = GenAiNames("https://opentelemetry.io/schemas/1.44.0")
@@ -72,6 +73,18 @@ _OPERATIONS = (
     ("/audio/transcriptions", "generate_content"),
     ("/audio/translations", "generate_content"),
 )
+
+_OPERATION_PATHS = frozenset(path for path, _ in _OPERATIONS)
+
+
+def http_route(route_path: str, path: str) -> str:
+    """`http.route`: a route's path, with the operation's where the request names one right below
+    it. Nothing else of a path, so that clients cannot make up values.
+    """
+    base = route_path.rstrip("/")
+    if path.startswith(base) and path[len(base) :].removeprefix("/v1") in _OPERATION_PATHS:
+        return path
+    return route_path
 
 
 def provider(dialect: str, host: str) -> str:

@@ -455,6 +455,11 @@ async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_a
         assert asked == [{"role": "user", "parts": [{"type": "text", "content": "***"}]}]
         (part,) = answered[0]["parts"]
         assert part["content"] == "To ***, " + "x" * 92
+        assert answered[0]["finish_reason"] == "stop"
+        (root,) = [s for s in page["requests"][0]["spans"] if s["kind"] == "server"]
+        assert root["attributes"]["gen_ai.input.messages"] == json.dumps(
+            asked, separators=(",", ":")
+        )
         assert part["truncated"]
         await ask(gateway.port, chat().replace(b"/v1/", b"/quiet/v1/", 1))
         other = (await listed(gateway, 2))[0]

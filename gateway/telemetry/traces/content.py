@@ -1,12 +1,14 @@
-"""Prompts and answers, where a route records them: found in bodies, redacted, cut, and put into the
-shape of OpenTelemetry's GenAI conventions.
+"""Prompts and answers, where a route records them: found in bodies of every dialect, redacted, cut,
+and put into the shape of OpenTelemetry's GenAI conventions.
 
-https://github.com/open-telemetry/semantic-conventions-genai, gen-ai-input-messages.json
+https://github.com/open-telemetry/semantic-conventions-genai: gen-ai-input-messages.json,
+gen-ai-output-messages.json and gen-ai-system-instructions.json.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -16,9 +18,25 @@ ANSWER_CAP_BYTES = 512 * 1024
 """Of bodies, while they are on their way to be cut: an event has little text in many bytes."""
 _ENDLESS = 10_000
 """Messages of one prompt that are looked at."""
+_FINISHES = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "completed": "stop",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_calls": "tool_call",
+    "tool_use": "tool_call",
+    "function_call": "tool_call",
+    "refusal": "content_filter",
+    "failed": "error",
+}
+"""Each dialect's words to the convention's; the others are the same, or passed."""
 
-Message = tuple[str, str]
-"""A role, and its text."""
+Part = dict[str, Any]
+_TEXTS = ("text", "input_text", "output_text", "summary_text", "refusal", "transcript")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
 class Content:
@@ -36,100 +54,444 @@ class Content:
             self.answer += data[:room]
 
 
+@dataclass(slots=True)
+class Message:
+    """Of one role; of an answer, with why it ended."""
+
+    role: str
+    parts: list[Part]
+    finish: str | None = None
+
+
 def messages(
-    prompt: str, answer: str, redact: Callable[[str], str], cap_bytes: int
+    prompt: str,
+    answer: str,
+    redact: Callable[[str], str],
+    cap_bytes: int,
+    *,
+    finish: str | None = None,
+    complete: bool = True,
 ) -> dict[str, str]:
-    """`input` and `output` as JSON: redacted first, then cut, so that nothing is cut in two that
-    should have been masked.
+    """`input`, `output` and, if there are any, `system` instructions as JSON. Each is redacted
+    first and then cut, so that nothing is cut in two that should have been masked.
+
+    `finish` is why the answer ended where its recorded part does not say it; `complete` is false
+    where it broke off.
     """
+    system, asked = _prompt(prompt)
+    said = _answer(answer)
+    for message in said:
+        reason = message.finish or (finish if len(said) == 1 else None)
+        message.finish = _FINISHES.get(reason, reason) if complete and reason else None
+        message.finish = message.finish or ("stop" if complete else "error")
+    shaped = {
+        "input": _dumped(_cut(asked, redact, cap_bytes)),
+        "output": _dumped(_cut(said, redact, cap_bytes)),
+    }
+    if system:
+        (instructions,) = _cut([Message("system", system)], redact, cap_bytes)
+        shaped["system"] = _dumped(instructions["parts"])
+    return shaped
+
+
+def _dumped(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _cut(
+    found: Iterable[Message], redact: Callable[[str], str], cap_bytes: int
+) -> list[dict[str, Any]]:
+    """The messages as the convention has them, with so much text in all."""
+    shaped = []
+    left = cap_bytes
+    for message in found:
+        parts = []
+        for part in message.parts:
+            if left <= 0:
+                break
+            part, used = _cut_part(part, redact, left)
+            parts.append(part)
+            left -= used
+        one: dict[str, Any] = {"role": redact(message.role)[:64], "parts": parts}
+        if message.finish is not None:
+            one["finish_reason"] = redact(message.finish)[:64]
+        shaped.append(one)
+        if left <= 0:
+            break
+    return shaped
+
+
+def _cut_part(part: Part, redact: Callable[[str], str], left: int) -> tuple[Part, int]:
+    """The part with its texts redacted, and the one that may be long cut; what it takes of `left`
+    bytes.
+    """
+    shaped = {name: _redacted(value, redact) for name, value in part.items()}
+    for name in ("content", "response", "arguments", "uri"):
+        value = shaped.get(name)
+        if value is None:
+            continue
+        data = (value if isinstance(value, str) else _dumped(value)).encode("utf-8", "replace")
+        if len(data) > left:
+            shaped[name] = data[:left].decode("utf-8", "ignore")
+            shaped["truncated"] = True
+        return shaped, len(data)
+    return shaped, 0
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """A text redacted; of JSON its text, which stays JSON unless a mask breaks it."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict | list):
+        text = redact(_dumped(value))
+        parsed = _parsed(text)
+        return text if parsed is None else parsed
+    return value
+
+
+# -- prompts -------------------------------------------------------------------------------------
+
+
+def _prompt(body: str) -> tuple[list[Part], list[Message]]:
+    """Instructions that stand beside the conversation, and the conversation."""
+    document = _parsed(body)
+    if not isinstance(document, dict):
+        return [], [Message("user", [_text(body)])] if body else []
+    system = _parts(document.get("system") or document.get("instructions"))
+    said = document.get("messages", document.get("input", document.get("prompt")))
+    if isinstance(said, list):
+        return system, [_asked(one) for one in said[:_ENDLESS]]
+    return system, [] if said is None else [Message("user", _parts(said))]
+
+
+def _asked(one: Any) -> Message:
+    """A message of a prompt, or an item of the Responses API."""
+    if not isinstance(one, dict):
+        return Message("user", _parts(one))
+    role = one.get("role")
+    if not isinstance(role, str):
+        role = _role_of(one.get("type"))
+        return Message(role, _parts(one))
+    if role in ("tool", "function"):
+        name = one.get("tool_call_id") or one.get("tool_name") or one.get("name")
+        return Message("tool", [_result(name, one.get("content"))])
+    parts = [*_thoughts(one), *_parts(one.get("content")), *_calls(one)]
+    parts += [_blob("image", None) for _ in _list(one.get("images"))]
+    if role == "user" and parts and all(one["type"] == "tool_call_response" for one in parts):
+        role = "tool"  # Anthropic's results of tools are the user's
+    return Message(role, parts)
+
+
+def _role_of(kind: Any) -> str:
+    """Of an item without one."""
+    if not isinstance(kind, str):
+        return "user"
+    if kind.endswith("_call_output"):
+        return "tool"
+    return "assistant" if kind.endswith("_call") or kind == "reasoning" else "user"
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def _parts(value: Any) -> list[Part]:
+    """What a message's content is made of, in any dialect."""
+    if isinstance(value, str):
+        return [_text(value)] if value else []
+    if isinstance(value, list):
+        return [part for one in value[:_ENDLESS] for part in _parts(one)]
+    return _block(value) if isinstance(value, dict) else []
+
+
+def _block(block: Mapping[str, Any]) -> list[Part]:
+    kind = block.get("type")
+    if kind in ("tool_use", "server_tool_use", "function_call", "custom_tool_call"):
+        arguments = block.get("input", block.get("arguments"))
+        return [_call(block.get("call_id") or block.get("id"), block.get("name"), arguments)]
+    if kind == "tool_result" or (isinstance(kind, str) and kind.endswith("_call_output")):
+        name = block.get("tool_use_id") or block.get("call_id")
+        return [_result(name, block.get("content", block.get("output")))]
+    if kind in ("thinking", "reasoning"):
+        thought = block.get("thinking") or block.get("summary") or block.get("content")
+        return [_thought(text)] if (text := _plain(thought)) else []
+    if isinstance(kind, str) and (medium := _medium(kind, block)) is not None:
+        return [medium]
+    for name in _TEXTS:
+        if isinstance(said := block.get(name), str):
+            return [_text(said)] if said else []
+    if "content" in block:
+        return _parts(block["content"])
+    return [{"type": kind}] if isinstance(kind, str) and kind not in _TEXTS else []
+
+
+def _medium(kind: str, block: Mapping[str, Any]) -> Part | None:
+    """An image, a sound or a document: its address if it has one, never its bytes."""
+    modality = next((one for one in ("image", "audio", "video") if one in kind), None)
+    if modality is None:
+        if kind not in ("file", "input_file", "document"):
+            return None
+        modality = "document"
+    source = block.get("source") or block.get(kind) or block.get("image_url") or block
+    if isinstance(source, str):
+        source = {"url": source}
+    if not isinstance(source, dict):
+        return _blob(modality, None)
+    mime, url = source.get("media_type"), source.get("url")
+    if isinstance(url, str) and not url.startswith("data:"):
+        return {"type": "uri", "modality": modality, "uri": url}
+    if isinstance(name := source.get("file_id", block.get("file_id")), str):
+        return {"type": "file", "modality": modality, "file_id": name}
+    if isinstance(url, str):
+        mime = url[5:70].partition(";")[0].partition(",")[0]
+    return _blob(modality, mime if isinstance(mime, str) else None)
+
+
+def _text(text: str) -> Part:
+    return {"type": "text", "content": text}
+
+
+def _thought(text: str) -> Part:
+    return {"type": "reasoning", "content": text}
+
+
+def _blob(modality: str, mime_type: str | None) -> Part:
     return {
-        "input": _shaped(_prompt(prompt), redact, cap_bytes),
-        "output": _shaped([("assistant", _answer(answer))], redact, cap_bytes),
+        "type": "blob",
+        "modality": modality,
+        "mime_type": mime_type,
+        "content": "",
+        "truncated": True,
     }
 
 
-def _shaped(found: Iterable[Message], redact: Callable[[str], str], cap_bytes: int) -> str:
-    shaped = []
-    left = cap_bytes
-    for role, text in found:
-        data = redact(text).encode("utf-8", "replace")
-        part: dict[str, Any] = {
-            "type": "text",
-            "content": data[:left].decode("utf-8", "ignore"),
-        }
-        if len(data) > left:
-            part["truncated"] = True
-        shaped.append({"role": role, "parts": [part]})
-        left -= len(data)
-        if left <= 0:
-            break
-    return orjson.dumps(shaped).decode()
+def _call(call_id: Any, name: Any, arguments: Any) -> Part:
+    if isinstance(arguments, str):
+        parsed = _parsed(arguments)
+        arguments = arguments if parsed is None else parsed
+    return {
+        "type": "tool_call",
+        "id": call_id if isinstance(call_id, str) else None,
+        "name": name if isinstance(name, str) else "",
+        "arguments": arguments,
+    }
 
 
-def _prompt(body: str) -> list[Message]:
-    document = _parsed(body)
-    if not isinstance(document, dict):
-        return [("user", body)] if body else []
-    found: list[Message] = []
-    if system := _text(document.get("system") or document.get("instructions")):
-        found.append(("system", system))
-    said = document.get("messages", document.get("input", document.get("prompt")))
-    if isinstance(said, list):
-        for one in said[:_ENDLESS]:
-            role = one.get("role") if isinstance(one, dict) else None
-            found.append((role if isinstance(role, str) else "user", _text(one)))
-    elif said is not None:
-        found.append(("user", _text(said)))
-    return found
+def _result(call_id: Any, content: Any) -> Part:
+    return {
+        "type": "tool_call_response",
+        "id": call_id if isinstance(call_id, str) else None,
+        "response": _plain(content) or ("" if isinstance(content, str | list) else content),
+    }
 
 
-def _text(value: Any) -> str:
-    """The text in a message, a content block, or a list of them."""
+def _thoughts(message: Mapping[str, Any]) -> list[Part]:
+    """What stands beside the content of a message."""
+    for name in _THOUGHTS:
+        if isinstance(text := message.get(name), str) and text:
+            return [_thought(text)]
+    return []
+
+
+def _calls(message: Mapping[str, Any]) -> list[Part]:
+    """The calls of tools of a whole message of OpenAI's or Ollama's."""
+    calls = []
+    for one in [*_list(message.get("tool_calls")), {"function": message.get("function_call")}]:
+        function = one.get("function") if isinstance(one, dict) else None
+        if isinstance(function, dict):
+            calls.append(_call(one.get("id"), function.get("name"), function.get("arguments")))
+    return calls
+
+
+def _plain(value: Any) -> str:
+    """The text in a text, a content block, or a list of them."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return "\n".join(text for one in value if (text := _text(one)))
-    if isinstance(value, dict):
-        return next(
-            (_text(value[name]) for name in ("text", "content", "input_text") if name in value), ""
-        )
-    return ""
+    return "\n".join(part["content"] for part in _parts(value) if part.get("type") == "text")
 
 
-def _answer(body: str) -> str:
-    """The text of an answer: one JSON document, a stream of events, or one document a line."""
+def _list(value: Any) -> list[Any]:
+    return value[:_ENDLESS] if isinstance(value, list) else []
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Said:
+    """One choice of an answer, as its pieces come."""
+
+    parts: list[Part] = field(default_factory=list)
+    pieces: list[list[str]] = field(default_factory=list)
+    """Of the parts that came in pieces, which are joined at the end."""
+    calls: dict[Any, Part] = field(default_factory=dict)
+    """Those whose arguments may still come, by their index."""
+    finish: str | None = None
+
+    def add(self, kind: str, text: Any) -> None:
+        """A piece of text or reasoning: it goes on with the part before it, if that is alike."""
+        if not isinstance(text, str) or not text:
+            return
+        if self.parts and self.parts[-1]["type"] == kind and self.pieces:
+            self.pieces[-1].append(text)
+        else:
+            self.pieces.append([text])
+            self.parts.append({"type": kind, "content": self.pieces[-1]})
+
+    def call(self, key: Any, call_id: Any, name: Any, arguments: Any) -> None:
+        """A call, or a piece of its arguments."""
+        part = self.calls.get(key)
+        if part is None:
+            part = self.calls[key] = _call(None, "", [])
+            self.parts.append(part)
+        if isinstance(call_id, str) and call_id:
+            part["id"] = call_id
+        if isinstance(name, str) and name:
+            part["name"] = name
+        if isinstance(arguments, str) and isinstance(part["arguments"], list):
+            part["arguments"].append(arguments)
+        elif isinstance(arguments, dict):
+            part["arguments"] = arguments
+
+    def message(self) -> Message:
+        """All that has come."""
+        for part in self.calls.values():
+            if isinstance(pieces := part["arguments"], list):
+                part |= _call(part["id"], part["name"], "".join(pieces))
+        for part in self.parts:
+            if isinstance(pieces := part.get("content"), list):
+                part["content"] = "".join(pieces)
+        return Message("assistant", self.parts, self.finish)
+
+
+class _Answer:
+    """An answer in any dialect: one document, a stream of events, or a document a line."""
+
+    def __init__(self) -> None:
+        self.choices: dict[Any, _Said] = {}
+
+    def choice(self, index: Any = 0) -> _Said:
+        if not isinstance(index, int):
+            index = 0
+        return self.choices.setdefault(index, _Said())
+
+    def hear(self, document: Mapping[str, Any]) -> None:
+        """Take in a document of it."""
+        choices, kind = document.get("choices"), document.get("type")
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._choice(choice)
+        elif isinstance(kind, str):
+            self._typed(kind, document)
+        elif isinstance(message := document.get("message"), dict):
+            self._message(self.choice(), message)
+            self._finish(document.get("done_reason"))
+        elif isinstance(output := document.get("output"), list):
+            self._output(output, document)
+        else:
+            said = self.choice()
+            said.add("reasoning", document.get("thinking"))
+            said.add("text", document.get("response"))
+            self._finish(document.get("done_reason"))
+
+    def _finish(self, reason: Any) -> None:
+        if isinstance(reason, str) and reason:
+            self.choice().finish = reason
+
+    def _choice(self, choice: Mapping[str, Any]) -> None:
+        said = self.choice(choice.get("index"))
+        if isinstance(reason := choice.get("finish_reason"), str) and reason:
+            said.finish = reason
+        said.add("text", choice.get("text"))
+        message = choice.get("delta") or choice.get("message")
+        if isinstance(message, dict):
+            self._message(said, message)
+
+    @staticmethod
+    def _message(said: _Said, message: Mapping[str, Any]) -> None:
+        """Of OpenAI's or Ollama's, or a piece of one."""
+        for part in [*_thoughts(message), *_parts(message.get("content"))]:
+            if part["type"] in ("text", "reasoning"):
+                said.add(part["type"], part["content"])
+            else:
+                said.parts.append(part)
+        said.add("text", message.get("refusal"))
+        for place, one in enumerate(_list(message.get("tool_calls"))):
+            if isinstance(one, dict):
+                function = one.get("function")
+                function = function if isinstance(function, dict) else {}
+                key = one.get("index")
+                key = key if isinstance(key, int) else (place, len(said.calls))
+                arguments = function.get("arguments")
+                said.call(key, one.get("id"), function.get("name"), arguments)
+        if isinstance(function := message.get("function_call"), dict):
+            said.call("function_call", None, function.get("name"), function.get("arguments"))
+
+    def _typed(self, kind: str, document: Mapping[str, Any]) -> None:
+        """Anthropic's messages and events, and those of the Responses API."""
+        said, delta = self.choice(), document.get("delta")
+        block = document.get("content_block")
+        if kind == "message":
+            said.parts += _parts(document.get("content"))
+            self._finish(document.get("stop_reason"))
+        elif kind == "content_block_start" and isinstance(block, dict):
+            if isinstance(kind_of := block.get("type"), str) and kind_of.endswith("tool_use"):
+                key = _key(document.get("index"))
+                said.call(key, block.get("id"), block.get("name"), block.get("input") or None)
+            else:
+                said.add("text", block.get("text"))
+        elif kind == "content_block_delta" and isinstance(delta, dict):
+            said.add("text", delta.get("text"))
+            said.add("reasoning", delta.get("thinking"))
+            if isinstance(arguments := delta.get("partial_json"), str):
+                said.call(_key(document.get("index")), None, None, arguments)
+        elif kind == "message_delta" and isinstance(delta, dict):
+            self._finish(delta.get("stop_reason"))
+        elif kind.endswith("output_text.delta") or kind == "response.refusal.delta":
+            said.add("text", delta)
+        elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
+            said.add("reasoning", delta)
+        elif kind == "response.output_item.done" and isinstance(document.get("item"), dict):
+            item = document["item"]
+            if isinstance(kind_of := item.get("type"), str) and kind_of.endswith("_call"):
+                said.parts += _block(item)
+        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+            response = document.get("response")
+            if isinstance(response, dict):
+                self._output([] if said.parts else response.get("output"), response)
+
+    def _output(self, output: Any, response: Mapping[str, Any]) -> None:
+        """Of a whole response."""
+        said = self.choice()
+        said.parts += _parts(output)
+        details = response.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, dict) else None
+        self._finish(reason or response.get("status"))
+        if said.finish == "completed" and any(one["type"] == "tool_call" for one in said.parts):
+            said.finish = "tool_calls"
+
+
+def _key(index: Any) -> Any:
+    return index if isinstance(index, int) else 0
+
+
+def _answer(body: str) -> list[Message]:
+    """The messages of an answer, one for each choice; none if it has no text and no call."""
+    answer = _Answer()
     document = _parsed(body)
     if isinstance(document, dict):
-        return "".join(_said(document))
-    pieces: list[str] = []
-    for line in body.split("\n"):
-        line = line.removeprefix("data:").strip()
-        if line.startswith("{") and isinstance(document := _parsed(line), dict):
-            pieces += _said(document)
-    return "".join(pieces)
-
-
-def _said(document: dict[str, Any]) -> Iterator[str]:
-    """What one document of an answer adds, in any dialect."""
-    choices = document.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            yield _text(choice.get("delta") or choice.get("message") or choice)
-    delta = document.get("delta")
-    if delta is not None:  # Anthropic's text_delta; OpenAI's response.output_text.delta
-        yield _text(delta)
-    elif "choices" not in document and "type" in document and "content" in document:
-        yield _text(document["content"])
-    elif isinstance(document.get("message"), dict) and "type" not in document:
-        yield _text(document["message"])
-    elif isinstance(document.get("response"), str):
-        yield document["response"]
-    elif isinstance(document.get("output"), list):
-        yield _text(document["output"])
+        answer.hear(document)
+    else:
+        for line in body.split("\n"):
+            line = line.removeprefix("data:").strip()
+            if line.startswith("{") and isinstance(document := _parsed(line), dict):
+                answer.hear(document)
+    said = [answer.choices[index] for index in sorted(answer.choices)]
+    return [one.message() for one in said if one.parts or one.finish]
 
 
 def _parsed(text: str) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
         return None

@@ -1,6 +1,6 @@
 """Spans, built of what a worker wrote down of a request: for a collector, and for operators.
 
-SERVER    POST /v1/                 the whole request
+SERVER    POST /v1/chat/completions  the whole request
 INTERNAL  ├ auth, limits, admission
 CLIENT    ├ chat demo-llama         every attempt; the one that answered ends with the answer
 INTERNAL  │ └ stream                from the first byte to the last
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.telemetry.semconv import GenAiNames, operation, provider
+from gateway.telemetry.semconv import GenAiNames, http_route, operation, provider
 from gateway.telemetry.traces.gaps import BOUNDS_S
 
 Attributes = dict[str, Any]
@@ -71,7 +71,7 @@ class Span:
 
 def build(record: Mapping[str, Any], names: GenAiNames) -> list[Span]:
     """The spans of a request, its own first, each before those inside it."""
-    server = _server(record)
+    server = _server(record, names)
     spans = [server]
     base, start = int(record["span"], 16), record["at"]
     for number, (name, begun, ended) in enumerate(record["marks"]):
@@ -99,9 +99,10 @@ def build(record: Mapping[str, Any], names: GenAiNames) -> list[Span]:
     return spans
 
 
-def _server(record: Mapping[str, Any]) -> Span:
+def _server(record: Mapping[str, Any], names: GenAiNames) -> Span:
     method = record["method"] if record["method"] in _METHODS else "_OTHER"
-    route = record.get("route_path")
+    route_path = record.get("route_path")
+    route = http_route(route_path, record["path"]) if route_path else None
     status, end = record.get("status"), record.get("end")
     parent = record.get("parent")
     span = Span(
@@ -135,6 +136,7 @@ def _server(record: Mapping[str, Any]) -> Span:
                 "gateway.reason": record.get("reason"),
                 "gateway.kept": record["kept"],
                 **_limit(record),
+                **_content(record, names),  # trace stores show a trace by its root
             }
         ),
     )
@@ -235,7 +237,6 @@ def _reason(attempts: list[Any], index: int, first_byte_s: float | None) -> str 
 def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
     """What the model's answer told."""
     told: Mapping[str, Any] = record.get("said") or {}
-    content: Mapping[str, str] = record.get("content") or {}
     return _known(
         {
             names.request_stream: True if record.get("gaps") else None,
@@ -249,10 +250,19 @@ def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
             names.cache_read_tokens: record.get("cache_read") or None,
             names.cache_written_tokens: record.get("cache_written") or None,
             names.reasoning_tokens: record.get("reasoning") or None,
-            names.input_messages: content.get("input"),
-            names.output_messages: content.get("output"),
+            **_content(record, names),
         }
     )
+
+
+def _content(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
+    """Prompt and answer, where they are recorded."""
+    content: Mapping[str, str] = record.get("content") or {}
+    return {
+        names.system_instructions: content.get("system"),
+        names.input_messages: content.get("input"),
+        names.output_messages: content.get("output"),
+    }
 
 
 def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:

@@ -93,7 +93,7 @@ def test_a_collector_gets_every_span_whole(
         said={"finish": "stop"},
     )
     spans = {span.name: span for span in received.wait(count)}
-    server = spans["POST /v1/"]
+    server = spans["POST /v1/chat/completions"]
     assert server.trace_id.hex() == TRACE
     assert server.span_id.hex() == SPAN
     assert server.parent_span_id == b""

@@ -24,8 +24,8 @@ def spans(**changes: Any) -> dict[str, Span]:
 
 def test_one_for_the_request_one_for_each_part_of_it() -> None:
     found = spans()
-    assert list(found) == ["POST /v1/", "auth", "limits", "chat llama", "stream"]
-    server, call, stream = found["POST /v1/"], found["chat llama"], found["stream"]
+    assert list(found) == ["POST /v1/chat/completions", "auth", "limits", "chat llama", "stream"]
+    server, call, stream = found["POST /v1/chat/completions"], found["chat llama"], found["stream"]
     assert (server.kind, call.kind, stream.kind) == ("server", "client", "internal")
     assert server.span_id == SPAN
     assert server.parent_id is None
@@ -57,9 +57,9 @@ def test_attributes_follow_the_conventions() -> None:
         said={"model": "llama-3.1", "id": "c-1", "finish": "stop"},
         cache_read=4,
     )
-    assert found["POST /v1/"].attributes == {
+    assert found["POST /v1/chat/completions"].attributes == {
         "http.request.method": "POST",
-        "http.route": "/v1/",
+        "http.route": "/v1/chat/completions",
         "http.response.status_code": 200,
         "url.path": "/v1/chat/completions",
         "url.scheme": "http",
@@ -117,14 +117,17 @@ def test_what_is_no_call_to_a_model_has_no_attributes_of_one() -> None:
 
 
 def test_a_method_nobody_knows_makes_no_name() -> None:
-    assert "HTTP /v1/" in spans(method="BREW")
-    assert spans(method="BREW")["HTTP /v1/"].attributes["http.request.method"] == "_OTHER"
+    assert "HTTP /v1/chat/completions" in spans(method="BREW")
+    assert (
+        spans(method="BREW")["HTTP /v1/chat/completions"].attributes["http.request.method"]
+        == "_OTHER"
+    )
 
 
 def test_a_believed_caller_is_the_parent_another_is_linked() -> None:
     theirs = ["4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b8", True]
-    assert spans(parent=theirs)["POST /v1/"].parent_id == theirs[1]
-    linked = spans(link=theirs)["POST /v1/"]
+    assert spans(parent=theirs)["POST /v1/chat/completions"].parent_id == theirs[1]
+    linked = spans(link=theirs)["POST /v1/chat/completions"]
     assert (linked.parent_id, linked.links) == (None, [(theirs[0], theirs[1])])
 
 
@@ -224,7 +227,7 @@ def test_a_stream_says_who_hung_up(end: str, who: str, event: str) -> None:
     assert stream.events[-1].attributes == {"end": end, "error": "x", "reason": "because"}
     # A client may leave; that is nobody's fault.
     assert (stream.error is None) == (end == "client_abort")
-    assert (found["POST /v1/"].error is None) == (end == "client_abort")
+    assert (found["POST /v1/chat/completions"].error is None) == (end == "client_abort")
 
 
 def test_stalls_are_events_with_their_length() -> None:
@@ -269,15 +272,17 @@ def test_a_refusal_ends_where_it_was_refused() -> None:
         first_byte_s=None,
         ttft_s=None,
     )
-    assert list(built) == ["POST /v1/", "auth"]
+    assert list(built) == ["POST /v1/chat/completions", "auth"]
     assert built["auth"].error == "unauthenticated"
-    assert built["auth"].end == built["POST /v1/"].end
-    assert built["POST /v1/"].error is None, "a 4xx is the caller's, not the server's"
+    assert built["auth"].end == built["POST /v1/chat/completions"].end
+    assert built["POST /v1/chat/completions"].error is None, (
+        "a 4xx is the caller's, not the server's"
+    )
 
 
 def test_a_server_error_is_one() -> None:
     server = spans(status=502, error="upstream_reset", attempts=[], first_byte_s=None, ttft_s=None)[
-        "POST /v1/"
+        "POST /v1/chat/completions"
     ]
     assert server.error == server.attributes["error.type"] == "upstream_reset"
 
@@ -288,10 +293,36 @@ def test_how_long_it_waited_in_the_queue_and_behind_how_many() -> None:
     assert admission.attributes == {"gateway.queue.position": 3}
 
 
-def test_prompts_and_answers_are_in_it_only_if_they_were_recorded() -> None:
-    assert not [name for name in spans()["chat llama"].attributes if "messages" in name]
-    call = spans(content={"input": "[]", "output": "[]"})["chat llama"]
-    assert call.attributes["gen_ai.input.messages"] == "[]"
+def test_prompts_and_answers_are_in_the_call_and_the_root_only_if_they_were_recorded() -> None:
+    for span in spans().values():
+        assert not [name for name in span.attributes if "messages" in name]
+    found = spans(content={"input": "[1]", "output": "[2]", "system": "[3]"})
+    for name in ("chat llama", "POST /v1/chat/completions"):
+        attributes = found[name].attributes
+        assert attributes["gen_ai.input.messages"] == "[1]"
+        assert attributes["gen_ai.output.messages"] == "[2]"
+        assert attributes["gen_ai.system_instructions"] == "[3]"
+    # Stores add up the tokens of all spans that have some.
+    assert not [name for name in attributes if "usage" in name]
+
+
+@pytest.mark.parametrize(
+    ("route_path", "path", "name"),
+    [
+        ("/v1/", "/v1/messages", "POST /v1/messages"),
+        ("/team/", "/team/v1/chat/completions", "POST /team/v1/chat/completions"),
+        ("/", "/api/chat", "POST /api/chat"),
+        ("/v1/chat/completions", "/v1/chat/completions", "POST /v1/chat/completions"),
+        ("/v1/", "/v1/made-up-1/chat/completions", "POST /v1/"),
+        ("/v1/", "/v1/models/m-1", "POST /v1/"),
+    ],
+)
+def test_the_root_is_named_by_its_route_and_operation(
+    route_path: str, path: str, name: str
+) -> None:
+    server = next(iter(spans(route_path=route_path, path=path).values()))
+    assert (server.kind, server.name) == ("server", name)
+    assert f"POST {server.attributes['http.route']}" == name
 
 
 # -- names -----------------------------------------------------------------------------------------
