@@ -74,7 +74,7 @@ async def test_what_all_workers_served_is_in_one_store_and_goes_to_one_collector
     assert {line["worker"] for line in lines} == {0, 1}, "both had some"
     servers = [span for span in spans if span.kind == 2]
     assert {span.trace_id.hex() for span in servers} == {one["trace"] for one in requests}
-    assert plain(servers[0].attributes)["http.route"] == "/v1/"
+    assert plain(servers[0].attributes)["http.route"] == "/v1/chat/completions"
 
 
 async def test_a_trace_is_found_by_either_id_with_its_spans(

@@ -110,7 +110,8 @@ def is_access(line: LogLine) -> bool:
 
 def assert_thought(line: LogLine) -> None:
     """The log line tells the first byte and the first token apart."""
-    assert line["first_byte_ms"] < THINKS_S * 1e3 <= line["ttft_ms"] <= line["duration_ms"]
+    assert line["ttft_ms"] - line["first_byte_ms"] > THINKS_S * 0.8e3
+    assert line["ttft_ms"] <= line["duration_ms"]
 
 
 @pytest.mark.parametrize("resume", [None, {}], ids=["relayed", "kept"])
@@ -147,8 +148,9 @@ async def test_spans_tell_the_first_byte_and_the_first_token(start_gateway: Star
         (record,) = await records(gateway)
     spans = {span.name: span for span in build(record, NAMES["1.44"])}
     call, stream = spans["chat m"].attributes, spans["stream"]
-    assert call["gen_ai.response.time_to_first_chunk"] == record["first_byte_s"] < THINKS_S
-    assert call["gateway.response.time_to_first_token"] == record["ttft_s"] >= THINKS_S
+    assert call["gen_ai.response.time_to_first_chunk"] == record["first_byte_s"]
+    assert call["gateway.response.time_to_first_token"] == record["ttft_s"]
+    assert record["ttft_s"] > record["first_byte_s"] + THINKS_S * 0.8
     assert [one.name for one in stream.events] == ["first_chunk", "first_token"]
 
 

@@ -18,7 +18,11 @@ from tests.support.upstream import ScriptedUpstream, hang, json_reply, reply_the
 CANARY = "canary7f3a"
 SCRIPTS = {
     "served": json_reply({"said": CANARY}),
-    "error of the upstream's": json_reply({"error": CANARY}, status=f"500 {CANARY}"),
+    "error of the upstream's": json_reply(
+        # Its words are logged, but for what has the form of a credential.
+        {"error": f"refused: Bearer {CANARY}, sk-{CANARY}, api_key={CANARY}"},
+        status=f"500 {CANARY}",
+    ),
     "reset": reply_then_reset(),
     "garbage": reply_then_reset(f"{CANARY}\r\n\r\n".encode()),
     "silence": hang,
