@@ -73,8 +73,7 @@ _OPERATIONS = (
     ("/audio/transcriptions", "generate_content"),
     ("/audio/translations", "generate_content"),
 )
-
-_OPERATION_PATHS = frozenset(path for path, _ in _OPERATIONS)
+_OPERATION_PATHS = tuple(end for end, _ in _OPERATIONS)
 
 
 def http_route(route_path: str, path: str) -> str:
@@ -94,9 +93,6 @@ def provider(dialect: str, host: str) -> str:
     if host.startswith("bedrock") and host.endswith(".amazonaws.com"):
         return "aws.bedrock"
     return _PROVIDERS.get(host, dialect)
-
-
-_OPERATION_PATHS = tuple(end for end, _ in _OPERATIONS)
 
 
 def is_operation(path: str) -> bool:

@@ -18,8 +18,8 @@ OFF = str  # a redaction that leaves everything
 
 def shaped(prompt: Any = "", answer: Any = "", cap: int = 100_000, **told: Any) -> dict[str, Any]:
     """Input, output and system instructions, which fit the schemas of the conventions."""
-    bodies = [one if isinstance(one, str) else json.dumps(one) for one in (prompt, answer)]
-    found = {n: json.loads(one) for n, one in messages(*bodies, OFF, cap, **told).items()}
+    asked, said = (one if isinstance(one, str) else json.dumps(one) for one in (prompt, answer))
+    found = {n: json.loads(one) for n, one in messages(asked, said, OFF, cap, **told).items()}
     INPUT_MESSAGES.validate(found["input"])
     OUTPUT_MESSAGES.validate(found["output"])
     SYSTEM_INSTRUCTIONS.validate(found.get("system", []))
