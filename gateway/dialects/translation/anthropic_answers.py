@@ -34,6 +34,7 @@ from gateway.dialects.translation.pieces import (
     broken_off,
 )
 from gateway.dialects.translation.stops import stopped
+from gateway.dialects.translation.tokens import tokens_of
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
 from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import EventSplitter, EventTooLarge
@@ -267,14 +268,7 @@ class _Message:
 
 
 def _tokens(usage: dict[str, Any]) -> Tokens:
-    cached, written = (count(usage, f"cache_{what}_input_tokens") for what in ("read", "creation"))
-    return Tokens(
-        count(usage, "input_tokens") + cached + written,
-        count(usage, "output_tokens"),
-        cached,
-        written,
-        count(object_in(usage, "output_tokens_details"), "thinking_tokens"),
-    )
+    return tokens_of({"usage": usage}) or Tokens(0, 0)
 
 
 # -- writing ---------------------------------------------------------------------------------------

@@ -173,16 +173,15 @@ def estimated_tokens(asked: Conversation) -> int:
     """A guess at the tokens of a request, where one is needed before the backend counts them."""
     characters = images = 0
     parts: list[Part] = [part for message in asked.messages for part in message.parts]
-    while parts:
-        match parts.pop():
-            case Text(text) | Thinking(text):
-                characters += len(text)
-            case Image() | ImageUrl():
-                images += 1
-            case ToolCall(_, name, arguments):
-                characters += len(name) + len(arguments)
-            case ToolResult(_, shown):
-                parts += shown
+    for part in parts:  # results of tools bring parts of their own, behind
+        if isinstance(part, Text | Thinking):
+            characters += len(part.text)
+        elif isinstance(part, ToolCall):
+            characters += len(part.name) + len(part.arguments)
+        elif isinstance(part, ToolResult):
+            parts += part.parts
+        else:
+            images += 1
     for tool in asked.tools:
         schema = len(str(tool.schema)) if tool.schema else 0
         characters += len(tool.name) + len(tool.description or "") + schema

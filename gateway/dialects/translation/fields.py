@@ -26,6 +26,10 @@ class Fields:
         self.dropped: list[str] = [] if dropped is None else dropped
         """Names of what was dropped, here and in the objects inside."""
 
+    def __bool__(self) -> bool:
+        """Whether any field is left to read."""
+        return bool(self._left)
+
     def place(self, key: str) -> str:
         """What errors call a field of it."""
         return f"{self._where}.{key}" if self._where else key

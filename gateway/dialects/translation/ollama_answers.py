@@ -33,7 +33,8 @@ from gateway.dialects.translation.pieces import (
     broken_off,
 )
 from gateway.dialects.translation.stops import stopped
-from gateway.dialects.translation.values import count, parsed, text_in
+from gateway.dialects.translation.tokens import tokens_of
+from gateway.dialects.translation.values import parsed, text_in
 from gateway.errors import UpstreamInvalidResponse
 
 _STOPS = {
@@ -117,7 +118,7 @@ class Reader:
         if document.get("done") is True:
             self._content.finish(pieces)
             self._calls.finish(pieces)
-            pieces.append(Used(_tokens(document)))
+            pieces.append(Used(tokens_of(document) or Tokens(0, 0)))
             pieces += stopped(
                 document.get("done_reason") or "",
                 _STOPS,
@@ -155,10 +156,6 @@ class Reader:
                 self._calls.read(self._count, call, pieces)
             elif call is not None:
                 pieces.append(Skipped(Skip.CALL))
-
-
-def _tokens(document: dict[str, Any]) -> Tokens:
-    return Tokens(count(document, "prompt_eval_count"), count(document, "eval_count"))
 
 
 # -- writing ---------------------------------------------------------------------------------------

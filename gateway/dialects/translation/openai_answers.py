@@ -30,7 +30,8 @@ from gateway.dialects.translation.pieces import (
     broken_off,
 )
 from gateway.dialects.translation.stops import stopped
-from gateway.dialects.translation.values import count, object_in, parsed, text_in
+from gateway.dialects.translation.tokens import tokens_of
+from gateway.dialects.translation.values import parsed, text_in
 from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
@@ -178,7 +179,7 @@ class Reader:
                 self._stop(choice, pieces)
         elif choices is None and "usage" not in document and _says_something(document, event):
             self._skip(pieces)
-        if "usage" in document:
+        if "usage" in document or "x_groq" in document:
             pieces += _usage(document)
 
     def _stop(self, choice: dict[str, Any], pieces: list[Piece]) -> None:
@@ -243,16 +244,10 @@ class _Delta:
 
 
 def _usage(document: dict[str, Any]) -> list[Piece]:
-    said = document.get("usage")
-    if not isinstance(said, dict):
-        return []
-    tokens = Tokens(
-        count(said, "prompt_tokens"),
-        count(said, "completion_tokens"),
-        cached=count(object_in(said, "prompt_tokens_details"), "cached_tokens"),
-        reasoning=count(object_in(said, "completion_tokens_details"), "reasoning_tokens"),
-    )
-    return [Used(tokens)]
+    tokens = tokens_of(document)
+    if tokens is None and isinstance(document.get("usage"), dict):
+        tokens = Tokens(0, 0)
+    return [] if tokens is None else [Used(tokens)]
 
 
 # -- writing ---------------------------------------------------------------------------------------

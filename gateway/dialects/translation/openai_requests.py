@@ -126,6 +126,8 @@ def read(document: dict[str, Any]) -> Conversation:
 
 def _read_thinking(fields: Fields, asked: Conversation) -> None:
     """How much to think, in the words of OpenAI, OpenRouter, Anthropic, vLLM and Qwen."""
+    if not fields:
+        return
     template = fields.object("chat_template_kwargs")
     if template is not None:
         for key in ("enable_thinking", "thinking"):
@@ -164,21 +166,19 @@ def _first(one: bool | None, other: bool | None) -> bool | None:
 
 def _message(fields: Fields, calls: OpenCalls) -> Message:
     role = fields.needed("role")
-    cache = fields.document("cache_control")
-    parts: list[Part] = []
     if role in ("tool", "function"):
-        shown = [part for part in _content(fields) if isinstance(part, Shown)]
-        name = fields.text("name")
-        call_id = calls.answered(fields.text("tool_call_id"), name)
-        if call_id is None:
-            raise fields.wrong("tool_call_id", "the id of a call in a message before")
-        parts.append(ToolResult(call_id, shown))
-    elif role in _ROLES:
+        return _result(fields, calls)
+    if role not in _ROLES:
+        raise fields.untranslatable(
+            "role", "only system, developer, user, assistant, tool and function can"
+        )
+    parts: list[Part] = list(_content(fields))
+    if fields:  # most messages are no more than this
+        cache = fields.document("cache_control")
         thought = fields.text("reasoning_content")
         thought = fields.text("reasoning") or thought
         if thought:
-            parts.append(Thinking(thought))
-        parts += _content(fields)
+            parts.insert(0, Thinking(thought))
         refusal = fields.text("refusal")
         if refusal:
             parts.append(Text(refusal))
@@ -187,15 +187,24 @@ def _message(fields: Fields, calls: OpenCalls) -> Message:
         if legacy is not None:
             parts.append(_function(legacy, calls, None))
             legacy.end()
-    else:
-        raise fields.untranslatable(
-            "role", "only system, developer, user, assistant, tool and function can"
-        )
-    if cache is not None:
-        _cache_last(parts, cache)
+        if cache is not None:
+            _cache_last(parts, cache)
+        fields.drop(*DROPPED_OF_MESSAGES)
+        fields.end()
+    return Message(_ROLES[role], parts)
+
+
+def _result(fields: Fields, calls: OpenCalls) -> Message:
+    """What a tool said, or a function, as they were called before."""
+    shown = [part for part in _content(fields) if isinstance(part, Shown)]
+    name = fields.text("name")
+    call_id = calls.answered(fields.text("tool_call_id"), name)
+    if call_id is None:
+        raise fields.wrong("tool_call_id", "the id of a call in a message before")
+    result = ToolResult(call_id, shown, cache=fields.document("cache_control"))
     fields.drop(*DROPPED_OF_MESSAGES)
     fields.end()
-    return Message(_ROLES.get(role, Role.USER), parts)
+    return Message(Role.USER, [result])
 
 
 def _cache_last(parts: list[Part], cache: Cache) -> None:

@@ -444,6 +444,30 @@ def test_numbers_that_json_does_not_know_are_read() -> None:
     assert heard("openai", stream + chunk({}, "stop")).text == "Hi"
 
 
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 0}, Tokens(5, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Tokens(0, 0)),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 2,
+                "total_tokens": 10,
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            Tokens(5, 5, reasoning=3),
+        ),
+    ],
+)
+def test_the_caller_is_told_the_usage_that_is_billed(
+    usage: dict[str, Any], expected: Tokens
+) -> None:
+    last = b"data: %b\n\n" % orjson.dumps({"choices": [], "usage": usage})
+    stream = chunk({"content": "Hi"}) + chunk({}, "stop") + last + b"data: [DONE]\n\n"
+    assert heard("openai", stream).tokens == expected
+
+
 # -- half a character --------------------------------------------------------------------------
 
 texts = st.text(st.sampled_from("aé☀\U0001f600\U0001f480\U0001f468‍"), max_size=12)
