@@ -172,11 +172,19 @@ class Attempt:
         else:
             self.abandon()
             if self.status < 500:
-                self.endpoint.health.succeeded()
+                self._sending.target.upstream.succeeded(self.endpoint)
 
     def began(self, at: float) -> None:
         """The first byte of its body went out."""
-        self._sending.target.upstream.began(self.endpoint, at - self.sent_at)
+        sending = self._sending
+        exchange = sending.request.exchange
+        sending.target.upstream.began(
+            self.endpoint,
+            at - self.sent_at,
+            streamed=exchange.streamed and self.status == 200,
+            size=exchange.bytes_in,
+            model=sending.target.rename_to or exchange.served or exchange.model,
+        )
 
 
 def is_fault(error: BaseException) -> TypeGuard[UpstreamError]:

@@ -247,7 +247,7 @@ class Attempts:
             return False
         # Who was silent until the timeout is not asked again at once: another one is.
         silent = isinstance(failure, (UpstreamFirstByteTimeout, UpstreamIdleTimeout))
-        return not silent or self._upstream.has_other(self._tried[-1:])
+        return not silent or self._upstream.has_any(self._tried[-1:])
 
     def _helps_later(self, failure: GatewayError) -> bool:
         """Whether everybody may be asked again, once everybody was: some may be back by then."""
@@ -275,7 +275,7 @@ class Attempts:
         if response.head.status not in self._retries.statuses:
             return None
         pause_s = _retry_after_s(response)
-        if not pause_s or self._upstream.has_other(self._tried):
+        if not pause_s or self._upstream.has_any(self._tried):
             pause_s = self._backoff_s()
         elif pause_s > _PATIENT_S:
             return None
@@ -299,10 +299,10 @@ class Attempts:
             return False
         self._left -= 1
         self._upstream.counts.retries += 1
-        if not self._upstream.has_other(self._tried):
+        if not self._upstream.has_any(self._tried):
             # From the beginning; with the last one only if there is nobody else.
             self._tried = self._tried[-1:]
-            if not self._upstream.has_other(self._tried):
+            if not self._upstream.has_any(self._tried):
                 self._tried.clear()
         return True
 

@@ -23,6 +23,7 @@ class Endpoint:
         "max_requests",
         "pool",
         "priority",
+        "progress_at",
         "signature",
         "url",
         "weight",
@@ -52,6 +53,8 @@ class Endpoint:
         """Requests it carries, from being picked to the end of the response."""
         self.carried = 0
         """How many of them, at most, are older than its probes: these end when they end."""
+        self.progress_at = float("-inf")
+        """When an answer of it last began or ended: until then others were waiting for it, too."""
         self.freed: Callable[[], None] = _nobody
         """Called when it has room again."""
         self.signature = signature

@@ -67,6 +67,8 @@ class Health:
     def __init__(self, options: HealthOptions) -> None:
         self.reason = ""
         """Why it is not healthy; for people."""
+        self.slow = False
+        """Whether its last ejection was for slowness: its answers are late, but right."""
         self.ejections = 0
         """In the recent past; each makes the next one longer."""
         self.options = options
@@ -126,10 +128,18 @@ class Health:
 
     # -- what requests tell --------------------------------------------------------------
 
-    def succeeded(self) -> None:
-        """An answer came to its end."""
+    @property
+    def failing(self) -> bool:
+        """Whether it has failed often enough to be ejected, and was not, since too many are out."""
+        counts = self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING
+        return counts and self._streak >= self.options.failures
+
+    def succeeded(self) -> bool:
+        """An answer came to its end. True if the endpoint was `failing`, and no longer is."""
+        was_failing = self.failing
         if self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING:
             self._streak = 0
+        return was_failing
 
     def answered(self, now: float) -> bool:
         """An answer began that is not an error of the backend's. True if that changed the state."""
@@ -155,17 +165,23 @@ class Health:
         self._streak += 1
         return self._streak >= self.options.failures
 
-    def eject(self, now: float, reason: str) -> None:
-        """Take it out, longer each time."""
+    def eject(self, now: float, reason: str, *, slow: bool = False) -> None:
+        """Take it out, longer each time. `slow`: for lateness, not for errors."""
         if now >= self._forgive_at:
             self.ejections = 0
         self.ejections += 1
         self.reason = reason
+        self.slow = slow
         self._streak = 0
         self._phase = _Phase.OPEN
         length_s = min(self.options.base_s * self.ejections, self.options.longest_s)
         self._until = now + length_s
         self._forgive_at = _NEVER
+
+    def readmit(self, now: float) -> None:
+        """End its ejection: others, which answer nothing at all, need its place."""
+        self.reason = "back early: others fail"
+        self._let_in(now)
 
     def cool(self, now: float, pause_s: float) -> None:
         """Prefer others for so long."""

@@ -11,11 +11,13 @@ from gateway.errors import UpstreamBusy
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import State
-from gateway.upstream.latencies import Quantile, Slowness
+from gateway.upstream.latencies import Beginning, Quantile, Slowness
 from gateway.upstream.options import UpstreamOptions
 from gateway.upstream.retry_budget import RetryBudget
 
 _NEVER = float("inf")
+_AT_WORK = (State.HEALTHY, State.WARMING, State.COOLING)
+"""States in which an endpoint serves whatever comes, so that its answers can be compared."""
 
 
 class Part(Protocol):
@@ -28,6 +30,7 @@ class Part(Protocol):
         """End."""
 
 
+Groups = tuple[tuple[Endpoint, ...], ...]
 Report = Callable[[Endpoint, State, str], None]
 
 
@@ -79,7 +82,12 @@ class Upstream:
         self._now = now
         self._report = report
         self._slowness = Slowness(options.slowness) if options.slowness is not None else None
-        self._groups: tuple[tuple[Endpoint, ...], ...] = ()
+        self._groups: Groups = ()
+        """The endpoints that are well, in the order in which they are asked."""
+        self._last_resort: Groups = ()
+        """Those that are out, and those of which only a few probes are made: asked where the
+        alternative is to refuse a request.
+        """
         self._states: dict[Endpoint, State] = {}
         self._look_at = 0.0
         self._waiting: dict[asyncio.Future[Endpoint | None], tuple[Hint, Sequence[Endpoint]]] = {}
@@ -103,34 +111,47 @@ class Upstream:
     async def acquire(
         self, hint: Hint, tried: Sequence[Endpoint] = (), patience_s: float | None = None
     ) -> Endpoint | None:
-        """The endpoint for a request, which has to be `release`d; None if all that are any good
-        were tried.
+        """The endpoint for a request, which has to be `release`d; None if all were tried.
 
-        Waits while none has room, for `patience_s` at most. Raise UpstreamBusy when too many
-        wait, or for too long.
+        Waits while none that is well has room, for `patience_s` at most. An endpoint that is out
+        is returned where the alternative is to refuse the request. Raise UpstreamBusy when too
+        many wait, or for too long, and none that is out has room either.
         """
         if self.successor is not None:
             return await self.successor.acquire(hint, tried, patience_s)
-        endpoint, left = self._pick(hint, tried)
+        if self._now() >= self._look_at:
+            self._look()
+        endpoint, left = self._choose(hint, tried)
         if endpoint is not None:
             endpoint.in_flight += 1
             return endpoint
         if not left:
             return None
         longest_s = self.options.pending_s
-        return await self._wait(
-            hint, tried, longest_s if patience_s is None else min(longest_s, patience_s)
-        )
+        try:
+            return await self._wait(
+                hint, tried, longest_s if patience_s is None else min(longest_s, patience_s)
+            )
+        except UpstreamBusy:
+            endpoint, _ = self.latest._out(hint, tried)
+            if endpoint is None:
+                raise
+            endpoint.in_flight += 1
+            return endpoint
 
     def acquire_now(self, hint: Hint, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """The same without waiting: None if none has room. On the path of every request."""
+        """An endpoint that is well, without waiting: None if none has room. On the path of every
+        request.
+        """
         if self.successor is not None:
             return self.successor.acquire_now(hint, tried)
         only = self._only
         if only is not None and only.in_flight < only.max_requests and only not in tried:
             only.in_flight += 1
             return only
-        endpoint, _ = self._pick(hint, tried)
+        if self._now() >= self._look_at:
+            self._look()
+        endpoint, _ = self._well(hint, tried)
         if endpoint is not None:
             endpoint.in_flight += 1
         return endpoint
@@ -138,23 +159,39 @@ class Upstream:
     def release(self, endpoint: Endpoint) -> None:
         """Its request has ended."""
         endpoint.in_flight -= 1
+        if self._only is None:
+            endpoint.progress_at = self._now()
         if endpoint.carried > endpoint.in_flight:
             endpoint.carried = endpoint.in_flight
         endpoint.freed()
 
     def has_other(self, tried: Sequence[Endpoint]) -> bool:
-        """Whether there is an endpoint that has room, beside those."""
+        """Whether there is an endpoint beside those that is well and has room."""
         if self.successor is not None:
             return self.successor.has_other(tried)
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
-    def _pick(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """The one to use, if one has room; and whether there are any that may have it soon."""
-        if self._now() >= self._look_at:
-            self._look()
-        return self._choose(hint, tried)
+    def has_any(self, tried: Sequence[Endpoint]) -> bool:
+        """The same, of those that are ejected too, but not of those that fail their checks."""
+        latest = self.latest
+        return latest.has_other(tried) or any(
+            e not in tried
+            and e.in_flight < e.max_requests
+            and latest._states[e] is not State.UNHEALTHY
+            for group in latest._last_resort
+            for e in group
+        )
 
     def _choose(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
+        """The endpoint to use, if one has room; and whether there are any that may have it soon.
+
+        One that is out is used only where there is nothing to wait for.
+        """
+        endpoint, left = self._well(hint, tried)
+        return (endpoint, left) if endpoint is not None or left else self._out(hint, tried)
+
+    def _well(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
+        """The same of the endpoints that are well."""
         left = False
         for group in self._groups:
             if len(group) == 1:
@@ -170,6 +207,17 @@ class Upstream:
             if free:
                 return free[self._balancer.pick(free, hint) if len(free) > 1 else 0], True
             left = left or not all(self._probed(e) for e in candidates)
+        return None, left
+
+    def _out(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
+        """The same of the endpoints that are out."""
+        left = False
+        for group in self._last_resort:
+            candidates = [e for e in group if e not in tried]
+            free = [e for e in candidates if e.in_flight < e.max_requests]
+            if free:
+                return free[self._balancer.pick(free, hint) if len(free) > 1 else 0], True
+            left = left or bool(candidates)
         return None, left
 
     def _has_room(self, endpoint: Endpoint) -> bool:
@@ -234,34 +282,51 @@ class Upstream:
         if endpoint.health.answered(self._now()):
             self.latest._look()
 
-    def began(self, endpoint: Endpoint, seconds: float) -> None:
-        """Its answer began after so long."""
+    def succeeded(self, endpoint: Endpoint) -> None:
+        """An answer came to its end."""
+        if endpoint.health.succeeded():
+            self.latest._look()
+
+    def began(
+        self,
+        endpoint: Endpoint,
+        seconds: float,
+        *,
+        streamed: bool = False,
+        size: int = 0,
+        model: str | None = None,
+    ) -> None:
+        """The first byte of its answer came after so long. See `Beginning`.
+
+        What is not `streamed` begins when all of it was generated: how long that takes says more
+        about the answer than about the endpoint.
+        """
         latest = self.latest
-        if latest is not self:
-            latest.began(endpoint, seconds)
-            return
         if self.options.retries.hedge:
-            self.begin_s.add(seconds)
-        slowness = self._slowness
-        if slowness is None or len(self.endpoints) == 1:
+            latest.begin_s.add(seconds)
+        slowness = latest._slowness
+        if slowness is None or not streamed or len(latest.endpoints) == 1:
             return
-        slowness.add(endpoint.key, seconds)
+        siblings = [
+            e.key
+            for e in latest.endpoints
+            if e is not endpoint
+            and e.priority == endpoint.priority
+            and latest._states[e] in _AT_WORK
+        ]
         now = self._now()
-        if slowness.due(now):
-            healthy = {
-                e.key: e
-                for e in self.endpoints
-                if self._states[e] in (State.HEALTHY, State.WARMING, State.COOLING)
-            }
-            for key, (own, others) in slowness.outliers(now, frozenset(healthy)).items():
-                self._eject(
-                    healthy[key], f"slow: begins after {own:.3g} s, its siblings {others:.3g} s"
-                )
+        beginning = Beginning(now, min(seconds, now - endpoint.progress_at), size, model)
+        endpoint.progress_at = now
+        found = slowness.add(endpoint.key, beginning, siblings)
+        if found is not None and latest._states.get(endpoint) in _AT_WORK:
+            own_s, usual_s = found
+            why = f"slow: first byte {own_s:.2g} s against {usual_s:.2g} s of its siblings"
+            latest._eject(endpoint, why, slow=True)
 
     def failed(self, endpoint: Endpoint, why: str) -> None:
         """No answer came, or one that is the backend's fault."""
         if endpoint.health.failed(self._now()):
-            self.latest._eject(endpoint, why)
+            self.latest._eject(endpoint, why, slow=False)
 
     def cool(self, endpoint: Endpoint, pause_s: float) -> None:
         """It asked for a pause."""
@@ -278,17 +343,23 @@ class Upstream:
         endpoint.health.drain(out=out)
         self._look()
 
-    def _eject(self, endpoint: Endpoint, why: str) -> None:
+    def _eject(self, endpoint: Endpoint, why: str, *, slow: bool) -> None:
+        """Take it out if not too many are. One that fails takes the place of one that is slow."""
         if not self.options.outliers:
             return
-        out = sum(
-            state in (State.EJECTED, State.PROBING)
+        now = self._now()
+        out = [
+            other
             for other, state in self._states.items()
-            if other is not endpoint
-        )
-        if out and out + 1 > self.options.max_ejected * len(self.endpoints):
-            return
-        endpoint.health.eject(self._now(), why)
+            if other is not endpoint and state in (State.EJECTED, State.PROBING)
+        ]
+        if out and len(out) + 1 > self.options.max_ejected * len(self.endpoints):
+            slow_ones = [e for e in out if self._states[e] is State.EJECTED and e.health.slow]
+            if slow or not slow_ones:
+                self._look()  # it stays in, but is known to fail
+                return
+            slow_ones[0].health.readmit(now)
+        endpoint.health.eject(now, why, slow=slow)
         self.counts.ejected += 1
         self._look()
 
@@ -302,6 +373,8 @@ class Upstream:
             endpoint.freed = self._hand_out
         for endpoint in gone:
             endpoint.pool.close()
+        if self._slowness is not None:
+            self._slowness.forget(endpoint.key for endpoint in gone)
         self._look()
         self.on_update()
 
@@ -364,28 +437,38 @@ class Upstream:
                 self._report(endpoint, state, endpoint.health.why(now))
         self._states = states
         self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
-        self._groups = self._grouped(states)
+        self._sort(states)
         healthy = len(states) == 1 and State.HEALTHY in states.values()
         self._only = self.endpoints[0] if healthy else None
         self._hand_out()
 
-    def _grouped(self, states: dict[Endpoint, State]) -> tuple[tuple[Endpoint, ...], ...]:
+    def _sort(self, states: dict[Endpoint, State]) -> None:
         there = [e for e, state in states.items() if state is not State.DRAINING]
+        unhealthy = [e for e in there if states[e] is State.UNHEALTHY]
+        failed = [e for e in there if states[e] is State.EJECTED and not e.health.slow]
+        slow = [e for e in there if states[e] is State.EJECTED and e.health.slow]
         well = [e for e in there if states[e] not in (State.UNHEALTHY, State.EJECTED)]
-        sound = sum(states[e] is not State.PROBING for e in well)
-        was, self.panicking = self.panicking, sound < self.options.panic * len(there)
+        sound = sum(states[e] is not State.PROBING and not e.health.failing for e in well)
+        enough = self.options.panic * len(there)
+        was, self.panicking = self.panicking, sound < enough
         if self.panicking:
-            # So few are left that the others had better try too (Envoy's panic mode). What fails
-            # its checks is asked only when there is nobody else.
-            well = [e for e in there if states[e] is not State.UNHEALTHY] or there
+            # Those that are left could not carry the load, so that others have to try (Envoy's
+            # panic mode): the slow ones first, since they answer.
             self.counts.panics += not was
+            sound += len(slow)
+            well, slow = well + slow, []
+            if sound < enough:
+                well, failed = well + failed, []
         groups = []
         for priority in sorted({e.priority for e in well}):
             group = [e for e in well if e.priority == priority]
             groups.append(tuple(e for e in group if states[e] is not State.COOLING))
         # Who asked for a pause is asked last, of any priority.
         groups.append(tuple(e for e in well if states[e] is State.COOLING))
-        return tuple(group for group in groups if group)
+        self._groups = tuple(group for group in groups if group)
+        probing = [e for e in well if states[e] is State.PROBING]
+        out = (tuple(group) for group in (probing, slow, failed, unhealthy))
+        self._last_resort = tuple(group for group in out if group)
 
     def start(self) -> None:
         """Begin what goes on beside requests; there is an event loop now."""
