@@ -50,7 +50,9 @@ class Attempt:
         "_let_go",
         "_sending",
         "_upload",
+        "begun",
         "endpoint",
+        "load",
         "number",
         "response",
         "sent_at",
@@ -59,6 +61,10 @@ class Attempt:
 
     def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.load = endpoint.in_flight
+        """Requests under way at the endpoint, itself included."""
+        self.begun = False
+        """Whether the first byte of its answer's body has come, where anybody asks how soon."""
         self.response: UpstreamResponse | None = None
         self.status = 0
         self.number = 0
@@ -153,7 +159,7 @@ class Attempt:
             self._upload.cancel()
         if self.response is not None:
             self.response.abort()
-        self._sending.target.upstream.release(self.endpoint)
+        self._sending.target.upstream.release(self.endpoint, begun=self.begun)
 
     def lost(self, error: GatewayError) -> None:
         """Its answer broke off, and another takes its place."""
@@ -176,12 +182,16 @@ class Attempt:
 
     def began(self, at: float) -> None:
         """The first byte of its body went out."""
+        if self._let_go or self.begun:
+            return
+        self.begun = True
         sending = self._sending
         exchange = sending.request.exchange
         sending.target.upstream.began(
             self.endpoint,
             at - self.sent_at,
             streamed=exchange.streamed and self.status == 200,
+            load=self.load,
             size=exchange.bytes_in,
             model=sending.target.rename_to or exchange.served or exchange.model,
         )

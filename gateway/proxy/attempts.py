@@ -247,7 +247,7 @@ class Attempts:
             return False
         # Who was silent until the timeout is not asked again at once: another one is.
         silent = isinstance(failure, (UpstreamFirstByteTimeout, UpstreamIdleTimeout))
-        return not silent or self._upstream.has_any(self._tried[-1:])
+        return not silent or self._upstream.has_other(self._tried[-1:]) or self._has_untried
 
     def _helps_later(self, failure: GatewayError) -> bool:
         """Whether everybody may be asked again, once everybody was: some may be back by then."""
@@ -275,12 +275,20 @@ class Attempts:
         if response.head.status not in self._retries.statuses:
             return None
         pause_s = _retry_after_s(response)
-        if not pause_s or self._upstream.has_any(self._tried):
+        if not pause_s or self._has_untried:
             pause_s = self._backoff_s()
         elif pause_s > _PATIENT_S:
             return None
         # Else there is nobody else, and it says when to come back.
         return pause_s if self._may_repeat(pause_s) else None
+
+    @property
+    def _has_untried(self) -> bool:
+        """Whether the next retry has an endpoint that was not tried. One that is ejected for
+        failures is left to the last retry: it may hang, where the others only had a bad moment.
+        """
+        upstream, tried = self._upstream, self._tried
+        return upstream.has_other(tried) or upstream.has_ejected(tried, failed=self._left == 1)
 
     def _may_follow(self) -> bool:
         """Whether another endpoint may be asked after this one."""
@@ -297,13 +305,13 @@ class Attempts:
             return False
         if not self._upstream.budget.withdraw():
             return False
-        self._left -= 1
-        self._upstream.counts.retries += 1
-        if not self._upstream.has_any(self._tried):
+        if not self._has_untried:
             # From the beginning; with the last one only if there is nobody else.
             self._tried = self._tried[-1:]
-            if not self._upstream.has_any(self._tried):
+            if not self._upstream.has_other(self._tried):
                 self._tried.clear()
+        self._left -= 1
+        self._upstream.counts.retries += 1
         return True
 
     def _backoff_s(self) -> float:

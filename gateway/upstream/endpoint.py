@@ -13,6 +13,7 @@ class Endpoint:
 
     __slots__ = (
         "base",
+        "begun",
         "carried",
         "fixed_lines",
         "freed",
@@ -51,10 +52,12 @@ class Endpoint:
         self.max_requests = max_requests
         self.in_flight = 0
         """Requests it carries, from being picked to the end of the response."""
+        self.begun = 0
+        """Answers of which a first byte has come and the end has not."""
         self.carried = 0
         """How many of them, at most, are older than its probes: these end when they end."""
         self.progress_at = float("-inf")
-        """When an answer of it last began or ended: until then others were waiting for it, too."""
+        """When an answer of it last began or ended, in seconds of the upstream's clock."""
         self.freed: Callable[[], None] = _nobody
         """Called when it has room again."""
         self.signature = signature

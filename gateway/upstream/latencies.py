@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
@@ -60,29 +60,53 @@ class Beginning(NamedTuple):
 
     at: float
     """When the first byte came."""
-    seconds: float
-    """How long the request had waited, or how long ago another answer of the endpoint began or
-    ended, whichever is less.
-    """
+    waited_s: float
+    """From the request, body included, to the first byte."""
+    idle_s: float
+    """How long ago another answer of the endpoint began or ended."""
+    load: int = 1
+    """Requests under way at the endpoint when this one was sent, itself included."""
+    begun: int = 1
+    """Answers of the endpoint that have begun and not ended, this one included."""
     size: int = 0
     """Of the request's body in bytes, which stands for the length of the prompt."""
     model: str | None = None
     """Models differ in speed, and one endpoint may serve several."""
 
-    def resembles(self, other: Beginning) -> bool:
-        """Whether it stands for as much work as `other`: the same model, as long a prompt."""
-        return self.model == other.model and 2 * self.size >= other.size
+
+class _Sample(NamedTuple):
+    """One answer, as it is compared."""
+
+    at: float
+    seconds: float
+    """To the first byte, without the time in the backend's queue."""
+    size: int
+    model: str | None
 
 
-@dataclass(slots=True)
 class _Record:
     """What is known of one endpoint's answers."""
 
-    recent: deque[Beginning] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    slow: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds of the slow answers since the last quick one, each with its siblings' median."""
-    last_at: float = 0.0
-    """When the last of those began."""
+    __slots__ = ("_peaks", "_peaks_until", "last_at", "recent", "slow")
+
+    def __init__(self) -> None:
+        self.recent: deque[_Sample] = deque(maxlen=_RECENT)
+        self.slow: list[tuple[float, float]] = []
+        """Seconds of the slow answers since the last quick one, each with its siblings' median."""
+        self.last_at = 0.0
+        """When the last of those began."""
+        self._peaks = (0, 0)
+        """The most answers at once, in this period and in the one before."""
+        self._peaks_until = 0.0
+
+    def slots(self, beginning: Beginning, period_s: float) -> int:
+        """How many answers the endpoint has lately given at once, this one included."""
+        before, latest = self._peaks
+        if beginning.at >= self._peaks_until:
+            before, latest = latest, 0
+            self._peaks_until = beginning.at + period_s
+        self._peaks = before, latest = before, max(latest, beginning.begun)
+        return max(before, latest)
 
 
 class Slowness:
@@ -91,13 +115,14 @@ class Slowness:
     Like is compared with like: first bytes of streamed answers to the same model, recent, with at
     least half as long a prompt on the sibling's side.
 
-    The time in a backend's queue is left out. A server with a limited number of slots begins the
-    next answer when one ends, so that only the time since the endpoint's last progress counts:
-    see `Beginning.seconds`.
+    The time in a backend's queue is left out. An endpoint that has given n answers at once has at
+    least n slots; where more requests than that are under way, the next answer begins when one
+    ends, and only the time since the endpoint's last progress counts.
 
     One observation is one interval. Of slow answers whose intervals overlap only the first counts,
-    so that a pause that a hundred requests wait out is seen once; and one quick answer clears the
-    endpoint. What remains are queues that others fill unseen (other workers, other clients).
+    so that a pause that a hundred requests wait out is seen once. A quick answer clears the
+    endpoint, and one that waited in a queue, which proves little, takes two slow ones back: that
+    keeps endpoints in whose queues are full of requests of other workers or other clients.
     """
 
     def __init__(self, options: SlownessOptions) -> None:
@@ -117,28 +142,43 @@ class Slowness:
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = _Record()
-        record.recent.append(beginning)
-        if beginning.seconds <= options.floor_s:
+        waited_s = seconds = beginning.waited_s
+        if beginning.load > record.slots(beginning, options.recent_s):
+            seconds = min(seconds, beginning.idle_s)
+        sample = _Sample(beginning.at, seconds, beginning.size, beginning.model)
+        record.recent.append(sample)
+        if waited_s <= options.floor_s:
             record.slow.clear()
             return None
-        others = self._comparable(beginning, siblings)
+        others = self._comparable(sample, siblings)
         if len(others) < options.peers:
             return None
         usual_s = median(others)
-        if beginning.seconds <= options.factor * usual_s:
+        limit_s = max(options.floor_s, options.factor * usual_s)
+        if waited_s <= limit_s:
             record.slow.clear()
+        elif seconds <= limit_s:
+            del record.slow[-2:]
+        else:
+            return self._count(record, sample, usual_s)
+        return None
+
+    def _count(
+        self, record: _Record, sample: _Sample, usual_s: float
+    ) -> tuple[float, float] | None:
+        """Count a slow answer, unless the one before it covers it."""
+        options, slow = self._options, record.slow
+        since = sample.at - sample.seconds
+        if slow and since < record.last_at:
             return None
-        began_at = beginning.at - beginning.seconds
-        if record.slow and began_at < record.last_at:
+        if since > record.last_at + options.memory_s:
+            slow.clear()
+        slow.append((sample.seconds, usual_s))
+        record.last_at = sample.at
+        if len(slow) < options.answers:
             return None
-        if record.slow and began_at > record.last_at + options.memory_s:
-            record.slow.clear()
-        record.slow.append((beginning.seconds, usual_s))
-        record.last_at = beginning.at
-        if len(record.slow) < options.answers:
-            return None
-        own, their = zip(*record.slow, strict=True)
-        record.slow.clear()
+        own, their = zip(*slow, strict=True)
+        slow.clear()
         return median(own), median(their)
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -146,14 +186,13 @@ class Slowness:
         for key in keys:
             self._records.pop(key, None)
 
-    def _comparable(self, beginning: Beginning, siblings: Iterable[str]) -> list[float]:
+    def _comparable(self, sample: _Sample, siblings: Iterable[str]) -> list[float]:
         """Seconds of the siblings' recent answers to such a request."""
-        since = beginning.at - beginning.seconds - self._options.recent_s
+        since = sample.at - sample.seconds - self._options.recent_s
         return [
             other.seconds
             for sibling in siblings
             if (record := self._records.get(sibling)) is not None
             for other in record.recent
-            if other.at >= since
-            and other.resembles(beginning)
+            if other.at >= since and other.model == sample.model and 2 * other.size >= sample.size
         ]

@@ -156,9 +156,11 @@ class Upstream:
             endpoint.in_flight += 1
         return endpoint
 
-    def release(self, endpoint: Endpoint) -> None:
-        """Its request has ended."""
+    def release(self, endpoint: Endpoint, *, begun: bool = False) -> None:
+        """Its request has ended. `begun`: its answer was told of by `began`."""
         endpoint.in_flight -= 1
+        if begun:
+            endpoint.begun -= 1
         if self._only is None:
             endpoint.progress_at = self._now()
         if endpoint.carried > endpoint.in_flight:
@@ -171,15 +173,15 @@ class Upstream:
             return self.successor.has_other(tried)
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
-    def has_any(self, tried: Sequence[Endpoint]) -> bool:
-        """The same, of those that are ejected too, but not of those that fail their checks."""
+    def has_ejected(self, tried: Sequence[Endpoint], *, failed: bool) -> bool:
+        """Whether one beside those is ejected and has room: for slowness, or `failed` if so."""
         latest = self.latest
-        return latest.has_other(tried) or any(
-            e not in tried
+        return any(
+            state is State.EJECTED
+            and (failed or e.health.slow)
+            and e not in tried
             and e.in_flight < e.max_requests
-            and latest._states[e] is not State.UNHEALTHY
-            for group in latest._last_resort
-            for e in group
+            for e, state in latest._states.items()
         )
 
     def _choose(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
@@ -293,6 +295,7 @@ class Upstream:
         seconds: float,
         *,
         streamed: bool = False,
+        load: int = 1,
         size: int = 0,
         model: str | None = None,
     ) -> None:
@@ -301,6 +304,7 @@ class Upstream:
         What is not `streamed` begins when all of it was generated: how long that takes says more
         about the answer than about the endpoint.
         """
+        endpoint.begun += 1
         latest = self.latest
         if self.options.retries.hedge:
             latest.begin_s.add(seconds)
@@ -315,7 +319,8 @@ class Upstream:
             and latest._states[e] in _AT_WORK
         ]
         now = self._now()
-        beginning = Beginning(now, min(seconds, now - endpoint.progress_at), size, model)
+        idle_s = now - endpoint.progress_at
+        beginning = Beginning(now, seconds, idle_s, load, endpoint.begun, size, model)
         endpoint.progress_at = now
         found = slowness.add(endpoint.key, beginning, siblings)
         if found is not None and latest._states.get(endpoint) in _AT_WORK:
@@ -467,7 +472,7 @@ class Upstream:
         groups.append(tuple(e for e in well if states[e] is State.COOLING))
         self._groups = tuple(group for group in groups if group)
         probing = [e for e in well if states[e] is State.PROBING]
-        out = (tuple(group) for group in (probing, slow, failed, unhealthy))
+        out = (tuple(group) for group in (slow, probing, failed, unhealthy))
         self._last_resort = tuple(group for group in out if group)
 
     def start(self) -> None:

@@ -161,7 +161,7 @@ def _fields(options: models.Upstream) -> Fields:
 
 def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
     retries, outliers, hedge = options.retries, options.outliers, options.hedge
-    slowness = SlownessOptions(outliers.slow_factor, outliers.slow_floor)
+    slowness = SlownessOptions(outliers.slow_factor, outliers.slow_floor, outliers.slow_answers)
     return UpstreamOptions(
         timeouts=Timeouts(
             options.timeouts.connect,

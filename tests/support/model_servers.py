@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
-from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.options import Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.upstream import Upstream
@@ -53,67 +51,64 @@ class ModelServer:
 
 
 class World:
-    """Servers, an upstream that has them as endpoints, and the time."""
+    """Servers, the upstreams of one or several workers before them, and the time in seconds."""
 
     def __init__(
         self,
         servers: list[ModelServer],
         *,
         seed: int = 0,
-        balancer: Balancer | None = None,
         workers: int = 1,
-        **options: Any,
+        balancer: Callable[[Callable[[], float]], Balancer] = LeastRequests,
     ) -> None:
+        """`balancer` is made with a source of random numbers; each worker has its own."""
         self.now = 0.0
         self.random = random.Random(seed)
-        self.ejections: list[tuple[float, int, str]] = []
-        """Seconds, the number of the server, and why."""
-        self.states: list[tuple[float, int, State]] = []
-        self.answered = 0
         self.servers = servers
-        self.upstreams = [Upstream(
-            "main",
-            UpstreamOptions(
-                Timeouts(1.0, 60.0, 300.0), frozenset(), slowness=SlownessOptions(), **options
-            ),
-            balancer or LeastRequests(self.random.random),
-            [_endpoint(number) for number in range(len(servers))],
-            now=lambda: self.now,
-            report=self._report,
-        ) for _ in range(workers)]
+        self.states: list[tuple[float, int, State]] = []
+        """Every change: when, the number of the server, and the state."""
+        self.reasons: list[str] = []
+        """Why endpoints were ejected."""
+        self.begun: Counter[int] = Counter()
+        """How many answers of each server have begun."""
+        self.answered = 0
+        self._workers = [self._worker(balancer(self.random.random)) for _ in range(workers)]
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
+
+    def ejected_at(self, number: int) -> list[float]:
+        """When a server was ejected."""
+        ejected = State.EJECTED
+        return [at for at, which, state in self.states if (which, state) == (number, ejected)]
 
     def at(self, when: float, what: Callable[[], None]) -> None:
         """Do something at a time."""
         heapq.heappush(self._events, (when, next(self._numbers), what))
 
     def offer(self, asks: Iterator[tuple[float, Ask]]) -> None:
-        """Requests, each with the seconds since the one before it."""
+        """Send requests; each comes with the seconds since the one before it."""
+        pause_s, ask = next(asks)
 
-        def one(ask: Ask) -> None:
+        def one() -> None:
             self.send(ask)
-            following()
+            self.offer(asks)
 
-        def following() -> None:
-            pause_s, ask = next(asks)
-            self.at(self.now + pause_s, lambda: one(ask))
+        self.at(self.now + pause_s, one)
 
-        following()
-
-    def send(self, ask: Ask, then: Callable[[], None] = lambda: None) -> None:
-        """Send a request where the upstream says; `then` is called at its end."""
-        upstream = self.random.choice(self.upstreams)
+    def send(self, ask: Ask) -> None:
+        """Send one request to where its worker says."""
+        upstream = self.random.choice(self._workers)
         endpoint = upstream.acquire_now(Hint(), ())
         assert endpoint is not None
-        server, load, sent_at = self.servers[endpoint.full_weight and number_of(endpoint)], endpoint.in_flight, self.now
+        number = upstream.endpoints.index(endpoint)
+        server = self.servers[number]
+        sent_at, load = self.now, endpoint.in_flight
 
         def start() -> None:
             server.busy += 1
             self.at(self.now + server.first_byte_s(ask), begin)
 
-        def begin() -> None:
-            upstream.answered(endpoint)
+        def tell() -> None:
             upstream.began(
                 endpoint,
                 self.now - sent_at,
@@ -121,16 +116,23 @@ class World:
                 load=load,
                 size=ask.prompt_bytes,
             )
+
+        def begin() -> None:
+            self.begun[number] += 1
+            upstream.answered(endpoint)
+            if ask.streamed:
+                tell()
             self.at(self.now + server.generation_s(ask), end)
 
         def end() -> None:
+            if not ask.streamed:
+                tell()
             server.busy -= 1
             self.answered += 1
-            upstream.release(endpoint)
+            upstream.release(endpoint, begun=True)
             upstream.succeeded(endpoint)
             if server.queue:
                 server.queue.popleft()()
-            then()
 
         if server.busy < server.slots:
             start()
@@ -144,14 +146,20 @@ class World:
             what()
         self.now = until_s
 
-    def _report(self, endpoint: Endpoint, state: State, why: str) -> None:
-        number = number_of(endpoint)
-        self.states.append((self.now, number, state))
-        if state is State.EJECTED:
-            self.ejections.append((self.now, number, why))
+    def _worker(self, balancer: Balancer) -> Upstream:
+        endpoints = [endpoint(number) for number in range(len(self.servers))]
+
+        def report(which: Endpoint, state: State, why: str) -> None:
+            self.states.append((self.now, endpoints.index(which), state))
+            if state is State.EJECTED:
+                self.reasons.append(why)
+
+        options = UpstreamOptions(Timeouts(1.0, 60.0, 300.0), frozenset())
+        return Upstream("main", options, balancer, endpoints, now=lambda: self.now, report=report)
 
 
-def _endpoint(number: int) -> Endpoint:
+def endpoint(number: int) -> Endpoint:
+    """One whose pool is never used."""
     address = parse_address(f"http://10.0.0.{number}:8000", None, None)
     return Endpoint(
         EndpointPool(address, max_connections=1000, keepalive_s=1.0),
@@ -163,5 +171,30 @@ def _endpoint(number: int) -> Endpoint:
     )
 
 
-def number_of(endpoint):
-    return int(endpoint.key.split(".")[3].split(":")[0])
+def chat(source: random.Random) -> Ask:
+    """A request of mixed traffic: prompts of 0.1 to 200 KiB, answers of 5 to 2000 tokens, both
+    log-normal; one in four is not streamed.
+    """
+    return Ask(
+        min(200 * 1024, max(100, int(source.lognormvariate(7.5, 1.5)))),
+        min(2000, max(5, int(source.lognormvariate(4.5, 1.2)))),
+        source.random() < 0.75,
+    )
+
+
+SECONDS_OF_WORK = 3.6
+"""What a `chat` request keeps one slot busy for, on average."""
+
+
+def arrivals(source: random.Random, per_s: float) -> Iterator[tuple[float, Ask]]:
+    """A Poisson process."""
+    while True:
+        yield source.expovariate(per_s), chat(source)
+
+
+def bursts(source: random.Random, every_s: float, size: int) -> Iterator[tuple[float, Ask]]:
+    """So many requests at once, again and again."""
+    while True:
+        yield source.expovariate(1 / every_s), chat(source)
+        for _ in range(size - 1):
+            yield 0.0, chat(source)

@@ -187,7 +187,7 @@ async def test_nobody_waits_for_an_endpoint_that_is_being_probed() -> None:
     clock.now = 30.0
     assert await pick(one, [b]) is a
     assert not one.has_other([b])
-    assert await pick(one, [b]) is None
+    assert one.acquire_now(Hint(), [b]) is None
     one.release(a)
     assert one.has_other([b])
 
@@ -200,8 +200,8 @@ async def test_what_an_endpoint_carried_before_is_no_probe() -> None:
         assert await pick(one, [b]) is a
     fail(one, a)
     clock.now = 30.0
-    assert await pick(one, [b]) is a
-    assert await pick(one, [b]) is None
+    assert one.acquire_now(Hint(), [b]) is a
+    assert one.acquire_now(Hint(), [b]) is None
     for _ in range(4):
         one.release(a)
     assert (a.in_flight, a.carried) == (0, 0)
@@ -314,17 +314,176 @@ async def test_who_asked_for_a_pause_is_asked_last_and_is_not_ejected() -> None:
     assert await pick(one) is a
 
 
+def slow(one: Upstream, clock: Clock, which: Endpoint, other: Endpoint) -> None:
+    """Let answers of one endpoint begin late until it is ejected, or should be."""
+    for _ in range(15):
+        clock.now += 3.0
+        one.began(other, 0.05, streamed=True)
+        one.began(which, 2.0, streamed=True)
+
+
 async def test_a_slow_endpoint_is_ejected() -> None:
     a, b = endpoint("a"), endpoint("b")
     clock = Clock()
     one = upstream(a, b, clock=clock)
-    for _ in range(5):
-        one.began(a, 0.05)
-        one.began(b, 2.0)
-    clock.now = 1.0
-    one.began(a, 0.05)
+    slow(one, clock, b, a)
     assert one.state(b) is State.EJECTED
-    assert b.health.why(1.0).startswith("slow: begins after 2 s, its siblings 0.05 s")
+    assert b.health.why(clock.now).startswith("slow: first byte 2 s against 0.05 s of its siblings")
+
+
+async def test_answers_that_are_not_streamed_say_nothing_about_slowness() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    clock = Clock()
+    one = upstream(a, b, clock=clock)
+    for _ in range(30):
+        clock.now += 3.0
+        one.began(a, 0.05, streamed=False)
+        one.began(b, 2.0, streamed=False)
+    assert one.state(b) is State.HEALTHY
+
+
+async def test_endpoints_of_other_priorities_are_not_compared() -> None:
+    a, b = endpoint("a"), endpoint("b", priority=1)
+    clock = Clock()
+    one = upstream(a, b, clock=clock)
+    slow(one, clock, b, a)
+    assert one.state(b) is State.HEALTHY
+
+
+async def test_the_wait_for_another_answer_to_end_is_not_slowness() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    clock = Clock()
+    one = upstream(a, b, clock=clock)
+    held = await pick(one, [a])
+    assert held is b
+    one.began(b, 0.05, streamed=True, load=1)
+    for _ in range(30):
+        assert await pick(one, [a]) is b
+        load = b.in_flight
+        clock.now += 3.0
+        one.began(a, 0.05, streamed=True)
+        one.release(b, begun=True)  # the one slot of the backend's is free
+        clock.now += 0.1
+        one.began(b, 3.1, streamed=True, load=load)
+    assert one.state(b) is State.HEALTHY
+
+
+# -- before a request is refused ---------------------------------------------------------------
+
+
+async def test_an_ejected_endpoint_is_asked_where_nobody_else_is_left() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b)
+    fail(one, a)
+    assert await reached(one) == {b}
+    assert await pick(one, [b]) is a
+    assert one.has_ejected([b], failed=True)
+    assert not one.has_ejected([b], failed=False)
+    assert not one.has_other([b])
+    assert await pick(one, [a, b]) is None
+
+
+async def test_slow_ones_are_asked_before_those_that_failed_and_those_that_fail_checks_last() -> (
+    None
+):
+    clock = Clock()
+    a, b, c, d = (endpoint(name) for name in "abcd")
+    one = upstream(a, b, c, d, clock=clock, max_ejected=1.0, panic=0.0)
+    slow(one, clock, b, a)
+    fail(one, c)
+    for _ in range(3):
+        one.checked(d, "status 500")
+    assert await reached(one) == {a}
+    assert await pick(one, [a]) is b
+    assert await pick(one, [a, b]) is c
+    assert one.has_ejected([a], failed=False)
+    assert not one.has_ejected([a, b, c], failed=True)
+    assert await pick(one, [a, b, c]) is d
+
+
+async def test_one_that_fails_takes_the_place_of_one_that_is_slow() -> None:
+    clock = Clock()
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, clock=clock)
+    slow(one, clock, b, a)
+    assert await reached(one) == {a}
+    fail(one, a)
+    assert (one.state(a), one.state(b)) == (State.EJECTED, State.HEALTHY)
+    assert await reached(one) == {b}
+
+
+async def test_a_slow_one_does_not_take_the_place_of_one_that_fails() -> None:
+    clock = Clock()
+    a, b, c = endpoint("a"), endpoint("b"), endpoint("c")
+    one = upstream(a, b, c, clock=clock)
+    fail(one, c)
+    slow(one, clock, b, a)
+    assert (one.state(b), one.state(c)) == (State.HEALTHY, State.PROBING)
+
+
+async def test_panic_counts_those_that_would_be_out_if_not_too_many_were() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b)
+    fail(one, a)
+    panicking = [one.panicking]
+    fail(one, b)
+    panicking.append(one.panicking)
+    assert one.state(b) is State.HEALTHY  # one may be out
+    assert await reached(one) == {a, b}
+    one.succeeded(b)
+    panicking.append(one.panicking)
+    assert panicking == [False, True, False]
+
+
+async def test_in_a_panic_slow_ones_serve_before_those_that_failed() -> None:
+    clock = Clock()
+    endpoints = [endpoint(name) for name in "abcd"]
+    a, b, c, d = endpoints
+    one = upstream(*endpoints, clock=clock, max_ejected=1.0)
+    slow(one, clock, b, a)
+    for which in (c, d):
+        fail(one, which)
+    assert one.panicking
+    assert await reached(one) == {a, b}
+    fail(one, a)
+    assert await reached(one) == set(endpoints)
+
+
+async def test_where_all_that_are_well_are_full_for_too_long_an_ejected_one_is_asked() -> None:
+    a, b = endpoint("a", max_requests=1), endpoint("b", max_requests=1)
+    one = upstream(a, b, pending_s=0.02)
+    fail(one, b)
+    assert await pick(one) is a
+    assert await pick(one) is b
+    with pytest.raises(UpstreamBusy):
+        await pick(one)
+    assert (a.in_flight, b.in_flight, one.pending) == (1, 1, 0)
+
+
+async def test_where_too_many_wait_an_ejected_one_is_asked() -> None:
+    a, b = endpoint("a", max_requests=1), endpoint("b", max_requests=1)
+    one = upstream(a, b, pending=0)
+    fail(one, b)
+    assert [await pick(one), await pick(one)] == [a, b]
+    with pytest.raises(UpstreamBusy):
+        await pick(one)
+
+
+async def test_without_panic_endpoints_that_all_fail_their_checks_are_asked_still() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, panic=0.0)
+    for each in (a, b):
+        for _ in range(3):
+            one.checked(each, "status 500")
+    assert await reached(one) == {a, b}
+
+
+async def test_a_drained_endpoint_is_not_asked_even_where_the_others_are_ejected() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b)
+    fail(one, a)
+    one.drain(b, out=True)
+    assert await pick(one, [a]) is None
 
 
 async def test_changes_of_state_are_told_once() -> None:

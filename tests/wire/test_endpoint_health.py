@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.upstream.health import State
+from tests.support.backend_process import BackendProcess
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import EVENTS, POST, ask
 from tests.support.figures import Report, percentile
@@ -140,8 +141,8 @@ async def test_what_clients_do_is_not_held_against_an_endpoint(
 # -- U17: slow ---------------------------------------------------------------------------------
 
 
-async def latencies_s(gateway: RunningGateway, enough: asyncio.Event) -> list[float]:
-    """How long requests took, eight at once, until it is enough; all are served."""
+async def latencies_s(gateway: RunningGateway, enough: asyncio.Event, at_once: int) -> list[float]:
+    """How long requests took, so many at once, until it is enough; all are served."""
     took_s: list[float] = []
 
     async def client() -> None:
@@ -151,7 +152,7 @@ async def latencies_s(gateway: RunningGateway, enough: asyncio.Event) -> list[fl
             took_s.append(time.perf_counter() - started)
 
     async with asyncio.TaskGroup() as clients:
-        for _ in range(8):
+        for _ in range(at_once):
             clients.create_task(client())
     return took_s
 
@@ -159,14 +160,14 @@ async def latencies_s(gateway: RunningGateway, enough: asyncio.Event) -> list[fl
 async def test_u17_a_peer_that_begins_late_is_left_out(
     start_gateway: StartGateway, report: Report
 ) -> None:
-    slow_s, usual_s = 0.4, 0.02
+    slow_s, usual_s = 0.3, 0.02
 
     def beginning_after(seconds: float) -> Script:
         async def script(connection: UpstreamConnection) -> None:
             while True:
                 await connection.read_request()
                 await asyncio.sleep(seconds)
-                await connection.send(reply(b"{}"))
+                await connection.send(STREAM_HEAD + chunk(EVENTS[0]) + LAST_CHUNK)
 
         return script
 
@@ -175,23 +176,23 @@ async def test_u17_a_peer_that_begins_late_is_left_out(
         ScriptedUpstream(beginning_after(usual_s)) as one,
         ScriptedUpstream(beginning_after(usual_s)) as other,
     ):
-        outliers = {"slow_floor": "100ms", "slow_factor": 3.0}
+        outliers = {"slow_floor": "100ms", "slow_factor": 3.0, "slow_answers": 4}
         gateway = await start_gateway(endpoints(peer.url, one.url, other.url, outliers=outliers))
         enough = asyncio.Event()
-        load = asyncio.create_task(latencies_s(gateway, enough))
+        load = asyncio.create_task(latencies_s(gateway, enough, at_once=2))
         started = time.perf_counter()
         reason = await told(gateway, peer.url, State.EJECTED)
-        report("U17", "s until a peer slower by 0.4 s is out", time.perf_counter() - started)
+        report("U17", "s until a peer slower by 0.3 s is out", time.perf_counter() - started)
         enough.set()
         before = percentile(await load, 99)
         seen = len(peer.requests)
         enough = asyncio.Event()
-        load = asyncio.create_task(latencies_s(gateway, enough))
+        load = asyncio.create_task(latencies_s(gateway, enough, at_once=8))
         await one.wait_requests(len(one.requests) + 100)
         enough.set()
         after = percentile(await load, 99)
         assert len(peer.requests) == seen
-    assert reason.startswith("slow: begins after 0.4")
+    assert reason.startswith("slow: first byte 0.")
     report("U17", "p99 before, ms", before * 1e3)
     report("U17", "p99 after, ms", after * 1e3)
     assert before >= slow_s
@@ -214,6 +215,49 @@ async def test_u17_the_time_an_upload_takes_is_not_the_endpoints(
                 assert (await client.read_response()).status == 200
         begin_s = upstream.begin_s
         assert max(begin_s._sorted) < 0.15
+
+
+async def test_every_request_is_answered_when_one_is_killed_while_the_other_is_ejected(
+    start_gateway: StartGateway,
+) -> None:
+    """The ejected one is slow, and works. Once the other is ejected instead, it serves again."""
+    async with BackendProcess(first_byte_s=0.15) as late, BackendProcess() as quick:
+        outliers = {"slow_floor": "50ms", "slow_factor": 3.0, "slow_answers": 3}
+        gateway = await start_gateway(endpoints(late.url, quick.url, outliers=outliers))
+        while state_of(gateway, late.url) is not State.EJECTED:
+            assert (await ask(gateway.port)).status == 200
+        await quick.kill()
+        answers = await asyncio.gather(*(ask(gateway.port) for _ in range(30)))
+        assert {answer.status for answer in answers} == {200}
+        assert state_of(gateway, quick.url) is State.EJECTED
+        assert state_of(gateway, late.url) is State.WARMING
+        assert (await ask(gateway.port)).status == 200
+
+
+async def test_every_request_is_answered_when_one_is_killed_while_the_other_fails_its_checks(
+    start_gateway: StartGateway,
+) -> None:
+    async with BackendProcess() as one, BackendProcess() as other:
+        gateway = await start_gateway(endpoints(one.url, other.url))
+        for each in endpoint_at(gateway, one.url), endpoint_at(gateway, other.url):
+            for _ in range(3):
+                upstream_of(gateway).checked(each, "status 500")
+        await one.kill()
+        answers = await asyncio.gather(*(ask(gateway.port) for _ in range(20)))
+        assert {answer.status for answer in answers} == {200}
+
+
+async def test_the_last_retry_goes_to_an_endpoint_that_is_ejected_for_failures(
+    start_gateway: StartGateway,
+) -> None:
+    unavailable = raw_reply(reply(b"{}", status="503 Service Unavailable"))
+    async with ScriptedUpstream(unavailable) as well, ScriptedUpstream(OK) as ejected:
+        gateway = await start_gateway(ranked(ejected.url, well.url))
+        for _ in range(5):
+            upstream_of(gateway).failed(endpoint_at(gateway, ejected.url), "test")
+        assert state_of(gateway, ejected.url) is State.EJECTED
+        assert (await get(gateway)).status == 200
+        assert (len(well.requests), len(ejected.requests)) == (2, 1)
 
 
 # -- U18: the way back -------------------------------------------------------------------------
@@ -251,7 +295,7 @@ async def test_u18_an_endpoint_comes_back_by_a_few_probes_at_once(
         assert len(peer.requests) == seen
         well = True
         enough = asyncio.Event()
-        load = asyncio.create_task(latencies_s(gateway, enough))
+        load = asyncio.create_task(latencies_s(gateway, enough, at_once=8))
         await told(gateway, peer.url, State.PROBING)
         probing_at = time.perf_counter()
         await told(gateway, peer.url, State.WARMING)

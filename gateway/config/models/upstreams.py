@@ -157,17 +157,34 @@ class Outliers(Section):
     )
     base: Duration = Field(30.0, gt=0, description="How long, times the ejections of late.")
     longest: Duration = Field(300.0, gt=0, description="And at most that.")
-    max_ejected: Share = Field(0.1, description="Of the endpoints; one may always be out.")
+    max_ejected: Share = Field(
+        0.1,
+        description="Of the endpoints; one may always be out. One that "
+        "fails takes the place of one that is only slow.",
+    )
     panic: Share = Field(
-        0.5, description="With a smaller share of endpoints left, those that are out serve too."
+        0.5,
+        description="With a smaller share of endpoints that work, ejected ones serve like the "
+        "others; else they are asked only where a request would be refused.",
     )
     probes: int = Field(1, ge=1, description="Requests at once that try whether it is well again.")
     successes: int = Field(3, ge=1, description="Of these in a row let it back in.")
     slow_start: Duration = Field(10.0, description="Its share grows for so long then.")
     slow_factor: float = Field(
-        5.0, gt=1, description="Slow: its answers begin so many times later than its siblings'."
+        5.0,
+        gt=1,
+        description="Slow: a streamed answer whose first byte comes so many times later than those "
+        "of its siblings to prompts of that size.",
     )
-    slow_floor: Duration = Field(0.5, description="Who begins within that is not slow.")
+    slow_floor: Duration = Field(
+        0.5, description="An answer whose first byte comes within this time is never slow."
+    )
+    slow_answers: int = Field(
+        10,
+        ge=3,
+        le=1000,
+        description="Slow answers in a row, one after the other, that take an endpoint out.",
+    )
 
 
 class Tls(Section):
