@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
 from aiohttp import web
+
+from gateway.usage import Estimate, Usage, estimate, estimate_unread
 
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.traces.recording import Trace
-    from gateway.usage import Usage
     from gateway.websocket.endings import Tally
     from gateway.websocket.handshake import Handshake
 
@@ -191,6 +193,7 @@ class Exchange:
     """The state of one request. Times are `time.perf_counter` seconds; None until known."""
 
     __slots__ = (
+        "_asked",
         "_at_end",
         "_client_left",
         "_outcome",
@@ -355,6 +358,7 @@ class Exchange:
         self.end_reason: EndReason | None = None
         self.keeper: Keeper | None = None
         """Who goes on with it after its client has left."""
+        self._asked: Estimate | None = None
         self._client_left = False
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
@@ -372,6 +376,16 @@ class Exchange:
         """Whether it came to its end, and not to an error that its status does not tell."""
         error = self.error_code is not None and (self.status or 0) < 400
         return self.end_reason is EndReason.COMPLETE and not error
+
+    @property
+    def asked(self) -> Estimate:
+        """What it may use, by its body; estimated when somebody first asks."""
+        if self._asked is None:
+            body = self.body
+            if body is None:
+                return estimate_unread(self.bytes_in)
+            self._asked = estimate(_document(body), len(body))
+        return self._asked
 
     @property
     def detached(self) -> bool:
@@ -439,7 +453,15 @@ class Exchange:
 def _count(exchange: Exchange) -> None:
     tap = exchange.tap
     if tap is not None and exchange.usage is None:
-        exchange.usage = tap.usage(exchange.method, exchange.path, exchange.body)
+        exchange.usage = tap.usage(exchange)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 class GatewayRequest(web.Request):

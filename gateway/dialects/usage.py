@@ -26,6 +26,7 @@ _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _READ = "cache_read_input_tokens"
 _WRITTEN = "cache_creation_input_tokens"
+_SAFE = ("GET", "HEAD", "DELETE")
 _NO_GENERATION = (
     "/count_tokens",
     "/input_tokens",
@@ -122,7 +123,15 @@ def told(document: Mapping[str, Any]) -> Usage | None:
 
 def generates(method: str, path: str) -> bool:
     """Whether a request has a model generate something, as far as its address tells."""
-    return method not in ("GET", "HEAD", "DELETE") and not path.rstrip("/").endswith(_NO_GENERATION)
+    return method not in _SAFE and not path.rstrip("/").endswith(_NO_GENERATION)
+
+
+def fetches(method: str, path: str, *, stream: bool) -> bool:
+    """Whether an answer was generated for another request, which has paid for it: it is stored, and
+    may be fetched again and again. A stream that is asked for by GET is generated for it, unless
+    it is one of OpenAI's stored responses.
+    """
+    return method in _SAFE and not (stream and "/responses/" not in path)
 
 
 def answers_text(path: str) -> bool:

@@ -8,13 +8,15 @@ scanned while it passes.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Protocol
 
 import orjson
 
-from gateway.dialects.usage import Told, answers_text, generates
+from gateway.dialects.usage import Told, answers_text, fetches, generates
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.sse import EVENT_STREAM
-from gateway.usage import Usage, estimate
+from gateway.usage import Estimate, Usage
 
 _PARSED_BYTES = 16 * 1024
 """A document up to this size is kept and parsed whole, which is cheaper than to scan it."""
@@ -31,6 +33,17 @@ _EDGE_BYTES = 2
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _READ = ("application/", "text/")
 _NOT_READ = ("application/octet-stream", "application/pdf", "application/ogg")
+
+
+class Asking(Protocol):
+    """The request that is answered: an exchange."""
+
+    method: str
+    path: str
+
+    @property
+    def asked(self) -> Estimate:
+        """What it may use."""
 
 
 class Document:
@@ -88,14 +101,11 @@ class UsageTap:
         "_tail",
         "_text_bytes",
         "_told",
-        "asked",
         "bytes",
         "events",
     )
 
     def __init__(self) -> None:
-        self.asked: Usage | None = None
-        """What was reserved for the request, if something was."""
         self.bytes = 0
         self.events = 0
         """Events of a stream, about one for each token; lines, of Ollama's."""
@@ -154,37 +164,27 @@ class UsageTap:
         """Its beginning and its end."""
         return self._head, self._tail
 
-    def usage(self, method: str, path: str, body: bytes | None) -> Usage | None:
-        """What the answer to this request used: what the backend told; else, of an answer that
-        succeeded, what it has shown. None: nothing, as far as anybody knows. So it is for whatever
-        does not generate: an answer that is fetched again is not paid again.
+    def usage(self, request: Asking) -> Usage | None:
+        """What the answer used: what the backend told; else, of an answer that succeeded, what it
+        has shown. None: nothing, as far as anybody knows.
         """
-        if not generates(method, path):
+        method, path = request.method, request.path
+        if fetches(method, path, stream=bool(self._ends)):
             return None
         if self._partial is not None:
             self._partial.end()
         self._hear_pending()
         told, usage = self._told, self._told.usage
         if usage is None:
-            return self._guess(path, body)
+            if not self.bytes or self._status >= 400 or not generates(method, path):
+                return None
+            return Usage(request.asked.input, self._shown(path), estimated=True)
         if not told.final:
             output = max(usage.output, self._shown(path))
-            usage = Usage(
-                usage.input, output, usage.cached, usage.cache_write, usage.reasoning, True
-            )
+            usage = replace(usage, output=output, estimated=True)
         if not told.tells_input:
-            usage = Usage(
-                self._asked(body).input, usage.output, 0, 0, usage.reasoning, estimated=True
-            )
+            usage = replace(usage, input=request.asked.input, estimated=True)
         return usage
-
-    def _guess(self, path: str, body: bytes | None) -> Usage | None:
-        if not self.bytes or self._status >= 400:
-            return None
-        return Usage(self._asked(body).input, self._shown(path), estimated=True)
-
-    def _asked(self, body: bytes | None) -> Usage:
-        return self.asked if self.asked is not None else estimate(body)
 
     def _shown(self, path: str) -> int:
         """About how many tokens came."""

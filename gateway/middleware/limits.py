@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from gateway.dialects.usage import generates
+from gateway.dialects.usage import answers_text, generates
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange, GatewayRequest
@@ -21,7 +21,7 @@ from gateway.limiting.rules import Amount, Rule, Unit
 from gateway.limiting.seen import Seen
 from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
 from gateway.routing import Handler
-from gateway.usage import Usage, estimate
+from gateway.usage import Usage, estimate_unread
 
 _LEASE = Kind.LEASE
 _METERED = (Unit.TOKENS, Unit.BUDGET_TOKENS, Unit.BUDGET_MONEY)
@@ -41,12 +41,15 @@ class Limits:
         *,
         show: bool,
         asks_usage: bool,
+        most: Mapping[str, int],
     ) -> None:
         """`named` are the rules of every limit: a principal may bring limits of its own. `show`:
         tell callers what they have left. `asks_usage`: the route speaks OpenAI's dialect, where a
-        stream has to be asked for its usage.
+        stream has to be asked for its usage. `most` is how many tokens an answer of a model has at
+        most, by the model's name.
         """
         self._asks_usage = asks_usage
+        self._most = most
         self._rules = tuple(rules)
         self._named = named
         self._store = store
@@ -69,9 +72,7 @@ class Limits:
         if not rules:
             return await handler(request)
         metered = self._metered if rules is self._rules else _are_metered(rules)
-        asked = _NOTHING
-        if metered and generates(exchange.method, exchange.path):
-            asked = estimate(exchange.body)
+        asked = self._asked(request) if metered else _NOTHING
         demands = [rule.demand(exchange, asked) for rule in rules]
         self._seen.note(rules, demands, exchange)
         mark = exchange.trace.begin("limits") if exchange.trace is not None else None
@@ -98,7 +99,7 @@ class Limits:
         if metered and exchange.handshake is not None:
             exchange.meter = _SessionMeter(self._store, exchange, rules)
         elif metered:
-            self._meter(exchange, rules, demands, asked)
+            self._meter(exchange, rules, demands)
             if self._asks_usage and exchange.path.endswith("/completions"):
                 _ask_for_usage(exchange)
         return await handler(request)
@@ -135,13 +136,21 @@ class Limits:
         self._leases.keep(demand)
         exchange.at_end(lambda _: self._leases.release(demand))
 
-    def _meter(
-        self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand], asked: Usage
-    ) -> None:
+    def _asked(self, request: GatewayRequest) -> Usage:
+        """What to reserve."""
+        exchange = request.exchange
+        if not generates(exchange.method, exchange.path):
+            return _NOTHING
+        asked = exchange.asked
+        if exchange.body is None:
+            asked = estimate_unread(request.content_length or 0)
+        most = self._most.get(exchange.served or exchange.model or "")
+        return asked.reserved(most, text=answers_text(exchange.path))
+
+    def _meter(self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand]) -> None:
         """Settle what was reserved with what was used: nothing, if nothing was."""
         if exchange.tap is None:
             exchange.tap = UsageTap()
-        exchange.tap.asked = asked
 
         def settle(ended: Exchange) -> None:
             used = ended.usage or _NOTHING

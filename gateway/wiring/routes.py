@@ -129,12 +129,12 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         if route.issues is not None:
             tickets = parts.providers[route.issues]
             assert isinstance(tickets, TicketProvider)
-            chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
+            chain += [*_limits(config, route, named, parts), *parts.plugins[route.name]]
             end = IssueTicket(tickets)
         elif route.bridge is not None:
             sockets = websocket.settings(route)
             assert sockets is not None
-            chain += [*_limits(route, named, parts, dialect), *parts.plugins[route.name]]
+            chain += [*_limits(config, route, named, parts), *parts.plugins[route.name]]
             target = _route(config, route.bridge.to)
             end = bridged(route, target, dialect, sockets, parts.providers)
         else:
@@ -188,7 +188,7 @@ def _towards_upstream(
     # A limit that depends on the model needs the body first; the others save reading it.
     early = any(rule.needs_model for name in route.limits for rule in named[name])
     chain: list[Middleware] = [resolve] if early else []
-    chain += _limits(route, named, parts, dialect)
+    chain += _limits(config, route, named, parts)
     chain += parts.plugins[route.name]
     if not early:
         chain.append(resolve)
@@ -209,7 +209,7 @@ def _towards_upstream(
     return chain
 
 
-def _limits(route: models.Route, named: Named, parts: Parts, dialect: Dialect) -> list[Middleware]:
+def _limits(config: Config, route: models.Route, named: Named, parts: Parts) -> list[Middleware]:
     own = [rule for name in route.limits for rule in named[name]]
     # A principal may have limits of its own.
     if not own and not (named and route.auth != "anonymous"):
@@ -222,7 +222,12 @@ def _limits(route: models.Route, named: Named, parts: Parts, dialect: Dialect) -
             parts.leases,
             parts.seen,
             show=route.limit_headers,
-            asks_usage=dialect == "openai",
+            asks_usage=route_dialect(config, route) == "openai",
+            most={
+                name: model.max_output_tokens
+                for name, model in config.models.items()
+                if model.max_output_tokens is not None
+            },
         )
     ]
 

@@ -23,7 +23,7 @@ USAGE = {"usage": {"prompt_tokens": 30, "completion_tokens": 70, "total_tokens":
 
 
 async def request(gateway: GatewayProcess, **claims: str) -> Response:
-    head = f"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{bearer(**claims)}\r\n"
+    head = f"POST /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{bearer(**claims)}\r\n"
     return await ask(gateway.port, f"{head}\r\n".encode())
 
 

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.usage_tap import UsageTap
+from gateway.exchange import Exchange
 from gateway.usage import Usage
 
 CHAT, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/messages", "/api/chat"
 SSE, NDJSON, JSON = b"text/event-stream", b"application/x-ndjson", b"application/json"
-PROMPT = b"x" * 400
+PROMPT = b'{"messages":"%b"}' % (b"x" * 385)
 """A request of about 100 tokens."""
 FORGED = {"usage": {"prompt_tokens": 1, "completion_tokens": 1}, "eval_count": 1}
 
@@ -32,7 +33,9 @@ def listen(
     tap.begin(status, kind, encoded=encoded)
     for piece in pieces:
         tap.feed(piece)
-    return tap.usage(method, path, PROMPT)
+    exchange = Exchange(method, "127.0.0.1", trusted_peer=False)
+    exchange.path, exchange.body = path, PROMPT
+    return tap.usage(exchange)
 
 
 def shown(used: Usage | None) -> tuple[int, int, bool]:
@@ -159,18 +162,17 @@ def test_a_failed_answer_costs_what_it_says() -> None:
     assert listen(body, status=500) == Usage(7, 5)
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/v1/messages/count_tokens"),
-        ("POST", "/tokenize"),
-        ("GET", "/v1/models"),
-        ("GET", "/v1/responses/resp_1"),
-    ],
-)
-def test_what_is_no_generation_costs_nothing(method: str, path: str) -> None:
-    body = compact({"input_tokens": 7, "usage": {"input_tokens": 7, "output_tokens": 5}})
-    assert listen(body, method=method, path=path) is None
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/tokenize", "/v1/models"])
+def test_what_is_no_generation_costs_nothing(path: str) -> None:
+    assert listen(compact({"input_tokens": 7, "tokens": [1] * 1000}), path=path) is None
+
+
+def test_an_answer_that_is_fetched_again_costs_nothing() -> None:
+    body = compact({"usage": {"input_tokens": 7, "output_tokens": 5}})
+    assert listen(body, method="GET", path="/v1/responses/resp_1") is None
+    stream = event({"response": {"usage": {"input_tokens": 7, "output_tokens": 5}}})
+    assert listen(stream, method="GET", path="/v1/responses/resp_1", kind=SSE) is None
+    assert listen(stream, method="GET", path="/generate", kind=SSE) == Usage(7, 5)
 
 
 def test_an_answer_of_which_nothing_came_costs_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 from tests.support.client import Response, ask
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.tokens import Auth, bearer
-from tests.support.upstream import Script, ScriptedUpstream, json_reply, raw_reply, sse_reply
+from tests.support.upstream import (
+    Script,
+    ScriptedUpstream,
+    json_reply,
+    raw_reply,
+    sse_reply,
+    stepped_stream,
+)
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
 ERROR = {"error": {"message": "no " * 500, "type": "x"}}
@@ -73,7 +81,7 @@ async def test_a_failed_answer_costs_nothing(
 async def test_what_is_no_generation_costs_nothing(
     start_gateway: StartGateway, auth: Auth, path: str
 ) -> None:
-    async with ScriptedUpstream(json_reply({"input_tokens": 5, "usage": USAGE})) as upstream:
+    async with ScriptedUpstream(json_reply({"input_tokens": 5, "tokens": [1] * 1000})) as upstream:
         gateway = await start_gateway(config(upstream, auth))
         response = await post(gateway, path)
         assert int(response.value("x-ratelimit-remaining-tokens") or b"0") > BURST - 10
@@ -105,6 +113,32 @@ async def test_the_log_has_tokens_whatever_else_is_on(
         await post(gateway, stream=True)
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
     assert (logged["tokens_in"], logged["tokens_out"]) == (30, 20)
+
+
+async def test_an_image_is_reserved_by_its_pixels(start_gateway: StartGateway, auth: Auth) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "A" * 700_000}}
+    async with ScriptedUpstream(json_reply({"usage": USAGE})) as upstream:
+        gateway = await start_gateway(config(upstream, auth))
+        response = await post(gateway, messages=[{"content": [image]}], max_tokens=100)
+    assert int(response.value("x-ratelimit-remaining-tokens") or b"0") > BURST - 2000
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [({"max_tokens": 1, "max_completion_tokens": 99_000}, None), ({"n": 500}, None), ({}, 99_000)],
+)
+async def test_no_request_gets_round_its_reservation(
+    start_gateway: StartGateway, auth: Auth, fields: dict[str, Any], most: int | None
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        document = config(upstream, auth)
+        document["models"]["a"]["max_output_tokens"] = most
+        gateway = await start_gateway(document)
+        first = asyncio.create_task(post(gateway, messages=[], **fields))
+        await upstream.request_seen.wait()
+        assert (await post(gateway)).status == 429
+        await upstream.finish()
+        assert (await first).status == 200
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])

@@ -359,6 +359,13 @@ class Model(Section):
         description="Models asked instead, in this order, when it fails, is late, is out of "
         "capacity, or refuses the prompt as too long.",
     )
+    max_output_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="The most tokens that one of its answers has: what limits reserve for a "
+        "request that sets no maximum; default: 256.",
+    )
     price: Price | None = Field(
         None, description="What it costs: for budgets in money, metrics and usage."
     )

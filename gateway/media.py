@@ -1,0 +1,221 @@
+"""Images, audio and files inside a request: how many tokens they are, by what providers publish.
+
+Base64 says nothing about tokens. An image has tokens by its pixels, audio by its seconds; they are
+read from its first bytes, without decoding the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_IMAGE_TOKENS = 1600
+"""Of an image whose size is not known: what Anthropic says is the most for one."""
+_VIDEO_TOKENS = 10_000
+_PAGE_TOKENS, _PAGE_BYTES = 3000, 64 * 1024
+"""Of a page of a PDF (https://docs.anthropic.com/en/docs/build-with-claude/pdf-support)."""
+_AUDIO_TOKENS_PER_S = 10.0
+_AUDIO_BYTES_PER_S = 4000.0
+"""Of compressed audio: 32 kbit/s, a low rate, so that the estimate is not too short."""
+_HEAD_CHARS = 64
+_JPEG_CHARS = 128 * 1024
+"""Metadata and a preview may stand before the size."""
+_MOST_PARTS = 20_000
+"""Looked at in one request. Whatever comes after them counts by its length."""
+_SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""JPEG's frame headers, which have the size (ITU-T T.81, table B.1)."""
+
+
+class Media(NamedTuple):
+    """All media of one request."""
+
+    chars: int
+    """How long they are in the body, encoded as base64."""
+    tokens: int
+
+
+def media(document: Mapping[str, Any]) -> Media:
+    """What is in the messages of a request, in the shapes of OpenAI, Anthropic and Ollama."""
+    chars = tokens = 0
+    left = _MOST_PARTS
+    waiting: list[Any] = [document]
+    for name in ("messages", "input", "system"):
+        if isinstance(value := document.get(name), list):
+            waiting.append(value)
+    while waiting and left > 0:
+        value = waiting.pop()
+        parts = value if isinstance(value, list) else (value,)
+        for part in parts:
+            left -= 1
+            if left < 0:
+                break
+            if not isinstance(part, dict):
+                continue
+            for name in ("content", "output"):
+                if name in part and isinstance(inner := part[name], list):
+                    waiting.append(inner)
+            if "type" in part and isinstance(kind := part["type"], str) and kind in _KINDS:
+                size, cost = _KINDS[kind](part)
+                chars += size
+                tokens += cost
+            if "images" in part and isinstance(images := part["images"], list):  # Ollama
+                for image in images[: max(0, left)]:
+                    left -= 1
+                    if isinstance(image, str):
+                        chars += len(image)
+                        tokens += _by_area(_size(image))
+    return Media(chars, tokens)
+
+
+def _image_url(part: Mapping[str, Any]) -> tuple[int, int]:
+    """OpenAI's, of chats and of responses."""
+    url: Any = part.get("image_url")
+    detail = part.get("detail")
+    if isinstance(url, dict):
+        url, detail = url.get("url"), url.get("detail")
+    data = _data(url)
+    return len(data), _by_tiles(_size(data), low=detail == "low")
+
+
+def _image(part: Mapping[str, Any]) -> tuple[int, int]:
+    """Anthropic's."""
+    data = _source(part)
+    return len(data), _by_area(_size(data))
+
+
+def _audio(part: Mapping[str, Any]) -> tuple[int, int]:
+    inner = part.get("input_audio") or part.get("audio_url")
+    data = ""
+    if isinstance(inner, dict):
+        data = inner["data"] if isinstance(inner.get("data"), str) else _data(inner.get("url"))
+    return len(data), max(1, round(_seconds(data) * _AUDIO_TOKENS_PER_S))
+
+
+def _video(part: Mapping[str, Any]) -> tuple[int, int]:
+    inner = part.get("video_url")
+    return len(_data(inner.get("url") if isinstance(inner, dict) else inner)), _VIDEO_TOKENS
+
+
+def _document(part: Mapping[str, Any]) -> tuple[int, int]:
+    """A file; a text in a document counts as text."""
+    inner = part.get("file")
+    told = inner.get("file_data") if isinstance(inner, dict) else part.get("file_data")
+    data = _data(told) or _source(part)
+    pages = math.ceil(len(data) * 3 / 4 / _PAGE_BYTES)
+    return len(data), pages * _PAGE_TOKENS
+
+
+_KINDS = {
+    "image_url": _image_url,
+    "input_image": _image_url,
+    "image": _image,
+    "input_audio": _audio,
+    "audio_url": _audio,
+    "video_url": _video,
+    "document": _document,
+    "file": _document,
+    "input_file": _document,
+}
+"""By the type of a part of a message."""
+
+
+def _source(part: Mapping[str, Any]) -> str:
+    source = part.get("source")
+    if isinstance(source, dict) and source.get("type") == "base64":
+        data = source.get("data")
+        return data if isinstance(data, str) else ""
+    return ""
+
+
+def _data(url: object) -> str:
+    """The base64 of a `data:` URL; nothing for another one."""
+    if not isinstance(url, str) or not url.startswith("data:"):
+        return ""
+    return url.partition(",")[2]
+
+
+# -- tokens --------------------------------------------------------------------------------------
+
+
+def _by_tiles(size: tuple[int, int] | None, *, low: bool) -> int:
+    """https://platform.openai.com/docs/guides/images-vision#calculating-costs"""
+    if low:
+        return 85
+    if size is None:
+        return _IMAGE_TOKENS
+    width, height = size
+    scale = min(1.0, 2048 / max(size), 768 / min(size))
+    tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
+    return 85 + 170 * tiles
+
+
+def _by_area(size: tuple[int, int] | None) -> int:
+    """https://docs.anthropic.com/en/docs/build-with-claude/vision#evaluate-image-size"""
+    if size is None:
+        return _IMAGE_TOKENS
+    return min(_IMAGE_TOKENS, math.ceil(size[0] * size[1] / 750))
+
+
+def _seconds(data: str) -> float:
+    head = _decoded(data, _HEAD_CHARS)
+    rate = _AUDIO_BYTES_PER_S
+    if len(head) >= 32 and head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        rate = max(rate, float(struct.unpack_from("<I", head, 28)[0]))
+    return len(data) * 3 / 4 / rate
+
+
+# -- sizes ---------------------------------------------------------------------------------------
+
+
+def _size(data: str) -> tuple[int, int] | None:
+    """Width and height in pixels of a PNG, GIF, WebP or JPEG; None if they cannot be told."""
+    head = _decoded(data, _HEAD_CHARS)
+    size: tuple[int, int] | None = None
+    if len(head) < 32:
+        return None
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        size = struct.unpack_from(">II", head, 16)
+    elif head.startswith(b"GIF8"):
+        size = struct.unpack_from("<HH", head, 6)
+    elif head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        size = _webp(head)
+    elif head.startswith(b"\xff\xd8"):
+        size = _jpeg(_decoded(data, _JPEG_CHARS))
+    return size if size is not None and all(size) else None
+
+
+def _webp(head: bytes) -> tuple[int, int] | None:
+    """https://developers.google.com/speed/webp/docs/riff_container and RFC 9649."""
+    kind = head[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
+        return width + 1, height + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", head, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] in _SOF:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _decoded(data: str, chars: int) -> bytes:
+    piece = data[:chars]
+    try:
+        return base64.b64decode(piece[: len(piece) // 4 * 4])
+    except (binascii.Error, ValueError):
+        return b""
