@@ -18,7 +18,6 @@ _DIALECTS = {
     "max_tokens": ("anthropic",),
     "thinking": ("anthropic",),
     "max_tokens_field": ("openai",),
-    "stream_options": ("openai",),
     "efforts": ("openai", "anthropic"),
 }
 """Which settings of `translation` are for upstreams of which dialects."""
@@ -46,6 +45,8 @@ def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Find
     if upstream.continues == "continue_final_message" and upstream.dialect != "openai":
         hint = "write continues: prefill"
         yield (*path, "continues"), f"is a field that {upstream.dialect} does not have", hint
+    if upstream.dialect != "openai" and "stream_options" in upstream.model_fields_set:
+        yield (*path, "stream_options"), "is for upstreams that speak openai", None
     for key in sorted(upstream.translation.model_fields_set & _DIALECTS.keys()):
         dialects = _DIALECTS[key]
         if upstream.dialect not in dialects:

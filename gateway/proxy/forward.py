@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway.dialects import Dialect
 from gateway.exchange import GatewayRequest
 from gateway.proxy import body as bodies
+from gateway.proxy.asking_usage import send_asking
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
@@ -52,7 +53,9 @@ class Forward:
             # If it is here already, it is sent with the head, in one write.
             body = bodies.here(request, sending.body_cap_bytes)
         translation = target.translation
-        if translation is None:
+        if translation is None and exchange.filter is not None and body is not None:
+            response = await send_asking(request, target, body, sending)
+        elif translation is None:
             response = await Attempts(request, target, body, sending).send()
             if response.tunnel is not None:
                 assert options.switched is not None  # nobody else asks for it

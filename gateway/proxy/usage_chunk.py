@@ -34,6 +34,13 @@ def ask_for_usage(body: bytes) -> bytes | None:
     return _replace_options(body, options if isinstance(options, dict) else {})
 
 
+def unasked(body: bytes) -> bytes | None:
+    """The body without what `ask_for_usage` put in; None if that put in no field of its own."""
+    start = body.find(b"{") + 1
+    end = start + len(_OPTION)
+    return body[:start] + body[end:] if body[start:end] == _OPTION else None
+
+
 def _replace_options(body: bytes, options: dict[str, object]) -> bytes | None:
     """Put the option into an object that is there without it, or says false."""
     matches = list(_KEY.finditer(body))

@@ -66,7 +66,7 @@ class Upstream:
         self.counts = Failures()
         self.panicking = False
         self.refuses: set[str] = set()
-        """Optional fields of a request that it was seen to refuse."""
+        """Optional fields of a request that it does not take: so configured, or seen."""
         self.takes: set[str] = set()
         """And those that it was seen to take."""
         self._only: Endpoint | None = None

@@ -380,7 +380,6 @@ def _translation(
         options.continues,
         efforts=said.efforts,
         max_tokens_field=said.max_tokens_field,
-        stream_options=said.stream_options,
         base=said.base,
         tells_asked=options.model_name == "asked",
     )

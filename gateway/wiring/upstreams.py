@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.config import Config, models
+from gateway.dialects.translation.openai_requests import STREAM_OPTIONS
 from gateway.headers import lines
 from gateway.upstream.balancing.balancer import Balancer
 from gateway.upstream.balancing.consistent_hash import ConsistentHash
@@ -66,6 +67,8 @@ def _upstream(name: str, options: models.Upstream, report: Report, tell: Tell) -
         now=time.monotonic,
         report=report,
     )
+    if not options.stream_options:
+        upstream.refuses.add(STREAM_OPTIONS)
     if options.discover is not None:
         upstream.parts.append(
             source(

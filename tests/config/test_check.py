@@ -360,7 +360,11 @@ def test_a_route_of_which_nothing_can_be_translated(
             {"dialect": "openai", "translation": {"max_tokens": 8192}},
             ["translation.max_tokens: is for upstreams that speak anthropic"],
         ),
-        ({"dialect": "openai", "translation": {"stream_options": False, "base": ""}}, []),
+        ({"dialect": "openai", "stream_options": False, "translation": {"base": ""}}, []),
+        (
+            {"dialect": "ollama", "stream_options": False},
+            ["stream_options: is for upstreams that speak openai"],
+        ),
         (
             {"dialect": "ollama", "translation": {"efforts": ["low"], "base": "/x"}},
             ["translation.efforts: is for upstreams that speak openai or anthropic"],

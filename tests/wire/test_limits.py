@@ -15,10 +15,13 @@ from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.redis import StartRedis
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
+    LAST_CHUNK,
     STREAM_HEAD,
     ScriptedUpstream,
     chunk,
     json_reply,
+    raw_reply,
+    reply,
     sse_reply,
     stepped_stream,
 )
@@ -241,6 +244,41 @@ async def test_a_stream_is_asked_for_its_usage_and_a_client_who_did_not_ask_sees
         assert json.loads(request.body)["stream_options"] == {"include_usage": True}
     lines = gateway.log.requests
     assert [line["tokens_out"] for line in lines] == [20, 20]
+
+
+@pytest.mark.parametrize("words", ["Extra inputs are not permitted: stream_options", "Bad request"])
+@pytest.mark.parametrize("configured", [False, True], ids=["learnt", "configured"])
+async def test_a_backend_that_refuses_to_be_asked_is_asked_no_more(
+    start_gateway: StartGateway, auth: Auth, words: str, configured: bool
+) -> None:
+    events = [b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n', b"data: [DONE]\n\n"]
+    whole = STREAM_HEAD + b"".join(map(chunk, events)) + LAST_CHUNK
+    error = reply(json.dumps({"error": {"message": words}}).encode(), status="400 Bad Request")
+    script = raw_reply(lambda seen: error if b"stream_options" in seen.body else whole)
+    async with ScriptedUpstream(script) as upstream:
+        document = config(upstream, auth, tokens_limit(10_000))
+        if configured:
+            document["upstreams"]["main"]["stream_options"] = False
+        gateway = await start_gateway(document)
+        answers = [await post(gateway, stream=True) for _ in range(2)]
+        own = await post(gateway, stream=True, stream_options={"include_usage": True})
+    assert [answer.body for answer in answers] == [b"".join(events)] * 2
+    assert (own.status, own.json()["error"]["message"]) == (400, words)
+    asked = [b"stream_options" in seen.body for seen in upstream.requests]
+    assert asked == [*([] if configured else [True]), False, False, True]
+
+
+async def test_a_400_for_another_reason_passes_as_it_came(
+    start_gateway: StartGateway, auth: Auth
+) -> None:
+    error = b'{"error":{"message":"no such model","type":"x"}}'
+    async with ScriptedUpstream(raw_reply(reply(error, status="400 Bad Request"))) as upstream:
+        gateway = await start_gateway(config(upstream, auth, tokens_limit(10_000)))
+        for _ in range(2):
+            answer = await post(gateway, stream=True)
+            assert (answer.status, answer.body) == (400, error)
+        main = next(iter(gateway.server.runtime.upstreams.values()))
+        assert (main.refuses, main.endpoints[0].in_flight) == (set(), 0)
 
 
 # -- concurrency -------------------------------------------------------------------------------

@@ -241,11 +241,6 @@ class Translation(Section):
         description="The field of OpenAI's dialect that says how long an answer may be. If the "
         "backend refuses it with 400 or 422, the other one is tried and remembered.",
     )
-    stream_options: bool = Field(
-        True,
-        description="Ask an OpenAI-shaped backend for the usage of its streams. If it answers 400 "
-        "or 422, the request is tried once without, and that is remembered.",
-    )
     efforts: tuple[Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"], ...] = (
         Field(
             (),
@@ -309,6 +304,12 @@ class Upstream(Section):
     )
     translation: Translation = Field(
         default_factory=Translation, description="For callers of another dialect."
+    )
+    stream_options: bool = Field(
+        True,
+        description="Ask an OpenAI-shaped backend for the usage of its streams, where that is "
+        "needed: for limits, and for callers of another dialect. If it answers 400 or 422, the "
+        "request is tried once without, and that is remembered.",
     )
     model_name: Literal["asked", "backend"] = Field(
         "asked",

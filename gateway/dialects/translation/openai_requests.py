@@ -367,7 +367,7 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     body: dict[str, Any] = {"model": asked.model, "messages": messages}
     if asked.stream:
         body["stream"] = True
-        if options.stream_options and STREAM_OPTIONS not in options.refused:
+        if STREAM_OPTIONS not in options.refused:
             body[STREAM_OPTIONS] = {"include_usage": True}
     if asked.tools:
         body["tools"] = [_written_tool(tool) for tool in asked.tools]

@@ -30,14 +30,12 @@ class TranslationOptions:
     """Those that it knows; empty: those that all backends of its dialect know."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     """For OpenAI-shaped backends."""
-    stream_options: bool = True
-    """Whether an OpenAI-shaped backend is asked for the usage of its streams."""
     base: str | None = None
     """The path before `/chat/completions` and the like; None: the dialect's own."""
     tells_asked: bool = True
     """Whether answers carry the model name that the caller asked for."""
     refused: frozenset[str] = frozenset()
-    """Fields that the backend was seen to refuse."""
+    """Fields that the backend does not take."""
 
 
 _BUDGETS: Mapping[str, int] = {

@@ -1,0 +1,41 @@
+"""Sending a request that asks for usage where only the gateway wants it, to backends that may not
+take `stream_options`: then without, and so from then on.
+"""
+
+from __future__ import annotations
+
+from gateway.dialects.translation.openai_requests import STREAM_OPTIONS
+from gateway.dialects.translation.refused_fields import LONGEST_BYTES, STATUSES, refused_field
+from gateway.exchange import GatewayRequest
+from gateway.proxy.attempt import SendOptions
+from gateway.proxy.attempts import Attempts
+from gateway.proxy.resolve import Target
+from gateway.proxy.usage_chunk import unasked
+from gateway.upstream.response import UpstreamResponse
+
+_SENT = frozenset({STREAM_OPTIONS})
+
+
+async def send_asking(
+    request: GatewayRequest, target: Target, body: bytes, send: SendOptions
+) -> UpstreamResponse:
+    """The response to a body that `ask_for_usage` made. Raise GatewayError."""
+    upstream, exchange = target.upstream, request.exchange
+    plain = unasked(body)
+    if plain is None:  # its sender has the field, too
+        return await Attempts(request, target, body, send).send()
+    if STREAM_OPTIONS in upstream.refuses:
+        return await Attempts(request, target, plain, send).send()
+    mark = exchange.mark()
+    response = await Attempts(request, target, body, send).send()
+    status = response.head.status
+    if status < 400:
+        upstream.takes.add(STREAM_OPTIONS)
+    elif status in STATUSES:
+        answer = await response.held(LONGEST_BYTES)
+        if answer and refused_field(status, answer, _SENT, upstream.takes):
+            exchange.unwind(mark)
+            response = await Attempts(request, target, plain, send).send()
+            if response.head.status < 400:
+                upstream.refuses.add(STREAM_OPTIONS)
+    return response
