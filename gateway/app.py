@@ -146,6 +146,8 @@ class Runtime:
             self.admission,
             loaded,
             self.streams,
+            state.bodies,
+            state.offload,
             telling,
         )
         self.routes = RouteTable(routes(config, parts))

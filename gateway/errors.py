@@ -38,10 +38,21 @@ class GatewayError(Exception):
         self.reason = reason
         super().__init__(self.message)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Subclasses take other arguments than this one.
+        return _restored, (type(self), self.__dict__)
+
     @property
     def retry_after_s(self) -> int | None:
         """When to come back, if that is told."""
         return next((int(value) for name, value in self.headers if name == "Retry-After"), None)
+
+
+def _restored(kind: type[GatewayError], values: dict[str, object]) -> GatewayError:
+    """An error that another process has raised."""
+    error = kind.__new__(kind, values["message"])
+    error.__dict__.update(values)
+    return error
 
 
 class RequestError(GatewayError):
@@ -142,6 +153,30 @@ class BodyTooLarge(RequestError):
 
     def __init__(self, cap_bytes: int) -> None:
         super().__init__(f"The request body is larger than the {cap_bytes} bytes allowed here.")
+
+
+class UnsupportedCoding(RequestError):
+    """A body in a coding that is not known, or in several (RFC 9110 section 15.5.16)."""
+
+    status = 415
+    code = "unsupported_encoding"
+    default_message = (
+        "The request body has an unknown Content-Encoding. Send it as it is, or in one of zstd, "
+        "br, gzip or deflate."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(headers=(("Accept-Encoding", "zstd, br, gzip, deflate"),))
+
+
+class ModelUnknown(Forbidden):
+    """The caller may use certain models only, and which one a request is for cannot be told."""
+
+    code = "model_unknown"
+    default_message = (
+        "You may use certain models only, and this request does not say which one it is for in a "
+        "way that can be checked. Send a JSON object with 'model', or a form with this field."
+    )
 
 
 class ExpectationFailed(RequestError):
@@ -256,7 +291,9 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """This process carries as much as it may: `server.max_requests` or `server.max_memory`."""
+    """This process carries as much as it may: `server.max_requests`, `server.max_memory` or
+    `server.body_memory`.
+    """
 
     default_message = "The gateway is overloaded. Retry shortly."
 

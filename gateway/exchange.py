@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import orjson
 from aiohttp import web
 
 from gateway.usage import Estimate, Usage, estimate, estimate_unread
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
     from gateway.limiting.demand import Demand, Verdict
     from gateway.limiting.rules import Rule
     from gateway.proxy.attempt import Attempt
+    from gateway.proxy.body import HeldBody
     from gateway.proxy.early_head import EarlyHead
+    from gateway.proxy.json_body import JsonBody
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.traces.recording import Trace
@@ -203,11 +204,13 @@ class Exchange:
         "bytes_in",
         "bytes_out",
         "bytes_saved",
+        "checks_model",
         "client_ip",
         "commit",
         "continued",
         "deadline",
         "decided",
+        "decoded",
         "early",
         "end_reason",
         "endpoint",
@@ -219,7 +222,9 @@ class Exchange:
         "first_token_at",
         "forwarded",
         "handshake",
+        "held",
         "host",
+        "json",
         "keeper",
         "limit",
         "meter",
@@ -294,6 +299,14 @@ class Exchange:
         """Where it goes, once that was decided."""
         self.body: bytes | None = None
         """Its body as it is to be sent, where it had to be read whole."""
+        self.json: JsonBody | None = None
+        """The same, parsed, where it is a JSON object and somebody had to look into it."""
+        self.decoded = False
+        """The body came in a content coding, and is sent without."""
+        self.held: HeldBody | None = None
+        """What its body takes of the memory for bodies."""
+        self.checks_model: Callable[[str], bool] | None = None
+        """Whether its caller may use a model, where not every caller may use every model."""
         self.upstream: str | None = None
         self.queue_position: int | None = None
         """How many went before it when it had to wait; 1 or more."""
@@ -381,10 +394,12 @@ class Exchange:
     def asked(self) -> Estimate:
         """What it may use, by its body; estimated when somebody first asks."""
         if self._asked is None:
-            body = self.body
-            if body is None:
+            if self.json is not None:
+                self._asked = self.json.asked
+            elif self.body is None:
                 return estimate_unread(self.bytes_in)
-            self._asked = estimate(_document(body), len(body))
+            else:
+                self._asked = estimate({}, len(self.body))
         return self._asked
 
     @property
@@ -454,14 +469,6 @@ def _count(exchange: Exchange) -> None:
     tap = exchange.tap
     if tap is not None and exchange.usage is None:
         exchange.usage = tap.usage(exchange)
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 class GatewayRequest(web.Request):

@@ -58,6 +58,11 @@ TRACING = frozenset({b"traceparent", b"tracestate", b"baggage"})
 ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 """Dropped where the gateway has to read the response's body."""
 
+CODED = frozenset(
+    {b"content-encoding", b"content-md5", b"content-digest", b"repr-digest", b"digest"}
+)
+"""Fields that say something about a body's bytes, which are others once it was decoded."""
+
 WEBSOCKET = frozenset(
     {
         b"origin",

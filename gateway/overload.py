@@ -38,6 +38,35 @@ class Overload:
         self.memory_bytes = rss_bytes()
 
 
+class BodyBudget:
+    """Memory for the request bodies that one process holds, to look at them or to send them again.
+
+    A body is counted at its announced size before it is read, so that one that was begun is never
+    given up for want of room. Bodies that come with the head of their request are not counted.
+    """
+
+    __slots__ = ("cap_bytes", "held_bytes", "refused")
+
+    def __init__(self, cap_bytes: int) -> None:
+        self.cap_bytes = cap_bytes
+        self.held_bytes = 0
+        """At the moment."""
+        self.refused = 0
+        """Requests refused so far."""
+
+    def take(self, size_bytes: int) -> bool:
+        """Whether there is room. One body always fits, however large."""
+        if self.held_bytes and self.held_bytes + size_bytes > self.cap_bytes:
+            self.refused += 1
+            return False
+        self.held_bytes += size_bytes
+        return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """So much is held no more."""
+        self.held_bytes -= size_bytes
+
+
 def rss_bytes() -> int:
     """Memory this process holds in RAM; on other systems than Linux, the most it ever held."""
     try:

@@ -9,10 +9,14 @@ from typing import Self
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config import Config
-from gateway.overload import Overload, memory_for
+from gateway.offload import Offload
+from gateway.overload import BodyBudget, Overload, memory_for
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.traces.recording import Records
+
+_BODIES_SHARE = 4
+"""Request bodies may take this part of a worker's memory, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,9 @@ class ProcessState:
     log: LogControl
     """Which lines are written."""
     overload: Overload
+    bodies: BodyBudget
+    offload: Offload
+    """What parses large bodies."""
     folder: Path | None = None
     """One that the workers share; None: there is one process."""
     slot: int = 0
@@ -48,6 +55,8 @@ class ProcessState:
             logger,
             log or LogControl(options.level, options.sample),
             Overload(config.server.max_requests, _memory_cap(config)),
+            BodyBudget(_body_memory_cap(config)),
+            Offload(),
             folder,
             slot,
         )
@@ -56,8 +65,13 @@ class ProcessState:
         """From now on as much as this configuration says."""
         self.overload.max_requests = config.server.max_requests
         self.overload.max_memory_bytes = _memory_cap(config)
+        self.bodies.cap_bytes = _body_memory_cap(config)
 
 
 def _memory_cap(config: Config) -> int:
     options = config.server
     return options.max_memory or memory_for(options.workers)
+
+
+def _body_memory_cap(config: Config) -> int:
+    return config.server.body_memory or _memory_cap(config) // _BODIES_SHARE

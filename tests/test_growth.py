@@ -18,9 +18,9 @@ from gateway.dialects.usage import Told
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap
 from gateway.proxy.compression import encoder
-from gateway.proxy.model_name import read_model, rename_model
+from gateway.proxy.json_body import read
 from gateway.proxy.multipart import find_model_field
-from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
+from gateway.proxy.usage_chunk import UsageFilter
 from gateway.sse import EventSplitter
 from gateway.websocket.frames import FrameReader, frame
 from tests.support.growth import LINEAR_AT_MOST, growth
@@ -149,14 +149,26 @@ def on(data: bytes, call: Callable[[bytes], object]) -> Callable[[], object]:
     return lambda: call(data)
 
 
+def renamed(body: bytes) -> bytes:
+    parsed = read(body)
+    parsed.rename("n")
+    return parsed.rendered()
+
+
+def asked_for_usage(body: bytes) -> bytes:
+    parsed = read(body)
+    assert parsed.ask_for_usage()
+    return parsed.rendered()
+
+
 WHOLE: dict[str, Callable[[int], Callable[[], object]]] = {
     "a form": lambda size: on(form(size // 50), lambda body: find_model_field(body, b"b")),
     "a form that nearly ends": lambda size: on(
         nearly_ending(size), lambda body: find_model_field(body, b"b")
     ),
-    "a model": lambda size: on(models(size), read_model),
-    "a model's other name": lambda size: on(models(size), lambda body: rename_model(body, b'"n"')),
-    "an option": lambda size: on(options(size), ask_for_usage),
+    "a model": lambda size: on(models(size), read),
+    "a model's other name": lambda size: on(models(size), renamed),
+    "an option": lambda size: on(options(size), asked_for_usage),
     "text that another backend goes on with": chat,
 }
 

@@ -13,8 +13,9 @@ from gateway.errors import (
     UpstreamTotalTimeout,
 )
 from gateway.exchange import GatewayRequest
+from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import Target, renamed, requeried
+from gateway.proxy.resolve import Target, rename_in_form, requeried
 from gateway.proxy.translated import translated_call
 from gateway.routing import Handler
 
@@ -22,54 +23,61 @@ _LONGEST_REASON = 200
 """Characters of a backend's words in the list of models that did not answer."""
 
 
-async def fallbacks(request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-    """Ask the target's fallbacks in their order, as long as nothing of an answer was sent. Raise
-    what the last one raised.
-    """
-    exchange = request.exchange
-    others = exchange.target.fallbacks if exchange.target is not None else ()
-    if not others:
-        return await handler(request)
-    body, content_type = exchange.body, request.headers.get("Content-Type", "")
-    mark = exchange.mark()
-    left = [one for one in others if one[1].serves(one[0], exchange.principal)]
-    while left:
-        failure: GatewayError | None = None
-        response: web.StreamResponse | None = None
-        try:
-            response = await handler(request)
-            reason = await _shortcoming(response)
-            if reason is None:
+class Fallbacks:
+    """Asks the target's fallbacks in their order, as long as nothing of an answer was sent."""
+
+    def __init__(self, sending: SendOptions) -> None:
+        self._sending = sending
+
+    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Raise what the last one raised."""
+        exchange = request.exchange
+        others = exchange.target.fallbacks if exchange.target is not None else ()
+        if not others:
+            return await handler(request)
+        body, content_type = exchange.body, request.headers.get("Content-Type", "")
+        mark = exchange.mark()
+        left = [one for one in others if one[1].serves(one[0], exchange.principal)]
+        while left:
+            failure: GatewayError | None = None
+            response: web.StreamResponse | None = None
+            try:
+                response = await handler(request)
+                reason = await _shortcoming(response)
+                if reason is None:
+                    return response
+            except (UpstreamError, Unavailable) as exc:
+                if isinstance(exc, UpstreamTotalTimeout):
+                    raise  # there is no time for another either
+                failure, reason = exc, exc.code
+            while left and not await _understands(left[0][1], request, self._sending):
+                del left[0]
+            if not left:
+                if response is None:
+                    assert failure is not None
+                    raise failure
                 return response
-        except (UpstreamError, Unavailable) as exc:
-            if isinstance(exc, UpstreamTotalTimeout):
-                raise  # there is no time for another either
-            failure, reason = exc, exc.code
-        while left and not _understands(left[0][1], request, body):
-            del left[0]
-        if not left:
-            if response is None:
-                assert failure is not None
-                raise failure
-            return response
-        name, target = left.pop(0)
-        exchange.unwind(mark)
-        exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
-        exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
-        exchange.target, exchange.served = target, name
-        if exchange.handshake is not None:
-            exchange.query = requeried(exchange.query, target.rename_to or name)
-        elif body is not None:
-            exchange.body = renamed(body, content_type, target.rename_to or name)
-    return await handler(request)
+            name, target = left.pop(0)
+            exchange.unwind(mark)
+            exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
+            exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
+            exchange.target, exchange.served = target, name
+            if exchange.handshake is not None:
+                exchange.query = requeried(exchange.query, target.rename_to or name)
+            elif exchange.json is not None:
+                exchange.json.rename(target.rename_to or name)
+                exchange.body = exchange.json.rendered()
+            elif body is not None:
+                exchange.body = rename_in_form(body, content_type, target.rename_to or name)
+        return await handler(request)
 
 
-def _understands(target: Target, request: GatewayRequest, body: bytes | None) -> bool:
+async def _understands(target: Target, request: GatewayRequest, sending: SendOptions) -> bool:
     """Whether it can be asked at all: not everything can be translated into every dialect."""
     if target.translation is None:
         return True
     try:
-        translated_call(request, target.translation, body or b"")
+        await translated_call(request, target.translation, request.exchange.body or b"", sending)
     except RequestError:
         return False
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 
 from aiohttp import web
@@ -14,22 +14,43 @@ from gateway.dialects.usage import answers_text, generates
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.limiting.demand import Demand, Kind, Level
+from gateway.limiting.demand import Demand, Kind, Level, Verdict
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Amount, Rule, Unit
 from gateway.limiting.seen import Seen
-from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
+from gateway.proxy.body import SMALL_BYTES, BodyReader
+from gateway.proxy.usage_chunk import UsageFilter
 from gateway.routing import Handler
 from gateway.usage import Usage, estimate_unread
 
-_LEASE = Kind.LEASE
+_LEASE, _TAKE = Kind.LEASE, Kind.TAKE
 _METERED = (Unit.TOKENS, Unit.BUDGET_TOKENS, Unit.BUDGET_MONEY)
 _NOTHING = Usage(0, 0)
+Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
+
+
+class HeadLimits:
+    """Checks what needs no body before the body is read: the first phase of a route's `Limits`.
+
+    Where the body has come with the head, that decides on everything at once.
+    """
+
+    def __init__(self, limits: Limits, reader: BodyReader) -> None:
+        self._limits = limits
+        self._reader = reader
+
+    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Raise RateLimited or LimitsUnavailable."""
+        if request.body_exists:
+            body = self._reader.readable(request)
+            if body is None or len(body) > SMALL_BYTES:
+                return self._limits.on_head(request, handler)
+        return handler(request)
 
 
 class Limits:
-    """Checks all limits of a route at once."""
+    """Checks the limits of a route: all at once, or what `HeadLimits` has left of them."""
 
     def __init__(
         self,
@@ -63,17 +84,46 @@ class Limits:
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise RateLimited or LimitsUnavailable."""
         exchange = request.exchange
-        rules, modes = self._rules, self._modes
-        principal = exchange.principal
-        if principal is not None and principal.limits:
-            own = [rule for name in principal.limits for rule in self._named.get(name, ())]
-            rules = (*rules, *(rule for rule in own if rule not in rules))
-            modes = tuple(rule.on_store_error for rule in rules)
+        rules = self._rules_of(exchange)
+        if exchange.decided is not None:
+            rules = [rule for rule in rules if rule.needs_model]
         if not rules:
             return await handler(request)
         metered = self._metered if rules is self._rules else _are_metered(rules)
         asked = self._asked(request) if metered else _NOTHING
-        demands = [rule.demand(exchange, asked) for rule in rules]
+        demands = await self._decide(exchange, rules, asked)
+        if metered and exchange.handshake is not None:
+            exchange.meter = _SessionMeter(self._store, exchange, rules)
+        elif metered:
+            self._meter(exchange, rules, demands)
+            if self._asks_usage and exchange.path.endswith("/completions"):
+                _ask_for_usage(exchange)
+        return await handler(request)
+
+    async def on_head(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        """Decide on what needs no body. Raise RateLimited or LimitsUnavailable."""
+        exchange = request.exchange
+        rules = [rule for rule in self._rules_of(exchange) if not rule.needs_model]
+        if rules:
+            await self._decide(exchange, rules, _NOTHING)
+        return await handler(request)
+
+    def _rules_of(self, exchange: Exchange) -> Sequence[Rule]:
+        """The route's, and the caller's own."""
+        principal = exchange.principal
+        if principal is None or not principal.limits:
+            return self._rules
+        own = [rule for name in principal.limits for rule in self._named.get(name, ())]
+        return (*self._rules, *(rule for rule in own if rule not in self._rules))
+
+    async def _decide(
+        self, exchange: Exchange, rules: Sequence[Rule], asked: Usage
+    ) -> Sequence[Demand]:
+        """Take what a request demands of these rules, or nothing of any."""
+        modes = (
+            self._modes if rules is self._rules else tuple(rule.on_store_error for rule in rules)
+        )
+        demands: Sequence[Demand] = [rule.demand(exchange, asked) for rule in rules]
         self._seen.note(rules, demands, exchange)
         mark = exchange.trace.begin("limits") if exchange.trace is not None else None
         try:
@@ -84,9 +134,33 @@ class Limits:
             if slots:
                 self._store.post(slots)
             raise
-        exchange.decided = rules, demands, verdict
+        except LimitsUnavailable:
+            if exchange.decided is not None:
+                self._give_back(exchange.decided)
+            raise
+        before = exchange.decided
+        if before is not None:
+            if verdict.refused is not None:
+                before = self._give_back(before)
+            all_rules, all_demands = (*before[0], *rules), (*before[1], *demands)
+            first, refused = len(before[0]), verdict.refused
+            exchange.decided = (
+                all_rules,
+                all_demands,
+                Verdict(
+                    (*before[2].levels, *verdict.levels),
+                    None if refused is None else first + refused,
+                ),
+            )
+        else:
+            exchange.decided = rules, demands, verdict
         if self._show:
-            exchange.response_headers += self._told(rules, verdict.levels, exchange)
+            told = self._told(exchange.decided[0], exchange.decided[2].levels, exchange)
+            if before is not None:
+                names = {name for name, _ in told}
+                others = [one for one in exchange.response_headers if one[0] not in names]
+                exchange.response_headers = others
+            exchange.response_headers += told
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
@@ -96,13 +170,26 @@ class Limits:
         for demand in demands:
             if demand.kind is _LEASE:
                 self._hold(exchange, demand)
-        if metered and exchange.handshake is not None:
-            exchange.meter = _SessionMeter(self._store, exchange, rules)
-        elif metered:
-            self._meter(exchange, rules, demands)
-            if self._asks_usage and exchange.path.endswith("/completions"):
-                _ask_for_usage(exchange)
-        return await handler(request)
+        return demands
+
+    def _give_back(self, before: Decided) -> Decided:
+        """Undo what was taken on the head of a request that is refused for its body. Its slots are
+        given back at its end.
+        """
+        rules, demands, verdict = before
+        taken = [demand.kind is _TAKE for demand in demands]
+        self._store.post(
+            [
+                replace(demand, kind=Kind.ADJUST, amount=-demand.amount)
+                for demand in demands
+                if demand.kind is _TAKE
+            ]
+        )
+        levels = tuple(
+            replace(level, remaining=level.remaining + 1) if was else level
+            for level, was in zip(verdict.levels, taken, strict=True)
+        )
+        return rules, demands, Verdict(levels)
 
     def _told(
         self, rules: Sequence[Rule], levels: Sequence[Level], exchange: Exchange
@@ -205,12 +292,10 @@ def _refused(rule: Rule, wait_s: float) -> RateLimited:
 
 
 def _ask_for_usage(exchange: Exchange) -> None:
-    body = exchange.body
-    if body is not None and body.lstrip().startswith(b"{"):
-        changed = ask_for_usage(body)
-        if changed is not None:
-            exchange.body = changed
-            exchange.filter = UsageFilter()
+    parsed = exchange.json
+    if parsed is not None and parsed.ask_for_usage():
+        exchange.body = parsed.rendered()
+        exchange.filter = UsageFilter()
 
 
 class _Shown:

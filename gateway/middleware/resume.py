@@ -26,7 +26,8 @@ from gateway.errors import (
     StreamTrimmed,
 )
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.proxy import body as bodies
+from gateway.proxy import json_body
+from gateway.proxy.body import BodyReader
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
@@ -65,8 +66,7 @@ class ResumeOptions:
     refuses: bool
     """Without the store: refuse, instead of serving streams that cannot be resumed."""
     dialect: Dialect
-    body_cap_bytes: int
-    body_silence_s: float
+    reader: BodyReader
     heartbeats: Heartbeats | None = None
     """What breaks the silence of a stream."""
     preface: bytes = b""
@@ -209,8 +209,8 @@ class Resume:
                 param="Idempotency-Key",
             )
         exchange, options, streams = request.exchange, self._options, self._streams
-        bodies.admit(request, options.body_cap_bytes)
-        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
+        options.reader.check(request)
+        body = await options.reader.whole(request)
         owner = self._owner(exchange)
         place = _digest(owner, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
         stream = streams.new_id()
@@ -302,12 +302,21 @@ class Resume:
     async def _in_background(self, request: GatewayRequest) -> bool:
         """Whether it asks to go on without its client, and does not say otherwise."""
         options = self._options
-        bodies.admit(request, options.body_cap_bytes)
-        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
-        if not responses.is_background(body):
+        options.reader.check(request)
+        body = await options.reader.whole(request)
+        if not responses.may_be_background(body):
+            return False
+        try:
+            parsed = await options.reader.parsed(request, body)
+        except RequestError:
+            return False  # which is told where its model is looked for
+        if not (parsed.document.get("background") is True and parsed.streams):
             return False
         if options.own_background:
-            request._read_bytes = responses.without_background(body)
+            without = responses.without_background
+            heavy = json_body.is_heavy(body)
+            rest = await options.reader.offload.run(without, body) if heavy else without(body)
+            request._read_bytes, request.exchange.json = rest, None
         return HEADER not in request._message.headers
 
     def _named_by(self, log: StreamLog) -> Callable[[bytes], None]:

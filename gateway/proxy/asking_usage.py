@@ -10,7 +10,6 @@ from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.resolve import Target
-from gateway.proxy.usage_chunk import unasked
 from gateway.upstream.response import UpstreamResponse
 
 _SENT = frozenset({STREAM_OPTIONS})
@@ -19,13 +18,13 @@ _SENT = frozenset({STREAM_OPTIONS})
 async def send_asking(
     request: GatewayRequest, target: Target, body: bytes, send: SendOptions
 ) -> UpstreamResponse:
-    """The response to a body that `ask_for_usage` made. Raise GatewayError."""
+    """The response to a body that `JsonBody.ask_for_usage` made. Raise GatewayError."""
     upstream, exchange = target.upstream, request.exchange
-    plain = unasked(body)
-    if plain is None:  # its sender has the field, too
+    parsed = exchange.json
+    if parsed is None or STREAM_OPTIONS in parsed.document:  # its sender has the field, too
         return await Attempts(request, target, body, send).send()
     if STREAM_OPTIONS in upstream.refuses:
-        return await Attempts(request, target, plain, send).send()
+        return await Attempts(request, target, parsed.unasked(), send).send()
     mark = exchange.mark()
     response = await Attempts(request, target, body, send).send()
     status = response.head.status
@@ -35,7 +34,7 @@ async def send_asking(
         answer = await response.held(LONGEST_BYTES)
         if answer and refused_field(status, answer, _SENT, upstream.takes):
             exchange.unwind(mark)
-            response = await Attempts(request, target, plain, send).send()
+            response = await Attempts(request, target, parsed.unasked(), send).send()
             if response.head.status < 400:
                 upstream.refuses.add(STREAM_OPTIONS)
     return response

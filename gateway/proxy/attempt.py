@@ -10,7 +10,7 @@ from typing import Protocol, TypeGuard
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.proxy import body as bodies
+from gateway.proxy.body import BodyReader
 from gateway.proxy.request_head import Rewrite, request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamConnection
@@ -22,12 +22,11 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """What a route says about sending. Sizes in bytes, times in seconds."""
+    """What a route says about sending."""
 
     strip: int
     """How many characters of the path belong to the route and are not forwarded."""
-    body_cap_bytes: int
-    body_silence_s: float
+    reader: BodyReader
 
 
 class Sending(Protocol):
@@ -137,9 +136,7 @@ class Attempt:
         request, options = sending.request, sending.options
         chunked = request.content_length is None
         try:
-            async for piece in bodies.pieces(
-                request, options.body_cap_bytes, options.body_silence_s
-            ):
+            async for piece in options.reader.pieces(request):
                 connection.send_body(chunk(piece) if chunked else piece)
                 await connection.drain()
         except GatewayError as exc:

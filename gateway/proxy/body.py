@@ -1,96 +1,213 @@
-"""Reading request bodies: whole, or piece by piece, within the route's cap and in time."""
+"""Reading request bodies: whole, or piece by piece, within the route's cap and in time.
+
+A body that is read whole is decoded, and held until its request is over or its answer has begun.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from aiohttp import StreamReader, web
-from aiohttp.hdrs import EXPECT
+from aiohttp.hdrs import CONTENT_ENCODING, EXPECT
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.errors import BodyTooLarge, ExpectationFailed, RequestError, RequestTimeout
-from gateway.exchange import GatewayRequest
+from gateway.errors import (
+    BodyTooLarge,
+    ExpectationFailed,
+    Overloaded,
+    RequestError,
+    RequestTimeout,
+)
+from gateway.exchange import Exchange, GatewayRequest
+from gateway.offload import Offload
+from gateway.overload import BodyBudget
+from gateway.proxy import json_body
+from gateway.proxy.decoding import decoder
+from gateway.proxy.json_body import JsonBody
 
-_SMALL_BYTES = 32 * 1024
-"""Of a body in one piece: aiohttp pauses no connection for so little."""
+SMALL_BYTES = 32 * 1024
+"""A body in one piece: aiohttp pauses no connection for so little."""
+_LARGE_BYTES = 1024 * 1024
+"""Above this the event loop has its turn between the steps of reading a body."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def admit(request: GatewayRequest, cap_bytes: int) -> None:
-    """Refuse a body that is announced too large; ask for one whose sender waits to be asked.
+class HeldBody:
+    """The share of a `BodyBudget` that one body has."""
 
-    Called once a request has passed everything that could still refuse it, and before its body
-    is read (RFC 9110 section 10.1.1). Raise BodyTooLarge or ExpectationFailed.
-    """
-    length = request.content_length
-    if length is not None and length > cap_bytes:
-        raise BodyTooLarge(cap_bytes)
-    expect = request._message.headers.get(EXPECT)
-    if expect is None:
-        return
-    if expect.lower() != "100-continue":
-        raise ExpectationFailed
-    content = request.content
-    if request.transport is not None and not content.total_bytes and not content.is_eof():
-        request.transport.write(_CONTINUE)
+    __slots__ = ("_budget", "_size_bytes")
+
+    def __init__(self, budget: BodyBudget, size_bytes: int) -> None:
+        self._budget = budget
+        self._size_bytes = size_bytes
+
+    def shrink(self, size_bytes: int) -> None:
+        """It turned out to be smaller."""
+        self._budget.give_back(self._size_bytes - size_bytes)
+        self._size_bytes = size_bytes
+
+    def end(self, _: Exchange) -> None:
+        """It is held no more."""
+        self.shrink(0)
 
 
-async def pieces(request: GatewayRequest, cap_bytes: int, silence_s: float) -> AsyncIterator[bytes]:
-    """The body as it arrives.
+@dataclass(frozen=True, slots=True)
+class BodyReader:
+    """How a route reads bodies. Sizes in bytes, times in seconds."""
 
-    Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte,
-    RequestError if its framing is broken.
-    """
-    content = request.content
-    exchange = request.exchange
-    while not content.at_eof():
-        try:
-            if content.is_eof() or content._buffer:
-                data = content.read_nowait(-1)
+    cap_bytes: int
+    silence_s: float
+    budget: BodyBudget
+    offload: Offload
+
+    def check(self, request: GatewayRequest) -> None:
+        """Look at what a request's head says of its body. Raise BodyTooLarge or
+        ExpectationFailed.
+        """
+        length = request.content_length
+        if length is not None and length > self.cap_bytes:
+            raise BodyTooLarge(self.cap_bytes)
+        expect = request._message.headers.get(EXPECT)
+        if expect is not None and expect.lower() != "100-continue":
+            raise ExpectationFailed
+
+    def ask(self, request: GatewayRequest) -> None:
+        """Ask for the body where the client waits for that.
+
+        Called once a request has passed everything that can refuse it by its head (RFC 9110
+        section 10.1.1).
+        """
+        content = request.content
+        if (
+            EXPECT in request._message.headers
+            and request.transport is not None
+            and not content.total_bytes
+            and not content.is_eof()
+        ):
+            request.transport.write(_CONTINUE)
+
+    async def pieces(self, request: GatewayRequest) -> AsyncIterator[bytes]:
+        """The body as it arrives, in whatever coding.
+
+        Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte,
+        RequestError if its framing is broken.
+        """
+        content = request.content
+        exchange = request.exchange
+        while not content.at_eof():
+            try:
+                if content.is_eof() or content._buffer:
+                    data = content.read_nowait(-1)
+                else:
+                    async with asyncio.timeout(self.silence_s):
+                        data = await content.readany()
+            except TimeoutError:
+                raise RequestTimeout from None
+            except web.RequestPayloadError as exc:
+                raise RequestError("The request body is malformed.", reason=str(exc)) from exc
+            exchange.bytes_in += len(data)
+            if exchange.bytes_in > self.cap_bytes:
+                raise BodyTooLarge(self.cap_bytes)
+            if data:
+                yield data
+
+    def here(self, request: GatewayRequest) -> bytes | None:
+        """The whole body, if it has come: in one packet with the head, as nearly all do, or because
+        somebody has read it before. It is in whatever coding unless `exchange.decoded`. Raise
+        BodyTooLarge.
+        """
+        body = request._read_bytes
+        if body is None:
+            content: StreamReader = request._payload
+            if content is EMPTY_PAYLOAD:
+                return b""
+            if not content._eof or content._exception is not None:
+                return None
+            pieces = content._buffer
+            if len(pieces) == 1 and content._size < SMALL_BYTES and not content._buffer_offset:
+                # What the reader would do, less what it does for many pieces and for a paused
+                # socket.
+                body = pieces.popleft()
+                content._size = 0
             else:
-                async with asyncio.timeout(silence_s):
-                    data = await content.readany()
-        except TimeoutError:
-            raise RequestTimeout from None
-        except web.RequestPayloadError as exc:
-            raise RequestError("The request body is malformed.", reason=str(exc)) from exc
-        exchange.bytes_in += len(data)
-        if exchange.bytes_in > cap_bytes:
-            raise BodyTooLarge(cap_bytes)
-        if data:
-            yield data
+                body = content.read_nowait(-1)
+            request.exchange.bytes_in = len(body)
+            if len(body) > self.cap_bytes:
+                raise BodyTooLarge(self.cap_bytes)
+            request._read_bytes = body
+        return body
 
-
-def here(request: GatewayRequest, cap_bytes: int) -> bytes | None:
-    """The whole body, if it has come: in one packet with the head, as nearly all do, or because
-    somebody has read it before. Raise BodyTooLarge.
-    """
-    body = request._read_bytes
-    if body is None:
-        content: StreamReader = request._payload
-        if content is EMPTY_PAYLOAD:
-            return b""
-        if not content._eof or content._exception is not None:
+    def readable(self, request: GatewayRequest) -> bytes | None:
+        """The whole body, if it has come and is in no coding."""
+        if CONTENT_ENCODING in request._message.headers and not request.exchange.decoded:
             return None
-        pieces = content._buffer
-        if len(pieces) == 1 and content._size < _SMALL_BYTES and not content._buffer_offset:
-            # What the reader would do, less what it does for many pieces and for a paused socket.
-            body = pieces.popleft()
-            content._size = 0
+        return self.here(request)
+
+    async def whole(self, request: GatewayRequest) -> bytes:
+        """The whole body, waited for, and decoded. It is complete when this returns.
+
+        Raise what `pieces` raises, UnsupportedCoding, RequestError for a body that is not in its
+        coding, and Overloaded where too much memory is held for bodies.
+        """
+        body = self.readable(request)
+        if body is not None:
+            return body
+        exchange = request.exchange
+        coding = decoder(",".join(request._message.headers.getall(CONTENT_ENCODING, ())))
+        length = request.content_length
+        size_bytes = self.cap_bytes if length is None or coding is not None else length
+        if not self.budget.take(size_bytes):
+            raise Overloaded("body memory")
+        held = exchange.held = HeldBody(self.budget, size_bytes)
+        exchange.at_end(held.end)
+        self.ask(request)
+        pieces: list[bytes] = []
+        size_bytes = 0
+        came = self._come(request)
+        if coding is None:
+            pieces = [piece async for piece in came]
         else:
-            body = content.read_nowait(-1)
-        request.exchange.bytes_in = len(body)
-        if len(body) > cap_bytes:
-            raise BodyTooLarge(cap_bytes)
+            async for data in came:
+                for piece in coding.feed(data):
+                    size_bytes += len(piece)
+                    if size_bytes > self.cap_bytes:
+                        raise BodyTooLarge(self.cap_bytes)
+                    pieces.append(piece)
+                    await asyncio.sleep(0)
+            coding.finish()
+            exchange.decoded = True
+        body = b"".join(pieces)
+        held.shrink(len(body))
         request._read_bytes = body
-    return body
+        return body
 
+    async def _come(self, request: GatewayRequest) -> AsyncIterator[bytes]:
+        """The body as it came already, or as it arrives."""
+        if request._read_bytes is not None:
+            yield request._read_bytes
+        else:
+            async for piece in self.pieces(request):
+                yield piece
 
-async def whole(request: GatewayRequest, cap_bytes: int, silence_s: float) -> bytes:
-    """The whole body, waited for. Raises what `pieces` raises."""
-    body = here(request, cap_bytes)
-    if body is None:
-        body = b"".join([piece async for piece in pieces(request, cap_bytes, silence_s)])
-        request._read_bytes = body
-    return body
+    async def parsed(self, request: GatewayRequest, body: bytes) -> JsonBody:
+        """The body as JSON, a heavy one parsed in a helper process. The exchange keeps it. Raise
+        RequestError or Overloaded.
+        """
+        read = request.exchange.json
+        if read is None:
+            read = request.exchange.json = await self._parse(body)
+        return read
+
+    async def _parse(self, body: bytes) -> JsonBody:
+        if len(body) > _LARGE_BYTES:
+            await asyncio.sleep(0)  # it was joined just now
+        if json_body.is_heavy(body):
+            read = await self.offload.run(json_body.read_elsewhere, body)
+            read.raw = body
+            return read
+        read = json_body.read(body)
+        if len(body) > _LARGE_BYTES:
+            await asyncio.sleep(0)
+        return read

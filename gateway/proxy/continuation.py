@@ -11,9 +11,7 @@ last message is the assistant's; vLLM and SGLang take `continue_final_message` b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
-
-import orjson
+from typing import Protocol
 
 from gateway import sse
 from gateway.dialects import Dialect
@@ -28,6 +26,7 @@ from gateway.errors import (
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
+from gateway.proxy.json_body import continued, is_heavy
 from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
 from gateway.sse import Event, EventTooLarge, is_event_stream
@@ -43,7 +42,6 @@ _CONTINUABLE = (
     UpstreamInvalidResponse,
     UpstreamToldError,
 )
-_MAXIMA = ("max_tokens", "max_completion_tokens")
 
 
 class Answer(Protocol):
@@ -79,16 +77,16 @@ class Continuation:
     def __init__(
         self,
         request: GatewayRequest,
-        document: dict[str, Any],
+        body: bytes,
         answer: Answer,
         stream_type: bytes,
         send: SendOptions,
     ) -> None:
-        """`document` is the request's body."""
+        """`body` is the request's, a JSON object."""
         self.count = 0
         """How often another upstream went on."""
         self._request = request
-        self._document = document
+        self._body = body
         self._answer = answer
         self._send = send
         self._stream_type = stream_type
@@ -154,7 +152,7 @@ class Continuation:
     async def _ask(
         self, target: Target, name: str | None, tried: Sequence[Endpoint]
     ) -> UpstreamResponse | None:
-        body = orjson.dumps(self._body(target, name))
+        body = await self._continued(target, name)
         request, send, translation = self._request, self._send, target.translation
         try:
             if translation is None:
@@ -169,23 +167,15 @@ class Continuation:
             return None
         return response
 
-    def _body(self, target: Target, name: str | None) -> dict[str, Any]:
-        begun = {"role": "assistant", "content": self._answer.text}
-        body = {**self._document, "messages": [*self._document["messages"], begun]}
-        if name is not None:
-            body["model"] = target.rename_to or name
-        for key in _MAXIMA:
-            if isinstance(body.get(key), int):
-                # An event is about a token.
-                body[key] = max(1, body[key] - self._events)
-        options = body.get("options")
-        if isinstance(options, dict) and isinstance(most := options.get("num_predict"), int):
-            left = max(1, most - self._events) if most > 0 else most
-            body["options"] = {**options, "num_predict": left}
+    async def _continued(self, target: Target, name: str | None) -> bytes:
+        """The request with the answer so far, for another upstream."""
         continues = target.upstream.options.continues
-        if target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE:
-            body |= {"continue_final_message": True, "add_generation_prompt": False}
-        return body
+        final = target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE
+        model = None if name is None else target.rename_to or name
+        asked = self._body, self._answer.text, self._events, model, final
+        if is_heavy(self._body):
+            return await self._send.reader.offload.run(continued, *asked)
+        return continued(*asked)
 
     def _heard(self, events: Sequence[Event]) -> bytes:
         self._events += len(events)
@@ -202,14 +192,12 @@ def continuation_of(
     """What could go on with the answer, where the target or a fallback continues, if the request is
     a streamed chat. `dialect` is the caller's.
     """
-    if body is None:
-        return None
     kind = _ANSWERS.get(dialect.name)
-    if kind is None or not body.lstrip().startswith(b"{"):
+    parsed = request.exchange.json
+    if kind is None or parsed is None or body is None:
         return None
-    document = orjson.loads(body)
     # Ollama streams unless it is told not to.
-    stream = document.get("stream", dialect.name == "ollama")
-    if stream is not True or not isinstance(document.get("messages"), list):
+    stream = parsed.document.get("stream", dialect.name == "ollama")
+    if stream is not True or not isinstance(parsed.document.get("messages"), list):
         return None
-    return Continuation(request, document, kind(), dialect.stream_type, send)
+    return Continuation(request, body, kind(), dialect.stream_type, send)

@@ -14,16 +14,17 @@ import re
 import time
 from typing import Protocol, cast
 
-import orjson
 from aiohttp.hdrs import ACCEPT
 
 from gateway import sse
 from gateway.chunks import chunk
 from gateway.dialects import Dialect
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, RequestError
 from gateway.exchange import ClientConnection, Commit, GatewayRequest
 from gateway.headers import lines
+from gateway.proxy import json_body
 from gateway.proxy.heartbeat import COMMENT, Heartbeats
+from gateway.proxy.json_body import ALWAYS_LIGHT_BYTES
 from gateway.sse import EVENT_STREAM
 
 _KEY = b'"stream"'
@@ -110,8 +111,7 @@ class EarlyHead:
         if not self._request.content.is_eof():
             # It is the client who is not done. Many read no answer before they have sent all.
             return False
-        body = self._request.exchange.body or self._request._read_bytes
-        if self._sure or _asks_for_stream(body):
+        if self._sure or _asks_for_stream(self._request):
             self._open(transport)
         else:
             self._heartbeat.close()
@@ -184,12 +184,16 @@ def open_if_silent(
 
 
 def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
-    """Whether a request asks for an event stream: True, False, or None if its body, a JSON object
-    perhaps, has to be read for it. On the path of every request.
+    """Whether a request asks for an event stream: True, False, or None if its body, a small JSON
+    object perhaps, has to be parsed for it. On the path of every request.
     """
     exchange = request.exchange
-    if body is not None and exchange.method == "POST" and _says_stream(body):
-        return None
+    if body is not None and exchange.method == "POST":
+        if exchange.json is not None:
+            if exchange.json.streams:
+                return True
+        elif len(body) <= ALWAYS_LIGHT_BYTES and _says_stream(body):
+            return None
     accept = request._message.headers.get(ACCEPT)
     # Who takes other types too may get one of them, and will not know what to make of this.
     return (
@@ -219,12 +223,12 @@ def _is_event_stream(media_range: str) -> bool:
     return media_range.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
-def _asks_for_stream(body: bytes | None) -> bool:
+def _asks_for_stream(request: GatewayRequest) -> bool:
+    body = request.exchange.body or request._read_bytes or b""
     try:
-        document = orjson.loads(body or b"")
-    except orjson.JSONDecodeError:
+        return json_body.read(body).streams
+    except RequestError:
         return False
-    return isinstance(document, dict) and document.get("stream") is True
 
 
 def _nothing() -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.dialects import Dialect
+from gateway.errors import RequestError
 from gateway.exchange import GatewayRequest
-from gateway.proxy import body as bodies
 from gateway.proxy.asking_usage import send_asking
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
@@ -51,7 +52,10 @@ class Forward:
         exchange.upstream = target.upstream.name
         if body is None and request.body_exists:
             # If it is here already, it is sent with the head, in one write.
-            body = bodies.here(request, sending.body_cap_bytes)
+            body = sending.reader.here(request)
+        if target.continues and body is not None and exchange.json is None:
+            with contextlib.suppress(RequestError):  # then there is nothing to go on with
+                await sending.reader.parsed(request, body)
         translation = target.translation
         if translation is None and exchange.filter is not None and body is not None:
             response = await send_asking(request, target, body, sending)
@@ -61,8 +65,9 @@ class Forward:
                 assert options.switched is not None  # nobody else asks for it
                 return options.switched(response, request)
         else:
-            if body is None:
-                body = await bodies.whole(request, sending.body_cap_bytes, sending.body_silence_s)
+            if exchange.body is None:
+                body = await sending.reader.whole(request)
+            assert body is not None
             response = await send_translated(request, target, translation, body, sending)
         dialect, preface = options.dialect, options.preface
         return RelayedResponse(

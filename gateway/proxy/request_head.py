@@ -9,7 +9,7 @@ from aiohttp.hdrs import CONNECTION
 
 from gateway.dialects.translation.translation import Path
 from gateway.exchange import GatewayRequest
-from gateway.headers import WEBSOCKET, connection_tokens
+from gateway.headers import CODED, WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.head import RawHeader
@@ -49,6 +49,8 @@ def request_head(
     handshake = exchange.handshake
     if handshake is not None:
         passing = passing.less(WEBSOCKET)
+    if exchange.decoded:
+        passing = passing.less(CODED)
     if rewrite is not None:
         path = rewrite.path.at(endpoint.base)
     else:

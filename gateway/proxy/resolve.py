@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote_plus
 
-import orjson
 from aiohttp import web
 from multidict import istr
 
@@ -15,7 +14,7 @@ from gateway.config.units import parse_duration
 from gateway.dialects import Dialect
 from gateway.dialects.translation.translation import Translation
 from gateway.dialects.usage_tap import UsageTap
-from gateway.errors import ModelNotFound, RequestError
+from gateway.errors import ModelNotFound, ModelUnknown, RequestError
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.headers import (
     ACCEPT_ENCODING,
@@ -27,9 +26,16 @@ from gateway.headers import (
     TRACING,
     Passing,
 )
-from gateway.proxy import body as bodies
-from gateway.proxy.model_name import read_model, rename_model
-from gateway.proxy.multipart import boundary_of, find_model_field
+from gateway.proxy import json_body
+from gateway.proxy.body import BodyReader
+from gateway.proxy.json_body import JsonBody
+from gateway.proxy.model_access import (
+    ModelAccess,
+    names_for_management,
+    names_in_path,
+    names_in_query,
+)
+from gateway.proxy.multipart import boundary_of, find_model_field, model_field
 from gateway.routing import Handler
 from gateway.telemetry.semconv import is_operation
 from gateway.upstream.balancing.balancer import Hint
@@ -47,6 +53,7 @@ TIMEOUT_HEADER = istr("x-request-timeout")
 HintOf = Callable[[GatewayRequest, bytes | None], Hint]
 
 NO_HINT = Hint()
+ANY_MODEL = ModelAccess({})
 
 
 def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
@@ -58,6 +65,7 @@ class Target:
     """An upstream as one route uses it, under one model name."""
 
     __slots__ = (
+        "access",
         "continues",
         "fallbacks",
         "hint",
@@ -85,14 +93,16 @@ class Target:
         legible: bool = False,
         translation: Translation | None = None,
         traced: bool = False,
+        access: ModelAccess = ANY_MODEL,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
         `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
         between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
-        itself which trace a request belongs to.
+        itself which trace a request belongs to. `access` is what callers may name to the upstream.
         """
         self.upstream = upstream
+        self.access = access
         self.timeouts = timeouts
         self.hint = hint
         self.fallbacks = tuple(fallbacks)
@@ -140,11 +150,12 @@ class ResolveOptions:
     """Where a request goes that names no model."""
     models_path: str
     """The canonical path at which the models are listed, and below which each is described."""
-    body_cap_bytes: int
-    body_silence_s: float
+    reader: BodyReader
     dialect: Dialect
     reads_usage: bool = True
     """Whether answers of models are read for the tokens they used."""
+    metered: bool = False
+    """A limit of the route depends on what a body says."""
 
 
 class Resolve:
@@ -152,34 +163,94 @@ class Resolve:
 
     def __init__(self, options: ResolveOptions) -> None:
         self._options = options
+        self._reads = bool(options.models)
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Raise RequestError, ModelNotFound, BodyTooLarge, RequestTimeout, ExpectationFailed."""
+        """Raise RequestError, ModelNotFound, ModelUnknown, BodyTooLarge, RequestTimeout,
+        ExpectationFailed, UnsupportedCoding or Overloaded.
+        """
         options = self._options
         exchange = request.exchange
         if request.body_exists:
-            bodies.admit(request, options.body_cap_bytes)
-        if options.reads_usage and (options.models or is_operation(exchange.path)):
+            options.reader.check(request)
+        if options.reads_usage and (self._reads or is_operation(exchange.path)):
             exchange.tap = exchange.tap or UsageTap()
-        if not options.models:
-            return self._go(request, options.fallback, handler)
+        if not self._reads:
+            return self._raw(request, handler)
         if exchange.handshake is not None:
-            return self._go(request, self._by_query(exchange), handler)
+            target = self._by_query(exchange)
+            if target is not None:
+                self._guard(request, target)
+            return self._go(request, target, handler)
         if exchange.method in ("GET", "HEAD") and (
             (exchange.path + "/").startswith(options.models_path + "/")
         ):
             return _answer(self._models(exchange))
         if not request.body_exists:
+            if options.fallback is not None:
+                self._guard(request, options.fallback)
             return self._go(request, options.fallback, handler)
-        body = bodies.here(request, options.body_cap_bytes)
-        if body is None:
+        return self._by_body(request, handler)
+
+    def _raw(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """On a route without models: its upstream, whose answer is its own business, if the caller
+        may use whatever it has.
+        """
+        options, target = self._options, self._options.fallback
+        assert target is not None
+        exchange = request.exchange
+        restricted = target.access.restricts(exchange.principal)
+        if not request.body_exists:
+            if restricted:
+                self._guard(request, target)
+            return self._go(request, target, handler)
+        principal = exchange.principal
+        metered = options.metered or (principal is not None and principal.limits)
+        if restricted or (metered and _is_json(request)):
+            return self._by_body(request, handler)
+        options.reader.ask(request)
+        return self._go(request, target, handler)
+
+    def _by_body(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        exchange = request.exchange
+        body = self._options.reader.readable(request)
+        if body is None or len(body) > json_body.ALWAYS_LIGHT_BYTES:
             return self._read(request, handler)
-        return self._go(request, self._by_model(request, body), handler)
+        parsed: JsonBody | RequestError | None = None
+        if _may_be_json(request, body):
+            try:
+                parsed = exchange.json or json_body.read(body)
+            except RequestError as exc:
+                parsed = exc
+        return self._go(request, self._decide(request, body, parsed), handler)
 
     async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        options = self._options
-        body = await bodies.whole(request, options.body_cap_bytes, options.body_silence_s)
-        return await self._go(request, self._by_model(request, body), handler)
+        reader = self._options.reader
+        body = await reader.whole(request)
+        parsed: JsonBody | RequestError | None = None
+        if _may_be_json(request, body):
+            try:
+                parsed = await reader.parsed(request, body)
+            except RequestError as exc:
+                parsed = exc
+        return await self._go(request, self._decide(request, body, parsed), handler)
+
+    def _decide(
+        self, request: GatewayRequest, body: bytes, parsed: JsonBody | RequestError | None
+    ) -> Target | None:
+        """The target by a body. The exchange has the body as it is to be sent. `parsed` is what is
+        in it, or why it could not be parsed; None if it is not meant to be JSON.
+        """
+        request.exchange.body = body
+        content_type = request.headers.get("Content-Type", "")
+        if content_type.lower().startswith("multipart/form-data"):
+            return self._by_form(request, content_type, body)
+        if parsed is not None:
+            return self._by_json(request, parsed)
+        fallback = self._options.fallback
+        if fallback is not None:  # audio and the like
+            self._guard(request, fallback, readable=not body)
+        return fallback
 
     def _go(
         self, request: GatewayRequest, target: Target | None, handler: Handler
@@ -228,33 +299,72 @@ class Resolve:
             body = options.dialect.model_entry(name)
         return web.Response(body=body, content_type="application/json")
 
-    def _by_model(self, request: GatewayRequest, body: bytes) -> Target | None:
-        """The target of the model the body names. The exchange has the body as it is to be sent."""
+    def _by_json(self, request: GatewayRequest, parsed: JsonBody | RequestError) -> Target | None:
         exchange, fallback = request.exchange, self._options.fallback
-        exchange.body = body
-        content_type = request.headers.get("Content-Type", "")
-        kind = content_type.lower()
-        if kind.startswith("multipart/form-data"):
-            return self._by_form(exchange, content_type, body)
-        if not body.lstrip(_BEFORE_JSON).startswith(b"{") and not _is_json(kind):
-            # Audio and the like. Whatever could be read as JSON is, whatever it calls itself:
-            # some servers do not look at the content type either.
-            return fallback
-        name = read_model(body)
-        if name is None:
+        if isinstance(parsed, RequestError):
+            if self._reads or fallback is None or fallback.access.restricts(exchange.principal):
+                raise parsed
+            return fallback  # whose business it is
+        exchange.json = parsed
+        name = parsed.model
+        if not self._reads or name is None:
+            if fallback is not None:
+                self._guard(request, fallback, parsed, own=True)
             return fallback
         target = self._target(exchange, name)
+        self._guard(request, target, parsed)
         if target.rename_to is not None:
-            exchange.body = rename_model(body, orjson.dumps(target.rename_to))
+            parsed.rename(target.rename_to)
+            exchange.body = parsed.rendered()
         return target
 
-    def _by_form(self, exchange: Exchange, content_type: str, body: bytes) -> Target:
+    def _by_form(self, request: GatewayRequest, content_type: str, body: bytes) -> Target:
         # The model may stand behind the file, which is why forms are read whole.
+        exchange, fallback = request.exchange, self._options.fallback
+        if not self._reads and fallback is not None:
+            span = model_field(body, boundary_of(content_type))
+            named = () if span is None else (body[slice(*span)].decode("utf-8", "replace"),)
+            self._guard(request, fallback, named=named)
+            return fallback
         start, end = find_model_field(body, boundary_of(content_type))
         target = self._target(exchange, body[start:end].decode("utf-8", "replace"))
+        self._guard(request, target)
         if target.rename_to is not None:
             exchange.body = b"".join((body[:start], target.rename_to.encode(), body[end:]))
         return target
+
+    def _guard(
+        self,
+        request: GatewayRequest,
+        target: Target,
+        body: JsonBody | None = None,
+        *,
+        named: Sequence[str] = (),
+        own: bool = False,
+        readable: bool = True,
+    ) -> None:
+        """Refuse what a caller with certain models may not ask of an upstream.
+
+        `named` are models that the body names, and so does its `model` if that is its `own` word
+        for where it goes; `readable`: there is nothing in it that the upstream could read
+        otherwise. Raise ModelNotFound, or ModelUnknown where no model is named.
+        """
+        exchange = request.exchange
+        principal, access = exchange.principal, target.access
+        if not access.restricts(principal):
+            return
+        names = [*names_in_path(exchange.path), *names_in_query(exchange.query), *named]
+        if body is not None:
+            names += body.also_named
+            names += names_for_management(exchange.path, body.document)
+            if own and body.model is not None:
+                names.append(body.model)
+        if target is self._options.fallback and not (names and readable):
+            raise ModelUnknown("a restricted caller, and no model that can be checked")
+        if not all(access.allows(name, principal) for name in names):
+            raise ModelNotFound
+        if exchange.handshake is not None:
+            exchange.checks_model = lambda name: access.allows(name, principal)
 
     def _target(self, exchange: Exchange, name: str) -> Target:
         target = self._options.models.get(name)
@@ -280,12 +390,10 @@ def requeried(query: str, name: str) -> str:
     )
 
 
-def renamed(body: bytes, content_type: str, name: str) -> bytes:
-    """A body that `Resolve` has accepted, with another model."""
-    if content_type.lower().startswith("multipart/form-data"):
-        start, end = find_model_field(body, boundary_of(content_type))
-        return b"".join((body[:start], name.encode(), body[end:]))
-    return rename_model(body, orjson.dumps(name))
+def rename_in_form(body: bytes, content_type: str, name: str) -> bytes:
+    """A form that `Resolve` has accepted, with another model."""
+    start, end = find_model_field(body, boundary_of(content_type))
+    return b"".join((body[:start], name.encode(), body[end:]))
 
 
 def _deadline(request: GatewayRequest, target: Target) -> float | None:
@@ -307,6 +415,14 @@ def _deadline(request: GatewayRequest, target: Target) -> float | None:
     return None if total_s is None else request.exchange.started_at + total_s
 
 
-def _is_json(content_type: str) -> bool:
+def _may_be_json(request: GatewayRequest, body: bytes) -> bool:
+    """Whatever could be read as JSON is, whatever it calls itself: some servers do not look at the
+    content type either.
+    """
+    return body.lstrip(_BEFORE_JSON).startswith(b"{") or _is_json(request)
+
+
+def _is_json(request: GatewayRequest) -> bool:
+    content_type = request.headers.get("Content-Type", "").lower()
     media_type = content_type.partition(";")[0].strip()
     return media_type.endswith("json") or not media_type

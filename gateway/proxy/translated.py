@@ -31,8 +31,10 @@ from gateway.errors import (
     UpstreamToldError,
 )
 from gateway.exchange import Exchange, GatewayRequest
+from gateway.proxy import json_body
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
+from gateway.proxy.json_body import TRANSLATED_OBJECT_US, is_heavy
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
@@ -108,7 +110,7 @@ async def _asked(
     mark = exchange.mark()
     while True:
         known = upstream.refuses
-        call = translated_call(request, translation, body, [*known, *refused])
+        call = await translated_call(request, translation, body, send, [*known, *refused])
         rewrite = Rewrite(call.path, lines)
         raw = await Attempts(request, target, call.body, send, tried, rewrite).send()
         status = raw.head.status
@@ -138,15 +140,28 @@ def _tell_dropped(exchange: Exchange, names: Sequence[str]) -> None:
         exchange.trace.event("translation_dropped", told)
 
 
-def translated_call(
-    request: GatewayRequest, translation: Translation, body: bytes, refused: Collection[str] = ()
+async def translated_call(
+    request: GatewayRequest,
+    translation: Translation,
+    body: bytes,
+    send: SendOptions,
+    refused: Collection[str] = (),
 ) -> TranslatedCall:
-    """What the upstream is asked, without fields that it has `refused`. Raise RequestError."""
+    """What the upstream is asked, without fields that it has `refused`; a large body is translated
+    in a helper process. Raise RequestError or Overloaded.
+    """
     exchange = request.exchange
     if request.method != "POST":
         raise NotTranslatable("method", "only POST can")
     telling = Telling(exchange.request_id, time.time(), model=exchange.model or "")
-    return translation.call(exchange.path, body, telling, refused)
+    path = exchange.path
+    if is_heavy(body, TRANSLATED_OBJECT_US):
+        asked = await send.reader.offload.run(translation.ask_body, path, body, refused)
+        return translation.answering(asked, telling)
+    document = exchange.json.parsed_as_sent(body) if exchange.json is not None else None
+    if document is None:
+        document = json_body.read(body).document
+    return translation.call(path, document, telling, refused)
 
 
 async def _answer(

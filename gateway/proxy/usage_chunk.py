@@ -1,12 +1,12 @@
-"""Asking an OpenAI-shaped stream for its usage, and keeping the answer from a client who did not.
+"""Keeping the usage of an OpenAI-shaped stream from a client who did not ask for it.
 
-`stream_options: {"include_usage": true}` makes the backend send one more chunk before `[DONE]`,
-with no choices and the token counts. A client that asked for it itself gets it as it is.
+`stream_options: {"include_usage": true}`, which `JsonBody.ask_for_usage` puts into a body, makes
+the backend send one more chunk before `[DONE]`, with no choices and the token counts. A client that
+asked for it itself gets it as it is.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 
@@ -14,44 +14,8 @@ import orjson
 
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
-_OPTION = b'"stream_options":{"include_usage":true},'
-_KEY = re.compile(rb'"stream_options"\s*:\s*')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _HELD_CAP_BYTES = 1024 * 1024
-
-
-def ask_for_usage(body: bytes) -> bytes | None:
-    """The body of a streamed request with usage asked for; None if it need not be changed."""
-    document = orjson.loads(body)
-    if not isinstance(document, dict) or document.get("stream") is not True:
-        return None
-    options = document.get("stream_options")
-    if options is None and "stream_options" not in document:
-        start = body.index(b"{") + 1
-        return body[:start] + _OPTION + body[start:]
-    if isinstance(options, dict) and options.get("include_usage") is True:
-        return None
-    return _replace_options(body, options if isinstance(options, dict) else {})
-
-
-def unasked(body: bytes) -> bytes | None:
-    """The body without what `ask_for_usage` put in; None if that put in no field of its own."""
-    start = body.find(b"{") + 1
-    end = start + len(_OPTION)
-    return body[:start] + body[end:] if body[start:end] == _OPTION else None
-
-
-def _replace_options(body: bytes, options: dict[str, object]) -> bytes | None:
-    """Put the option into an object that is there without it, or says false."""
-    matches = list(_KEY.finditer(body))
-    if len(matches) != 1:
-        return None  # which of them it is would be a guess; the stream is counted by its events
-    start = matches[0].end()
-    text = body[start:].decode("utf-8", "surrogateescape")
-    _, end = json.JSONDecoder().raw_decode(text)
-    length = len(text[:end].encode("utf-8", "surrogateescape"))
-    changed = orjson.dumps({**options, "include_usage": True})
-    return body[:start] + changed + body[start + length :]
 
 
 class UsageFilter:

@@ -72,12 +72,9 @@ def place(log: StreamLog, sequence: int) -> int:
     return after
 
 
-def is_background(body: bytes | None) -> bool:
-    """Whether a request for a stream asks that it go on without its client."""
-    if body is None or b'"background"' not in body:
-        return False
-    document = _object(body)
-    return document.get("background") is True and document.get("stream") is True
+def may_be_background(body: bytes) -> bool:
+    """Whether a request could ask that it go on without its client: its body is not parsed."""
+    return b'"background"' in body
 
 
 def without_background(body: bytes) -> bytes:

@@ -72,6 +72,7 @@ class Server:
             await self.abandon()
             await self.runtime.close()
         await asyncio.gather(*self._retiring)
+        self.state.offload.close()
         self._stopped = True
 
     # -- reload ----------------------------------------------------------------------------

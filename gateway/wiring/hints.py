@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-
-import orjson
 
 from gateway.auth.claims import claim
 from gateway.config import models
+from gateway.errors import RequestError
 from gateway.exchange import GatewayRequest
 from gateway.limiting.rules import KEYS
+from gateway.proxy import json_body
 from gateway.proxy.resolve import HintOf, no_hint
 from gateway.upstream.balancing.balancer import Hint
 
@@ -33,7 +34,7 @@ def _value(word: str) -> Value:
     if kind == "claim":
         return lambda request, body: _claim(request, name)
     if kind == "body":
-        return lambda request, body: _field(body, name)
+        return lambda request, body: _field(request, body, name)
     key = KEYS[word]
     return lambda request, body: key(request.exchange)
 
@@ -44,11 +45,11 @@ def _claim(request: GatewayRequest, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _field(body: bytes | None, name: str) -> str | None:
-    if body is None or not body.lstrip().startswith(b"{"):
-        return None
-    try:
-        value = orjson.loads(body).get(name)
-    except orjson.JSONDecodeError:
-        return None
+def _field(request: GatewayRequest, body: bytes | None, name: str) -> str | None:
+    parsed = request.exchange.json
+    if parsed is None and body is not None and len(body) <= json_body.ALWAYS_LIGHT_BYTES:
+        # Nobody else asks on a route without models.
+        with contextlib.suppress(RequestError):
+            parsed = request.exchange.json = json_body.read(body)
+    value = None if parsed is None else parsed.document.get(name)
     return value if isinstance(value, str) else None

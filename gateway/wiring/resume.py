@@ -11,6 +11,7 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.resume import ResumeOptions
+from gateway.proxy.body import BodyReader
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
@@ -56,7 +57,7 @@ def streams_path(route: models.Route) -> str:
 
 
 def resume_options(
-    config: Config, route: models.Route, resume: models.Resume, dialect: str
+    route: models.Route, resume: models.Resume, dialect: str, reader: BodyReader
 ) -> ResumeOptions:
     """What its middleware is made with."""
     way = OnDisconnect(resume.on_disconnect)
@@ -74,6 +75,5 @@ def resume_options(
         own_background=resume.background,
         refuses=resume.on_store_error == "refuse",
         dialect=DIALECTS[dialect],
-        body_cap_bytes=route.body,
-        body_silence_s=config.server.body_timeout,
+        reader=reader,
     )

@@ -28,15 +28,19 @@ from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
-from gateway.middleware.fallbacks import fallbacks
-from gateway.middleware.limits import Limits
+from gateway.middleware.fallbacks import Fallbacks
+from gateway.middleware.limits import HeadLimits, Limits
 from gateway.middleware.metrics import Counting, Metrics
 from gateway.middleware.plugin import PluginError, load_plugin
 from gateway.middleware.request_id import request_id
 from gateway.middleware.resume import Resume, no_stream
+from gateway.offload import Offload
+from gateway.overload import BodyBudget
 from gateway.proxy.attempt import SendOptions
+from gateway.proxy.body import BodyReader
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.heartbeat import Heartbeats
+from gateway.proxy.model_access import ModelAccess, ServedModel
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
@@ -80,6 +84,8 @@ class Parts:
     admission: Admission | None
     plugins: Plugins
     streams: Streams
+    bodies: BodyBudget
+    offload: Offload
     telling: Telling
 
 
@@ -108,7 +114,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         ]
         chain = [*before, *_gatekeepers(route, parts)]
         if route.resume is not None:
-            options = resume_options(config, route, route.resume, dialect)
+            options = resume_options(route, route.resume, dialect, _reader(config, route, parts))
             options = replace(options, heartbeats=heartbeats, preface=_preface(route))
             resume = Resume(options, parts.streams)
             chain.append(resume)
@@ -184,32 +190,48 @@ def _towards_upstream(
 ) -> list[Middleware]:
     """How much of it, and to whom."""
     dialect = route_dialect(config, route)
-    resolve = _resolve(config, route, parts, dialect)
-    # A limit that depends on the model needs the body first; the others save reading it.
-    early = any(rule.needs_model for name in route.limits for rule in named[name])
-    chain: list[Middleware] = [resolve] if early else []
-    chain += _limits(config, route, named, parts)
-    chain += parts.plugins[route.name]
-    if not early:
-        chain.append(resolve)
+    resolve = _resolve(config, route, named, parts, dialect)
+    reader = _reader(config, route, parts)
+    limits = _limits(config, route, named, parts)
+    chain: list[Middleware]
+    # What needs no body is decided before one is read, what does as soon as it was.
+    if _needs_body(route, named):
+        chain = [*(HeadLimits(one, reader) for one in limits), resolve, *limits]
+        chain += parts.plugins[route.name]
+    else:
+        chain = [*limits, *parts.plugins[route.name], resolve]
     if heartbeats is not None and is_event_stream(DIALECTS[dialect].stream_type):
         chain.append(
             Early(
                 DIALECTS[dialect],
                 heartbeats,
                 _preface(route),
-                body_cap_bytes=route.body,
-                body_silence_s=config.server.body_timeout,
+                reader=reader,
             )
         )
     if any(config.models[name].fallbacks for name in route.models):
-        chain.append(fallbacks)
+        chain.append(Fallbacks(_sending(config, route, parts)))
     if parts.admission is not None:
         chain.append(parts.admission)
     return chain
 
 
-def _limits(config: Config, route: models.Route, named: Named, parts: Parts) -> list[Middleware]:
+def _reader(config: Config, route: models.Route, parts: Parts) -> BodyReader:
+    return BodyReader(route.body, config.server.body_timeout, parts.bodies, parts.offload)
+
+
+def _sending(config: Config, route: models.Route, parts: Parts) -> SendOptions:
+    strip = len(route.path.rstrip("/")) if route.strip else 0
+    return SendOptions(strip, _reader(config, route, parts))
+
+
+def _needs_body(route: models.Route, named: Named) -> bool:
+    """Whether a limit of the route, or one that a principal may bring, depends on the body."""
+    names = route.limits if route.auth == "anonymous" else named
+    return any(rule.needs_model for name in names for rule in named[name])
+
+
+def _limits(config: Config, route: models.Route, named: Named, parts: Parts) -> list[Limits]:
     own = [rule for name in route.limits for rule in named[name]]
     # A principal may have limits of its own.
     if not own and not (named and route.auth != "anonymous"):
@@ -364,7 +386,18 @@ class _Targets:
             legible=legible or self._route.resume is not None or self._route.traces.content,
             translation=_translation(self._dialect, options, upstream.options.replaced),
             traced=self._traced,
+            access=_access(self._config, name),
         )
+
+
+def _access(config: Config, upstream: str) -> ModelAccess:
+    """What callers may name to an upstream."""
+    served: dict[str, list[ServedModel]] = {}
+    for name, model in config.models.items():
+        if model.upstream == upstream:
+            one = ServedModel(name, frozenset(model.scopes))
+            served.setdefault(model.model or name, []).append(one)
+    return ModelAccess(served)
 
 
 def _translation(
@@ -386,7 +419,9 @@ def _translation(
     return Translation(dialect, options.dialect, own, replaced)
 
 
-def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> Resolve:
+def _resolve(
+    config: Config, route: models.Route, named: Named, parts: Parts, dialect: Dialect
+) -> Resolve:
     targets = _Targets(config, route, parts, dialect)
     spoken = DIALECTS[dialect]
     return Resolve(
@@ -394,10 +429,10 @@ def _resolve(config: Config, route: models.Route, parts: Parts, dialect: Dialect
             models={name: targets.model(name) for name in route.models},
             fallback=targets.upstream(route.upstream) if route.upstream else None,
             models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
-            body_cap_bytes=route.body,
-            body_silence_s=config.server.body_timeout,
+            reader=_reader(config, route, parts),
             dialect=spoken,
             reads_usage=config.telemetry.metrics is None or config.telemetry.metrics.tokens,
+            metered=any(rule.needs_model for name in route.limits for rule in named[name]),
         )
     )
 
@@ -416,11 +451,7 @@ def _forward(
     sockets = websocket.settings(route)
     return Forward(
         ForwardOptions(
-            sending=SendOptions(
-                strip=len(route.path.rstrip("/")) if route.strip else 0,
-                body_cap_bytes=route.body,
-                body_silence_s=config.server.body_timeout,
-            ),
+            sending=_sending(config, route, parts),
             dialect=DIALECTS[dialect],
             hide_server=config.server.hide_server,
             heartbeats=heartbeats,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import Exchange
+from gateway.proxy.json_body import read
 from gateway.usage import Usage
 
 CHAT, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/messages", "/api/chat"
@@ -34,7 +35,7 @@ def listen(
     for piece in pieces:
         tap.feed(piece)
     exchange = Exchange(method, "127.0.0.1", trusted_peer=False)
-    exchange.path, exchange.body = path, PROMPT
+    exchange.path, exchange.body, exchange.json = path, PROMPT, read(PROMPT)
     return tap.usage(exchange)
 
 

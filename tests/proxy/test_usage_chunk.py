@@ -1,16 +1,13 @@
-"""Asking a stream for its usage, and hiding the answer."""
+"""Hiding the usage of a stream that only the gateway has asked for."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.usage_chunk import UsageFilter, ask_for_usage
+from gateway.proxy.usage_chunk import UsageFilter
 
 USAGE = b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1}}\n\n'
 KEPT = [
@@ -20,38 +17,6 @@ KEPT = [
     b"data: [DONE]\n\n",
     b"data: cut off",
 ]
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {"stream": True, "model": "m"},
-        {"model": "m", "stream": True, "stream_options": {"include_usage": False, "x": [1, "é"]}},
-        {"model": "m", "stream": True, "stream_options": None},
-        {"model": "m", "stream": True, "stream_options": {}},
-    ],
-)
-@pytest.mark.parametrize("indent", [None, 2])
-def test_usage_is_asked_for_and_nothing_else_changes(
-    document: dict[str, Any], indent: int | None
-) -> None:
-    changed = ask_for_usage(json.dumps(document, indent=indent).encode())
-    assert changed is not None
-    said = json.loads(changed)
-    options = document.get("stream_options") or {}
-    assert said == {**document, "stream_options": {**options, "include_usage": True}}
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {"model": "m"},
-        {"model": "m", "stream": False},
-        {"model": "m", "stream": True, "stream_options": {"include_usage": True}},
-    ],
-)
-def test_a_request_that_needs_no_change_gets_none(document: dict[str, Any]) -> None:
-    assert ask_for_usage(json.dumps(document).encode()) is None
 
 
 @given(st.lists(st.sampled_from([USAGE, *KEPT[:-1]]), max_size=8), st.booleans(), st.data())

@@ -37,6 +37,12 @@ class Server(Section):
         description="Memory of each worker; above it new requests are 503 overloaded. Default: its "
         "share of 90 % of what the container or the machine has.",
     )
+    body_memory: Size | None = Field(
+        None,
+        ge=1024**2,
+        description="Memory of each worker for request bodies that it reads whole; above it "
+        "requests with a body are 503 overloaded. Default: a quarter of `max_memory`.",
+    )
     header_bytes: Size = Field(
         32 * 1024, ge=1024, description="Request line and headers together; more is 431."
     )

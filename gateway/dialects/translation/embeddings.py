@@ -6,6 +6,7 @@ import base64
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,7 +24,7 @@ class Embedding:
     """For the backend."""
     answer: Callable[[bytes, str], bytes]
     """Makes the caller's answer of the backend's, with a model name to tell instead of the
-    backend's unless it is empty. Raises UpstreamInvalidResponse.
+    backend's unless it is empty. Can be pickled. Raises UpstreamInvalidResponse.
     """
     dropped: Sequence[str]
     """Names of fields that are not carried."""
@@ -49,11 +50,7 @@ def openai_to_ollama(document: dict[str, Any]) -> Embedding:
         raise fields.wrong("encoding_format", "float or base64")
     fields.drop(*DROPPED_FOR_OLLAMA)
     fields.end()
-
-    def answer(whole: bytes, model: str) -> bytes:
-        return _to_openai(whole, model, coded=form == "base64")
-
-    return Embedding(body, answer, fields.dropped)
+    return Embedding(body, partial(_to_openai, coded=form == "base64"), fields.dropped)
 
 
 def ollama_to_openai(document: dict[str, Any], *, old: bool) -> Embedding:
@@ -75,11 +72,7 @@ def ollama_to_openai(document: dict[str, Any], *, old: bool) -> Embedding:
         body["dimensions"] = dimensions
     fields.drop(*DROPPED_FOR_OPENAI)
     fields.end()
-
-    def answer(whole: bytes, model: str) -> bytes:
-        return _to_ollama(whole, model, old=old)
-
-    return Embedding(body, answer, fields.dropped)
+    return Embedding(body, partial(_to_ollama, old=old), fields.dropped)
 
 
 def refused(dialect: str) -> NotTranslatable:

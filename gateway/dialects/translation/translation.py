@@ -152,6 +152,27 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as the backend is to get it: plain values, which another process may make."""
+
+    ending: str
+    """How the caller's path ends, by which its answer is known."""
+    path: Path
+    body: bytes
+    model: str
+    dropped: tuple[str, ...]
+    fields: frozenset[str] = frozenset()
+    stream: bool = False
+    include_usage: bool = False
+    include_thinking: bool = False
+    input_estimate: int = 0
+    trims: bool = False
+    """White space before the answer was said already."""
+    answer: Callable[[bytes, str], bytes] | None = None
+    """Makes the whole answer, of embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
 class TranslatedCall:
     """One request, as the backend is to get it, and how its answer becomes the caller's."""
 
@@ -179,6 +200,7 @@ class Translation:
         replaced: frozenset[bytes] = frozenset(),
     ) -> None:
         """`replaced` are lower-cased headers that the configuration sets."""
+        self._made_of = caller, backend, options, replaced
         self._options = options
         self._backend = backend
         self._chats = _CHATS[caller]
@@ -203,25 +225,61 @@ class Translation:
             return self._lines + b"x-api-key: %b\r\n" % credential
         return self._lines + b"Authorization: Bearer %b\r\n" % credential
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Translation, self._made_of
+
     def call(
         self,
         path: str,
-        body: bytes,
+        document: dict[str, Any],
         telling: Telling,
         refused: Collection[str] = (),
     ) -> TranslatedCall:
-        """`refused` are fields that the backend was seen to refuse. `telling.model` is the name the
-        caller asked for, if it is not the one in the body.
+        """`ask` and `answering` in one."""
+        return self.answering(self.ask(path, document, refused), telling)
+
+    def ask(self, path: str, document: dict[str, Any], refused: Collection[str] = ()) -> Asked:
+        """What the backend is asked. `refused` are fields that it was seen to refuse.
 
         Raise RequestError for what is malformed, and for what cannot be translated.
         """
         for ending, asking in self._chats.items():
             if path.endswith(ending):
-                return self._chat(asking, _object(body), telling, refused)
+                return self._ask_chat(ending, asking.read(document), refused)
         for ending in _EMBEDDINGS[self._caller.name]:
             if path.endswith(ending):
-                return self._embed(_object(body), telling, old=ending == "/embeddings")
+                return self._ask_embeddings(ending, document)
         raise NotTranslatable("path", f"it speaks {self._backend}, which has nothing like it")
+
+    def ask_body(self, path: str, body: bytes, refused: Collection[str] = ()) -> Asked:
+        """The same of a body that is not parsed yet."""
+        document = parsed(body)
+        if document is None:
+            raise RequestError("The request body is not one JSON object.", code="invalid_json")
+        return self.ask(path, document, refused)
+
+    def answering(self, asked: Asked, telling: Telling) -> TranslatedCall:
+        """How the answer to it becomes the caller's. `telling.model` is the name the caller asked
+        for, if it is not the one in the body.
+        """
+        model, answer = self._told_model(telling, asked.model), asked.answer
+        if answer is not None:
+            return TranslatedCall(
+                asked.path,
+                asked.body,
+                asked.fields,
+                False,
+                lambda data: (answer(data, model), ()),
+                dropped=asked.dropped,
+            )
+        telling = replace(
+            telling,
+            include_usage=asked.include_usage,
+            include_thinking=asked.include_thinking,
+            model=model,
+            input_estimate=asked.input_estimate,
+        )
+        return self._answer_chat(self._chats[asked.ending], asked, telling)
 
     def refusal(
         self, status: int, body: bytes, request_id: str, endpoint: str
@@ -240,25 +298,27 @@ class Translation:
         """The model name to tell; empty: the backend's own."""
         return (telling.model or asked) if self._options.tells_asked else ""
 
-    def _chat(
-        self,
-        asking: _Asking,
-        document: dict[str, Any],
-        telling: Telling,
-        refused: Collection[str],
-    ) -> TranslatedCall:
-        asked = asking.read(document)
-        telling = replace(
-            telling,
-            include_usage=asked.include_usage,
-            include_thinking=asked.include_thinking,
-            model=self._told_model(telling, asked.model),
-            input_estimate=estimated_tokens(asked) if asked.stream else 0,
-        )
+    def _ask_chat(self, ending: str, asked: Conversation, refused: Collection[str]) -> Asked:
         answering, options = self._answering, self._options
         if refused:
             options = replace(options, refused=frozenset(refused))
-        trims = self._backend == "anthropic" and ends_in_space(asked)
+        written = answering.write(asked, options)
+        return Asked(
+            ending,
+            self._path(answering.path),
+            _dumped(written),
+            asked.model,
+            tuple(asked.dropped),
+            OPTIONAL & written.keys() if self._backend == "openai" else frozenset(),
+            asked.stream,
+            asked.include_usage,
+            asked.include_thinking,
+            estimated_tokens(asked) if asked.stream else 0,
+            self._backend == "anthropic" and ends_in_space(asked),
+        )
+
+    def _answer_chat(self, asking: _Asking, asked: Asked, telling: Telling) -> TranslatedCall:
+        answering, trims = self._answering, asked.trims
 
         def make(answer: bytes) -> tuple[bytes, Sequence[Skip]]:
             said = parsed(answer)
@@ -274,34 +334,31 @@ class Translation:
         reader = None
         if asked.stream:
             reader = TrimmedReader(answering.reader()) if trims else answering.reader()
-
-        written = answering.write(asked, options)
         return TranslatedCall(
-            self._path(answering.path),
-            _dumped(written),
-            OPTIONAL & written.keys() if self._backend == "openai" else frozenset(),
+            asked.path,
+            asked.body,
+            asked.fields,
             asked.stream,
             make,
             reader,
             asking.writer(telling) if asked.stream else None,
-            tuple(asked.dropped),
+            asked.dropped,
         )
 
-    def _embed(self, document: dict[str, Any], telling: Telling, *, old: bool) -> TranslatedCall:
+    def _ask_embeddings(self, ending: str, document: dict[str, Any]) -> Asked:
         if self._backend not in _EMBEDDING_PATHS:
             raise embeddings.refused(self._backend)
         if self._caller.name == "openai":
             asked = embeddings.openai_to_ollama(document)
         else:
-            asked = embeddings.ollama_to_openai(document, old=old)
-        model = self._told_model(telling, asked.body["model"])
-        return TranslatedCall(
+            asked = embeddings.ollama_to_openai(document, old=ending == "/embeddings")
+        return Asked(
+            ending,
             self._path(_EMBEDDING_PATHS[self._backend]),
             _dumped(asked.body),
-            frozenset(),
-            False,
-            lambda answer: (asked.answer(answer, model), ()),
-            dropped=tuple(asked.dropped),
+            asked.body["model"],
+            tuple(asked.dropped),
+            answer=asked.answer,
         )
 
 
@@ -317,10 +374,3 @@ def _dumped(body: dict[str, Any]) -> bytes:
         return orjson.dumps(body)
     except orjson.JSONEncodeError as exc:  # of what was read: only its depth can be a fault
         raise RequestError("The request body is nested too deeply.", code="invalid_json") from exc
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    document = parsed(body)
-    if document is None:
-        raise RequestError("The request body is not one JSON object.", code="invalid_json")
-    return document

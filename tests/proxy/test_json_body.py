@@ -1,15 +1,27 @@
-"""The model's name in a JSON body: read, and replaced without touching another byte."""
+"""A JSON body: its model read, and values replaced without touching another byte."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.proxy.model_name import read_model, rename_model
+from gateway.proxy.json_body import is_heavy, read, read_elsewhere
+
+
+def model_of(body: bytes) -> str | None:
+    return read(body).model
+
+
+def rename(body: bytes, name: str) -> bytes:
+    parsed = read(body)
+    parsed.rename(name)
+    return parsed.rendered()
+
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -31,16 +43,16 @@ def test_the_name_is_read_and_replaced_wherever_it_stands(
     body = json.dumps(dict(items), ensure_ascii=ascii_only, indent=indent)
     encoded = body.encode("utf-8", "replace")  # a lone surrogate is no UTF-8
     expected = json.loads(encoded)
-    assert read_model(encoded) == expected["model"]
-    renamed = rename_model(encoded, b'"n\\u00ebw"')
+    assert model_of(encoded) == expected["model"]
+    renamed = rename(encoded, "nëw")
     assert json.loads(renamed) == {**expected, "model": "nëw"}
     assert list(json.loads(renamed)) == list(expected)
-    assert len(renamed) - len(b'"n\\u00ebw"') < len(encoded)
+    assert len(renamed) - len('"nëw"'.encode()) < len(encoded)
 
 
 @given(objects)
 def test_a_body_without_one_has_none(fields: dict[str, object]) -> None:
-    assert read_model(json.dumps(fields).encode("utf-8", "replace")) is None
+    assert model_of(json.dumps(fields).encode("utf-8", "replace")) is None
 
 
 @pytest.mark.parametrize(
@@ -55,9 +67,9 @@ def test_a_body_without_one_has_none(fields: dict[str, object]) -> None:
     ],
 )
 def test_what_looks_like_the_key_elsewhere_is_not_it(body: bytes, expected: str | None) -> None:
-    assert read_model(body) == expected
+    assert model_of(body) == expected
     if expected is not None:
-        assert json.loads(rename_model(body, b'"new"')) == {**json.loads(body), "model": "new"}
+        assert json.loads(rename(body, "new")) == {**json.loads(body), "model": "new"}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +90,7 @@ def test_what_looks_like_the_key_elsewhere_is_not_it(body: bytes, expected: str 
 )
 def test_what_an_upstream_might_read_otherwise_is_refused(body: bytes, reason: str) -> None:
     with pytest.raises(RequestError, match=reason):
-        read_model(body)
+        model_of(body)
 
 
 # -- JSON as no serialiser writes it: doubled and escaped keys, white space anywhere --------------
@@ -118,8 +130,8 @@ def test_a_rename_changes_the_bytes_of_the_name_and_no_other(
 ) -> None:
     head, _, tail = ",".join([*before, member, *behind]).partition("@")
     body = f"{{{head}{value}{tail}}}".encode()
-    assert read_model(body) == json.loads(value)
-    assert rename_model(body, b'"new"') == f'{{{head}"new"{tail}}}'.encode()
+    assert model_of(body) == json.loads(value)
+    assert rename(body, "new") == f'{{{head}"new"{tail}}}'.encode()
 
 
 @given(st.lists(members(keys | spellings, values), max_size=5))
@@ -129,22 +141,22 @@ def test_it_agrees_with_another_parser_on_the_model_or_refuses(fields: list[str]
     named = [(key, value) for key, value in pairs if key.lower() == "model"]
     plain = [value for key, value in named if key == "model"]
     if not named or (len(named) == 1 and plain and isinstance(plain[0], str | None)):
-        assert read_model(body.encode()) == (plain[0] if plain else None)
+        assert model_of(body.encode()) == (plain[0] if plain else None)
     else:
         with pytest.raises(RequestError):
-            read_model(body.encode())
+            model_of(body.encode())
 
 
 @given(st.binary(max_size=60) | st.text('{}[]":,\\modelu06d \n1', max_size=40).map(str.encode))
 def test_any_bytes_have_a_model_or_none_or_are_refused(body: bytes) -> None:
     try:
-        model = read_model(body)
+        model = model_of(body)
     except RequestError:
         return
     document = json.loads(body)
     assert model == document.get("model")
     if model is not None:
-        assert json.loads(rename_model(body, b'"new"')) == {**document, "model": "new"}
+        assert json.loads(rename(body, "new")) == {**document, "model": "new"}
 
 
 @pytest.mark.parametrize(
@@ -163,5 +175,95 @@ def test_any_bytes_have_a_model_or_none_or_are_refused(body: bytes) -> None:
 )
 def test_what_only_some_parsers_take_for_json_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        read_model(body)
+        model_of(body)
     assert caught.value.code == "invalid_json"
+
+
+# -- a stream asked for its usage
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"stream": True, "model": "m"},
+        {"model": "m", "stream": True, "stream_options": {"include_usage": False, "x": [1, "é"]}},
+        {"model": "m", "stream": True, "stream_options": None},
+        {"model": "m", "stream": True, "stream_options": {}},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_usage_is_asked_for_and_nothing_else_changes(
+    document: dict[str, Any], indent: int | None
+) -> None:
+    parsed = read(json.dumps(document, indent=indent).encode())
+    assert parsed.ask_for_usage()
+    said = json.loads(parsed.rendered())
+    options = document.get("stream_options") or {}
+    assert said == {**document, "stream_options": {**options, "include_usage": True}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"model": "m"},
+        {"model": "m", "stream": False},
+        {"model": "m", "stream": True, "stream_options": {"include_usage": True}},
+    ],
+)
+def test_a_request_that_needs_no_change_gets_none(document: dict[str, Any]) -> None:
+    parsed = read(json.dumps(document).encode())
+    assert not parsed.ask_for_usage()
+    assert parsed.rendered() is parsed.raw
+
+
+def test_both_changes_at_once_leave_the_rest_as_it_is() -> None:
+    parsed = read(b'{ "model":"a", "stream":true,"x":[1, 2],"stream_options" : null }')
+    parsed.rename("b")
+    assert parsed.ask_for_usage()
+    assert parsed.rendered() == (
+        b'{ "model":"b", "stream":true,"x":[1, 2],"stream_options" : {"include_usage":true} }'
+    )
+    assert parsed.parsed_as_sent(parsed.rendered()) == json.loads(parsed.rendered())
+    assert parsed.parsed_as_sent(b"{}") is None
+    assert parsed.unasked() == parsed.raw.replace(b'"a"', b'"b"')
+    parsed.rename("c")
+    assert json.loads(parsed.rendered())["model"] == "c"
+
+
+# -- what another process reads of a heavy body
+
+
+@given(others, members(st.sampled_from(same), st.just("@")), strings, others)
+def test_a_body_read_elsewhere_is_changed_like_one_read_here(
+    before: list[str], member: str, value: str, behind: list[str]
+) -> None:
+    head, _, tail = ",".join([*before, member, *behind]).partition("@")
+    body = f"{{{head}{value}{tail}}}".encode()
+    there, here = read_elsewhere(body), read(body)
+    there.raw = body
+    assert (there.model, there.asked) == (here.model, here.asked)
+    there.rename("new")
+    here.rename("new")
+    assert there.rendered() == here.rendered()
+    assert there.parsed_as_sent(there.rendered()) is None
+
+
+def test_what_is_long_in_a_body_read_elsewhere_stays_there() -> None:
+    document = {"model": "m", "stream": True, "messages": [{"a": "b"}] * 5000, "x": {"y": 1}}
+    there = read_elsewhere(json.dumps(document).encode())
+    assert there.document == {**document, "messages": []}
+    assert not there.whole
+
+
+@pytest.mark.parametrize(
+    ("body", "heavy"),
+    [
+        (b'{"model":"m","x":[%b]}' % b",".join([b"[]"] * 20_000), False),
+        (b'{"model":"m","x":[%b]}' % b",".join([b"[]"] * 2_000_000), True),
+        (b'{"model":"m","x":"%b"}' % (b"a" * 9_000_000), False),
+        (b'{"model":"m","x":[%b]}' % b",".join([b'"a"'] * 500_000), True),
+        (b'{"x":{"model":"b"},"model":"m","y":"%b"}' % (b"a" * 2_000_000), True),
+    ],
+)
+def test_a_body_is_heavy_by_what_is_in_it_not_by_its_size(body: bytes, heavy: bool) -> None:
+    assert is_heavy(body) is heavy

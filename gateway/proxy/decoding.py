@@ -1,0 +1,166 @@
+"""Content codings of request bodies (RFC 9110 section 8.4): decoded where a route reads them."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import brotli  # type: ignore[import-untyped]
+
+from gateway.errors import RequestError, UnsupportedCoding
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_STEP_BYTES = 256 * 1024
+"""Decoded at most before the event loop has its turn."""
+_WINDOW_LOG = 23
+"""A zstd decoder needs no more than 8 MiB (RFC 9659): a frame cannot make us allocate more."""
+_MOST_PARTS = 16
+"""Members of gzip, or frames of zstd, in one body: each costs more than its bytes do."""
+_GZIP, _RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
+
+
+class Decoder(Protocol):
+    """A body in one coding, as it comes."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Pieces of what it means, of 256 KiB or little more. Raise RequestError."""
+
+    def finish(self) -> None:
+        """That was all. Raise RequestError if something is missing."""
+
+
+def decoder(coding: str) -> Decoder | None:
+    """What decodes a body of this Content-Encoding; None if there is nothing to decode.
+
+    Raise UnsupportedCoding.
+    """
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding in ("gzip", "x-gzip"):
+        return _Zlib(_GZIP)
+    if coding == "deflate":
+        return _Zlib(None)
+    if coding == "zstd":
+        return _Zstd()
+    if coding == "br":
+        return _Brotli()
+    raise UnsupportedCoding
+
+
+class _Zlib:
+    """gzip, of one member or several; deflate, with zlib's wrapper or, as some send it, without."""
+
+    def __init__(self, window: int | None) -> None:
+        self._window = window
+        self._begun = b""
+        self._parts = 1
+        self._decoder = None if window is None else zlib.decompressobj(window)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._decoder is None:
+            data = self._begun = self._begun + data
+            if len(data) < 2:
+                return
+            wrapped = data[0] & 15 == 8 and not int.from_bytes(data[:2], "big") % 31
+            self._window = zlib.MAX_WBITS if wrapped else _RAW
+            self._decoder = zlib.decompressobj(self._window)
+        while data:
+            if self._decoder.eof:
+                self._parts += 1
+                if self._window != _GZIP or self._parts > _MOST_PARTS:
+                    raise _malformed("bytes behind its end")
+                self._decoder = zlib.decompressobj(_GZIP)
+            try:
+                piece = self._decoder.decompress(data, _STEP_BYTES)
+            except zlib.error as exc:
+                raise _malformed(str(exc)) from exc
+            data = self._decoder.unconsumed_tail or self._decoder.unused_data
+            if piece:
+                yield piece
+        while not self._decoder.eof and (piece := self._more()):
+            yield piece
+
+    def _more(self) -> bytes:
+        """What is left of a step that was full when its input was used up."""
+        assert self._decoder is not None
+        try:
+            return self._decoder.decompress(b"", _STEP_BYTES)
+        except zlib.error as exc:
+            raise _malformed(str(exc)) from exc
+
+    def finish(self) -> None:
+        if self._decoder is None or not self._decoder.eof:
+            raise _malformed("cut off")
+
+
+class _Zstd:
+    """One frame or several."""
+
+    def __init__(self) -> None:
+        self._decoder = self._made()
+        self._begun = False
+        self._parts = 1
+
+    @staticmethod
+    def _made() -> zstd.ZstdDecompressor:
+        return zstd.ZstdDecompressor(
+            options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        )
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._decoder.needs_input or self._decoder.eof):
+            if self._decoder.eof:
+                self._parts += 1
+                if self._parts > _MOST_PARTS:
+                    raise _malformed("too many frames")
+                self._decoder = self._made()
+            self._begun = True
+            try:
+                piece = self._decoder.decompress(data, _STEP_BYTES)
+            except zstd.ZstdError as exc:
+                raise _malformed(str(exc)) from exc
+            data = self._decoder.unused_data if self._decoder.eof else b""
+            if piece:
+                yield piece
+
+    def finish(self) -> None:
+        if not (self._begun and self._decoder.eof):
+            raise _malformed("cut off")
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._decoder = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data or not self._decoder.is_finished():
+            if self._decoder.is_finished():
+                raise _malformed("bytes behind its end")
+            try:
+                piece = self._decoder.process(data, output_buffer_limit=_STEP_BYTES)
+            except brotli.error as exc:
+                raise _malformed(str(exc)) from exc
+            data = b""
+            if piece:
+                yield piece
+            elif self._decoder.can_accept_more_data():
+                return  # for want of input
+
+    def finish(self) -> None:
+        if not self._decoder.is_finished():
+            raise _malformed("cut off")
+
+
+def _malformed(reason: str) -> RequestError:
+    return RequestError(
+        "The request body is not in the coding that Content-Encoding names.",
+        code="invalid_encoding",
+        reason=reason,
+    )

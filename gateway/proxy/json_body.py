@@ -1,0 +1,278 @@
+"""A request body that is one JSON object: parsed once, asked by everybody who decides on it, and
+changed without touching a byte that need not change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from gateway.errors import RequestError
+from gateway.usage import Estimate, estimate
+
+_TOKEN = re.compile(
+    rb'"(?P<string>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*:)?'
+    rb"|(?P<open>[{\[])|(?P<close>[}\]])",
+    re.DOTALL,
+)
+_MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_ESCAPED = rb"\u006"
+"""How an escaped letter of the key `model` begins: m, o, d, e and l are U+0064 to U+006F."""
+_BEHIND_VALUE = b" \t\r\n,"
+_MAXIMA = ("max_tokens", "max_completion_tokens")
+_KEPT_BYTES = 4096
+"""The longest list or object that is kept of a body that a helper process has parsed."""
+_KEPT_MEMBERS = 1024
+
+ALWAYS_LIGHT_BYTES = 64 * 1024
+"""Bodies up to here are read at once, whatever is in them: the worst takes 20 ms."""
+_SCANNED_BYTES = 1024 * 1024
+"""A larger body is not scanned for keys on the event loop."""
+_HEAVY_US = 20_000.0
+# What orjson takes, measured on bodies of 10 MiB of one kind each.
+_BYTE_US, _OPEN_US, _ITEM_US = 0.001, 0.3, 0.06
+_OBJECT_US = 1.0
+"""What it takes to look for media in one."""
+TRANSLATED_OBJECT_US = 8.0
+"""What a translation takes for each object in a body."""
+
+
+def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
+    """Whether reading a body would hold the event loop for more than some 20 ms.
+
+    `object_us` is what else is done for each object in it. Takes 1 ms for each MiB.
+    """
+    size = len(body)
+    if size <= ALWAYS_LIGHT_BYTES:
+        return False
+    if size > _SCANNED_BYTES and (body.count(b'"model"') > 1 or _ESCAPED in body):
+        return True
+    objects = body.count(b"{")
+    opens = objects + body.count(b"[")
+    items = body.count(b",") + body.count(b'"')
+    cost_us = size * _BYTE_US + opens * _OPEN_US + items * _ITEM_US
+    cost_us += objects * (_OBJECT_US + object_us)
+    return cost_us > _HEAVY_US
+
+
+@dataclass(slots=True)
+class JsonBody:
+    """A body, and what it says."""
+
+    raw: bytes = field(repr=False)
+    """As the caller sent it."""
+    document: dict[str, Any]
+    """All of it; if it is not `whole`, its top level, with long lists and objects empty."""
+    model: str | None
+    """Its top-level `model`."""
+    whole: bool = True
+    _estimate: Estimate | None = None
+    _named: tuple[str, ...] | None = None
+    _spans: dict[bytes, tuple[int, int] | None] = field(default_factory=dict)
+    """Where values stand in the body, by key; None: nowhere, or more than once."""
+    _edits: dict[str, Any] = field(default_factory=dict)
+    """What is to stand there instead, by key."""
+    _sent: bytes = field(default=b"", repr=False)
+    """What `rendered` has returned last."""
+
+    @property
+    def asked(self) -> Estimate:
+        """What the request may use."""
+        if self._estimate is None:
+            self._estimate = estimate(self.document, len(self.raw))
+        return self._estimate
+
+    @property
+    def streams(self) -> bool:
+        """Whether it asks for a stream."""
+        return self.document.get("stream") is True
+
+    @property
+    def also_named(self) -> tuple[str, ...]:
+        """Other models that it names: as alternatives, or for a tool of the backend's."""
+        if self._named is None:
+            self._named = tuple(_also_named(self.document))
+        return self._named
+
+    def rename(self, name: str) -> None:
+        """Send it with another model. It has to have one."""
+        self._edits["model"] = name
+
+    def ask_for_usage(self) -> bool:
+        """Ask for the usage of an OpenAI-shaped stream: whether that changes anything."""
+        if not self.streams:
+            return False
+        options = self.document.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage") is True:
+            return False
+        if "stream_options" in self.document and self._span(b"stream_options") is None:
+            return False  # which of several counts would be a guess
+        options = options if isinstance(options, dict) else {}
+        self._edits["stream_options"] = {**options, "include_usage": True}
+        return True
+
+    def rendered(self) -> bytes:
+        """The bytes to send."""
+        self._sent = self._with(self._edits)
+        return self._sent
+
+    def unasked(self) -> bytes:
+        """The bytes to send where the backend does not take what `ask_for_usage` puts in."""
+        others = {key: value for key, value in self._edits.items() if key != "stream_options"}
+        return self._with(others)
+
+    def _with(self, edits: Mapping[str, Any]) -> bytes:
+        if not edits:
+            return self.raw
+        view = memoryview(self.raw)
+        at = self.raw.index(b"{") + 1
+        pieces: list[bytes | memoryview] = [view[:at]]
+        places = []
+        for key, value in edits.items():
+            span = self._span(key.encode())
+            if span is None:  # it is not there: it goes in front
+                pieces.append(b'"%b":%b,' % (key.encode(), orjson.dumps(value)))
+            else:
+                places.append((span, orjson.dumps(value)))
+        for (start, end), text in sorted(places):
+            pieces += [view[at:start], text]
+            at = end
+        pieces.append(view[at:])
+        return b"".join(pieces)
+
+    def parsed_as_sent(self, body: bytes) -> dict[str, Any] | None:
+        """A body's document, if that is what was sent of this one, and all of it is here."""
+        if not self.whole or not (body is self.raw or body is self._sent):
+            return None
+        return {**self.document, **self._edits} if self._edits else self.document
+
+    def _span(self, key: bytes) -> tuple[int, int] | None:
+        if key not in self._spans:
+            self._spans[key] = _only_span(self.raw, key)
+        return self._spans[key]
+
+    def pruned(self) -> JsonBody:
+        """The same without what is long in it, its questions answered beforehand."""
+        self._spans = {key: _only_span(self.raw, key) for key in (b"model", b"stream_options")}
+        kept = islice(self.document.items(), _KEPT_MEMBERS)
+        document = {key: _pruned(value) for key, value in kept}
+        return JsonBody(b"", document, self.model, False, self.asked, self.also_named, self._spans)
+
+
+def read(body: bytes) -> JsonBody:
+    """Parse a body. Raise RequestError if it is not one JSON object, its model is not a string, or
+    it is given twice: what is decided on has to be what the upstream will see.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise RequestError("The request body is not valid JSON.", code="invalid_json") from exc
+    if not isinstance(document, dict):
+        raise RequestError("The request body is not a JSON object.", code="invalid_json")
+    if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in document):
+        # encoding/json of Go, and so Ollama, takes any case for the same key.
+        raise RequestError("'model' is written in another case.", param="model")
+    if (body.count(b'"model"') > 1 or _ESCAPED in body) and len(_spans(body, b"model")) > 1:
+        raise RequestError("'model' is given more than once.", param="model")
+    model = document.get("model")
+    if model is not None and not isinstance(model, str):
+        raise RequestError("'model' has to be a string.", param="model")
+    return JsonBody(body, document, model)
+
+
+def read_elsewhere(body: bytes) -> JsonBody:
+    """What a helper process answers of a heavy body. Raise RequestError."""
+    return read(body).pruned()
+
+
+def continued(body: bytes, text: str, tokens: int, model: str | None, final: bool) -> bytes:
+    """The body of a chat whose answer has begun with `text`, about so many tokens, to be gone on
+    with: by `model`, if that is another. `final`: the backend is told to continue a final message.
+    """
+    document = orjson.loads(body)
+    document["messages"].append({"role": "assistant", "content": text})
+    if model is not None:
+        document["model"] = model
+    for key in _MAXIMA:
+        if isinstance(document.get(key), int):
+            document[key] = max(1, document[key] - tokens)
+    options = document.get("options")
+    if isinstance(options, dict) and isinstance(most := options.get("num_predict"), int):
+        options["num_predict"] = max(1, most - tokens) if most > 0 else most
+    if final:
+        document |= {"continue_final_message": True, "add_generation_prompt": False}
+    return orjson.dumps(document)
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _KEPT_BYTES else value[:_KEPT_BYTES]
+    if not isinstance(value, list | dict):
+        return value
+    try:
+        if len(value) <= _KEPT_MEMBERS and len(orjson.dumps(value)) <= _KEPT_BYTES:
+            return value
+    except orjson.JSONEncodeError:  # nested too deeply
+        pass
+    return type(value)()
+
+
+def _also_named(document: Mapping[str, Any]) -> list[str]:
+    """OpenRouter takes `models` to fall back on; tools of a backend may have a model."""
+    models = document.get("models")
+    names = [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
+    tools = document.get("tools")
+    if isinstance(tools, list):
+        named = [tool.get("model") for tool in tools if isinstance(tool, dict)]
+        names += [name for name in named if isinstance(name, str)]
+    return names
+
+
+def _only_span(body: bytes, key: bytes) -> tuple[int, int] | None:
+    """Where the value of a top-level key stands, if the key is given once."""
+    if key == b"model" and body.count(b'"model"') == 1 and _ESCAPED not in body:
+        match = _MODEL.search(body)
+        return match.span(1) if match is not None else None
+    spans = _spans(body, key)
+    return spans[0] if len(spans) == 1 else None
+
+
+def _spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
+    """Where the values of all top-level keys of this name stand, in a valid JSON object."""
+    text = name.decode()
+    spans: list[tuple[int, int]] = []
+    depth = 0
+    start = -1
+    for token in _TOKEN.finditer(body):
+        if token["open"] is not None:
+            depth += 1
+            continue
+        if token["close"] is not None:
+            depth -= 1
+            if depth:
+                continue
+        elif depth != 1 or token["colon"] is None:
+            continue
+        # The next top-level key, or the end: what stands before it is the value.
+        if start >= 0:
+            spans.append(_trimmed(body, start, token.start()))
+            start = -1
+        if token["colon"] is not None:
+            key = token["string"]
+            if key == name or (b"\\" in key and orjson.loads(b'"%b"' % key) == text):
+                start = token.end()
+    return spans
+
+
+def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
+    """A span without the white space around it, and the comma behind it."""
+    while body[end - 1] in _BEHIND_VALUE:
+        end -= 1
+    while body[start] in _BEHIND_VALUE:
+        start += 1
+    return start, end

@@ -1,0 +1,86 @@
+"""The helper process: what it returns and raises, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.errors import NotTranslatable, Overloaded, RequestError
+from gateway.offload import Offload
+from gateway.proxy import json_body
+
+
+@pytest.fixture
+def offload() -> Iterator[Offload]:
+    made = Offload()
+    yield made
+    made.close()
+
+
+def _refuse(what: str) -> None:
+    raise NotTranslatable(what, "no reason")
+
+
+async def test_work_is_done_in_another_process(offload: Offload) -> None:
+    body = b'{"model":"a","max_tokens":7,"messages":[' + b"[]," * 100_000 + b"1]}"
+    assert await offload.run(os.getpid) != os.getpid()
+    read = await offload.run(json_body.read_elsewhere, body)
+    assert read.model == "a"
+    assert read.asked == json_body.read(body).asked
+    assert read.document == {"model": "a", "max_tokens": 7, "messages": []}
+
+
+async def test_what_it_raises_is_raised_here(offload: Offload) -> None:
+    with pytest.raises(RequestError) as caught:
+        await offload.run(json_body.read_elsewhere, b'{"model":1}')
+    assert (caught.value.param, caught.value.status) == ("model", 400)
+    with pytest.raises(NotTranslatable) as other:
+        await offload.run(_refuse, "x")
+    assert other.value.message == NotTranslatable("x", "no reason").message
+
+
+async def test_a_helper_that_dies_or_hangs_fails_one_request_only() -> None:
+    offload = Offload(longest_s=0.5)
+    try:
+        with pytest.raises(Overloaded):
+            await offload.run(os.abort)
+        assert await offload.run(abs, -1) == 1
+        with pytest.raises(Overloaded):
+            await offload.run(time.sleep, 60)
+        assert await offload.run(abs, -1) == 1
+    finally:
+        offload.close()
+
+
+async def test_a_helper_without_work_exits_and_another_takes_its_place() -> None:
+    offload = Offload(idle_s=0.01)
+    try:
+        first = await offload.run(os.getpid)
+        assert offload._process is not None
+        await asyncio.to_thread(offload._process.wait)
+        assert await offload.run(os.getpid) != first
+    finally:
+        offload.close()
+
+
+async def test_the_loop_is_free_while_the_helper_parses(offload: Offload) -> None:
+    depth = 1000
+    body = b'{"model":"m","x":[%b]}' % b",".join([b"[" * depth + b"]" * depth] * 2000)
+    await offload.run(abs, -1)  # it has started
+    held_s = []
+    for _ in range(5):  # other processes may take the core at any time
+        worst_s = 0.0
+        task = asyncio.create_task(offload.run(json_body.read_elsewhere, body))
+        while not task.done():
+            began = time.perf_counter()
+            await asyncio.sleep(0)
+            worst_s = max(worst_s, time.perf_counter() - began)
+        assert (await task).model == "m"
+        held_s.append(worst_s)
+        if worst_s < 0.05:
+            break
+    assert min(held_s) < 0.05
