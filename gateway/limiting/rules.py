@@ -58,10 +58,23 @@ class Price:
 
     input: float
     output: float
+    cache_read: float
+    """For a token of the input that came from the backend's cache."""
+    cache_write: float
+    """For one that went into it."""
+    reasoning: float
+    """For a token of the output that is a thought."""
 
     def of(self, usage: Usage) -> float:
         """What a request costs, in micro-units."""
-        return usage.input * self.input + usage.output * self.output
+        cost = usage.input * self.input + usage.output * self.output
+        if usage.cached:
+            cost += usage.cached * (self.cache_read - self.input)
+        if usage.cache_write:
+            cost += usage.cache_write * (self.cache_write - self.input)
+        if usage.reasoning:
+            cost += usage.reasoning * (self.reasoning - self.output)
+        return cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,9 +121,7 @@ class Tracing:
                 tally.limited += 1
         usage = exchange.usage
         if usage is not None:
-            tally.counted += 1
-            tally.tokens_in += usage.input
-            tally.tokens_out += usage.output
+            tally.add(usage)
         trace = exchange.trace
         assert trace is not None
         kept = Kept.SAMPLED if trace.sampled else None

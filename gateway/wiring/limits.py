@@ -10,19 +10,16 @@ from gateway.config import Config, models
 from gateway.config.types import parse_budget
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.rules import KEYS, Amount, KeyPart, Price, Rule, Unit, claim_key
+from gateway.wiring.prices import prices
 
 
 def rules(config: Config) -> Mapping[str, Sequence[Rule]]:
     """The rules of each limit: one for each unit it counts in."""
-    prices = {
-        name: Price(model.price.input, model.price.output)
-        for name, model in config.models.items()
-        if model.price is not None
-    }
-    return {name: _rules(name, limit, prices) for name, limit in config.limits.items()}
+    of_models = {name: price for name, (price, _) in prices(config).items()}
+    return {name: _rules(name, limit, of_models) for name, limit in config.limits.items()}
 
 
-def _rules(name: str, limit: models.Limit, prices: Mapping[str, Price]) -> list[Rule]:
+def _rules(name: str, limit: models.Limit, of_models: Mapping[str, Price]) -> list[Rule]:
     keys = limit.key if isinstance(limit.key, tuple) else (limit.key,)
     amounts = _amounts(limit)
     tiers = {tier: _amounts(own) for tier, own in limit.tiers.items()}
@@ -34,7 +31,7 @@ def _rules(name: str, limit: models.Limit, prices: Mapping[str, Price]) -> list[
             amount,
             {tier: own[unit] for tier, own in tiers.items() if unit in own},
             OnStoreError(limit.on_store_error),
-            prices,
+            of_models,
         )
         for unit, amount in amounts.items()
     ]

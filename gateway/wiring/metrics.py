@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from gateway.config import Config, models
-from gateway.limiting.rules import Price
 from gateway.middleware.metrics import Counting, Names
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.semconv import provider
+from gateway.wiring.prices import prices
 
 
 def counting(config: Config, registry: Registry) -> Counting | None:
@@ -21,11 +21,7 @@ def counting(config: Config, registry: Registry) -> Counting | None:
         paths={route.name: route.path for route in config.routes},
         models={name: model.model or name for name, model in found.items()},
         providers={name: _provider(upstream) for name, upstream in config.upstreams.items()},
-        prices={
-            name: (Price(model.price.input, model.price.output), model.price.currency)
-            for name, model in found.items()
-            if model.price is not None
-        },
+        prices=prices(config),
     )
     return Counting(registry, names, tenants=options.tenants, tokens=options.tokens)
 

@@ -9,6 +9,8 @@ from gateway.config import Config, models
 from gateway.forwarded import TrustedProxies
 from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.telemetry.traces.recording import KeepRules, Records
+from gateway.usage import Usage
+from gateway.wiring.prices import prices
 
 _SAMPLE = 0.1
 TracingOf = Callable[[models.Route | None], Tracing]
@@ -20,15 +22,13 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
     traces = config.telemetry.traces
     if traces is None or disabled(os.environ):
         return None
-    prices = {
-        name: (model.price.input, model.price.output, model.price.currency)
-        for name, model in config.models.items()
-        if model.price is not None
-    }
+    of_models = prices(config)
 
-    def price(model: str, tokens_in: int, tokens_out: int) -> tuple[float, str]:
-        per_input, per_output, currency = prices.get(model, (0.0, 0.0, ""))
-        return (tokens_in * per_input + tokens_out * per_output) / 1e6, currency
+    def price(model: str, used: Usage) -> tuple[float, str]:
+        if model not in of_models:
+            return 0.0, ""
+        own, currency = of_models[model]
+        return own.of(used) / 1e6, currency
 
     records.price = price
     records.wanted = traces.local is not None or collector(traces, os.environ) is not None

@@ -349,7 +349,7 @@ class Ended:
 
     def __init__(self, *, tenants: int = 10) -> None:
         self.registry = Registry()
-        prices = {"m": (Price(1.0, 2.0), "EUR")}
+        prices = {"m": (Price(1.0, 2.0, 1.0, 1.0, 2.0), "EUR")}
         names = Names({"r": "/v1/"}, {"m": "mm"}, {"up": "openai"}, prices)
         self.counting = Counting(self.registry, names, tenants=tenants, tokens=True)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.client import Response, ask
 from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.metrics import read_until
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
     Script,
@@ -139,6 +141,31 @@ async def test_no_request_gets_round_its_reservation(
         assert (await post(gateway)).status == 429
         await upstream.finish()
         assert (await first).status == 200
+
+
+async def test_cached_tokens_cost_their_own_price_everywhere(
+    start_gateway: StartGateway, auth: Auth, tmp_path: Path
+) -> None:
+    usage = {
+        "prompt_tokens": 152_500,
+        "completion_tokens": 1000,
+        "prompt_tokens_details": {"cached_tokens": 150_000},
+    }
+    async with ScriptedUpstream(json_reply({"usage": usage})) as upstream:
+        document = config(upstream, auth, store={"url": f"sqlite://{tmp_path}/store.db"})
+        document["limits"] = {"t": {"key": "subject", "budget": "5 USD/month"}}
+        price = {"input": 30.0, "output": 60.0, "cache_read": 3.0}
+        document["models"]["a"]["price"] = price
+        gateway = await start_gateway(document)
+        for _ in range(3):
+            assert (await post(gateway, messages=[], max_tokens=1)).status == 200
+        samples = await read_until(gateway, lambda now: now.value("gateway_requests_total") == 3)
+        answer = await post(gateway, messages=[], max_tokens=1)
+    # 2500 tokens at 30 USD a million, 150 000 at 3, and 1000 out at 60.
+    each = 0.075 + 0.45 + 0.06
+    assert samples.value("gateway_cost_total", currency="USD") == pytest.approx(3 * each)
+    left = int((answer.value("ratelimit") or b"").split(b"r=")[1].split(b";")[0])
+    assert left == pytest.approx((5 - 3 * each) * 1e6, abs=5000)
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])

@@ -341,6 +341,19 @@ class Price(Section):
 
     input: float = Field(ge=0, description="For a million tokens in.")
     output: float = Field(ge=0, description="For a million tokens out.")
+    cache_read: float | None = Field(
+        None,
+        ge=0,
+        description="For a million tokens in that come from the backend's cache; default: `input`.",
+    )
+    cache_write: float | None = Field(
+        None,
+        ge=0,
+        description="For a million tokens in that go into the backend's cache; default: `input`.",
+    )
+    reasoning: float | None = Field(
+        None, ge=0, description="For a million tokens of reasoning; default: `output`."
+    )
     currency: Currency = Field("USD", description="Three letters, as in the budgets.")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.telemetry.as_json import as_json
 from gateway.telemetry.traces.content import Content
 from gateway.telemetry.traces.gaps import Gaps
+from gateway.usage import Usage
 
 if TYPE_CHECKING:
     from gateway.telemetry.traces.context import Parent
@@ -145,6 +146,26 @@ class Tally:
     """Of these the tokens are known."""
     tokens_in: int = 0
     tokens_out: int = 0
+    cached: int = 0
+    """Of those in: read from a backend's cache."""
+    cache_write: int = 0
+    """Of those in: written to it."""
+    reasoning: int = 0
+    """Of those out: thoughts."""
+
+    def add(self, used: Usage) -> None:
+        """Count the tokens of one request."""
+        self.counted += 1
+        self.tokens_in += used.input
+        self.tokens_out += used.output
+        self.cached += used.cached
+        self.cache_write += used.cache_write
+        self.reasoning += used.reasoning
+
+    @property
+    def used(self) -> Usage:
+        """All tokens."""
+        return Usage(self.tokens_in, self.tokens_out, self.cached, self.cache_write, self.reasoning)
 
 
 TallyKey = tuple[str, str, str]
@@ -166,7 +187,7 @@ class Records:
         self._tallies: dict[TallyKey, Tally] = {}
         self._given: tuple[int, bytes] | None = None
         self._number = 0
-        self.price: Callable[[str, int, int], tuple[float, str]] = _free
+        self.price: Callable[[str, Usage], tuple[float, str]] = _free
         """What tokens of a model cost, and in which currency."""
 
     def __len__(self) -> int:
@@ -221,12 +242,12 @@ class Records:
 
     def _row(self, key: TallyKey, tally: Tally) -> list[object]:
         route, model, tenant = key
-        cost, currency = self.price(model, tally.tokens_in, tally.tokens_out)
+        cost, currency = self.price(model, tally.used)
         return [
             *(route, model, tenant, tally.requests, tally.errors, tally.limited, tally.counted),
             *(tally.tokens_in, tally.tokens_out, cost, currency),
         ]
 
 
-def _free(_: str, __: int, ___: int) -> tuple[float, str]:
+def _free(_: str, __: Usage) -> tuple[float, str]:
     return 0.0, ""

@@ -94,7 +94,7 @@ def test_nothing_is_left_of_nothing() -> None:
 
 def test_tallies_are_differences_and_know_what_they_cost() -> None:
     records = Records()
-    records.price = lambda model, tokens_in, tokens_out: (tokens_in + 2.0 * tokens_out, "USD")
+    records.price = lambda model, used: (used.input + 2.0 * used.output, "USD")
     tally = records.tally(KEY)
     tally.requests, tally.tokens_in, tally.tokens_out, tally.counted = 2, 10, 5, 2
     (row,) = taken(records)["tallies"]
