@@ -1,17 +1,20 @@
-"""The Anthropic dialect: messages, streamed and not, and counting tokens.
+"""The Anthropic dialect: messages with tools and structured output, and counting tokens.
 
 https://docs.anthropic.com/en/api/messages and /messages-streaming
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from gateway.demo.generation import Generation, Refusal
 from gateway.demo.openai import event, prompt_of, read_object, sse
+from gateway.demo.structured import structured
 from gateway.demo.text import count_tokens
+from gateway.demo.tools import Call, Choice, called, objects, tool_of
 
 _KINDS = {400: "invalid_request_error", 429: "rate_limit_error"}
 
@@ -38,9 +41,12 @@ async def messages(request: web.Request) -> web.StreamResponse:
     most = body.get("max_tokens")
     if not isinstance(most, int) or most < 1:
         raise Refusal(400, "max_tokens: Field required")
-    generation = Generation(request, body["model"], prompt_of(body.get("messages")), most)
+    prompt = prompt_of(body.get("messages"))
+    call = _called(body, prompt)
+    tokens = call.tokens if call is not None else _formatted(body, prompt)
+    generation = Generation(request, body["model"], prompt, most, tokens=tokens)
     await generation.begin()
-    stop = "max_tokens" if generation.cut else "end_turn"
+    stop = "max_tokens" if generation.cut else "end_turn" if call is None else "tool_use"
 
     def message(content: list[Any], stop_reason: str | None, written: int) -> dict[str, Any]:
         return {
@@ -55,7 +61,8 @@ async def messages(request: web.Request) -> web.StreamResponse:
         }
 
     if not body.get("stream"):
-        content = [{"type": "text", "text": await generation.whole()}]
+        text = await generation.whole()
+        content = [{"type": "text", "text": text} if call is None else _block(call, call.arguments)]
         return web.json_response(message(content, stop, len(generation.tokens)))
     response = await sse(request)
 
@@ -63,10 +70,14 @@ async def messages(request: web.Request) -> web.StreamResponse:
         await event(response, {"type": kind, **fields}, name=kind)
 
     await send("message_start", message=message([], None, 0))
-    await send("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    block = {"type": "text", "text": ""} if call is None else _block(call, {})
+    await send("content_block_start", index=0, content_block=block)
     await send("ping")
     async for token in generation.stream():
-        await send("content_block_delta", index=0, delta={"type": "text_delta", "text": token})
+        delta = {"type": "text_delta", "text": token}
+        if call is not None:
+            delta = {"type": "input_json_delta", "partial_json": token}
+        await send("content_block_delta", index=0, delta=delta)
     await send("content_block_stop", index=0)
     await send(
         "message_delta",
@@ -75,3 +86,36 @@ async def messages(request: web.Request) -> web.StreamResponse:
     )
     await send("message_stop")
     return response
+
+
+def _called(body: dict[str, Any], prompt: str) -> Call | None:
+    """The tool that the last message leads to. Tools of Anthropic's own are never called."""
+    last = body["messages"][-1:]
+    tools = [
+        tool_of(tool) for tool in objects(body.get("tools")) if tool.get("type") in (None, "custom")
+    ]
+    content = last[0].get("content")
+    answered = isinstance(content, list) and any(
+        isinstance(block, dict) and block.get("type") == "tool_result" for block in content
+    )
+    choice = Choice()
+    if isinstance(asked := body.get("tool_choice"), dict):
+        kind, name = asked.get("type"), asked.get("name")
+        choice = Choice(kind != "none", kind == "any", name if isinstance(name, str) else None)
+    return called(tools, choice, prompt_of(last), prompt, answered=answered)
+
+
+def _formatted(body: dict[str, Any], prompt: str) -> list[str] | None:
+    """The tokens of a structured answer, if `output_config` asks for one."""
+    config = body.get("output_config")
+    asked = config.get("format") if isinstance(config, dict) else body.get("output_format")
+    if asked is None:
+        return None
+    schema = asked.get("schema") if isinstance(asked, dict) else None
+    if not isinstance(schema, dict):
+        raise Refusal(400, "output_config.format: a schema is required")
+    return structured(schema, prompt)
+
+
+def _block(call: Call, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": "toolu_demo", "name": call.name, "input": arguments}

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
 
-from gateway.demo import anthropic, ollama, openai
+from gateway.demo import anthropic, ollama, openai, responses
 from gateway.demo.generation import PACE_S, STATS, Refusal, Stats
 
-_DIALECTS = (openai, anthropic, ollama)
+_APIS = (openai, responses, anthropic, ollama)
 _BODY_CAP_BYTES = 128 * 1024 * 1024
 _SHUTDOWN_S = 0.1
 
@@ -21,8 +21,8 @@ def build(*, pace_s: float = 0.02) -> web.Application:
     application = web.Application(middlewares=[_errors], client_max_size=_BODY_CAP_BYTES)
     application[PACE_S] = pace_s
     application[STATS] = Stats()
-    for dialect in _DIALECTS:
-        application.add_routes(dialect.routes())
+    for api in _APIS:
+        application.add_routes(api.routes())
     application.add_routes([web.get("/health", _health), web.get("/demo/stats", _stats)])
     return application
 

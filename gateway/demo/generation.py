@@ -45,12 +45,19 @@ class Generation:
     """The answer to one prompt."""
 
     def __init__(
-        self, request: web.Request, model: str, prompt: str, max_tokens: int | None
+        self,
+        request: web.Request,
+        model: str,
+        prompt: str,
+        max_tokens: int | None,
+        *,
+        tokens: list[str] | None = None,
     ) -> None:
+        """`tokens`: what is said; None for a text that the prompt decides."""
         self._request = request
         self._pace_s = request.app[PACE_S]
         self.fault: Fault | None = faults.choose(request, model)
-        tokens = tokens_of(prompt)
+        tokens = tokens_of(prompt) if tokens is None else tokens
         self.cut = max_tokens is not None and max_tokens < len(tokens)
         """`max_tokens` ended it."""
         self.tokens = tokens[:max_tokens] if max_tokens is not None else tokens

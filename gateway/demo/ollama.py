@@ -1,4 +1,4 @@
-"""The Ollama dialect: chat and generate as lines of JSON, tags, show, embed.
+"""The Ollama dialect: chat and generate as lines of JSON, tags, ps, show, embed.
 
 https://github.com/ollama/ollama/blob/main/docs/api.md
 """
@@ -13,7 +13,9 @@ from aiohttp import web
 
 from gateway.demo.generation import Generation, Refusal
 from gateway.demo.openai import MODELS, prompt_of, read_object, texts_of
+from gateway.demo.structured import ANY_OBJECT, structured
 from gateway.demo.text import count_tokens, embedding
+from gateway.demo.tools import Call, Choice, called, objects, tool_of
 
 _CREATED = "2026-01-01T00:00:00Z"
 _DIMENSIONS = 64
@@ -33,7 +35,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/chat", chat),
         web.post("/api/generate", generate),
         web.post("/api/embed", embed),
+        web.post("/api/embeddings", old_embed),
         web.post("/api/show", show),
+        web.get("/api/ps", ps),
         web.get("/api/tags", tags),
         web.get("/api/version", version),
     ]
@@ -48,8 +52,16 @@ def refusal(error: Refusal) -> web.Response:
 async def chat(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     prompt = prompt_of(body.get("messages"))
+    last = body["messages"][-1:]
+    tools = [tool_of(tool.get("function")) for tool in objects(body.get("tools"))]
+    answered = last[0].get("role") == "tool"
+    call = called(tools, Choice(), prompt_of(last), prompt, answered=answered)
     return await _answer(
-        request, body, prompt, lambda text: {"message": {"role": "assistant", "content": text}}
+        request,
+        body,
+        prompt,
+        lambda text: {"message": {"role": "assistant", "content": text}},
+        call,
     )
 
 
@@ -66,6 +78,7 @@ async def _answer(
     body: dict[str, Any],
     prompt: str,
     shape: Callable[[str], dict[str, Any]],
+    call: Call | None = None,
 ) -> web.StreamResponse:
     options = body.get("options") or {}
     most = options.get("num_predict") if isinstance(options, dict) else options
@@ -73,7 +86,8 @@ async def _answer(
         raise Refusal(400, "option 'num_predict' must be of type integer")
     if most is not None and most < 0:
         most = None  # without a limit
-    generation = Generation(request, body["model"], prompt, most)
+    tokens = call.tokens if call is not None else _formatted(body, prompt)
+    generation = Generation(request, body["model"], prompt, most, tokens=tokens)
     await generation.begin()
     head = {"model": body["model"], "created_at": _CREATED}
     ending = {
@@ -87,13 +101,32 @@ async def _answer(
         "eval_duration": 1,
     }
     if body.get("stream") is False:
-        return web.json_response(head | shape(await generation.whole()) | ending)
+        text = await generation.whole()
+        return web.json_response(head | (shape(text) if call is None else _said(call)) | ending)
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     async for token in generation.stream():
-        await response.write(orjson.dumps(head | shape(token) | {"done": False}) + b"\n")
+        if call is None:
+            await response.write(orjson.dumps(head | shape(token) | {"done": False}) + b"\n")
+    if call is not None:  # whole, as Ollama tells it
+        await response.write(orjson.dumps(head | _said(call) | {"done": False}) + b"\n")
     await response.write(orjson.dumps(head | shape("") | ending) + b"\n")
     return response
+
+
+def _said(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"message": {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}}
+
+
+def _formatted(body: dict[str, Any], prompt: str) -> list[str] | None:
+    """The tokens of a structured answer, if `format` asks for one."""
+    asked = body.get("format")
+    if not asked:
+        return None
+    if asked != "json" and not isinstance(asked, dict):
+        raise Refusal(400, "format has to be json, or a JSON schema")
+    return structured(asked if isinstance(asked, dict) else ANY_OBJECT, prompt)
 
 
 async def embed(request: web.Request) -> web.StreamResponse:
@@ -111,10 +144,25 @@ async def embed(request: web.Request) -> web.StreamResponse:
     )
 
 
+async def old_embed(request: web.Request) -> web.StreamResponse:
+    """One text, as older clients ask."""
+    body = await read_object(request)
+    (text,) = texts_of([body.get("prompt")], "prompt")
+    await Generation(request, body["model"], "", None).begin()
+    return web.json_response({"embedding": embedding(text, _DIMENSIONS)})
+
+
 async def show(request: web.Request) -> web.StreamResponse:
     await read_object(request)
     return web.json_response(
-        {"modelfile": "", "parameters": "", "template": "", "details": _DETAILS, "model_info": {}}
+        {
+            "modelfile": "",
+            "parameters": "",
+            "template": "",
+            "details": _DETAILS,
+            "model_info": {"general.architecture": "demo", "demo.context_length": 8192},
+            "capabilities": ["completion", "tools"],
+        }
     )
 
 
@@ -131,6 +179,10 @@ async def tags(request: web.Request) -> web.StreamResponse:
         for name in MODELS
     ]
     return web.json_response({"models": models})
+
+
+async def ps(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"models": []})
 
 
 async def version(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,6 @@
-"""The OpenAI dialect: chat, completions, responses, embeddings, models, transcriptions.
+"""The OpenAI dialect: chat, completions, embeddings, models, transcriptions.
+
+Chats call tools and answer in JSON. The Responses API is in `responses.py`.
 
 https://platform.openai.com/docs/api-reference
 """
@@ -13,11 +15,13 @@ import orjson
 from aiohttp import web
 
 from gateway.demo.generation import Generation, Refusal
+from gateway.demo.structured import ANY_OBJECT, structured
 from gateway.demo.text import count_tokens, embedding
+from gateway.demo.tools import Call, Choice, called, objects, tool_of
 from gateway.sse import EVENT_STREAM
 
 MODELS = ("demo", "demo-llama", "demo-slow", "demo-embedding", "demo-whisper")
-_CREATED = 1_700_000_000
+CREATED = 1_700_000_000
 _DIMENSIONS = 64
 _MOST_DIMENSIONS = 4096
 
@@ -27,7 +31,6 @@ def routes() -> list[web.RouteDef]:
     return [
         web.post("/v1/chat/completions", chat),
         web.post("/v1/completions", completions),
-        web.post("/v1/responses", responses),
         web.post("/v1/embeddings", embeddings),
         web.post("/v1/audio/transcriptions", transcriptions),
         web.get("/v1/models", models),
@@ -45,18 +48,18 @@ def refusal(error: Refusal) -> web.Response:
 
 async def chat(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
-    generation = _generation(request, body, prompt_of(body.get("messages")))
+    prompt = prompt_of(body.get("messages"))
+    call = _called(body, prompt)
+    generation = generation_of(request, body, prompt, tokens=_tokens(body, prompt, call))
     await generation.begin()
-    head = {"id": "chatcmpl-demo", "created": _CREATED, "model": body["model"]}
-    tool = _called_tool(body)
+    head = {"id": "chatcmpl-demo", "created": CREATED, "model": body["model"]}
+    finish = "length" if generation.cut else "stop" if call is None else "tool_calls"
     if not body.get("stream"):
-        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
-        if tool is None:
-            message["content"] = await generation.whole()
-        else:
-            message["tool_calls"] = [tool]
-        choice = {"index": 0, "message": message, "logprobs": None}
-        choice["finish_reason"] = _finish(generation, tool)
+        text = await generation.whole()
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if call is not None:
+            message |= {"content": None, "tool_calls": [_tool_call(call, text)]}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         return web.json_response(
             head | {"object": "chat.completion", "choices": [choice], "usage": _usage(generation)}
         )
@@ -67,13 +70,15 @@ async def chat(request: web.Request) -> web.StreamResponse:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         await event(response, head | {"choices": [choice]})
 
-    await send({"role": "assistant", "content": "" if tool is None else None})
-    if tool is None:
-        async for token in generation.stream():
+    await send({"role": "assistant", "content": "" if call is None else None})
+    if call is not None:
+        await send({"tool_calls": [{"index": 0} | _tool_call(call, "")]})
+    async for token in generation.stream():
+        if call is None:
             await send({"content": token})
-    else:
-        await send({"tool_calls": [{"index": 0} | tool]})
-    await send({}, _finish(generation, tool))
+        else:
+            await send({"tool_calls": [{"index": 0, "function": {"arguments": token}}]})
+    await send({}, finish)
     if _wants_usage(body):
         await event(response, head | {"choices": [], "usage": _usage(generation)})
     await response.write(b"data: [DONE]\n\n")
@@ -82,104 +87,38 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def completions(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
-    prompt = "\n".join(texts_of(body.get("prompt"), "prompt"))
-    generation = _generation(request, body, prompt)
+    prompt = "\n".join(inputs_of(body.get("prompt"), "prompt"))
+    generation = generation_of(request, body, prompt)
     await generation.begin()
     head = {
         "id": "cmpl-demo",
         "object": "text_completion",
-        "created": _CREATED,
+        "created": CREATED,
         "model": body["model"],
     }
 
     def choice(text: str, finish: str | None) -> dict[str, Any]:
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
 
+    finish = "length" if generation.cut else "stop"
     if not body.get("stream"):
         text = await generation.whole()
-        done = {"choices": [choice(text, _finish(generation))], "usage": _usage(generation)}
+        done = {"choices": [choice(text, finish)], "usage": _usage(generation)}
         return web.json_response(head | done)
     response = await sse(request)
     async for token in generation.stream():
         await event(response, head | {"choices": [choice(token, None)]})
-    await event(response, head | {"choices": [choice("", _finish(generation))]})
+    await event(response, head | {"choices": [choice("", finish)]})
     if _wants_usage(body):
         await event(response, head | {"choices": [], "usage": _usage(generation)})
     await response.write(b"data: [DONE]\n\n")
     return response
 
 
-async def responses(request: web.Request) -> web.StreamResponse:
-    body = await read_object(request)
-    asked = body.get("input")
-    prompt = asked if isinstance(asked, str) else prompt_of(asked, "input")
-    generation = _generation(request, body, prompt, limit="max_output_tokens")
-    await generation.begin()
-
-    ended = "incomplete" if generation.cut else "completed"
-
-    def part(text: str) -> dict[str, Any]:
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-    def item(text: str | None) -> dict[str, Any]:
-        content = [] if text is None else [part(text)]
-        status = "in_progress" if text is None else "completed"
-        kind = {"id": "msg_demo", "type": "message", "role": "assistant"}
-        if text is not None and generation.cut:
-            status = "incomplete"
-        return kind | {"status": status, "content": content}
-
-    def document(text: str | None) -> dict[str, Any]:
-        return {
-            "id": "resp_demo",
-            "object": "response",
-            "created_at": _CREATED,
-            "status": "in_progress" if text is None else ended,
-            "model": body["model"],
-            "output": [] if text is None else [item(text)],
-            "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"}
-            if ended == "incomplete"
-            else None,
-            "instructions": None,
-            "metadata": {},
-            "parallel_tool_calls": True,
-            "temperature": 1.0,
-            "tool_choice": "auto",
-            "tools": [],
-            "top_p": 1.0,
-            "usage": None if text is None else _response_usage(generation),
-        }
-
-    if not body.get("stream"):
-        return web.json_response(document(await generation.whole()))
-    response = await sse(request)
-    sequence = 0
-
-    async def send(kind: str, **fields: Any) -> None:
-        nonlocal sequence
-        await event(response, {"type": kind, "sequence_number": sequence, **fields}, name=kind)
-        sequence += 1
-
-    where = {"item_id": "msg_demo", "output_index": 0, "content_index": 0}
-    await send("response.created", response=document(None))
-    await send("response.in_progress", response=document(None))
-    await send("response.output_item.added", output_index=0, item=item(None))
-    await send("response.content_part.added", **where, part=part(""))
-    async for token in generation.stream():
-        await send("response.output_text.delta", **where, delta=token, logprobs=[])
-    text = generation.text
-    await send("response.output_text.done", **where, text=text, logprobs=[])
-    await send("response.content_part.done", **where, part=part(text))
-    await send("response.output_item.done", output_index=0, item=item(text))
-    await send(f"response.{ended}", response=document(text))
-    return response
-
-
 async def embeddings(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
-    texts = texts_of(body.get("input"))
-    await _generation(request, body, "").begin()
+    texts = inputs_of(body.get("input"))
+    await generation_of(request, body, "").begin()
     dimensions = body.get("dimensions", _DIMENSIONS)
     if not isinstance(dimensions, int) or not 0 < dimensions <= _MOST_DIMENSIONS:
         raise Refusal(400, f"'dimensions' has to be from 1 to {_MOST_DIMENSIONS}.")
@@ -253,6 +192,23 @@ def texts_of(asked: object, field: str = "input") -> list[str]:
     return texts
 
 
+def inputs_of(asked: object, field: str = "input") -> list[str]:
+    """Texts, or lists of token ids, which stand for texts. Raise Refusal if it is neither."""
+    if _is_ids(asked):
+        asked = [asked]
+    if isinstance(asked, list) and asked and all(map(_is_ids, asked)):
+        return [" ".join(map(str, ids)) for ids in asked]
+    return texts_of(asked, field)
+
+
+def _is_ids(asked: object) -> bool:
+    return (
+        isinstance(asked, list)
+        and bool(asked)
+        and all(isinstance(each, int) and not isinstance(each, bool) for each in asked)
+    )
+
+
 async def sse(request: web.Request) -> web.StreamResponse:
     """An event stream, its head sent."""
     response = web.StreamResponse(headers={"Content-Type": f"{EVENT_STREAM}; charset=utf-8"})
@@ -267,32 +223,66 @@ async def event(response: web.StreamResponse, data: object, name: str | None = N
 
 
 def _model(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "demo"}
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": "demo"}
 
 
-def _generation(
-    request: web.Request, body: dict[str, Any], prompt: str, *, limit: str = "max_tokens"
+def generation_of(
+    request: web.Request,
+    body: dict[str, Any],
+    prompt: str,
+    *,
+    limit: str = "max_tokens",
+    tokens: list[str] | None = None,
 ) -> Generation:
+    """The answer to a prompt, at most as long as the body allows. Raise Refusal."""
     most = body.get(limit, body.get("max_completion_tokens"))
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         raise Refusal(400, f"'{limit}' has to be a whole number above 0.")
-    return Generation(request, body["model"], prompt, most)
+    return Generation(request, body["model"], prompt, most, tokens=tokens)
 
 
-def _called_tool(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The tool the last message mentions by name, called with no arguments."""
+def _called(body: dict[str, Any], prompt: str) -> Call | None:
+    """The tool that a chat's last message leads to."""
     messages = body["messages"]
-    asked = prompt_of(messages[-1:])
-    tools = body.get("tools") or []
-    if not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
-        raise Refusal(400, "'tools' has to be a list of tools.")
-    for tool in tools:
-        function = tool.get("function")
+    tools = [tool_of(tool.get("function")) for tool in objects(body.get("tools"))]
+    answered = messages[-1].get("role") == "tool"
+    last = prompt_of(messages[-1:])
+    return called(tools, choice_of(body.get("tool_choice")), last, prompt, answered=answered)
+
+
+def choice_of(asked: object) -> Choice:
+    """What `tool_choice` says, in the words of a chat or of the Responses API."""
+    if isinstance(asked, dict):
+        function = asked.get("function", asked)
         name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str) and name in asked:
-            function = {"name": name, "arguments": "{}"}
-            return {"id": "call_demo", "type": "function", "function": function}
-    return None
+        return Choice(name=name if isinstance(name, str) else None)
+    return Choice(may=asked != "none", must=asked == "required")
+
+
+def _tool_call(call: Call, arguments: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": "call_demo", "type": "function", "function": function}
+
+
+def _tokens(body: dict[str, Any], prompt: str, call: Call | None) -> list[str] | None:
+    """What is said instead of a text, if anything is."""
+    if call is not None:
+        return call.tokens
+    asked = body.get("response_format")
+    described = asked.get("json_schema") if isinstance(asked, dict) else None
+    return in_format(asked, described, prompt)
+
+
+def in_format(asked: object, described: object, prompt: str) -> list[str] | None:
+    """The tokens of an answer in JSON, where a format asks for one; `described` has its schema."""
+    if not isinstance(asked, dict) or asked.get("type") in (None, "text"):
+        return None
+    if asked["type"] == "json_object":
+        return structured(ANY_OBJECT, prompt)
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if asked["type"] != "json_schema" or not isinstance(schema, dict):
+        raise Refusal(400, "The format has to be text, json_object, or json_schema with a schema.")
+    return structured(schema, prompt)
 
 
 def _wants_usage(body: dict[str, Any]) -> bool:
@@ -300,23 +290,6 @@ def _wants_usage(body: dict[str, Any]) -> bool:
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
-def _finish(generation: Generation, tool: object = None) -> str:
-    if tool is not None:
-        return "tool_calls"
-    return "length" if generation.cut else "stop"
-
-
 def _usage(generation: Generation) -> dict[str, int]:
     read, written = generation.prompt_tokens, len(generation.tokens)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-
-
-def _response_usage(generation: Generation) -> dict[str, Any]:
-    read, written = generation.prompt_tokens, len(generation.tokens)
-    return {
-        "input_tokens": read,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": written,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": read + written,
-    }

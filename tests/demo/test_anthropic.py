@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
+import jsonschema
 import pytest
 
 from tests.demo.conftest import (
@@ -125,3 +128,62 @@ async def test_a_field_that_is_missing_or_wrong_is_named(
     error = response.json()["error"]
     assert error["type"] == "invalid_request_error"
     assert said in error["message"]
+
+
+# -- tools and structured output ---------------------------------------------------------------
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 2}},
+    "required": ["city", "days"],
+}
+TOOL = {"name": "plan_trip", "input_schema": SCHEMA}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choice", "calls"),
+    [
+        ("Please plan_trip", {}, True),
+        (PROMPT, {}, False),
+        (PROMPT, {"type": "any"}, True),
+        (PROMPT, {"type": "tool", "name": "plan_trip"}, True),
+        ("Please plan_trip", {"type": "none"}, False),
+    ],
+)
+async def test_a_tool_is_called_where_it_is_named_or_the_caller_insists(
+    client: httpx.AsyncClient, prompt: str, choice: Body, calls: bool
+) -> None:
+    body = chat(messages=[{"role": "user", "content": prompt}], tools=[TOOL])
+    document = await answer(client, ANTHROPIC, body | ({"tool_choice": choice} if choice else {}))
+    (block,) = document["content"]
+    assert document["stop_reason"] == ("tool_use" if calls else "end_turn")
+    assert block["type"] == ("tool_use" if calls else "text")
+    if calls:
+        jsonschema.validate(block["input"], SCHEMA)
+
+
+async def test_a_streamed_call_is_the_whole_one_in_pieces(client: httpx.AsyncClient) -> None:
+    body = chat(messages=[{"role": "user", "content": "plan_trip"}], tools=[TOOL])
+    (block,) = (await answer(client, ANTHROPIC, body))["content"]
+    streamed = await events(client, ANTHROPIC, body | {"stream": True})
+    (start,) = (e.data["content_block"] for e in streamed if e.name == "content_block_start")
+    deltas = [e.data["delta"] for e in streamed if e.name == "content_block_delta"]
+    assert {delta["type"] for delta in deltas} == {"input_json_delta"}
+    whole = json.loads("".join(delta["partial_json"] for delta in deltas))
+    assert start | {"input": whole} == block
+
+
+async def test_tools_of_anthropics_own_are_never_called(client: httpx.AsyncClient) -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    body = chat(messages=[{"role": "user", "content": "web_search"}], tools=[search])
+    assert (await answer(client, ANTHROPIC, body))["stop_reason"] == "end_turn"
+
+
+@pytest.mark.parametrize("key", ["output_config", "output_format"])
+async def test_an_answer_is_valid_against_the_schema_that_is_asked_for(
+    client: httpx.AsyncClient, key: str
+) -> None:
+    form = {"type": "json_schema", "schema": SCHEMA}
+    asked = {key: form if key == "output_format" else {"format": form}}
+    (block,) = (await answer(client, ANTHROPIC, chat(**asked)))["content"]
+    jsonschema.validate(json.loads(block["text"]), SCHEMA)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import struct
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 
 from tests.demo.conftest import (
@@ -27,6 +29,17 @@ from tests.demo.conftest import (
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 EMBEDDINGS = "/v1/embeddings"
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
+TRIP = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 2, "maximum": 5},
+        "with": {"type": "array", "items": {"enum": ["friends", "nobody"]}, "minItems": 1},
+    },
+    "required": ["city", "days", "with"],
+    "additionalProperties": False,
+}
+PLAN_TRIP = {"type": "function", "function": {"name": "plan_trip", "parameters": TRIP}}
 USAGE = {"include_usage": True}
 
 
@@ -45,6 +58,11 @@ def embedding(**fields: Any) -> Body:
 def tool_chat(**fields: Any) -> Body:
     messages = [{"role": "user", "content": "Please call get_weather"}]
     return chat(messages=messages, tools=[WEATHER], **fields)
+
+
+def trip(**fields: Any) -> Body:
+    messages = [{"role": "user", "content": "Please plan_trip"}]
+    return chat(messages=messages, tools=[PLAN_TRIP], **fields)
 
 
 def text_of(chunks: list[Event]) -> str:
@@ -141,14 +159,126 @@ async def test_a_tool_the_prompt_names_is_called(client: httpx.AsyncClient) -> N
     assert call["function"] == {"name": "get_weather", "arguments": "{}"}
 
 
-async def test_a_tool_call_streams_in_one_chunk(client: httpx.AsyncClient) -> None:
-    whole = await answer(client, OPENAI, tool_chat())
-    role, call, final, done = await events(client, OPENAI, tool_chat(stream=True))
+async def test_a_streamed_tool_call_begins_with_its_name_and_goes_on_with_its_arguments(
+    client: httpx.AsyncClient,
+) -> None:
+    (whole,) = (await answer(client, OPENAI, trip()))["choices"][0]["message"]["tool_calls"]
+    role, call, *more, final, done = await events(client, OPENAI, trip(stream=True))
     assert role.data["choices"][0]["delta"] == {"role": "assistant", "content": None}
-    (streamed,) = call.data["choices"][0]["delta"]["tool_calls"]
-    assert streamed == {"index": 0} | whole["choices"][0]["message"]["tool_calls"][0]
+    (begun,) = call.data["choices"][0]["delta"]["tool_calls"]
+    assert begun.pop("index") == 0
+    assert begun["function"].pop("arguments") == ""
+    deltas = [chunk.data["choices"][0]["delta"]["tool_calls"][0] for chunk in more]
+    begun["function"]["arguments"] = "".join(d["function"]["arguments"] for d in deltas)
+    assert len(deltas) > 1
+    assert begun == whole
     assert final.data["choices"][0]["finish_reason"] == "tool_calls"
     assert done.data == "[DONE]"
+
+
+async def test_the_arguments_of_a_call_are_valid_against_the_tools_schema(
+    client: httpx.AsyncClient,
+) -> None:
+    (call,) = (await answer(client, OPENAI, trip()))["choices"][0]["message"]["tool_calls"]
+    jsonschema.validate(json.loads(call["function"]["arguments"]), TRIP)
+
+
+@pytest.mark.parametrize(
+    ("choice", "called"),
+    [
+        ("none", None),
+        ("auto", None),
+        ("required", "get_weather"),
+        ({"type": "function", "function": {"name": "plan_trip"}}, "plan_trip"),
+    ],
+)
+async def test_a_tool_is_called_where_the_caller_insists(
+    client: httpx.AsyncClient, choice: object, called: str | None
+) -> None:
+    body = chat(tools=[WEATHER, PLAN_TRIP], tool_choice=choice)
+    message = (await answer(client, OPENAI, body))["choices"][0]["message"]
+    names = [call["function"]["name"] for call in message.get("tool_calls", ())]
+    assert names == ([called] if called else [])
+
+
+async def test_a_tool_that_has_to_be_called_and_is_not_there_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    choice = {"type": "function", "function": {"name": "nobody"}}
+    body = chat(tools=[WEATHER], tool_choice=choice)
+    assert (await client.post(OPENAI, json=body)).status_code == 400
+
+
+async def test_behind_the_result_of_a_call_there_is_text(client: httpx.AsyncClient) -> None:
+    body = tool_chat()
+    body["messages"] += [
+        (await answer(client, OPENAI, body))["choices"][0]["message"],
+        {"role": "tool", "tool_call_id": "call_demo", "content": "get_weather says: rain"},
+    ]
+    (choice,) = (await answer(client, OPENAI, body))["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert choice["message"]["content"]
+
+
+# -- structured output -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_is_valid_against_the_schema_that_is_asked_for(
+    client: httpx.AsyncClient, stream: bool
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "trip", "schema": TRIP}}
+    body = chat(response_format=form)
+    if stream:
+        text = text_of((await events(client, OPENAI, body | {"stream": True}))[:-1])
+    else:
+        text = (await answer(client, OPENAI, body))["choices"][0]["message"]["content"]
+    jsonschema.validate(json.loads(text), TRIP)
+
+
+async def test_an_answer_is_a_json_object_where_one_is_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    body = chat(response_format={"type": "json_object"})
+    text = (await answer(client, OPENAI, body))["choices"][0]["message"]["content"]
+    assert isinstance(json.loads(text), dict)
+
+
+async def test_a_response_is_valid_against_the_schema_that_is_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    form = {"type": "json_schema", "name": "trip", "schema": TRIP}
+    document = await answer(client, RESPONSES, response_request(text={"format": form}))
+    jsonschema.validate(json.loads(document["output"][0]["content"][0]["text"]), TRIP)
+
+
+async def test_a_streamed_response_calls_a_tool_with_its_events_in_order(
+    client: httpx.AsyncClient,
+) -> None:
+    tool = {"type": "function", "name": "plan_trip", "parameters": TRIP}
+    body = response_request(input="Please plan_trip", tools=[tool])
+    whole = await answer(client, RESPONSES, body)
+    seen = await events(client, RESPONSES, body | {"stream": True})
+    names = [event.name for event in seen]
+    delta, done = (f"response.function_call_arguments.{kind}" for kind in ("delta", "done"))
+    assert list(dict.fromkeys(names)) == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        delta,
+        done,
+        "response.output_item.done",
+        "response.completed",
+    ]
+    arguments = "".join(event.data["delta"] for event in seen if event.name == delta)
+    (item,) = whole["output"]
+    assert (item["type"], item["name"], item["arguments"]) == (
+        "function_call",
+        "plan_trip",
+        arguments,
+    )
+    jsonschema.validate(json.loads(arguments), TRIP)
+    assert seen[-1].data["response"]["output"] == [item]
 
 
 async def test_a_tool_the_prompt_does_not_name_is_not_called(client: httpx.AsyncClient) -> None:
@@ -285,6 +415,19 @@ async def test_an_embedding_in_base64_is_the_same_vector_in_floats_of_four_bytes
     (encoded,) = (await answer(client, EMBEDDINGS, asked))["data"]
     floats = struct.unpack("<64f", base64.b64decode(encoded["embedding"]))
     assert floats == pytest.approx(item["embedding"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("ids", "count"), [([1, 22, 3], 1), ([[1, 22, 3], [4]], 2)])
+async def test_embeddings_take_token_ids(
+    client: httpx.AsyncClient, ids: list[Any], count: int
+) -> None:
+    document = await answer(client, EMBEDDINGS, embedding(input=ids))
+    assert len(document["data"]) == count
+    assert document["usage"]["prompt_tokens"] == sum(
+        len(each) if isinstance(each, list) else 1 for each in ids
+    )
+    alone = await answer(client, EMBEDDINGS, embedding(input=[1, 22, 3]))
+    assert document["data"][0] == alone["data"][0]
 
 
 async def test_embeddings_count_the_tokens_of_every_text(client: httpx.AsyncClient) -> None:
