@@ -16,6 +16,8 @@ import re
 _ESCAPE = r"%(?:2[0-4]|2[6-9A-Ca-c]|3[A-Fa-f]|40|5[BDEbde]|60|7[B-Db-d]|[89A-Fa-f][0-9A-Fa-f])"
 _PATH = re.compile(rf"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|{_ESCAPE})+)*/?")
 _DOTS = re.compile(r"/\.{1,2}(?:/|\Z)")
+_ESCAPED_SLASH = re.compile("%2[Ff]")
+_MODELS = "/models/"
 _QUERY = re.compile(r"[\x21\x22\x24-\x7e]*")  # visible ASCII but '#'
 _HOST = re.compile(
     r"(?P<name>(?=.{1,253}(?::|\Z))[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
@@ -25,8 +27,15 @@ _LAST_PORT = 65535
 
 
 def split_target(target: str) -> tuple[str, str] | None:
-    """Path and query of an origin-form target, or None if it is not canonical."""
+    """Path and query of an origin-form target, or None if it is not canonical.
+
+    Behind `/models/` stands a model's name, in which SDKs escape slashes: there `%2F` is read, and
+    forwarded, as a slash.
+    """
     path, mark, query = target.partition("?")
+    if "%2" in path:
+        before, models, name = path.partition(_MODELS)
+        path = before + models + _ESCAPED_SLASH.sub("/", name)
     if _PATH.fullmatch(path) is None or _DOTS.search(path) is not None or not path:
         return None
     if mark and _QUERY.fullmatch(query) is None:

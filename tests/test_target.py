@@ -58,6 +58,28 @@ def test_plain_targets_are_split_as_they_are(target: str, expected: tuple[str, s
 
 
 @pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/v1/models/meta-llama%2FLlama-3", "/v1/models/meta-llama/Llama-3"),
+        ("/v1/models/a%2fb%2Fc", "/v1/models/a/b/c"),
+        ("/models/gr%C3%B6%C3%9Fe%2F8b", "/models/gr%C3%B6%C3%9Fe/8b"),
+        ("/v1/models/a%2F..%2Fb", None),
+        ("/v1/models/%2Fb", None),
+        ("/v1/models/a%2F%2Fb", None),
+        ("/v1/models/a%2F%2e%2e%2Fb", None),
+        ("/v1/models/..%2F..%2Fadmin", None),
+        ("/v1/models/a%252Fb", None),
+        ("/v1/models%2Fa", None),
+        ("/v1%2Fx/models/a", None),
+    ],
+)
+def test_a_slash_in_a_models_name_may_be_escaped_and_is_a_slash_to_everybody(
+    target: str, path: str | None
+) -> None:
+    assert split_target(target) == (None if path is None else (path, ""))
+
+
+@pytest.mark.parametrize(
     ("host", "name"),
     [
         ("LLM.Example.com:8443", "llm.example.com"),

@@ -15,6 +15,10 @@ _VALUE_CAP_BYTES = 1024
 _HEAD_CAP_BYTES = 8 * 1024
 _MOST_PARTS = 4000
 """More would hold the event loop: a part takes some 5 µs, and 60 bytes."""
+_IDENTITY_ENCODINGS = (b"7bit", b"8bit", b"binary")
+"""Values of Content-Transfer-Encoding that change no byte (RFC 2045 section 6.2). Some clients send
+them, although forms should not (RFC 7578 section 4.7).
+"""
 _CHARSET = r'(?:[ \t]*;[ \t]*charset="?utf-8"?)?'
 _CONTENT_TYPE = re.compile(
     rf"""[ \t]*multipart/form-data{_CHARSET}[ \t]*;[ \t]*boundary=
@@ -117,7 +121,8 @@ def _field(head: bytes) -> tuple[bytes, bool]:
             if disposition is not None:
                 raise _not_plain("two dispositions in one part")
             disposition = match["value"]
-        encoded = encoded or name == b"content-transfer-encoding"
+        if name == b"content-transfer-encoding":
+            encoded = encoded or match["value"].strip().lower() not in _IDENTITY_ENCODINGS
     found = _DISPOSITION.fullmatch(disposition or b"")
     if found is None:
         raise _not_plain("a part without a disposition")

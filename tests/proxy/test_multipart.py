@@ -274,3 +274,21 @@ def test_any_parameters_have_a_boundary_as_it_stands_there_or_are_refused(text: 
 def test_parameters_that_parsers_disagree_on_are_refused(content_type: str) -> None:
     with pytest.raises(RequestError):
         boundary_of(content_type)
+
+
+@pytest.mark.parametrize("encoding", ["binary", "8bit", "7bit", "Binary "])
+def test_a_transfer_encoding_that_changes_nothing_is_passed_over(encoding: str) -> None:
+    head = 'Content-Disposition: form-data; name="model"'
+    line = f"Content-Transfer-Encoding: {encoding}"
+    for lines in (f"{head}\r\n{line}", f"{line}\r\n{head}"):
+        body = form(b"--" + BOUNDARY + f"\r\n{lines}\r\n\r\nm\r\n".encode())
+        start, end = find_model_field(body, BOUNDARY)
+        assert body[start:end] == b"m"
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x", ""])
+def test_a_model_in_another_transfer_encoding_is_refused(encoding: str) -> None:
+    head = f'Content-Disposition: form-data; name="model"\r\nContent-Transfer-Encoding: {encoding}'
+    body = form(b"--" + BOUNDARY + f"\r\n{head}\r\n\r\nbQ==\r\n".encode())
+    with pytest.raises(RequestError):
+        find_model_field(body, BOUNDARY)
