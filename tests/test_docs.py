@@ -93,6 +93,17 @@ def test_every_field_of_the_access_line_is_described() -> None:
     assert fields <= described
 
 
+def test_the_metrics_and_codes_of_troubleshooting_exist() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    reference = (ROOT / "docs/metrics-reference.md").read_text()
+    metrics = set(re.findall(r"`(gateway_\w+)`", page))
+    assert len(metrics) > 10
+    assert all(f"`{name}`" in reference for name in metrics)
+    errors = (ROOT / "docs/errors.md").read_text()
+    codes = set(re.findall(r"`(\w+_\w+)`", page[page.index("## 502") : page.index("## The first")]))
+    assert all(f"`{code}`" in errors or f"`{code}`" in reference for code in codes)
+
+
 def test_every_benchmark_is_described() -> None:
     source = (ROOT / "benchmarks/__main__.py").read_text()
     names = set(re.findall(r"arguments\.what == \"(\w+)\"", source))

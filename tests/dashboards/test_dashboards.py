@@ -133,7 +133,7 @@ def test_alerts_say_how_bad_and_what_to_do() -> None:
     for one in alerts:
         assert one["alert"].startswith("Gateway")
         assert one["labels"]["severity"] in ("page", "ticket")
-        assert set(one["annotations"]) == {"summary", "description"}
+        assert set(one["annotations"]) == {"summary", "runbook", "description"}
         for name in re.findall(r"\$labels\.(\w+)", json.dumps(one["annotations"])):
             assert name in SCRAPED | grouped(one["expr"]) | {"route"}
 
@@ -204,6 +204,17 @@ def test_the_collector_carries_traces_metrics_and_logs_on() -> None:
     options = compose["gateway"]["logging"]["options"]
     port = options["fluentd-address"].rpartition(":")[2]
     assert document["receivers"]["fluentforward"]["endpoint"].endswith(f":{port}")
+
+
+def test_every_alert_names_the_section_that_helps() -> None:
+    page = (DASHBOARDS.parent / "docs/troubleshooting.md").read_text()
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    slugs = {re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings}
+    alerts = [rule for rule in rules() if "alert" in rule]
+    assert len(alerts) > 20
+    for alert in alerts:
+        file, _, section = alert["annotations"]["runbook"].partition("#")
+        assert (file, section in slugs) == ("docs/troubleshooting.md", True), alert["alert"]
 
 
 # -- against a real gateway and a real Prometheus --------------------------------------------------
