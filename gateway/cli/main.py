@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import signal
 import sys
@@ -20,7 +19,7 @@ import uvloop
 import gateway
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
-from gateway.cli import init, keys, reload, revoke, store
+from gateway.cli import init, keys, reload, revoke, standard_streams, store
 from gateway.cli.doctor import command as doctor
 from gateway.config import Config, ConfigError, Loaded, load, load_source
 from gateway.config import models as config_models
@@ -42,7 +41,8 @@ exit codes:
   0  done
   1  the configuration has problems; each is on its own line on standard error
   2  the command line is wrong
-  3  the gateway cannot start: the address is taken, or a part it needs is missing
+  3  the gateway cannot start: the address is taken, or a part it needs is missing; or
+     a file cannot be written
 
 examples:
   gateway init --upstream http://10.0.0.5:8000
@@ -58,6 +58,7 @@ class _Usage(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    standard_streams.replace_closed()
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -73,8 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except BrokenPipeError:
         # Whoever read the output has enough, as `head` does. Python would complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.give_up_output()
         return EXIT_OK
+    except OSError as exc:
+        if exc.filename is not None and exc.strerror:
+            print(f"gateway: {exc.filename}: {exc.strerror}", file=sys.stderr)
+            return EXIT_CANNOT_START
+        if not standard_streams.cannot_write(exc):
+            raise
+        standard_streams.give_up_output()
+        print(f"gateway: cannot write to standard output: {exc.strerror}", file=sys.stderr)
+        return EXIT_CANNOT_START
     return code
 
 

@@ -19,7 +19,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -34,8 +33,9 @@ from gateway.config import Loaded, keep
 from gateway.processes import sockets
 from gateway.processes.admin import serve_admin
 from gateway.processes.demo import serve_demo
+from gateway.processes.folder import private_folder
 from gateway.processes.worker import CONFIG, Post, socket_path, work
-from gateway.server.serving import require_c_parser
+from gateway.server.serving import CannotStart, require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 
 _PREDECESSOR = "GATEWAY_PREDECESSOR"
@@ -116,10 +116,12 @@ class Master:
             logger = direct_logger(config.telemetry.log)
             self._logger = logger
             self._open_sockets()
-            self._folder = Path(
-                self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-"))
-            )
-            keep(self._loaded, self._folder / CONFIG)
+            folder = private_folder(lambda why: logger.warning("folder", reason=why))
+            self._folder = Path(self._stack.enter_context(folder))
+            try:
+                keep(self._loaded, self._folder / CONFIG)
+            except OSError as exc:
+                raise CannotStart(f"cannot write to {self._folder}: {exc.strerror}.") from exc
             self._wakeup, wakeup = os.pipe()
             self._alive, self._life = os.pipe()
             for end in (self._wakeup, wakeup):
@@ -253,8 +255,9 @@ class Master:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # nobody takes it, or the disk is full
+                    stream.flush()
             os._exit(code)
 
     def _watch(self) -> None:

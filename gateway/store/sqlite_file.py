@@ -36,6 +36,13 @@ def open_private(
     )
 
 
+def why(exc: Exception) -> str:
+    """Why a file cannot be used, for people."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
+    return str(exc)
+
+
 def prepare(db: sqlite3.Connection, schema: str) -> None:
     """Run a script that may be run twice. Raise sqlite3.Error; blocks, so only at the start.
 

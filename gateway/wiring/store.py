@@ -17,6 +17,7 @@ from gateway.limiting.sqlite_store import SqliteStore
 from gateway.limiting.store import Store
 from gateway.store.memory_records import MemoryRecords
 from gateway.store.records import Records
+from gateway.store.sqlite_file import why
 from gateway.store.sqlite_records import SqliteRecords
 
 
@@ -50,7 +51,7 @@ def stores(
     try:
         limits, records = _limits(options), open_records(options)
     except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
-        faults.append((("store", "url"), f"cannot be used: {exc}"))
+        faults.append((("store", "url"), f"cannot be used: {why(exc)}"))
         return None
     return Stores(GuardedStore(limits, report=report), records)
 

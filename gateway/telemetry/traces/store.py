@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from gateway.store.sqlite_file import open_private, prepare
+from gateway.store.sqlite_file import open_private, prepare, why
 
 _VERSION = 2
 _SCHEMA = f"""
@@ -145,8 +145,12 @@ class TraceStore:
     def _run(self) -> None:
         state = self._state
         db: sqlite3.Connection | None = None
-        with contextlib.suppress(sqlite3.Error, OSError):  # which writing will report
-            _convert(self.path)  # now, for whoever reads before something is written
+        try:
+            # Now, for whoever reads before something is written, and to report what is wrong.
+            db = _opened(self.path)
+        except (sqlite3.Error, OSError) as exc:
+            if not _is_broken(exc):  # which writing mends
+                self._told(why(exc))
         while not (state.closing and self._queue.empty()):
             batches = self._next()
             if time.monotonic() >= state.retry_at:
@@ -160,10 +164,10 @@ class TraceStore:
                     if db is not None:
                         db.close()
                     db = None
-                    if any(word in str(exc) for word in _BROKEN):
+                    if _is_broken(exc):
                         _set_aside(self.path)
                     state.retry_at = time.monotonic() + _RETRY_S
-                    self._told(str(exc))
+                    self._told(why(exc))
             state.lost += sum(len(batch.records) for batch in batches)
             if self._queue.empty():
                 state.idle.set()
@@ -218,6 +222,10 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _is_broken(exc: Exception) -> bool:
+    return any(word in str(exc) for word in _BROKEN)
 
 
 def _convert(path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Standard input, output and error of a command that was started without some of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+_NOWHERE = frozenset({errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def replace_closed() -> None:
+    """Put the null device in place of those that are closed.
+
+    Otherwise a socket would get the descriptor 0, 1 or 2: log lines would be written to a client,
+    and libuv ends the process when it closes one. Writing to an output that is not there fails.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            how = os.O_WRONLY if name == "stderr" else os.O_RDONLY
+            opened = os.open(os.devnull, how)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 -- for ever
+
+
+def cannot_write(exc: OSError) -> bool:
+    """Whether an error is that standard output takes nothing."""
+    return exc.errno in _NOWHERE
+
+
+def give_up_output() -> None:
+    """What is left in the buffer goes nowhere: Python would complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
