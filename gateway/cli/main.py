@@ -33,6 +33,7 @@ from gateway.processes.sockets import cannot_listen, split_address
 from gateway.server.serving import CannotStart, require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 from gateway.wiring.routes import shown
+from gateway.wiring.store import store_parts
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
 
@@ -275,11 +276,18 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _build(loaded: Loaded) -> Runtime:
-    """Build what a file describes, so that `check` and `routes` say what `serve` would meet."""
+    """Build what a file describes, so that `check` and `routes` say what `serve` would meet.
+
+    No store is made where there is none yet: it would belong to whoever checks the file, who may be
+    another user than the one that serves it.
+    """
     require_c_parser()
+    config = loaded.config
+    scheme, _, path = store_parts(config.store)
+    if scheme == "sqlite" and not path.exists():
+        config = config.model_copy(update={"store": config_models.Store()})
     with _placing_faults(loaded):
-        logger = direct_logger(loaded.config.telemetry.log)
-        return Runtime(loaded.config, ProcessState.begin(loaded.config, logger))
+        return Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))
 
 
 @contextlib.contextmanager
