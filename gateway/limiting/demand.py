@@ -1,7 +1,7 @@
 """What a request asks of a limit, and what it is told. Values only.
 
-Nobody changes one that was made. They are not frozen all the same: to make a frozen one takes three
-times as long, and every request makes several.
+Nobody changes one that was made, but for `Demand.counted`. They are not frozen: to make a frozen
+one takes three times as long, and every request makes several.
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ class Kind(IntEnum):
     """Spend `amount` more of a budget, or less."""
 
 
+class Counted(IntEnum):
+    """Where a demand was met, which is where it has to be corrected and given back."""
+
+    STORE = 1
+    LOCAL = 2
+    """In this process alone, while the store was away."""
+    NOWHERE = 3
+    """Let through without the store."""
+
+
 @dataclass(slots=True)
 class Demand:
     """One thing to do to one key. Amounts are in the unit of the limit.
@@ -44,6 +54,8 @@ class Demand:
     ttl_s: float = 0.0
     holder: str = ""
     """Whose slot it is: unique to one request."""
+    counted: Counted = Counted.STORE
+    """Set by the decision."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from gateway.errors import LimitsUnavailable
-from gateway.limiting.demand import Demand, Level, Verdict
+from gateway.limiting.demand import Counted, Demand, Level, Verdict
 from gateway.limiting.memory_store import MemoryStore
 from gateway.limiting.store import Store
 from gateway.store.records import StoreUnavailable
@@ -89,9 +89,20 @@ class GuardedStore:
         return self._local.decide_now(demands).levels
 
     def post(self, demands: Sequence[Demand]) -> None:
-        """Have these met, here and there: whichever of the two counted them."""
-        self._local.post(demands)
-        self._store.post(demands)
+        """Have these met where the demands that they correct, renew or give back were counted: what
+        one ledger took is no credit in the other.
+        """
+        theirs = [demand for demand in demands if demand.counted is Counted.STORE]
+        if theirs:
+            self._store.post(theirs)
+        if len(theirs) < len(demands):
+            self._local.post([demand for demand in demands if demand.counted is Counted.LOCAL])
+
+    def spend(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
+        """Have these met that correct nothing: by the store, or without it as their modes say."""
+        if self.state is not Breaker.CLOSED:
+            _mark(demands, modes)
+        self.post(demands)
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -126,6 +137,7 @@ class GuardedStore:
         self.without += 1
         if OnStoreError.CLOSED in modes:
             raise LimitsUnavailable
+        _mark(demands, modes)
         local = [d for d, mode in zip(demands, modes, strict=True) if mode is OnStoreError.LOCAL]
         said = self._local.decide_now(local)
         levels = iter(said.levels)
@@ -137,3 +149,9 @@ class GuardedStore:
             ),
             None if said.refused is None else places[said.refused],
         )
+
+
+def _mark(demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
+    """Say where demands are counted while the store is away."""
+    for demand, mode in zip(demands, modes, strict=True):
+        demand.counted = Counted.LOCAL if mode is OnStoreError.LOCAL else Counted.NOWHERE

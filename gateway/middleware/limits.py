@@ -265,14 +265,15 @@ class _SessionMeter:
 
     def count(self, usage: Usage) -> None:
         """Tokens were used, whether or not there were any left."""
-        self._store.post(
+        self._store.spend(
             [
                 replace(
                     rule.demand(self._exchange, usage),
                     kind=Kind.ADJUST if rule.unit is Unit.TOKENS else Kind.CORRECT,
                 )
                 for rule in self._rules
-            ]
+            ],
+            self._modes,
         )
 
     async def exhausted(self) -> GatewayError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -107,5 +108,53 @@ async def test_a_slot_counted_here_is_given_back_here(setting: Setting) -> None:
     setting.store.failing = True
     lease = Demand(Kind.LEASE, "c", 1.0, 1.0, ttl_s=60.0, holder="h")
     assert (await setting.guarded.decide([lease], [LOCAL])).admitted
-    setting.guarded.post([Demand(Kind.RELEASE, "c", holder="h")])
+    setting.guarded.post([replace(lease, kind=Kind.RELEASE)])
     assert (await setting.guarded.decide([lease], [LOCAL])).admitted
+
+
+def budget() -> Demand:
+    return Demand(Kind.SPEND, "b", 60.0, 100.0, ttl_s=1000.0)
+
+
+def spent(setting: Setting) -> tuple[float, float]:
+    """By the store, and by this process without it."""
+    return setting.store.spent("b"), setting.guarded._local.spent("b")
+
+
+async def test_what_the_store_took_is_no_credit_without_it(setting: Setting) -> None:
+    first = budget()
+    assert (await setting.guarded.decide([first], [LOCAL])).admitted
+    setting.store.failing = True
+    assert (await setting.guarded.decide([budget()], [LOCAL])).admitted
+    setting.guarded.post([replace(first, kind=Kind.CORRECT, amount=-50.0)])
+    assert spent(setting) == (10.0, 60.0)
+    # 40 are left, and not 90.
+    assert not (await setting.guarded.decide([budget()], [LOCAL])).admitted
+
+
+async def test_what_was_taken_without_the_store_is_no_credit_in_it(setting: Setting) -> None:
+    setting.store.failing = True
+    first = budget()
+    await setting.guarded.decide([first], [LOCAL])
+    setting.store.failing = False
+    setting.guarded.post([replace(first, kind=Kind.CORRECT, amount=-50.0)])
+    assert spent(setting) == (0.0, 10.0)
+
+
+async def test_what_nobody_took_is_not_corrected(setting: Setting) -> None:
+    setting.store.failing = True
+    first = budget()
+    await setting.guarded.decide([first], [OPEN])
+    setting.guarded.post([replace(first, kind=Kind.CORRECT, amount=-50.0)])
+    assert spent(setting) == (0.0, 0.0)
+
+
+async def test_what_a_session_spends_is_counted_by_one_of_both(setting: Setting) -> None:
+    used = replace(budget(), kind=Kind.CORRECT, amount=5.0)
+    setting.guarded.spend([replace(used)], [LOCAL])
+    assert spent(setting) == (5.0, 0.0)
+    setting.store.failing = True
+    await setting.take(OPEN)
+    setting.guarded.spend([replace(used)], [LOCAL])
+    setting.guarded.spend([replace(used)], [OPEN])
+    assert spent(setting) == (5.0, 5.0)
