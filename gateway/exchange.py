@@ -235,6 +235,7 @@ class Exchange:
         "on_first_byte",
         "path",
         "principal",
+        "public_url",
         "query",
         "queue_position",
         "queue_s",
@@ -341,6 +342,8 @@ class Exchange:
         """Called when the gateway begins to stop."""
         self.forwarded = b""
         """Header lines that tell the upstream who is calling."""
+        self.public_url = ""
+        """Scheme and authority that the client used."""
         self.commit = Commit.OPEN
         self.early: EarlyHead | None = None
         """What opens its stream if it has to wait."""

@@ -21,6 +21,8 @@ class Origin:
 
     client_ip: str
     lines: bytes
+    url: str
+    """Scheme and authority that the client used, such as https://gateway.example.com."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class TrustedProxies:
                 f"X-Forwarded-Host: {host}\r\n"
                 f'Forwarded: for={node};host="{host}";proto={proto}\r\n'
             ).encode("latin-1"),
+            f"{proto}://{host}",
         )
 
 

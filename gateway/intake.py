@@ -122,6 +122,7 @@ class Intake:
             origin = self._proxies.origin(peer, secure, host, None)
         exchange.client_ip = origin.client_ip
         exchange.forwarded = origin.lines
+        exchange.public_url = origin.url
 
 
 def _upgrade_refused() -> RequestError:

@@ -25,6 +25,7 @@ _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _PATH = r"/[A-Za-z0-9._~/-]*"
 _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
+_AUTHORITY = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 _RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 _KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
@@ -131,6 +132,11 @@ Url = Annotated[
         _URL, "not an endpoint: write http://HOST:PORT or https://HOST, with a base path if need be"
     ),
     _pattern(_URL),
+]
+Authority = Annotated[
+    str,
+    _must_match(_AUTHORITY, "not a host: write HOST or HOST:PORT"),
+    _pattern(_AUTHORITY),
 ]
 Rate = Annotated[
     str,

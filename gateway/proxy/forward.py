@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.hdrs import HOST
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
@@ -17,8 +19,11 @@ from gateway.proxy.attempts import Attempts
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.heartbeat import Heartbeats
+from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
+from gateway.upstream.head import LOCATIONS
 from gateway.upstream.response import UpstreamResponse
 
 
@@ -64,6 +69,10 @@ class Forward:
             if response.tunnel is not None:
                 assert options.switched is not None  # nobody else asks for it
                 return options.switched(response, request)
+            if response.head.located:
+                response.head.fields = rewrite(
+                    response.head.fields, LOCATIONS, _exposure(request, target, sending.strip)
+                )
         else:
             if exchange.body is None:
                 body = await sending.reader.whole(request)
@@ -79,3 +88,18 @@ class Forward:
             options.heartbeats,
             preface if preface and heeds_retry(request) else b"",
         )
+
+
+def _exposure(request: GatewayRequest, target: Target, strip: int) -> Exposure:
+    """How the client and the endpoint that answered see this request."""
+    exchange = request.exchange
+    assert exchange.attempt is not None  # its answer is here
+    base = exchange.attempt.endpoint.base
+    authorities = [request._message.headers[HOST]] if target.keeps_host else []
+    for endpoint in target.upstream.latest.endpoints:
+        # A sibling's address is no more the client's business than the endpoint's own.
+        address = endpoint.pool.address
+        authorities += (address.authority, urlsplit(address.url).netloc)
+    return Exposure(
+        exchange.public_url, exchange.path, exchange.path[:strip], base, tuple(authorities)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiohttp.hdrs import CONNECTION
+from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
 from gateway.exchange import GatewayRequest
@@ -54,13 +54,14 @@ def request_head(
     if rewrite is not None:
         path = rewrite.path.at(endpoint.base)
     else:
-        path = endpoint.base + (exchange.path[strip:] if strip else exchange.path)
+        path = endpoint.base + (exchange.path[strip:] if strip else exchange.path) or "/"
         if exchange.query:
             path = f"{path}?{exchange.query}"
     message = request._message
     parts = [
         f"{exchange.method} {path} HTTP/1.1\r\n".encode("latin-1"),
         endpoint.fixed_lines,
+        b"Host: %b\r\n" % message.headers[HOST].encode("latin-1") if target.keeps_host else b"",
         exchange.forwarded,
         b"X-Request-ID: ",
         exchange.request_id.encode(),

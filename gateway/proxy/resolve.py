@@ -69,6 +69,7 @@ class Target:
         "continues",
         "fallbacks",
         "hint",
+        "keeps_host",
         "passing",
         "passing_to_read",
         "rename_to",
@@ -111,6 +112,8 @@ class Target:
             other.continues for _, other in self.fallbacks
         )
         """Whether somebody could go on with an answer that broke off."""
+        self.keeps_host = upstream.options.keeps_host
+        """Whether the upstream is sent the client's Host."""
         self.scopes = frozenset(scopes)
         self.rename_to = rename_to
         # A caller nobody authenticated may bring the upstream's credential itself, unless the

@@ -14,7 +14,9 @@ class InvalidHead(Exception):
 
 
 _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
-_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _PLAIN = range(5, 11)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _LOCATION, _PLAIN = range(5, 12)
+LOCATIONS = frozenset({b"location", b"content-location", b"operation-location"})
+"""Fields that hold one URI reference; the last is Azure's."""
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"x-request-id": _DROPPED,  # ours stands on every response
@@ -27,6 +29,7 @@ _NOTABLE: dict[bytes, int] = {
     b"server": _SERVER,
     b"x-accel-buffering": _ACCEL,
     b"upgrade": _UPGRADE,
+    **dict.fromkeys(LOCATIONS, _LOCATION),
 }
 _MOST_KNOWN = 1000
 _LONGEST_KNOWN = 64
@@ -45,6 +48,7 @@ class ResponseHead:
         "content_type",
         "encoded",
         "fields",
+        "located",
         "reason",
         "server",
         "status",
@@ -69,6 +73,8 @@ class ResponseHead:
         self.server: bytes | None = None
         self.accel: bytes | None = None
         """What the upstream asked nginx for: X-Accel-Buffering."""
+        self.located = False
+        """One of `LOCATIONS` is among the fields."""
         self.upgrade: bytes | None = None
         """The protocol it switches to."""
         self.fields: list[RawHeader] = []
@@ -107,6 +113,9 @@ class ResponseHead:
                 self.accel = field[1]
             elif what == _UPGRADE:
                 self.upgrade = field[1]
+            elif what == _LOCATION:
+                self.located = True
+                fields.append(field)
         if status == 101 and (b"upgrade" not in nominated or self.chunked or self.content_length):
             raise InvalidHead("101 without Connection: upgrade, or with a body")
         if nominated:

@@ -54,6 +54,8 @@ class UpstreamOptions:
     replaced: frozenset[bytes]
     """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
     retries: RetryOptions = field(default_factory=RetryOptions)
+    keeps_host: bool = False
+    """The Host of each request is the client's; else it is in `fixed_lines`."""
     continues: Continues | None = None
     """How it is asked to go on with an answer that another one has begun."""
     balance: object = None

@@ -31,6 +31,9 @@ from gateway.upstream.upstream import Report, Upstream
 from gateway.wiring.discovery import address_policy, source
 
 Tell = Callable[[str], None]
+_PRESERVE = "preserve"
+_HOSTS = ("upstream", _PRESERVE)
+"""Words of `host` that are not a name."""
 Fields = Sequence[tuple[str, str]]
 Told = Callable[[str, Endpoint, State, str], None]
 """Takes an upstream's name, an endpoint of it, the state it is in now, and why."""
@@ -99,9 +102,9 @@ class _EndpointMaker:
         """A new one."""
         options = self._options
         name = options.tls.server_name or urlsplit(f"//{found.authority}").hostname
-        address = replace(
-            parse_address(found.url, self._tls(found.url), name), authority=found.authority
-        )
+        authority = options.host if options.host not in _HOSTS else found.authority
+        address = replace(parse_address(found.url, self._tls(found.url), name), authority=authority)
+        host = [] if options.host == _PRESERVE else [("Host", authority)]
         return Endpoint(
             EndpointPool(
                 address,
@@ -113,7 +116,7 @@ class _EndpointMaker:
             weight=found.weight,
             priority=found.priority,
             max_requests=options.max_requests,
-            fixed_lines=lines([("Host", found.authority), *self._fields]),
+            fixed_lines=lines([*host, *self._fields]),
             signature=self._signature(found),
         )
 
@@ -134,6 +137,7 @@ class _EndpointMaker:
         options = self._options
         return (
             found.authority,
+            options.host,
             self._fields,
             options.tls,
             self._authority,
@@ -183,6 +187,7 @@ def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
             hedge=hedge is not None,
             hedge_after_s=None if hedge is None else hedge.after,
         ),
+        keeps_host=options.host == _PRESERVE,
         continues=None if options.continues is None else Continues(options.continues),
         balance=options.balance,
         budget_share=retries.budget,

@@ -207,8 +207,9 @@ async def test_the_true_client_is_told_and_spoofs_are_not_believed(
     assert b"6.6.6.6" not in seen.raw
     assert b"evil.test" not in seen.raw
     assert seen.value("x-forwarded-proto") == b"https"
-    assert seen.value("x-forwarded-host") == b"localhost"
-    assert seen.value("forwarded") == b'for=127.0.0.1;host="localhost";proto=https'
+    public = b"localhost:%d" % nginx.port
+    assert seen.value("x-forwarded-host") == public
+    assert seen.value("forwarded") == b'for=127.0.0.1;host="%b";proto=https' % public
     assert logged["client"] == "127.0.0.1"
 
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
 from gateway.config.types import (
+    Authority,
     Currency,
     Dialect,
     FileName,
@@ -271,6 +272,11 @@ class Upstream(Section):
     )
     discover: Discover | None = Field(
         None, description="How to find out where it is, instead of `endpoints`."
+    )
+    host: Authority = Field(
+        "upstream",
+        description="The Host that it is sent. `upstream`: that of the endpoint's URL; `preserve`: "
+        "the client's; else this name. The client's is in X-Forwarded-Host in any case.",
     )
     allow_addresses: tuple[Network, ...] = Field(
         (),

@@ -1,0 +1,54 @@
+"""An EventSource server that builds its redirects from the Host header, as web frameworks do."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+STREAM = b"id: 1\ndata: here\n\n"
+
+
+class EventSourceServer:
+    """`/redirect/STATUS/FORM` leads to `/stream`, which answers with one event."""
+
+    def __init__(self) -> None:
+        self.hosts: list[str] = []
+        """The Host of every request."""
+        app = web.Application()
+        app.router.add_get("/{base:(?:base/)?}redirect/{status}/{form}", self._redirect)
+        app.router.add_get("/{base:(?:base/)?}stream", self._stream)
+        self._server = TestServer(app)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self._server.port}"
+
+    async def __aenter__(self) -> EventSourceServer:
+        await self._server.start_server()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.close()
+
+    async def _redirect(self, request: web.Request) -> web.Response:
+        self.hosts.append(request.host)
+        base = request.match_info["base"]
+        location = {
+            "absolute": f"http://{request.host}/{base}stream?n=1",
+            "other-scheme": f"https://{request.host}/{base}stream?n=1",
+            "no-scheme": f"//{request.host}/{base}stream?n=1",
+            "own-address": f"{self.url}/{base}stream?n=1",
+            "host-relative": f"/{base}stream?n=1",
+            "path-relative": "../../stream?n=1",
+            "elsewhere": "https://elsewhere.example/stream",
+        }[request.match_info["form"]]
+        return web.Response(
+            status=int(request.match_info["status"]),
+            headers={"Location": location, "Content-Location": location},
+        )
+
+    async def _stream(self, request: web.Request) -> web.Response:
+        self.hosts.append(request.host)
+        assert request.query == {"n": "1"}
+        return web.Response(body=STREAM, content_type="text/event-stream")
