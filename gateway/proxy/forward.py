@@ -13,6 +13,7 @@ from aiohttp.hdrs import HOST
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
 from gateway.exchange import GatewayRequest
+from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import send_asking
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
@@ -78,6 +79,8 @@ class Forward:
                 body = await sending.reader.whole(request)
             assert body is not None
             response = await send_translated(request, target, translation, body, sending)
+        if target.tells_asked:
+            response = await told_as_asked(response, exchange)
         dialect, preface = options.dialect, options.preface
         return RelayedResponse(
             response,

@@ -75,6 +75,7 @@ class Target:
         "rename_to",
         "scopes",
         "shows_credential",
+        "tells_asked",
         "timeouts",
         "translation",
         "upstream",
@@ -95,13 +96,17 @@ class Target:
         translation: Translation | None = None,
         traced: bool = False,
         access: ModelAccess = ANY_MODEL,
+        tells_asked: bool = False,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
         `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
         between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
         itself which trace a request belongs to. `access` is what callers may name to the upstream.
+        `tells_asked`: its answers pass with the model name that the caller asked for, though they
+        are not translated.
         """
+        self.tells_asked = tells_asked
         self.upstream = upstream
         self.access = access
         self.timeouts = timeouts

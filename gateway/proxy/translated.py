@@ -4,10 +4,8 @@ caller's: an ordinary response to whoever relays it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
-from http import HTTPStatus
 
 import orjson
 
@@ -35,33 +33,18 @@ from gateway.proxy import json_body
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.json_body import TRANSLATED_OBJECT_US, is_heavy
+from gateway.proxy.remade import abort_soon, head_for, made, whole
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import Target
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.head import RawHeader, ResponseHead
 from gateway.upstream.response import UpstreamResponse
 
-_WHOLE_CAP_BYTES = 64 * 1024 * 1024
-"""Of an answer that is translated as a whole: embeddings are long."""
 _MOST_FIELDS = 3
 """That are left out in turn."""
 _DROPPED = "X-Translation-Dropped"
 _MOST_NAMES = 20
 _ERROR_CAP_BYTES = 64 * 1024
 """Of a document in place of a stream that may tell an error."""
-_OF_THE_BODY = frozenset(
-    {
-        b"content-type",
-        b"content-length",
-        b"content-encoding",
-        b"content-md5",
-        b"digest",
-        b"repr-digest",
-        b"content-digest",
-        b"etag",
-    }
-)
-"""Headers that say something about the bytes of the body, which are others now."""
 
 
 async def send_translated(
@@ -172,16 +155,16 @@ async def _answer(
         raise _useless(raw, "it is compressed, which was not asked for")
     if head.status >= 400:
         status, body = translation.refusal(
-            head.status, await _whole(raw), exchange.request_id, exchange.endpoint or ""
+            head.status, await whole(raw), exchange.request_id, exchange.endpoint or ""
         )
-        return _made(head, status, body)
+        return made(head, status, body)
     if head.status != 200:
         raise _useless(raw, f"status {head.status}")
     if call.reader is None or call.writer is None:
-        body, skipped = call.whole(await _whole(raw))
+        body, skipped = call.whole(await whole(raw))
         for what in skipped:
             _count(exchange, what)
-        return _made(head, 200, body)
+        return made(head, 200, body)
     if not head.content_type.lower().startswith(translation.backend_stream_type):
         raise await _no_stream(raw, exchange.endpoint or "")
     return _Translating(raw, call.reader, call.writer, translation.stream_type, exchange).response
@@ -213,7 +196,7 @@ class _Translating:
         """Whether the answer is complete."""
         self._reader = reader
         self._writer = writer
-        self.response = UpstreamResponse(_head(raw.head, 200, content_type, None), self)
+        self.response = UpstreamResponse(head_for(raw.head, 200, content_type, None), self)
         if raw.unread:
             self.feed(raw.take_unread())
         if raw.complete or raw.error is not None:
@@ -266,7 +249,7 @@ class _Translating:
         if data:
             self.response.feed(data)
         if error is not None:
-            _abort_soon(self._raw)
+            abort_soon(self._raw)
             self.response.finish(error)
 
     # The caller's response calls these.
@@ -288,49 +271,6 @@ class _Translating:
         self._raw.abort()
 
 
-class _Collected:
-    """A sink that keeps the whole body."""
-
-    def __init__(self, raw: UpstreamResponse) -> None:
-        self._raw = raw
-        self._pieces: list[bytes] = []
-        self._bytes = 0
-        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def feed(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._bytes += len(data)
-        if self._bytes > _WHOLE_CAP_BYTES:
-            _abort_soon(self._raw)
-            self.finish(UpstreamInvalidResponse(f"more than {_WHOLE_CAP_BYTES} bytes"))
-
-    def finish(self, error: GatewayError | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(b"".join(self._pieces))
-        else:
-            self.done.set_exception(error)
-
-
-async def _whole(raw: UpstreamResponse) -> bytes:
-    """Its body. Raise what broke it off."""
-    if raw.complete:
-        return raw.take_unread()
-    if raw.error is not None:
-        raise raw.error
-    collected = _Collected(raw)
-    if raw.unread:
-        collected.feed(raw.take_unread())
-    raw.attach(collected)
-    return await collected.done
-
-
-def _abort_soon(raw: UpstreamResponse) -> None:
-    """Drop it, but not from within its connection's reading."""
-    asyncio.get_running_loop().call_soon(raw.abort)
-
-
 def _useless(raw: UpstreamResponse, why: str) -> UpstreamInvalidResponse:
     raw.abort()
     return UpstreamInvalidResponse(why)
@@ -343,45 +283,6 @@ async def _no_stream(raw: UpstreamResponse, endpoint: str) -> GatewayError:
     if told is not None:
         return backend_errors.concealed(told, endpoint)
     return _useless(raw, "no stream, which was asked for")
-
-
-def _made(head: ResponseHead, status: int, body: bytes) -> UpstreamResponse:
-    """A response that is here as a whole."""
-    made = UpstreamResponse(_head(head, status, b"application/json", len(body)), _NOWHERE)
-    made.feed(body)
-    made.finish(None)
-    return made
-
-
-def _head(head: ResponseHead, status: int, content_type: bytes, length: int | None) -> ResponseHead:
-    """The upstream's head, for another body."""
-    fields: list[RawHeader] = [f for f in head.fields if f[0].lower() not in _OF_THE_BODY]
-    fields.append((b"Content-Type", content_type))
-    if length is not None:
-        fields.append((b"Content-Length", b"%d" % length))
-    reason = head.reason if status == head.status else HTTPStatus(status).phrase.encode()
-    made = ResponseHead(status, reason, fields, "1.1")
-    made.server, made.accel = head.server, head.accel
-    return made
-
-
-class _Nowhere:
-    """The source of a response that is complete."""
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-    def fail(self, error: GatewayError) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
-
-
-_NOWHERE = _Nowhere()
 
 
 def _credential(request: GatewayRequest) -> bytes | None:

@@ -369,6 +369,7 @@ class _Targets:
         upstream = self._upstreams[name]
         options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
+        renames = options.model_name == "asked" and self._dialect == options.dialect
         return Target(
             upstream,
             model.model if model else None,
@@ -383,8 +384,11 @@ class _Targets:
             anonymous=self._route.auth == "anonymous",
             identity=self._identity,
             scopes=model.scopes if model else (),
-            legible=legible or self._route.resume is not None or self._route.traces.content,
+            legible=(
+                legible or renames or self._route.resume is not None or self._route.traces.content
+            ),
             translation=_translation(self._dialect, options, upstream.options.replaced),
+            tells_asked=renames,
             traced=self._traced,
             access=_access(self._config, name),
         )
@@ -414,7 +418,7 @@ def _translation(
         efforts=said.efforts,
         max_tokens_field=said.max_tokens_field,
         base=said.base,
-        tells_asked=options.model_name == "asked",
+        tells_asked=options.model_name != "backend",
     )
     return Translation(dialect, options.dialect, own, replaced)
 

@@ -317,10 +317,11 @@ class Upstream(Section):
         "needed: for limits, and for callers of another dialect. If it answers 400 or 422, the "
         "request is tried once without, and that is remembered.",
     )
-    model_name: Literal["asked", "backend"] = Field(
-        "asked",
-        description="The model name in translated answers: the one the caller asked for, or the "
-        "backend's own, which llama.cpp makes the path of a file.",
+    model_name: Literal["asked", "backend"] | None = Field(
+        None,
+        description="The model name in answers: the one the caller asked for, or the backend's "
+        "own, which llama.cpp makes the path of a file. Default: `asked` where answers are "
+        "translated; `backend` where they pass as they are, since `asked` touches their bytes.",
     )
     hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
     max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")
