@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import orjson
 
 from gateway.dialects.errors import advice, error_document
@@ -27,7 +25,6 @@ class Anthropic:
 
     name = "anthropic"
     stream_type = EVENT_STREAM.encode()
-    models_path = "models"
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
         fallback = "invalid_request_error" if error.status < 500 else "api_error"
@@ -47,26 +44,3 @@ class Anthropic:
     def passed_error(self, body: bytes) -> bytes | None:
         document = error_document(body)
         return None if document is None else b"event: error\ndata: %b\n\n" % orjson.dumps(document)
-
-    def model_list(self, names: Iterable[str]) -> bytes:
-        data = [_model(name) for name in names]
-        return orjson.dumps(
-            {
-                "data": data,
-                "has_more": False,
-                "first_id": data[0]["id"] if data else None,
-                "last_id": data[-1]["id"] if data else None,
-            }
-        )
-
-    def model_entry(self, name: str) -> bytes:
-        return orjson.dumps(_model(name))
-
-
-def _model(name: str) -> dict[str, str]:
-    return {
-        "type": "model",
-        "id": name,
-        "display_name": name,
-        "created_at": "1970-01-01T00:00:00Z",
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from gateway.errors import GatewayError
@@ -14,9 +13,6 @@ class Dialect(Protocol):
     name: str
     stream_type: bytes
     """The media type of this dialect's streams; an error can be told inside one."""
-
-    models_path: str
-    """Below a route's path: where clients ask which models there are."""
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
         """The JSON body of an error response."""
@@ -32,9 +28,3 @@ class Dialect(Protocol):
         """One error event that says what an upstream's error response of this dialect says; None if
         its body is none.
         """
-
-    def model_list(self, names: Iterable[str]) -> bytes:
-        """The JSON body that lists these models."""
-
-    def model_entry(self, name: str) -> bytes:
-        """The JSON body that describes one model."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import orjson
 
 from gateway.dialects.errors import error_document
@@ -15,7 +13,6 @@ class Ollama:
 
     name = "ollama"
     stream_type = b"application/x-ndjson"
-    models_path = "tags"
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
         return orjson.dumps({"error": error.message, "code": error.code, "request_id": request_id})
@@ -28,27 +25,3 @@ class Ollama:
     def passed_error(self, body: bytes) -> bytes | None:
         document = error_document(body)
         return None if document is None else b"%b\n" % orjson.dumps(document)
-
-    def model_list(self, names: Iterable[str]) -> bytes:
-        return orjson.dumps({"models": [_model(name) for name in names]})
-
-    def model_entry(self, name: str) -> bytes:
-        return orjson.dumps(_model(name))
-
-
-def _model(name: str) -> dict[str, object]:
-    return {
-        "name": name,
-        "model": name,
-        "modified_at": "1970-01-01T00:00:00Z",
-        "size": 0,
-        "digest": "",
-        "details": {
-            "parent_model": "",
-            "format": "",
-            "family": "",
-            "families": [],
-            "parameter_size": "",
-            "quantization_level": "",
-        },
-    }

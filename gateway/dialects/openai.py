@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import orjson
 
 from gateway.dialects.errors import advice, error_document
@@ -16,7 +14,6 @@ class OpenAI:
 
     name = "openai"
     stream_type = EVENT_STREAM.encode()
-    models_path = "models"
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
         body = {
@@ -36,13 +33,3 @@ class OpenAI:
     def passed_error(self, body: bytes) -> bytes | None:
         document = error_document(body)
         return None if document is None else b"data: %b\n\n" % orjson.dumps(document)
-
-    def model_list(self, names: Iterable[str]) -> bytes:
-        return orjson.dumps({"object": "list", "data": [_model(name) for name in names]})
-
-    def model_entry(self, name: str) -> bytes:
-        return orjson.dumps(_model(name))
-
-
-def _model(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}

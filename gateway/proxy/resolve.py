@@ -11,7 +11,6 @@ from multidict import istr
 
 from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
-from gateway.dialects import Dialect
 from gateway.dialects.translation.translation import Translation
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, ModelUnknown, RequestError
@@ -35,6 +34,7 @@ from gateway.proxy.model_access import (
     names_in_path,
     names_in_query,
 )
+from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.multipart import boundary_of, find_model_field, model_field
 from gateway.routing import Handler
 from gateway.telemetry.semconv import is_operation
@@ -156,10 +156,9 @@ class ResolveOptions:
     models: Mapping[str, Target]
     fallback: Target | None
     """Where a request goes that names no model."""
-    models_path: str
-    """The canonical path at which the models are listed, and below which each is described."""
+    listing: ModelListing
+    """Answers what is asked about the models."""
     reader: BodyReader
-    dialect: Dialect
     reads_usage: bool = True
     """Whether answers of models are read for the tokens they used."""
     metered: bool = False
@@ -190,10 +189,8 @@ class Resolve:
             if target is not None:
                 self._guard(request, target)
             return self._go(request, target, handler)
-        if exchange.method in ("GET", "HEAD") and (
-            (exchange.path + "/").startswith(options.models_path + "/")
-        ):
-            return _answer(self._models(exchange))
+        if exchange.method in ("GET", "HEAD") and options.listing.asked(exchange.path):
+            return _answer(options.listing.answer(request, self._names(exchange)))
         if not request.body_exists:
             if options.fallback is not None:
                 self._guard(request, options.fallback)
@@ -272,6 +269,8 @@ class Resolve:
                 code="model_required",
                 param="model",
             )
+        if target.translation is not None and self._options.listing.describes(exchange.path):
+            return _answer(self._options.listing.description())
         exchange.target = target
         if target.timeouts.total_s is not None or TIMEOUT_HEADER in request._message.headers:
             exchange.deadline = _deadline(request, target)
@@ -289,23 +288,13 @@ class Resolve:
             exchange.query = requeried(exchange.query, target.rename_to)
         return target
 
-    def _models(self, exchange: Exchange) -> web.Response:
-        """What the caller may use: all of it, or one model. Nothing of it is the upstream's."""
-        options = self._options
-        if exchange.path.rstrip("/") == options.models_path:
-            names = [
-                name
-                for name, target in options.models.items()
-                if target.serves(name, exchange.principal)
-            ]
-            body = options.dialect.model_list(names)
-        else:
-            name = exchange.path.removeprefix(options.models_path + "/")
-            target = options.models.get(name)
-            if target is None or not target.serves(name, exchange.principal):
-                raise ModelNotFound
-            body = options.dialect.model_entry(name)
-        return web.Response(body=body, content_type="application/json")
+    def _names(self, exchange: Exchange) -> list[str]:
+        """The models that the caller may use."""
+        return [
+            name
+            for name, target in self._options.models.items()
+            if target.serves(name, exchange.principal)
+        ]
 
     def _by_json(self, request: GatewayRequest, parsed: JsonBody | RequestError) -> Target | None:
         exchange, fallback = request.exchange, self._options.fallback

@@ -41,6 +41,7 @@ from gateway.proxy.body import BodyReader
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.model_access import ModelAccess, ServedModel
+from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
@@ -427,14 +428,12 @@ def _resolve(
     config: Config, route: models.Route, named: Named, parts: Parts, dialect: Dialect
 ) -> Resolve:
     targets = _Targets(config, route, parts, dialect)
-    spoken = DIALECTS[dialect]
     return Resolve(
         ResolveOptions(
             models={name: targets.model(name) for name in route.models},
             fallback=targets.upstream(route.upstream) if route.upstream else None,
-            models_path=route.path.removesuffix("/") + "/" + spoken.models_path,
+            listing=ModelListing(route.path, dialect),
             reader=_reader(config, route, parts),
-            dialect=spoken,
             reads_usage=config.telemetry.metrics is None or config.telemetry.metrics.tokens,
             metered=any(rule.needs_model for name in route.limits for rule in named[name]),
         )

@@ -102,18 +102,6 @@ def test_an_ollama_error_event_is_a_line_of_its_own(before: bytes) -> None:
     assert b"" not in lines[:-1]
 
 
-@given(names)
-def test_lists_of_models_name_each_in_order(models: list[str]) -> None:
-    models = [name.encode("utf-8", "replace").decode() for name in models]
-    openai = json.loads(DIALECTS["openai"].model_list(models))
-    anthropic = json.loads(DIALECTS["anthropic"].model_list(models))
-    ollama = json.loads(DIALECTS["ollama"].model_list(models))
-    assert [model["id"] for model in openai["data"]] == models
-    assert [model["id"] for model in anthropic["data"]] == models
-    assert [model["model"] for model in ollama["models"]] == models
-    assert anthropic["has_more"] is False
-
-
 ERRORS = [
     GatewayError(reason="canary"),
     RequestError(param="x", reason="canary"),
@@ -202,24 +190,6 @@ def test_an_ollama_error_ends_a_stream_that_breaks_off_anywhere(
     complete = sent.count(b"\n")
     assert [json.loads(line) for line in said[:complete]] == objects[:complete]
     assert len(said) - 1 <= complete + 1
-
-
-def test_a_list_without_models_is_an_empty_list() -> None:
-    assert json.loads(DIALECTS["openai"].model_list([]))["data"] == []
-    assert json.loads(DIALECTS["ollama"].model_list([]))["models"] == []
-    anthropic = json.loads(DIALECTS["anthropic"].model_list([]))
-    assert (anthropic["data"], anthropic["first_id"], anthropic["last_id"]) == ([], None, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "key"), [("openai", "id"), ("anthropic", "id"), ("ollama", "model")]
-)
-def test_a_model_is_described_as_in_the_list(name: str, key: str) -> None:
-    dialect = DIALECTS[name]
-    listed = json.loads(dialect.model_list(["a/b:8b"]))
-    entry = json.loads(dialect.model_entry("a/b:8b"))
-    assert entry["model" if name == "ollama" else "id"] == "a/b:8b"
-    assert entry in (listed.get("data") or listed.get("models"))
 
 
 def test_an_upstreams_error_body_becomes_an_event_that_says_the_same() -> None:

@@ -51,7 +51,9 @@ async def demo(
                 name: {"dialect": name, "endpoints": [{"url": backend.url}]} for name in dialects
             },
             "models": {
-                f"at-{name}": {"upstream": name, "model": "demo-llama"} for name in dialects
+                f"{word}{name}": {"upstream": name, "model": "demo-llama"}
+                for name in dialects
+                for word in ("at-", "of/")
             },
             "routes": [
                 {
@@ -60,7 +62,7 @@ async def demo(
                     "strip": True,
                     "auth": "anonymous",
                     "dialect": name,
-                    "models": [f"at-{name}"],
+                    "models": [f"at-{name}", f"of/{name}"],
                 }
                 for name in dialects
             ],
@@ -162,6 +164,26 @@ async def test_openais_embeddings_of_texts_and_of_token_ids(gpt: openai.AsyncOpe
         pairs = zip(said.data[0].embedding, floats.data[0].embedding, strict=True)
         assert all(abs(one - other) < 1e-6 for one, other in pairs)
     assert counts == [1, 2, 1, 2]
+
+
+async def test_openais_models_are_listed_and_found_by_name(gpt: openai.AsyncOpenAI) -> None:
+    assert [model.id async for model in gpt.models.list()] == ["at-openai", "of/openai"]
+    assert (await gpt.models.retrieve("of/openai")).id == "of/openai"
+
+
+async def test_anthropics_sdk_lists_models_on_any_route(demo: RunningGateway) -> None:
+    for name in ("openai", "anthropic", "ollama"):
+        async with anthropic.AsyncAnthropic(base_url=f"{demo.url}/{name}", api_key="k") as client:
+            listed = [model async for model in client.models.list()]
+            assert [model.id for model in listed] == [f"at-{name}", f"of/{name}"]
+            assert all(model.display_name and model.created_at.year for model in listed)
+            assert await client.models.retrieve(f"of/{name}") == listed[1]
+
+
+async def test_ollamas_client_lists_and_shows_models(llama: ollama.AsyncClient) -> None:
+    assert [model.model for model in (await llama.list()).models] == ["at-ollama", "of/ollama"]
+    assert [model.model for model in (await llama.ps()).models] == ["at-ollama", "of/ollama"]
+    assert "tools" in ((await llama.show("at-ollama")).capabilities or ())
 
 
 # -- Anthropic -----------------------------------------------------------------------------------

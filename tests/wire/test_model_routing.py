@@ -492,6 +492,84 @@ async def test_the_list_of_models_is_in_the_routes_dialect(gateway: RunningGatew
     assert [entry["id"] for entry in anthropic.json()["data"]] == OPEN
 
 
+@pytest.mark.parametrize(
+    ("headers", "shape"),
+    [
+        (["Authorization: Bearer k"], "openai"),
+        ([], "openai"),
+        (["anthropic-version: 2023-06-01", "Authorization: Bearer k"], "anthropic"),
+        (["x-api-key: k"], "anthropic"),
+        (["x-api-key: k", "Authorization: Bearer k"], "openai"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/llama-3", "/api/v1/models"])
+async def test_the_list_of_models_is_in_the_shape_that_the_client_reads(
+    gateway: RunningGateway, path: str, headers: list[str], shape: str
+) -> None:
+    document = (await ask(gateway.port, request(target=path, headers=headers), "GET")).json()
+    assert ("has_more" in document or "display_name" in document) is (shape == "anthropic")
+    entry = document["data"][0] if "data" in document else document
+    assert entry["id"] == "llama-3"
+    assert ("object" in entry) is (shape == "openai")
+
+
+@pytest.mark.parametrize("prefix", ["/v1/", "/v1/v1/", "/anthropic/", "/anthropic/v1/"])
+@pytest.mark.parametrize("slash", ["/", "%2F", "%2f"])
+async def test_a_model_is_found_by_its_name_however_it_is_escaped(
+    gateway: RunningGateway, upstream: ScriptedUpstream, prefix: str, slash: str
+) -> None:
+    name = f"gr%C3%B6%C3%9Fe{slash}%E4%B8%AD"
+    response = await ask(gateway.port, request(target=f"{prefix}models/{name}"), "GET")
+    assert (response.status, response.json()["id"]) == (200, "größe/中")
+    unknown = await ask(gateway.port, request(target=f"{prefix}models/a{slash}b"), "GET")
+    assert unknown.status == 404
+    assert upstream.connections == []
+
+
+@pytest.mark.parametrize("prefix", ["/api/", "/api/api/"])
+async def test_what_ollamas_clients_ask_at_first_is_answered(
+    gateway: RunningGateway, upstream: ScriptedUpstream, prefix: str
+) -> None:
+    told = {
+        path: (await ask(gateway.port, request(target=prefix + path), "GET")).json()
+        for path in ("version", "ps", "tags")
+    }
+    assert told["version"].keys() == {"version"}
+    for path in ("ps", "tags"):
+        assert [entry["model"] for entry in told[path]["models"]] == OPEN
+    assert upstream.connections == []
+
+
+async def test_a_model_of_an_ollama_is_shown_by_it_and_another_by_the_gateway(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(json_reply({"details": {"family": "llama"}})) as upstream:
+        endpoint = {"endpoints": [{"url": upstream.url}]}
+        route = {"name": "o", "path": "/api/", "auth": "anonymous", "dialect": "ollama"}
+        gateway = await start_gateway(
+            {
+                "upstreams": {
+                    "llama": {**endpoint, "dialect": "ollama"},
+                    "gpt": {**endpoint, "dialect": "openai"},
+                },
+                "models": {
+                    "theirs": {"upstream": "llama", "model": "llama3:8b"},
+                    "ours": {"upstream": "gpt"},
+                },
+                "routes": [{**route, "models": ["theirs", "ours"]}],
+            }
+        )
+        said = {
+            name: await post(gateway, json.dumps({"model": name}).encode(), target="/api/show")
+            for name in ("theirs", "ours", "neither")
+        }
+        seen = [json.loads(each.body) for each in upstream.requests]
+    assert said["theirs"].json() == {"details": {"family": "llama"}}
+    assert "completion" in said["ours"].json()["capabilities"]
+    assert said["neither"].status == 404
+    assert seen == [{"model": "llama3:8b"}]
+
+
 async def test_head_of_the_list_of_models_has_no_body(gateway: RunningGateway) -> None:
     whole = await ask(gateway.port, request(target="/v1/models"), "GET")
     head = await ask(gateway.port, request("HEAD", "/v1/models"), "HEAD")
