@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway import sse
 from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
+from gateway.dialects.usage import Joined
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _DONE = b"[DONE]"
@@ -35,6 +37,9 @@ class ChatAnswer:
     def __init__(self) -> None:
         self.open = True
         self._pieces: list[str] = []
+        self._heard = 0
+        """How many of them came before the present part."""
+        self._usage = Joined()
         self._first: dict[str, Any] | None = None
 
     def splitter(self) -> Splitter:
@@ -45,6 +50,11 @@ class ChatAnswer:
     def text(self) -> str:
         """What has been said."""
         return "".join(self._pieces)
+
+    def broke_off(self) -> None:
+        """A later stream goes on."""
+        self._usage.broke_off(sum(map(bool, self._pieces[self._heard :])))
+        self._heard = len(self._pieces)
 
     def hear(self, event: Event) -> None:
         """Take note of an event."""
@@ -57,6 +67,7 @@ class ChatAnswer:
         if document is None or self._first is None:
             return event.raw
         self._hear(document)
+        self._usage.whole(document)
         choice = _only_choice(document)
         delta = choice.get("delta")
         if isinstance(delta, dict) and "role" in delta:
@@ -70,6 +81,7 @@ class ChatAnswer:
         if document is None:
             self.open = False  # [DONE], or nothing we know
             return
+        self._usage.hear(document)
         if self._first is None:
             self._first = document
         if document.get("choices") == []:
@@ -94,6 +106,9 @@ class MessagesAnswer:
     def __init__(self) -> None:
         self.open = True
         self._pieces: list[str] = []
+        self._heard = 0
+        """How many of them came before the present part."""
+        self._usage = Joined()
         self._begun = False
 
     def splitter(self) -> Splitter:
@@ -105,11 +120,19 @@ class MessagesAnswer:
         """What has been said."""
         return "".join(self._pieces)
 
+    def broke_off(self) -> None:
+        """A later stream goes on."""
+        self._usage.broke_off(sum(map(bool, self._pieces[self._heard :])))
+        self._heard = len(self._pieces)
+
     def hear(self, event: Event) -> None:
         """Take note of an event."""
         if not event.data:
             return
-        document = _parsed(event.data) or {}
+        self._hear(_parsed(event.data) or {})
+
+    def _hear(self, document: dict[str, Any]) -> None:
+        self._usage.hear(document)
         kind = document.get("type")
         if kind == "content_block_start":
             block = document.get("content_block")
@@ -127,12 +150,18 @@ class MessagesAnswer:
 
     def join(self, event: Event) -> bytes:
         """The event, unless it begins what has begun already."""
-        document = _parsed(event.data) if event.data is not None else None
-        kind = document.get("type") if document is not None else None
+        document = _parsed(event.data) if event.data else None
+        if document is None:
+            return event.raw
+        kind = document.get("type")
         if kind in ("message_start", "content_block_start"):
+            self._usage.hear(document)
             return b""  # only text is gone on with, which is one block
-        self.hear(event)
-        return event.raw
+        self._hear(document)
+        if "usage" not in document:
+            return event.raw
+        self._usage.whole(document)
+        return sse.event(orjson.dumps(document), event.type)
 
 
 class _Line(Event):
@@ -171,6 +200,9 @@ class LinesAnswer:
     def __init__(self) -> None:
         self.open = True
         self._pieces: list[str] = []
+        self._heard = 0
+        """How many of them came before the present part."""
+        self._usage = Joined()
         self._model: Any = None
 
     def splitter(self) -> Splitter:
@@ -181,6 +213,11 @@ class LinesAnswer:
     def text(self) -> str:
         """What has been said."""
         return "".join(self._pieces)
+
+    def broke_off(self) -> None:
+        """A later stream goes on."""
+        self._usage.broke_off(sum(map(bool, self._pieces[self._heard :])))
+        self._heard = len(self._pieces)
 
     def hear(self, event: Event) -> None:
         """Take note of a line."""
@@ -193,11 +230,13 @@ class LinesAnswer:
         if document is None:
             return event.raw
         self._hear(document)
+        self._usage.whole(document)
         if "model" in document:
             document["model"] = self._model
         return orjson.dumps(document) + b"\n"
 
     def _hear(self, document: dict[str, Any]) -> None:
+        self._usage.hear(document)
         self._model = self._model or document.get("model")
         message = document.get("message")
         if not isinstance(message, dict) or document.get("done"):

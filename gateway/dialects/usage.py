@@ -26,6 +26,7 @@ _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _READ = "cache_read_input_tokens"
 _WRITTEN = "cache_creation_input_tokens"
+_PROMPT = (*_INPUT, *_INPUT_DETAILS, _READ, _WRITTEN)
 _SAFE = ("GET", "HEAD", "DELETE")
 _NO_GENERATION = (
     "/count_tokens",
@@ -106,12 +107,77 @@ class Told:
         return _usage(self._numbers) if self.heard else None
 
     @property
+    def prompt(self) -> dict[str, Any]:
+        """The numbers that are about the prompt, as they were told."""
+        return {name: self._numbers[name] for name in _PROMPT if name in self._numbers}
+
+    @property
     def tells_input(self) -> bool:
         """Whether it tells the tokens of the prompt. Older Ollama leaves them out for a prompt that
         it has cached.
         """
         numbers = self._numbers
         return "total_tokens" in numbers or any(name in numbers for name in _INPUT)
+
+
+class Joined:
+    """The usage of an answer that one backend begins and another goes on with.
+
+    The later one is asked with what the first has said in its prompt, and counts it there. A caller
+    is told, and pays, what one backend would have told: the caller's own prompt, and all of the
+    answer.
+    """
+
+    __slots__ = ("_before", "_output", "_part")
+
+    def __init__(self) -> None:
+        self._before: dict[str, Any] | None = None
+        """What the first part told of the prompt, once it broke off."""
+        self._output = 0
+        """Of all parts that broke off."""
+        self._part = Told()
+
+    def hear(self, document: Mapping[str, Any]) -> None:
+        """An event of the present part, as its backend sent it."""
+        self._part.hear(document)
+
+    def broke_off(self, pieces: int) -> None:
+        """The part is over, and another begins. It has come in so many pieces of text, which count
+        where it has not told its tokens.
+        """
+        part, usage = self._part, self._part.usage
+        said = usage.output if usage is not None and part.final else 0
+        self._output += max(said, pieces)
+        if self._before is None:
+            self._before = part.prompt
+        self._part = Told()
+
+    def whole(self, document: dict[str, Any]) -> None:
+        """Correct the usage in an event of a later part."""
+        if self._before is None:
+            return
+        for holder in (document.get("usage"), document):
+            if isinstance(holder, dict):
+                self._correct(holder, self._before)
+
+    def _correct(self, numbers: dict[str, Any], before: Mapping[str, Any]) -> None:
+        change = 0
+        for name in _OUTPUT:
+            if type(value := numbers.get(name)) is int:
+                numbers[name] = value + self._output
+                change += self._output
+        for name in _PROMPT:
+            if name not in numbers:
+                continue
+            value = numbers[name]
+            if before:
+                numbers[name] = before.get(name, 0 if type(value) is int else None)
+            elif name in _INPUT and type(value) is int:
+                numbers[name] = max(0, value - self._output)
+            if name in _INPUT and type(value) is int:
+                change += numbers[name] - value
+        if type(total := numbers.get("total_tokens")) is int:
+            numbers["total_tokens"] = total + change
 
 
 def told(document: Mapping[str, Any]) -> Usage | None:

@@ -57,6 +57,9 @@ class Answer(Protocol):
     def text(self) -> str:
         """What has been said."""
 
+    def broke_off(self) -> None:
+        """A later stream goes on."""
+
     def hear(self, event: Event) -> None:
         """Take note of an event of the first stream."""
 
@@ -141,6 +144,7 @@ class Continuation:
             response = await self._ask(other, name, tried)
             if response is not None:
                 self.count += 1
+                self._answer.broke_off()
                 self._splitter = self._answer.splitter()
                 exchange.continued = self.count
                 if name is not None:

@@ -123,9 +123,11 @@ class ResponseBody:
     def rest(self) -> bytes:
         """What was held back, of a body that is over."""
         self._say_error()
-        rest = self._filter.flush() if self._filter is not None else b""
-        if self._continuation is not None:
-            rest = self._continuation.feed(rest) + self._continuation.flush()
+        rest = self._continuation.flush() if self._continuation is not None else b""
+        if rest and self._tap is not None:
+            self._tap.feed(rest)
+        if self._filter is not None:
+            rest = self._filter.feed(rest) + self._filter.flush()
         return rest
 
     def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
@@ -153,8 +155,6 @@ class ResponseBody:
             sink.finish(error)
             return
         self._continuation = continuation
-        if self._filter is not None:
-            self._filter.flush()  # the beginning of an event whose end will never come
         self.upstream = response
         if self._first_token is not None:
             self._first_token.restart()
@@ -222,11 +222,11 @@ class ResponseBody:
             self._gaps.feed()
         if self._content is not None:
             self._content.feed(data)
+        if self._continuation is not None:
+            data = self._continuation.feed(data)  # from here on it is one answer
         if self._tap is not None:
             self._tap.feed(data)
-        if self._filter is not None:
-            data = self._filter.feed(data)
-        return data if self._continuation is None else self._continuation.feed(data)
+        return data if self._filter is None else self._filter.feed(data)
 
 
 def end_reason(error: GatewayError) -> EndReason:

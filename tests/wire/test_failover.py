@@ -136,6 +136,29 @@ async def test_another_endpoint_goes_on_in_the_same_stream(start_gateway: StartG
     assert line["endpoint"] == second.url
 
 
+@pytest.mark.parametrize("shown", [True, False])
+async def test_the_whole_answer_is_billed_and_told_once(
+    start_gateway: StartGateway, shown: bool
+) -> None:
+    usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
+    told = b"data: %b\n\n" % json.dumps({"id": "two", "choices": [], "usage": usage}).encode()
+    last = stream(delta("two", content="a time."), delta("two", finish_reason="stop"), told, DONE)
+    asked = {**ASKED, "stream_options": {"include_usage": shown}}
+    async with ScriptedUpstream(FIRST) as first, ScriptedUpstream(last) as second:
+        document = config(first, second)
+        document["limits"] = {"t": {"key": "ip", "tokens": "1/day", "token_burst": 1000}}
+        document["routes"][0]["limits"] = ["t"]
+        gateway = await start_gateway(document)
+        body, _ = await ask(gateway, asked)
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    # What the first has said, two pieces, was in the prompt of the second.
+    assert (line["tokens_in"], line["tokens_out"]) == (10, 5)
+    documents = [json.loads(e[6:]) for e in body.split(b"\n\n") if e.startswith(b"data: {")]
+    found = [document["usage"] for document in documents if "usage" in document]
+    whole = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    assert found == ([whole] if shown else [])
+
+
 async def test_the_dead_endpoint_is_let_go_and_counted(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(FIRST) as first, ScriptedUpstream(SECOND) as second:
         options = {"outliers": {"failures": 2}}
