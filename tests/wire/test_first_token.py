@@ -211,3 +211,4 @@ async def test_an_answer_without_a_token_has_no_time_to_first_token(
         line = await gateway.wait_for_log(is_access)
     assert "ttft_ms" not in line
     assert "first_byte_ms" in line
+    assert "tokens_in" not in line, "an answer that failed is not estimated"

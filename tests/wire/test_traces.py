@@ -15,6 +15,7 @@ from gateway.telemetry.traces.spans import Span, build
 from tests.support.client import RawClient, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.metrics import read_until
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
     ScriptedUpstream,
@@ -505,3 +506,41 @@ async def test_every_request_is_counted_with_its_tokens_and_its_cost(
     assert by_tenant["ann"][:2] == ["main", "m"]
     assert by_tenant["ann"][3:] == [3, 0, 0, 3, 3000, 300, pytest.approx(0.009), "USD"]
     assert by_tenant[""][3:] == [1, 0, 0, 0, 0, 0, 0.0, ""]
+
+
+# -- one figure ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "estimated"])
+@pytest.mark.parametrize("counted", [True, False], ids=["with metrics", "without"])
+async def test_log_span_metrics_and_tally_show_one_figure_of_tokens(
+    start_gateway: StartGateway, told: bool, counted: bool
+) -> None:
+    events = [b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'] * 4
+    if told:
+        events.append(b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n')
+    async with ScriptedUpstream(sse_reply([*events, b"data: [DONE]\n\n"])) as upstream:
+        config = simple_config(upstream.url)
+        config["models"] = {"m": {"upstream": "main"}}
+        config["routes"][0] |= {"models": ["m"]}
+        sections = traced()
+        if not counted:
+            sections["telemetry"]["metrics"] = None
+        gateway = await start_gateway(config, **sections)
+        body = json.dumps({"model": "m", "stream": True, "messages": []}).encode()
+        await ask(gateway.port, request("POST", "/v1/chat/completions", body=body))
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+        batch = orjson.loads(gateway.server.state.records.take())
+        figure = line["tokens_in"], line["tokens_out"]
+        if counted:
+            samples = await read_until(gateway, lambda now: now.value("gateway_tokens_total"))
+            kinds = [
+                samples.value("gateway_tokens_total", type=kind) for kind in ("input", "output")
+            ]
+            assert tuple(kinds) == figure
+    assert not told or figure == (7, 3)
+    (record,) = batch["records"]
+    call = by_name(record)["chat m"].attributes
+    assert (call["gen_ai.usage.input_tokens"], call["gen_ai.usage.output_tokens"]) == figure
+    (tally,) = batch["tallies"]
+    assert tuple(tally[7:9]) == figure
