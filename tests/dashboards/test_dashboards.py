@@ -335,6 +335,7 @@ async def load(gateway: GatewayProcess, issuer: Issuer) -> None:
 NEVER_BY_LOAD = {
     "gateway_continuations_total": "an upstream with `continues` that dies in a stream",
     "gateway_metrics_overflows_total": "thousands of labels",
+    "gateway_translation_skipped_total": "a backend that answers what cannot be translated",
     "gateway_trace_exported_spans_total": "a collector of OpenTelemetry's; see tests/admin",
     "gateway_relay_stalls_total": "a client that takes nothing; see tests/middleware",
     "gateway_relay_stall_seconds_total": "the same",

@@ -189,7 +189,7 @@ async def test_a_request_is_found_by_filters_and_opened_by_keys(
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(f"{opened.origin}/requests/{broken}")
     await expect(page.locator(".waterfall .span-name")).to_have_text(
-        ["■ POST /v1/", "auth", "limits", "■ chat demo-reset", "■ stream"]
+        ["■ POST /v1/chat/completions", "auth", "limits", "■ chat demo-reset", "■ stream"]
     )
     timeline = page.locator(".timeline svg")
     await expect(timeline).to_have_attribute("aria-label", re.compile("ended by upstream reset"))

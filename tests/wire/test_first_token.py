@@ -11,7 +11,7 @@ import pytest
 from gateway.telemetry.semconv import NAMES
 from gateway.telemetry.traces.spans import build
 from tests.support.bridge import bridge_client, bridged, carried
-from tests.support.client import ask, request
+from tests.support.client import RawClient, ask, request
 from tests.support.gateway import LogLine, StartGateway
 from tests.support.metrics import read_until
 from tests.support.upstream import (
@@ -22,6 +22,7 @@ from tests.support.upstream import (
     UpstreamConnection,
     chunk,
     json_reply,
+    stepped_stream,
 )
 from tests.wire.test_traces import records, traced
 
@@ -70,13 +71,13 @@ def thinks(before: list[bytes], after: list[bytes], head: bytes = STREAM_HEAD) -
     return script
 
 
-BACKENDS: dict[str, Script] = {
-    "openai": thinks([ROLE], [WORD, STOP, DONE]),
-    "anthropic": thinks(ANTHROPIC[:3], ANTHROPIC[3:]),
-    "ollama": thinks(
-        LINES[:1], LINES[1:], STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
-    ),
+NDJSON = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
+BACKENDS: dict[str, tuple[list[bytes], list[bytes], bytes]] = {
+    "openai": ([ROLE], [WORD, STOP, DONE], STREAM_HEAD),
+    "anthropic": (ANTHROPIC[:3], ANTHROPIC[3:], STREAM_HEAD),
+    "ollama": (LINES[:1], LINES[1:], NDJSON),
 }
+"""What comes before the first token, the rest, and the head."""
 PATHS = {"openai": "chat/completions", "anthropic": "messages", "ollama": "api/chat"}
 
 
@@ -104,6 +105,17 @@ def chat(caller: str = "openai", *, stream: bool = True) -> bytes:
     return request("POST", f"/v1/{PATHS[caller]}", headers=lines, body=json.dumps(body).encode())
 
 
+async def think(upstream: ScriptedUpstream, client: RawClient, backend: str) -> None:
+    """Have a backend think, once its first byte is with the client."""
+    before, after, _ = BACKENDS[backend]
+    await upstream.release(b"".join(before))
+    await client.read_head()
+    await client.read_chunk()
+    await asyncio.sleep(THINKS_S)
+    await upstream.release(b"".join(after))
+    await upstream.finish()
+
+
 def is_access(line: LogLine) -> bool:
     return bool(line["event"] == "request")
 
@@ -126,11 +138,13 @@ async def test_the_time_to_first_token_is_that_of_the_first_token(
     start_gateway: StartGateway, caller: str, backend: str, resume: Any
 ) -> None:
     route = {} if resume is None or caller == "ollama" else {"resume": resume}
-    async with ScriptedUpstream(BACKENDS[backend]) as upstream:
+    async with ScriptedUpstream(stepped_stream(BACKENDS[backend][2])) as upstream:
         gateway = await start_gateway(
             config(upstream.url, caller=caller, backend=backend, **route), **traced()
         )
-        assert (await ask(gateway.port, chat(caller))).status == 200
+        async with RawClient(gateway.port) as client:
+            await client.send(chat(caller))
+            await think(upstream, client, backend)
         line = await gateway.wait_for_log(is_access)
         assert_thought(line)
         (record,) = await records(gateway)
@@ -142,9 +156,11 @@ async def test_the_time_to_first_token_is_that_of_the_first_token(
 
 
 async def test_spans_tell_the_first_byte_and_the_first_token(start_gateway: StartGateway) -> None:
-    async with ScriptedUpstream(BACKENDS["openai"]) as upstream:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
         gateway = await start_gateway(config(upstream.url), **traced())
-        await ask(gateway.port, chat())
+        async with RawClient(gateway.port) as client:
+            await client.send(chat())
+            await think(upstream, client, "openai")
         (record,) = await records(gateway)
     spans = {span.name: span for span in build(record, NAMES["1.44"])}
     call, stream = spans["chat m"].attributes, spans["stream"]
@@ -177,10 +193,15 @@ async def test_the_first_token_of_a_continued_answer_may_be_another_backends(
 
 
 async def test_the_first_token_of_a_bridged_answer(start_gateway: StartGateway) -> None:
-    async with ScriptedUpstream(BACKENDS["openai"]) as upstream:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
         gateway = await start_gateway(bridged(upstream.url))
         async with bridge_client(gateway.port) as client:
             await client.create("a", body={"model": "m", "stream": True})
+            await upstream.release(ROLE)
+            await client.hear_until("event")
+            await asyncio.sleep(THINKS_S)
+            await upstream.release(WORD + STOP + DONE)
+            await upstream.finish()
             await client.end_of("a")
         assert_thought(await gateway.wait_for_log(carried))
 

@@ -533,7 +533,7 @@ async def test_log_span_metrics_and_tally_show_one_figure_of_tokens(
         batch = orjson.loads(gateway.server.state.records.take())
         figure = line["tokens_in"], line["tokens_out"]
         if counted:
-            samples = await read_until(gateway, lambda now: now.value("gateway_tokens_total"))
+            samples = await read_until(gateway, lambda now: now.value("gateway_tokens_total") > 0)
             kinds = [
                 samples.value("gateway_tokens_total", type=kind) for kind in ("input", "output")
             ]
