@@ -11,12 +11,14 @@ where the request asked for it: from then on the connection carries bytes, as a 
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from enum import Enum
 from typing import cast
 
 import httptools
 
+from gateway.backlog import Backlog
 from gateway.errors import (
     GatewayError,
     UpstreamFirstByteTimeout,
@@ -24,6 +26,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
 )
+from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
 from gateway.upstream.response import UpstreamResponse
 
@@ -47,6 +50,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection that `UpstreamPool` opened. `on_idle` and `on_closed` tell it what became."""
 
     __slots__ = (
+        "_backlog",
         "_bodiless",
         "_buffer",
         "_deadline",
@@ -56,6 +60,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_head_only",
         "_idle_bytes",
         "_idle_s",
+        "_in_backlog",
         "_in_head",
         "_interim",
         "_loop",
@@ -65,6 +70,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_parser",
         "_parts",
         "_paused",
+        "_poll",
         "_raw",
         "_reason",
         "_request_sent",
@@ -72,6 +78,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_spent",
         "_timer",
         "_timer_at",
+        "_unparsed",
         "_upgrade",
         "_violation",
         "_waiter",
@@ -88,10 +95,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         on_idle: Callable[[UpstreamConnection], None],
         on_closed: Callable[[UpstreamConnection], None],
         buffer: memoryview,
+        backlog: Backlog,
     ) -> None:
         """`buffer` is what the kernel's bytes are read into. Parsing copies out of it before the
-        event loop goes on, so that connections can share one."""
+        event loop goes on, so that connections can share one. `backlog` is where work for later
+        turns of the event loop goes."""
         self._buffer = buffer
+        self._backlog = backlog
+        self._in_backlog = False
+        self._unparsed = b""
+        """Received, and over the budget of the turn in which it came."""
+        self._poll: select.poll | None = None
         self._loop = loop
         self._on_idle = on_idle
         self._on_closed = on_closed
@@ -221,7 +235,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._paused and self.transport is not None:
             self._paused = False
             self._set_deadline(self._loop.time() + self._idle_s)
-            self.transport.resume_reading()
+            if self._unparsed:
+                self._parse_later()
+            else:
+                self.transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -232,11 +249,46 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Nobody asked: whatever this is, it must not become somebody's answer.
             self._close()
             return
+        response = self._response
+        if response is not None and response.tunnel is not None:
+            response.feed(bytes(data))
+            return
+        if size > FREE_BYTES and (response is None or response.head.content_length is None):
+            received = bytes(data)
+            end = turn_end(received, 0, size, LINES_A_TURN)
+            if end < size:
+                assert self.transport is not None
+                self.transport.pause_reading()
+                self._unparsed = received[end:]
+                self._parse_later()
+                data = data[:end]
+        self._parse(data)
+
+    def _parse_later(self) -> None:
+        if not self._in_backlog:
+            self._in_backlog = True
+            self._backlog.add(self._parse_more)
+
+    def _parse_more(self) -> None:
+        """Parse another turn's budget of what was received before; read on when all is parsed."""
+        self._in_backlog = False
+        if self._paused or not self._unparsed or self.transport is None:
+            return
+        received, response = self._unparsed, self._response
+        end = len(received)
+        if response is None or response.head.content_length is None:
+            end = turn_end(received, 0, end, LINES_A_TURN)
+        self._unparsed = received[end:]
+        if self._unparsed:
+            self._parse_later()
+        else:
+            self.transport.resume_reading()
+        self._parse(memoryview(received)[:end])
+
+    def _parse(self, data: memoryview) -> None:
+        size = len(data)
         if self._in_head:
             self._head_bytes += size
-        elif self._upgrade and self._response is not None and self._response.tunnel is not None:
-            self._response.feed(bytes(data))
-            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
@@ -325,8 +377,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._head_only or status in (204, 304):
             # llhttp does not know the request and would wait for a body.
             self._message_done = self._bodiless = True
-            # A 204 that announces one (RFC 9112 section 6.3) may yet send it.
-            announced = status == 204 and (head.content_length or head.chunked)
+            # What announces a body where there must be none (RFC 9112 section 6.3) may yet send it,
+            # and it would be taken for the next response. HEAD and 304 may announce one; a new
+            # connection costs less than to trust that it does not come.
+            announced = head.content_length or head.chunked
             self._spent = bool(announced) or not self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
 
@@ -384,7 +438,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         response = self._response
         if response is None:
             return  # its reader has dropped it at the last piece
-        if self._spent or not self._request_sent or self._violation is not None:
+        if self._spent or not self._request_sent or self._violation or self._unparsed:
             self._close(keep_response=True)
         else:
             self._response = self._waiter = None
@@ -415,6 +469,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._timer = None
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        self._unparsed = b""
         transport, self.transport = self.transport, None
         if transport is not None:
             # abort, not close: what is still unsent is for nobody any more.
@@ -423,6 +478,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._response = None
             self._waiter = None
         self._on_closed(self)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came on this idle connection: no bytes, and no end of the stream.
+
+        The kernel is asked, at 1 µs: the event loop may not have read yet what came behind the last
+        response, and what is read once the next request is sent is taken for its response.
+        """
+        if self._poll is None:
+            assert self.transport is not None
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
+        return not self._poll.poll(0)
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -447,6 +514,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        if self._unparsed:
+            received, self._unparsed = self._unparsed, b""
+            self._parse(memoryview(received))
         if self.state is not State.ACTIVE:
             self._close()
             return

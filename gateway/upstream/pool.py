@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.address_policy import AddressPolicy
+from gateway.backlog import Backlog
 from gateway.errors import UpstreamBusy, UpstreamConnectFailed, UpstreamConnectTimeout
 from gateway.upstream.connection import State, UpstreamConnection
 from gateway.upstream.resolve import resolve_checked
@@ -70,6 +71,7 @@ class EndpointPool:
         # peer, and the surplus of a busy hour expires.
         self._idle: list[UpstreamConnection] = []
         self._closed = False
+        self._backlog: Backlog | None = None
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
     @property
@@ -82,7 +84,8 @@ class EndpointPool:
         while self._idle:
             connection = self._idle.pop()
             transport = connection.transport
-            if connection.state is State.IDLE and transport and not transport.is_closing():
+            usable = connection.state is State.IDLE and transport and not transport.is_closing()
+            if usable and connection.is_quiet():
                 return connection
             connection.close()
         return None
@@ -96,7 +99,11 @@ class EndpointPool:
             raise UpstreamBusy
         self._open += 1
         loop = asyncio.get_running_loop()
-        connection = UpstreamConnection(loop, self._now_idle, self._now_closed, self._buffer)
+        if self._backlog is None:
+            self._backlog = Backlog(loop)
+        connection = UpstreamConnection(
+            loop, self._now_idle, self._now_closed, self._buffer, self._backlog
+        )
         address = self.address
         try:
             async with asyncio.timeout(timeout_s):

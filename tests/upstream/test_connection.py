@@ -7,7 +7,9 @@ from typing import cast
 
 import pytest
 
-from gateway.errors import UpstreamInvalidResponse, UpstreamReset
+from gateway.backlog import STEPS_A_TURN, Backlog
+from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
+from gateway.pacing import LINES_A_TURN
 from gateway.upstream.connection import State, UpstreamConnection
 from gateway.upstream.response import UpstreamResponse
 
@@ -19,6 +21,13 @@ class Transport:
 
     def __init__(self) -> None:
         self.aborted = False
+        self.reads = True
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def write(self, data: bytes) -> None:
         pass
@@ -32,12 +41,18 @@ class Connected:
         self._buffer = memoryview(bytearray(64 * 1024))
         self.transport = Transport()
         self.connection = UpstreamConnection(
-            asyncio.get_running_loop(), lambda _: None, lambda _: None, self._buffer
+            asyncio.get_running_loop(),
+            lambda _: None,
+            lambda _: None,
+            self._buffer,
+            Backlog(asyncio.get_running_loop()),
         )
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
 
-    def send(self) -> asyncio.Future[UpstreamResponse]:
-        return self.connection.send(b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0)
+    def send(self, head_only: bool = False) -> asyncio.Future[UpstreamResponse]:
+        return self.connection.send(
+            b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0, head_only=head_only
+        )
 
     def receive(self, data: bytes) -> None:
         self._buffer[: len(data)] = data
@@ -101,3 +116,120 @@ async def test_a_head_is_capped_in_one_packet_too(
     else:
         with pytest.raises(UpstreamInvalidResponse):
             await answer
+
+
+# -- work per turn of the event loop -----------------------------------------------------------
+
+STREAM = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+TINY = b"1\r\na\r\n"
+LAST = b"0\r\n\r\n"
+
+
+async def turns(count: int) -> None:
+    """Let the event loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Sink:
+    """Keeps what it is fed, piece by piece."""
+
+    def __init__(self, response: UpstreamResponse) -> None:
+        self.pieces: list[bytes] = []
+        self.ended: list[GatewayError | None] = []
+        if response.unread:
+            self.feed(response.take_unread())
+        response.attach(self)
+
+    def feed(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def finish(self, error: GatewayError | None) -> None:
+        self.ended.append(error)
+
+
+async def test_tiny_chunks_are_parsed_a_few_in_each_turn_of_the_loop() -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(STREAM + 10_000 * TINY + LAST)
+    assert not connected.transport.reads, "nothing more is taken meanwhile"
+    sink = Sink(await answer)
+    turns = 0
+    while not sink.ended:
+        before = len(sink.pieces)
+        await asyncio.sleep(0)
+        assert len(sink.pieces) - before <= STEPS_A_TURN
+        turns += 1
+    assert b"".join(sink.pieces) == 10_000 * b"a"
+    assert max(map(len, sink.pieces)) <= LINES_A_TURN / 2
+    assert turns >= 2 * 10_000 / LINES_A_TURN / STEPS_A_TURN
+    assert (sink.ended, connected.connection.state) == ([None], State.IDLE)
+    assert connected.transport.reads
+
+
+async def test_a_body_by_its_length_is_passed_at_once_however_many_lines_it_has() -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n")
+    connected.receive(20_000 * b"\n")
+    connected.receive(20_000 * b"\n")
+    assert (await answer).complete
+
+
+async def test_a_reader_that_is_behind_stops_the_parsing_of_what_was_read() -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(STREAM + 5_000 * TINY + LAST)
+    response = await answer
+    sink = Sink(response)
+    response.pause()
+    got = len(sink.pieces)
+    await turns(10)
+    assert len(sink.pieces) == got
+    response.resume()
+    await turns(5_000)
+    assert (len(b"".join(sink.pieces)), sink.ended) == (5_000, [None])
+
+
+async def test_what_was_read_is_passed_on_although_the_connection_is_lost() -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(STREAM + 5_000 * TINY + LAST)
+    sink = Sink(await answer)
+    connected.connection.connection_lost(None)
+    assert (len(b"".join(sink.pieces)), sink.ended) == (5_000, [None])
+
+
+# -- reuse -------------------------------------------------------------------------------------
+
+
+async def test_bytes_behind_a_response_that_wait_for_their_turn_spoil_the_connection() -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(STREAM + (LINES_A_TURN // 2 - 3) * TINY + LAST + REPLY + 1_000 * TINY)
+    response = await answer
+    await turns(100)
+    assert response.complete
+    assert connected.connection.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "reused"),
+    [
+        (b"200 OK", b"Content-Length: 10\r\n", False),
+        (b"200 OK", b"Transfer-Encoding: chunked\r\n", False),
+        (b"200 OK", b"Content-Length: 0\r\n", True),
+        (b"304 Not Modified", b"Content-Length: 10\r\n", False),
+        (b"304 Not Modified", b"", True),
+    ],
+)
+async def test_a_connection_whose_head_announced_a_body_that_must_not_come_is_not_reused(
+    status: bytes, fields: bytes, reused: bool
+) -> None:
+    """It could come behind the next request, and would be taken for its response."""
+    connected = Connected()
+    answer = connected.send(head_only=True)
+    connected.receive(b"HTTP/1.1 " + status + b"\r\n" + fields + b"\r\n")
+    assert (await answer).complete
+    assert connected.connection.state is (State.IDLE if reused else State.CLOSED)
+    connected.connection.close()
