@@ -18,10 +18,13 @@ import orjson
 
 from gateway.telemetry.masking import mask_text
 
-LONGEST_BYTES = 16 * 1024
+LONGEST_BYTES = 64 * 1024
 """Of a body that is looked at."""
 LONGEST_CHARS = 2000
 """Of the line."""
+_LONGEST_PAGE = 16 * 1024
+_EXAMINED_CHARS = 4000
+"""Of a message: secrets and addresses are looked for in it before it is cut."""
 _DEEPEST = 6
 _MOST_ITEMS = 5
 _MESSAGES = (
@@ -32,21 +35,20 @@ _MESSAGES = (
 _NAMES = ("type", "code", "status")
 """Members that name the error where there is no message."""
 _NO_NAMES = ("error", "about:blank", "")
+# All patterns are linear in the text: quantifiers are possessive, or bounded.
 _HTML = re.compile(r"<(?:!doctype|html|head|title|body|h1)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.{1,500}?)</\1", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]++")
 _UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]")
-_INTERNAL = r"localhost|[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|svc|consul)"
-_ADDRESSES = re.compile(
-    rf"https?://(?:[^\s/@\"'<>]*@)?(?:{_INTERNAL}|[\w-]+|[\d.]+|\[[0-9a-f:.]+\])"
-    r"(?::\d{1,5})?(?=[/\s\"'<>),;?]|$)[^\s\"'<>),;]*"
-    r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"
-    r"|\[[0-9a-f:.]*:[0-9a-f:.]*\](?::\d{1,5})?"
-    rf"|\b(?:{_INTERNAL})(?::\d{{1,5}})?\b"
-    r"|\bhost=(?:'[^']*'|\"[^\"]*\")(?:, ?port=\d{1,5})?",
+_PLACE = re.compile(
+    r"(?P<scheme>https?://(?:[^\s/@\"'<>]{0,200}@)?)?(?<![\w.-])"
+    r"(?P<host>\[[0-9a-f:.]{2,45}\]|[\w-]++(?:\.[\w-]++)*+)(?P<port>:\d{1,5})?"
+    r"(?P<path>(?<=[\w\]])/[^\s\"'<>),;]*+)?",
     re.IGNORECASE,
 )
+"""What may be a URL or a host."""
+_INTERNAL = (".local", ".internal", ".lan", ".svc", ".consul")
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_SAYS_HOST = re.compile(r"\bhost=(?:'[^']{0,255}'|\"[^\"]{0,255}\")(?:, ?port=\d{1,5})?")
 _ADDRESS = "(address)"
 _GZIP = b"\x1f\x8b"
 
@@ -88,17 +90,32 @@ def shown(text: str | None, endpoint: str | None = None) -> str | None:
     if text is None:
         return None
     text = _UNSEEN.sub("", _BLANK.sub(" ", text[:LONGEST_BYTES])).strip()
-    if endpoint is not None and (host := urlsplit(endpoint).hostname):
-        text = re.sub(
-            rf"(?:https?://)?(?<![\w.-]){re.escape(host)}(?![\w-])(?::\d{{1,5}})?",
-            _ADDRESS,
-            text,
-            flags=re.IGNORECASE,
-        )
-    text = _ADDRESSES.sub(_ADDRESS, mask_text(text))
+    if len(text) > _EXAMINED_CHARS:
+        # Not in the middle of what should be masked.
+        text = text[: text.rfind(" ", 0, _EXAMINED_CHARS) + 1 or _EXAMINED_CHARS]
+    own = urlsplit(endpoint).hostname if endpoint is not None else None
+    text = _SAYS_HOST.sub(_ADDRESS, mask_text(text))
+    text = _PLACE.sub(
+        lambda found: _ADDRESS + _rest(found) if _hides(found, own) else found[0], text
+    )
     if len(text) > LONGEST_CHARS:
         text = f"{text[: LONGEST_CHARS - 1].rstrip()}…"
     return text or None
+
+
+def _hides(found: re.Match[str], own: str | None) -> bool:
+    """Whether it is the address of a backend, or of something else inside."""
+    host = found["host"].lower()
+    if host == own or host == "localhost" or host.endswith(_INTERNAL):
+        return True
+    if host[0] == "[":
+        return ":" in host
+    return _IPV4.fullmatch(host) is not None or (found["scheme"] is not None and "." not in host)
+
+
+def _rest(found: re.Match[str]) -> str:
+    """What stays of it: all behind a slash that is no URL's path."""
+    return (found["path"] or "") if found["scheme"] is None else ""
 
 
 def _decompressed(body: bytes) -> bytes:
@@ -170,6 +187,22 @@ def _where(document: Mapping[str, Any]) -> str | None:
 
 
 def _page(text: str) -> str:
-    """The title of an HTML page, or its text."""
-    title = _TITLE.search(text)
-    return html.unescape(title[2] if title is not None else _TAG.sub(" ", text))
+    """The title of an HTML page, or its first heading, or its text."""
+    text = text[:_LONGEST_PAGE]
+    lowered = text.lower()
+    for name in ("title", "h1"):
+        start = lowered.find(">", lowered.find(f"<{name}")) + 1
+        end = lowered.find(f"</{name}", start)
+        if f"<{name}" in lowered and 0 < start < end and text[start:end].strip():
+            return html.unescape(text[start:end])
+    said, hidden = [], ""
+    for piece in text.split("<"):
+        tag, _, words = piece.rpartition(">")
+        name = tag[:7].lower()
+        if hidden:
+            hidden = "" if name.startswith(f"/{hidden}") else hidden
+        else:
+            hidden = next((one for one in ("script", "style") if name.startswith(one)), "")
+        if not hidden:
+            said.append(words)
+    return html.unescape(" ".join(said))
