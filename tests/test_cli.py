@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -131,7 +132,7 @@ async def test_an_unknown_command_is_a_usage_error() -> None:
     ("arguments", "reason"),
     [
         ([], "arguments are required: COMMAND"),
-        (["serve", "config.yaml"], "unrecognized arguments: config.yaml"),
+        (["serve", "a.yaml", "--config", "b.yaml"], "not allowed with argument FILE"),
         (["serve", "--config"], "expected one argument"),
         (["check", "a.yaml", "b.yaml"], "unrecognized arguments: b.yaml"),
         (["routes", "--yaml"], "unrecognized arguments: --yaml"),
@@ -172,6 +173,44 @@ async def test_check_prints_every_problem_with_its_line(file: Path) -> None:
         assert re.match(re.escape(str(file)) + r":\d+:\d+: ", line)
 
 
+@pytest.mark.parametrize("words", [["check"], ["check", "-c"], ["routes"], ["routes", "--config"]])
+def test_a_file_is_an_argument_or_an_option(
+    capsys: pytest.CaptureFixture[str], file: Path, words: list[str]
+) -> None:
+    assert call(capsys, *words, str(file)).code == 0
+
+
+def test_check_reads_standard_input(
+    capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(file.read_text()))
+    assert call(capsys, "check", "-") == Said(0, "-: ok\n", "")
+
+
+def test_check_warns_of_what_is_valid_and_rarely_meant(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    file.write_text(config_text(simple_config(f"{NOWHERE}/v1"), {}))
+    said = call(capsys, "check", str(file))
+    assert (said.code, said.out) == (0, f"{file}: ok\n")
+    assert "endpoints[0].url: ends in /v1" in said.err
+    assert said.err.endswith("(warning)\n")
+    assert call(capsys, "check", "--strict", str(file)).code == 1
+
+
+def test_check_tells_programs_of_problems_and_warnings(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    document = simple_config(f"{NOWHERE}/v1", middleware=[{"use": "no.such"}])
+    file.write_text(config_text(document, {}))
+    said = call(capsys, "check", "--json", str(file))
+    assert (said.code, said.err) == (1, "")
+    error, warning = (json.loads(line) for line in said.out.splitlines())
+    assert (error["severity"], error["path"]) == ("error", "routes[0].middleware[0].use")
+    assert (warning["severity"], warning["file"]) == ("warning", str(file))
+    assert warning["line"] > 1
+
+
 async def test_check_reads_config_yaml_here_unless_told_otherwise(file: Path) -> None:
     assert await run("check", cwd=file.parent) == Said(0, "config.yaml: ok\n", "")
 
@@ -182,7 +221,8 @@ def test_a_file_that_is_not_there_is_said_by_every_command(
 ) -> None:
     missing = str(tmp_path / "none.yaml")
     said = call(capsys, *command.split(), missing)
-    reason = f"{missing}:1:1: cannot be read: No such file or directory\n"
+    hint = "`gateway init` writes one; --config names another"
+    reason = f"{missing}:1:1: cannot be read: No such file or directory; {hint}\n"
     assert said == Said(1, "", reason)
 
 

@@ -21,7 +21,15 @@ from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
 from gateway.cli import init, keys, reload, revoke, standard_streams, store
 from gateway.cli.doctor import command as doctor
-from gateway.config import Config, ConfigError, Loaded, load, load_source
+from gateway.config import (
+    Config,
+    ConfigError,
+    Loaded,
+    Problem,
+    load,
+    load_source,
+    load_source_text,
+)
 from gateway.config import models as config_models
 from gateway.config.schema import json_schema
 from gateway.config.types import check_listen
@@ -131,9 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         description="What `serve` would object to, a problem a line: where it is, what is wrong, "
         "and what would be right. Secrets and plug-ins have to be there, backends need not be.",
     )
-    check.add_argument(
-        "file", nargs="?", type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
-    )
+    _config_option(check)
+    check.add_argument("--json", action="store_true", help="one JSON object a problem, on stdout")
+    check.add_argument("--strict", action="store_true", help="exit code 1 for warnings, too")
     check.set_defaults(run=_check)
 
     schema = commands.add_parser(
@@ -190,22 +198,54 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", "-c", type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
-    )
+    """The file, as an argument or as an option."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file (config.yaml)")
+    where.add_argument("--config", "-c", type=Path, metavar="FILE", help="the same")
+
+
+def _file(arguments: argparse.Namespace) -> Path:
+    """Which file `_config_option` was given."""
+    file: Path = arguments.file or arguments.config or Path("config.yaml")
+    return file
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    loaded = load_source(arguments.config)
+    loaded = load_source(_file(arguments))
     master = Master(loaded, [sys.executable, "-m", "gateway", *sys.argv[1:]])
     master.on_ready = lambda *urls: _welcome(loaded.config, *urls)
     return master.run()
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    _build(load_source(arguments.file))
-    print(f"{arguments.file}: ok")
-    return EXIT_OK
+    """Problems and warnings, by line; a file with warnings alone is good unless `--strict`."""
+    errors: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+    try:
+        loaded = _loaded(_file(arguments))
+        warnings = loaded.warnings()
+        _build(loaded)
+    except ConfigError as exc:
+        errors = exc.problems
+    if arguments.json:
+        for severity, problems in (("error", errors), ("warning", warnings)):
+            for one in problems:
+                print(json.dumps({"severity": severity, **one.as_dict()}))
+    else:
+        for one in errors:
+            print(one, file=sys.stderr)
+        for one in warnings:
+            print(f"{one} (warning)", file=sys.stderr)
+        if not errors:
+            print(f"{_file(arguments)}: ok")
+    return EXIT_CONFIG if errors or (warnings and arguments.strict) else EXIT_OK
+
+
+def _loaded(path: Path) -> Loaded:
+    """The file; `-` is standard input. Raise ConfigError."""
+    if str(path) == "-":
+        return load_source_text(sys.stdin.read(), name="<stdin>", base=Path())
+    return load_source(path)
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -214,7 +254,7 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _routes(arguments: argparse.Namespace) -> int:
-    loaded = load_source(arguments.config)
+    loaded = _loaded(_file(arguments))
     rows = shown(loaded.config, _build(loaded).routes)
     if arguments.json:
         for row in rows:
@@ -232,7 +272,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = load(_file(arguments))
     try:
         ttl_s = parse_duration(arguments.ttl)
     except ValueError as exc:

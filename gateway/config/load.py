@@ -16,11 +16,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.advice import advise
 from gateway.config.check import check
 from gateway.config.models import Config
 from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
 from gateway.config.references import check_references
 from gateway.config.wording import in_words
+from gateway.config.yaml_words import in_plain_words
 
 _SIZE_CAP_BYTES = 1024 * 1024
 _NODE_CAP = 100_000
@@ -39,6 +41,11 @@ class Loaded:
     base: Path
     """The folder its relative paths start from."""
 
+    def warnings(self) -> list[Problem]:
+        """What is valid and rarely meant, by line."""
+        found = (self.source.problem(*finding) for finding in advise(self.config))
+        return sorted(found, key=lambda one: (one.line, one.column))
+
 
 def load(path: Path) -> Config:
     """The configuration in a file. Raise ConfigError with every problem found."""
@@ -51,6 +58,9 @@ def load_source(path: Path) -> Loaded:
         with path.open("rb") as file:
             data = file.read(_SIZE_CAP_BYTES + 1)
         text = data.decode("utf-8")
+    except FileNotFoundError as exc:
+        hint = "`gateway init` writes one; --config names another"
+        raise ConfigError([_whole(str(path), f"cannot be read: {exc.strerror}", hint)]) from exc
     except OSError as exc:
         raise ConfigError([_whole(str(path), f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:
@@ -105,8 +115,8 @@ def _load(text: str, name: str, base: Path) -> Loaded:
     return Loaded(config, source, text, base)
 
 
-def _whole(name: str, message: str) -> Problem:
-    return Problem(name, 1, 1, (), message)
+def _whole(name: str, message: str, hint: str | None = None) -> Problem:
+    return Problem(name, 1, 1, (), message, hint)
 
 
 class _Reader:
@@ -129,11 +139,7 @@ class _Reader:
                 return None
             return self._value(root, ())
         except yaml.MarkedYAMLError as exc:
-            mark = exc.problem_mark or exc.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            message = f"not valid YAML: {exc.problem or exc.context}"
-            if mark and text[: mark.index].endswith("$"):
-                message += "; between { } or [ ], write what holds ${...} in quotes"
+            line, column, message = in_plain_words(exc, text)
             self.problems.append(Problem(self._name, line, column, (), message))
         except yaml.YAMLError as exc:
             self.problems.append(_whole(self._name, f"not valid YAML: {exc}"))

@@ -27,6 +27,17 @@ class Problem:
         what = f"{dotted(self.path)}: {self.message}" if self.path else self.message
         return _one_line(where + what + (f"; {self.hint}" if self.hint else ""))
 
+    def as_dict(self) -> dict[str, str | int | None]:
+        """For programs."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "path": dotted(self.path),
+            "message": self.message,
+            "hint": self.hint,
+        }
+
 
 class ConfigError(Exception):
     """A configuration that cannot be used; holds every problem found in it."""

@@ -101,7 +101,16 @@ def _providers(value: object) -> object:
     raise ValueError("list the providers, such as [corp], or write anonymous")
 
 
-Listen = Annotated[str, AfterValidator(check_listen)]
+def _listen(value: object) -> str:
+    """`listen: 8080` is a number in YAML."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"not an address to listen on: write HOST:PORT, such as 127.0.0.1:{value}")
+    if not isinstance(value, str):
+        raise ValueError("not an address to listen on: write HOST:PORT, such as 127.0.0.1:8080")
+    return check_listen(value)
+
+
+Listen = Annotated[str, BeforeValidator(_listen)]
 LinkTemplate = Annotated[
     str,
     _must_match(

@@ -1,0 +1,109 @@
+"""Warnings about a configuration that is valid: what it says is allowed, and rarely meant."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from gateway.config import models
+from gateway.config.findings import Finding
+from gateway.config.problems import ConfigPath
+
+_WIDEST_IPV4, _WIDEST_IPV6 = 8, 16
+"""Prefix lengths below which a trusted network is nobody's own."""
+_CALLS = (
+    *("/completions", "/embeddings", "/responses", "/messages", "/count_tokens"),
+    *("/chat", "/generate", "/embed", "/models", "/rerank", "/realtime", "/transcriptions"),
+    *("/speech", "/translations", "/generations", "/edits", "/moderations", "/tags", "/tokenize"),
+)
+"""How paths of the dialects' APIs end."""
+
+
+def advise(config: models.Config) -> Iterator[Finding]:
+    """Every warning. A gateway with these works, perhaps not as its owner thinks."""
+    yield from _trusted_proxies(config)
+    for index, route in enumerate(config.routes):
+        path: ConfigPath = ("routes", index)
+        yield from _exact_path(path, route)
+        yield from _tenants(path, route, config)
+        yield from _anonymous(path, route, config)
+    yield from _versions(config)
+
+
+def _trusted_proxies(config: models.Config) -> Iterator[Finding]:
+    for index, text in enumerate(config.server.trusted_proxies):
+        network = ipaddress.ip_network(text)
+        widest = _WIDEST_IPV4 if network.version == 4 else _WIDEST_IPV6
+        if network.prefixlen < widest:
+            yield (
+                ("server", "trusted_proxies", index),
+                "trusts nearly everybody: any client may choose its own address and request id",
+                "list the networks of your proxies",
+            )
+
+
+def _exact_path(path: ConfigPath, route: models.Route) -> Iterator[Finding]:
+    if not route.models or route.path.endswith("/"):
+        return
+    if not route.path.endswith(_CALLS):
+        yield (
+            (*path, "path"),
+            f"serves exactly {route.path}, which no call of a model API asks for",
+            f"write {route.path}/ for everything below it",
+        )
+
+
+def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
+    """A limit by tenant, where no caller has one: all of them share one bucket."""
+    if route.auth == "anonymous":
+        nobody_has = True
+    else:
+        providers = [config.auth[name] for name in route.auth]
+        nobody_has = all(
+            isinstance(one, models.JwtProvider) and one.claims.tenant is None for one in providers
+        )
+    if not nobody_has:
+        return
+    for index, name in enumerate(route.limits):
+        keys = config.limits[name].key
+        if "tenant" in ((keys,) if isinstance(keys, str) else keys):
+            yield (
+                (*path, "limits", index),
+                f"{name} counts by tenant, but no provider of this route tells a caller's tenant",
+                "map one: auth.NAME.claims.tenant, or count by subject",
+            )
+
+
+def _anonymous(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
+    if route.auth != "anonymous":
+        return
+    names = {config.models[name].upstream for name in route.models}
+    names |= {route.upstream} if route.upstream is not None else set()
+    paid = sorted(name for name in names if config.upstreams[name].credentials is not None)
+    if paid:
+        yield (
+            (*path, "auth"),
+            f"anybody may spend the credentials of {', '.join(paid)}",
+            "name the providers whose callers may",
+        )
+
+
+def _versions(config: models.Config) -> Iterator[Finding]:
+    """An endpoint that ends in /v1, whose requests begin with /v1 as well."""
+    versioned: set[str] = set()
+    for route in config.routes:
+        if not route.strip and route.path.startswith("/v1"):
+            versioned |= {config.models[name].upstream for name in route.models}
+            versioned |= {route.upstream} if route.upstream is not None else set()
+    for name in sorted(versioned):
+        upstream = config.upstreams[name]
+        if upstream.dialect != "openai":
+            continue
+        for index, endpoint in enumerate(upstream.endpoints):
+            if urlsplit(endpoint.url).path.rstrip("/").endswith("/v1"):
+                yield (
+                    ("upstreams", name, "endpoints", index, "url"),
+                    "ends in /v1, and so does what is asked of it: /v1/v1/...",
+                    "take /v1 off the URL, unless the backend wants it twice",
+                )

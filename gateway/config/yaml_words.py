@@ -1,0 +1,52 @@
+"""YAML's syntax errors in plain words: what stands where, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+_OPENED = re.compile(r"while parsing a flow (?P<kind>sequence|mapping)")
+
+
+def in_plain_words(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
+    """Line and column, from 1, and what to say of the error. A bracket or quote that is not closed
+    is told where it opens.
+    """
+    mark, context = error.problem_mark, error.context_mark
+    problem, where = error.problem or "", error.context or ""
+    opened = _OPENED.match(where)
+    if "while scanning a quoted scalar" in where and context is not None:
+        quote = text[context.index : context.index + 1]
+        return _at(context, f"the quote {quote} that opens here is not closed")
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+        return _at(mark, "a tab stands here: indent with spaces")
+    if opened is not None and context is not None and "expected ','" in problem:
+        bracket = "[" if opened["kind"] == "sequence" else "{"
+        message = f"the {bracket} that opens here is not closed, or a comma is missing in it"
+        if mark is not None and text[: mark.index].endswith("$"):
+            message += "; between { } or [ ], write what holds ${...} in quotes"
+        return _at(context, message)
+    if mark is None:
+        return _at(context, f"not valid YAML: {problem or where}")
+    if "expected <block end>" in problem:
+        return _at(mark, "the indentation fits no line above: align it with its siblings")
+    if "mapping values are not allowed" in problem:
+        return _at(
+            mark,
+            "this colon belongs to no key: text that holds ': ' needs quotes, and every key a line",
+        )
+    if "could not find expected ':'" in problem:
+        return _at(context or mark, "a key without a colon")
+    if "cannot start any token" in problem:
+        character = text[mark.index : mark.index + 1]
+        return _at(mark, f"text that begins with {character} needs quotes")
+    if "undefined alias" in problem or "while scanning an alias" in where:
+        return _at(mark, "there is no such anchor: text that begins with * needs quotes")
+    return _at(mark, f"not valid YAML: {problem or where}")
+
+
+def _at(mark: yaml.Mark | None, message: str) -> tuple[int, int, str]:
+    if mark is None:
+        return 1, 1, message
+    return mark.line + 1, mark.column + 1, message

@@ -1,0 +1,98 @@
+"""Warnings: each for its case, and none for what is as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config import load_source_text
+from tests.support.tokens import SECRET, SECRET_VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, SECRET)
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """A configuration that nobody would warn of, with these sections changed."""
+    return {
+        "auth": {
+            "corp": {
+                **{"type": "jwt", "algorithm": "HS256", "issuer": "i", "audience": "a"},
+                **{"secret": {"env": SECRET_VARIABLE}, "claims": {"tenant": "org"}},
+            }
+        },
+        "limits": {"per-tenant": {"key": "tenant", "requests": "1/second"}},
+        "upstreams": {"u": {"endpoints": [{"url": "http://10.0.0.5:8000"}]}},
+        "models": {"m": {"upstream": "u"}},
+        "routes": [route()],
+        **changes,
+    }
+
+
+def route(**changes: Any) -> dict[str, Any]:
+    return {
+        **{"name": "r", "path": "/v1/", "auth": ["corp"], "limits": ["per-tenant"]},
+        **{"models": ["m"], **changes},
+    }
+
+
+def warnings(document: dict[str, Any]) -> list[str]:
+    loaded = load_source_text(yaml.safe_dump(document), name="c.yaml", base=Path())
+    return [f"{'.'.join(map(str, one.path))}: {one.message}" for one in loaded.warnings()]
+
+
+def test_a_sensible_file_has_no_warning() -> None:
+    assert warnings(config()) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "warned"),
+    [("0.0.0.0/0", True), ("::/0", True), ("10.0.0.0/8", False), ("2001:db8::/32", False)],
+)
+def test_trusting_nearly_everybody_is_warned_of(network: str, warned: bool) -> None:
+    found = warnings(config(server={"trusted_proxies": [network]}))
+    assert [one.startswith("server.trusted_proxies.0: ") for one in found] == [True] * warned
+
+
+@pytest.mark.parametrize("path", ["/v1", "/openai"])
+def test_an_exact_path_that_no_call_asks_for_is_warned_of(path: str) -> None:
+    [found] = warnings(config(routes=[route(path=path)]))
+    assert f"serves exactly {path}" in found
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/"])
+def test_a_path_that_calls_ask_for_is_fine(path: str) -> None:
+    assert warnings(config(routes=[route(path=path)])) == []
+
+
+def test_a_limit_by_tenant_without_a_tenant_is_warned_of() -> None:
+    document = config()
+    del document["auth"]["corp"]["claims"]
+    [found] = warnings(document)
+    assert "no provider of this route tells a caller's tenant" in found
+
+
+def test_api_keys_have_a_tenant() -> None:
+    document = config(auth={"keys": {"type": "api_key", "file": "keys.yaml"}})
+    document["routes"] = [route(auth=["keys"])]
+    assert warnings(document) == []
+
+
+def test_an_open_door_to_a_paid_backend_is_warned_of() -> None:
+    document = config(routes=[route(auth="anonymous", limits=[])])
+    assert warnings(document) == []
+    document["upstreams"]["u"]["credentials"] = {"bearer": {"env": SECRET_VARIABLE}}
+    [found] = warnings(document)
+    assert "anybody may spend the credentials of u" in found
+
+
+@pytest.mark.parametrize(("strip", "warned"), [(False, True), (True, False)])
+def test_a_url_that_doubles_v1_is_warned_of(strip: bool, warned: bool) -> None:
+    document = config(routes=[route(strip=strip)])
+    document["upstreams"]["u"]["endpoints"] = [{"url": "http://10.0.0.5:8000/v1"}]
+    assert [("/v1/v1/" in one) for one in warnings(document)] == [True] * warned
