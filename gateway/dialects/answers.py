@@ -84,8 +84,8 @@ class ChatAnswer:
         self._usage.hear(document)
         if self._first is None:
             self._first = document
-        if document.get("choices") == []:
-            return  # usage
+        if not document.get("choices") and not document.get("error"):
+            return  # usage, or a sign of life
         choice = _only_choice(document)
         delta = choice.get("delta")
         if not isinstance(delta, dict) or choice.get("finish_reason"):
@@ -245,6 +245,8 @@ class LinesAnswer:
         content = message.get("content")
         if isinstance(content, str):
             self._pieces.append(content)
+        elif content:
+            self.open = False  # a list of parts
         if any(message.get(key) for key in message.keys() - {"role", "content"}):
             self.open = False  # tool_calls, thinking: no text to go on with
 

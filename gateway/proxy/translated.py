@@ -215,9 +215,11 @@ class _Translating:
 
     def finish(self, error: GatewayError | None) -> None:
         """The upstream's body is complete, or broke off."""
-        if error is None:
-            self._pass(self._reader.flush())
-        elif self._ended:
+        if not self._ended:
+            rest = self._reader.flush()
+            if error is None or (rest and isinstance(rest[-1], Ended)):
+                self._pass(rest)
+        if self._ended:
             error = None  # the answer was complete, whatever came of the connection then
         self.response.finish(error)  # which does nothing if it has failed already
 

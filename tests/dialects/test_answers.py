@@ -33,6 +33,7 @@ def test_plain_text_under_way_can_be_gone_on_with() -> None:
     [
         line("", done=True),
         line("", thinking="Hm."),
+        b'{"message":{"content":[{"type":"text","text":"x"}]}}\n',
         line("", tool_calls=[{"function": {"name": "f"}}]),
         b'{"response":"of generate"}\n',
         b"no json\n",
@@ -107,3 +108,50 @@ def test_a_line_without_an_end_is_given_up() -> None:
     with pytest.raises(EventTooLarge) as caught:
         LinesAnswer().splitter().feed(line("a") + b"x" * 11 * 1024 * 1024)
     assert [event.raw for event in caught.value.events] == [line("a")]
+
+
+def event(document: Any) -> bytes:
+    return b"data: %b\n\n" % json.dumps(document).encode()
+
+
+def chat(content: Any) -> bytes:
+    return event({"id": "a", "choices": [{"delta": {"content": content}}]})
+
+
+ALIVE = [
+    b"data:\n\n",
+    b": comment\n\n",
+    b'event: ping\ndata: {"type":"ping"}\n\n',
+    event({"choices": [], "usage": {"prompt_tokens": 1}}),
+]
+
+
+@pytest.mark.parametrize("alive", ALIVE)
+def test_a_sign_of_life_is_no_reason_not_to_go_on(alive: bytes) -> None:
+    answer = ChatAnswer()
+    for one in answer.splitter().feed(chat("Once ") + alive + chat("upon")):
+        answer.hear(one)
+    assert (answer.open, answer.text) == (True, "Once upon")
+    (one,) = answer.splitter().feed(alive)
+    answer.join(one)
+    assert answer.open
+
+
+@pytest.mark.parametrize("alive", [b"data:\n\n", b'event: ping\ndata: {"type":"ping"}\n\n'])
+def test_nor_is_one_in_a_message(alive: bytes) -> None:
+    block = {"type": "content_block_start", "content_block": {"type": "text", "text": ""}}
+    said = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Once"}}
+    answer = MessagesAnswer()
+    for one in answer.splitter().feed(event(block) + alive + event(said)):
+        answer.hear(one)
+    assert (answer.open, answer.text) == (True, "Once")
+
+
+@pytest.mark.parametrize(
+    "last", [chat([{"type": "text", "text": "x"}]), event({"error": {"message": "x"}})]
+)
+def test_parts_and_errors_cannot_be_gone_on_with(last: bytes) -> None:
+    answer = ChatAnswer()
+    for one in answer.splitter().feed(chat("Once ") + last):
+        answer.hear(one)
+    assert not answer.open

@@ -664,10 +664,12 @@ async def test_what_is_left_out_of_an_answer_is_counted_and_in_the_trace(
     assert sorted(seen) == sorted(counted)
 
 
+@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b""], ids=["done", "reason"])
 async def test_a_connection_that_breaks_behind_a_complete_answer_breaks_nothing(
-    start_gateway: StartGateway,
+    start_gateway: StartGateway, end: bytes
 ) -> None:
-    async with ScriptedUpstream(streams("openai", STREAMS["openai"], broken=True)) as upstream:
+    stream = STREAMS["openai"].removesuffix(b"data: [DONE]\n\n") + end
+    async with ScriptedUpstream(streams("openai", stream, broken=True)) as upstream:
         gateway = await start_gateway(config("anthropic", "openai", upstream.url))
         response = await ask(gateway.port, chat("anthropic"))
     assert response.clean_end

@@ -33,7 +33,7 @@ from gateway.dialects.translation.pieces import (
     Whole,
     broken_off,
 )
-from gateway.dialects.translation.stops import stopped
+from gateway.dialects.translation.stops import is_incomplete, stopped
 from gateway.dialects.translation.tokens import tokens_of
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
 from gateway.errors import UpstreamInvalidResponse
@@ -89,7 +89,8 @@ class Reader:
         self._message = _Message()
         self._usage = _NOTHING
         self._began = False
-        self._stopped = False
+        self._stopped: dict[str, Any] | None = None
+        """The delta that told why the answer stopped."""
         self._strange = False
         """Whether an event was skipped."""
         self._over = False
@@ -119,7 +120,7 @@ class Reader:
             if self._strange and not self._began:
                 self._end(pieces, Failed(UpstreamInvalidResponse("no event of a message")))
             else:
-                self._end(pieces, Ended() if self._stopped else broken_off())
+                self._finish(pieces)
         return pieces
 
     def _skip(self, pieces: list[Piece]) -> None:
@@ -133,7 +134,7 @@ class Reader:
     def _read(self, data: bytes, pieces: list[Piece]) -> None:
         document = parsed(data)
         if document is None:
-            if data.lstrip().startswith(b"{"):
+            if data.lstrip().startswith(b"{") and self._stopped is None:
                 # A part of the answer, damaged: without it the answer would be another one.
                 self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
             elif data.strip() and data.strip() != b"[DONE]":
@@ -156,14 +157,16 @@ class Reader:
             self._usage = {**self._usage, **object_in(document, "usage")}
             pieces.append(Used(_tokens(self._usage)))
             delta = object_in(document, "delta")
-            if delta.get("stop_reason") is not None and not self._stopped:
-                self._stop(delta, pieces)
+            if delta.get("stop_reason") is not None and self._stopped is None:
+                self._stopped = delta
+                if is_incomplete(delta["stop_reason"]):
+                    self._finish(pieces)
         elif kind == "message_stop":
             self._message.give(pieces)
-            if not self._stopped and self._message.any:
+            if self._stopped is None and self._message.any:
                 # Some never say why they stop; that they have come to the end is said here.
-                self._stop({"stop_reason": "end_turn"}, pieces)
-            self._end(pieces, Ended() if self._stopped else broken_off())
+                self._stopped = {"stop_reason": "end_turn"}
+            self._finish(pieces)
         elif kind == "error" or (kind not in _SILENT and document.get("error")):
             self._end(pieces, Failed(backend_errors.of_event(document)))
         elif kind == "content_block_stop":
@@ -176,12 +179,16 @@ class Reader:
             self._began = True
             pieces.append(Began(model))
 
-    def _stop(self, said: dict[str, Any], pieces: list[Piece]) -> None:
-        self._stopped = True
+    def _finish(self, pieces: list[Piece]) -> None:
+        if self._stopped is None:
+            self._end(pieces, broken_off())
+            return
         self._message.give(pieces)
         self._message.finish(pieces)
-        pieces += self._message.stopped(said)
-        self._over = isinstance(pieces[-1], Failed)
+        pieces += self._message.stopped(self._stopped)
+        self._over = True
+        if not isinstance(pieces[-1], Failed):
+            pieces.append(Ended())
 
 
 class _Message:

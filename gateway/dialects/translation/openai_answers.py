@@ -29,7 +29,7 @@ from gateway.dialects.translation.pieces import (
     Whole,
     broken_off,
 )
-from gateway.dialects.translation.stops import stopped
+from gateway.dialects.translation.stops import is_incomplete, stopped
 from gateway.dialects.translation.tokens import tokens_of
 from gateway.dialects.translation.values import parsed, text_in
 from gateway.errors import UpstreamInvalidResponse
@@ -100,7 +100,8 @@ class Reader:
         self._splitter = EventSplitter()
         self._delta = _Delta()
         self._began = False
-        self._stopped = False
+        self._stopped: dict[str, Any] | None = None
+        """The choice that told why the answer stopped."""
         self._strange = False
         """Whether an event was skipped."""
         self._over = False
@@ -127,7 +128,7 @@ class Reader:
             if self._strange and not self._began:
                 self._end(pieces, Failed(UpstreamInvalidResponse("no event of a chat completion")))
             else:
-                self._end(pieces, Ended() if self._stopped else broken_off())
+                self._finish(pieces)
         return pieces
 
     def _skip(self, pieces: list[Piece]) -> None:
@@ -149,15 +150,25 @@ class Reader:
                 self._read(event, data, pieces)
 
     def _done(self, pieces: list[Piece]) -> None:
-        if not self._stopped and self._delta.any:
+        if self._stopped is None and self._delta.any:
             # Some never say why they stop; that they have come to the end is said here.
-            self._stop({"finish_reason": "stop"}, pieces)
-        self._end(pieces, Ended() if self._stopped else broken_off())
+            self._stopped = {"finish_reason": "stop"}
+        self._finish(pieces)
+
+    def _finish(self, pieces: list[Piece]) -> None:
+        if self._stopped is None:
+            self._end(pieces, broken_off())
+            return
+        self._delta.finish(pieces)
+        pieces += self._delta.stopped(self._stopped)
+        self._over = True
+        if not isinstance(pieces[-1], Failed):
+            pieces.append(Ended())
 
     def _read(self, event: Event, data: bytes, pieces: list[Piece]) -> None:
         document = parsed(data)
         if document is None:
-            if data.lstrip().startswith(b"{"):
+            if data.lstrip().startswith(b"{") and self._stopped is None:
                 # A part of the answer, damaged: without it the answer would be another one.
                 self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
             elif data.strip():
@@ -173,9 +184,11 @@ class Reader:
                 self._began = True
                 pieces.append(Began(text_in(document, "model")))
             delta = choice.get("delta")
-            if isinstance(delta, dict) and not self._stopped:
+            if isinstance(delta, dict):
                 self._delta.read(delta, pieces)
-            if choice.get("finish_reason") and not self._stopped:  # some say "" until then
+            elif isinstance(message := choice.get("message"), dict) and not self._delta.any:
+                self._delta.read(message, pieces)  # a whole answer in one event
+            if choice.get("finish_reason"):  # some say "" until then
                 self._stop(choice, pieces)
         elif choices is None and "usage" not in document and _says_something(document, event):
             self._skip(pieces)
@@ -183,10 +196,22 @@ class Reader:
             pieces += _usage(document)
 
     def _stop(self, choice: dict[str, Any], pieces: list[Piece]) -> None:
-        self._stopped = True
-        self._delta.finish(pieces)
-        pieces += self._delta.stopped(choice)
-        self._over = isinstance(pieces[-1], Failed)
+        """A reason to stop. Some backends tell one in every event, so more may follow; and the last
+        is not always the best: only `stop` and unknown words give way to another.
+        """
+        word = choice["finish_reason"]
+        if self._stopped is None:
+            self._stopped = choice
+            if is_incomplete(word):
+                self._finish(pieces)
+        elif _is_known(word):
+            before = self._stopped["finish_reason"]
+            if before == "stop" or not _is_known(before):
+                self._stopped = choice
+
+
+def _is_known(word: object) -> bool:
+    return isinstance(word, str) and word in _STOPS
 
 
 def _says_something(document: dict[str, Any], event: Event) -> bool:

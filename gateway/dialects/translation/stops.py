@@ -24,11 +24,16 @@ _INCOMPLETE = frozenset(
 """Words that say the answer is not complete."""
 
 
+def is_incomplete(word: object) -> bool:
+    """Whether a word says that the answer is not complete."""
+    return isinstance(word, str) and word.lower() in _INCOMPLETE
+
+
 def stopped(
     word: object, known: Mapping[str, Stop], sequence: str, *, said: bool, called: bool
 ) -> list[Piece]:
-    """What a word means. An unknown word ends an answer as usual, but
-    fails one without content. Without any word the answer has failed.
+    """What a word means. An unknown word ends an answer as usual, but fails one without content.
+    Without any word the answer has failed.
 
     `sequence` is the stop sequence that was met, if the backend tells it. `said`, `called`: whether
     the answer has any text or thoughts, or any calls.
@@ -37,7 +42,7 @@ def stopped(
     stop = known.get(text)
     pieces: list[Piece] = []
     if stop is None:
-        if not word or text.lower() in _INCOMPLETE or not (said or called):
+        if not word or is_incomplete(word) or not (said or called):
             return [Failed(UpstreamInvalidResponse("an unknown reason to stop"))]
         pieces.append(Skipped(Skip.STOP))
         stop = Stop.END

@@ -425,6 +425,40 @@ def test_a_foreign_reason_to_stop_ends_a_complete_answer(name: str, word: str) -
     assert answer.skipped == ([] if word == "end_turn" and name == "anthropic" else [Skip.STOP])
 
 
+@pytest.mark.parametrize(
+    ("words", "stop"),
+    [
+        (["stop", "stop", "stop"], Stop.END),
+        (["stop", "stop", "length"], Stop.LENGTH),
+        (["length", None, "stop"], Stop.LENGTH),
+        (["eos", "length", "stop"], Stop.LENGTH),
+        (["stop", "eos", None], Stop.END),
+        (["stop", None, "error"], Stop.END),
+        (["stop", "content_filter", "stop"], Stop.REFUSED),
+    ],
+)
+@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b""])
+def test_an_answer_goes_on_behind_a_reason_to_stop(
+    words: list[str | None], stop: Stop, end: bytes
+) -> None:
+    stream = b"".join(chunk({"content": str(n)}, word) for n, word in enumerate(words))
+    assert said(heard("openai", stream + end)) == ("", "012", [], stop)
+
+
+def test_a_whole_answer_in_one_event_is_read() -> None:
+    choice = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    stream = b"data: %b\n\n" % orjson.dumps({"model": "m", "choices": [choice]})
+    assert said(heard("openai", stream)) == ("", "Hi", [], Stop.END)
+    assert said(heard("openai", chunk({"content": "Hi"}) + stream)) == ("", "Hi", [], Stop.END)
+
+
+def test_a_broken_event_behind_a_complete_answer_is_left_out() -> None:
+    stream = chunk({"content": "Hi"}, "stop") + b'data: {"usage":{"pro\n\n'
+    pieces = pieces_of("openai", [stream])
+    assert said(whole(pieces)) == ("", "Hi", [], Stop.END)
+    assert skips(pieces) == [Skip.EVENT]
+
+
 def test_an_answer_of_nothing_with_a_foreign_reason_has_failed() -> None:
     choice = {"message": {"content": ""}, "finish_reason": "RECITATION"}
     with pytest.raises(UpstreamInvalidResponse):
