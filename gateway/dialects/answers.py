@@ -82,7 +82,7 @@ class ChatAnswer:
             self.open = False  # [DONE], or nothing we know
             return
         self._usage.hear(document)
-        if self._first is None:
+        if self._first is None and "choices" in document:
             self._first = document
         if not document.get("choices") and not document.get("error"):
             return  # usage, or a sign of life

@@ -110,19 +110,19 @@ def test_a_line_without_an_end_is_given_up() -> None:
     assert [event.raw for event in caught.value.events] == [line("a")]
 
 
-def event(document: Any) -> bytes:
+def data(document: Any) -> bytes:
     return b"data: %b\n\n" % json.dumps(document).encode()
 
 
 def chat(content: Any) -> bytes:
-    return event({"id": "a", "choices": [{"delta": {"content": content}}]})
+    return data({"id": "a", "choices": [{"delta": {"content": content}}]})
 
 
 ALIVE = [
     b"data:\n\n",
     b": comment\n\n",
     b'event: ping\ndata: {"type":"ping"}\n\n',
-    event({"choices": [], "usage": {"prompt_tokens": 1}}),
+    data({"choices": [], "usage": {"prompt_tokens": 1}}),
 ]
 
 
@@ -142,13 +142,13 @@ def test_nor_is_one_in_a_message(alive: bytes) -> None:
     block = {"type": "content_block_start", "content_block": {"type": "text", "text": ""}}
     said = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Once"}}
     answer = MessagesAnswer()
-    for one in answer.splitter().feed(event(block) + alive + event(said)):
+    for one in answer.splitter().feed(data(block) + alive + data(said)):
         answer.hear(one)
     assert (answer.open, answer.text) == (True, "Once")
 
 
 @pytest.mark.parametrize(
-    "last", [chat([{"type": "text", "text": "x"}]), event({"error": {"message": "x"}})]
+    "last", [chat([{"type": "text", "text": "x"}]), data({"error": {"message": "x"}})]
 )
 def test_parts_and_errors_cannot_be_gone_on_with(last: bytes) -> None:
     answer = ChatAnswer()
