@@ -36,6 +36,8 @@ def in_plain_words(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, st
             mark,
             "this colon belongs to no key: text that holds ': ' needs quotes, and every key a line",
         )
+    if "another document" in problem:
+        return _at(mark, "a second document begins here: a configuration is one")
     if "could not find expected ':'" in problem:
         return _at(context or mark, "a key without a colon")
     if "cannot start any token" in problem:

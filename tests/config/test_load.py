@@ -127,11 +127,6 @@ def test_a_route_key_given_twice_is_found_too() -> None:
     assert said == "config.yaml:6:49: routes[0].auth: is given twice"
 
 
-def test_broken_yaml_is_one_problem_where_it_breaks() -> None:
-    (said,) = problems("a: 1\n---\nb: 2\n")
-    assert said.startswith("config.yaml:2:1: not valid YAML: found another document")
-
-
 @pytest.mark.parametrize("text", ["server: {listen: a:${P}}", "server:\n  proxies: [a, ${P:-b}]"])
 def test_a_variable_that_braces_end_is_told_to_be_quoted(text: str) -> None:
     (said,) = problems(text)

@@ -26,6 +26,7 @@ def only_problem(text: str) -> str:
         ("a: [1, 2\nb: 3\n", "1:4: the [ that opens here is not closed"),
         ("a: {b: 1\nc: 3\n", "1:4: the { that opens here is not closed"),
         ("a: b: c\n", "1:5: this colon belongs to no key"),
+        ("a: 1\n---\nb: 2\n", "2:1: a second document begins here"),
         ("a: @x\n", "1:4: text that begins with @ needs quotes"),
         ("a: *x\n", "1:4: there is no such anchor: text that begins with * needs quotes"),
         (
