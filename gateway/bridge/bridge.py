@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import orjson
-
 from gateway.bridge.answer import Answer
 from gateway.bridge.call import Call
 from gateway.bridge.messages import (
@@ -18,6 +16,7 @@ from gateway.bridge.messages import (
     BadMessage,
     Cancel,
     Create,
+    Endpoints,
     Ping,
     Resume,
     Tag,
@@ -29,11 +28,14 @@ from gateway.errors import (
     Cancelled,
     Draining,
     GatewayError,
+    Overloaded,
     RequestError,
     StreamNotFound,
     TooManyGenerations,
 )
 from gateway.exchange import ClientConnection, Voucher
+from gateway.offload import Offload
+from gateway.proxy.json_body import is_heavy
 from gateway.websocket.socket import ClientSocket
 
 _REPLIES_BYTES = 64 * 1024
@@ -44,15 +46,14 @@ _REPLIES_BYTES = 64 * 1024
 class BridgeOptions:
     """What a route says about its bridge."""
 
-    path: str
-    """Where a `create` goes that names no path."""
-    streams: frozenset[str]
-    """Paths at which a body that does not say whether it wants a stream gets one."""
+    endpoints: Endpoints
     streams_path: str | None
     """Below which streams are that were kept; None: none are."""
     generations: int
     """At once, on one socket."""
     dialect: Dialect
+    offload: Offload
+    """What parses large messages."""
 
 
 class Bridge:
@@ -88,7 +89,7 @@ class Bridge:
             self.drain()
         try:
             while True:
-                self._take(await socket.receive())
+                await self._take(await socket.receive())
                 if self._unread_bytes > _REPLIES_BYTES:
                     await socket.room()
         finally:
@@ -141,9 +142,13 @@ class Bridge:
 
     # -- what clients say ------------------------------------------------------------------------
 
-    def _take(self, message: bytes) -> None:
+    async def _take(self, message: bytes) -> None:
+        options = self._options
         try:
-            said = parse(message)
+            if is_heavy(message):
+                said = await options.offload.run(parse, message, options.endpoints)
+            else:
+                said = parse(message, options.endpoints)
             if isinstance(said, Ping):
                 self._reply(PONG)
             elif isinstance(said, Cancel):
@@ -153,6 +158,8 @@ class Bridge:
                 self._begin(said.tag, self._request(said))
         except BadMessage as exc:
             self._refuse(exc.tag, exc.error)
+        except Overloaded as error:
+            self._refuse(None, error)
 
     def _admit(self, tag: Tag) -> None:
         """Raise BadMessage."""
@@ -176,16 +183,8 @@ class Bridge:
                 raise BadMessage(StreamNotFound(), said.tag)
             query = f"?after={said.after}" if said.after else ""
             return self._bytes("GET", f"{options.streams_path}{said.stream}{query}")
-        path, body = said.path or options.path, said.body
-        if "stream" not in body and path in options.streams:
-            body = {**body, "stream": True}
-        try:
-            data = orjson.dumps(body)
-        except orjson.JSONEncodeError:
-            error = RequestError("'body' is nested too deeply.", code="invalid_message")
-            raise BadMessage(error, said.tag) from None
         lines = "".join(f"{name}: {value}\r\n" for name, value in said.headers)
-        return self._bytes("POST", path, lines.encode("latin-1"), data)
+        return self._bytes("POST", said.path, lines.encode("latin-1"), said.body)
 
     def _bytes(self, method: str, target: str, lines: bytes = b"", body: bytes = b"") -> bytes:
         head = f"{method} {target} HTTP/1.1\r\n".encode()

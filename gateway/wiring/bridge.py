@@ -8,11 +8,13 @@ from aiohttp import web
 
 from gateway.auth.provider import Provider
 from gateway.bridge.bridge import Bridge, BridgeOptions
+from gateway.bridge.messages import Endpoints
 from gateway.config import models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.errors import UpgradeRequired
 from gateway.exchange import ClientConnection, GatewayRequest, Voucher
+from gateway.offload import Offload
 from gateway.routing import Handler
 from gateway.websocket.handshake import answer_of_ours
 from gateway.websocket.response import WebSocketResponse
@@ -42,10 +44,11 @@ def bridged(
     dialect: Dialect,
     sockets: models.WebSocket,
     providers: Mapping[str, Provider],
+    offload: Offload,
 ) -> Handler:
     """What answers the handshakes of a bridge that stands in front of `target`."""
     assert route.bridge is not None
-    options = _options(route.bridge, target, dialect)
+    options = _options(route.bridge, target, dialect, offload)
     session = session_options(sockets)
 
     async def answer(request: GatewayRequest) -> web.StreamResponse:
@@ -80,7 +83,9 @@ def bridged(
     return answer
 
 
-def _options(bridge: models.Bridge, target: models.Route, dialect: Dialect) -> BridgeOptions:
+def _options(
+    bridge: models.Bridge, target: models.Route, dialect: Dialect, offload: Offload
+) -> BridgeOptions:
     path = target.path
     if path.endswith("/"):
         streams = [path + name for name in _GENERATING[dialect]]
@@ -88,9 +93,9 @@ def _options(bridge: models.Bridge, target: models.Route, dialect: Dialect) -> B
     else:
         streams = [path]
     return BridgeOptions(
-        path=path,
-        streams=frozenset(streams),
+        endpoints=Endpoints(path, frozenset(streams)),
         streams_path=streams_path(target) if target.resume is not None else None,
         generations=bridge.generations,
         dialect=DIALECTS[dialect],
+        offload=offload,
     )

@@ -143,7 +143,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             assert sockets is not None
             chain += [*_limits(config, route, named, parts), *parts.plugins[route.name]]
             target = _route(config, route.bridge.to)
-            end = bridged(route, target, dialect, sockets, parts.providers)
+            end = bridged(route, target, dialect, sockets, parts.providers, parts.offload)
         else:
             chain += _towards_upstream(config, route, named, parts, heartbeats)
             end = _forward(config, route, parts, dialect, heartbeats)

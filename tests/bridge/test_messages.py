@@ -14,6 +14,7 @@ from gateway.bridge.messages import (
     BadMessage,
     Cancel,
     Create,
+    Endpoints,
     Ping,
     Resume,
     about,
@@ -30,6 +31,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
+ENDPOINTS = Endpoints("/v1/chat", frozenset({"/v1/chat", "/v1/responses"}))
 TAGS = st.text(min_size=1, max_size=64) | st.integers(-(2**53), 2**53)
 FIELDS = st.fixed_dictionaries(
     {},
@@ -49,7 +51,7 @@ FIELDS = st.fixed_dictionaries(
 def read(message: bytes) -> Create | Cancel | Resume | Ping | BadMessage:
     """What is said, or why it cannot be taken."""
     try:
-        return parse(message)
+        return parse(message, ENDPOINTS)
     except BadMessage as bad:
         return bad
 
@@ -69,20 +71,25 @@ def test_no_object_does_more_than_be_taken_or_refused(said: dict[str, Any]) -> N
     elif not isinstance(parsed, Ping):
         assert orjson.loads(parsed.tag) == said["id"]
     if isinstance(parsed, Create):
-        assert parsed.body == said["body"]
-        head = "".join((parsed.path or "", *map(": ".join, parsed.headers)))
+        body = orjson.loads(parsed.body)
+        assert body in (said["body"], {**said["body"], "stream": True})
+        head = "".join((parsed.path, *map(": ".join, parsed.headers)))
         assert not set(head) & set("\r\n\0")
 
 
 @given(TAGS, st.dictionaries(st.text(), JSON))
 def test_a_create_is_read(tag: str | int, body: dict[str, Any]) -> None:
     message = json.dumps({"op": "create", "id": tag, "body": body}).encode()
-    assert parse(message) == Create(orjson.dumps(tag), body, None, ())
+    data = orjson.dumps({"stream": True} | body)
+    read = parse(message, ENDPOINTS)
+    assert isinstance(read, Create)
+    assert orjson.loads(read.body) == orjson.loads(data)
+    assert (read.tag, read.path, read.headers) == (orjson.dumps(tag), "/v1/chat", ())
 
 
 def test_the_others_are_read() -> None:
-    assert parse(b'{"op": "ping"}') == Ping()
-    assert parse(b'{"op": "cancel", "id": 1}') == Cancel(b"1")
+    assert parse(b'{"op": "ping"}', ENDPOINTS) == Ping()
+    assert parse(b'{"op": "cancel", "id": 1}', ENDPOINTS) == Cancel(b"1")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_the_others_are_read() -> None:
 )
 def test_a_resume_says_where_in_any_of_these_ways(fields: dict[str, Any], after: int) -> None:
     message = orjson.dumps({"op": "resume", "id": "a", **fields})
-    assert parse(message) == Resume(b'"a"', STREAM, after)
+    assert parse(message, ENDPOINTS) == Resume(b'"a"', STREAM, after)
 
 
 @pytest.mark.parametrize(
@@ -106,14 +113,14 @@ def test_a_resume_says_where_in_any_of_these_ways(fields: dict[str, Any], after:
 )
 def test_a_resume_that_says_no_place_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(BadMessage):
-        parse(orjson.dumps({"op": "resume", "id": "a", **fields}))
+        parse(orjson.dumps({"op": "resume", "id": "a", **fields}), ENDPOINTS)
 
 
 @pytest.mark.parametrize("name", sorted(CREDENTIALS | FORWARDING | HOP_BY_HOP))
 def test_headers_that_say_who_asks_are_refused(name: bytes) -> None:
     headers = {name.decode().title(): "x"}
     with pytest.raises(BadMessage):
-        parse(orjson.dumps({"op": "create", "id": "a", "body": {}, "headers": headers}))
+        parse(orjson.dumps({"op": "create", "id": "a", "body": {}, "headers": headers}), ENDPOINTS)
 
 
 @given(TAGS, st.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 
 import pytest
@@ -132,6 +133,30 @@ async def test_a_client_that_says_much_keeps_no_other_waiting(start_gateway: Sta
             assert max(answered) < 1500
             for _ in range(3000):
                 assert b"invalid_json" in (await read_frame(much)).payload
+
+
+async def test_a_message_that_takes_long_to_read_is_read_off_the_loop(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(bridged(upstream.url))
+        offload = gateway.server.state.offload
+        async with bridge_client(gateway.port) as client:
+            await client.create("light", body={"model": "m", "messages": ["x" * 100_000]})
+            await client.hear_until("created")
+            assert offload.runs == 0
+            nested: list[list[int]] = [[] for _ in range(200_000)]
+            await client.create("heavy", body={"model": "m", "messages": nested})
+            await client.hear_until("created", tag="heavy")
+            assert offload.runs == 2  # the message, and the body that the route reads
+            await client.say("cancel", id="heavy")
+            await client.hear_until("cancelled", tag="heavy")
+            await client.say("create", id="bad", body={"x": nested}, headers={"Host": "a"})
+            (refused,) = await client.hear_until("error", tag="bad")
+            assert refused["error"]["param"] == "headers"
+            assert offload.runs == 3
+        heavy = json.loads(upstream.requests[1].body)
+    assert heavy == {"model": "m", "messages": nested, "stream": True}
 
 
 async def test_a_slow_client_may_cancel_what_it_does_not_read(start_gateway: StartGateway) -> None:
