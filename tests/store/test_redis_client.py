@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+import trustme
+from limits.errors import ConfigurationError
 
+from gateway.limiting.demand import Demand, Kind
+from gateway.limiting.redis_store import RedisStore
+from gateway.store.records import StoreUnavailable
 from gateway.store.redis_client import answering, connect, disconnect
-from tests.support.redis import StartRedis
+from gateway.store.redis_records import RedisRecords
+from tests.support.redis import Redis, StartRedis, free_port
+
+ONE_OF_TWO = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
 
 
 async def test_a_cancellation_is_never_lost(start_redis: StartRedis) -> None:
@@ -31,3 +41,150 @@ async def test_a_cancellation_is_never_lost(start_redis: StartRedis) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await asking
     await disconnect(client)
+
+
+# -- Sentinel and Cluster ----------------------------------------------------------------------
+
+PASSWORD = "p@ss/w%rd?&"  # each of these would end a part of the URL
+QUOTED = quote(PASSWORD, safe="")
+
+
+async def works(url: str) -> None:
+    """Records are put and taken, and limits decided, over one URL, within their time."""
+    store = RedisStore(url, timeout_s=5.0)
+    records = RedisRecords(url, timeout_s=5.0)
+    try:
+        await records.put("kind", "name", b"value", 10.0)
+        assert await records.take("kind", "name") == b"value"
+        verdicts = [await store.decide([ONE_OF_TWO]) for _ in range(3)]
+        assert [verdict.refused for verdict in verdicts] == [None, None, 0]
+    finally:
+        await records.close()
+        await store.close()
+
+
+async def sentinel_of(start_redis: StartRedis, master: Redis, *options: str) -> Redis:
+    """Watches a master by the name `main`, with the master's password."""
+    sentinel = await start_redis("--sentinel", *options)
+    sentinel.password = PASSWORD if "--requirepass" in options else ""
+    await sentinel.command("SENTINEL", "MONITOR", "main", "127.0.0.1", str(master.port), "1")
+    if master.password:
+        await sentinel.command("SENTINEL", "SET", "main", "auth-pass", master.password)
+    return sentinel
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["open-sentinel", "guarded-sentinel"])
+async def test_a_sentinel_is_asked_for_a_master_with_a_password(
+    start_redis: StartRedis, guarded: bool
+) -> None:
+    master = await start_redis("--requirepass", PASSWORD)
+    master.password = PASSWORD
+    own = ("--requirepass", PASSWORD) if guarded else ()
+    sentinel = await sentinel_of(start_redis, master, *own)
+    url = f"redis+sentinel://:{QUOTED}@127.0.0.1:{sentinel.port}/main"
+    await works(url if guarded else f"{url}?sentinel_password=")
+
+
+async def test_a_database_is_chosen_behind_a_sentinel(start_redis: StartRedis) -> None:
+    master = await start_redis()
+    sentinel = await sentinel_of(start_redis, master)
+    client = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main?db=3", 5.0)
+    await client.set("here", "1")
+    await disconnect(client)
+    assert "db3" in await master.info("keyspace")
+
+
+async def formed(node: Redis) -> None:
+    """Return once a node knows who has which slot."""
+    async with asyncio.timeout(20):
+        while b"cluster_state:ok" not in await node.command("CLUSTER", "INFO"):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # there is no event of its own for it
+
+
+async def cluster_of(start_redis: StartRedis, *options: str) -> list[Redis]:
+    """Three nodes with a third of the slots each."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *options)
+    nodes = [await start_redis(*options) for _ in range(3)]
+    ends = [0, 5461, 10923, 16384]
+    for node, first, end in zip(nodes, ends, ends[1:], strict=False):
+        node.password = PASSWORD if "--requirepass" in options else ""
+        await node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1))
+        await node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
+    for node in nodes:
+        await formed(node)
+    return nodes
+
+
+async def test_a_cluster_of_three_is_found_by_one_node(start_redis: StartRedis) -> None:
+    nodes = await cluster_of(start_redis, "--requirepass", PASSWORD)
+    for node in nodes:
+        await works(f"redis+cluster://:{QUOTED}@127.0.0.1:{node.port}")
+        for each in nodes:
+            await each.command("FLUSHALL")
+    url = f"redis+cluster://:{QUOTED}@127.0.0.1:{free_port()},127.0.0.1:{nodes[0].port}"
+    await works(url)  # nobody is at the first of the two
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[str, ...]:
+    """Options of a Redis that takes TLS on its port; `ca.pem` is beside them."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    own = authority.issue_cert("127.0.0.1")
+    own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    files = [(f"--tls-{name}-file", str(tmp_path / f"{name}.pem")) for name in ("cert", "key")]
+    flat = tuple(word for pair in files for word in pair)
+    return (*flat, "--tls-ca-cert-file", str(tmp_path / "ca.pem"), "--tls-auth-clients", "no")
+
+
+async def tls_port(redis: Redis) -> int:
+    """Let it take TLS on a port of its own, beside the plain one that tests use."""
+    port = free_port()
+    assert await redis.command("CONFIG", "SET", "tls-port", str(port)) == b"+OK\r\n"
+    return port
+
+
+async def test_tls_is_spoken_to_a_single_redis_and_to_a_cluster(
+    start_redis: StartRedis, tls: tuple[str, ...], tmp_path: Path
+) -> None:
+    verify = f"?ssl_ca_certs={tmp_path}/ca.pem"
+    redis = await start_redis(*tls)
+    await works(f"rediss://127.0.0.1:{await tls_port(redis)}/0{verify}")
+    with pytest.raises(StoreUnavailable):
+        await works(f"rediss://127.0.0.1:{await tls_port(redis)}/0")  # by an unknown authority
+
+    port = free_port()
+    in_cluster = ("--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-port", str(port))
+    node = await start_redis(*tls, *in_cluster)
+    await node.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    await formed(node)
+    await works(f"rediss+cluster://127.0.0.1:{port}{verify}")
+
+
+async def test_tls_is_spoken_to_a_sentinel_and_its_master(
+    start_redis: StartRedis, tls: tuple[str, ...], tmp_path: Path
+) -> None:
+    master = await start_redis(*tls)
+    port = await tls_port(master)
+    options = (*tls, "--tls-port", str(free_port()), "--tls-replication", "yes")
+    sentinel = await start_redis("--sentinel", *options)
+    await sentinel.command("SENTINEL", "MONITOR", "main", "127.0.0.1", str(port), "1")
+    await works(f"rediss+sentinel://127.0.0.1:{options[-3]}/main?ssl_ca_certs={tmp_path}/ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://a:26379,b:26379", "name the master"),
+        ("redis+sentinel://a:26379/main?sentinal_password=x", "sentinal_password"),
+        ("redis+cluster://a:6379?db=1", "unknown in a store's URL: db"),
+        ("redis+cluster://:secret@a", "Missing host or port"),
+    ],
+)
+def test_what_is_missing_or_unknown_in_a_url_is_said_without_its_password(
+    url: str, said: str
+) -> None:
+    with pytest.raises((ValueError, ConfigurationError), match=said) as failure:
+        connect(url, 1.0)
+    assert "secret" not in str(failure.value)

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 _BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
 _PATIENCE_S = 10.0
 _ATTEMPTS = 5
+_HIGHEST_PORT = 65535 - 10000
 
 
 class StartRedis(Protocol):
@@ -32,6 +33,8 @@ class Redis:
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
+        self.password = ""
+        """What `command` shows; the server asks for it by `--requirepass`."""
 
     @property
     def url(self) -> str:
@@ -43,7 +46,7 @@ class Redis:
         file = self._folder / "redis.conf"  # empty; a sentinel keeps in it what it knows
         file.touch()
         for _ in range(_ATTEMPTS):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = await asyncio.create_subprocess_exec(
                 *(_BINARY, str(file), "--port", str(port), "--bind", "127.0.0.1"),
                 *("--dir", str(self._folder), "--save", "", "--appendonly", "no", *self._options),
@@ -69,6 +72,9 @@ class Redis:
     async def command(self, *words: str) -> bytes:
         """Its answer to one command: a text's content, or else the first line as it came."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        if self.password:
+            writer.write(b"AUTH %b\r\n" % self.password.encode())
+            assert await reader.readline() == b"+OK\r\n"
         writer.write(b"*%d\r\n" % len(words))
         for word in words:
             writer.write(b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode()))
@@ -92,7 +98,7 @@ class Redis:
                     writer.write(b"PING\r\n")
                     answer = await reader.readline()
                     writer.close()
-                except OSError:  # not yet; or no more: a cluster's node refuses ports above 55535
+                except OSError:  # not yet
                     await asyncio.sleep(0.01)
                     continue
                 if answer.startswith((b"+PONG", b"-NOAUTH")):
@@ -156,7 +162,11 @@ class SlowLink:
         writer.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_port() -> int:
+    """One that a cluster's node takes: it listens on that plus 10 000 as well."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = int(sock.getsockname()[1])
+        if port <= _HIGHEST_PORT:
+            return port

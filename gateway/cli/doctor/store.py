@@ -23,7 +23,9 @@ async def store(config: Config) -> AsyncIterator[Finding]:
     scheme, url, _ = store_parts(config.store)
     if scheme == "memory":
         return
-    subject = f"store.url {scheme}://{url.partition('://')[2].rpartition('@')[2]}"
+    # No password: neither before the host nor in the query.
+    shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
+    subject = f"store.url {scheme}://{shown}"
     remedy = "start it, or correct store.url; limits go by their `on_store_error` meanwhile"
     try:
         records = open_records(config.store)

@@ -64,8 +64,8 @@ class Store(Section):
     url: StoreUrl | Secret = Field(
         "memory://",
         description="memory:// for one gateway; sqlite:///PATH, from the root on, for the gateways "
-        "of a machine, and budgets that outlive a restart; redis://, rediss://, redis+sentinel:// "
-        "or redis+cluster:// for replicas.",
+        "of a machine, and budgets that outlive a restart; redis://, redis+sentinel:// or "
+        "redis+cluster:// for replicas, rediss… with TLS.",
     )
     stream_bytes: Size = Field(
         256 * 1024**2,
