@@ -2,7 +2,8 @@
 telemetry by themselves; `chain`: the same in place; `balancing`: what the policies cost and find;
 `translation`: what other dialects cost; `websockets`: what a message and a connection cost;
 `journals`: what it costs to keep streams; `cuts`: streams whose clients are cut at random and come
-back; `compression`: what codings cost and save."""
+back; `compression`: what codings cost and save; `holds`: how long a request body holds the event
+loop."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from benchmarks import (
     costs,
     cut_streams,
     journals,
+    loop_holds,
     slow_readers,
     translation,
     websockets,
@@ -69,6 +71,10 @@ def main() -> int:
             elif arguments.what == "translation":
                 dialects = translation.measure()
                 results, said = dialects, translation.render(dialects)
+            elif arguments.what == "holds":
+                holds = loop_holds.measure(arguments.rounds)
+                results = {"holds": [asdict(hold) for hold in holds]}
+                said = loop_holds.render(holds)
             elif arguments.what == "journals":
                 kept = journals.measure(
                     mockllm, sseload, folder, arguments.rounds, arguments.seconds
@@ -114,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "translation",
         "websockets",
     ]
-    whats += ["journals", "cuts"]
+    whats += ["journals", "cuts", "holds"]
     parser.add_argument("what", nargs="?", choices=whats, default="table")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.

@@ -30,6 +30,7 @@ _LONGEST_S = 60.0
 """A helper that has not answered by then is killed."""
 _IDLE_S = 60.0
 """A helper without work exits after this time, and gives its memory back."""
+_NICENESS = 5
 _EXIT_S = 0.2
 """How long one may take to exit by itself."""
 
@@ -152,6 +153,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # the first to go where memory runs out
+    os.nice(_NICENESS)  # where cores are scarce, the event loop goes first
     gc.disable()  # nothing here has circles, and a parsed body has millions of objects
     asked, answers = io.FileIO(0), io.FileIO(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints does not garble an answer

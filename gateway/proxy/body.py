@@ -203,7 +203,10 @@ class BodyReader:
     async def _parse(self, body: bytes) -> JsonBody:
         if len(body) > _LARGE_BYTES:
             await asyncio.sleep(0)  # it was joined just now
-        if json_body.is_heavy(body):
+        heavy = json_body.is_heavy(body)
+        if len(body) > _LARGE_BYTES:
+            await asyncio.sleep(0)
+        if heavy:
             read = await self.offload.run(json_body.read_elsewhere, body)
             read.raw = body
             return read

@@ -50,7 +50,7 @@ def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
     size = len(body)
     if size <= ALWAYS_LIGHT_BYTES:
         return False
-    if size > _SCANNED_BYTES and (body.count(b'"model"') > 1 or _ESCAPED in body):
+    if size > _SCANNED_BYTES and not _is_plain(body):
         return True
     objects = body.count(b"{")
     opens = objects + body.count(b"[")
@@ -73,6 +73,8 @@ class JsonBody:
     whole: bool = True
     _estimate: Estimate | None = None
     _named: tuple[str, ...] | None = None
+    _plain: bool = False
+    """The key `model` stands in it once, and is not written with escapes."""
     _spans: dict[bytes, tuple[int, int] | None] = field(default_factory=dict)
     """Where values stand in the body, by key; None: nowhere, or more than once."""
     _edits: dict[str, Any] = field(default_factory=dict)
@@ -153,15 +155,30 @@ class JsonBody:
 
     def _span(self, key: bytes) -> tuple[int, int] | None:
         if key not in self._spans:
-            self._spans[key] = _only_span(self.raw, key)
+            self._spans[key] = self._only_span(key)
         return self._spans[key]
+
+    def _only_span(self, key: bytes) -> tuple[int, int] | None:
+        if key == b"model" and self._plain:
+            match = _MODEL.search(self.raw)
+            return match.span(1) if match is not None else None
+        spans = _spans(self.raw, key)
+        return spans[0] if len(spans) == 1 else None
 
     def pruned(self) -> JsonBody:
         """The same without what is long in it, its questions answered beforehand."""
-        self._spans = {key: _only_span(self.raw, key) for key in (b"model", b"stream_options")}
+        self._spans = {key: self._only_span(key) for key in (b"model", b"stream_options")}
         kept = islice(self.document.items(), _KEPT_MEMBERS)
         document = {key: _pruned(value) for key, value in kept}
-        return JsonBody(b"", document, self.model, False, self.asked, self.also_named, self._spans)
+        return JsonBody(
+            b"",
+            document,
+            self.model,
+            whole=False,
+            _estimate=self.asked,
+            _named=self.also_named,
+            _spans=self._spans,
+        )
 
 
 def read(body: bytes) -> JsonBody:
@@ -177,12 +194,13 @@ def read(body: bytes) -> JsonBody:
     if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in document):
         # encoding/json of Go, and so Ollama, takes any case for the same key.
         raise RequestError("'model' is written in another case.", param="model")
-    if (body.count(b'"model"') > 1 or _ESCAPED in body) and len(_spans(body, b"model")) > 1:
+    plain = _is_plain(body)
+    if not plain and len(_spans(body, b"model")) > 1:
         raise RequestError("'model' is given more than once.", param="model")
     model = document.get("model")
     if model is not None and not isinstance(model, str):
         raise RequestError("'model' has to be a string.", param="model")
-    return JsonBody(body, document, model)
+    return JsonBody(body, document, model, _plain=plain)
 
 
 def read_elsewhere(body: bytes) -> JsonBody:
@@ -233,13 +251,8 @@ def _also_named(document: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _only_span(body: bytes, key: bytes) -> tuple[int, int] | None:
-    """Where the value of a top-level key stands, if the key is given once."""
-    if key == b"model" and body.count(b'"model"') == 1 and _ESCAPED not in body:
-        match = _MODEL.search(body)
-        return match.span(1) if match is not None else None
-    spans = _spans(body, key)
-    return spans[0] if len(spans) == 1 else None
+def _is_plain(body: bytes) -> bool:
+    return body.count(b'"model"') <= 1 and _ESCAPED not in body
 
 
 def _spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
