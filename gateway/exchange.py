@@ -415,6 +415,19 @@ class Exchange:
         """Whether it goes on without the client that began it."""
         return self.keeper is not None and self._client_left
 
+    def let_body_go(self) -> bool:
+        """Nobody sends the body again: give its memory back. Called once the answer is chosen.
+        False: it is recorded, or not counted.
+        """
+        if self.held is None or (self.trace is not None and self.trace.content is not None):
+            return False
+        self._asked = self.asked
+        self.held.end(self)
+        self.body = self.json = self.held = None
+        if self.attempt is not None:
+            self.attempt.let_body_go()
+        return True
+
     def failed(self, error: GatewayError) -> None:
         """It ends with this error, of which the log, its span and its page tell."""
         self.error_code, self.reason = error.code, error.reason

@@ -291,6 +291,7 @@ class Resume:
             exchange.response_headers.remove(told)
             exchange.response_headers.append(UNAVAILABLE)
             return response
+        response.let_body_go(request)
         generation = Generation(
             self._streams, log, response.body, exchange, options.dialect, policy
         )

@@ -147,6 +147,10 @@ class Attempt:
             connection.body_sent(first_byte_s)
             self.sent_at = time.perf_counter()  # how long it took says nothing about the endpoint
 
+    def let_body_go(self) -> None:
+        """It is not sent again."""
+        self._sending.body = None
+
     def abandon(self) -> None:
         """Give it up: nobody is interested in it any more."""
         if self._let_go:

@@ -139,6 +139,13 @@ class RelayedResponse(web.StreamResponse):
         """Send the body by this encoder. The headers are the caller's business."""
         self._encoder = encoder
 
+    def let_body_go(self, request: web.Request) -> None:
+        """This is the answer: give the memory of the request's body back, unless another backend
+        may have to go on with it.
+        """
+        if self._continuation is None and self._exchange.let_body_go():
+            request._read_bytes = b""
+
     @property
     def joins(self) -> bool:
         """Whether its body can go on in an event stream that was opened before."""
@@ -168,6 +175,8 @@ class RelayedResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = client.may_keep_alive()
         has_body = exchange.method != "HEAD" and self._status not in _BODILESS
+        if exchange.held is not None:
+            self.let_body_go(cast(web.Request, request))
         if exchange.commit is Commit.EARLY:
             data = b""
             self._chunked = True
