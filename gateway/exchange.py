@@ -394,6 +394,11 @@ class Exchange:
         return self.end_reason is EndReason.COMPLETE and not error
 
     @property
+    def failed_early(self) -> bool:
+        """Whether it came to an error before the first token of an answer."""
+        return self.error_code is not None and self.first_token_at is None
+
+    @property
     def asked(self) -> Estimate:
         """What it may use, by its body; estimated when somebody first asks."""
         if self._asked is None:

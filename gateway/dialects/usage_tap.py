@@ -45,6 +45,10 @@ class Asking(Protocol):
     def asked(self) -> Estimate:
         """What it may use."""
 
+    @property
+    def failed_early(self) -> bool:
+        """Whether its answer came to an error before the first token."""
+
 
 class Document:
     """One JSON document that may tell usage, in pieces. An event of a stream is one, too."""
@@ -175,11 +179,12 @@ class UsageTap:
             self._partial.end()
         self._hear_pending()
         told, usage = self._told, self._told.usage
+        failed = self._status >= 400 or request.failed_early
         if usage is None:
-            if not self.bytes or self._status >= 400 or not generates(method, path):
+            if failed or not self.bytes or not generates(method, path):
                 return None
             return Usage(request.asked.input, self._shown(path), estimated=True)
-        if not told.final:
+        if not told.final and not failed:
             output = max(usage.output, self._shown(path))
             usage = replace(usage, output=output, estimated=True)
         if not told.tells_input:

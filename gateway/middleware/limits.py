@@ -229,8 +229,8 @@ class Limits:
         if not generates(exchange.method, exchange.path):
             return _NOTHING
         asked = exchange.asked
-        if exchange.body is None:
-            asked = estimate_unread(request.content_length or 0)
+        if exchange.body is None and request.body_exists:
+            asked = estimate_unread(request.content_length or 1)
         most = self._most.get(exchange.served or exchange.model or "")
         return asked.reserved(most, text=answers_text(exchange.path))
 

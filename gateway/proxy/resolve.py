@@ -42,6 +42,7 @@ from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 
+_MEDIA = ("multipart/", "audio/", "image/", "video/")
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
 """Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32: what is JSON behind
 these is JSON to some parsers, and is refused here.
@@ -180,7 +181,7 @@ class Resolve:
         exchange = request.exchange
         if request.body_exists:
             options.reader.check(request)
-        if options.reads_usage and (self._reads or is_operation(exchange.path)):
+        if options.reads_usage and (self._reads or _asks_model(exchange.path)):
             exchange.tap = exchange.tap or UsageTap()
         if not self._reads:
             return self._raw(request, handler)
@@ -211,7 +212,7 @@ class Resolve:
             return self._go(request, target, handler)
         principal = exchange.principal
         metered = options.metered or (principal is not None and principal.limits)
-        if restricted or (metered and _is_json(request)):
+        if restricted or (metered and not _is_media(request)):
             return self._by_body(request, handler)
         options.reader.ask(request)
         return self._go(request, target, handler)
@@ -417,6 +418,17 @@ def _may_be_json(request: GatewayRequest, body: bytes) -> bool:
     content type either.
     """
     return body.lstrip(_BEFORE_JSON).startswith(b"{") or _is_json(request)
+
+
+def _asks_model(path: str) -> bool:
+    return is_operation(path) or path.endswith("/realtime")
+
+
+def _is_media(request: GatewayRequest) -> bool:
+    """Whether a body calls itself a file. Any other may be JSON to a server that does not look at
+    its type, and set a maximum of tokens.
+    """
+    return request.headers.get("Content-Type", "").lower().startswith(_MEDIA)
 
 
 def _is_json(request: GatewayRequest) -> bool:

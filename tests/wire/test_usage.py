@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import Response, ask
+from tests.support.client import RawClient, Response, ask
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.metrics import read_until
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
+    STREAM_HEAD,
     Script,
     ScriptedUpstream,
+    UpstreamConnection,
+    chunk,
     json_reply,
     raw_reply,
     sse_reply,
@@ -49,13 +52,17 @@ def config(
     }
 
 
-async def post(
-    gateway: RunningGateway, path: str = "/v1/chat/completions", **fields: Any
-) -> Response:
+def request(path: str = "/v1/chat/completions", **fields: Any) -> bytes:
     body = json.dumps({"model": "a", "messages": [{"content": "x" * 40_000}], **fields}).encode()
     head = [f"POST {path} HTTP/1.1", "Host: h", bearer(), "Connection: close"]
     head.append(f"Content-Length: {len(body)}")
-    return await ask(gateway.port, "\r\n".join([*head, "", ""]).encode() + body, "POST")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+async def post(
+    gateway: RunningGateway, path: str = "/v1/chat/completions", **fields: Any
+) -> Response:
+    return await ask(gateway.port, request(path, **fields), "POST")
 
 
 async def left(gateway: RunningGateway) -> int:
@@ -75,6 +82,47 @@ async def test_a_failed_answer_costs_nothing(
             logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
             assert "tokens_in" not in logged
         assert await left(gateway) > BURST - 100
+
+
+async def broken(connection: UpstreamConnection) -> None:
+    """A stream that breaks off after its role."""
+    await connection.read_request()
+    await connection.send(STREAM_HEAD + chunk(ROLE))
+    await asyncio.sleep(0.02)  # or the reset would overtake what was sent
+    connection.reset()
+
+
+async def truncated(connection: UpstreamConnection) -> None:
+    """An answer in one piece of which one half comes."""
+    await connection.read_request()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+    await connection.send(head + b"x" * 5000)
+    connection.close()
+
+
+ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        sse_reply([b"data: " + json.dumps(ERROR).encode() + b"\n\n"]),
+        sse_reply([ROLE, b"data: " + json.dumps(ERROR).encode() + b"\n\n"]),
+        broken,
+        truncated,
+    ],
+)
+async def test_an_answer_that_failed_before_its_first_token_costs_nothing(
+    start_gateway: StartGateway, auth: Auth, script: Script
+) -> None:
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config(upstream, auth))
+        async with RawClient(gateway.port) as client:
+            await client.send(request(stream=True))
+            await client.read_to_end()
+        logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert logged["status"] == 200
+    assert "tokens_in" not in logged
 
 
 @pytest.mark.parametrize(
@@ -166,6 +214,44 @@ async def test_cached_tokens_cost_their_own_price_everywhere(
     assert samples.value("gateway_cost_total", currency="USD") == pytest.approx(3 * each)
     left = int((answer.value("ratelimit") or b"").split(b"r=")[1].split(b";")[0])
     assert left == pytest.approx((5 - 3 * each) * 1e6, abs=5000)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream"])
+async def test_a_maximum_counts_whatever_the_body_calls_itself(
+    start_gateway: StartGateway, auth: Auth, kind: str
+) -> None:
+    body = b'{"messages":[],"max_tokens":90000}'
+    head = ["POST /v1/chat/completions HTTP/1.1", "Host: h", bearer(), "Connection: close"]
+    head += [f"Content-Type: {kind}", f"Content-Length: {len(body)}", "", ""]
+    async with ScriptedUpstream(json_reply({"usage": USAGE})) as upstream:
+        document = config(upstream, auth)
+        document["routes"][0] |= {"models": [], "upstream": "main"}
+        gateway = await start_gateway(document)
+        answer = await ask(gateway.port, "\r\n".join(head).encode() + body, "POST")
+    assert int(answer.value("x-ratelimit-remaining-tokens") or b"0") <= BURST - 90_000
+    assert upstream.requests[0].body == body
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        json_reply(ERROR, status="500 Oops"),
+        raw_reply(
+            b"HTTP/1.1 400 No\r\nContent-Type: text/event-stream\r\nContent-Length: 36\r\n\r\n"
+            + b"data: {}\n\n" * 3
+            + b"data\n\n"
+        ),
+    ],
+)
+async def test_a_failed_answer_has_no_tokens_and_no_rate(
+    start_gateway: StartGateway, auth: Auth, script: Script
+) -> None:
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config(upstream, auth, limited=False))
+        await post(gateway, stream=True)
+        samples = await read_until(gateway, lambda now: now.value("gateway_requests_total") == 1)
+    assert samples.value("gateway_tokens_total") == 0
+    assert samples.value("gen_ai_server_time_per_output_token_seconds_count") == 0
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])
