@@ -411,11 +411,6 @@ class Exchange:
         return self._asked
 
     @property
-    def failed_early(self) -> bool:
-        """Whether it is a stream that ended in an error before its first token."""
-        return self.streamed and self.error_code is not None and self.first_token_at is None
-
-    @property
     def detached(self) -> bool:
         """Whether it goes on without the client that began it."""
         return self.keeper is not None and self._client_left
@@ -494,10 +489,7 @@ class Exchange:
 def _count(exchange: Exchange) -> None:
     tap = exchange.tap
     if tap is not None and exchange.usage is None:
-        usage = tap.usage(exchange)
-        if usage is not None and usage.estimated and exchange.failed_early:
-            return  # an answer that failed costs what the backend says, not what it may have been
-        exchange.usage = usage
+        exchange.usage = tap.usage(exchange)
 
 
 class GatewayRequest(web.Request):
