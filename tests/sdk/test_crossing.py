@@ -15,6 +15,7 @@ import pytest
 from anthropic.types import TextBlock, ThinkingBlock, ToolUseBlock
 
 from gateway.demo import DemoBackend
+from tests.dialects.translation.wire import SHAPES
 from tests.sdk.conftest import ANSWER, PROMPT, forget_settings, take_all
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.upstream import (
@@ -265,6 +266,34 @@ async def test_tools_are_called_thoughts_are_told_and_tokens_are_counted(
     assert heard.finish == CALLED[caller]
     assert heard.tokens == (120, 42)
     assert len(json.loads(seen.body)["tools"]) == 2
+
+
+def plays(stream: bytes, kind: bytes) -> Script:
+    """A stream in small pieces."""
+    head = STREAM_HEAD.replace(b"text/event-stream", kind)
+    parts = [stream[at : at + 100] for at in range(0, len(stream), 100)]
+
+    async def script(connection: UpstreamConnection) -> None:
+        await connection.read_request()
+        await connection.send(head + b"".join(map(chunk, parts)) + LAST_CHUNK)
+
+    return script
+
+
+@pytest.mark.parametrize("caller", DIALECTS)
+async def test_every_sdk_hears_the_same_of_every_shape_of_a_stream(
+    start_gateway: StartGateway, caller: str
+) -> None:
+    for file, (thinking, text, calls, _) in SHAPES.items():
+        backend = file.partition("/")[0]
+        if backend == caller:
+            continue
+        kind = b"application/x-ndjson" if backend == "ollama" else b"text/event-stream"
+        async with ScriptedUpstream(plays((FIXTURES / file).read_bytes(), kind)) as upstream:
+            gateway = await start_gateway(config(dict.fromkeys(DIALECTS, upstream.url)))
+            heard = await ASK[caller](gateway.url, f"at-{backend}", stream=True, tools=True)
+        assert (heard.thinking, heard.text, heard.calls) == (thinking, text, calls), file
+        assert heard.finish == (CALLED if calls else ENDED)[caller], file
 
 
 @pytest.mark.parametrize(("caller", "backend"), PAIRS)

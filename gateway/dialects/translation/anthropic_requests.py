@@ -415,8 +415,13 @@ def _written_choice(asked: Conversation) -> dict[str, Any] | None:
 
 
 def _thinking(asked: Conversation, most: int, options: TranslationOptions) -> dict[str, Any]:
+    last = asked.messages[-1].parts if asked.messages else ()
+    answers_a_call = any(isinstance(part, ToolResult) for part in last)
     if asked.thinking is not None:
-        return {"thinking": asked.thinking}
+        if asked.thinking["type"] != "enabled" or not answers_a_call:
+            return {"thinking": asked.thinking}
+        asked.drop("thinking")  # the turn would have to begin with thoughts that are signed
+        return {}
     if asked.thinks is None:
         return {}
     if not asked.thinks:
@@ -430,8 +435,7 @@ def _thinking(asked: Conversation, most: int, options: TranslationOptions) -> di
         config = {} if effort is None else {"output_config": {"effort": effort}}
         return {"thinking": {"type": "adaptive"}, **config}
     budget = min(asked.budget or budget_of(asked.effort), most - 1)
-    last = asked.messages[-1].parts if asked.messages else ()
-    if budget < _LEAST_BUDGET or any(isinstance(part, ToolResult) for part in last):
+    if budget < _LEAST_BUDGET or answers_a_call:
         # There is no room for it; or the turn has begun with thoughts that callers cannot show.
         asked.drop("thinking")
         return {}

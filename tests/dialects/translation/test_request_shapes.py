@@ -403,6 +403,15 @@ def test_thinking_in_anthropics_words_is_carried_as_it_is(word: ThinkingWord) ->
     assert translated("openai", "anthropic", body, thinking=word)["thinking"] == THINKING
 
 
+def test_a_turn_that_answers_a_call_goes_on_without_thinking_that_is_not_signed() -> None:
+    body = {**history("{}"), "max_tokens": 8000}
+    assert "thinking" not in translated("openai", "anthropic", {**body, "thinking": THINKING})
+    assert dropped("openai", "anthropic", {**body, "thinking": THINKING}) == ["thinking"]
+    adaptive = {"type": "adaptive"}
+    written = translated("openai", "anthropic", {**body, "thinking": adaptive})
+    assert written["thinking"] == adaptive
+
+
 @pytest.mark.parametrize(("most", "told"), [(None, 9096), (5001, 5001)])
 def test_the_maximum_is_more_than_the_thinking_in_it(most: int | None, told: int) -> None:
     body = chat(thinking=THINKING, max_tokens=most)

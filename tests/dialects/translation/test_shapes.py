@@ -34,6 +34,8 @@ from gateway.errors import UpstreamInvalidResponse
 from tests.dialects.translation.wire import (
     FIXTURES,
     NAMES,
+    PARIS,
+    SHAPES,
     SIDES,
     TELLING,
     heard,
@@ -43,24 +45,6 @@ from tests.dialects.translation.wire import (
 )
 
 SLOW = [HealthCheck.too_slow]  # a busy machine is no fault of a test's
-PARIS = ("get_weather", {"city": "Paris"})
-TIME = ("get_time", {"zone": "CET"})
-STREAMS: dict[str, tuple[str, str, list[tuple[str, dict[str, str]]], Stop]] = {
-    "openai/magistral-parts.sse": ("Two and two.", "It is four.", [], Stop.END),
-    "openai/name-after-the-first-delta.sse": ("", "", [PARIS], Stop.TOOLS),
-    "openai/interleaved-calls.sse": ("", "", [PARIS, TIME], Stop.TOOLS),
-    "openai/gemini-calls-without-ids.sse": ("", "", [PARIS, TIME], Stop.TOOLS),
-    "openai/vllm-stop-reason.sse": ("", "", [PARIS], Stop.TOOLS),
-    "openai/function-call.sse": ("", "", [PARIS], Stop.TOOLS),
-    "openai/keep-alives.sse": ("", "Four.", [], Stop.END),
-    "openai/half-an-emoji.sse": ("", "Hi \U0001f600!", [], Stop.END),
-    "anthropic/input-in-the-start.sse": ("", "", [PARIS], Stop.TOOLS),
-    "anthropic/input-in-the-start-and-again.sse": ("", "", [PARIS], Stop.TOOLS),
-    "anthropic/keep-alives.sse": ("", "Four.", [], Stop.END),
-    "ollama/arguments-as-text.ndjson": ("", "", [PARIS, TIME], Stop.TOOLS),
-    "ollama/keep-alives.ndjson": ("", "Four.", [], Stop.END),
-}
-"""Thoughts, text, calls, and the reason to stop of each."""
 
 
 def said(answer: Whole) -> tuple[str, str, list[tuple[str, Any]], Stop]:
@@ -91,16 +75,16 @@ END = (
 
 def test_every_fixture_of_a_shape_is_tried() -> None:
     found = {f"{path.parent.name}/{path.name}" for path in FIXTURES.glob("*/*")}
-    assert found == set(STREAMS)
+    assert found == set(SHAPES)
 
 
-@pytest.mark.parametrize("file", STREAMS)
+@pytest.mark.parametrize("file", SHAPES)
 def test_a_shape_that_backends_send_is_read(file: str) -> None:
     name = file.partition("/")[0]
-    assert said(heard(name, (FIXTURES / file).read_bytes())) == STREAMS[file]
+    assert said(heard(name, (FIXTURES / file).read_bytes())) == SHAPES[file]
 
 
-@pytest.mark.parametrize("file", STREAMS)
+@pytest.mark.parametrize("file", SHAPES)
 def test_where_a_shape_is_cut_makes_no_difference(file: str) -> None:
     name = file.partition("/")[0]
     stream = (FIXTURES / file).read_bytes()
@@ -110,14 +94,14 @@ def test_where_a_shape_is_cut_makes_no_difference(file: str) -> None:
     assert pieces_of(name, [stream[at : at + 1] for at in range(len(stream))]) == expected
 
 
-@pytest.mark.parametrize("file", STREAMS)
+@pytest.mark.parametrize("file", SHAPES)
 @pytest.mark.parametrize("caller", NAMES)
 def test_a_shape_says_the_same_in_every_dialect(file: str, caller: str) -> None:
     name = file.partition("/")[0]
     pieces = pieces_of(name, [(FIXTURES / file).read_bytes()])
-    assert said(heard(caller, told(caller, pieces))) == STREAMS[file]
+    assert said(heard(caller, told(caller, pieces))) == SHAPES[file]
     answer = orjson.loads(SIDES[caller].write_answer(whole(pieces), TELLING))
-    assert said(whole(SIDES[caller].read_answer(answer))) == STREAMS[file]
+    assert said(whole(SIDES[caller].read_answer(answer))) == SHAPES[file]
 
 
 # -- calls of tools ----------------------------------------------------------------------------
@@ -604,4 +588,4 @@ def test_a_reader_takes_any_bytes(name: str, data: st.DataObject) -> None:
 
 
 def test_fixtures_are_files_of_their_dialect() -> None:
-    assert all(Path(file).suffix in (".sse", ".ndjson") for file in STREAMS)
+    assert all(Path(file).suffix in (".sse", ".ndjson") for file in SHAPES)

@@ -22,6 +22,7 @@ from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
     Piece,
+    Stop,
     StreamReader,
     StreamWriter,
     Telling,
@@ -31,6 +32,26 @@ from gateway.dialects.translation.pieces import (
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TELLING = Telling("r1", 1_700_000_000.0)
+
+
+PARIS = ("get_weather", {"city": "Paris"})
+TIME = ("get_time", {"zone": "CET"})
+SHAPES: dict[str, tuple[str, str, list[tuple[str, dict[str, str]]], Stop]] = {
+    "openai/magistral-parts.sse": ("Two and two.", "It is four.", [], Stop.END),
+    "openai/name-after-the-first-delta.sse": ("", "", [PARIS], Stop.TOOLS),
+    "openai/interleaved-calls.sse": ("", "", [PARIS, TIME], Stop.TOOLS),
+    "openai/gemini-calls-without-ids.sse": ("", "", [PARIS, TIME], Stop.TOOLS),
+    "openai/vllm-stop-reason.sse": ("", "", [PARIS], Stop.TOOLS),
+    "openai/function-call.sse": ("", "", [PARIS], Stop.TOOLS),
+    "openai/keep-alives.sse": ("", "Four.", [], Stop.END),
+    "openai/half-an-emoji.sse": ("", "Hi \U0001f600!", [], Stop.END),
+    "anthropic/input-in-the-start.sse": ("", "", [PARIS], Stop.TOOLS),
+    "anthropic/input-in-the-start-and-again.sse": ("", "", [PARIS], Stop.TOOLS),
+    "anthropic/keep-alives.sse": ("", "Four.", [], Stop.END),
+    "ollama/arguments-as-text.ndjson": ("", "", [PARIS, TIME], Stop.TOOLS),
+    "ollama/keep-alives.ndjson": ("", "Four.", [], Stop.END),
+}
+"""Streams as backends send them: thoughts, text, calls, and the reason to stop of each."""
 
 
 @dataclass(frozen=True)
