@@ -19,22 +19,23 @@ async def send_asking(
     request: GatewayRequest, target: Target, body: bytes, send: SendOptions
 ) -> UpstreamResponse:
     """The response to a body that `JsonBody.ask_for_usage` made. Raise GatewayError."""
-    upstream, exchange = target.upstream, request.exchange
+    fields, exchange = target.upstream.fields, request.exchange
+    model = exchange.served or exchange.model or ""
     parsed = exchange.json
     if parsed is None or STREAM_OPTIONS in parsed.document:  # its sender has the field, too
         return await Attempts(request, target, body, send).send()
-    if STREAM_OPTIONS in upstream.refuses:
+    if STREAM_OPTIONS in fields.refused(model):
         return await Attempts(request, target, parsed.unasked(), send).send()
     mark = exchange.mark()
     response = await Attempts(request, target, body, send).send()
     status = response.head.status
     if status < 400:
-        upstream.takes.add(STREAM_OPTIONS)
+        fields.takes(model, _SENT)
     elif status in STATUSES:
         answer = await response.held(LONGEST_BYTES)
-        if answer and refused_field(status, answer, _SENT, upstream.takes):
+        if answer and refused_field(status, answer, _SENT, fields.taken(model)):
             exchange.unwind(mark)
             response = await Attempts(request, target, parsed.unasked(), send).send()
             if response.head.status < 400:
-                upstream.refuses.add(STREAM_OPTIONS)
+                fields.refuses(model, _SENT)
     return response

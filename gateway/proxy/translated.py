@@ -86,39 +86,45 @@ async def _asked(
     """The call, and the upstream's response to it. A field that the upstream refuses is left out,
     or written otherwise, in another try; what helped is remembered for later requests.
     """
-    upstream, exchange = target.upstream, request.exchange
+    fields, exchange = target.upstream.fields, request.exchange
+    model = exchange.served or exchange.model or ""
     credential = _credential(request) if target.shows_credential else None
     lines = translation.header_lines(credential)
     refused: list[str] = []
     mark = exchange.mark()
     while True:
-        known = upstream.refuses
+        known = fields.refused(model)
         call = await translated_call(request, translation, body, send, [*known, *refused])
         rewrite = Rewrite(call.path, lines)
         raw = await Attempts(request, target, call.body, send, tried, rewrite).send()
         status = raw.head.status
         if status in STATUSES and call.fields and len(refused) < _MOST_FIELDS:
             answer = await raw.held(LONGEST_BYTES)
-            field = answer and refused_field(status, answer, call.fields, upstream.takes)
+            field = answer and refused_field(status, answer, call.fields, fields.taken(model))
             if field and field not in refused:
                 refused.append(field)
                 exchange.unwind(mark)
                 continue
         elif status < 400:
-            upstream.refuses.update(refused)
-            if not upstream.takes.issuperset(call.fields):
-                upstream.takes.update(call.fields)
+            fields.refuses(model, refused)
+            fields.takes(model, call.fields)
         return call, raw
 
 
 def _tell_dropped(exchange: Exchange, names: Sequence[str]) -> None:
     """Tell the caller, and the trace, which fields of the request were not carried."""
-    told = ", ".join(names[:_MOST_NAMES])
-    headers = exchange.response_headers
-    headers[:] = [field for field in headers if field[0] != _DROPPED]  # of a model asked before
     if not names:
         return
-    headers.append((_DROPPED, told))
+    told = ", ".join(names[:_MOST_NAMES])
+    headers, field = exchange.response_headers, (_DROPPED, told)
+    headers.append(field)
+
+    def forget(_: Exchange) -> None:
+        """Another model is asked instead, or all is over."""
+        if field in headers:
+            headers.remove(field)
+
+    exchange.at_end(forget)
     if exchange.trace is not None:
         exchange.trace.event("translation_dropped", told)
 

@@ -12,6 +12,7 @@ from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import State
 from gateway.upstream.latencies import Beginning, Quantile, Slowness
+from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import UpstreamOptions
 from gateway.upstream.retry_budget import RetryBudget
 
@@ -65,10 +66,7 @@ class Upstream:
         """What it takes from sending to the first byte."""
         self.counts = Failures()
         self.panicking = False
-        self.refuses: set[str] = set()
-        """Optional fields of a request that it does not take: so configured, or seen."""
-        self.takes: set[str] = set()
-        """And those that it was seen to take."""
+        self.fields = OptionalFields()
         self._only: Endpoint | None = None
         """The endpoint, if there is one alone and nothing is wrong with it."""
         self.successor: Upstream | None = None

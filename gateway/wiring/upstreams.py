@@ -24,6 +24,7 @@ from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
 from gateway.upstream.latencies import SlownessOptions
+from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import Continues, RetryOptions, Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
@@ -71,7 +72,7 @@ def _upstream(name: str, options: models.Upstream, report: Report, tell: Tell) -
         report=report,
     )
     if not options.stream_options:
-        upstream.refuses.add(STREAM_OPTIONS)
+        upstream.fields = OptionalFields([STREAM_OPTIONS])
     if options.discover is not None:
         upstream.parts.append(
             source(

@@ -532,6 +532,44 @@ async def test_several_refused_fields_are_learnt_in_turn(start_gateway: StartGat
     assert len(backend.bodies) == 5
 
 
+async def test_what_one_model_refuses_another_of_the_upstream_is_still_sent(
+    start_gateway: StartGateway,
+) -> None:
+    backend = Particular("reasoning_effort")
+
+    def answer(seen: Any) -> bytes:
+        if json.loads(seen.body)["model"] == "acme/m":
+            return backend.answer(seen)
+        return stream_head("openai") + chunk(STREAMS["openai"]) + LAST_CHUNK
+
+    async with ScriptedUpstream(raw_reply(answer)) as upstream:
+        document = config("anthropic", "openai", upstream.url, models=["m", "n"])
+        document["models"]["n"] = {"upstream": "main", "model": "acme/n"}
+        gateway = await start_gateway(document)
+        for model in ("m", "m", "n"):
+            thinking = {"type": "enabled", "budget_tokens": 1024}
+            asked = chat("anthropic", model=model, thinking=thinking)
+            assert (await ask(gateway.port, asked)).status == 200
+        sent = [json.loads(seen.body).get("reasoning_effort") for seen in upstream.requests]
+    assert sent == ["low", None, None, "low"]
+
+
+async def test_a_fallback_that_is_not_translated_tells_of_nothing_dropped(
+    start_gateway: StartGateway,
+) -> None:
+    busy = reply(b'{"error":"busy"}', status="503 Busy")
+    async with (
+        ScriptedUpstream(raw_reply(busy)) as one,
+        ScriptedUpstream(raw_reply(reply(WHOLES["openai"]))) as two,
+    ):
+        options = {"retries": {"attempts": 0}}
+        document = with_fallback("openai", ("ollama", one.url), ("openai", two.url), **options)
+        gateway = await start_gateway(document)
+        response = await ask(gateway.port, chat("openai", stream=False, metadata={"a": "b"}))
+    assert response.body == WHOLES["openai"]
+    assert response.value("x-translation-dropped") is None
+
+
 # -- where, and by what name -----------------------------------------------------------------------
 
 

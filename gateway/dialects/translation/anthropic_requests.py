@@ -357,8 +357,10 @@ class _Writer:
     def _part(self, part: Part) -> dict[str, Any] | None:
         match part:
             case Text(text, cache):
-                if not text.strip():
-                    return None  # a blank one is refused
+                if not text.strip():  # a blank one is refused
+                    if cache is not None:
+                        self._asked.drop("cache_control")
+                    return None
                 block: dict[str, Any] = {"type": "text", "text": text}
             case Image(media_type, data, cache):
                 source = {"type": "base64", "media_type": media_type, "data": data}

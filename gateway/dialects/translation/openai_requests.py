@@ -187,8 +187,8 @@ def _message(fields: Fields, calls: OpenCalls) -> Message:
         if legacy is not None:
             parts.append(_function(legacy, calls, None))
             legacy.end()
-        if cache is not None:
-            _cache_last(parts, cache)
+        if cache is not None and not _cache_last(parts, cache):
+            fields.note("cache_control")
         fields.drop(*DROPPED_OF_MESSAGES)
         fields.end()
     return Message(_ROLES[role], parts)
@@ -207,14 +207,14 @@ def _result(fields: Fields, calls: OpenCalls) -> Message:
     return Message(Role.USER, [result])
 
 
-def _cache_last(parts: list[Part], cache: Cache) -> None:
-    """A message's `cache_control` is that of its last part."""
+def _cache_last(parts: list[Part], cache: Cache) -> bool:
+    """A message's `cache_control` is that of its last part, if it has any."""
     for at in range(len(parts) - 1, -1, -1):
         part = parts[at]
-        if not isinstance(part, Thinking) and part.cache is None:
-            parts[at] = replace(part, cache=cache)
         if not isinstance(part, Thinking):
-            return
+            parts[at] = replace(part, cache=part.cache or cache)
+            return True
+    return False
 
 
 def _call(fields: Fields, calls: OpenCalls) -> ToolCall:
@@ -253,6 +253,8 @@ def _content(fields: Fields) -> Iterator[Part]:
             text = part.text(_TEXTS[kind])
             if text:
                 yield Text(text, cache)
+            elif cache is not None:
+                part.note("cache_control")
         elif kind == "image_url":
             yield _image(part, cache)
         elif kind in ("thinking", "reasoning"):

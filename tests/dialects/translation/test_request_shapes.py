@@ -375,6 +375,21 @@ def test_cache_control_of_a_message_is_that_of_its_last_part() -> None:
     assert result["content"][0]["cache_control"] == HOUR
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ({"role": "user", "content": "", "cache_control": EPHEMERAL}, "messages.cache_control"),
+        ({"role": "user", "content": " ", "cache_control": EPHEMERAL}, "cache_control"),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "", "cache_control": HOUR}]},
+            "messages.content.cache_control",
+        ),
+    ],
+)
+def test_cache_control_of_nothing_is_dropped_and_told(message: dict[str, Any], told: str) -> None:
+    assert dropped("openai", "anthropic", chat(HI, message)) == [told]
+
+
 def test_cache_control_of_the_request_is_carried() -> None:
     body = chat(cache_control=EPHEMERAL)
     assert translated("openai", "anthropic", body)["cache_control"] == EPHEMERAL
