@@ -17,7 +17,7 @@ from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import GatewayRequest
 from gateway.forwarded import TrustedProxies
-from gateway.intake import Intake
+from gateway.intake import Intake, ServerOptions
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
@@ -25,7 +25,7 @@ from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
 from gateway.process_state import ProcessState
 from gateway.resume.streams import Streams
-from gateway.routing import RouteTable
+from gateway.routing import METHODS, RouteTable
 from gateway.store.following import Following
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
@@ -157,6 +157,7 @@ class Runtime:
             name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
             for name, dialect in DIALECTS.items()
         }
+        self._server_options = compose(first, _server_options)
 
     def respond(self, request: GatewayRequest) -> Awaitable[web.StreamResponse]:
         """The response to a request. Errors are responses too; only a cancellation is raised."""
@@ -168,6 +169,8 @@ class Runtime:
                 # Whoever sent this may see other message boundaries than we do.
                 request.exchange.must_close = True
             return self._refuse["openai"](request)
+        except ServerOptions:
+            return self._server_options(request)
         if (reason := self.overload.reason) is not None:
             self.overload.refused += 1
             request.exchange.refusal = Overloaded(reason)
@@ -220,6 +223,10 @@ def _unchanged(previous: Runtime, config: Config) -> Mapping[str, Provider]:
         for name, provider in previous.providers.items()
         if config.auth.get(name) == previous.config.auth[name]
     }
+
+
+async def _server_options(request: GatewayRequest) -> web.StreamResponse:
+    return web.Response(status=204, headers={"Allow": ", ".join(METHODS)})
 
 
 async def _refuse(request: GatewayRequest) -> web.StreamResponse:

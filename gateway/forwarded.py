@@ -6,13 +6,42 @@ Only a peer inside the configured networks is believed; what anybody else claims
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gateway.address_policy import is_address
-
 _CACHED = 4096
+_WITH_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<ipv4>[0-9.]+))(?::[0-9]{1,5})?")
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+def client_address(text: str) -> str | None:
+    """Return an IP address in its one spelling, or None if the text is none.
+
+    An IPv4-mapped address, as a dual-stack listener sees IPv4 clients, is that IPv4 address. A port
+    is dropped, as are the brackets of IPv6: some proxies write them into X-Forwarded-For. A zone
+    means nothing on another machine: an address with one is None.
+    """
+    match = _WITH_PORT.fullmatch(text)
+    if match is not None:
+        text = match["ipv6"] or match["ipv4"]
+    if "%" in text:
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network; the IPv4 one that it maps, if it does."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        base = network.network_address.ipv4_mapped
+        return ipaddress.IPv4Network((int(base or 0), network.prefixlen - 96))
+    return network
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +67,7 @@ class TrustedProxies:
     """The networks whose word is taken. Results are cached: clients repeat themselves."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+        self._networks = tuple(_network(network) for network in networks)
         self.trusts: Callable[[str], bool] = lru_cache(_CACHED)(self._trusts)
         """Whether a peer, by its address, is one of the proxies."""
         self.origin: Callable[[str, bool, str, Claims | None], Origin]
@@ -50,19 +79,19 @@ class TrustedProxies:
     def _trusts(self, peer: str) -> bool:
         if not self._networks:
             return False
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
+        text = client_address(peer)
+        if text is None:
             return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._networks)
+        address = ipaddress.ip_address(text)
+        return any(address in network for network in self._networks)
 
     def _origin(self, peer: str, secure: bool, host: str, claims: Claims | None) -> Origin:
         claims = claims or Claims()
-        chain = [hop.strip() for hop in claims.forwarded_for.split(",") if hop.strip()]
+        hops = [hop.strip() for hop in claims.forwarded_for.split(",")]
+        chain = [client_address(hop) for hop in hops if hop]
         client_ip = peer
         for hop in reversed(chain):
-            if not _is_address(hop):
+            if hop is None:
                 break
             client_ip = hop
             if not self.trusts(hop):
@@ -71,7 +100,7 @@ class TrustedProxies:
         proto = proto or ("https" if secure else "http")
         host = claims.host or host
         node = f'"[{client_ip}]"' if ":" in client_ip else client_ip
-        via = ", ".join([hop for hop in chain if _is_address(hop)] + [peer])
+        via = ", ".join([hop for hop in chain if hop is not None] + [peer])
         return Origin(
             client_ip,
             (
@@ -82,8 +111,3 @@ class TrustedProxies:
             ).encode("latin-1"),
             f"{proto}://{host}",
         )
-
-
-def _is_address(text: str) -> bool:
-    # A zone means nothing elsewhere, and holds any characters.
-    return "%" not in text and is_address(text)

@@ -20,6 +20,10 @@ Asked = tuple[str, str, str, Match]
 """Host name, canonical path, query, and what the route table says of them."""
 
 
+class ServerOptions(Exception):
+    """`OPTIONS *` asks for the options of the server, not of a path (RFC 9110 section 9.3.7)."""
+
+
 class Intake:
     """Reads a request's head, and finds the route that serves it."""
 
@@ -30,23 +34,26 @@ class Intake:
         self._host_name = lru_cache(_REMEMBERED)(host_name)
 
     def route(self, request: GatewayRequest) -> RouteEntry:
-        """Fill in what the request asks for; return its route. Raise GatewayError to refuse it."""
+        """Fill in what the request asks for; return its route.
+
+        Raise GatewayError to refuse it, ServerOptions if it asks for no path.
+        """
         exchange = request.exchange
         message = request._message
         headers = message.headers
         if message.method == "CONNECT":
             exchange.must_close = True  # what follows is no request
             raise MethodNotAllowed(", ".join(METHODS))
-        host = headers[HOST]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
-        asked = self._asked.get((message.method, message.path, host))
-        if asked is None:
-            asked = self._ask(message.method, message.path, host)
         if TRANSFER_ENCODING in headers:
             # An empty one, too: where it stands beside Content-Length the parser takes the length,
             # and another one may not (RFC 9112 section 6.3).
             codings = [coding.strip().lower() for coding in headers.getall(TRANSFER_ENCODING)]
             if codings != ["chunked"]:
                 raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
+        host = headers[HOST]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
+        asked = self._asked.get((message.method, message.path, host))
+        if asked is None:
+            asked = self._ask(message.method, message.path, host)
         upgrade = UPGRADE in headers
         if upgrade:
             self._check_upgrade(request)
@@ -54,6 +61,8 @@ class Intake:
         self._find_client(request, host)
         route = match.route
         if route is None and not match.allowed:
+            if exchange.path == "*":
+                raise ServerOptions
             raise NotFound
         if route is None or message.method not in METHODS:
             raise MethodNotAllowed(", ".join(sorted(match.allowed or METHODS)))
@@ -71,6 +80,8 @@ class Intake:
         name = self._host_name(host)
         if name is None:
             raise RequestError("The Host header is malformed.", code="invalid_host")
+        if target == "*":  # the parser takes it of OPTIONS only
+            return name, target, "", Match(None)
         origin_form = target if target.startswith("/") else self._origin_form(target, host)
         split = split_target(origin_form)
         if split is None:
@@ -101,7 +112,8 @@ class Intake:
         authority, slash, path = rest.partition("/")
         if not separator or scheme.lower() not in ("http", "https"):
             raise RequestError("The request target is malformed.", code="invalid_path")
-        if authority.lower() != host.lower():
+        default_port = ":443" if scheme.lower() == "https" else ":80"
+        if authority.lower().removesuffix(default_port) != host.lower().removesuffix(default_port):
             raise RequestError("The request target and Host differ.", code="invalid_host")
         return slash + path or "/"
 

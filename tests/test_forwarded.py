@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.forwarded import Claims, TrustedProxies
+from gateway.forwarded import Claims, TrustedProxies, client_address
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "::1/128"])
-addresses = st.ip_addresses().map(str)
+addresses = st.ip_addresses().map(str).filter(lambda text: not text.startswith("::ffff:"))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,18 @@ def test_only_the_configured_networks_are_believed(peer: str, trusted: bool) -> 
         ("6.6.6.6, 8.8.8.8, 10.0.0.2", "8.8.8.8"),
         ("6.6.6.6, junk, 10.0.0.2", "10.0.0.2"),
         ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("203.0.113.7:50001", "203.0.113.7"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("[::ffff:203.0.113.7]:50001", "203.0.113.7"),
+        ("203.0.113.7:50001, 10.0.0.2:8080", "203.0.113.7"),
+        ("203.0.113.7, ::ffff:10.0.0.2", "203.0.113.7"),
+        ("203.0.113.7:123456", "10.0.0.1"),
+        ("203.0.113.7:", "10.0.0.1"),
+        ("[203.0.113.7]x", "10.0.0.1"),
+        ("fe80::1%eth0", "10.0.0.1"),
     ],
 )
 def test_the_client_is_the_last_hop_that_is_not_ours(chain: str, client: str) -> None:
@@ -59,6 +71,37 @@ def test_whatever_a_proxy_says_makes_well_formed_lines(chain: str, proto: str, p
         ipaddress.ip_address(hop)
 
 
+def test_what_is_told_upstream_has_neither_ports_nor_mapped_addresses() -> None:
+    claims = Claims("203.0.113.7:50001, [2001:db8::1]:4711, ::ffff:10.0.0.2")
+    origin = PROXIES.origin("10.0.0.1", False, "h", claims)
+    assert origin.lines.startswith(
+        b"X-Forwarded-For: 203.0.113.7, 2001:db8::1, 10.0.0.2, 10.0.0.1\r\n"
+    )
+
+
+@pytest.mark.parametrize("network", ["::ffff:10.0.0.0/104", "::ffff:0:0/96"])
+def test_a_network_of_mapped_addresses_is_one_of_ipv4(network: str) -> None:
+    assert TrustedProxies([network]).trusts("10.1.2.3")
+    assert TrustedProxies([network]).trusts("::ffff:10.1.2.3")
+    assert not TrustedProxies([network]).trusts("::1")
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 65535))
+def test_an_ipv4_address_is_the_same_in_every_spelling(
+    address: ipaddress.IPv4Address, port: int
+) -> None:
+    for text in (f"{address}", f"{address}:{port}", f"::ffff:{address}", f"[::ffff:{address}]"):
+        assert client_address(text) == str(address)
+
+
+@given(st.integers(2**48, 2**128 - 1).map(ipaddress.IPv6Address), st.integers(0, 65535))
+def test_an_ipv6_address_is_the_same_in_every_spelling(
+    address: ipaddress.IPv6Address, port: int
+) -> None:
+    for text in (f"{address}", address.exploded.upper(), f"[{address}]", f"[{address}]:{port}"):
+        assert client_address(text) == str(address)
+
+
 def test_an_ipv6_client_is_quoted_in_forwarded() -> None:
     origin = PROXIES.origin("2001:db8::1", True, "h", None)
     assert b'Forwarded: for="[2001:db8::1]";host="h";proto=https\r\n' in origin.lines
@@ -74,7 +117,7 @@ def is_address(text: str) -> bool:
 
 # What no address is, and what comes close to one.
 junk_hops = st.sampled_from(
-    ["", "junk", "unknown", "_hidden", "8.8.8.8:80", "[::1]", "1.2.3", "999.1.1.1", "0x7f.1"]
+    ["", "junk", "unknown", "_hidden", "8.8.8.8:", "[::1", "1.2.3", "999.1.1.1", "0x7f.1"]
 ) | st.text(st.characters(exclude_characters=",%"), max_size=12)
 strangers = addresses.filter(lambda address: not PROXIES.trusts(address))
 
@@ -86,7 +129,8 @@ def test_only_addresses_are_passed_on_in_order_and_the_peer_is_the_last(
     origin = PROXIES.origin(peer, False, "h", Claims(", ".join(claimed)))
     line = origin.lines.decode().split("\r\n")[0].removeprefix("X-Forwarded-For: ")
     hops = [hop.strip() for hop in ", ".join(claimed).split(",")]
-    assert line.split(", ") == [*filter(is_address, hops), peer]
+    told = [str(ipaddress.ip_address(hop)) for hop in hops if is_address(hop)]
+    assert line.split(", ") == [*told, peer]
 
 
 @given(addresses, st.booleans())

@@ -30,7 +30,6 @@ from gateway.errors import (
     HeadersTooLarge,
     RequestTimeout,
     Unavailable,
-    VersionNotSupported,
 )
 from gateway.exchange import (
     BodyWriter,
@@ -41,12 +40,13 @@ from gateway.exchange import (
     GatewayRequest,
     Voucher,
 )
+from gateway.forwarded import client_address
 from gateway.middleware.request_id import new_request_id
 from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason
 from gateway.server.half_closed import CAN_TELL, HalfClosed
-from gateway.server.refusals import fixed_response, refusal_for
+from gateway.server.refusals import fixed_response, refusal_for, refusal_for_version
 from gateway.server.stall import StallWatch
 from gateway.server.turns import Turns
 
@@ -176,7 +176,10 @@ class Connection(RequestHandler):
             self._turn_away(tcp)
             return
         peer = tcp.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
+        self._peer = "127.0.0.1"
+        if isinstance(peer, tuple):
+            # Without the zone of a link-local address.
+            self._peer = client_address(peer[0].partition("%")[0]) or peer[0]
         self._trusted = listener.runtime.proxies.trusts(self._peer)
         # A client is behind as soon as the kernel does not take all: see `BodyWriter.pause`.
         tcp.set_write_buffer_limits(high=0)
@@ -320,8 +323,9 @@ class Connection(RequestHandler):
                     if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
                         self._resume_reading_if_drained()
                     self._deadline = _NEVER
-                    if message.version is not HttpVersion11:  # type: ignore[union-attr]
-                        self._refusal = VersionNotSupported()
+                    version = message.version  # type: ignore[union-attr]
+                    if version is not HttpVersion11:
+                        self._refusal = refusal_for_version(version)
                         messages.clear()
                         continue
                     if self._ending is not None:
@@ -551,7 +555,9 @@ class Connection(RequestHandler):
         self._refusal = error
         self._unparsed = b""
         body = self._body
-        if body is not None and not body.is_eof():
+        if self._messages and self._messages[-1][1] is body and not self._body_is_received:
+            self._messages.pop()  # its body broke before it began
+        elif body is not None and not body.is_eof():
             # It broke inside a body somebody may be waiting for.
             body.set_exception(web.RequestPayloadError("malformed"))
         self._wake()

@@ -43,7 +43,7 @@ class StallWatch:
             return
         self._looks = self._looks + 1 if buffered >= self._buffered else 0
         self._buffered = buffered
-        if self._looks >= _LOOKS - 1:
+        if self._looks >= _LOOKS:
             self._tcp.abort()
             return
         self._wait(timeout_s)

@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import aiohttp
 import httpx
 import pytest
+from aiohttp.streams import StreamReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.backlog import STEPS_A_TURN
+from gateway.pacing import LINES_A_TURN
 from tests.support.client import End, RawClient, request
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.nginx import StartNginx
@@ -235,3 +238,69 @@ async def test_http_client_gets_no_stray_answer(gateway: RunningGateway) -> None
         await assert_no_stray_answer(gateway, lambda size: asyncio.to_thread(converse, size))
     finally:
         connection.close()
+
+
+# -- work per turn of the event loop -----------------------------------------------------------
+
+
+class Turns:
+    """Counts turns of the event loop, and how much of something happens in one of them at most."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._last = count()
+        self._loop = asyncio.get_running_loop()
+        self.most_in_a_turn = 0
+        self.turns = 0
+        self._handle = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        count = self._count()
+        self.most_in_a_turn = max(self.most_in_a_turn, count - self._last)
+        self._last = count
+        self.turns += 1
+        self._handle = self._loop.call_soon(self._turn)
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._handle.cancel()
+
+
+@pytest.mark.parametrize("target", ["/nowhere", "/v1/x"], ids=["404", "200"])
+async def test_one_pipelined_request_of_a_connection_begins_in_each_turn(
+    start_gateway: StartGateway, target: str
+) -> None:
+    async with ScriptedUpstream(raw_reply(length_of_body)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        turns = Turns(lambda: len(gateway.log_lines))
+        async with RawClient(gateway.port) as client:
+            await client.send(300 * request(target=target))
+            for _ in range(300):
+                await client.read_response()
+        turns.stop()
+        assert turns.turns >= 300
+        assert turns.most_in_a_turn == 1
+
+
+async def test_tiny_chunks_of_an_upload_are_parsed_a_few_in_each_turn(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = 0
+    fed = StreamReader.end_http_chunk_receiving
+
+    def count(reader: StreamReader) -> None:
+        nonlocal parsed
+        parsed += 1
+        fed(reader)
+
+    monkeypatch.setattr(StreamReader, "end_http_chunk_receiving", count)
+    async with ScriptedUpstream(raw_reply(length_of_body)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        turns = Turns(lambda: parsed)
+        async with RawClient(gateway.port) as client:
+            await client.send(post(bytes(20_000), chunk_bytes=1))
+            assert (await client.read_response()).body == b"20000"
+        turns.stop()
+    assert parsed >= 20_000
+    # One read of the socket brings 10 000 of them.
+    assert turns.most_in_a_turn <= (1 + STEPS_A_TURN) * LINES_A_TURN / 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.client import HOST, RawClient, ask, request
@@ -60,12 +62,17 @@ async def test_h1_the_cap_holds_for_headers_that_trickle_in(gateway: RunningGate
     assert 32 * KIB - 500 <= sent <= 36 * KIB
 
 
-async def test_h1_the_431_has_a_fixed_body(gateway: RunningGateway, report: Report) -> None:
+async def test_h1_the_431_has_a_fixed_body_but_for_the_id_of_the_request(
+    gateway: RunningGateway, report: Report
+) -> None:
     bodies = set()
     for name in ("101 headers", "one value of 33 KiB", "no end in 40 KiB", "a target of 33 KiB"):
         response = await ask(gateway.port, OVERSIZED[name])
         assert b"canary" not in response.head.raw
-        bodies.add(response.body)
+        request_id = response.value("x-request-id")
+        assert request_id
+        assert response.json()["error"]["request_id"].encode() == request_id
+        bodies.add(response.body.replace(request_id, b""))
     report("H1", "different bodies of 431", len(bodies))
     assert len(bodies) == 1
 
@@ -228,6 +235,31 @@ async def test_h4_behind_a_trusted_proxy_the_client_is_the_nearest_untrusted_hop
         gateway, upstream, request(headers=[f"X-Forwarded-For: {SPOOFED}, 198.51.100.7"])
     )
     assert (await gateway.wait_for_log(lambda line: "client" in line))["client"] == "198.51.100.7"
+
+
+@pytest.mark.parametrize("claimed", ["198.51.100.7:50001", "::ffff:198.51.100.7"])
+async def test_h4_an_address_with_a_port_or_mapped_to_ipv6_is_that_address(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, claimed: str
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url, server=TRUSTED))
+    got = await forwarded(gateway, upstream, request(headers=[f"X-Forwarded-For: {claimed}"]))
+    assert got.value("x-forwarded-for") == b"198.51.100.7, 127.0.0.1"
+    assert (await gateway.wait_for_log(lambda line: "client" in line))["client"] == "198.51.100.7"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs a dual-stack listener")
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_h4_an_ipv4_client_of_a_dual_stack_listener_has_its_ipv4_address(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, trusted: bool
+) -> None:
+    server = {"listen": ":0", **(TRUSTED if trusted else {})}
+    gateway = await start_gateway(simple_config(upstream.url, server=server))
+    claim = ["X-Forwarded-For: 198.51.100.7"]
+    got = await forwarded(gateway, upstream, request(headers=claim))
+    told = b"198.51.100.7, 127.0.0.1" if trusted else b"127.0.0.1"
+    assert got.value("x-forwarded-for") == told
+    client = (await gateway.wait_for_log(lambda line: "client" in line))["client"]
+    assert client == ("198.51.100.7" if trusted else "127.0.0.1")
 
 
 async def test_h4_a_forwarded_header_that_is_no_list_of_addresses_breaks_nothing(

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from tests.support.client import HOST, RawClient, request
+from tests.support.client import HOST, RawClient, ask, request
 from tests.support.control import control_request
 from tests.support.figures import Report
 from tests.support.gateway import (
     RunningGateway,
 )
-from tests.support.refusal import assert_nothing_forwarded, refusal_flaw
+from tests.support.refusal import assert_nothing_forwarded, error_flaw, refusal_flaw
 from tests.support.upstream import (
     LAST_CHUNK,
     ScriptedUpstream,
@@ -354,6 +354,8 @@ async def test_p6_two_no_or_a_malformed_host_is_400(
 FOREIGN_TARGETS = [
     "http://evil.test/v1/x",
     f"http://{HOST}:81/v1/x",
+    f"http://{HOST}:443/v1/x",
+    f"https://{HOST}:80/v1/x",
     f"http://user@{HOST}/v1/x",
     f"http://{HOST}@evil.test/v1/x",
     f"http://{HOST}.evil.test/v1/x",
@@ -391,6 +393,69 @@ async def test_p7_a_target_of_the_same_authority_is_forwarded_in_origin_form(
         await client.send(request(target=f"http://{authority}/v1/x?a=b"))
         assert (await client.read_response()).status == 200
     assert [request.target for request in upstream.requests] == ["/v1/x?a=b"]
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (f"http://{HOST}:80/v1/x", HOST),
+        (f"http://{HOST}/v1/x", f"{HOST}:80"),
+        (f"https://{HOST}:443/v1/x", HOST),
+        (f"https://{HOST}/v1/x", f"{HOST}:443"),
+        (f"http://{HOST}:80/v1/x", f"{HOST}:80"),
+    ],
+)
+async def test_p7_the_default_port_may_stand_on_one_side_only(
+    gateway: RunningGateway, upstream: ScriptedUpstream, target: str, host: str
+) -> None:
+    assert (await ask(gateway.port, request(target=target, host=host))).status == 200
+    assert [request.target for request in upstream.requests] == ["/v1/x"]
+
+
+async def test_options_of_the_server_are_answered_with_its_methods(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    async with RawClient(gateway.port) as client:
+        for _ in range(2):
+            await client.send(request("OPTIONS", "*"))
+            response = await client.read_response("OPTIONS")
+            assert response.status == 204
+            allowed = (response.value("allow") or b"").split(b", ")
+            assert {b"GET", b"POST", b"OPTIONS"} <= set(allowed)
+            assert response.value("x-request-id")
+    await assert_nothing_forwarded(gateway.port, upstream)
+
+
+GARBAGE = {
+    "no HTTP": b"garbage\r\n\r\n",
+    "a NUL": b"\0",
+    "a broken header": b"GET / HTTP/1.1\r\nX : y\r\n\r\n",
+    "a broken method": b"GARBAGE / HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+@pytest.mark.parametrize(
+    "valid",
+    [
+        request(),
+        request("POST", body=b"hello"),
+        post("Transfer-Encoding: chunked", body=chunk(b"hello") + LAST_CHUNK),
+        request() + request("POST", body=b"\r\n\r\n"),
+    ],
+    ids=["GET", "length", "chunked", "two"],
+)
+async def test_a_valid_request_before_garbage_in_one_segment_is_answered(
+    gateway: RunningGateway, upstream: ScriptedUpstream, valid: bytes, garbage: bytes
+) -> None:
+    async with RawClient(gateway.port) as client:
+        await client.send(valid + garbage)
+        for _ in range(valid.count(b" HTTP/1.1")):
+            assert (await client.read_response()).status == 200
+        refusal = await client.read_response()
+        assert error_flaw(refusal, 400) == ""
+        assert refusal.value("connection") == b"close"
+        assert await client.read_to_end() == b""
 
 
 UPGRADES = {
@@ -433,7 +498,9 @@ async def test_p8_an_upgrade_with_a_request_for_a_body_is_400_and_never_two_requ
         (b"GET /v1/x HTTP/2.0\r\nHost: gateway.test\r\n\r\n", {505, 400}),
         (b"GET /v1/x HTTP/1.2\r\nHost: gateway.test\r\n\r\n", {505, 400}),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {505, 400}),
-        (b"GET /v1/x\r\n\r\n", {505, 400}),
+        (b"GET /v1/x\r\n\r\n", {400}),
+        (b"GET /v1/x\r\nHost: gateway.test\r\n\r\n", {400}),
+        (b"GET /v1/x HTTP/0.9\r\nHost: gateway.test\r\n\r\n", {400}),
     ],
 )
 async def test_p12_only_http_1_1_is_served(

@@ -76,7 +76,7 @@ async def test_s1_a_header_that_stops_is_408_on_a_kept_alive_connection_too(
         await client.read_to_end()
 
 
-async def test_s1_the_408_has_a_fixed_body(
+async def test_s1_the_408_has_a_fixed_body_but_for_the_id_of_the_request(
     upstream: ScriptedUpstream, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(simple_config(upstream.url, server={"header_timeout": "200ms"}))
@@ -86,7 +86,10 @@ async def test_s1_the_408_has_a_fixed_body(
             await client.send(raw)
             response = await client.read_response()
         assert b"canary" not in response.head.raw
-        bodies.add(response.body)
+        request_id = response.value("x-request-id")
+        assert request_id
+        assert response.json()["error"]["request_id"].encode() == request_id
+        bodies.add(response.body.replace(request_id, b""))
     assert len(bodies) == 1
 
 
@@ -268,7 +271,7 @@ async def test_s4_a_client_with_a_closed_window_is_cut_in_time(
             connection = upstream.connections[0]
             took_s = await connection.wait_client_gone() - started
             report("S4", "s to the cut where 1 s is allowed", took_s)
-            assert 0.8 <= took_s <= 1.5
+            assert 0.99 <= took_s <= 1.5
             line = await gateway.wait_for_log(lambda line: line["event"] == "request")
             assert line["end"] == "client_abort"
             client.resume_reading()
