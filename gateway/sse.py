@@ -282,9 +282,9 @@ def comment(text: bytes) -> bytes:
                                         `retry`
         sseclient (Python)              every block is an event
         Spring's WebFlux                a block of comments is a ServerSentEvent without data
-        openai-node, anthropic (Node),  a block without `data` and `event` is skipped
-        eventsource-parser (Vercel ai)
-        EventSource (WHATWG), OkHttp,   a block without `data` is skipped
+        openai-node, anthropic (Node)   a block without `data` and `event` is skipped
+        eventsource-parser (Vercel ai), a block without `data` is skipped
+        EventSource (WHATWG), OkHttp,
         .NET's SseParser
 
     All of them skip a line that begins with a colon, within a block or before it.

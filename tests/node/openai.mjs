@@ -49,6 +49,40 @@ const tasks = {
     await streamed("demo-slow", (chunk) => (text += chunk.choices[0].delta.content ?? ""));
     return { text };
   },
+  // Tools, structured output and embeddings, as people try them first.
+  async first() {
+    const schema = {
+      type: "object",
+      properties: { city: { type: "string" }, days: { type: "integer" } },
+      required: ["city", "days"],
+      additionalProperties: false,
+    };
+    const asked = [{ role: "user", content: "Please call plan_trip." }];
+    const tool = { name: "plan_trip", parameters: schema };
+    const model = "demo";
+    const chat = client.chat.completions.stream({
+      model,
+      messages: asked,
+      tools: [{ type: "function", function: tool }],
+    });
+    const [call] = (await chat.finalChatCompletion()).choices[0].message.tool_calls;
+    const response = client.responses.stream({
+      model,
+      input: asked,
+      tools: [{ type: "function", strict: false, ...tool }],
+    });
+    const [item] = (await response.finalResponse()).output;
+    const format = { type: "json_schema", name: "trip", schema };
+    const structured = await client.responses.create({ model, input: prompt, text: { format } });
+    const embedded = await client.embeddings.create({ model: "demo-embedding", input: [1, 2, 3] });
+    return {
+      chat: JSON.parse(call.function.arguments),
+      response: JSON.parse(item.arguments),
+      structured: JSON.parse(structured.output_text),
+      dimensions: embedded.data[0].embedding.length,
+      model: (await client.models.retrieve("of/demo")).id,
+    };
+  },
   async models() {
     const models = [];
     for await (const model of client.models.list()) models.push(model.id);

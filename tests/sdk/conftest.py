@@ -114,6 +114,7 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
         "models": {
             **{name: {"upstream": "openai"} for name in names},
             "llama-3": {"upstream": "openai", "model": "demo-llama"},
+            "of/demo": {"upstream": "openai", "model": "demo"},
             "demo-slow": {"upstream": "openai"},
             "demo-hang": {"upstream": "hasty"},
             "claude-slow": {"upstream": "anthropic", "model": "demo-slow"},
@@ -124,7 +125,7 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
             "ollama-reset": {"upstream": "ollama", "model": "demo-reset"},
         },
         "routes": [
-            {"name": "openai", "path": "/v1/", "models": [*names, "llama-3"], **guarded},
+            {"name": "openai", "path": "/v1/", "models": [*names, "llama-3", "of/demo"], **guarded},
             {"name": "limited", "path": "/limited/v1/", "models": ["demo"], **limited},
             {"name": "anthropic", "path": "/v1/messages", "models": claudes, **guarded},
             {"name": "anthropic-more", "path": "/v1/messages/", "models": claudes, **guarded},

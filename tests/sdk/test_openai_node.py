@@ -45,6 +45,15 @@ async def test_comments_in_a_stream_are_nothing_to_it_or_to_eventsource_parser(d
     assert told["comments"] > 0
 
 
+async def test_what_people_try_first_works(door: Door) -> None:
+    told = await met(door, "first")
+    for said in (told["chat"], told["response"], told["structured"]):
+        assert isinstance(said["city"], str)
+        assert isinstance(said["days"], int)
+    assert told["dimensions"] == 64
+    assert told["model"] == "of/demo"
+
+
 async def test_the_list_of_models_is_the_routes(door: Door) -> None:
     told = await met(door, "models")
     assert "llama-3" in told["models"]
