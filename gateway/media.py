@@ -53,16 +53,18 @@ def media(document: Mapping[str, Any]) -> Media:
             left -= 1
             if left < 0:
                 break
-            if not isinstance(part, dict):
+            if type(part) is not dict:
                 continue
-            for name in ("content", "output"):
-                if name in part and isinstance(inner := part[name], list):
-                    waiting.append(inner)
-            if "type" in part and isinstance(kind := part["type"], str) and kind in _KINDS:
-                size, cost = _KINDS[kind](part)
+            if type(inner := part.get("content")) is list:
+                waiting.append(inner)
+            if type(inner := part.get("output")) is list:
+                waiting.append(inner)
+            kind = part.get("type")
+            if type(kind) is str and (cost_of := _KINDS.get(kind)) is not None:
+                size, cost = cost_of(part)
                 chars += size
                 tokens += cost
-            if "images" in part and isinstance(images := part["images"], list):  # Ollama
+            if type(images := part.get("images")) is list:  # Ollama
                 for image in images[: max(0, left)]:
                     left -= 1
                     if isinstance(image, str):

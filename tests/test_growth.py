@@ -6,18 +6,22 @@ copied or searched again for each piece makes the work quadratic.
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 
 from gateway.dialects.answers import ChatAnswer
+from gateway.dialects.first_token import FirstToken
 from gateway.dialects.translation import anthropic_answers, ollama_answers, openai_answers
 from gateway.dialects.translation.json_lines import LineSplitter
 from gateway.dialects.usage import Told
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap
-from gateway.proxy.compression import encoder
+from gateway.proxy.compression import encoded, encoder
+from gateway.proxy.decoding import decoder
 from gateway.proxy.json_body import read
 from gateway.proxy.multipart import find_model_field
 from gateway.proxy.usage_chunk import UsageFilter
@@ -58,6 +62,8 @@ PARSERS: dict[str, Callable[[], Feed]] = {
     "usage of an answer": lambda: tap(b"application/json"),
     "usage scanner": lambda: UsageScanner(Told()).feed,
     "lines": lambda: LineSplitter().feed,
+    "first token": lambda: FirstToken(lines=False).feed,
+    "first token of lines": lambda: FirstToken(lines=True).feed,
     "openai answer": lambda: openai_answers.Reader().feed,
     "anthropic answer": lambda: anthropic_answers.Reader().feed,
     "ollama answer": lambda: ollama_answers.Reader().feed,
@@ -111,6 +117,24 @@ def test_frames_are_read_in_linear_work(each: bytes) -> None:
         pieces = [data[at : at + PIECE_BYTES] for at in range(0, size, PIECE_BYTES)]
         feed = frames()
         return lambda: [feed(piece) for piece in pieces]
+
+    assert growth(work, SIZE_BYTES) < LINEAR_AT_MOST
+
+
+Coding = Literal["gzip", "deflate", "zstd", "br"]
+
+
+@pytest.mark.parametrize("coding", get_args(Coding))
+@pytest.mark.parametrize("piece_bytes", [PIECE_BYTES, 64 * 1024])
+def test_a_body_is_decoded_in_linear_work(coding: Coding, piece_bytes: int) -> None:
+    def work(size: int) -> Callable[[], object]:
+        plain = random.Random(1).randbytes(8 * size).hex().encode()
+        data = zlib.compress(plain) if coding == "deflate" else encoded(plain, coding)
+        pieces = [data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes)]
+        one = decoder(coding)
+        assert one is not None
+        feed = one.feed
+        return lambda: [sum(map(len, feed(piece))) for piece in pieces]
 
     assert growth(work, SIZE_BYTES) < LINEAR_AT_MOST
 
