@@ -45,7 +45,8 @@ class GatewayError(Exception):
     @property
     def retry_after_s(self) -> int | None:
         """When to come back, if that is told."""
-        return next((int(value) for name, value in self.headers if name == "Retry-After"), None)
+        values = [value for name, value in self.headers if name == "Retry-After"]
+        return int(values[0]) if values and values[0].isdecimal() else None
 
 
 def _restored(kind: type[GatewayError], values: dict[str, object]) -> GatewayError:

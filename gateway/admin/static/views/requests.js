@@ -195,7 +195,7 @@ function row(one, longest) {
     h("td", { class: "time" }, clock(one.at)),
     h("td", {}, outcome(one)),
     h("td", { class: "main-cell" }, h("a", { class: "cover", href: `/requests/${encodeURIComponent(one.request_id)}`, "data-row": "" }, one.model ?? `${one.method} ${one.path}`),
-      h("span", { class: "why" }, one.route ?? "no route", one.served && ` · served by ${one.served}`)),
+      h("span", { class: "why" }, one.route ?? "no route", one.served && ` · served by ${one.served}`, one.limit && ` · limit ${one.limit}`)),
     h("td", { class: "wide" }, one.tenant ?? one.subject ?? "–", one.tenant && h("span", { class: "why" }, one.subject)),
     h("td", { class: "num wide" }, seconds(one.ttft_s)),
     h("td", { class: "num" }, seconds(one.s)),
