@@ -25,10 +25,11 @@ from gateway.proxy.usage_chunk import UsageFilter
 from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import Content
 from gateway.telemetry.traces.gaps import Gaps
-from gateway.upstream.response import UNREAD_CAP_BYTES, BodySink, UpstreamResponse
+from gateway.upstream.response import BodySink, UpstreamResponse
 
 _TOLD_ERROR = "backend_error"
 """The code of an error that a backend told inside a stream it ended well."""
+_TAIL_BYTES = 4 * 1024
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
     UpstreamTotalTimeout: EndReason.TIMEOUT,
@@ -90,7 +91,7 @@ class ResponseBody:
         """Looks at the stream until its first token has come."""
         self._going_on: asyncio.Task[None] | None = None
         self._before = self._last = b""
-        """The last two pieces: an error ends a stream, if not `[DONE]` does."""
+        """The ends of the last two pieces: an error ends a stream, if not `[DONE]` does."""
         self._refusal: bytearray | None = None
         """The beginning of an error response, for the log."""
         if head.status >= 400:
@@ -201,8 +202,7 @@ class ResponseBody:
         exchange = self._exchange
         if not exchange.streamed or self.upstream.head.encoded or exchange.error_code is not None:
             return
-        tail = (self._before + self._last)[-UNREAD_CAP_BYTES:]
-        words = backend_words.stream_error(tail, exchange.endpoint)
+        words = backend_words.stream_error(self._before + self._last, exchange.endpoint)
         if words is not None:
             exchange.error_code, exchange.reason = _TOLD_ERROR, words
 
@@ -212,7 +212,7 @@ class ResponseBody:
 
     def _looked_at(self, data: bytes) -> bytes:
         """Let those hear it who count or may have to go on with it; what of it passes."""
-        self._before, self._last = self._last, data
+        self._before, self._last = self._last, data[-_TAIL_BYTES:]  # small ones are not copied
         if self._refusal is not None and len(self._refusal) < backend_words.LONGEST_BYTES:
             self._refusal += data[: backend_words.LONGEST_BYTES]
         if self._first_token is not None and self._first_token.feed(data):
