@@ -32,6 +32,7 @@ from gateway.usage import Usage
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
 from gateway.websocket.endings import By, Tally, ending_of
+from gateway.websocket.model_check import ModelCheck
 from gateway.websocket.peer import Peer
 from gateway.websocket.usage import SessionUsage
 from gateway.websocket.watch import SessionOptions, Standing, Watch
@@ -87,6 +88,8 @@ class Session:
             is_client=False,
             max_message_bytes=options.max_message_bytes,
         )
+        checks = exchange.checks_model
+        self._model_check = ModelCheck(checks) if checks is not None else None
         counts = exchange.meter is not None or exchange.tap is not None
         self._usage = SessionUsage() if counts else None
         self._spending: asyncio.Task[None] | None = None
@@ -196,6 +199,11 @@ class Session:
         if peer is self._client:
             tally.messages_in += first
             exchange.bytes_in += len(payload)
+            if self._model_check is not None:
+                message = self._model_check.feed(opcode, payload, first, final)
+                if message is not None:
+                    self._upstream.send(*message, True, True)
+                return
             self._upstream.send(opcode, payload, first, final)
             return
         tally.messages_out += first

@@ -1,0 +1,75 @@
+"""What a client with certain models only may say on a WebSocket: no message that names another.
+
+A message is passed on once it is whole and was looked at: the pieces before its end could name a
+model that its end does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from gateway.proxy.json_body import is_heavy
+from gateway.websocket.codes import Code, Violation
+
+_DEPTH = 8
+_FREE = frozenset({"metadata", "arguments", "parameters"})
+"""Objects whose keys are the caller's own."""
+
+
+class ModelCheck:
+    """Of one client."""
+
+    __slots__ = ("_allows", "_opcode", "_pieces")
+
+    def __init__(self, allows: Callable[[str], bool]) -> None:
+        """`allows` says whether the client may use a model."""
+        self._allows = allows
+        self._opcode = 0
+        self._pieces: list[bytes] = []
+
+    def feed(
+        self, opcode: int, payload: bytes, first: bool, final: bool
+    ) -> tuple[int, bytes] | None:
+        """A piece of a message; the whole of it, if this is its end. Raise Violation if it names a
+        model that the client may not use.
+        """
+        if first:
+            self._opcode = opcode
+            self._pieces.clear()
+        self._pieces.append(payload)
+        if not final:
+            return None
+        message = b"".join(self._pieces)
+        self._pieces.clear()
+        self._check(message)
+        return self._opcode, message
+
+    def _check(self, message: bytes) -> None:
+        if b"model" not in message.lower() and b"\\u" not in message:
+            return
+        if is_heavy(message):
+            raise Violation(Code.POLICY, "too complex a message to tell its model")
+        try:
+            document = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            if message.lstrip(b" \t\r\n\0\xef\xbb\xbf\xfe\xff").startswith(b"{"):
+                raise Violation(Code.POLICY, "a message that is not valid JSON") from None
+            return
+        if not all(self._allows(name) for name in _names(document, _DEPTH)):
+            raise Violation(Code.POLICY, "this model does not exist here, or you may not use it")
+
+
+def _names(value: Any, depth: int) -> list[str]:
+    """The models named in an object, and in those inside it: `session.model`, `response.model`."""
+    names: list[str] = []
+    if not isinstance(value, dict) or not depth:
+        return names
+    for key, inner in value.items():
+        if key.lower() == "model" and isinstance(inner, str):
+            names.append(inner)
+        elif key not in _FREE:
+            names += _names(inner, depth - 1)
+    return names
