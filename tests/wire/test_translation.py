@@ -521,14 +521,15 @@ async def test_the_other_field_for_the_maximum_is_learnt(start_gateway: StartGat
 
 
 async def test_several_refused_fields_are_learnt_in_turn(start_gateway: StartGateway) -> None:
-    backend = Particular("max_completion_tokens", "reasoning_effort", "stream_options")
+    backend = Particular("max_completion_tokens", "reasoning_effort", "user")
     async with ScriptedUpstream(raw_reply(backend.answer)) as upstream:
         gateway = await start_gateway(config("anthropic", "openai", upstream.url))
-        thinks = chat("anthropic", thinking={"type": "enabled", "budget_tokens": 1024})
+        thinking = {"type": "enabled", "budget_tokens": 1024}
+        asked = chat("anthropic", thinking=thinking, metadata={"user_id": "ann"})
         for _ in range(2):
-            response = await ask(gateway.port, thinks)
+            response = await ask(gateway.port, asked)
             assert response.status == 200
-            assert response.value("x-translation-dropped") == b"thinking"
+            assert response.value("x-translation-dropped") == b"thinking, user"
     assert len(backend.bodies) == 5
 
 

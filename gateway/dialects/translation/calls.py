@@ -29,6 +29,7 @@ _NAMELESS = "unknown"
 """The name of a call that has arguments but never got a name. The caller tells the model that there
 is no such tool, and the model calls again.
 """
+_NONE = frozenset({"null", "None"})
 
 
 class _Call:
@@ -69,8 +70,8 @@ class Calls:
         function = object_in(call, "function") or call
         self.add(
             key,
-            text_in(call, "id"),
-            text_in(function, "name"),
+            _word_in(call, "id"),
+            _word_in(function, "name"),
             arguments_text(function.get("arguments")),
             pieces,
         )
@@ -123,6 +124,12 @@ class Calls:
         text = call.halves.feed(text)
         if text:
             pieces.append(Argued(call.number, text))
+
+
+def _word_in(document: dict[str, Any], key: str) -> str:
+    """An id or a name; some backends write the text "null" for none."""
+    word = text_in(document, key)
+    return "" if word in _NONE else word
 
 
 def arguments_text(value: Any) -> str:

@@ -218,7 +218,7 @@ def _cache_last(parts: list[Part], cache: Cache) -> bool:
 
 
 def _call(fields: Fields, calls: OpenCalls) -> ToolCall:
-    if fields.text("type") not in (None, "function"):
+    if (fields.text("type") or "function").lower() != "function":  # some backends shout it
         raise fields.untranslatable("type", "only functions can")
     function = fields.object("function")
     if function is None:
@@ -349,9 +349,9 @@ def _format(fields: Fields) -> JsonFormat | None:
 
 # -- writing ---------------------------------------------------------------------------------------
 
-STREAM_OPTIONS, EFFORT = "stream_options", "reasoning_effort"
+STREAM_OPTIONS, EFFORT, USER = "stream_options", "reasoning_effort", "user"
 MAX_TOKENS = ("max_completion_tokens", "max_tokens")
-OPTIONAL = frozenset({STREAM_OPTIONS, *MAX_TOKENS, EFFORT})
+OPTIONAL = frozenset({STREAM_OPTIONS, *MAX_TOKENS, EFFORT, USER})
 """Fields that can be left out, or written otherwise, for a backend that refuses them."""
 _EFFORTS = ("none", "low", "medium", "high")
 """Those that nearly every backend knows."""
@@ -391,9 +391,11 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
         body[_max_tokens_field(options)] = asked.max_tokens
     if asked.stop:
         body["stop"] = asked.stop
-    if asked.user is not None:
+    if asked.user is not None and USER in options.refused:
+        asked.drop(USER)
+    elif asked.user is not None:
         long = len(asked.user) > _LONGEST_USER
-        body["user"] = hashlib.sha256(asked.user.encode()).hexdigest() if long else asked.user
+        body[USER] = hashlib.sha256(asked.user.encode()).hexdigest() if long else asked.user
     same = ("temperature", "top_p", "top_k", "min_p", "seed")
     for key in (*same, "frequency_penalty", "presence_penalty", "repetition_penalty"):
         value = getattr(asked, key)

@@ -10,13 +10,14 @@ import re
 from collections.abc import Collection
 
 from gateway.dialects import refusals
-from gateway.dialects.translation.openai_requests import EFFORT, MAX_TOKENS, STREAM_OPTIONS
+from gateway.dialects.translation.openai_requests import EFFORT, MAX_TOKENS, STREAM_OPTIONS, USER
 
 STATUSES = frozenset({400, 422})
 LONGEST_BYTES = refusals.LONGEST_BYTES
 _NAMED = (
     (STREAM_OPTIONS, re.compile(rb"stream_options|include_usage")),
     *((field, re.compile(rb"\b%b\b" % field.encode())) for field in (*MAX_TOKENS, EFFORT)),
+    (USER, re.compile(rb"""["'`]user["'`]""")),  # not the role that errors speak of
 )
 
 

@@ -136,6 +136,15 @@ def test_legacy_function_calls_of_earlier_turns_are_calls() -> None:
     assert messages[2]["content"][0]["tool_use_id"] == "call_0"
 
 
+@pytest.mark.parametrize("kind", ["function", "FUNCTION", "", None])
+def test_the_type_of_a_call_in_any_case_is_a_function(kind: str | None) -> None:
+    body = history("{}")
+    body["messages"][1]["tool_calls"][0]["type"] = kind
+    assert translated("openai", "anthropic", body) == translated(
+        "openai", "anthropic", history("{}")
+    )
+
+
 def test_a_name_that_a_model_made_up_is_fitted_to_what_anthropic_takes() -> None:
     body = history("{}")
     body["messages"][1]["tool_calls"][0]["function"]["name"] = "functions.get weather:1"

@@ -42,6 +42,7 @@ SHAPES: dict[str, tuple[str, str, list[tuple[str, dict[str, str]]], Stop]] = {
     "openai/interleaved-calls.sse": ("", "", [PARIS, TIME], Stop.TOOLS),
     "openai/gemini-calls-without-ids.sse": ("", "", [PARIS, TIME], Stop.TOOLS),
     "openai/vllm-stop-reason.sse": ("", "", [PARIS], Stop.TOOLS),
+    "openai/null-as-text.sse": ("", "", [PARIS], Stop.TOOLS),
     "openai/function-call.sse": ("", "", [PARIS], Stop.TOOLS),
     "openai/keep-alives.sse": ("", "Four.", [], Stop.END),
     "openai/half-an-emoji.sse": ("", "Hi \U0001f600!", [], Stop.END),
