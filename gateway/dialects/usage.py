@@ -161,11 +161,10 @@ class Joined:
                 self._correct(holder, self._before)
 
     def _correct(self, numbers: dict[str, Any], before: Mapping[str, Any]) -> None:
-        change = 0
+        was = _first(numbers, _INPUT) + _first(numbers, _OUTPUT)
         for name in _OUTPUT:
             if type(value := numbers.get(name)) is int:
                 numbers[name] = value + self._output
-                change += self._output
         for name in _PROMPT:
             if name not in numbers:
                 continue
@@ -174,10 +173,9 @@ class Joined:
                 numbers[name] = before.get(name, 0 if type(value) is int else None)
             elif name in _INPUT and type(value) is int:
                 numbers[name] = max(0, value - self._output)
-            if name in _INPUT and type(value) is int:
-                change += numbers[name] - value
         if type(total := numbers.get("total_tokens")) is int:
-            numbers["total_tokens"] = total + change
+            is_ = _first(numbers, _INPUT) + _first(numbers, _OUTPUT)
+            numbers["total_tokens"] = total - was + is_
 
 
 def told(document: Mapping[str, Any]) -> Usage | None:
@@ -230,7 +228,7 @@ def _usage(numbers: Mapping[str, Any]) -> Usage | None:
     named = "prompt_tokens" not in numbers and (_READ in numbers or _WRITTEN in numbers)
     cache_beside = named or cached + written > input_
     reasoning_beside = reasoning > output
-    if total and output:
+    if total and any(name in numbers for name in _OUTPUT):
         hidden = total - input_ - output
         choices = [(cache_beside, reasoning_beside), (False, False), (False, True)]
         choices += [(True, False), (True, True)]

@@ -102,6 +102,8 @@ THOUGHTS = {"completion_tokens_details": {"reasoning_tokens": 30}}
         (openai(10, 5, **THOUGHTS), (10, 35, 0, 0, 30)),
         (openai(10, 35, total_tokens=75, **THOUGHTS), (10, 65, 0, 0, 30)),
         (openai(10, 5, total_tokens=45), (10, 35, 0, 0, 30)),
+        (openai(10, 0, total_tokens=45), (10, 35, 0, 0, 35)),
+        (openai(10, 0, total_tokens=10), (10, 0, 0, 0, 0)),
         (
             openai(50, 5, total_tokens=185, **CACHED, **THOUGHTS),
             (150, 35, 100, 0, 30),

@@ -29,7 +29,8 @@ def test_an_event_in_fragments_is_one_event() -> None:
 def test_what_only_looks_like_it_does_not_count() -> None:
     usage = SessionUsage()
     quoted = b'{"delta": "{\\"usage\\": {\\"input_tokens\\": 1000}}"}'
-    for message in (quoted, b'{"usage": null}', b'{"usage": {}}', b'"usage"'):
+    nested = b'{"item": {"arguments": {"usage": {"input_tokens": 1000}}}}'
+    for message in (quoted, nested, b'{"usage": null}', b'{"usage": {}}', b'"usage"'):
         assert usage.feed(message, True, True) is None
     assert usage.total == Usage(0, 0)
 
