@@ -42,10 +42,11 @@ class BodyBudget:
     """Memory for the request bodies that one process holds, to look at them or to send them again.
 
     A body is counted at its announced size before it is read, so that one that was begun is never
-    given up for want of room. Bodies that come with the head of their request are not counted.
+    given up for want of room. No caller holds more than half of it beside a first body. Bodies
+    that come with the head of their request are not counted.
     """
 
-    __slots__ = ("cap_bytes", "held_bytes", "refused")
+    __slots__ = ("_callers", "cap_bytes", "held_bytes", "refused")
 
     def __init__(self, cap_bytes: int) -> None:
         self.cap_bytes = cap_bytes
@@ -53,18 +54,28 @@ class BodyBudget:
         """At the moment."""
         self.refused = 0
         """Requests refused so far."""
+        self._callers: dict[str, int] = {}
+        """What each of them holds, who holds anything."""
 
-    def take(self, size_bytes: int) -> bool:
-        """Whether there is room. One body always fits, however large."""
-        if self.held_bytes and self.held_bytes + size_bytes > self.cap_bytes:
+    def take(self, size_bytes: int, caller: str) -> bool:
+        """Whether there is room. A body always fits where nothing else is held."""
+        own = self._callers.get(caller, 0)
+        full = self.held_bytes and self.held_bytes + size_bytes > self.cap_bytes
+        if full or (own and own + size_bytes > self.cap_bytes // 2):
             self.refused += 1
             return False
         self.held_bytes += size_bytes
+        self._callers[caller] = own + size_bytes
         return True
 
-    def give_back(self, size_bytes: int) -> None:
+    def give_back(self, size_bytes: int, caller: str) -> None:
         """So much is held no more."""
         self.held_bytes -= size_bytes
+        own = self._callers[caller] - size_bytes
+        if own:
+            self._callers[caller] = own
+        else:
+            del self._callers[caller]
 
 
 def rss_bytes() -> int:

@@ -37,16 +37,19 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class HeldBody:
     """The share of a `BodyBudget` that one body has."""
 
-    __slots__ = ("_budget", "_size_bytes")
+    __slots__ = ("_budget", "_caller", "_size_bytes")
 
-    def __init__(self, budget: BodyBudget, size_bytes: int) -> None:
+    def __init__(self, budget: BodyBudget, size_bytes: int, caller: str) -> None:
         self._budget = budget
+        self._caller = caller
         self._size_bytes = size_bytes
 
     def shrink(self, size_bytes: int) -> None:
         """It turned out to be smaller."""
-        self._budget.give_back(self._size_bytes - size_bytes)
-        self._size_bytes = size_bytes
+        less = self._size_bytes - size_bytes
+        if less:
+            self._budget.give_back(less, self._caller)
+            self._size_bytes = size_bytes
 
     def end(self, _: Exchange) -> None:
         """It is held no more."""
@@ -158,9 +161,11 @@ class BodyReader:
         coding = decoder(",".join(request._message.headers.getall(CONTENT_ENCODING, ())))
         length = request.content_length
         size_bytes = self.cap_bytes if length is None or coding is not None else length
-        if not self.budget.take(size_bytes):
+        principal = exchange.principal
+        caller = principal.tenant or principal.subject if principal else exchange.client_ip
+        if not self.budget.take(size_bytes, caller):
             raise Overloaded("body memory")
-        held = exchange.held = HeldBody(self.budget, size_bytes)
+        held = exchange.held = HeldBody(self.budget, size_bytes, caller)
         exchange.at_end(held.end)
         self.ask(request)
         pieces: list[bytes] = []
