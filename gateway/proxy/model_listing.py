@@ -7,7 +7,6 @@ headers tell them apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -22,9 +21,7 @@ from gateway.dialects.model_lists import (
     ollama_show,
 )
 from gateway.errors import ModelNotFound
-
-if TYPE_CHECKING:
-    from gateway.exchange import GatewayRequest
+from gateway.exchange import GatewayRequest
 
 _VERSION = istr("anthropic-version")
 _KEY = istr("x-api-key")
