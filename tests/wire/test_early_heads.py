@@ -464,9 +464,10 @@ async def test_a_plugin_cannot_change_what_was_sent_and_breaks_nothing(
 async def test_the_backend_of_a_stream_is_asked_for_no_compression(
     start_gateway: StartGateway,
 ) -> None:
-    # Nothing could be said in what it would send then.
+    # Nothing could be said in what it would send then. Of others the tokens are not read here.
+    unread = {"log": {"format": "json"}, "metrics": {"tokens": False}}
     async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway(simple_config(upstream.url))
+        gateway = await start_gateway(simple_config(upstream.url), telemetry=unread)
         for document in (CHAT, {"model": "m"}):
             async with RawClient(gateway.port) as client:
                 await client.send(post(document, "Accept-Encoding: gzip"))
