@@ -181,6 +181,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-seconds", type=float, default=30.0, help="how long the chaos run lasts"
     )
+    parser.addoption(
+        "--fuzz-examples", type=int, default=40, help="how many requests each surface is sent"
+    )
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

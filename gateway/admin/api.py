@@ -139,6 +139,8 @@ class AdminApi:
             response = await handler(request)
         except web.HTTPException as exc:
             response = answer({"error": exc.reason}, exc.status)
+        except web.RequestPayloadError:
+            response = answer({"error": "the body is not what its headers say"}, 400)
         except ClientConnectionResetError:
             # Whoever asked has left before the answer began. That is nothing to log; aiohttp tries
             # to send this one, and sees it, too.

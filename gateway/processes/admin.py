@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api import AdminApi
 from gateway.admin.door import Door
@@ -103,7 +106,10 @@ async def serve_admin(
                 )
                 api = AdminApi(fleet, reloader, drained, door, metrics, more, collector.topics)
                 runner = web.AppRunner(
-                    api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
+                    api.application(),
+                    access_log=None,
+                    shutdown_timeout=_SHUTDOWN_S,
+                    logger=_faults_to(logger),
                 )
                 await runner.setup()
                 stack.push_async_callback(runner.cleanup)
@@ -114,6 +120,29 @@ async def serve_admin(
             if runner is not None:
                 await runner.cleanup()
             await _collect_the_rest(collector, stop)
+
+
+class _Faults(logging.Handler):
+    """Passes on what aiohttp logs of exceptions, but for requests that are malformed: they are
+    answered with 400, are no fault of this process, and may hold a token.
+    """
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line of the gateway's log."""
+        exc_info = record.exc_info
+        if exc_info is None or not isinstance(exc_info[1], HttpProcessingError):
+            self._logger.error("unhandled", exc_info=exc_info or None)
+
+
+def _faults_to(logger: FilteringBoundLogger) -> logging.Logger:
+    """A logger for aiohttp's server that writes to the gateway's log."""
+    faults = logging.Logger("gateway.admin", logging.WARNING)
+    faults.addHandler(_Faults(logger))
+    return faults
 
 
 async def _collect_the_rest(collector: Collector, stop: asyncio.Queue[str]) -> None:

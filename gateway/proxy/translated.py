@@ -299,4 +299,5 @@ def _credential(request: GatewayRequest) -> bytes | None:
     kind, _, token = headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         token = headers.get("x-api-key") or headers.get("api-key") or ""
-    return token.strip().encode("latin-1") or None
+    # The bytes that came, whatever they are.
+    return token.strip().encode("utf-8", "surrogateescape") or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -169,7 +170,7 @@ class ClientSocket:
 
     async def run(self) -> None:
         """Talk, until one of both has enough."""
-        talking = asyncio.ensure_future(self._talk(self))
+        talking = asyncio.ensure_future(self._until_closed())
         try:
             await asyncio.wait((talking, self._ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -181,11 +182,14 @@ class ClientSocket:
             return
         try:
             talking.result()
-        except Closed:
-            pass
         except GatewayError as error:
             self.fail(error)
         self.close(Closing(Code.NORMAL))
+
+    async def _until_closed(self) -> None:
+        # Here, and not where the result is taken: nobody takes it when the client leaves meanwhile.
+        with contextlib.suppress(Closed):
+            await self._talk(self)
 
     def client_left(self) -> None:
         """The client's connection is gone."""

@@ -338,6 +338,12 @@ async def test_the_right_token_is_answered_at_once_while_others_guess(
     assert b"wrong" not in gateway.log.raw
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_body_that_cannot_be_decoded_is_400(idle: GatewayProcess) -> None:
+    lines = ("Content-Encoding: gzip", "Origin: http://localhost")
+    assert (await admin(idle, "POST", "/api/session", {"a": 1}, *lines)).status == 400
+
+
 def test_what_plug_ins_are_given_is_masked() -> None:
     options = {"key": "canary7f3a", "nested": {"key": ["canary7f3a"]}}
     plugin = {"use": "acme.headers.stamp", "options": options}
