@@ -30,17 +30,22 @@ _NAMELESS = "unknown"
 is no such tool, and the model calls again.
 """
 _NONE = frozenset({"null", "None"})
+"""What some backends write for no id and no name."""
 
 
 class _Call:
     """What is known of one call."""
 
-    __slots__ = ("halves", "id", "number", "texts")
+    __slots__ = ("halves", "id", "name", "number", "spare", "texts")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
+        self.name = ""
+        """So far: it may come in parts, too."""
+        self.spare = ""
+        """What seemed to say that there is no name here. It is one if no other comes."""
         self.number = -1
-        """Its place among the calls of the answer; -1 until it has a name."""
+        """Its place among the calls of the answer; -1 until it was told."""
         self.texts: list[str] = []
         """Its arguments so far."""
         self.halves = Halves()
@@ -63,23 +68,27 @@ class Calls:
 
     def __bool__(self) -> bool:
         """Whether there is a call with a name."""
-        return self._count > 0
+        return any(call.name or call.spare for call in self._all)
 
     def read(self, key: object, call: dict[str, Any], pieces: list[Piece]) -> None:
         """A call of OpenAI's or Ollama's, or a part of one. `key` tells it from the others."""
         function = object_in(call, "function") or call
-        self.add(
-            key,
-            _word_in(call, "id"),
-            _word_in(function, "name"),
-            arguments_text(function.get("arguments")),
-            pieces,
-        )
+        call_id, name = text_in(call, "id"), text_in(function, "name")
+        arguments = arguments_text(function.get("arguments"))
+        if call_id in _NONE:
+            call_id = ""
+        if name not in _NONE:
+            self.add(key, call_id, name, arguments, pieces)
+            return
+        self.add(key, call_id, "", arguments, pieces)
+        self._by_key[key].spare = name
 
     def begin(self, key: object, call_id: str, name: str, pieces: list[Piece]) -> None:
-        """A call that is certainly another one than the last at this key."""
+        """A call that is certainly another one than the last at this key; its name is whole."""
         self._by_key.pop(key, None)
         self.add(key, call_id, name, "", pieces)
+        if name:
+            self._tell(self._by_key[key], pieces)
 
     def add(
         self, key: object, call_id: str, name: str, arguments: str, pieces: list[Piece]
@@ -92,11 +101,13 @@ class Calls:
         elif call_id and not call.id:
             call.id = call_id
         if call.number < 0 and name:
-            self._name(call, name, pieces)
+            call.name = _joined(call.name, name)
         if arguments:
             call.texts.append(arguments)
             if call.number >= 0:
                 self._argue(call, arguments, pieces)
+            elif call.name:  # which is whole: its arguments have begun
+                self._tell(call, pieces)
 
     def knows(self, key: object) -> bool:
         """Whether there is a call at this key."""
@@ -105,20 +116,29 @@ class Calls:
     def finish(self, pieces: list[Piece]) -> None:
         """No more parts will come."""
         for call in self._all:
-            if call.number < 0:
+            call.name = call.name or call.spare
+            if not call.name:
                 pieces.append(Skipped(Skip.CALL))
-                if call.id or call.texts:
-                    self._name(call, _NAMELESS, pieces)
+                if not call.id and not call.texts:
+                    continue
+                call.name = _NAMELESS
+            if call.number < 0:
+                self._tell(call, pieces)
             rest = call.halves.flush()
-            if rest and call.number >= 0:
+            if rest:
                 pieces.append(Argued(call.number, rest))
 
-    def _name(self, call: _Call, name: str, pieces: list[Piece]) -> None:
-        call.number = self._count
-        self._count += 1
-        pieces.append(Called(call.number, call.id, name))
-        for text in call.texts:
-            self._argue(call, text, pieces)
+    def _tell(self, call: _Call, pieces: list[Piece]) -> None:
+        """Tell a call, and those with a name that came before it."""
+        for one in self._all:
+            if one.number < 0 and one.name:
+                one.number = self._count
+                self._count += 1
+                pieces.append(Called(one.number, one.id, one.name))
+                for text in one.texts:
+                    self._argue(one, text, pieces)
+            if one is call:
+                return
 
     def _argue(self, call: _Call, text: str, pieces: list[Piece]) -> None:
         text = call.halves.feed(text)
@@ -126,10 +146,9 @@ class Calls:
             pieces.append(Argued(call.number, text))
 
 
-def _word_in(document: dict[str, Any], key: str) -> str:
-    """An id or a name; some backends write the text "null" for none."""
-    word = text_in(document, key)
-    return "" if word in _NONE else word
+def _joined(name: str, more: str) -> str:
+    """A name and more of it. Some backends repeat it, or all that has come of it."""
+    return more if more.startswith(name) else name + more
 
 
 def arguments_text(value: Any) -> str:

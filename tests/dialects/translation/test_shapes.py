@@ -171,6 +171,35 @@ def test_a_name_that_every_delta_repeats_is_one_call() -> None:
     assert [(call.name, call.arguments) for call in answer.calls] == [("f", '{"a":1}')]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["get_", "weather"],
+        ["get_weather", "get_weather"],
+        ["get_", "get_weather"],
+        ["", "get_weather"],
+    ],
+)
+def test_a_name_may_come_in_parts(names: list[str]) -> None:
+    stream = b"".join(call_chunk(index=0, id="c", function={"name": name}) for name in names)
+    stream += call_chunk(index=0, function={"arguments": '{"city":"Paris"}'})
+    assert said(heard("openai", stream + DONE)) == ("", "", [PARIS], Stop.TOOLS)
+
+
+def test_calls_are_told_in_the_order_of_their_names() -> None:
+    stream = b"".join(
+        call_chunk(index=n, id=f"c{n}", function={"name": name, "arguments": ""})
+        for n, name in enumerate(["f", "g", "h"])
+    )
+    stream += call_chunk(index=1, function={"arguments": '{"a":1}'}) + DONE
+    calls = heard("openai", stream).calls
+    assert [(call.id, call.name, call.arguments) for call in calls] == [
+        ("c0", "f", ""),
+        ("c1", "g", '{"a":1}'),
+        ("c2", "h", ""),
+    ]
+
+
 def test_an_id_that_is_another_in_every_delta_is_one_call() -> None:
     stream = call_chunk(index=0, id="r1", function={"name": "f", "arguments": ""})
     stream += call_chunk(index=0, id="r2", function={"arguments": '{"a":1}'}) + DONE
