@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -73,6 +74,7 @@ _HOTTEST = 1.0
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 """What cannot stand in the id of a tool's call, nor in its name."""
 _LONGEST_NAME = 128
+_NO_RESULT = "There is no result of this call."
 _LONGEST_USER = 256
 _MOST_CACHES = 4
 """`cache_control` in one request; Anthropic refuses more."""
@@ -330,6 +332,9 @@ class _Writer:
                 turns[-1]["content"] += blocks
             else:
                 turns.append({"role": message.role.value, "content": blocks})
+        for turn, following in itertools.pairwise(turns):
+            if turn["role"] == "assistant":
+                _answer_calls(turn["content"], following["content"])
         if turns and turns[-1]["role"] == "assistant":
             last = turns[-1]["content"][-1]
             if last["type"] == "text":
@@ -391,6 +396,23 @@ class _Writer:
     def _fitting(self, name: str) -> str:
         """The name of a tool that there is not, as Anthropic takes it in a history."""
         return _FOREIGN.sub("_", name)[:_LONGEST_NAME] or "unknown"
+
+
+def _answer_calls(said: list[dict[str, Any]], following: list[dict[str, Any]]) -> None:
+    """Put the results of a turn's calls first in the next turn, with one for each call: a call
+    without a result, such as one that was interrupted, is refused in every later turn.
+    """
+    calls = [block["id"] for block in said if block["type"] == "tool_use"]
+    if not calls:
+        return
+    results = [block for block in following if block["type"] == "tool_result"]
+    answered = {block["tool_use_id"] for block in results}
+    results += [
+        {"type": "tool_result", "tool_use_id": call, "content": _NO_RESULT, "is_error": True}
+        for call in calls
+        if call not in answered
+    ]
+    following[:] = results + [block for block in following if block["type"] != "tool_result"]
 
 
 def _written_tool(tool: Tool) -> dict[str, Any]:

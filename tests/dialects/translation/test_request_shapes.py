@@ -136,6 +136,23 @@ def test_legacy_function_calls_of_earlier_turns_are_calls() -> None:
     assert messages[2]["content"][0]["tool_use_id"] == "call_0"
 
 
+def test_a_call_that_was_interrupted_gets_a_result_that_says_so() -> None:
+    call = {"function": {"name": "f", "arguments": "{}"}}
+    body = chat(
+        HI,
+        {"role": "assistant", "tool_calls": [{"id": "a", **call}, {"id": "b", **call}]},
+        {"role": "user", "content": "Stop."},
+        {"role": "tool", "tool_call_id": "b", "content": "7"},
+    )
+    (_, _, turn) = translated("openai", "anthropic", body)["messages"]
+    assert [(block["type"], block.get("tool_use_id")) for block in turn["content"]] == [
+        ("tool_result", "b"),
+        ("tool_result", "a"),
+        ("text", None),
+    ]
+    assert turn["content"][1]["is_error"] is True
+
+
 @pytest.mark.parametrize("kind", ["function", "FUNCTION", "", None])
 def test_the_type_of_a_call_in_any_case_is_a_function(kind: str | None) -> None:
     body = history("{}")

@@ -186,6 +186,22 @@ def test_a_name_may_come_in_parts(names: list[str]) -> None:
     assert said(heard("openai", stream + DONE)) == ("", "", [PARIS], Stop.TOOLS)
 
 
+def test_usage_in_every_event_does_not_end_a_call() -> None:
+    events = [
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "get_weather"}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '"Paris"}'}}]},
+    ]
+    stream = b"".join(
+        b"data: %b\n\n"
+        % orjson.dumps({"choices": [{"delta": one}], "usage": {"completion_tokens": n + 1}})
+        for n, one in enumerate(events)
+    )
+    for caller in NAMES:
+        translated = told(caller, pieces_of("openai", [stream + DONE]))
+        assert said(heard(caller, translated)) == ("", "", [PARIS], Stop.TOOLS)
+
+
 def test_calls_are_told_in_the_order_of_their_names() -> None:
     stream = b"".join(
         call_chunk(index=n, id=f"c{n}", function={"name": name, "arguments": ""})
