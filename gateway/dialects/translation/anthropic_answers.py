@@ -77,6 +77,8 @@ def read(document: dict[str, Any]) -> list[Piece]:
         message.give(pieces)
     message.finish(pieces)
     pieces.append(Used(_tokens(object_in(document, "usage"))))
+    if not document.get("stop_reason") and message.any and document.get("type") == "message":
+        document["stop_reason"] = "end_turn"  # some never say why they stop; all of it is here
     pieces += message.stopped(document)
     return pieces
 

@@ -52,8 +52,6 @@ _WORDS = {
     Stop.TOOLS: "tool_calls",
     Stop.REFUSED: "content_filter",
 }
-
-
 _KNOWN = frozenset(
     {
         "content",
@@ -89,6 +87,8 @@ def read(document: dict[str, Any]) -> list[Piece]:
     delta.read(message, pieces)
     delta.finish(pieces)
     pieces += _usage(document)
+    if not choice.get("finish_reason") and delta.any:
+        choice["finish_reason"] = "stop"  # some never say why they stop; all of it is here
     pieces += delta.stopped(choice)
     return pieces
 
@@ -174,7 +174,7 @@ class Reader:
             elif data.strip():
                 self._skip(pieces)
             return
-        if backend_errors.is_error(document) or event.raw.startswith(b"event: error"):
+        if backend_errors.is_error(document) or event.type == b"error":
             self._end(pieces, Failed(backend_errors.of_event(document)))
             return
         choices = document.get("choices")

@@ -502,6 +502,25 @@ def test_a_stream_that_is_done_is_complete_though_it_gave_no_reason() -> None:
     assert said(heard("anthropic", BEGIN + text + stop)) == ("", "Hi", [], Stop.END)
 
 
+@pytest.mark.parametrize("word", [None, ""])
+def test_so_is_a_whole_answer(word: str | None) -> None:
+    choice = {"message": {"content": "Hi"}, "finish_reason": word}
+    answer = whole(SIDES["openai"].read_answer({"choices": [choice]}))
+    assert said(answer) == ("", "Hi", [], Stop.END)
+    message = {"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": word}
+    assert said(whole(SIDES["anthropic"].read_answer(message))) == ("", "Hi", [], Stop.END)
+    with pytest.raises(UpstreamInvalidResponse):
+        whole(SIDES["openai"].read_answer({"choices": [{"message": {"content": ""}}]}))
+
+
+@pytest.mark.parametrize("kind", [b"event: error\n", b"event:error\n"])
+def test_an_error_may_be_told_by_the_type_of_its_event(kind: bytes) -> None:
+    stream = chunk({"content": "Hi"}) + kind + b'data: {"message":"out of memory"}\n\n'
+    *_, last = pieces_of("openai", [stream])
+    assert isinstance(last, Failed)
+    assert "out of memory" in last.error.message
+
+
 def test_numbers_that_json_does_not_know_are_read() -> None:
     stream = b'data: {"choices":[{"delta":{"content":"Hi"},"logprobs":[NaN,-Infinity]}]}\n\n'
     assert heard("openai", stream + chunk({}, "stop")).text == "Hi"
