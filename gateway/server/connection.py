@@ -110,6 +110,7 @@ class Connection(RequestHandler):
         "_listener",
         "_once",
         "_output",
+        "_parsed",
         "_peer",
         "_read_to_the_end",
         "_refusal",
@@ -148,6 +149,8 @@ class Connection(RequestHandler):
         """The last bytes parsed, up to three: they may begin the blank line that ends a head."""
         self._unparsed = b""
         """Received and not parsed yet: over this turn's budget, or while the parser is paused."""
+        self._parsed = 0
+        """How much of `_unparsed` is parsed all the same: to cut it off would be to copy it."""
         self._in_backlog = False
         self._refusal: GatewayError | None = None
         self._ending: GatewayError | None = None
@@ -214,11 +217,10 @@ class Connection(RequestHandler):
         elif not data:
             self._feed(data)  # aiohttp goes on with what its parser held back while it was paused
         elif self._unparsed:
-            self._unparsed += data
-        elif rest := self._parse(data):
-            self._unparsed = rest
-            self._pause_transport_reading()
-            self._resume_transport_reading()
+            self._unparsed = self._unparsed[self._parsed :] + data
+            self._parsed = 0
+        else:
+            self._parse(data, 0)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. True keeps the connection open for the response."""
@@ -446,32 +448,33 @@ class Connection(RequestHandler):
 
     # -- parsing -------------------------------------------------------------------------
 
-    def _parse(self, data: bytes) -> bytes:
-        """Parse `data` up to this turn's budget. Return the rest.
+    def _parse(self, data: bytes, at: int) -> bool:
+        """Parse `data` from an index up to this turn's budget. False: the rest is in `_unparsed`.
 
         The parser is given a head, a body, or a part of one of them at a time: what follows a
         request is then never mistaken for its part, nor does a fault in it lose the request.
         """
-        at, end, lines_left = 0, len(data), LINES_A_TURN
-        while at < end:
-            if self._reading_paused or self._buffer_paused or not lines_left:
-                return data[at:]
-            if (left := self._body_left) > 0:
-                cut = min(at + left, end)
-            else:
-                cut = self._piece_end(data, at)
-                if end > FREE_BYTES:
-                    cut = turn_end(data, at, cut, lines_left)
-                    lines_left -= data.count(b"\n", at, cut)
-                self._trailing = (self._trailing + data[at:cut])[-4:]
-            self._feed(data[at:cut])
-            at = cut
-            if self._refusal is not None:
-                break
+        end, lines_left = len(data), LINES_A_TURN
+        while at < end and self._refusal is None:
             if self._upgraded:
                 self._after_upgrade(data[at:])
                 break
-        return b""
+            if not lines_left or self._is_full():
+                self._unparsed, self._parsed = data, at
+                self._pause_transport_reading()
+                self._resume_transport_reading()
+                return False
+            if (left := self._body_left) > 0:
+                cut = min(at + left, end)
+            elif end <= FREE_BYTES:
+                cut = self._piece_end(data, at, end)
+            else:
+                cut = self._piece_end(data, at, turn_end(data, at, lines_left))
+                lines_left -= data.count(b"\n", at, cut)
+            self._feed(data[at:cut])
+            at = cut
+        self._unparsed = b""
+        return True
 
     @property
     def _body_left(self) -> int:
@@ -481,15 +484,21 @@ class Connection(RequestHandler):
         assert self._body is not None
         return self._body_length - self._body.total_bytes
 
-    def _piece_end(self, data: bytes, at: int) -> int:
-        """The index behind the next blank line, where a head ends, and a chunked body."""
+    def _piece_end(self, data: bytes, at: int, end: int) -> int:
+        """The index behind the next blank line, where a head ends, and a chunked body; `end` if
+        there is none before it.
+        """
         trailing = self._trailing
-        if trailing and trailing != _BLANK_LINE:
-            across = (trailing[-3:] + data[at : at + 3]).find(_BLANK_LINE)
+        cut = data.find(_BLANK_LINE, at, end) + len(_BLANK_LINE)
+        if cut < len(_BLANK_LINE):
+            cut = end
+        if trailing:
+            across = (trailing + data[at : at + 3]).find(_BLANK_LINE)
             if across >= 0:
-                return at + across + len(_BLANK_LINE) - len(trailing[-3:])
-        found = data.find(_BLANK_LINE, at)
-        return len(data) if found < 0 else found + len(_BLANK_LINE)
+                cut = at + across + len(_BLANK_LINE) - len(trailing)
+        last = (trailing + data[max(at, cut - 4) : cut])[-4:]
+        self._trailing = b"" if last == _BLANK_LINE else last[-3:]
+        return cut
 
     def _feed(self, piece: bytes) -> None:
         """Parse what is a part of one request. If it is empty, parse on where the parser paused."""
@@ -507,19 +516,25 @@ class Connection(RequestHandler):
         elif body_is_received:
             self._await_head(piece)
 
+    def _is_full(self) -> bool:
+        """Whether the body or the queue of requests has no room; aiohttp says when it has again."""
+        return self._reading_paused or self._buffer_paused
+
     def _resume_transport_reading(self) -> None:
-        # What was read before comes first, a turn's budget at a time.
+        # aiohttp calls this when its parser or its queue has room again: what was read before
+        # comes first, a turn's budget at a time.
         if not self._unparsed:
             super()._resume_transport_reading()
-        elif not (self._in_backlog or self._reading_paused or self._buffer_paused):
+        elif not (self._in_backlog or self._is_full()):
             self._in_backlog = True
             self.backlog.add(self._parse_more)
 
     def _parse_more(self) -> None:
         self._in_backlog = False
-        if self._unparsed and not (self._reading_paused or self._buffer_paused):
-            self._unparsed = self._parse(self._unparsed)
-            self._resume_transport_reading()
+        if self._unparsed and not self._is_full():
+            parsed = self._parse(self._unparsed, self._parsed)
+            if parsed and not self._is_full():
+                self._resume_transport_reading()
 
     def _accept(self, messages: Any, size: int) -> None:
         """Queue the request whose head ends with these `size` bytes."""

@@ -255,7 +255,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if size > FREE_BYTES and (response is None or response.head.content_length is None):
             received = bytes(data)
-            end = turn_end(received, 0, size, LINES_A_TURN)
+            end = turn_end(received, 0, LINES_A_TURN)
             if end < size:
                 assert self.transport is not None
                 self.transport.pause_reading()
@@ -277,7 +277,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         received, response = self._unparsed, self._response
         end = len(received)
         if response is None or response.head.content_length is None:
-            end = turn_end(received, 0, end, LINES_A_TURN)
+            end = turn_end(received, 0, LINES_A_TURN)
         self._unparsed = received[end:]
         if self._unparsed:
             self._parse_later()
