@@ -41,6 +41,9 @@ class Sending(Protocol):
     rewrite: Rewrite | None
     """What it says instead of the client's own path and headers."""
 
+    def uploaded(self) -> None:
+        """The request's body has been sent."""
+
 
 class Attempt:
     """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
@@ -145,6 +148,7 @@ class Attempt:
             if chunked:
                 connection.send_body(LAST_CHUNK)
             connection.body_sent(first_byte_s)
+            sending.uploaded()
             self.sent_at = time.perf_counter()  # how long it took says nothing about the endpoint
 
     def let_body_go(self) -> None:

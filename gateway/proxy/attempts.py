@@ -27,7 +27,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import GatewayRequest
+from gateway.exchange import Exchange, GatewayRequest
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import NO_HINT, Target, no_hint
@@ -55,6 +55,7 @@ class Attempts:
         "_left",
         "_retries",
         "_tried",
+        "_uploading",
         "body",
         "options",
         "request",
@@ -78,7 +79,10 @@ class Attempts:
         self.body = body
         self.options = options
         self.rewrite = rewrite
-        self.streamed = body is None and request.body_exists
+        self.streamed = self._uploading = body is None and request.body_exists
+        if self.streamed:
+            self.target.upstream.latest.uploads += 1
+            request.exchange.at_end(self._end_upload)
         self._deadline = request.exchange.deadline
         self._retries = retries = target.upstream.options.retries
         self._tried = [*tried]
@@ -139,6 +143,15 @@ class Attempts:
                 attempt.abandon()
                 pause_s = pause
             await asyncio.sleep(pause_s)
+
+    def uploaded(self) -> None:
+        """The request's body has been sent."""
+        if self._uploading:
+            self._uploading = False
+            self._upstream.uploads -= 1
+
+    def _end_upload(self, _: Exchange) -> None:
+        self.uploaded()
 
     # -- one attempt -----------------------------------------------------------------------
 

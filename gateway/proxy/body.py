@@ -31,6 +31,8 @@ SMALL_BYTES = 32 * 1024
 """A body in one piece: aiohttp pauses no connection for so little."""
 _LARGE_BYTES = 1024 * 1024
 """Above this the event loop has its turn between the steps of reading a body."""
+_ENOUGH_BYTES = 64 * 1024
+"""What has to be here of a long body before anything is held for it: less than aiohttp buffers."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -62,8 +64,11 @@ class BodyReader:
 
     cap_bytes: int
     silence_s: float
+    """The longest wait for a byte, and the most that a client may be behind `rate_bytes`."""
     budget: BodyBudget
     offload: Offload
+    rate_bytes: int = 0
+    """Bytes a second that a client has to send while it is waited for; 0 for any."""
 
     def check(self, request: GatewayRequest) -> None:
         """Look at what a request's head says of its body. Raise BodyTooLarge or
@@ -91,30 +96,64 @@ class BodyReader:
         ):
             request.transport.write(_CONTINUE)
 
+    async def begun(self, request: GatewayRequest) -> None:
+        """Wait until all of a body is here, or 64 KiB of it. Nothing is taken.
+
+        A client that promises a body, and sends little of it, holds neither memory nor an upstream
+        meanwhile. Raise what `pieces` raises.
+        """
+        content: StreamReader = request._payload
+        left_s = self.silence_s
+        while content._size < _ENOUGH_BYTES and not content.is_eof():
+            size_bytes = content._size
+            left_s -= await self._wait(content, left_s)
+            left_s = self._earned(left_s, content._size - size_bytes)
+
     async def pieces(self, request: GatewayRequest) -> AsyncIterator[bytes]:
         """The body as it arrives, in whatever coding.
 
-        Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte,
-        RequestError if its framing is broken.
+        Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte or where
+        the client is as much behind the rate, RequestError if its framing is broken.
         """
         content = request.content
         exchange = request.exchange
+        left_s = self.silence_s
         while not content.at_eof():
+            if not content.is_eof() and not content._buffer:
+                left_s -= await self._wait(content, left_s)
             try:
-                if content.is_eof() or content._buffer:
-                    data = content.read_nowait(-1)
-                else:
-                    async with asyncio.timeout(self.silence_s):
-                        data = await content.readany()
-            except TimeoutError:
-                raise RequestTimeout from None
+                data = content.read_nowait(-1)
             except web.RequestPayloadError as exc:
-                raise RequestError("The request body is malformed.", reason=str(exc)) from exc
+                raise _malformed(exc) from exc
+            left_s = self._earned(left_s, len(data))
             exchange.bytes_in += len(data)
             if exchange.bytes_in > self.cap_bytes:
                 raise BodyTooLarge(self.cap_bytes)
             if data:
                 yield data
+
+    async def _wait(self, content: StreamReader, longest_s: float) -> float:
+        """Wait for more of a body; how long that took. Only this counts against the client: while
+        an upstream takes nothing, it cannot send.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            if content._exception is not None:
+                raise content._exception
+            async with asyncio.timeout(longest_s):
+                await content._wait("body")
+        except TimeoutError:
+            raise RequestTimeout from None
+        except web.RequestPayloadError as exc:
+            raise _malformed(exc) from exc
+        return clock() - began
+
+    def _earned(self, left_s: float, size_bytes: int) -> float:
+        """How long the client may be waited for after so many bytes more."""
+        if not self.rate_bytes:
+            return self.silence_s
+        return min(self.silence_s, left_s + size_bytes / self.rate_bytes)
 
     def here(self, request: GatewayRequest) -> bytes | None:
         """The whole body, if it has come: in one packet with the head, as nearly all do, or because
@@ -148,45 +187,67 @@ class BodyReader:
             return None
         return self.here(request)
 
-    async def whole(self, request: GatewayRequest) -> bytes:
-        """The whole body, waited for, and decoded. It is complete when this returns.
+    async def held(self, request: GatewayRequest) -> bytes:
+        """The whole body, waited for, in whatever coding. It is complete when this returns.
 
-        Raise what `pieces` raises, UnsupportedCoding, RequestError for a body that is not in its
-        coding, and Overloaded where too much memory is held for bodies.
+        Raise what `pieces` raises, and Overloaded where too much memory is held for bodies.
+        """
+        body = await self._small(request)
+        if body is None:
+            length = request.content_length
+            held = self._hold(request.exchange, self.cap_bytes if length is None else length)
+            body = b"".join([piece async for piece in self.pieces(request)])
+            held.shrink(len(body))
+            request._read_bytes = body
+        return body
+
+    async def whole(self, request: GatewayRequest) -> bytes:
+        """The same, decoded. Raise also UnsupportedCoding, and RequestError for a body that is not
+        in its coding.
         """
         body = self.readable(request)
         if body is not None:
             return body
         exchange = request.exchange
         coding = decoder(",".join(request._message.headers.getall(CONTENT_ENCODING, ())))
-        length = request.content_length
-        size_bytes = self.cap_bytes if length is None or coding is not None else length
+        if coding is None:
+            return await self.held(request)
+        await self._small(request)
+        held = self._hold(exchange, self.cap_bytes)
+        pieces: list[bytes] = []
+        size_bytes = 0
+        async for data in self._come(request):
+            for piece in coding.feed(data):
+                size_bytes += len(piece)
+                if size_bytes > self.cap_bytes:
+                    raise BodyTooLarge(self.cap_bytes)
+                pieces.append(piece)
+                await asyncio.sleep(0)
+        coding.finish()
+        exchange.decoded = True
+        body = b"".join(pieces)
+        held.shrink(len(body))
+        request._read_bytes = body
+        return body
+
+    async def _small(self, request: GatewayRequest) -> bytes | None:
+        """The whole body, if it needs no memory but that of its connection."""
+        body = self.here(request)
+        if body is None:
+            self.ask(request)
+            await self.begun(request)
+            body = self.here(request)
+        return body
+
+    def _hold(self, exchange: Exchange, size_bytes: int) -> HeldBody:
+        """Take a share of the memory for bodies, until the exchange ends. Raise Overloaded."""
         principal = exchange.principal
         caller = principal.tenant or principal.subject if principal else exchange.client_ip
         if not self.budget.take(size_bytes, caller):
             raise Overloaded("body memory")
         held = exchange.held = HeldBody(self.budget, size_bytes, caller)
         exchange.at_end(held.end)
-        self.ask(request)
-        pieces: list[bytes] = []
-        size_bytes = 0
-        came = self._come(request)
-        if coding is None:
-            pieces = [piece async for piece in came]
-        else:
-            async for data in came:
-                for piece in coding.feed(data):
-                    size_bytes += len(piece)
-                    if size_bytes > self.cap_bytes:
-                        raise BodyTooLarge(self.cap_bytes)
-                    pieces.append(piece)
-                    await asyncio.sleep(0)
-            coding.finish()
-            exchange.decoded = True
-        body = b"".join(pieces)
-        held.shrink(len(body))
-        request._read_bytes = body
-        return body
+        return held
 
     async def _come(self, request: GatewayRequest) -> AsyncIterator[bytes]:
         """The body as it came already, or as it arrives."""
@@ -219,3 +280,7 @@ class BodyReader:
         if len(body) > _LARGE_BYTES:
             await asyncio.sleep(0)
         return read
+
+
+def _malformed(exc: web.RequestPayloadError) -> RequestError:
+    return RequestError("The request body is malformed.", reason=str(exc))

@@ -59,6 +59,8 @@ class Forward:
         if body is None and request.body_exists:
             # If it is here already, it is sent with the head, in one write.
             body = sending.reader.here(request)
+            if body is None and target.upstream.latest.is_full_of_uploads:
+                body = await sending.reader.held(request)
         if target.continues and body is not None and exchange.json is None:
             with contextlib.suppress(RequestError):  # then there is nothing to go on with
                 await sending.reader.parsed(request, body)
@@ -70,10 +72,6 @@ class Forward:
             if response.tunnel is not None:
                 assert options.switched is not None  # nobody else asks for it
                 return options.switched(response, request)
-            if response.head.located:
-                response.head.fields = rewrite(
-                    response.head.fields, LOCATIONS, _exposure(request, target, sending.strip)
-                )
         else:
             if exchange.body is None:
                 body = await sending.reader.whole(request)
@@ -81,6 +79,10 @@ class Forward:
             response = await send_translated(request, target, translation, body, sending)
         if target.tells_asked:
             response = await told_as_asked(response, exchange)
+        if response.head.located:
+            response.head.fields = rewrite(
+                response.head.fields, LOCATIONS, _exposure(request, target, sending.strip)
+            )
         dialect, preface = options.dialect, options.preface
         return RelayedResponse(
             response,

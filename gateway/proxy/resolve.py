@@ -71,6 +71,7 @@ class Target:
         "fallbacks",
         "hint",
         "keeps_host",
+        "needs_whole",
         "passing",
         "passing_to_read",
         "rename_to",
@@ -98,6 +99,7 @@ class Target:
         traced: bool = False,
         access: ModelAccess = ANY_MODEL,
         tells_asked: bool = False,
+        queued: bool = False,
     ) -> None:
         """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
         say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
@@ -105,7 +107,7 @@ class Target:
         between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
         itself which trace a request belongs to. `access` is what callers may name to the upstream.
         `tells_asked`: its answers pass with the model name that the caller asked for, though they
-        are not translated.
+        are not translated. `queued`: requests may have to wait for their turn.
         """
         self.tells_asked = tells_asked
         self.upstream = upstream
@@ -127,6 +129,10 @@ class Target:
         keeps_credential = anonymous and not upstream.options.replaced & CREDENTIALS
         self.shows_credential = keeps_credential and translation is not None
         """Whether the caller's credential is shown to the upstream, in its own way."""
+        self.needs_whole = translation is not None or queued
+        """Whether a body is read whole before its request goes on: the place of a request that has
+        its turn is not for those who are still sending.
+        """
         self.translation = translation
         self.passing = Passing(
             _ALWAYS_DROPPED
@@ -215,7 +221,17 @@ class Resolve:
         if restricted or (metered and not _is_media(request)):
             return self._by_body(request, handler)
         options.reader.ask(request)
+        if target.needs_whole and options.reader.here(request) is None:
+            return self._held(request, target, handler)
         return self._go(request, target, handler)
+
+    async def _held(
+        self, request: GatewayRequest, target: Target, handler: Handler
+    ) -> web.StreamResponse:
+        """Read the body before a place in a queue is taken for it."""
+        reader = self._options.reader
+        await (reader.held(request) if target.translation is None else reader.whole(request))
+        return await self._go(request, target, handler)
 
     def _by_body(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         exchange = request.exchange

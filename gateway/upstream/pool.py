@@ -64,7 +64,7 @@ class EndpointPool:
         """`policy` judges every address that is connected to."""
         self.address = address
         self._open = 0
-        self._max = max_connections
+        self.max = max_connections
         self.policy = policy
         self._keepalive_s = keepalive_s
         # Last in, first out: the most recently used is the least likely to be closed by the
@@ -95,7 +95,7 @@ class EndpointPool:
 
         Raise UpstreamBusy at the cap, UpstreamConnectFailed or UpstreamConnectTimeout.
         """
-        if self._open >= self._max:
+        if self._open >= self.max:
             raise UpstreamBusy
         self._open += 1
         loop = asyncio.get_running_loop()

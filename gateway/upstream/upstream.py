@@ -67,6 +67,9 @@ class Upstream:
         self.counts = Failures()
         self.panicking = False
         self.fields = OptionalFields()
+        self.uploads = 0
+        """Requests whose body is still on its way."""
+        self._most_uploads = 0
         self._only: Endpoint | None = None
         """The endpoint, if there is one alone and nothing is wrong with it."""
         self.successor: Upstream | None = None
@@ -103,6 +106,13 @@ class Upstream:
     def asks_how_soon(self) -> bool:
         """Whether anybody looks at when answers begin."""
         return self._only is None or self.options.retries.hedge
+
+    @property
+    def is_full_of_uploads(self) -> bool:
+        """Whether bodies that are still on their way take half of the room there is, so that the
+        next one has to be complete before it is sent. Slow clients cannot take the rest.
+        """
+        return self.uploads >= self._most_uploads
 
     # -- which is next ---------------------------------------------------------------------
 
@@ -378,6 +388,7 @@ class Upstream:
             endpoint.pool.close()
         if self._slowness is not None:
             self._slowness.forget(endpoint.key for endpoint in gone)
+        self._most_uploads = sum(min(e.max_requests, e.pool.max) for e in endpoints) // 2
         self._look()
         self.on_update()
 
@@ -400,6 +411,7 @@ class Upstream:
         self.budget.share = self.options.budget_share
         self.begin_s = other.begin_s
         self.counts = other.counts
+        self.uploads = other.uploads
         self.update(endpoints)
 
     def _matched(self, other: Upstream) -> list[Endpoint]:

@@ -218,7 +218,10 @@ def _towards_upstream(
 
 
 def _reader(config: Config, route: models.Route, parts: Parts) -> BodyReader:
-    return BodyReader(route.body, config.server.body_timeout, parts.bodies, parts.offload)
+    server = config.server
+    return BodyReader(
+        route.body, server.body_timeout, parts.bodies, parts.offload, server.body_rate or 0
+    )
 
 
 def _sending(config: Config, route: models.Route, parts: Parts) -> SendOptions:
@@ -392,6 +395,7 @@ class _Targets:
             tells_asked=renames,
             traced=self._traced,
             access=_access(self._config, name),
+            queued=options.admission is not None,
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.support.client import End, RawClient, request
 from tests.support.control import Control, beside_control, control_request
+from tests.support.exchange import ask
 from tests.support.figures import Report
 from tests.support.flood import PAGE, Flood, open_and_stall
 from tests.support.gateway import (
@@ -16,6 +18,7 @@ from tests.support.gateway import (
     StartGatewayProcess,
     simple_config,
 )
+from tests.support.peers import upstream_of
 from tests.support.refusal import assert_error, assert_nothing_forwarded
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -188,7 +191,8 @@ async def test_s2_a_streamed_body_that_stops_is_408_and_frees_its_upstream(
 async def test_s2_a_body_that_trickles_into_a_buffer_holds_no_upstream(
     upstream: ScriptedUpstream, start_gateway: StartGateway
 ) -> None:
-    config = simple_config(upstream.url, server={"body_timeout": "1s"}, models=["llama"])
+    server = {"body_timeout": "1s", "body_rate": None}
+    config = simple_config(upstream.url, server=server, models=["llama"])
     gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
     body = b'{"model": "llama", "pad": "xxxxxx"}'
     async with RawClient(gateway.port) as client:
@@ -199,6 +203,108 @@ async def test_s2_a_body_that_trickles_into_a_buffer_holds_no_upstream(
             await asyncio.sleep(0.04)  # together longer than the timeout
         assert (await client.read_response()).status == 200
     assert upstream.requests[-1].body == body
+
+
+SLOW_UPLOAD = {
+    "length": request("POST", headers=["Content-Length: 2097152"]) + b"{",
+    "chunked": request("POST", headers=["Transfer-Encoding: chunked"]) + chunk(b"{"),
+}
+
+
+async def drip(client: RawClient, framing: str) -> None:
+    """Send a byte now and then, until the gateway has had enough."""
+    while client.end is End.OPEN:
+        await client.send(b"x" if framing == "length" else chunk(b"x"))
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("models", [["llama"], []], ids=["buffered", "streamed"])
+@pytest.mark.parametrize("framing", SLOW_UPLOAD)
+async def test_a_body_below_the_lowest_rate_is_408_though_it_never_stops(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, framing: str, models: list[str]
+) -> None:
+    server = {"body_timeout": "300ms"}
+    config = simple_config(upstream.url, server=server, models=models)
+    gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
+    async with RawClient(gateway.port) as client:
+        started = now()
+        await client.send(SLOW_UPLOAD[framing])
+        dripping = asyncio.create_task(drip(client, framing))
+        response = await client.read_response()
+        took_s = now() - started
+        await client.read_to_end()
+        dripping.cancel()
+    assert_error(response, 408, code="request_timeout")
+    assert 0.25 <= took_s <= 1.0
+    assert upstream.requests == []
+
+
+async def test_a_body_above_the_lowest_rate_may_take_its_time(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    server = {"body_timeout": "200ms", "body_rate": "100B"}
+    gateway = await start_gateway(simple_config(upstream.url, server=server))
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", headers=["Content-Length: 600"]))
+        for _ in range(12):  # 600 ms, three times the timeout
+            await asyncio.sleep(0.05)
+            await client.send(b"x" * 50)
+        assert (await client.read_response()).status == 200
+    assert len(upstream.requests[0].body) == 600
+
+
+@pytest.mark.parametrize("framing", SLOW_UPLOAD)
+async def test_slow_uploads_leave_half_of_an_upstreams_room_to_others(
+    upstream: ScriptedUpstream, start_gateway: StartGateway, framing: str, report: Report
+) -> None:
+    config = simple_config(upstream.url, upstream={"max_requests": 8, "pending": 0})
+    gateway = await start_gateway(config)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient(gateway.port)) for _ in range(30)]
+        for client in clients:
+            await client.send(SLOW_UPLOAD[framing])
+        async with asyncio.timeout(10):
+            while len(upstream.connections) < 4:  # noqa: ASYNC110 -- there is no event for it
+                await asyncio.sleep(0.005)
+        answers = [await ask(gateway.port, request("GET"), "GET") for _ in range(10)]
+        # A body that comes in several packets is not held up by those that do not come.
+        body = b"x" * 300 * KIB
+        async with RawClient(gateway.port) as other:
+            await other.send(request("POST", headers=[f"Content-Length: {len(body)}"]))
+            for at in range(0, len(body), 50 * KIB):
+                await other.send(body[at : at + 50 * KIB])
+                await asyncio.sleep(0.005)
+            answers.append(await other.read_response())
+        held = upstream_of(gateway).uploads
+        report("S2", f"places of 8 held by 30 slow uploads, {framing}", held)
+        assert {answer.status for answer in answers} == {200}
+        assert held == 4
+
+
+async def test_slow_uploads_take_no_place_in_a_queue(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    queue = {"concurrency": 1, "queue": 0}
+    gateway = await start_gateway(simple_config(upstream.url, upstream={"admission": queue}))
+    async with RawClient(gateway.port) as one, RawClient(gateway.port) as other:
+        for client in (one, other):
+            await client.send(SLOW_UPLOAD["length"])
+        assert (await ask(gateway.port, request("GET"), "GET")).status == 200
+        assert len(upstream.connections) == 1
+
+
+async def test_slow_uploads_hold_no_memory_for_bodies(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    config = simple_config(upstream.url, server={"body_memory": "1MiB"}, models=["llama"])
+    gateway = await start_gateway(config, models={"llama": {"upstream": "main"}})
+    async with RawClient(gateway.port) as one, RawClient(gateway.port) as other:
+        for client in (one, other):
+            await client.send(SLOW_UPLOAD["length"])
+        body = b'{"model": "llama", "pad": "%b"}' % (b"x" * 500 * KIB)
+        raw = request("POST", body=body)
+        assert (await ask(gateway.port, raw)).status == 200
+        assert gateway.server.state.bodies.held_bytes == 0
 
 
 # -- S3 and S4: slow readers -----------------------------------------------------------------

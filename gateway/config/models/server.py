@@ -53,6 +53,12 @@ class Server(Section):
     body_timeout: Duration = Field(
         30.0, gt=0, description="Longest silence inside a request body; 408."
     )
+    body_rate: Size | None = Field(
+        1024,
+        ge=1,
+        description="Bytes a second that a request body has to come at; 408 for a client that is "
+        "`body_timeout` behind. null: any.",
+    )
     send_timeout: Duration = Field(
         30.0,
         gt=0,
