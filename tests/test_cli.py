@@ -111,7 +111,7 @@ def test_help_names_every_command_and_every_exit_code(capsys: pytest.CaptureFixt
     assert said.code == 0
     for word in ("serve", "check", "schema", "routes", "token", "keys", "demo", "exit codes"):
         assert word in said.out
-    for code in ("0  done", "1  ", "2  ", "3  "):
+    for code in ("0  done", "1  ", "2  ", "3  ", "4  "):
         assert code in said.out
 
 
@@ -120,6 +120,44 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
     said = call(capsys, command, "--help")
     assert said.code == 0
     assert said.out.startswith(f"usage: gateway {command}")
+
+
+def test_help_takes_the_name_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "help", "check") == call(capsys, "check", "--help")
+    assert call(capsys, "help") == call(capsys, "--help")
+    assert call(capsys, "help", "surf").code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_learns_the_commands(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    said = call(capsys, "completion", shell)
+    assert said.code == 0
+    for command in ("serve", "doctor", "keys"):
+        assert command in said.out
+
+
+def test_a_store_that_is_away_is_no_wrong_command_line(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    sections = {"store": {"url": "redis://127.0.0.1:1/0"}, "auth": {"keys": {"type": "api_key"}}}
+    file.write_text(config_text(simple_config(NOWHERE), sections))
+    said = call(capsys, "keys", "list", "--config", str(file))
+    assert (said.code, said.out) == (4, "")
+    assert said.err.startswith("gateway: the store does not answer: ")
+
+
+def test_keys_are_listed_for_programs(
+    capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    keys = {"keys": {"type": "api_key", "file": "keys.yaml"}}
+    file.write_text(config_text(simple_config(NOWHERE), {"auth": keys}))
+    secret = call(capsys, "keys", "create", "--owner", "ann", "--config", str(file)).out.strip()
+    said = call(capsys, "keys", "list", "--json", "--config", str(file))
+    [key] = map(json.loads, said.out.splitlines())
+    assert (key["owner"], key["state"]) == ("ann", "usable")
+    assert "hash" not in key
+    assert secret not in said.out
 
 
 async def test_an_unknown_command_is_a_usage_error() -> None:

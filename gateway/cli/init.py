@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.probe import Credential, Found, FoundModel, ProbeError, probe
-from gateway.cli.store import CannotDo
 from gateway.config import load_text
 from gateway.config.types import Dialect
 
@@ -65,7 +65,7 @@ def _init(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     to_stdout = str(output) == "-"
     if not to_stdout and output.exists() and not arguments.force:
-        raise CannotDo(f"{output} exists: give --force to overwrite it, or another --output")
+        raise WrongUsage(f"{output} exists: give --force to overwrite it, or another --output")
     urls = arguments.upstream or _asked()
     found = asyncio.run(_probe_all(urls, arguments.key_env))
     if arguments.model:
@@ -91,12 +91,12 @@ def _init(arguments: argparse.Namespace) -> int:
 def _asked() -> list[str]:
     """The URLs that the user types, one a line."""
     if not sys.stdin.isatty():
-        raise CannotDo("name a backend: gateway init --upstream http://HOST:PORT")
+        raise WrongUsage("name a backend: gateway init --upstream http://HOST:PORT")
     urls: list[str] = []
     while url := input("Backend URL (empty: done): " if urls else "Backend URL: ").strip():
         urls.append(url)
     if not urls:
-        raise CannotDo("no backend was named")
+        raise WrongUsage("no backend was named")
     return urls
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Protocol
 from gateway.auth import api_key, stored_keys
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_file import editing, read
-from gateway.cli.store import CannotDo, with_records
+from gateway.auth.key_record import to_record
+from gateway.cli.failures import WrongUsage
+from gateway.cli.store import with_records
 from gateway.config import Config, load
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration
@@ -35,6 +38,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     create.set_defaults(run=_create)
 
     listing = commands.add_parser("list", help="list the keys, without secrets")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
     listing.set_defaults(run=_list)
 
     revoke = commands.add_parser("revoke", help="make a key useless, within a second")
@@ -63,14 +67,14 @@ def _create(arguments: argparse.Namespace) -> int:
     ):
         for name in names:
             if name not in known:
-                raise CannotDo(f"there is no {kind} '{name}' in {arguments.config}")
+                raise WrongUsage(f"there is no {kind} '{name}' in {arguments.config}")
     now = datetime.now(UTC)
     expires = None
     if arguments.expires is not None:
         try:
             expires = now + timedelta(seconds=parse_duration(arguments.expires))
         except (ValueError, OverflowError) as exc:
-            raise CannotDo(f"--expires: {exc}") from exc
+            raise WrongUsage(f"--expires: {exc}") from exc
     key, key_id, salt, digest = api_key.generate()
     cabinet.put(
         ApiKey(
@@ -93,9 +97,14 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
+    keys = _cabinet(load(arguments.config), arguments.provider).all().values()
+    if arguments.json:
+        for key in keys:
+            print(json.dumps(_as_dict(key, now)))
+        return 0
     rows = [("ID", "OWNER", "TENANT", "MODELS", "LIMITS", "CREATED", "EXPIRES", "STATE")]
-    for key in _cabinet(load(arguments.config), arguments.provider).all().values():
-        state = "revoked" if key.revoked else "usable" if key.usable(now) else "expired"
+    for key in keys:
+        state = _state(key, now)
         models = "all" if key.models is None else ",".join(key.models)
         expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d}"
         rows.append(
@@ -112,13 +121,24 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _state(key: ApiKey, now: datetime) -> str:
+    return "revoked" if key.revoked else "usable" if key.usable(now) else "expired"
+
+
+def _as_dict(key: ApiKey, now: datetime) -> dict[str, object]:
+    """A key for programs, without its hash."""
+    record = to_record(key)
+    del record["hash"]
+    return {**record, "state": _state(key, now)}
+
+
 def _revoke(arguments: argparse.Namespace) -> int:
     parts = api_key.split(arguments.id)
     key_id = parts[0] if parts else arguments.id
     cabinet = _cabinet(load(arguments.config), arguments.provider)
     key = cabinet.all().get(key_id)
     if key is None:
-        raise CannotDo(f"there is no key with id '{key_id}'")
+        raise WrongUsage(f"there is no key with id '{key_id}'")
     if key.revoked is None:
         cabinet.put(key.revoke(datetime.now(UTC)))
     print(f"{key_id}: revoked")
@@ -170,7 +190,7 @@ def _cabinet(config: Config, name: str | None) -> _Cabinet:
                 return _FileCabinet(Path(provider.file))
             return _StoreCabinet(config.store, known)
     wanted = f"called '{name}'" if name else "in `auth`"
-    raise CannotDo(f"there is no provider of type api_key {wanted}")
+    raise WrongUsage(f"there is no provider of type api_key {wanted}")
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -10,17 +10,19 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jwt
+import shtab
 import uvloop
 
 import gateway
 from gateway.app import CannotBuild, Runtime
 from gateway.auth.key_file import BadKeyFile
-from gateway.cli import init, keys, reload, revoke, standard_streams, store
+from gateway.cli import init, keys, reload, revoke, standard_streams
 from gateway.cli.doctor import command as doctor
+from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.config import (
     Config,
     ConfigError,
@@ -43,7 +45,7 @@ from gateway.telemetry.logs.logger import direct_logger
 from gateway.wiring.routes import shown
 from gateway.wiring.store import store_parts
 
-EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START = 0, 1, 2, 3
+EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START, EXIT_CANNOT_DO = range(5)
 
 _EPILOG = """\
 exit codes:
@@ -52,6 +54,7 @@ exit codes:
   2  the command line is wrong
   3  the gateway cannot start: the address is taken, or a part it needs is missing; or
      a file cannot be written
+  4  what a command asks does not answer: the store, the gateway, a backend
 
 examples:
   gateway init --upstream http://10.0.0.5:8000
@@ -59,10 +62,6 @@ examples:
   gateway check config.yaml && gateway reload
   curl -H "Authorization: Bearer $(gateway token)" http://127.0.0.1:8080/v1/models
 """
-
-
-class _Usage(Exception):
-    """The command line asks for something that cannot be."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,9 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotStart as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_CANNOT_START
-    except (_Usage, store.CannotDo) as exc:
+    except WrongUsage as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_USAGE
+    except CannotDo as exc:
+        print(f"gateway: {exc}", file=sys.stderr)
+        return EXIT_CANNOT_DO
     except BrokenPipeError:
         # Whoever read the output has enough, as `head` does. Python would complain at its end.
         standard_streams.give_up_output()
@@ -194,7 +196,33 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
     demo.add_argument("--pace", default="20ms", help="time between two tokens (%(default)s)")
     demo.set_defaults(run=_demo)
+
+    helping = commands.add_parser("help", help="show the help of a command")
+    helping.add_argument("command", nargs="?", choices=sorted(commands.choices), metavar="COMMAND")
+    helping.set_defaults(run=lambda arguments: _help(parser, commands.choices, arguments))
+
+    completing = commands.add_parser(
+        "completion",
+        help="print a shell's completion script",
+        description='For bash: eval "$(gateway completion bash)" in ~/.bashrc.',
+    )
+    completing.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completing.set_defaults(run=lambda arguments: _completion(parser, arguments))
     return parser
+
+
+def _help(
+    parser: argparse.ArgumentParser,
+    commands: Mapping[str, argparse.ArgumentParser],
+    arguments: argparse.Namespace,
+) -> int:
+    (parser if arguments.command is None else commands[arguments.command]).print_help()
+    return EXIT_OK
+
+
+def _completion(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    print(shtab.complete(parser, arguments.shell))
+    return EXIT_OK
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
@@ -276,16 +304,18 @@ def _token(arguments: argparse.Namespace) -> int:
     try:
         ttl_s = parse_duration(arguments.ttl)
     except ValueError as exc:
-        raise _Usage(f"--ttl: {exc}") from exc
+        raise WrongUsage(f"--ttl: {exc}") from exc
     if arguments.provider and arguments.provider not in config.auth:
         known = ", ".join(config.auth) or "none"
-        raise _Usage(f"--provider: there is no {arguments.provider!r} in `auth`: {known}")
+        raise WrongUsage(f"--provider: there is no {arguments.provider!r} in `auth`: {known}")
     name = arguments.provider or _signing_provider(config)
     provider = config.auth.get(name or "")
     if not isinstance(provider, config_models.JwtProvider) or provider.secret is None:
-        raise _Usage("no provider with a secret to sign with: name one of `auth` with --provider")
+        raise WrongUsage(
+            "no provider with a secret to sign with: name one of `auth` with --provider"
+        )
     if not arguments.subject:
-        raise _Usage("--subject: has to be somebody")
+        raise WrongUsage("--subject must not be empty")
     said = {"subject": arguments.subject, "tenant": arguments.tenant, "scopes": arguments.scopes}
     print(mint(provider, ttl_s, **{key: value for key, value in said.items() if value}))
     return EXIT_OK
@@ -296,7 +326,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         pace_s = parse_duration(arguments.pace)
         host, port = split_address(check_listen(arguments.listen))
     except ValueError as exc:
-        raise _Usage(str(exc)) from exc
+        raise WrongUsage(str(exc)) from exc
 
     async def serve() -> None:
         backend = DemoBackend(pace_s=pace_s)

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from gateway.cli.store import CannotDo
+from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.config import Config, load
 from gateway.processes.sockets import split_address
 
@@ -44,7 +44,9 @@ def _reload(arguments: argparse.Namespace) -> int:
 async def _ask(config: Config) -> Any:
     options = config.admin
     if options is None:
-        raise CannotDo("the configuration has no admin listener: send SIGHUP to the master instead")
+        raise WrongUsage(
+            "the configuration has no admin listener: send SIGHUP to the master instead"
+        )
     host, port = split_address(options.listen)
     url = f"http://{host or '127.0.0.1'}:{port}/api/reload"
     headers = {}

@@ -9,7 +9,8 @@ from pathlib import Path
 import jwt
 
 from gateway.auth.jwt import REVOKED
-from gateway.cli.store import CannotDo, with_records
+from gateway.cli.failures import WrongUsage
+from gateway.cli.store import with_records
 from gateway.config import load
 from gateway.config.units import parse_duration
 
@@ -31,7 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _revoke(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     if config.store.url == "memory://":
-        raise CannotDo("revoking needs a store that is shared: set store.url to SQLite or a Redis")
+        raise WrongUsage(
+            "revoking needs a store that is shared: set store.url to SQLite or a Redis"
+        )
     token_id, left_s = _token(arguments)
     with_records(config.store, lambda records: records.put(REVOKED, token_id, b"", left_s))
     print(f"{token_id}: revoked")
@@ -44,14 +47,14 @@ def _token(arguments: argparse.Namespace) -> tuple[str, float]:
         try:
             return arguments.id, parse_duration(arguments.span)
         except ValueError as exc:
-            raise CannotDo(f"--for: {exc}") from exc
+            raise WrongUsage(f"--for: {exc}") from exc
     try:
         # Whether it is genuine does not matter here: to refuse a forged one does no harm.
         claims = jwt.decode(arguments.token, options={"verify_signature": False})
     except jwt.PyJWTError as exc:
-        raise CannotDo("that is not a JWT") from exc
+        raise WrongUsage("that is not a JWT") from exc
     token_id, expires = claims.get("jti"), claims.get("exp")
     if not isinstance(token_id, str) or not isinstance(expires, int | float):
-        raise CannotDo("the token has no `jti` and `exp`, so it cannot be told from others")
+        raise WrongUsage("the token has no `jti` and `exp`, so it cannot be told from others")
     # A day more than it has: leeway may be granted.
     return token_id, max(0.0, expires - time.time()) + 86400.0

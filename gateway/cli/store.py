@@ -9,15 +9,12 @@ from typing import Any, TypeVar
 
 from limits.errors import ConfigurationError
 
+from gateway.cli.failures import CannotDo
 from gateway.config import models
 from gateway.store.records import Records, StoreUnavailable
 from gateway.wiring.store import open_records
 
 Result = TypeVar("Result")
-
-
-class CannotDo(Exception):
-    """What was asked for cannot be done; the text says why."""
 
 
 def with_records(

@@ -217,7 +217,7 @@ async def test_a_backend_that_asks_for_a_key_is_named_with_the_remedy(
     start_backend: StartBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = await start_backend({"/v1/models": lambda _: web.json_response({}, status=401)})
-    assert await init("--upstream", url, "--output", str(tmp_path / "c.yaml")) == 2
+    assert await init("--upstream", url, "--output", str(tmp_path / "c.yaml")) == 4
     assert f"{url}: it asks for a key (status 401): name the environment variable" in (
         capsys.readouterr().err
     )
@@ -229,7 +229,7 @@ async def test_every_backend_that_cannot_be_described_is_told_of(
     web_page = await start_backend({})
     urls = ("http://127.0.0.1:1", web_page, "ftp://x")
     arguments = [part for url in urls for part in ("--upstream", url)]
-    assert await init(*arguments, "--output", str(tmp_path / "c.yaml")) == 2
+    assert await init(*arguments, "--output", str(tmp_path / "c.yaml")) == 4
     errors = capsys.readouterr().err
     assert "http://127.0.0.1:1: cannot be reached" in errors
     assert f"{web_page}: it lists no models: status 404" in errors

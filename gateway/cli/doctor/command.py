@@ -16,7 +16,7 @@ from gateway.cli.doctor.machine import machine
 from gateway.cli.doctor.store import store
 from gateway.cli.doctor.through import through
 from gateway.cli.doctor.upstreams import upstreams
-from gateway.cli.store import CannotDo
+from gateway.cli.failures import WrongUsage
 from gateway.config import Config, load
 
 _MARKS: Mapping[Verdict, str] = {
@@ -66,7 +66,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _streamed(config: Config, arguments: argparse.Namespace) -> AsyncIterator[Finding]:
     model = arguments.model or next(iter(config.models), None)
     if model is None:
-        raise CannotDo("--through: the file has no model: name one with --model")
+        raise WrongUsage("--through: the file has no model: name one with --model")
     return through(arguments.through, arguments.token, model)
 
 

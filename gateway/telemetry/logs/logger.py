@@ -22,6 +22,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from gateway.telemetry.logs.console import ConsoleRenderer, has_colours
 from gateway.telemetry.logs.control import LEVELS, LogControl
 from gateway.telemetry.masking import mask_event
 
@@ -48,11 +49,11 @@ _GATHER_S = 0.02
 def make_logger(
     sink: LogSink, *, level: str, console: bool, control: LogControl | None = None
 ) -> FilteringBoundLogger:
-    """A logger whose lines go to `sink`: coloured text for people, or JSON. With a `control`, that
+    """A logger whose lines go to `sink`: text for people, or JSON. With a `control`, that
     decides on the level.
     """
     control = control or LogControl(level)
-    render = _console_renderer() if console else _render_json
+    render = ConsoleRenderer(colours=has_colours()) if console else _render_json
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _SinkLogger(sink),
         wrapper_class=_Logger,
@@ -119,28 +120,6 @@ def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
         return line
     # U+2028 and bidirectional controls can rewrite a line on some screens.
     return json.dumps(orjson.loads(line)).replace("\x7f", "\\u007f").encode() + b"\n"
-
-
-def _console_renderer() -> structlog.typing.Processor:
-    renderer = structlog.dev.ConsoleRenderer(colors=True)
-
-    def render(logger: WrappedLogger, name: str, event: EventDict) -> bytes:
-        event["time"] = event["time"].strftime("%H:%M:%S")
-        event["timestamp"] = event.pop("time")
-        clean = {k: _printable(v) for k, v in event.items() if v is not None}
-        return renderer(logger, name, clean).encode("utf-8", "backslashreplace") + b"\n"
-
-    return render
-
-
-def _printable(value: object) -> object:
-    """Without control characters, which could steer a terminal; a trace keeps its lines."""
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    return "\n".join(
-        line if line.isprintable() else line.encode("unicode_escape").decode()
-        for line in value.split("\n")
-    )
 
 
 class StreamWriter:

@@ -65,8 +65,8 @@ def test_an_exception_is_one_line_too() -> None:
 @pytest.mark.parametrize("console", [True, False])
 def test_the_console_says_the_same_in_words(console: bool) -> None:
     lines: list[bytes] = []
-    make_logger(lines.append, level="info", console=console).info("request", status=418)
-    assert b"request" in lines[0]
+    make_logger(lines.append, level="info", console=console).info("refused", status=418)
+    assert b"refused" in lines[0]
     assert b"418" in lines[0]
 
 
