@@ -188,7 +188,8 @@ class BodyReader:
         return self.here(request)
 
     async def held(self, request: GatewayRequest) -> bytes:
-        """The whole body, waited for, in whatever coding. It is complete when this returns.
+        """The whole body, waited for, in whatever coding. It is complete when this returns, and was
+        asked for before.
 
         Raise what `pieces` raises, and Overloaded where too much memory is held for bodies.
         """
@@ -210,6 +211,7 @@ class BodyReader:
             return body
         exchange = request.exchange
         coding = decoder(",".join(request._message.headers.getall(CONTENT_ENCODING, ())))
+        self.ask(request)
         if coding is None:
             return await self.held(request)
         await self._small(request)
@@ -234,7 +236,6 @@ class BodyReader:
         """The whole body, if it needs no memory but that of its connection."""
         body = self.here(request)
         if body is None:
-            self.ask(request)
             await self.begun(request)
             body = self.here(request)
         return body

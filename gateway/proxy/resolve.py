@@ -220,9 +220,9 @@ class Resolve:
         metered = options.metered or (principal is not None and principal.limits)
         if restricted or (metered and not _is_media(request)):
             return self._by_body(request, handler)
-        options.reader.ask(request)
         if target.needs_whole and options.reader.here(request) is None:
             return self._held(request, target, handler)
+        options.reader.ask(request)
         return self._go(request, target, handler)
 
     async def _held(
@@ -230,7 +230,11 @@ class Resolve:
     ) -> web.StreamResponse:
         """Read the body before a place in a queue is taken for it."""
         reader = self._options.reader
-        await (reader.held(request) if target.translation is None else reader.whole(request))
+        if target.translation is None:
+            reader.ask(request)
+            await reader.held(request)
+        else:
+            await reader.whole(request)
         return await self._go(request, target, handler)
 
     def _by_body(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:

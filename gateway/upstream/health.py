@@ -117,6 +117,8 @@ class Health:
             return f"{self.reason}; {self._until - now:.0f} s left"
         if state is State.COOLING:
             return f"asked for a pause; {self._cool_until - now:.0f} s left"
+        if self.failing:
+            return f"failed {self._streak} times in a row; stays since too many are out"
         return self.reason if state in (State.PROBING, State.WARMING) else ""
 
     def share(self, now: float) -> float:

@@ -429,6 +429,7 @@ async def test_panic_counts_those_that_would_be_out_if_not_too_many_were() -> No
     fail(one, b)
     panicking.append(one.panicking)
     assert one.state(b) is State.HEALTHY  # one may be out
+    assert one.why(b) == "failed 5 times in a row; stays since too many are out"
     assert await reached(one) == {a, b}
     one.succeeded(b)
     panicking.append(one.panicking)

@@ -293,6 +293,19 @@ async def test_slow_uploads_take_no_place_in_a_queue(
         assert len(upstream.connections) == 1
 
 
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked_once(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    for room in ({"admission": {"concurrency": 1}}, {"max_requests": 1}, {}):
+        gateway = await start_gateway(simple_config(upstream.url, upstream=room))
+        async with RawClient(gateway.port) as client:
+            headers = ["Expect: 100-continue", "Content-Length: 3"]
+            await client.send(request("POST", headers=headers))
+            assert (await client.read_head()).status == 100
+            await client.send(b"{}\n")
+            assert (await client.read_head()).status == 200
+
+
 async def test_slow_uploads_hold_no_memory_for_bodies(
     upstream: ScriptedUpstream, start_gateway: StartGateway
 ) -> None:
