@@ -33,11 +33,13 @@ class ConsoleRenderer:
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> bytes:
         time = event.pop("time").strftime("%H:%M:%S")
-        clean = {key: _printable(value) for key, value in event.items() if value is not None}
-        if clean.get("event") == "request" and "status" in clean and "exception" not in clean:
-            text = request_line(time, clean, colours=self._colours)
+        known = {key: value for key, value in event.items() if value is not None}
+        if known.get("event") == "request" and "status" in known and "exception" not in known:
+            fields = {key: _printable(value) for key, value in known.items()}
+            text = request_line(time, fields, colours=self._colours)
         else:
-            text = self._others(logger, name, {**clean, "timestamp": time})
+            fields = {key: _printable_lines(value) for key, value in known.items()}
+            text = self._others(logger, name, {**fields, "timestamp": time})
         return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -93,10 +95,14 @@ def _cut(text: str, width: int) -> str:
 
 
 def _printable(value: object) -> object:
-    """Without control characters, which could steer a terminal; a trace keeps its lines."""
+    """Without control characters and line breaks, which could steer a terminal."""
     if not isinstance(value, str) or value.isprintable():
         return value
-    return "\n".join(
-        line if line.isprintable() else line.encode("unicode_escape").decode()
-        for line in value.split("\n")
-    )
+    return value.encode("unicode_escape").decode()
+
+
+def _printable_lines(value: object) -> object:
+    """The same, but a traceback keeps its lines."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "\n".join(str(_printable(line)) for line in value.split("\n"))
