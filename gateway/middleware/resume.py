@@ -7,9 +7,10 @@ request. A stream is another's business, or it is not there: the caller cannot t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from hashlib import blake2b
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -20,23 +21,28 @@ from gateway.errors import (
     IdempotencyConflict,
     InvalidEventId,
     MethodNotAllowed,
+    ModelNotFound,
+    RateLimited,
     RequestError,
     ResumeUnavailable,
     StreamNotFound,
     StreamTrimmed,
 )
 from gateway.exchange import Exchange, GatewayRequest
+from gateway.limiting.rules import ip_key
 from gateway.proxy import json_body
 from gateway.proxy.body import BodyReader
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.resume import responses
+from gateway.resume.access import StreamAccess, digest
 from gateway.resume.claims import Claim
 from gateway.resume.generation import Generation
 from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
 from gateway.resume.log import State, StreamLog
 from gateway.resume.policy import HEADER, Allowed, Policy
+from gateway.resume.read_limit import ReadLimit
 from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.streams import Streams
 from gateway.routing import Handler
@@ -53,7 +59,7 @@ _AGAIN_S = 0.05
 class ResumeOptions:
     """What a route says about it. Sizes in bytes, times in seconds."""
 
-    route: str
+    access: StreamAccess
     streams_path: str
     """Below which its streams are; ends in a slash."""
     allowed: Allowed
@@ -67,6 +73,8 @@ class ResumeOptions:
     """Without the store: refuse, instead of serving streams that cannot be resumed."""
     dialect: Dialect
     reader: BodyReader
+    reads: tuple[float, float] | None = None
+    """How often one caller may read what is kept: a second, and at once."""
     heartbeats: Heartbeats | None = None
     """What breaks the silence of a stream."""
     preface: bytes = b""
@@ -79,6 +87,7 @@ class Resume:
     def __init__(self, options: ResumeOptions, streams: Streams) -> None:
         self._options = options
         self._streams = streams
+        self._reads = None if options.reads is None else ReadLimit(*options.reads)
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise StreamNotFound, StreamTrimmed, InvalidEventId, IdempotencyConflict,
@@ -119,7 +128,7 @@ class Resume:
             raise StreamNotFound
         if request.method == "DELETE":
             try:
-                found = await self._streams.cancel(stream, self._owner(exchange))
+                found = await self._streams.cancel(stream, self._readable(exchange))
             except StoreUnavailable as exc:
                 raise ResumeUnavailable from exc
             if not found:
@@ -133,9 +142,10 @@ class Resume:
         )
 
     async def _read(self, request: GatewayRequest, position: Position) -> web.StreamResponse:
-        owner = self._owner(request.exchange)
+        self._count_read(request.exchange)
+        owners = self._readable(request.exchange)
         try:
-            log = await self._streams.find(position.stream, owner, position.after)
+            log = await self._streams.find(position.stream, owners, position.after)
         except StoreUnavailable as exc:
             raise ResumeUnavailable from exc
         if log is None:
@@ -181,14 +191,15 @@ class Resume:
         after = responses.starting_after(exchange.query) if request.method == "GET" else None
         if after is None and not (cancels and request.method == "POST"):
             return await handler(request)
-        owner = self._owner(exchange)
+        owners = self._readable(exchange)
         try:
-            stream = await streams.named(_digest(owner, response.encode()))
+            stream = await streams.named(digest(self._owner(exchange), response.encode()))
             if stream is not None and after is not None:
-                log = await streams.find(stream, owner, 0)
+                self._count_read(exchange)
+                log = await streams.find(stream, owners, 0)
                 if log is not None:
                     return self._replay(log, responses.place(log, after), request)
-            found = stream is not None and await streams.cancel(stream, owner)
+            found = stream is not None and await streams.cancel(stream, owners)
         except StoreUnavailable as exc:
             raise ResumeUnavailable from exc
         answer = await handler(request)
@@ -211,10 +222,10 @@ class Resume:
         exchange, options, streams = request.exchange, self._options, self._streams
         options.reader.check(request)
         body = await options.reader.whole(request)
-        owner = self._owner(exchange)
-        place = _digest(owner, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
+        whose = self._owner(exchange)
+        place = digest(whose, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
         stream = streams.new_id()
-        mine = Claim(_digest(body, exchange.query.encode()), stream)
+        mine = Claim(digest(body, exchange.query.encode()), stream)
         streams.expect(stream)
         try:
             while (claim := await streams.claims.take(place, mine)) != mine:
@@ -222,10 +233,11 @@ class Resume:
                     raise IdempotencyConflict
                 self._open_if_silent(request, body)
                 await streams.arrived(claim.stream)
-                log = await streams.find(claim.stream, owner, 0)
+                log = await self._followed(exchange, claim.stream)
                 if log is not None:
                     if log.first > 1:
                         raise StreamTrimmed
+                    self._count_read(exchange)
                     return self._replay(log, 0, request)
                 # It has come to nothing, or has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
@@ -280,7 +292,7 @@ class Resume:
         try:
             log = await self._streams.open(
                 stream,
-                self._owner(exchange),
+                options.access.stream(exchange.principal, exchange.model),
                 cap_bytes=options.cap_bytes,
                 ttl_s=options.ttl_s,
                 claim=claim,
@@ -296,7 +308,7 @@ class Resume:
             self._streams, log, response.body, exchange, options.dialect, policy
         )
         if names:
-            generation.on_begun = self._named_by(log)
+            generation.on_begun = self._named_by(log, self._owner(exchange))
         generation.start()
         return self._replay(log, 0, request, headers=headers, generation=generation)
 
@@ -320,13 +332,13 @@ class Resume:
             request._read_bytes, request.exchange.json = rest, None
         return HEADER not in request._message.headers
 
-    def _named_by(self, log: StreamLog) -> Callable[[bytes], None]:
+    def _named_by(self, log: StreamLog, owner: bytes) -> Callable[[bytes], None]:
         """Has a stream found by the id of the response that its first event is of."""
 
         def name(first: bytes) -> None:
             found = responses.response_id(first)
             if found is not None:
-                self._streams.name(log.id, _digest(log.owner, found.encode()))
+                self._streams.name(log.id, digest(owner, found.encode()))
 
         return name
 
@@ -336,14 +348,31 @@ class Resume:
         request.exchange.response_headers.append(UNAVAILABLE)
         return await handler(request)
 
+    async def _followed(self, exchange: Exchange, stream: str) -> StreamLog | None:
+        """The stream that a request with the same Idempotency-Key has begun, if there is one. Raise
+        ModelNotFound where this credential is not for the model that both name.
+        """
+        try:
+            return await self._streams.find(stream, self._readable(exchange), 0)
+        except StreamNotFound:
+            raise ModelNotFound from None
+
     def _owner(self, exchange: Exchange) -> bytes:
-        """Who may read what this caller begins. Where callers are not known, who knows its id."""
-        principal = exchange.principal
-        route = self._options.route.encode()
-        if principal is None:
-            return _digest(route)
-        named = (principal.provider, principal.tenant or "", principal.subject)
-        return _digest(route, *(name.encode("utf-8", "surrogatepass") for name in named))
+        return self._options.access.owner(exchange.principal)
+
+    def _readable(self, exchange: Exchange) -> Collection[bytes]:
+        return self._options.access.readable(exchange.principal)
+
+    def _count_read(self, exchange: Exchange) -> None:
+        """Raise RateLimited where this caller reads too often."""
+        if self._reads is None:
+            return
+        caller = self._owner(exchange)
+        if exchange.principal is None:
+            caller = digest(caller, ip_key(exchange).encode())
+        wait_s = self._reads.wait_s(caller, time.monotonic())
+        if wait_s > 0:
+            raise RateLimited("resume.reads", math.ceil(wait_s))
 
 
 async def no_stream(request: GatewayRequest) -> web.StreamResponse:
@@ -359,12 +388,3 @@ def _is_kept(response: RelayedResponse) -> bool:
         and is_event_stream(content_type)
         and "Content-Encoding" not in response.headers
     )
-
-
-def _digest(*parts: bytes) -> bytes:
-    """Of these parts, in this order; none can be mistaken for two."""
-    hashed = blake2b(digest_size=16)
-    for part in parts:
-        hashed.update(b"%d:" % len(part))
-        hashed.update(part)
-    return hashed.digest()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gateway.errors import StreamNotFound
 from gateway.resume import redis_keys as keys
 from gateway.resume.log import StreamLog
 from gateway.resume.redis_claims import RedisClaims
@@ -102,32 +103,34 @@ class RedisSharing:
 
     # -- theirs --------------------------------------------------------------------------------
 
-    async def follow(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
-        where = await self._whereabouts(stream, owner)
+    async def follow(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
+        where = await self._whereabouts(stream)
         if where is None:
             return None
+        if where[2] not in owners:
+            raise StreamNotFound
         mirror = self._mirrors.find(stream, after)
         if mirror is None:
-            process, cap_bytes = where
+            process, cap_bytes, owner = where
             log = StreamLog(stream, owner, cap_bytes, self._streams, first=after + 1)
             mirror = await self._mirrors.open(log, process)
             if not mirror.log.ended:
                 self._spawn(self._say(mirror.process, "follow", [stream]))
         return mirror.log
 
-    async def cancel(self, stream: str, owner: bytes) -> bool:
-        where = await self._whereabouts(stream, owner)
-        if where is None:
+    async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
+        where = await self._whereabouts(stream)
+        if where is None or where[2] not in owners:
             return False
         async with self.reachable():
             await self._client.publish(keys.channel(where[0]), f"cancel {self.process} {stream}")
         return True
 
-    async def _whereabouts(self, stream: str, owner: bytes) -> tuple[str, int] | None:
-        """Which process runs it, or ran it, and its cap. Raise StoreUnavailable."""
+    async def _whereabouts(self, stream: str) -> tuple[str, int, bytes] | None:
+        """Which process runs it, or ran it, its cap, and its owner. Raise StoreUnavailable."""
         async with self.reachable():
             found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
-        return (found[1].decode(), int(found[2])) if found[0] == owner else None
+        return (found[1].decode(), int(found[2]), found[0]) if found[0] is not None else None
 
     def _unfollow(self, mirror: Mirror) -> None:
         if not self._closed and not mirror.log.ended:
@@ -202,7 +205,7 @@ class RedisSharing:
                 self._spawn(self._cancel(log))
 
     async def _cancel(self, log: StreamLog) -> None:
-        await self._streams.cancel(log.id, log.owner)
+        await self._streams.cancel(log.id, (log.owner,))
 
     def _remote_joined(self, process: str, stream: str) -> None:
         reader = self._remote.get((process, stream))

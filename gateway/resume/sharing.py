@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.resume.claims import Claims
@@ -46,11 +46,11 @@ class Sharing(Protocol):
 
     # -- theirs --------------------------------------------------------------------------------
 
-    async def follow(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
+    async def follow(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
         """A log that goes on behind number `after` as long as it has readers; None if there is no
-        such stream of this owner's. Raise InvalidEventId where it is known that there was no such
-        number yet, StoreUnavailable.
+        such stream. Raise StreamNotFound if it is none of these owners', InvalidEventId where it
+        is known that there was no such number yet, StoreUnavailable.
         """
 
-    async def cancel(self, stream: str, owner: bytes) -> bool:
+    async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
         """End their generation. False: there is no such stream. Raise StoreUnavailable."""

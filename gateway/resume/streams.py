@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from gateway.errors import StreamNotFound
 from gateway.resume.claims import Claim, Claims, LocalClaims
 from gateway.resume.ids import new_stream_id
 from gateway.resume.log import State, StreamLog
@@ -117,16 +119,19 @@ class Streams:
             self._waiting[stream].append(waiting)
             await waiting
 
-    async def find(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
-        """The log of a stream, if there is one and it is this owner's, to be read behind number
-        `after`. Raise StreamTrimmed, InvalidEventId, StoreUnavailable.
+    async def find(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
+        """The log of a stream, to be read behind number `after`; None if there is none. Raise
+        StreamNotFound if it is none of these owners', StreamTrimmed, InvalidEventId,
+        StoreUnavailable.
         """
         kept = self._kept.get(stream)
         if kept is not None:
-            return kept.log if kept.log.owner == owner else None
+            if kept.log.owner not in owners:
+                raise StreamNotFound
+            return kept.log
         if self.sharing is None:
             return None
-        return await self.sharing.follow(stream, owner, after)
+        return await self.sharing.follow(stream, owners, after)
 
     def local(self, stream: str) -> StreamLog | None:
         """The log of a stream that this process runs or ran."""
@@ -137,17 +142,17 @@ class Streams:
         """Whether this process has such a stream, or is about to."""
         return stream in self._kept or stream in self._waiting
 
-    async def cancel(self, stream: str, owner: bytes) -> bool:
-        """End a generation. False: there is no such stream of this owner's."""
+    async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
+        """End a generation. False: there is no such stream of one of these owners."""
         kept = self._kept.get(stream)
         if kept is not None:
-            if kept.log.owner != owner:
+            if kept.log.owner not in owners:
                 return False
             generation = self._generations.get(stream)
             if generation is not None:
                 generation.cancel()
             return True
-        return self.sharing is not None and await self.sharing.cancel(stream, owner)
+        return self.sharing is not None and await self.sharing.cancel(stream, owners)
 
     # -- generations -----------------------------------------------------------------------------
 

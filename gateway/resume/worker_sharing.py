@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from gateway.errors import InvalidEventId, StreamLost, StreamTrimmed
+from gateway.errors import InvalidEventId, StreamLost, StreamNotFound, StreamTrimmed
 from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
 from gateway.resume.log import State, StreamLog, Trimmed
@@ -88,22 +88,25 @@ class WorkerSharing:
 
     # -- theirs --------------------------------------------------------------------------------
 
-    async def follow(self, stream: str, owner: bytes, after: int) -> StreamLog | None:
+    async def follow(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
         slot = slot_of(stream)
         if slot is None or slot == self.slot or slot >= self.workers:
             return None
-        question = {"do": "follow", "stream": stream, "owner": owner.hex(), "after": after}
+        whose = [owner.hex() for owner in owners]
+        question = {"do": "follow", "stream": stream, "owners": whose, "after": after}
         try:
             reader, writer, answer = await self._ask(slot, question)
         except _GONE:
             return None  # and what it kept, with it
         if not answer["found"]:
             writer.close()
+            if answer["kept"]:
+                raise StreamNotFound
             return None
         if "ahead" in answer:
             writer.close()
             raise InvalidEventId
-        log = StreamLog(stream, owner, answer["cap"], self.streams, first=after + 1)
+        log = StreamLog(stream, b"", answer["cap"], self.streams, first=after + 1)
         here = asyncio.Event()
         task = self.spawn(self._mirror(log, reader, writer, here))
         self._mirrors.add(log)
@@ -118,11 +121,11 @@ class WorkerSharing:
             task.cancel()
             log.clear()
 
-    async def cancel(self, stream: str, owner: bytes) -> bool:
+    async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
         slot = slot_of(stream)
         if slot is None or slot == self.slot or slot >= self.workers:
             return False
-        question = {"do": "cancel", "stream": stream, "owner": owner.hex()}
+        question = {"do": "cancel", "stream": stream, "owners": [one.hex() for one in owners]}
         return bool((await self.ask(slot, question) or {}).get("found"))
 
     async def _mirror(
@@ -209,9 +212,9 @@ class WorkerSharing:
         stream = question.get("stream", "")
         match question["do"]:
             case "cancel":
-                owner = bytes.fromhex(question["owner"])
+                owners = [bytes.fromhex(one) for one in question["owners"]]
                 found = self.streams.local(stream) is not None
-                return {"found": found and await self.streams.cancel(stream, owner)}
+                return {"found": found and await self.streams.cancel(stream, owners)}
             case "knows":
                 return {"knows": self.streams.knows(stream)}
             case "take":
@@ -231,8 +234,8 @@ class WorkerSharing:
     ) -> None:
         """Be a reader for a sibling, until it closes or all is given."""
         log = self.streams.local(question["stream"])
-        if log is None or log.owner != bytes.fromhex(question["owner"]):
-            _say(writer, {"found": False})
+        if log is None or log.owner.hex() not in question["owners"]:
+            _say(writer, {"found": False, "kept": log is not None})
             await writer.drain()
             return
         if question["after"] > log.last:

@@ -12,9 +12,11 @@ from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.resume import ResumeOptions
 from gateway.proxy.body import BodyReader
+from gateway.resume.access import StreamAccess
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
+from gateway.wiring.limits import per_second
 from gateway.wiring.store import store_parts
 
 
@@ -57,12 +59,14 @@ def streams_path(route: models.Route) -> str:
 
 
 def resume_options(
-    route: models.Route, resume: models.Resume, dialect: str, reader: BodyReader
+    config: Config, route: models.Route, resume: models.Resume, dialect: str, reader: BodyReader
 ) -> ResumeOptions:
     """What its middleware is made with."""
     way = OnDisconnect(resume.on_disconnect)
+    all_scopes = [scope for model in config.models.values() for scope in model.scopes]
+    served = {name: config.models[name].scopes for name in route.models}
     return ResumeOptions(
-        route=route.name,
+        access=StreamAccess(route.name, served, all_scopes),
         streams_path=streams_path(route),
         allowed=Allowed(
             Policy(way, resume.grace if way is OnDisconnect.GRACE else 0.0),
@@ -76,4 +80,5 @@ def resume_options(
         refuses=resume.on_store_error == "refuse",
         dialect=DIALECTS[dialect],
         reader=reader,
+        reads=None if resume.reads is None else per_second(resume.reads),
     )

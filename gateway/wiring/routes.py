@@ -115,7 +115,9 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         ]
         chain = [*before, *_gatekeepers(route, parts)]
         if route.resume is not None:
-            options = resume_options(route, route.resume, dialect, _reader(config, route, parts))
+            options = resume_options(
+                config, route, route.resume, dialect, _reader(config, route, parts)
+            )
             options = replace(options, heartbeats=heartbeats, preface=_preface(route))
             resume = Resume(options, parts.streams)
             chain.append(resume)

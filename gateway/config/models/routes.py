@@ -130,6 +130,11 @@ class Resume(Section):
         description="What is kept of one stream, 512KiB or more; of a longer one the beginning is "
         "forgotten.",
     )
+    reads: Rate | None = Field(
+        "600/minute",
+        description="How often one caller may read kept streams, in each worker; more is 429. On "
+        "an anonymous route each address is a caller. null: no limit.",
+    )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
         description="Without the Redis that streams are shared by: serve streams that cannot be "

@@ -1,0 +1,75 @@
+"""Whose a kept stream is, and who may read it: its owner, with a credential for its model.
+
+An owner may have several credentials, some of them for certain models only. A stream belongs to the
+owner and the model that was asked for, by a digest of both. A reader brings the digests of all
+that it may read, so that whoever keeps the stream only compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+from gateway.auth.principal import Principal
+
+
+class StreamAccess:
+    """Of one route."""
+
+    def __init__(
+        self, route: str, models: Mapping[str, Iterable[str]], all_scopes: Iterable[str]
+    ) -> None:
+        """`models` are the scopes that each model of the route asks for, by its name, and
+        `all_scopes` those that any model of the gateway does.
+        """
+        self._route = route.encode()
+        self._models = {name: frozenset(scopes) for name, scopes in models.items()}
+        self._all_scopes = frozenset(all_scopes)
+
+    def owner(self, principal: Principal | None) -> bytes:
+        """Who begins streams here. Where callers are not known, they are all one."""
+        if principal is None:
+            return digest(self._route)
+        named = (principal.provider, principal.tenant or "", principal.subject)
+        return digest(self._route, *map(_encoded, named))
+
+    def stream(self, principal: Principal | None, model: str | None) -> bytes:
+        """Of a stream that answers a request for this model; None: for one that is not known, and
+        is read with the same restrictions only.
+        """
+        owner = self.owner(principal)
+        if model is not None:
+            return digest(owner, b"model", _encoded(model))
+        scopes = sorted(self._all_scopes & principal.scopes) if principal is not None else ()
+        models = principal.models if principal is not None else None
+        return digest(
+            owner,
+            b"any" if models is None else b"models",
+            *map(_encoded, sorted(models or ())),
+            b"scopes",
+            *map(_encoded, scopes),
+        )
+
+    def readable(self, principal: Principal | None) -> frozenset[bytes]:
+        """The streams that a caller may read."""
+        held = frozenset[str]() if principal is None else principal.scopes
+        only = None if principal is None else principal.models
+        names = [
+            name
+            for name, scopes in self._models.items()
+            if scopes <= held and (only is None or name in only)
+        ]
+        return frozenset(self.stream(principal, name) for name in (None, *names))
+
+
+def digest(*parts: bytes) -> bytes:
+    """Of these parts, in this order; none can be mistaken for two."""
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        hashed.update(b"%d:" % len(part))
+        hashed.update(part)
+    return hashed.digest()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
