@@ -29,6 +29,8 @@ _NAMELESS = "unknown"
 """The name of a call that has arguments but never got a name. The caller tells the model that there
 is no such tool, and the model calls again.
 """
+_LONGEST = 16 * 1024
+"""Characters of arguments that are looked at to tell whether they are complete."""
 _NONE = frozenset({"null", "None"})
 """What some backends write for no id and no name."""
 
@@ -36,7 +38,7 @@ _NONE = frozenset({"null", "None"})
 class _Call:
     """What is known of one call."""
 
-    __slots__ = ("halves", "id", "name", "number", "spare", "texts")
+    __slots__ = ("halves", "id", "length", "name", "number", "spare", "texts")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
@@ -48,10 +50,16 @@ class _Call:
         """Its place among the calls of the answer; -1 until it was told."""
         self.texts: list[str] = []
         """Its arguments so far."""
+        self.length = 0
+        """Characters of these."""
         self.halves = Halves()
 
     def complete(self) -> bool:
-        """Whether its arguments are a whole JSON object."""
+        """Whether its arguments are a whole JSON object. Long ones are not looked at: they come in
+        many parts, each of which may ask.
+        """
+        if self.length > _LONGEST or not self.texts or not self.texts[-1].rstrip().endswith("}"):
+            return False
         return isinstance(_loaded("".join(self.texts)), dict)
 
 
@@ -104,6 +112,7 @@ class Calls:
             call.name = _joined(call.name, name)
         if arguments:
             call.texts.append(arguments)
+            call.length += len(arguments)
             if call.number >= 0:
                 self._argue(call, arguments, pieces)
             elif call.name:  # which is whole: its arguments have begun

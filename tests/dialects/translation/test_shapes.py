@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,18 @@ def test_a_name_may_come_in_parts(names: list[str]) -> None:
     stream = b"".join(call_chunk(index=0, id="c", function={"name": name}) for name in names)
     stream += call_chunk(index=0, function={"arguments": '{"city":"Paris"}'})
     assert said(heard("openai", stream + DONE)) == ("", "", [PARIS], Stop.TOOLS)
+
+
+def test_the_work_for_a_name_in_every_delta_is_linear() -> None:
+    def took_s(count: int) -> float:
+        text = "x" * 1000 + "}"
+        parts = [call_chunk(index=0, function={"name": "f", "arguments": text})] * count
+        started = time.process_time()
+        pieces_of("openai", parts)
+        return time.process_time() - started
+
+    took_s(100)
+    assert min(took_s(4000) for _ in range(2)) < 3 * min(took_s(2000) for _ in range(2))
 
 
 def test_usage_in_every_event_does_not_end_a_call() -> None:
