@@ -143,8 +143,8 @@ class Connection(RequestHandler):
         """Of the last request that was parsed. It is the one being received until its EOF."""
         self._served_body: StreamReader | None = None
         """Of the request that is served; others may be received already."""
-        self._body_length: int | None = None
-        """Content-Length of `_body`; None if it is chunked, or was complete with its head."""
+        self._body_length = 0
+        """Content-Length of `_body`; 0 if it is chunked."""
         self._trailing = b""
         """The last bytes parsed, up to three: they may begin the blank line that ends a head."""
         self._unparsed = b""
@@ -215,7 +215,9 @@ class Connection(RequestHandler):
         if self._upgraded:
             self._after_upgrade(data)
         elif not data:
-            self._feed(data)  # aiohttp goes on with what its parser held back while it was paused
+            self._feed(
+                data, in_body=True
+            )  # aiohttp goes on with what its parser held back while it was paused
         elif self._unparsed:
             self._unparsed = self._unparsed[self._parsed :] + data
             self._parsed = 0
@@ -343,7 +345,7 @@ class Connection(RequestHandler):
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
                     if messages:  # pipelined: others are served in between
-                        await self._next(listener.turns.later)
+                        await self._next(self.backlog.add)
                 elif self._refusal is not None:
                     listener.refusals[self._refusal.code] += 1
                     request_id = new_request_id()
@@ -459,50 +461,46 @@ class Connection(RequestHandler):
             if self._upgraded:
                 self._after_upgrade(data[at:])
                 break
-            if not lines_left or self._is_full():
+            if self._reading_paused or self._buffer_paused or not lines_left:
                 self._unparsed, self._parsed = data, at
                 self._pause_transport_reading()
                 self._resume_transport_reading()
                 return False
-            if (left := self._body_left) > 0:
+            body = self._body
+            in_body = body is not None and not body.is_eof()
+            if in_body and (left := self._body_length - body.total_bytes) > 0:  # type: ignore[union-attr]
                 cut = min(at + left, end)
             elif end <= FREE_BYTES:
                 cut = self._piece_end(data, at, end)
             else:
                 cut = self._piece_end(data, at, turn_end(data, at, lines_left))
                 lines_left -= data.count(b"\n", at, cut)
-            self._feed(data[at:cut])
+            self._feed(data[at:cut], in_body)
             at = cut
         self._unparsed = b""
         return True
-
-    @property
-    def _body_left(self) -> int:
-        """Bytes of the body that is being received, where the head said how many there are."""
-        if self._body_length is None or self._body_is_received:
-            return 0
-        assert self._body is not None
-        return self._body_length - self._body.total_bytes
 
     def _piece_end(self, data: bytes, at: int, end: int) -> int:
         """The index behind the next blank line, where a head ends, and a chunked body; `end` if
         there is none before it.
         """
+        found = data.find(_BLANK_LINE, at, end)
+        cut = end if found < 0 else found + len(_BLANK_LINE)
         trailing = self._trailing
-        cut = data.find(_BLANK_LINE, at, end) + len(_BLANK_LINE)
-        if cut < len(_BLANK_LINE):
-            cut = end
         if trailing:
             across = (trailing + data[at : at + 3]).find(_BLANK_LINE)
             if across >= 0:
                 cut = at + across + len(_BLANK_LINE) - len(trailing)
+        elif found >= 0:
+            return cut
         last = (trailing + data[max(at, cut - 4) : cut])[-4:]
         self._trailing = b"" if last == _BLANK_LINE else last[-3:]
         return cut
 
-    def _feed(self, piece: bytes) -> None:
-        """Parse what is a part of one request. If it is empty, parse on where the parser paused."""
-        body_is_received = self._body_is_received
+    def _feed(self, piece: bytes, in_body: bool) -> None:
+        """Parse what is a part of one request, of its body if `in_body`. If it is empty, parse on
+        where the parser paused.
+        """
         assert self._parser is not None
         try:
             messages, self._upgraded, tail = self._parser.feed_data(piece)
@@ -513,7 +511,7 @@ class Connection(RequestHandler):
             self._after_upgrade(tail)
         if messages:
             self._accept(messages, len(piece))
-        elif body_is_received:
+        elif not in_body:
             self._await_head(piece)
 
     def _is_full(self) -> bool:
@@ -544,7 +542,7 @@ class Connection(RequestHandler):
         self._head_bytes = 0
         self._last = self._last or self._once
         message, self._body = messages[-1]
-        self._body_length = None
+        self._body_length = 0
         if not (message.chunked or self._body.is_eof()):
             self._body_length = int(message.headers.get(CONTENT_LENGTH, 0))
         self._messages.extend(messages)

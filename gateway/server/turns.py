@@ -33,14 +33,6 @@ class Turns:
             begin()
         else:
             self._waiting.append(begin)
-        self._schedule()
-
-    def later(self, begin: Callable[[], None]) -> None:
-        """Call `begin` in a later turn of the loop: its connection has begun a request in this."""
-        self._waiting.append(begin)
-        self._schedule()
-
-    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._next_turn)

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 import aiohttp
 import httpx
@@ -280,6 +281,24 @@ async def test_one_pipelined_request_of_a_connection_begins_in_each_turn(
         turns.stop()
         assert turns.turns >= 300
         assert turns.most_in_a_turn == 1
+
+
+async def test_many_connections_that_pipeline_share_what_a_turn_begins(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(raw_reply(length_of_body)) as upstream, AsyncExitStack() as stack:
+        gateway = await start_gateway(simple_config(upstream.url))
+        clients = [await stack.enter_async_context(RawClient(gateway.port)) for _ in range(10)]
+        for client in clients:
+            await client.send(60 * request(target="/nowhere"))
+            await client.read_response()
+        turns = Turns(lambda: len(gateway.log_lines))
+        for client in clients:
+            for _ in range(59):
+                await client.read_response()
+        turns.stop()
+    # What is begun in one turn may be logged in two.
+    assert turns.most_in_a_turn <= 2 * STEPS_A_TURN
 
 
 async def test_tiny_chunks_of_an_upload_are_parsed_a_few_in_each_turn(
