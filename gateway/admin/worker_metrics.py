@@ -115,7 +115,8 @@ class WorkerMetrics:
         self._tell(table.UPSTREAM_PENDING, upstream.pending, name)
         self._tell(table.RETRIES, counts.retries, name)
         self._tell(table.HEDGES, counts.hedges, name)
-        self._tell(table.EJECTIONS, counts.ejected, name)
+        self._tell(table.EJECTIONS, counts.ejected - counts.slow, name, "failed")
+        self._tell(table.EJECTIONS, counts.slow, name, "slow")
         self._tell(table.PANICS, counts.panics, name)
         self._tell(table.RETRY_BUDGET, upstream.budget.balance, name)
         for endpoint in upstream.endpoints:

@@ -32,7 +32,7 @@ SMALL_BYTES = 32 * 1024
 _LARGE_BYTES = 1024 * 1024
 """Above this the event loop has its turn between the steps of reading a body."""
 _ENOUGH_BYTES = 64 * 1024
-"""What has to be here of a long body before anything is held for it: less than aiohttp buffers."""
+"""Bytes of a body that come before memory is taken for it; aiohttp buffers twice that."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -97,10 +97,10 @@ class BodyReader:
             request.transport.write(_CONTINUE)
 
     async def begun(self, request: GatewayRequest) -> None:
-        """Wait until all of a body is here, or 64 KiB of it. Nothing is taken.
+        """Wait until all of a body is here, or 64 KiB of it; it stays unread.
 
-        A client that promises a body, and sends little of it, holds neither memory nor an upstream
-        meanwhile. Raise what `pieces` raises.
+        A client that announces a body and sends little of it takes no memory meanwhile. Raise what
+        `pieces` raises.
         """
         content: StreamReader = request._payload
         left_s = self.silence_s

@@ -130,8 +130,8 @@ class Target:
         self.shows_credential = keeps_credential and translation is not None
         """Whether the caller's credential is shown to the upstream, in its own way."""
         self.needs_whole = translation is not None or queued
-        """Whether a body is read whole before its request goes on: the place of a request that has
-        its turn is not for those who are still sending.
+        """Whether a body is read whole before its request goes on, so that slow clients do not hold
+        turns.
         """
         self.translation = translation
         self.passing = Passing(

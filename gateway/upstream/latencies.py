@@ -1,4 +1,4 @@
-"""How long backends take to begin: the p95 for hedging, and which endpoint is much slower."""
+"""Times to first byte: their p95, for hedging, and the endpoint whose are much longer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SlownessOptions:
     """When an endpoint counts as slow. Times in seconds."""
 
     factor: float = 5.0
-    """How many times later than comparable answers of its siblings an answer begins."""
+    """An answer is slow if it begins so many times later than comparable ones of its siblings."""
     floor_s: float = 0.5
     """An answer that begins within this time is never slow."""
     answers: int = 10

@@ -40,6 +40,8 @@ class Failures:
     """How often what has failed; for the metrics."""
 
     ejected: int = 0
+    slow: int = 0
+    """How many of the ejections were for slowness."""
     panics: int = 0
     retries: int = 0
     hedges: int = 0
@@ -84,11 +86,9 @@ class Upstream:
         self._report = report
         self._slowness = Slowness(options.slowness) if options.slowness is not None else None
         self._groups: Groups = ()
-        """The endpoints that are well, in the order in which they are asked."""
+        """Endpoints that are well, in the order in which they are asked."""
         self._last_resort: Groups = ()
-        """Those that are out, and those of which only a few probes are made: asked where the
-        alternative is to refuse a request.
-        """
+        """Endpoints that are ejected, unhealthy or half-open: asked before a request is refused."""
         self._states: dict[Endpoint, State] = {}
         self._look_at = 0.0
         self._waiting: dict[asyncio.Future[Endpoint | None], tuple[Hint, Sequence[Endpoint]]] = {}
@@ -182,7 +182,9 @@ class Upstream:
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
     def has_ejected(self, tried: Sequence[Endpoint], *, failed: bool) -> bool:
-        """Whether one beside those is ejected and has room: for slowness, or `failed` if so."""
+        """Whether an endpoint that was not tried is ejected for slowness and has room; with
+        `failed`, for failures too.
+        """
         latest = self.latest
         return any(
             state is State.EJECTED
@@ -201,7 +203,7 @@ class Upstream:
         return (endpoint, left) if endpoint is not None or left else self._out(hint, tried)
 
     def _well(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """The same of the endpoints that are well."""
+        """Like `_choose`, among the endpoints that are well."""
         left = False
         for group in self._groups:
             if len(group) == 1:
@@ -220,7 +222,7 @@ class Upstream:
         return None, left
 
     def _out(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """The same of the endpoints that are out."""
+        """Like `_choose`, among those of the last resort. Probes are not limited here."""
         left = False
         for group in self._last_resort:
             candidates = [e for e in group if e not in tried]
@@ -374,6 +376,7 @@ class Upstream:
             slow_ones[0].health.readmit(now)
         endpoint.health.eject(now, why, slow=slow)
         self.counts.ejected += 1
+        self.counts.slow += slow
         self._look()
 
     # -- who is available ------------------------------------------------------------------

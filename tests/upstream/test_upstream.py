@@ -328,6 +328,7 @@ async def test_a_slow_endpoint_is_ejected() -> None:
     one = upstream(a, b, clock=clock)
     slow(one, clock, b, a)
     assert one.state(b) is State.EJECTED
+    assert (one.counts.ejected, one.counts.slow) == (1, 1)
     assert b.health.why(clock.now).startswith("slow: first byte 2 s against 0.05 s of its siblings")
 
 

@@ -385,8 +385,8 @@ HEDGES = Instrument(
 EJECTIONS = Instrument(
     "gateway_upstream_ejections",
     _C,
-    ("upstream",),
-    "Endpoints taken out because they failed or were slow.",
+    ("upstream", "reason"),
+    "Endpoints ejected: `failed` or `slow`.",
     "{ejection}",
 )
 PANICS = Instrument(
