@@ -6,6 +6,7 @@ a browser sends no credential with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from gateway.exchange import GatewayRequest
 from gateway.routing import Handler
 
 _ANY = "*"
+_MOST_ASKED = 100
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Cors:
@@ -31,7 +34,9 @@ class Cors:
         max_age_s: float,
         serves_options: bool,
     ) -> None:
-        """`serves_options`: the route itself serves OPTIONS requests that are no preflights."""
+        """`headers` are names of request headers; one that ends in * stands for all that begin like
+        it. `serves_options`: the route itself serves OPTIONS requests that are no preflights.
+        """
         self._origins = frozenset(origins)
         self._methods = tuple(methods)
         self._serves_options = serves_options
@@ -42,9 +47,12 @@ class Cors:
         self._preflight = [
             *common,
             ("Access-Control-Allow-Methods", ", ".join(methods)),
-            ("Access-Control-Allow-Headers", ", ".join(headers)),
             ("Access-Control-Max-Age", str(int(max_age_s))),
         ]
+        self._headers = tuple(name for name in headers if not name.endswith(_ANY))
+        self._prefixes = tuple(
+            name.lower().removesuffix(_ANY) for name in headers if name.endswith(_ANY)
+        )
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         """Raise MethodNotAllowed for an OPTIONS request that is neither."""
@@ -62,6 +70,8 @@ class Cors:
         if allowed is not None:
             said.append(("Access-Control-Allow-Origin", allowed))
             said += self._preflight if preflight else self._simple
+            if preflight and (names := self._allowed_headers(request)):
+                said.append(("Access-Control-Allow-Headers", names))
         if preflight:
             return web.Response(status=204)
         if request.method == "OPTIONS" and not self._serves_options:
@@ -70,6 +80,20 @@ class Cors:
         for name in [name for name in response.headers if _is_cors(name)]:
             del response.headers[name]  # the upstream's own: two answers are none to a browser
         return response
+
+    def _allowed_headers(self, request: GatewayRequest) -> str:
+        """What stands in Access-Control-Allow-Headers.
+
+        What begins as one of the prefixes is allowed by its whole name: to a browser, `*` never
+        means Authorization, and nothing at all where cookies are sent.
+        """
+        asked = ",".join(request.headers.getall("Access-Control-Request-Headers", ()))
+        names = dict.fromkeys(self._headers)
+        for name in asked.split(",")[:_MOST_ASKED]:
+            name = name.strip()
+            if name.lower().startswith(self._prefixes) and _NAME.fullmatch(name):
+                names[name] = None
+        return ", ".join(names)
 
     def _allowed(self, origin: str | None) -> str | None:
         """What stands in Access-Control-Allow-Origin."""

@@ -120,3 +120,69 @@ async def test_without_cors_a_route_says_nothing_of_it(
         response = await call(gateway, "GET", f"Origin: {APP}", bearer())
     assert response.value("access-control-allow-origin") is None
     assert response.value("vary") is None
+
+
+SDKS = {
+    "openai-js": "authorization,content-type,openai-organization,openai-project,openai-beta,"
+    "user-agent,x-stainless-arch,x-stainless-custom-poll-interval,x-stainless-helper-method,"
+    "x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-poll-helper,"
+    "x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout",
+    "anthropic-js": "anthropic-beta,anthropic-dangerous-direct-browser-access,anthropic-version,"
+    "content-type,idempotency-key,x-api-key,x-stainless-arch,x-stainless-helper,"
+    "x-stainless-helper-method,x-stainless-lang,x-stainless-os,x-stainless-package-version,"
+    "x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout",
+}
+
+
+def allowed_headers(answer: Response) -> set[str]:
+    value = answer.value("access-control-allow-headers")
+    return set(value.decode().lower().split(", ")) if value else set()
+
+
+def asking(headers: str) -> tuple[str, ...]:
+    return (
+        f"Origin: {APP}",
+        "Access-Control-Request-Method: POST",
+        f"Access-Control-Request-Headers: {headers}",
+    )
+
+
+@pytest.mark.parametrize("asked", SDKS.values(), ids=SDKS)
+async def test_the_headers_of_sdks_are_allowed_without_being_named(
+    start_gateway: StartGateway, auth: Auth, asked: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(cors_config(upstream, auth))
+        answer = await call(gateway, "OPTIONS", *asking(asked))
+        others = await call(gateway, "OPTIONS", *asking("x-other,x-stainless"))
+    assert set(asked.split(",")) <= allowed_headers(answer)
+    assert not {"x-other", "x-stainless", "*"} & allowed_headers(others)
+
+
+@pytest.mark.parametrize("credentials", [True, False])
+async def test_a_star_is_every_header_that_is_asked_for_authorization_too(
+    start_gateway: StartGateway, auth: Auth, credentials: bool
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        document = cors_config(upstream, auth, headers=["*"], credentials=credentials)
+        gateway = await start_gateway(document)
+        answer = await call(gateway, "OPTIONS", *asking("authorization, x-mine , b@d,,x y"))
+        nothing = await call(gateway, "OPTIONS", *asking("")[:2])
+        foreign = ("Origin: https://evil.test", *asking("authorization")[1:])
+        refused = await call(gateway, "OPTIONS", *foreign)
+    assert allowed_headers(answer) == {"authorization", "x-mine"}
+    assert (nothing.status, allowed_headers(nothing)) == (204, set())
+    assert allowed_headers(refused) == set()
+
+
+async def test_a_page_may_read_what_sdks_read_of_a_response(
+    start_gateway: StartGateway, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway(cors_config(upstream, auth))
+        answer = await call(gateway, "GET", f"Origin: {APP}", bearer())
+    exposed = (answer.value("access-control-expose-headers") or b"").decode().lower().split(", ")
+    assert {
+        *("x-request-id", "request-id", "retry-after", "retry-after-ms", "x-should-retry"),
+        *("x-ratelimit-remaining-requests", "x-ratelimit-reset-tokens", "ratelimit"),
+    } <= set(exposed)

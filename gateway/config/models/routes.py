@@ -40,17 +40,24 @@ class Cors(Section):
     )
     headers: tuple[HeaderName, ...] = Field(
         (
-            "Authorization",
-            "Content-Type",
-            "X-Request-ID",
-            "Last-Event-ID",
-            "Idempotency-Key",
-            "X-On-Disconnect",
+            *("Authorization", "X-Api-Key", "Api-Key", "Content-Type", "User-Agent"),
+            *("X-Request-ID", "X-Request-Timeout", "Last-Event-ID", "Idempotency-Key"),
+            *("X-On-Disconnect", "Traceparent", "Tracestate"),
+            # What SDKs of OpenAI and Anthropic send of themselves.
+            *("OpenAI-*", "Anthropic-*", "X-Stainless-*"),
         ),
-        description="Request headers a page may set.",
+        description="Request headers a page may set. One that ends in * stands for all that begin "
+        "like it; * alone for every header, Authorization too.",
     )
     expose: tuple[HeaderName, ...] = Field(
-        ("X-Request-ID", "X-Stream-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
+        (
+            *("X-Request-ID", "Request-Id", "X-Trace-ID", "X-Stream-Id", "X-Resume"),
+            *("X-On-Disconnect", "WWW-Authenticate", "RateLimit", "RateLimit-Policy"),
+            *("Retry-After", "Retry-After-Ms", "X-Should-Retry"),
+            *("X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests"),
+            *("X-RateLimit-Reset-Requests", "X-RateLimit-Limit-Tokens"),
+            *("X-RateLimit-Remaining-Tokens", "X-RateLimit-Reset-Tokens"),
+        ),
         description="Response headers a page may read.",
     )
     credentials: bool = Field(False, description="Whether cookies may be sent along; not with *.")
