@@ -253,6 +253,24 @@ async def test_a_body_above_the_lowest_rate_may_take_its_time(
     assert len(upstream.requests[0].body) == 600
 
 
+async def test_the_time_in_which_an_upstream_takes_nothing_is_not_the_clients(
+    start_gateway: StartGateway,
+) -> None:
+    async def hesitant(connection: UpstreamConnection) -> None:
+        await connection.read_head()
+        connection.pause_reading()
+        await asyncio.sleep(0.6)  # three times what a client may be behind
+        connection.resume_reading()
+        await connection.read_exactly(len(body))
+        await connection.send(reply(b"{}"))
+
+    body = b"x" * 8 * 1024 * KIB
+    async with ScriptedUpstream(hesitant) as upstream:
+        server = {"body_timeout": "200ms"}
+        gateway = await start_gateway(simple_config(upstream.url, server=server))
+        assert (await ask(gateway.port, request("PUT", body=body))).status == 200
+
+
 @pytest.mark.parametrize("framing", SLOW_UPLOAD)
 async def test_slow_uploads_leave_half_of_an_upstreams_room_to_others(
     upstream: ScriptedUpstream, start_gateway: StartGateway, framing: str, report: Report

@@ -191,10 +191,15 @@ async def test_a_redis_is_asked_and_its_password_is_not_shown(
     redis = await start_redis()
     config = one_model(backend.url) | {"store": {"url": redis.url}}
     assert of(await doctor(config), "store.url")["verdict"] == "ok"
-    config["store"] = {"url": "redis://user:hidden@127.0.0.1:1/0"}
-    found = of(await doctor(config), "store.url")
-    assert found["verdict"] == "failed"
-    assert "hidden" not in json.dumps(found)
+    for url in (
+        "redis://user:hidden@127.0.0.1:1/0",
+        "redis+sentinel://:hidden@127.0.0.1:1/main?sentinel_password=hidden%40",
+        "redis+sentinel://:hidden@127.0.0.1:1?sentinel_password=hidden",
+    ):
+        config["store"] = {"url": url}
+        found = of(await doctor(config), "store.url")
+        assert found["verdict"] == "failed"
+        assert "hidden" not in json.dumps(found)
 
 
 async def test_a_stream_through_the_gateway_is_unbuffered(
