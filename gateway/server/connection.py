@@ -215,9 +215,8 @@ class Connection(RequestHandler):
         if self._upgraded:
             self._after_upgrade(data)
         elif not data:
-            self._feed(
-                data, in_body=True
-            )  # aiohttp goes on with what its parser held back while it was paused
+            # aiohttp goes on with the part of a body that its parser held back while it was paused.
+            self._feed(data, in_body=True)
         elif self._unparsed:
             self._unparsed = self._unparsed[self._parsed :] + data
             self._parsed = 0
@@ -468,7 +467,8 @@ class Connection(RequestHandler):
                 return False
             body = self._body
             in_body = body is not None and not body.is_eof()
-            if in_body and (left := self._body_length - body.total_bytes) > 0:  # type: ignore[union-attr]
+            left = self._body_length - body.total_bytes if body is not None and in_body else 0
+            if left > 0:
                 cut = min(at + left, end)
             elif end <= FREE_BYTES:
                 cut = self._piece_end(data, at, end)

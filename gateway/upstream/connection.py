@@ -250,10 +250,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._close()
             return
         response = self._response
-        if response is not None and response.tunnel is not None:
-            response.feed(bytes(data))
-            return
-        if size > FREE_BYTES and (response is None or response.head.content_length is None):
+        if size > FREE_BYTES and (response is None or _has_lines(response)):
             received = bytes(data)
             end = turn_end(received, 0, LINES_A_TURN)
             if end < size:
@@ -276,7 +273,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         received, response = self._unparsed, self._response
         end = len(received)
-        if response is None or response.head.content_length is None:
+        if response is None or _has_lines(response):
             end = turn_end(received, 0, LINES_A_TURN)
         self._unparsed = received[end:]
         if self._unparsed:
@@ -286,6 +283,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._parse(memoryview(received)[:end])
 
     def _parse(self, data: memoryview) -> None:
+        response = self._response
+        if response is not None and response.tunnel is not None:
+            response.feed(bytes(data))
+            return
         size = len(data)
         if self._in_head:
             self._head_bytes += size
@@ -559,6 +560,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))
         else:
             self.fail(UpstreamFirstByteTimeout("no response head in time"))
+
+
+def _has_lines(response: UpstreamResponse) -> bool:
+    """Whether the body may be framed by lines, or be a stream of events: costly by the line."""
+    return response.head.content_length is None and response.tunnel is None
 
 
 def _too_large(fields: list[RawHeader]) -> bool:

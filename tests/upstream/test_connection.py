@@ -200,6 +200,21 @@ async def test_what_was_read_is_passed_on_although_the_connection_is_lost() -> N
     assert (len(b"".join(sink.pieces)), sink.ended) == (5_000, [None])
 
 
+async def test_what_comes_with_a_switch_of_protocols_is_passed_however_many_lines_it_has() -> None:
+    connected = Connected()
+    answer = connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", 5.0, 5.0, upgrade=True)
+    head = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    frames = 1_000 * b"\x81\x01\n"
+    connected.receive(head + frames)
+    sink = Sink(await answer)
+    await turns(3)
+    assert b"".join(sink.pieces) == frames
+    assert (connected.connection.state, sink.ended) == (State.ACTIVE, [])
+    connected.receive(frames)
+    assert b"".join(sink.pieces) == 2 * frames
+    connected.connection.close()
+
+
 # -- reuse -------------------------------------------------------------------------------------
 
 
