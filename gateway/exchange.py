@@ -432,6 +432,8 @@ class Exchange:
         """It ends with this error, of which the log, its span and its page tell."""
         self.error_code, self.reason = error.code, error.reason
         self.limit, self.retry_after_s = error.limit, error.retry_after_s
+        if self.reason is None and error.limit is None and error.message != error.default_message:
+            self.reason = error.message  # it says what is wrong with this very request
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Call back once when the exchange has ended; newest first, as a stack unwinds."""

@@ -29,6 +29,7 @@ from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.reader import TraceReader, Wanted
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import TraceStore
+from gateway.telemetry.traces.verdict import verdict
 
 if TYPE_CHECKING:
     from gateway.telemetry.traces.export import Export
@@ -203,8 +204,9 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 
 
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A request in a list: what is known of it, without what goes on inside."""
-    return {name: value for name, value in record.items() if name not in _INNER}
+    """A request in a list: its verdict and what is known of it, without what goes on inside."""
+    told = {name: value for name, value in record.items() if name not in _INNER}
+    return {**told, "verdict": verdict(record).document}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -21,7 +21,14 @@ from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_co
 from tests.support.metrics import scraped_until
 from tests.support.otlp import dead_collector, hanging_collector, http_collector, plain
 from tests.support.tokens import Auth, bearer
-from tests.support.upstream import ScriptedUpstream, json_reply, reply_then_reset, sse_reply
+from tests.support.upstream import (
+    ScriptedUpstream,
+    json_reply,
+    raw_reply,
+    reply,
+    reply_then_reset,
+    sse_reply,
+)
 
 CANARY = "canary7f3a"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -101,6 +108,31 @@ async def test_a_trace_is_found_by_either_id_with_its_spans(
             assert names == ["GET /v1/", "GET"]
         assert (await admin(gateway, "GET", "/api/traces/unknown")).status == 404
         await assert_questions_are_understood(gateway)
+
+
+async def test_a_request_says_in_one_sentence_what_happened_and_whose_fault_it_is(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    words = b'{"error": {"message": "CUDA out of memory"}}'
+    answers = iter([reply(b"{}"), reply(words, status="500 Internal Server Error")])
+    async with ScriptedUpstream(raw_reply(lambda _: next(answers))) as upstream:
+        config = model_config(upstream, auth=list(auth), limits=["twice"])
+        config["limits"] = {"twice": {"key": "subject", "requests": "2/day"}}
+        gateway = await start_gateway_process({**config, "auth": auth}, telemetry=telemetry())
+        for _ in range(3):
+            await ask(gateway.port, chat(bearer(sub="ann")))
+        await ask(gateway.port, chat(bearer(sub="ann", aud="billing")))
+        kept = await listed(gateway, 4)
+        one = (await told(gateway, f"/api/traces/{kept[0]['trace']}"))["requests"][0]
+    refused, limited, failed, good = (each["verdict"] for each in kept)
+    assert (good["text"][:13], good["fault"]) == ("It succeeded:", "nobody")
+    assert failed["text"] == "Backend 'main' answered with status 500: CUDA out of memory."
+    assert failed["fault"] == "backend"
+    assert limited["text"].startswith("Limit 'twice' refused it; wait ")
+    assert limited["fault"] == "client"
+    assert "billing" in refused["text"]
+    assert refused["fault"] == "client"
+    assert one["verdict"] == refused
 
 
 async def assert_questions_are_understood(gateway: GatewayProcess) -> None:

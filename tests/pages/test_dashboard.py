@@ -191,6 +191,9 @@ async def test_a_request_is_found_by_filters_and_opened_by_keys(
     await expect(page.locator(".waterfall .span-name")).to_have_text(
         ["■ POST /v1/chat/completions", "auth", "limits", "■ chat demo-reset", "■ stream"]
     )
+    verdict = page.get_by_role("status").filter(has_text="Backend 'demo' closed the connection")
+    await expect(verdict).to_contain_text("the backend's fault")
+    await expect(verdict).to_contain_text("What to do:")
     timeline = page.locator(".timeline svg")
     await expect(timeline).to_have_attribute("aria-label", re.compile("ended by upstream reset"))
     await expect(page.get_by_role("link", name="Open in Jaeger")).to_have_attribute(

@@ -3,11 +3,20 @@
 import { get } from "../api.js";
 import { h } from "../dom.js";
 import { bytes, clock, known, number, seconds } from "../format.js";
-import { empty, heading, loading } from "./parts.js";
+import { empty, heading, loading, state } from "./parts.js";
 import { outcome } from "./requests.js";
 import { timeline } from "./timeline.js";
 
 const shown = { id: null, found: null, problem: null, lines: null };
+/** Whose fault an outcome is: how it is marked, and in words. */
+const FAULTS = {
+  nobody: ["good", ""],
+  client: ["warn", "the client's fault"],
+  configuration: ["bad", "the gateway's configuration or capacity"],
+  backend: ["bad", "the backend's fault"],
+  operator: ["off", "an operator's doing"],
+  gateway: ["bad", "the gateway's fault"],
+};
 const AGAIN_MS = 1000;
 const TAIL_STALL_S = 1;
 
@@ -70,6 +79,14 @@ function underWay(one) {
   ];
 }
 
+/** What happened, whose fault it is, and what to do. */
+function sentence({ text, fault, remedy }) {
+  const [kind, words] = FAULTS[fault];
+  return h("div", { class: `card verdict ${kind}`, role: "status" },
+    h("p", { class: "verdict-text" }, text),
+    (words || remedy) && h("p", { class: "verdict-more" }, words && state(kind, words), remedy && h("span", {}, h("b", {}, "What to do: "), remedy)));
+}
+
 function facts(pairs) {
   return h("dl", { class: "card pairs" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
     .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
@@ -80,8 +97,8 @@ function request(context, one, trace) {
   const speed = one.streamed !== false && one.tokens_out > 1 && one.ttft_s !== null && one.s > one.ttft_s ? (one.tokens_out - 1) / (one.s - one.ttft_s) : null;
   return h("article", { "data-key": one.span },
     heading(one.model ?? `${one.method} ${one.path}`, h("div", { class: "actions" }, links(context, one, trace))),
-    h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`),
-      one.reason && h("span", {}, one.reason)),
+    sentence(one.verdict),
+    h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`)),
     facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Tokens/s", speed && number(speed)],
       ["Tokens", one.tokens_out !== null && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
       ["Route", one.route], ["Tenant", one.tenant], ["Subject", one.subject],

@@ -1,0 +1,212 @@
+"""The verdict on a request: what happened, whose fault it is, what to do."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import Any
+
+import pytest
+
+from gateway.exchange import EndReason
+from gateway.telemetry.traces.verdict import ENDS, ERRORS, Fault, under_way, verdict
+from tests.support.records import attempt, record
+from tests.test_errors import codes
+
+
+def judged(**changes: Any) -> tuple[str, Fault]:
+    found = verdict(record(**changes))
+    return found.text, found.fault
+
+
+def failed_early(code: str, status: int, **changes: Any) -> tuple[str, Fault]:
+    """Of a request that got an error response."""
+    nothing = {"first_byte_s": None, "ttft_s": None, "tokens_in": None, "tokens_out": None}
+    return judged(**{"error": code, "status": status, "attempts": [], **nothing, **changes})
+
+
+# -- every outcome has words ----------------------------------------------------------------------
+
+
+def test_every_error_code_has_words_and_no_other() -> None:
+    assert set(ERRORS) == codes() | {"upstream_error"}
+
+
+def test_every_end_has_words_and_no_other() -> None:
+    assert set(ENDS) == {str(end) for end in EndReason} - {"complete"}
+
+
+@pytest.mark.parametrize("code", sorted(ERRORS))
+@pytest.mark.parametrize("phase", ["before", "within"])
+def test_the_words_of_every_error_are_one_plain_sentence(code: str, phase: str) -> None:
+    known = {"first_byte_s": None, "ttft_s": None} if phase == "before" else {}
+    for more in ({}, {"reason": "It is so.", "limit": "l", "retry_after_s": 3, "upstream": None}):
+        found = verdict(record(error=code, **{**known, **more}))
+        for text in (found.text, found.remedy):
+            assert re.fullmatch(r"(?:[A-Zx`'].*[.])?", text), text
+            assert not re.search(r"[{}]|None|\.\.(?!')|: \.|  ", text.replace("'..'", "")), text
+        assert found.fault is not Fault.NOBODY
+
+
+def test_templates_name_only_what_every_record_has() -> None:
+    for words in (*ERRORS.values(), *ENDS.values()):
+        names = {
+            name for text in (words.text, words.remedy) for _, name, _, _ in Formatter().parse(text)
+        }
+        assert names <= {
+            *(None, "why", "backend", "gate", "model", "limit", "wait", "queue", "took"),
+            *("when", "tries", "onward", "behind"),
+        }
+
+
+# -- what they say --------------------------------------------------------------------------------
+
+
+def test_a_success_says_when_the_first_token_came_and_how_fast_the_others() -> None:
+    assert judged(ttft_s=0.4, s=1.4, tokens_out=62) == (
+        "It succeeded: first token after 0.4 s, 61 tokens/s.",
+        Fault.NOBODY,
+    )
+
+
+def test_an_answer_in_one_piece_says_how_long_it_took() -> None:
+    text, _ = judged(streamed=False, s=1.25, ttft_s=1.25, tokens_out=7)
+    assert text == "It succeeded: answered in 1.2 s, 7 tokens."
+
+
+def test_a_success_of_another_model_or_after_failures_says_so() -> None:
+    text, fault = judged(model="a", served="b", fallbacks=["a: status 500"])
+    assert text.endswith("Model 'b' answered instead of 'a'.")
+    text, _ = judged(attempts=[attempt(1, 0, 0.1, outcome="upstream_reset"), attempt(2, 0.1, 0.4)])
+    assert text.endswith("1 attempt failed before.")
+    assert fault is Fault.NOBODY
+
+
+def test_a_slow_success_says_where_the_time_went() -> None:
+    slow = {"kept": "slow", "ttft_s": 12.0, "s": 14.0, "attempts": [attempt(1, 10.2, 12.0)]}
+    text, fault = judged(**slow, queue_s=10.0, queue_position=4)
+    assert text.endswith("It was slow: 10 s passed in the queue.")
+    assert fault is Fault.CONFIGURATION
+    text, fault = judged(**slow)
+    assert text.endswith("12 s passed at the backend.")
+    assert fault is Fault.BACKEND
+
+
+def test_a_limit_is_named_with_the_time_to_wait() -> None:
+    assert failed_early("rate_limit_exceeded", 429, limit="per-tenant", retry_after_s=12) == (
+        "Limit 'per-tenant' refused it; wait 12 s.",
+        Fault.CLIENT,
+    )
+
+
+def test_the_backends_own_words_are_said() -> None:
+    answered = [attempt(1, 0.1, 0.4, status=500)]
+    assert judged(status=500, reason="CUDA out of memory.", attempts=answered) == (
+        "Backend 'main' answered with status 500: CUDA out of memory.",
+        Fault.BACKEND,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [
+        (400, Fault.CLIENT),
+        (401, Fault.CONFIGURATION),
+        (404, Fault.CONFIGURATION),
+        (418, Fault.CLIENT),
+        (429, Fault.BACKEND),
+        (503, Fault.BACKEND),
+    ],
+)
+def test_whose_fault_a_backends_status_is(status: int, fault: Fault) -> None:
+    assert judged(status=status, attempts=[attempt(1, 0.1, 0.4, status=status)])[1] is fault
+
+
+def test_an_error_that_a_backend_told_by_a_code_of_its_own_is_the_backends() -> None:
+    own = {"error": "context_length_exceeded", "reason": "too long", "status": 400}
+    assert judged(**own) == (
+        "Backend 'main' answered with status 400 (context_length_exceeded): too long.",
+        Fault.CLIENT,
+    )
+
+
+def test_a_plug_ins_answer_is_not_the_backends() -> None:
+    text, fault = failed_early("http_451", 451, upstream=None, reason="Not for you.")
+    assert text == "The gateway answered with status 451 (http_451): Not for you."
+    assert fault is Fault.CLIENT
+
+
+def test_a_refused_credential_says_what_was_there_and_what_was_expected() -> None:
+    reason = "corp: aud is 'billing', expected 'llm'"
+    assert failed_early("invalid_api_key", 401, upstream=None, reason=reason) == (
+        f"The gateway refused the credential: {reason}.",
+        Fault.CLIENT,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"first_byte_s": None, "ttft_s": None},
+            "The client left after 3.1 s, before the answer began.",
+        ),
+        ({"ttft_s": None}, "The client left after 3.1 s, before the first token."),
+        ({"tokens_out": 12}, "The client left after 3.1 s, after 12 tokens."),
+        (
+            {"tokens_out": 1, "events": [["client_behind", 1.0, ""]]},
+            "The client left after 3.1 s, after 1 token; it had stopped reading.",
+        ),
+    ],
+)
+def test_a_client_that_left_says_after_how_long_and_how_far(
+    changes: dict[str, Any], text: str
+) -> None:
+    assert judged(end="client_abort", s=3.1, **changes) == (text, Fault.CLIENT)
+
+
+def test_a_backend_that_breaks_off_says_after_how_many_tokens_and_that_nobody_went_on() -> None:
+    broken = {"end": "upstream_reset", "error": "upstream_reset", "tokens_out": 12}
+    assert judged(**broken) == (
+        "Backend 'main' closed the connection after 12 tokens, and no other backend went on.",
+        Fault.BACKEND,
+    )
+    assert "although another backend had gone on once" in judged(**broken, continued=1)[0]
+
+
+def test_all_attempts_that_failed_are_counted() -> None:
+    dead = [attempt(n, 0.1 * n, 0.1 * n, outcome="upstream_connect_failed") for n in (1, 2, 3)]
+    text, _ = failed_early(
+        "upstream_connect_failed", 502, attempts=dead, reason="connection refused"
+    )
+    assert text == "Backend 'main' cannot be reached: connection refused. All 3 attempts failed."
+
+
+def test_a_long_reason_is_cut_and_braces_in_it_are_text() -> None:
+    text, _ = failed_early("internal_error", 500, reason="{took} " + "x" * 1000)
+    assert text.startswith("The gateway itself failed: {took} xxx")
+    assert text.endswith("x….")
+    assert len(text) < 400
+
+
+# -- under way ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "fault"),
+    [
+        (
+            "silent",
+            "Backend 'main' has sent nothing for 45 s in the middle of its answer.",
+            "backend",
+        ),
+        ("client_behind", "Backend 'main' has sent more than the client reads.", "client"),
+        ("streaming", "Backend 'main' sends its answer: first token after 0.4 s.", "nobody"),
+        ("waiting", "Backend 'main' was asked and has not begun its answer.", "nobody"),
+        ("held", "It came 50 s ago and was not sent to a backend yet.", "nobody"),
+    ],
+)
+def test_a_request_under_way_says_what_it_waits_for(state: str, text: str, fault: str) -> None:
+    row = {"state": state, "age_s": 50.0, "silent_s": 45.0, "ttft_s": 0.4, "upstream": "main"}
+    found = under_way(row)
+    assert (found.text, found.fault) == (text, fault)
