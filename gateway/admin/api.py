@@ -53,6 +53,7 @@ _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
 """What anybody may ask for: it tells nothing."""
 _IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+_QUERY_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -349,7 +350,8 @@ def together(said: Sequence[Said]) -> list[dict[str, Any]]:
                 seen["connections"] += endpoint["connections"]
                 seen["states"].append(endpoint["state"])
                 if endpoint["state"] != "healthy":
-                    seen["state"], seen["why"] = endpoint["state"], endpoint["why"]
+                    seen["state"] = endpoint["state"]
+                seen["why"] = endpoint["why"] or seen["why"]
     return [{**one, "endpoints": list(one["endpoints"].values())} for one in merged.values()]
 
 
@@ -360,7 +362,7 @@ def masked(config: Config) -> Any:
     document = config.model_dump(mode="json")
     url = document["store"]["url"]
     if isinstance(url, str):
-        document["store"]["url"] = _PASSWORD.sub("***@", url)
+        document["store"]["url"] = _QUERY_PASSWORD.sub("***", _PASSWORD.sub("***@", url))
     for upstream in document["upstreams"].values():
         upstream["headers"] = dict.fromkeys(upstream["headers"], "***")
     for route in document["routes"]:

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 _MASK = b"***"
 _SECRET_NAMES = (
     rb"ticket|token|access_token|refresh_token|id_token|client_secret|api[-_]?key|apikey|key|secret"
-    rb"|password|passwd|sig|signature|x-amz-signature"
+    rb"|(?:sentinel_)?password|passwd|sig|signature|x-amz-signature"
 )
 # As in a header line, a JSON object, or a printed tuple of bytes.
 _SAYS = rb"(?:[\\\"']*\s*[:=]|[\\\"']+\s*,)\s*[\\\"'b]*"

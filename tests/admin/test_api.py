@@ -160,12 +160,19 @@ async def test_the_effective_configuration_is_shown_without_secrets(
         },
     )
     gateway = await start_gateway_process(
-        {**config, "auth": auth, "store": {"url": "redis://:canary7f3a@127.0.0.1:1/0"}},
+        {
+            **config,
+            "auth": auth,
+            "store": {
+                "url": "redis+sentinel://:canary7f3a@127.0.0.1:1/main?sentinel_password=canary7f3a"
+            },
+        },
     )
     response = await admin(gateway, "GET", "/api/config")
     assert b"canary7f3a" not in response.body
     shown = response.json()["config"]
-    assert shown["store"]["url"] == "redis://***@127.0.0.1:1/0"
+    masked = "redis+sentinel://***@127.0.0.1:1/main?sentinel_password=***"
+    assert shown["store"]["url"] == masked
     assert shown["upstreams"]["main"]["headers"] == {"X-Key": "***"}
     assert shown["auth"]["corp"]["secret"] == "***"
     assert shown["server"]["header_timeout"] == 10.0  # defaults too
