@@ -144,6 +144,8 @@ print(sock.recv(65536).split(b"\\r\\n")[0].decode())
 """
 _BACKEND = """
 import asyncio, re
+answer = b'{"type":"message","role":"assistant","model":"m","stop_reason":"end_turn",' \\
+    b'"content":[{"type":"text","text":"x"}],"usage":{"input_tokens":1,"output_tokens":1}}'
 async def serve(reader, writer):
     while True:
         head = await reader.readuntil(b"\\r\\n\\r\\n")
@@ -151,7 +153,7 @@ async def serve(reader, writer):
         while left:
             left -= len(await reader.read(min(left, 262144)))
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\n"
-            b"Content-Length: 2\\r\\n\\r\\n{}")
+            b"Content-Length: %d\\r\\n\\r\\n%b" % (len(answer), answer))
 async def main():
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

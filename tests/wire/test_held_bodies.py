@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 from backports import zstd
 
 from tests.support.client import RawClient, Response, ask, request
-from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.figures import Report
+from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProcess
 from tests.support.keys import new_key
 from tests.support.refusal import assert_error
 from tests.support.upstream import ScriptedUpstream, json_reply
@@ -331,3 +333,24 @@ async def test_what_the_helper_refuses_is_told_as_if_it_were_here(
         ):
             raw = request("POST", CHAT, headers=[JSON], body=data)
             assert_error(await ask(gateway.port, raw, "POST"), status, code=code)
+
+
+@pytest.mark.parametrize("limit", [{"requests": "1/day"}, {"requests": "9999/day"}])
+async def test_eighty_slow_uploads_take_no_more_than_the_memory_for_bodies(
+    start_gateway_process: StartGatewayProcess, limit: dict[str, Any], report: Report
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream, AsyncExitStack() as stack:
+        document = config(upstream, limit, server={"max_memory": "200MiB"})
+        gateway = await start_gateway_process(document)
+        small = request("POST", CHAT, headers=[JSON, "Connection: close"], body=body())
+        assert (await ask(gateway.port, small, "POST")).status == 200
+        before = gateway.rss_bytes
+        clients = [await stack.enter_async_context(RawClient(gateway.port)) for _ in range(80)]
+        answers = 0
+        for client in clients:
+            await begun(client, 10 * MIB)
+            answers += await client.send_until_answered([b" " * 65536] * 150) < 150 * 65536
+        grown = gateway.rss_bytes - before
+        report("A2", f"RSS Δ of 80 uploads, {limit['requests']}, MiB", grown // MIB)
+        assert answers >= 75
+        assert grown < 70 * MIB  # a quarter of max_memory, and what sockets buffer
