@@ -67,7 +67,7 @@ class Door:
         """
         headers = request.headers
         foreign = not all(
-            is_origin_of(origin, request.host) for origin in headers.getall("Origin", ())
+            is_origin_of(origin, _host(request)) for origin in headers.getall("Origin", ())
         ) or not (
             is_document or all(site in _OWN_SITES for site in headers.getall("Sec-Fetch-Site", ()))
         )
@@ -77,7 +77,7 @@ class Door:
         """Status and reason for which this request is not answered."""
         if self._token is None:
             # A page whose name was pointed at this address would have its own name in Host.
-            if host_name(request.host) not in _LOCAL:
+            if host_name(_host(request)) not in _LOCAL:
                 return 403, "ask for it as localhost, or set admin.token"
             return None
         if self.has_session(request):
@@ -148,9 +148,16 @@ class Door:
         response.del_cookie(_cookie(request), httponly=True, samesite="Strict")
 
 
+def _host(request: web.Request) -> str:
+    """The authority that was asked. aiohttp looks its own name up in the DNS where there is none,
+    and would hold up the event loop for it.
+    """
+    return request.headers.get("Host", "")
+
+
 def _cookie(request: web.Request) -> str:
     """Cookies are shared by the ports of a host: two gateways of a machine are told apart."""
-    port = request.host.rpartition(":")[2]
+    port = _host(request).rpartition(":")[2]
     return f"gateway_session_{port}" if port.isdecimal() else "gateway_session"
 
 

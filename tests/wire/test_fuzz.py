@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from gateway.demo import DemoBackend
 from tests.support.gateway import GatewayProcess
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, bearer
+from tests.support.websocket import CLOSE, frame
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -161,6 +162,23 @@ tokens = st.builds(
 """Good ones, of odd subjects."""
 
 
+bridge_messages = st.builds(
+    lambda op, tag, body, more: {"op": op, "id": tag, **body, **more},
+    st.sampled_from(("create", "create", "cancel", "resume", "ping")),
+    st.sampled_from(("a", "", 1, None, "x" * 300, "\ud800")),
+    st.sampled_from(
+        (
+            {"body": {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}},
+            {"body": {"model": "demo", "input": "hi"}, "path": "/kept/v1/responses"},
+            {"stream": "0" * 34, "after": 1},
+            {"after": f"{'0' * 34}.1"},
+            {},
+        )
+    ),
+    st.dictionaries(st.sampled_from(("body", "path", "headers", "after")), documents, max_size=1),
+)
+
+
 @st.composite
 def public(draw: st.DrawFn) -> bytes:
     """A request to the public listener."""
@@ -198,7 +216,23 @@ def handshake(draw: st.DrawFn) -> bytes:
     )
     head = [f"GET {path} HTTP/1.1".encode(), b"Host: " + host]
     head += [name.encode() + b": " + value for name, value in fields.items()]
-    return b"\r\n".join([*head, b"", b""]) + draw(st.binary(max_size=20))
+    # A frame that is none ends what was opened.
+    return b"\r\n".join([*head, b"", b""]) + draw(st.binary(max_size=20)) + b"\xff" * 20
+
+
+@st.composite
+def conversation(draw: st.DrawFn) -> bytes:
+    """A bridge's handshake, and messages on it; the last one ends it."""
+    messages = draw(st.lists(st.one_of(bridge_messages, documents), min_size=1, max_size=3))
+    texts = [json.dumps(one).encode("utf-8", "surrogatepass") for one in messages]
+    if draw(st.integers(0, 3)) == 3:
+        texts.insert(0, draw(bodies))
+    opening = (
+        b"GET /bridge HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Authorization: " + draw(tokens) + b"\r\n\r\n"
+    )
+    return opening + b"".join(map(frame, texts)) + frame(b"\x03\xe8", CLOSE)
 
 
 @st.composite
@@ -377,7 +411,7 @@ def exchanged(port: int, raw: bytes) -> bytes:
             sock.sendall(raw)
             while piece := sock.recv(65536):
                 data += piece
-                if len(data) > 1_000_000 or data.startswith(b"HTTP/1.1 101"):
+                if len(data) > 1_000_000:
                     break
         except OSError:
             pass  # closed while it was written to, or nothing more came
@@ -429,6 +463,12 @@ async def test_no_handshake_is_a_fault_of_the_gateways_own(
     request: pytest.FixtureRequest, gateway: GatewayProcess
 ) -> None:
     await look(request, gateway, gateway.port, handshake(), no_fault)
+
+
+async def test_no_conversation_on_a_bridge_is_a_fault_of_the_gateways_own(
+    request: pytest.FixtureRequest, gateway: GatewayProcess
+) -> None:
+    await look(request, gateway, gateway.port, conversation(), no_fault)
 
 
 async def test_no_request_to_the_admin_listener_is_a_fault_of_its_own(

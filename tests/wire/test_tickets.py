@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import Response, ask
+from tests.support.client import RawClient, Response, ask, request
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.redis import StartRedis
 from tests.support.tokens import Auth, bearer
@@ -204,3 +204,19 @@ async def test_a_ticket_opens_no_route_that_its_owners_own_credential_does_not(
     assert said["/v1/x"].json()["error"]["message"] == (
         "The ticket is of a provider that is not accepted here."
     )
+
+
+@pytest.mark.parametrize(("scope", "status"), [("x", 404), ("x vip", 200)])
+async def test_scopes_of_a_model_hold_for_tickets(
+    start_gateway: StartGateway, auth: Auth, scope: str, status: int
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        document = config(upstream, auth, models={"big": {"upstream": "main", "scopes": ["vip"]}})
+        document["routes"][1]["models"] = ["big"]
+        gateway = await start_gateway(document)
+        one = await ticket(gateway, scope=scope)
+        lines = ["Content-Type: application/json"]
+        raw = request("POST", f"/v1/x?ticket={one}", headers=lines, body=b'{"model": "big"}')
+        async with RawClient(gateway.port) as client:
+            await client.send(raw)
+            assert (await client.read_response("POST")).status == status
