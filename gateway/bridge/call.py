@@ -76,7 +76,7 @@ class Call(asyncio.Transport):
         """It does again."""
         self._behind = False
         if self._rest:
-            self._queue()
+            self._read()
         self._flow()
 
     def cancel(self) -> None:
