@@ -61,8 +61,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""On every response that does not set its own: whatever bytes it holds, they run no script on this
-origin, and no page of another origin can embed them.
+"""Headers of every response that does not set its own. Its bytes run no script on this origin, and
+no page of another origin can embed them.
 """
 
 

@@ -51,7 +51,7 @@ class Door:
         """Wrong tokens that were not reported yet."""
         self._reported_at = -_REPORT_S
         self._answered_at = 0.0
-        """When the last answer to a wrong token is due."""
+        """Time at which the last answer to a wrong token is due."""
         self._sessions: dict[bytes, float] = {}
 
     @property

@@ -27,9 +27,9 @@ REVOKED = "revoked"
 """The kind of record that takes a token back before it expires; its key is the `jti`."""
 _CACHED_TOKENS = 10_000
 _CACHED_CHARACTERS = 16 * 1024 * 1024
-"""Of the tokens that are remembered, together: their claims take memory by this."""
+"""Characters of all remembered tokens together: their claims take memory in proportion."""
 _SHOWN_CHARACTERS = 200
-"""Of a claim, in the log."""
+"""Characters of a claim's value that the log shows."""
 _KID_CAP_CHARACTERS = 256
 _TIMES = ("exp", "nbf", "iat")
 _TOLD: dict[type[jwt.PyJWTError], str] = {
@@ -186,7 +186,7 @@ class JwtProvider:
         raise Rejected("no key for this token", "The token's key is not known")
 
     def _rejected(self, exc: jwt.PyJWTError, token: str) -> Rejected:
-        """Why, with what was expected and found of a token that this issuer has signed."""
+        """The rejection for an error of PyJWT, with the audiences that were expected and found."""
         reason = type(exc).__name__
         if isinstance(exc, jwt.InvalidAudienceError):
             found = self._verifier.decode(token, options={"verify_signature": False}).get("aud")

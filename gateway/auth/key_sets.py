@@ -26,7 +26,7 @@ UNKNOWN_KID_S = 30.0
 RETRY_S = 1.0
 _TIMEOUT_S = 5.0
 _TRIED_KEYS = 8
-"""For one token: each costs a signature check, and anybody can send a token."""
+"""Keys tried for one token: each costs a signature check, and anybody can send a token."""
 _SIZE_CAP_BYTES = 256 * 1024
 
 Fetch = Callable[[str], Awaitable[bytes]]

@@ -19,9 +19,9 @@ from gateway.exchange import Exchange, GatewayRequest, Voucher
 from gateway.routing import Handler
 
 _TRIED = 4
-"""Of several different credentials, to say which are refused."""
+"""Credentials of one request that are verified to say which are refused."""
 _NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
-"""What cannot stand in an `error_description` (RFC 6750 section 3)."""
+"""Characters that an `error_description` cannot hold (RFC 6750 section 3)."""
 
 
 class Authenticate:
@@ -82,8 +82,8 @@ class Authenticate:
         return await handler(request)
 
     async def _only_one(self, request: GatewayRequest, tickets: Sequence[str]) -> Principal:
-        """Whom several credentials name, which are one if they have the same value. Otherwise raise
-        Unauthenticated, and say which of them is refused alone.
+        """Return the principal of credentials that all have the same value. Raise Unauthenticated
+        for different ones; its message says which of them is refused alone.
         """
         headers = request._message.headers
         found = [
@@ -115,8 +115,8 @@ class Authenticate:
         )
 
     def _listed(self, principal: Principal) -> Principal:
-        """Whom a ticket names. A ticket opens no route that its owner's own credential does not,
-        unless the route takes tickets only.
+        """Return a ticket's principal if the route lists the provider that vouched for it, or takes
+        tickets only. Raise Unauthenticated.
         """
         if self._vouching and principal.provider not in self._vouching:
             told = "The ticket is of a provider that is not accepted here"

@@ -82,10 +82,10 @@ class Cors:
         return response
 
     def _allowed_headers(self, request: GatewayRequest) -> str:
-        """What stands in Access-Control-Allow-Headers.
+        """Value of Access-Control-Allow-Headers.
 
-        What begins as one of the prefixes is allowed by its whole name: to a browser, `*` never
-        means Authorization, and nothing at all where cookies are sent.
+        A header that begins with one of the prefixes is allowed by its whole name: for a browser
+        `*` does not cover Authorization, and covers nothing where cookies are sent.
         """
         asked = ",".join(request.headers.getall("Access-Control-Request-Headers", ()))
         names = dict.fromkeys(self._headers)

@@ -1,8 +1,8 @@
-"""Whose a kept stream is, and who may read it: its owner, with a credential for its model.
+"""Access control of kept streams: an owner reads one with a credential for its model.
 
-An owner may have several credentials, some of them for certain models only. A stream belongs to the
-owner and the model that was asked for, by a digest of both. A reader brings the digests of all
-that it may read, so that whoever keeps the stream only compares.
+An owner may have several credentials, some of them for certain models only. A stream is labelled
+with a digest of its owner and of the model that was asked for. A reader brings the labels of all
+streams that it may read, so that the process which keeps a stream only compares.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.auth.principal import Principal
 
 
 class StreamAccess:
-    """Of one route."""
+    """Labels of the streams of one route."""
 
     def __init__(
         self, route: str, models: Mapping[str, Iterable[str]], all_scopes: Iterable[str]
@@ -27,15 +27,15 @@ class StreamAccess:
         self._all_scopes = frozenset(all_scopes)
 
     def owner(self, principal: Principal | None) -> bytes:
-        """Who begins streams here. Where callers are not known, they are all one."""
+        """Digest of a caller's identity. Callers of an anonymous route are all one."""
         if principal is None:
             return digest(self._route)
         named = (principal.provider, principal.tenant or "", principal.subject)
         return digest(self._route, *map(_encoded, named))
 
     def stream(self, principal: Principal | None, model: str | None) -> bytes:
-        """Of a stream that answers a request for this model; None: for one that is not known, and
-        is read with the same restrictions only.
+        """Label of a stream that answers a request for `model`. Where the model is not known
+        (None), only a credential with the same restrictions may read it.
         """
         owner = self.owner(principal)
         if model is not None:
@@ -51,7 +51,7 @@ class StreamAccess:
         )
 
     def readable(self, principal: Principal | None) -> frozenset[bytes]:
-        """The streams that a caller may read."""
+        """Labels of the streams that a caller may read."""
         held = frozenset[str]() if principal is None else principal.scopes
         only = None if principal is None else principal.models
         names = [
@@ -63,7 +63,7 @@ class StreamAccess:
 
 
 def digest(*parts: bytes) -> bytes:
-    """Of these parts, in this order; none can be mistaken for two."""
+    """Digest of these parts in this order; no part can be mistaken for two."""
     hashed = blake2b(digest_size=16)
     for part in parts:
         hashed.update(b"%d:" % len(part))

@@ -1,4 +1,4 @@
-"""How often one caller may read streams that are kept: each read may send all of one again.
+"""Rate limit for reads of kept streams: each read may send a whole stream again.
 
 A token bucket for each caller (GCRA). No I/O and no clock here.
 """
@@ -9,7 +9,7 @@ _MOST_CALLERS = 10_000
 
 
 class ReadLimit:
-    """Of one route, in one process."""
+    """Buckets of one route's callers in one process; the first comers make room beyond 10 000."""
 
     def __init__(self, per_s: float, burst: float) -> None:
         """`per_s` reads a second, and `burst` at once."""
@@ -24,6 +24,6 @@ class ReadLimit:
         if full_at - now > self._burst_s:
             return full_at - now - self._burst_s
         if caller not in self._full_at and len(self._full_at) >= _MOST_CALLERS:
-            self._full_at = {one: at for one, at in self._full_at.items() if at > now}
+            del self._full_at[next(iter(self._full_at))]  # the one that came first
         self._full_at[caller] = full_at + self._interval_s
         return 0.0
