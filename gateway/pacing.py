@@ -18,16 +18,15 @@ _SHORT_BYTES = 16 * 1024
 """Up to here all lines are counted first: nearly always there are fewer than a turn has."""
 
 
-def turn_end(data: bytes, start: int, lines: int) -> int:
-    """Return the index behind the first `lines` lines of `data` from `start`; its length if there
-    are no more than that.
+def turn_end(data: bytes | bytearray, start: int, stop: int, lines: int) -> int:
+    """Return the index behind the first `lines` lines of `data[start:stop]`; `stop` if there are no
+    more than that.
     """
-    end = len(data)
-    if end - start <= _SHORT_BYTES and data.count(b"\n", start) <= lines:
-        return end
+    if stop - start <= _SHORT_BYTES and data.count(b"\n", start, stop) <= lines:
+        return stop
     for _ in range(lines):
-        found = data.find(b"\n", start)
+        found = data.find(b"\n", start, stop)
         if found < 0:
-            return end
+            return stop
         start = found + 1
     return start

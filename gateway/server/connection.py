@@ -473,7 +473,7 @@ class Connection(RequestHandler):
             elif end <= FREE_BYTES:
                 cut = self._piece_end(data, at, end)
             else:
-                cut = self._piece_end(data, at, turn_end(data, at, lines_left))
+                cut = self._piece_end(data, at, turn_end(data, at, end, lines_left))
                 lines_left -= data.count(b"\n", at, cut)
             self._feed(data[at:cut], in_body)
             at = cut

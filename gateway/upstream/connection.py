@@ -53,6 +53,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_backlog",
         "_bodiless",
         "_buffer",
+        "_bytes",
         "_deadline",
         "_drained",
         "_head_bytes",
@@ -97,10 +98,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         buffer: memoryview,
         backlog: Backlog,
     ) -> None:
-        """`buffer` is what the kernel's bytes are read into. Parsing copies out of it before the
-        event loop goes on, so that connections can share one. `backlog` is where work for later
-        turns of the event loop goes."""
+        """`buffer`, of a bytearray, is what the kernel's bytes are read into. Parsing copies out of
+        it before the event loop goes on, so that connections can share one. `backlog` is where work
+        for later turns of the event loop goes.
+        """
         self._buffer = buffer
+        self._bytes = cast(bytearray, buffer.obj)  # to search it without a copy
         self._backlog = backlog
         self._in_backlog = False
         self._unparsed = b""
@@ -251,12 +254,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         response = self._response
         if size > FREE_BYTES and (response is None or _has_lines(response)):
-            received = bytes(data)
-            end = turn_end(received, 0, LINES_A_TURN)
+            end = turn_end(self._bytes, 0, size, LINES_A_TURN)
             if end < size:
                 assert self.transport is not None
                 self.transport.pause_reading()
-                self._unparsed = received[end:]
+                self._unparsed = bytes(data[end:])
                 self._parse_later()
                 data = data[:end]
         self._parse(data)
@@ -274,7 +276,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         received, response = self._unparsed, self._response
         end = len(received)
         if response is None or _has_lines(response):
-            end = turn_end(received, 0, LINES_A_TURN)
+            end = turn_end(received, 0, end, LINES_A_TURN)
         self._unparsed = received[end:]
         if self._unparsed:
             self._parse_later()
