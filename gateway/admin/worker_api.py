@@ -21,9 +21,11 @@ from gateway.app import CannotBuild
 from gateway.auth.tickets import TicketProvider
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
+from gateway.proxy.progress import progress
 from gateway.server.serving import Server
 from gateway.telemetry.as_json import as_json
 from gateway.telemetry.logs.recent import RecentLines
+from gateway.telemetry.traces.verdict import under_way
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.routes import shown
 
@@ -147,7 +149,11 @@ class WorkerApi:
         return answer({"error": "no such endpoint"}, 404)
 
     async def _requests(self, _: web.Request) -> web.Response:
-        return answer([_told(exchange) for exchange in self._server.listener.exchanges])
+        return answer(self.requests())
+
+    def requests(self) -> list[dict[str, Any]]:
+        """A row for each request under way."""
+        return [_told(exchange) for exchange in self._server.listener.exchanges]
 
     async def _limits(self, _: web.Request) -> web.Response:
         return answer(await seen_by(self._server.runtime))
@@ -221,10 +227,15 @@ def _shown(upstream: Upstream) -> dict[str, Any]:
 
 
 def _told(exchange: Exchange) -> dict[str, Any]:
-    principal = exchange.principal
-    return {
+    principal, now = exchange.principal, time.perf_counter()
+    state, silent_s = progress(exchange, now)
+    first_token = exchange.first_token_at
+    row = {
         "request_id": exchange.request_id,
-        "age_s": round(time.perf_counter() - exchange.started_at, 3),
+        "age_s": round(now - exchange.started_at, 3),
+        "state": state,
+        "silent_s": silent_s and round(silent_s, 3),
+        "ttft_s": first_token and round(first_token - exchange.started_at, 3),
         "method": exchange.method,
         "path": exchange.path,
         "route": exchange.route,
@@ -239,3 +250,4 @@ def _told(exchange: Exchange) -> dict[str, Any]:
         "detached": exchange.detached,
         "client": exchange.client_ip,
     }
+    return {**row, "verdict": under_way(row).document}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections import Counter
 
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import RemoteKeySet
 from gateway.limiting.guard import Breaker
+from gateway.proxy.progress import Progress, progress
 from gateway.routing import METHODS
 from gateway.server.serving import Server
 from gateway.telemetry.metrics import instruments as table
@@ -56,16 +58,22 @@ class WorkerMetrics:
         # Nothing is a number too: a graph of what is not there has gaps.
         active: Counter[Labels] = Counter({("POST", route.name): 0 for route in routes})
         streams: Counter[Labels] = Counter({(route.name, "", ""): 0 for route in routes})
+        silent = Counter(streams)
+        now = time.perf_counter()
         for exchange in listener.exchanges:
             route = exchange.route or ""
             method = exchange.method if exchange.method in METHODS else "_OTHER"
             active[method, route] += 1
             if exchange.first_byte_at is not None:
                 streams[route, exchange.model or "", exchange.upstream or ""] += 1
+            if progress(exchange, now)[0] is Progress.SILENT:
+                silent[route, exchange.model or "", exchange.upstream or ""] += 1
         for labels, count in active.items():
             self._tell(table.ACTIVE_REQUESTS, count, *labels)
         for labels, count in streams.items():
             self._tell(table.ACTIVE_STREAMS, count, *labels)
+        for labels, count in silent.items():
+            self._tell(table.SILENT_STREAMS, count, *labels)
         self._tell(table.CONNECTIONS, listener.open_connections)
         for code, count in listener.refusals.items():
             self._tell(table.REFUSED_CONNECTIONS, count, code)

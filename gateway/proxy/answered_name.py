@@ -107,6 +107,11 @@ class _Renaming:
 
     # The caller's response calls these.
 
+    @property
+    def silent_s(self) -> float | None:
+        """For how long the upstream has sent nothing."""
+        return self._raw.silent_s
+
     def pause(self) -> None:
         """The caller is behind."""
         self._raw.pause()

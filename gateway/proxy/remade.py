@@ -96,6 +96,8 @@ def head_for(
 class _Nowhere:
     """The source of a response that is complete."""
 
+    silent_s = None
+
     def pause(self) -> None:
         pass
 

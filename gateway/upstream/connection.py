@@ -226,6 +226,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- reading -------------------------------------------------------------------------
 
+    @property
+    def silent_s(self) -> float | None:
+        """For how long nothing has come of a response that has begun. None: it is paused, or is a
+        tunnel. Every read sets the deadline anew, so the deadline tells when the last one was.
+        """
+        if self._response is None or self._deadline == float("inf"):
+            return None
+        return self._loop.time() - (self._deadline - self._idle_s)
+
     def pause(self) -> None:
         """Stop reading; silence is then nobody's fault and not timed."""
         if not self._paused and self.transport is not None:

@@ -16,6 +16,10 @@ UNREAD_CAP_BYTES = 64 * 1024
 class Source(Protocol):
     """The connection it comes from."""
 
+    @property
+    def silent_s(self) -> float | None:
+        """For how long it has brought nothing; None while it is paused."""
+
     def pause(self) -> None:
         """Stop reading."""
 
@@ -78,6 +82,13 @@ class UpstreamResponse:
         self._source: Source | None = source
         self.tunnel: Tunnel | None = None
         """Where the protocol was switched: the body is what comes by the new one."""
+
+    @property
+    def silent_s(self) -> float | None:
+        """For how many seconds the upstream has sent nothing of it; None once it is over, and
+        while it is paused, when silence is nobody's fault.
+        """
+        return None if self._source is None else self._source.silent_s
 
     def take_unread(self) -> bytes:
         """What has arrived so far; it is the caller's now."""

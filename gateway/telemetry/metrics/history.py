@@ -55,6 +55,7 @@ KEPT = (
 GAUGES = (
     table.ACTIVE_REQUESTS,
     table.ACTIVE_STREAMS,
+    table.SILENT_STREAMS,
     table.CONNECTIONS,
     table.QUEUE_DEPTH,
     table.UPSTREAM_PENDING,

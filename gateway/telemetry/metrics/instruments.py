@@ -324,6 +324,13 @@ ACTIVE_STREAMS = Instrument(
     "Responses under way whose first byte has gone out.",
     "{stream}",
 )
+SILENT_STREAMS = Instrument(
+    "gateway_silent_streams",
+    _G,
+    ("route", "model", "upstream"),
+    "Streams under way whose backend has sent nothing for 30 s or longer.",
+    "{stream}",
+)
 CONNECTIONS = Instrument(
     "gateway_client_connections", _G, (), "Open connections of clients.", "{connection}"
 )
@@ -497,6 +504,7 @@ CLOSED_SERIES = Instrument(
 READ = (
     ACTIVE_REQUESTS,
     ACTIVE_STREAMS,
+    SILENT_STREAMS,
     CONNECTIONS,
     REFUSED_CONNECTIONS,
     QUEUE_DEPTH,

@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-SILENT_S = 30.0
-"""A stream whose backend has sent nothing for this long counts as silent."""
 _LONGEST_REASON = 300
 """Characters of a reason in the sentence; the page shows the whole."""
 
@@ -429,10 +427,14 @@ def under_way(row: Record) -> Verdict:
             _CLIENT,
             "`send_timeout` cuts a client that reads nothing.",
         )
-    if state == "streaming":
+    if state == "answering":
         first = row.get("ttft_s")
         token = "no token has come yet" if first is None else f"first token after {_seconds(first)}"
         return Verdict(f"{backend} sends its answer: {token}.", Fault.NOBODY)
+    if state == "following":
+        return Verdict("It reads a kept stream, which another request began.", Fault.NOBODY)
+    if state == "session":
+        return Verdict(f"A WebSocket session is open since {age}.", Fault.NOBODY)
     if state == "waiting":
         return Verdict(f"{backend} was asked and has not begun its answer.", Fault.NOBODY)
     return Verdict(f"It came {age} ago and was not sent to a backend yet.", Fault.NOBODY)

@@ -201,8 +201,10 @@ def test_a_long_reason_is_cut_and_braces_in_it_are_text() -> None:
             "backend",
         ),
         ("client_behind", "Backend 'main' has sent more than the client reads.", "client"),
-        ("streaming", "Backend 'main' sends its answer: first token after 0.4 s.", "nobody"),
+        ("answering", "Backend 'main' sends its answer: first token after 0.4 s.", "nobody"),
         ("waiting", "Backend 'main' was asked and has not begun its answer.", "nobody"),
+        ("following", "It reads a kept stream, which another request began.", "nobody"),
+        ("session", "A WebSocket session is open since 50 s.", "nobody"),
         ("held", "It came 50 s ago and was not sent to a backend yet.", "nobody"),
     ],
 )
