@@ -61,8 +61,8 @@ class Forward:
             body = sending.reader.here(request)
             if body is None and target.upstream.latest.is_full_of_uploads:
                 body = await sending.reader.held(request)
-        if target.continues and body is not None and exchange.json is None:
-            with contextlib.suppress(RequestError):  # then there is nothing to go on with
+        if target.reads_json and body is not None and exchange.json is None:
+            with contextlib.suppress(RequestError):  # whose business it is on such a route
                 await sending.reader.parsed(request, body)
         translation = target.translation
         if translation is None and exchange.filter is not None and body is not None:

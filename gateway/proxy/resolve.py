@@ -74,6 +74,7 @@ class Target:
         "needs_whole",
         "passing",
         "passing_to_read",
+        "reads_json",
         "rename_to",
         "scopes",
         "shows_credential",
@@ -98,6 +99,7 @@ class Target:
         translation: Translation | None = None,
         traced: bool = False,
         access: ModelAccess = ANY_MODEL,
+        reads_json: bool = False,
         tells_asked: bool = False,
         queued: bool = False,
     ) -> None:
@@ -106,6 +108,7 @@ class Target:
         `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
         between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
         itself which trace a request belongs to. `access` is what callers may name to the upstream.
+        `reads_json`: its balancer looks into bodies.
         `tells_asked`: its answers pass with the model name that the caller asked for, though they
         are not translated. `queued`: requests may have to wait for their turn.
         """
@@ -120,6 +123,8 @@ class Target:
             other.continues for _, other in self.fallbacks
         )
         """Whether somebody could go on with an answer that broke off."""
+        self.reads_json = reads_json or self.continues
+        """Whether a body has to be parsed before it is sent, as far as it is JSON."""
         self.keeps_host = upstream.options.keeps_host
         """Whether the upstream is sent the client's Host."""
         self.scopes = frozenset(scopes)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from gateway.auth.claims import claim
 from gateway.config import models
-from gateway.errors import RequestError
 from gateway.exchange import GatewayRequest
 from gateway.limiting.rules import KEYS
-from gateway.proxy import json_body
 from gateway.proxy.resolve import HintOf, no_hint
 from gateway.upstream.balancing.balancer import Hint
 
@@ -27,6 +24,11 @@ def hint_of(balance: str | models.HashKey) -> HintOf:
     return no_hint
 
 
+def reads_json(balance: str | models.HashKey) -> bool:
+    """Whether it needs the body parsed."""
+    return isinstance(balance, models.HashKey) and balance.hash.startswith("body.")
+
+
 def _value(word: str) -> Value:
     kind, _, name = word.partition(".")
     if kind == "header":
@@ -34,7 +36,7 @@ def _value(word: str) -> Value:
     if kind == "claim":
         return lambda request, body: _claim(request, name)
     if kind == "body":
-        return lambda request, body: _field(request, body, name)
+        return lambda request, body: _field(request, name)
     key = KEYS[word]
     return lambda request, body: key(request.exchange)
 
@@ -45,11 +47,7 @@ def _claim(request: GatewayRequest, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _field(request: GatewayRequest, body: bytes | None, name: str) -> str | None:
+def _field(request: GatewayRequest, name: str) -> str | None:
     parsed = request.exchange.json
-    if parsed is None and body is not None and len(body) <= json_body.ALWAYS_LIGHT_BYTES:
-        # Nobody else asks on a route without models.
-        with contextlib.suppress(RequestError):
-            parsed = request.exchange.json = json_body.read(body)
     value = None if parsed is None else parsed.document.get(name)
     return value if isinstance(value, str) else None

@@ -51,7 +51,7 @@ from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
-from gateway.wiring.hints import hint_of
+from gateway.wiring.hints import hint_of, reads_json
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
 from gateway.wiring.traces import TracingOf
@@ -397,6 +397,7 @@ class _Targets:
             tells_asked=renames,
             traced=self._traced,
             access=_access(self._config, name),
+            reads_json=reads_json(options.balance),
             queued=options.admission is not None,
         )
 

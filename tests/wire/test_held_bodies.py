@@ -135,6 +135,46 @@ async def test_a_keys_own_tokens_are_reserved_on_a_route_without_limits(
         assert len(upstream.requests) == 1
 
 
+async def test_tokens_are_reserved_on_a_route_that_only_passes_on(
+    start_gateway: StartGateway,
+) -> None:
+    used = {"usage": {"prompt_tokens": 600, "completion_tokens": 1}}
+    async with ScriptedUpstream(json_reply(used)) as upstream:
+        document = config(upstream, {"tokens": "1000/day"})
+        del document["routes"][0]["models"]
+        document["routes"][0]["upstream"] = "main"
+        gateway = await start_gateway(document)
+        asked = request("POST", CHAT, headers=[JSON], body=body(max_tokens=500))
+        assert (await ask(gateway.port, asked, "POST")).status == 200
+        assert (await ask(gateway.port, asked, "POST")).status == 429
+        assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("size", [100, 200_000])
+async def test_requests_are_spread_by_a_field_of_a_body_of_any_size(
+    start_gateway: StartGateway, size: int
+) -> None:
+    async with (
+        ScriptedUpstream(json_reply({})) as one,
+        ScriptedUpstream(json_reply({})) as two,
+    ):
+        document = config(one, {"requests": "99/day"})
+        document["upstreams"]["main"] = {
+            "endpoints": [{"url": one.url}, {"url": two.url}],
+            "balance": {"hash": "body.user"},
+        }
+        gateway = await start_gateway(document)
+        for user in "abcdefgh":
+            raw = request("POST", CHAT, headers=[JSON], body=body(user=user, text="x" * size))
+            before = len(one.requests), len(two.requests)
+            for _ in range(3):
+                assert (await ask(gateway.port, raw, "POST")).status == 200
+            asked = len(one.requests) - before[0], len(two.requests) - before[1]
+            assert sorted(asked) == [0, 3]
+        assert one.requests
+        assert two.requests
+
+
 # -- memory ------------------------------------------------------------------------------------
 
 
@@ -149,7 +189,7 @@ async def test_bodies_over_the_budget_are_refused_and_those_under_way_are_not_lo
             raw = request("POST", CHAT, headers=[JSON], body=whole)
             await first.send(raw[:100_000])
             await some_held(gateway)
-            await begun(second, 2 * MIB)
+            await begun(second, 2 * MIB, sent=100_000)
             refused = await second.read_response("POST")
             assert_error(refused, 503, code="overloaded")
             assert refused.value("retry-after") == b"1"
@@ -166,7 +206,7 @@ async def test_a_client_that_leaves_gives_its_share_back(start_gateway: StartGat
     async with ScriptedUpstream() as upstream:
         gateway = await start_gateway(config(upstream, {"requests": "99/day"}))
         async with RawClient(gateway.port) as client:
-            await begun(client, 2 * MIB)
+            await begun(client, 2 * MIB, sent=100_000)
             await some_held(gateway)
             client.reset()
         await gateway.wait_for_log(lambda line: line["event"] == "request")
