@@ -139,9 +139,9 @@ class Rule:
 
 
 def subject_key(exchange: Exchange) -> str:
-    """Each caller alone; without a principal, each address."""
+    """Each caller alone; without a principal, each address as `ip_key` tells it."""
     principal = exchange.principal
-    return f"{principal.provider}/{principal.subject}" if principal else exchange.client_ip
+    return f"{principal.provider}/{principal.subject}" if principal else ip_key(exchange)
 
 
 def tenant_key(exchange: Exchange) -> str:
