@@ -85,7 +85,7 @@ class WorkerApi:
                 "requests": server.state.overload.requests,
                 "connections": server.listener.open_connections,
                 "streams": server.listener.turns.streams,
-                "refused": server.state.overload.refused,
+                "refused": server.state.overload.refused + server.state.bodies.refused,
                 "kept_streams": len(server.runtime.streams),
                 "kept_stream_bytes": server.runtime.streams.size_bytes,
                 "memory_bytes": server.state.overload.memory_bytes,

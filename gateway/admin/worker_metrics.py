@@ -86,7 +86,7 @@ class WorkerMetrics:
         server, slot = self._server, self._slot
         overload = server.state.overload
         used = resource.getrusage(resource.RUSAGE_SELF)
-        self._tell(table.OVERLOAD_REFUSALS, overload.refused)
+        self._tell(table.OVERLOAD_REFUSALS, overload.refused + server.state.bodies.refused)
         self._tell(table.LOOP_LAG, server.pulse.worst_lag_s, slot)
         self._tell(table.MEMORY, overload.memory_bytes, slot)
         self._tell(table.MEMORY_CAP, overload.max_memory_bytes, slot)

@@ -142,16 +142,7 @@ class Limits:
         if before is not None:
             if verdict.refused is not None:
                 before = self._give_back(before)
-            all_rules, all_demands = (*before[0], *rules), (*before[1], *demands)
-            first, refused = len(before[0]), verdict.refused
-            exchange.decided = (
-                all_rules,
-                all_demands,
-                Verdict(
-                    (*before[2].levels, *verdict.levels),
-                    None if refused is None else first + refused,
-                ),
-            )
+            exchange.decided = _joined(before, (rules, demands, verdict))
         else:
             exchange.decided = rules, demands, verdict
         if self._show:
@@ -286,6 +277,19 @@ class _SessionMeter:
         if verdict.refused is None:
             return None
         return _refused(self._rules[verdict.refused], verdict.levels[verdict.refused].wait_s)
+
+
+def _joined(head: Decided, body: Decided) -> Decided:
+    """Both phases as one decision, for those who tell of it."""
+    refused = body[2].refused
+    return (
+        (*head[0], *body[0]),
+        (*head[1], *body[1]),
+        Verdict(
+            (*head[2].levels, *body[2].levels),
+            None if refused is None else len(head[0]) + refused,
+        ),
+    )
 
 
 def _refused(rule: Rule, wait_s: float) -> RateLimited:
