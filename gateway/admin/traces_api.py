@@ -1,6 +1,7 @@
 """The admin API's part on traces and usage.
 
 GET /api/traces        requests that were kept, the newest first
+GET /api/traces.csv    the same for spreadsheets, and .jsonl for programs; at most 10 000
 GET /api/traces/{id}   one trace, or request, with its spans
 GET /api/usage         requests, tokens and cost by day, tenant, route and model
 GET /api/usage.csv     the same for spreadsheets
@@ -14,9 +15,9 @@ import csv
 import io
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,7 +27,7 @@ from gateway.admin.answer import answer
 from gateway.admin.collecting import Collecting
 from gateway.config.units import parse_duration
 from gateway.telemetry.semconv import GenAiNames
-from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import TraceStore
 from gateway.telemetry.traces.verdict import verdict
@@ -37,9 +38,18 @@ if TYPE_CHECKING:
 _IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
 _LIMIT = re.compile(r"[0-9]{1,6}")
-_PAGE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?:[0-9]{1,18}")
+_PAGE = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,20})?(?:e-[0-9]{1,3})?:[0-9]{1,18}")
+_LONGEST_EXPORT = 10_000
+_PAGE_OF_EXPORT = 500
+_COLUMNS = (
+    *("at", "request_id", "trace", "method", "path", "route", "model", "served", "tenant"),
+    *("subject", "client", "upstream", "endpoint", "status", "end", "error", "reason", "limit"),
+    *("retry_after_s", "queue_s", "first_byte_s", "ttft_s", "s", "tokens_in", "tokens_out"),
+    *("bytes_in", "bytes_out", "kept", "fault", "verdict"),
+)
+"""Of the CSV."""
 _BY = ("day", "tenant", "route", "model")
-_INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words")
+_INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
 """Of a record: what its spans tell."""
 
 
@@ -69,6 +79,8 @@ class TracesApi:
         """For the application."""
         return [
             web.get("/api/traces", self._traces),
+            web.get("/api/traces.csv", self._traces_csv),
+            web.get("/api/traces.jsonl", self._traces_jsonl),
             web.get("/api/traces/{id}", self._trace),
             web.get("/api/usage", self._usage),
             web.get("/api/usage.csv", self._usage_csv),
@@ -87,6 +99,46 @@ class TracesApi:
 
         return await self._read(read)
 
+    async def _traces_csv(self, request: web.Request) -> web.Response:
+        def written(rows: Iterable[Mapping[str, Any]]) -> str:
+            return as_csv([_csv_row(one) for one in rows], _COLUMNS)
+
+        return await self._exported(request, "csv", "text/csv", written)
+
+    async def _traces_jsonl(self, request: web.Request) -> web.Response:
+        def written(rows: Iterable[Mapping[str, Any]]) -> str:
+            return "".join(orjson.dumps(one).decode() + "\n" for one in rows)
+
+        return await self._exported(request, "jsonl", "application/jsonl", written)
+
+    async def _exported(
+        self,
+        request: web.Request,
+        kind: str,
+        content_type: str,
+        written: Callable[[Iterable[Mapping[str, Any]]], str],
+    ) -> web.Response:
+        """All that a question finds, as a file."""
+        try:
+            wanted = wanted_by(request.query)
+        except BadQuestion as exc:
+            return answer({"error": str(exc)}, 400)
+        found: list[str] = []
+
+        def read(reader: TraceReader) -> Any:
+            found.append(written(map(outline, _all(reader, wanted))))
+            return {}
+
+        response = await self._read(read)
+        if response.status != 200:
+            return response
+        return web.Response(
+            text=found[0],
+            content_type=content_type,
+            charset="utf-8",
+            headers={"Content-Disposition": f'attachment; filename="requests.{kind}"'},
+        )
+
     async def _trace(self, request: web.Request) -> web.Response:
         identity = request.match_info["id"]
 
@@ -97,7 +149,11 @@ class TracesApi:
             return {
                 "trace_id": records[0]["trace"],
                 "requests": [
-                    {**outline(one), "spans": [span.document for span in build(one, self._names)]}
+                    {
+                        **outline(one),
+                        "spans": [span.document for span in build(one, self._names)],
+                        "same_stream": _same_stream(reader, one),
+                    }
                     for one in records
                 ],
             }
@@ -181,6 +237,11 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         if value is not None and not pattern.fullmatch(value):
             raise BadQuestion(f"{name}: '{value[:40]}' cannot be one")
     limit, slower = query.get("limit", "50"), query.get("slower")
+    sort, ascending = query.get("sort", Sort.AT), query.get("order", "desc")
+    if sort not in set(Sort):
+        raise BadQuestion(f"sort: send one of {', '.join(Sort)}")
+    if ascending not in ("asc", "desc"):
+        raise BadQuestion("order: send asc or desc")
     if not _LIMIT.fullmatch(limit):
         raise BadQuestion("limit: send how many, a whole number")
     try:
@@ -191,6 +252,8 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         route=query.get("route"),
         model=query.get("model"),
         tenant=query.get("tenant"),
+        subject=query.get("subject"),
+        upstream=query.get("upstream"),
         status=status,
         end=query.get("end"),
         kept=query.get("kept"),
@@ -200,7 +263,42 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         until=_moment(query, "until"),
         before=page,
         limit=int(limit),
+        sort=Sort(sort),
+        ascending=ascending == "asc",
     )
+
+
+def _all(reader: TraceReader, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
+    """What a question finds, page by page, as far as an export goes."""
+    wanted = replace(wanted, limit=_PAGE_OF_EXPORT)
+    for _ in range(_LONGEST_EXPORT // _PAGE_OF_EXPORT):
+        page = reader.requests(wanted)
+        yield from page["requests"]
+        if page["next"] is None:
+            return
+        wanted = replace(wanted, before=page["next"])
+
+
+def _same_stream(reader: TraceReader, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The other requests of its kept stream: the one that began it, and those that read it."""
+    stream = record.get("stream")
+    if stream is None:
+        return []
+    return [
+        {
+            **{name: one.get(name) for name in ("request_id", "at", "s", "status", "end")},
+            "reads": one["reads"],
+        }
+        for one in reader.of_stream(stream)
+        if one["span"] != record["span"]
+    ]
+
+
+def _csv_row(outlined: Mapping[str, Any]) -> dict[str, Any]:
+    said = outlined["verdict"]
+    at = datetime.fromtimestamp(outlined["at"], UTC).isoformat()
+    told = {**outlined, "at": at, "fault": said["fault"], "verdict": said["text"]}
+    return {name: told.get(name) for name in _COLUMNS}
 
 
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,11 +307,11 @@ def outline(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "verdict": verdict(record).document}
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     """A line for each row, below their names."""
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]))
+    if names := columns or list(rows[0] if rows else ()):
+        writer = csv.DictWriter(text, names)
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()

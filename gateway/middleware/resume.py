@@ -170,6 +170,8 @@ class Resume:
         generation: Generation | None = None,
     ) -> Replay:
         options = self._options
+        if (trace := request.exchange.trace) is not None:
+            trace.stream, trace.reads = log.id, generation is None
         return Replay(
             log,
             after,

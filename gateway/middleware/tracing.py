@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from aiohttp import web
@@ -165,6 +166,7 @@ class Tracing:
             "client": exchange.client_ip,
             "method": exchange.method,
             "host": exchange.host,
+            "url": exchange.public_url,
             "path": exchange.path,
             "route": exchange.route,
             "route_path": self._options.route_path,
@@ -207,6 +209,12 @@ class Tracing:
             ],
             "events": [(name, at - began, detail) for name, at, detail in trace.events],
         }
+        if trace.stream is not None:
+            # Where callers are anonymous, who has the id may read the stream: it is not told.
+            record["stream"] = blake2b(trace.stream.encode(), digest_size=8).hexdigest()
+            record["reads"] = trace.reads
+        if exchange.voucher is not None:
+            record["bridge"] = exchange.voucher.request_id
         if trace.words:
             record["words"] = {str(number): words for number, words in trace.words.items()}
         if trace.parent is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import signal
@@ -135,6 +136,51 @@ async def test_a_request_says_in_one_sentence_what_happened_and_whose_fault_it_i
     assert one["verdict"] == refused
 
 
+async def test_who_began_a_kept_stream_and_who_read_it_lead_to_each_other(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    events = [b'data: {"n":1}\n\n', b"data: [DONE]\n\n"]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        config = model_config(upstream)
+        config["routes"][0]["resume"] = {}
+        gateway = await start_gateway_process(config, telemetry=telemetry())
+        begun = await ask(gateway.port, chat())
+        stream = (begun.value("x-stream-id") or b"").decode()
+        again = request(target=f"/v1/streams/{stream}", headers=["Connection: close"])
+        assert (await ask(gateway.port, again)).body.endswith(b"[DONE]\n\n")
+        reader, beginner = await listed(gateway, 2)
+        for one, other in ((reader, beginner), (beginner, reader)):
+            page = await told(gateway, f"/api/traces/{one['request_id']}")
+            (linked,) = page["requests"][0]["same_stream"]
+            assert linked["request_id"] == other["request_id"]
+            assert linked["reads"] is other["reads"] is (other is reader)
+    assert reader["verdict"]["text"].startswith("It succeeded: read a kept stream, ")
+
+
+async def test_what_is_filtered_is_exported_whole_as_csv_and_as_json_lines(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply({"model": "m"})) as upstream:
+        config = model_config(upstream, auth=list(auth))
+        gateway = await start_gateway_process({**config, "auth": auth}, telemetry=telemetry())
+        for subject in ("ann", "=ann", "ann", "ben"):
+            await ask(gateway.port, chat(bearer(sub=subject)))
+        await listed(gateway, 4)
+        lines = await admin(gateway, "GET", "/api/traces.jsonl?subject=ann&limit=1")
+        table = await admin(gateway, "GET", "/api/traces.csv?upstream=main&sort=took")
+        refused = await admin(gateway, "GET", "/api/traces.csv?status=many")
+    assert lines.value("content-disposition") == b'attachment; filename="requests.jsonl"'
+    rows = [json.loads(line) for line in lines.body.splitlines()]
+    assert [(row["subject"], row["verdict"]["fault"]) for row in rows] == [("ann", "nobody")] * 2
+    assert table.value("content-type") == b"text/csv; charset=utf-8"
+    read = list(csv.DictReader(table.body.decode().splitlines()))
+    assert {row["subject"] for row in read} == {"ann", "'=ann", "ben"}
+    took = [float(row["s"]) for row in read]
+    assert took == sorted(took, reverse=True)
+    assert read[0]["verdict"].startswith("It succeeded")
+    assert refused.status == 400
+
+
 async def assert_questions_are_understood(gateway: GatewayProcess) -> None:
     """What means nothing is told so."""
     for name, values in {
@@ -143,6 +189,8 @@ async def assert_questions_are_understood(gateway: GatewayProcess) -> None:
         "before": ("x", "1:"),
         "limit": ("many", "-1", "1.5"),
         "slower": ("fast",),
+        "sort": ("name", ""),
+        "order": ("up",),
         "since": ("yesterday",),
     }.items():
         for value in values:

@@ -20,6 +20,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "client": "192.0.2.1",
         "method": "POST",
         "host": "llm.test",
+        "url": "https://llm.test",
         "path": "/v1/chat/completions",
         "route": "openai",
         "route_path": "/v1/",

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,23 @@ _COUNTS = ("requests", "errors", "limited", "counted", "tokens_in", "tokens_out"
 Row = dict[str, Any]
 
 
+class Sort(StrEnum):
+    """What a list is sorted by, and the word for it in a question."""
+
+    AT = "at"
+    TOOK = "took"
+    TTFT = "ttft"
+    TOKENS = "tokens"
+
+
+_SORTED_BY = {
+    Sort.AT: "at",
+    Sort.TOOK: "seconds",
+    Sort.TTFT: "coalesce(ttft, -1.0)",
+    Sort.TOKENS: "coalesce(tokens, -1)",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which requests a list holds. None: it does not matter."""
@@ -26,6 +44,8 @@ class Wanted:
     model: str | None = None
     """The one asked for, or the one that served it."""
     tenant: str | None = None
+    subject: str | None = None
+    upstream: str | None = None
     status: str | None = None
     """A number, or a class such as 5xx."""
     end: str | None = None
@@ -41,6 +61,8 @@ class Wanted:
     before: str | None = None
     """The `next` of the page before this one."""
     limit: int = 50
+    sort: Sort = Sort.AT
+    ascending: bool = False
 
 
 class TraceReader:
@@ -50,12 +72,14 @@ class TraceReader:
         self.path = path
 
     def requests(self, wanted: Wanted) -> Row:
-        """`requests`, the newest first, and `next` for the page after, or None."""
+        """`requests` in the order wanted, and `next` for the page after, or None."""
         clauses, values = _conditions(wanted)
         limit = max(1, min(wanted.limit, _LONGEST_LIST))
+        column, order = _SORTED_BY[wanted.sort], "ASC" if wanted.ascending else "DESC"
         where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
         rows = self._select(
-            f"SELECT id, at, record FROM requests {where} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 -- clauses are ours
+            f"SELECT id, {column}, record FROM requests {where} "  # noqa: S608 -- clauses are ours
+            f"ORDER BY {column} {order}, id {order} LIMIT ?",
             (*values, limit + 1),
         )
         more = len(rows) > limit
@@ -70,6 +94,13 @@ class TraceReader:
         rows = self._select(
             "SELECT record FROM requests WHERE trace = ? OR request = ? ORDER BY at LIMIT 100",
             (identity, identity),
+        )
+        return [orjson.loads(record) for (record,) in rows]
+
+    def of_stream(self, stream: str) -> list[Row]:
+        """The records of those who began and who read a kept stream; the oldest first."""
+        rows = self._select(
+            "SELECT record FROM requests WHERE stream = ? ORDER BY at LIMIT 100", (stream,)
         )
         return [orjson.loads(record) for (record,) in rows]
 
@@ -95,11 +126,13 @@ class TraceReader:
         return rows[0][0] if rows else None
 
     def names(self) -> dict[str, list[str]]:
-        """The routes, models, tenants and ends there are, for filters."""
+        """The routes, models, upstreams, tenants, subjects and ends there are, for filters."""
         return {
             "routes": self._distinct("route"),
             "models": sorted({*self._distinct("model"), *self._distinct("asked")}),
+            "upstreams": self._distinct("upstream"),
             "tenants": self._distinct("tenant"),
+            "subjects": self._distinct("subject"),
             "ends": self._distinct("ended"),
         }
 
@@ -144,6 +177,8 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
     equal: Mapping[str, str | None] = {
         "route": wanted.route,
         "tenant": wanted.tenant,
+        "subject": wanted.subject,
+        "upstream": wanted.upstream,
         "ended": wanted.end,
         "kept": wanted.kept,
     }
@@ -172,5 +207,6 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
         add("at < ?", wanted.until)
     if wanted.before is not None:
         at, _, row = wanted.before.partition(":")
-        add("(at, id) < (?, ?)", float(at), int(row))
+        after = ">" if wanted.ascending else "<"
+        add(f"({_SORTED_BY[wanted.sort]}, id) {after} (?, ?)", float(at), int(row))
     return clauses, values

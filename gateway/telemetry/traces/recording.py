@@ -80,8 +80,10 @@ class Trace:
         "link",
         "marks",
         "parent",
+        "reads",
         "sampled",
         "stem",
+        "stream",
         "words",
     )
 
@@ -103,6 +105,10 @@ class Trace:
         """Number, begin and end of waiting for a head, endpoint, upstream, model, status, and what
         it failed of.
         """
+        self.stream: str | None = None
+        """The kept stream that it began, or reads."""
+        self.reads = False
+        """It reads a stream that another request began."""
         self.words: dict[int, str] = {}
         """What backends said of errors that were not passed on, by the attempt's number."""
         self.events: list[tuple[str, float, str]] = []

@@ -21,7 +21,7 @@ import orjson
 
 from gateway.store.sqlite_file import open_private, prepare, why
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = f"""
 PRAGMA auto_vacuum=INCREMENTAL;
 PRAGMA journal_mode=WAL;
@@ -30,9 +30,11 @@ PRAGMA journal_size_limit=4194304;
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, at REAL, seconds REAL, ttft REAL,
     route TEXT, model TEXT, tenant TEXT, status INTEGER, ended TEXT, error TEXT, kept TEXT,
-    record TEXT, asked TEXT, UNIQUE (trace, span));
+    record TEXT, asked TEXT, subject TEXT, upstream TEXT, tokens INTEGER, stream TEXT,
+    UNIQUE (trace, span));
 CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_request ON requests (request);
+CREATE INDEX IF NOT EXISTS requests_stream ON requests (stream) WHERE stream IS NOT NULL;
 CREATE TABLE IF NOT EXISTS usage (
     day TEXT, tenant TEXT, route TEXT, model TEXT, currency TEXT, requests INTEGER, errors INTEGER,
     limited INTEGER, counted INTEGER, tokens_in INTEGER, tokens_out INTEGER, cost REAL,
@@ -40,14 +42,29 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE TABLE IF NOT EXISTS batches (boot TEXT PRIMARY KEY, number INTEGER, at REAL) WITHOUT ROWID;
 PRAGMA user_version={_VERSION};
 """
-_FROM_1 = """
+_CONVERSIONS = {
+    1: """
 BEGIN IMMEDIATE;
 ALTER TABLE requests ADD COLUMN asked TEXT;
 UPDATE requests SET asked = json_extract(record, '$.model');
 PRAGMA user_version=2;
 COMMIT;
+""",
+    2: """
+BEGIN IMMEDIATE;
+ALTER TABLE requests ADD COLUMN subject TEXT;
+ALTER TABLE requests ADD COLUMN upstream TEXT;
+ALTER TABLE requests ADD COLUMN tokens INTEGER;
+ALTER TABLE requests ADD COLUMN stream TEXT;
+UPDATE requests SET subject = json_extract(record, '$.subject'),
+    upstream = json_extract(record, '$.upstream'), tokens = json_extract(record, '$.tokens_out');
+PRAGMA user_version=3;
+COMMIT;
+""",
+}
+"""From each version to the next. `asked` is the model that the caller asked for; `model` is the one
+that served it.
 """
-"""`asked` is the model that the caller asked for; `model` is the one that served it."""
 _BACKLOG_BATCHES = 256
 _RETRY_S = 10.0
 _TIDY_S = 30.0
@@ -229,12 +246,13 @@ def _is_broken(exc: Exception) -> bool:
 
 
 def _convert(path: Path) -> None:
-    """Bring a file of the version before up to this one. Raise sqlite3.Error, OSError."""
+    """Bring a file of an older version up to this one. Raise sqlite3.Error, OSError."""
     if not path.exists():
         return
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as db:
-        if db.execute("PRAGMA user_version").fetchone() == (1,):
-            db.executescript(_FROM_1)
+        for version, script in _CONVERSIONS.items():
+            if db.execute("PRAGMA user_version").fetchone() == (version,):
+                db.executescript(script)
 
 
 def _set_aside(path: Path) -> None:
@@ -247,13 +265,15 @@ def _set_aside(path: Path) -> None:
 
 def _insert(db: sqlite3.Connection, batch: Batch) -> None:
     db.executemany(
-        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 15})",  # noqa: S608 -- question marks
+        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 19})",  # noqa: S608 -- question marks
         [
             (
                 *(one["trace"], one["span"], one["request_id"], one["at"], one["s"]),
                 *(one.get("ttft_s"), one.get("route"), one.get("served") or one.get("model")),
                 *(one.get("tenant") or one.get("subject"), one.get("status"), one.get("end")),
                 *(one.get("error"), one["kept"], orjson.dumps(one).decode(), one.get("model")),
+                *(one.get("subject"), one.get("upstream"), one.get("tokens_out")),
+                one.get("stream"),
             )
             for one in batch.records
         ],

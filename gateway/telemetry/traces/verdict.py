@@ -464,7 +464,7 @@ def _of_status(record: Record, facts: Mapping[str, str], code: str) -> Verdict:
 
 def _success(record: Record, facts: Mapping[str, str]) -> Verdict:
     first_s, s, tokens = record.get("ttft_s"), record["s"], record.get("tokens_out")
-    told = []
+    told = ["read a kept stream"] if record.get("reads") else []
     if record.get("streamed", True) and first_s is not None:
         told.append(f"first token after {_seconds(first_s)}")
         if tokens and tokens > 1 and s > first_s:

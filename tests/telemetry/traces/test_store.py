@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
 from gateway.telemetry.traces.store import Batch, Retention, TraceStore, tidy
 from tests.support.records import record
 
@@ -63,6 +63,45 @@ def test_what_was_added_is_found_the_newest_first(store: TraceStore) -> None:
     store.add(batch(1, numbered(1), numbered(3)))
     store.add(batch(2, numbered(2)))
     assert found(store) == ["r-3", "r-2", "r-1"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "wanted"),
+    [
+        (Sort.AT, ["r-3", "r-2", "r-1"]),
+        (Sort.TOOK, ["r-1", "r-3", "r-2"]),
+        (Sort.TTFT, ["r-2", "r-1", "r-3"]),
+        (Sort.TOKENS, ["r-3", "r-1", "r-2"]),
+    ],
+)
+def test_a_list_is_sorted_and_paged_in_either_direction(
+    store: TraceStore, sort: Sort, wanted: list[str]
+) -> None:
+    store.add(
+        batch(
+            1,
+            numbered(1, s=9.0, ttft_s=0.25, tokens_out=5),
+            numbered(2, s=1.0, ttft_s=0.75, tokens_out=None),
+            numbered(3, s=2.0, ttft_s=None, tokens_out=700),
+        )
+    )
+    assert store.flush(LONG)
+    for ascending, order in ((False, wanted), (True, wanted[::-1])):
+        listed, before = [], None
+        for _ in range(3):
+            page = TraceReader(store.path).requests(
+                Wanted(sort=sort, ascending=ascending, before=before, limit=1)
+            )
+            listed += [one["request_id"] for one in page["requests"]]
+            before = page["next"]
+        assert (listed, before) == (order, None)
+
+
+def test_who_began_and_who_read_a_kept_stream_are_found_together(store: TraceStore) -> None:
+    first, second = (numbered(n, stream="s-1", reads=n == 2) for n in (1, 2))
+    store.add(batch(1, second, first, numbered(3)))
+    assert store.flush(LONG)
+    assert TraceReader(store.path).of_stream("s-1") == [first, second]
 
 
 def test_a_whole_record_comes_back(store: TraceStore) -> None:
@@ -195,7 +234,9 @@ def test_names_for_filters(store: TraceStore) -> None:
     assert names == {
         "routes": ["b", "openai"],
         "models": ["a", "llama"],
+        "upstreams": ["main"],
         "tenants": ["acme"],
+        "subjects": ["ann"],
         "ends": ["complete"],
     }
 
@@ -315,24 +356,40 @@ def test_a_broken_file_makes_room_for_a_new_one(
         store.close(LONG)
 
 
-def test_a_file_of_the_version_before_is_converted(tmp_path: Path, reports: Reports) -> None:
-    """Its requests are found by the model that was asked for, too."""
+OLDER = {
+    1: "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
+    "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
+    "ended TEXT, error TEXT, kept TEXT, record TEXT, UNIQUE (trace, span)); ",
+    2: "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
+    "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
+    "ended TEXT, error TEXT, kept TEXT, record TEXT, asked TEXT, UNIQUE (trace, span)); ",
+}
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_a_file_of_an_older_version_is_converted(
+    tmp_path: Path, reports: Reports, version: int
+) -> None:
+    """Its requests are found by what older versions had no column for, too."""
     path = tmp_path / "t.db"
-    older = (
-        "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
-        "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
-        "ended TEXT, error TEXT, kept TEXT, record TEXT, UNIQUE (trace, span)); "
-        "INSERT INTO requests (trace, span, request, at, model, record) VALUES "
-        """('t', 's', 'r-0', 1, 'n', '{"model":"m","served":"n","request_id":"r-0"}'); """
-        "PRAGMA user_version=1;"
+    kept = (
+        '{"model": "m", "served": "n", "request_id": "r-0", "subject": "ann", "upstream": "main", '
+        '"tokens_out": 7}'
     )
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript(older)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.executescript(OLDER[version])
+        insert = "INSERT INTO requests (trace, span, request, at, model, record) VALUES "
+        db.execute(insert + "('t', 's', 'r-0', 1, 'n', ?)", (kept,))
+        if version > 1:
+            db.execute("UPDATE requests SET asked = 'm'")
+        db.execute(f"PRAGMA user_version={version}")
     store = TraceStore(path, Retention(age_s=1e12), reports)
     try:
         assert found(store, model="m") == ["r-0"]  # before anything new is written
         store.add(batch(1, numbered(1, model="m", served="n")))
         assert found(store, model="m") == found(store, model="n") == ["r-1", "r-0"]
+        assert found(store, subject="ann", upstream="main") == ["r-1", "r-0"]
+        assert found(store, sort=Sort.TOKENS) == ["r-1", "r-0"]
         assert TraceReader(path).names()["models"] == ["m", "n"]
         assert reports == []
     finally:
