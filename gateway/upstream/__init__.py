@@ -1,1 +1,1 @@
-"""The upstream side: our own HTTP/1.1 connections, their pools, and how an endpoint is picked."""
+"""The upstream side: HTTP/1.1 connections, connection pools, endpoint health and load balancing."""

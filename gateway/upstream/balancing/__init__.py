@@ -1,5 +1,5 @@
-"""Which endpoint of an upstream is next: one policy a file, each behind `Balancer.pick`.
+"""Load-balancing policies, one a file. Each implements `Balancer.pick`.
 
-No socket, no clock, no event loop: what a policy knows of an endpoint is in `Candidate`, and of a
-request in `Hint`.
+Policies use no socket, clock or event loop. `Candidate` is all that a policy knows about an
+endpoint, and `Hint` all that it knows about a request.
 """

@@ -1,4 +1,4 @@
-"""What every policy is given, and what it answers."""
+"""The interface of a load-balancing policy: its input, and the method that picks an endpoint."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from typing import Protocol
 
 
 class Candidate(Protocol):
-    """What a policy sees of an endpoint. `in_flight` changes between calls; `weight` may."""
+    """An endpoint as a policy sees it. `in_flight` changes between calls; `weight` may change."""
 
     @property
     def key(self) -> str:
-        """Its stable identity, the same in every worker and replica: its URL."""
+        """Stable identity of the endpoint, the same in every worker and replica: its URL."""
 
     @property
     def weight(self) -> float:
-        """Its share as it is now, which a slow start may lower; above 0."""
+        """Current weight, above 0. Slow start may lower it."""
 
     @property
     def in_flight(self) -> int:
-        """Requests this worker has under way there."""
+        """Requests that this worker has in flight at the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What a request brings that a policy may look at."""
+    """The parts of a request that a policy may look at."""
 
     key: str | None = None
-    """What consistent hashing hashes."""
+    """Key for consistent hashing."""
     body: bytes | None = None
-    """The JSON body, for prefix affinity. Any bytes will do."""
+    """The JSON body, for prefix affinity. Bytes that are not JSON are accepted too."""
 
 
 class Balancer(Protocol):
-    """One policy, with what it has to remember; each upstream has its own."""
+    """A load-balancing policy with its state. Each upstream has its own instance."""
 
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
-        """Index of the one to use.
+        """Return the index of the endpoint to use.
 
-        `candidates` is never empty and has only endpoints that may be used now: what is unhealthy
-        or was tried before is absent, so it may differ from call to call.
+        `candidates` is never empty. It holds only endpoints that may be used now: unhealthy
+        endpoints
+        and those already tried are left out, so the sequence may differ from call to call.
         """

@@ -1,4 +1,4 @@
-"""The same key to the same endpoint."""
+"""Consistent hashing: requests with the same key go to the same endpoint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from gateway.upstream.balancing.rendezvous import SLACK, Rendezvous, digest, wit
 
 
 class ConsistentHash:
-    """A key's home, or the next in its order while that has `slack` times its share in flight.
+    """Consistent hashing with bounded load.
 
-    A request without a key goes to the less busy of two.
+    A request goes to the endpoint that its key prefers. If that endpoint already has `slack` times
+    its share of the requests in flight, the next one in the key's order gets the request. A request
+    without a key goes to the less busy of two random endpoints.
     """
 
     def __init__(self, *, slack: float = SLACK, draw: Callable[[], float] = random.random) -> None:
@@ -22,7 +24,7 @@ class ConsistentHash:
         self._keyless = LeastRequests(draw)
 
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
-        """The same in every worker and replica, but for what each has in flight."""
+        """Return the same index in every worker and replica, as long as load does not interfere."""
         if hint.key is None:
             return self._keyless.pick(candidates, hint)
         free = with_room(candidates, self._slack)

@@ -1,4 +1,4 @@
-"""A conversation goes on where its prefix is cached."""
+"""Prefix affinity: route a conversation to an endpoint that has its prompt prefix in its cache."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ _CRC = (1 << 32) - 1
 
 
 class PrefixAffinity:
-    """Remembers which endpoints saw the beginning of a prompt, block by block.
+    """Remember which endpoints received which prompt prefixes, block by block.
 
-    A request goes to an endpoint that saw the longest part of it, if that is at least `threshold`
-    of its blocks and the endpoint has room (see `with_room`). Else it goes to the home of its
-    conversation, which workers find alike without sharing what they remember. One conversation in
-    `pioneers` always goes home: these carry a beginning that many conversations have in common to
-    further endpoints, where it would otherwise draw all of them to the first.
+    A request goes to the endpoint that received the longest part of its prompt, if that part is at
+    least `threshold` of the prompt's blocks and the endpoint has room (see `with_room`). Otherwise
+    it goes to the endpoint that rendezvous hashing gives for the conversation, which is the same
+    one in all workers although they share no memory.
 
-    Without a prompt in the body it is consistent hashing by key, or least requests.
+    One conversation in `pioneers` always goes to its hashed endpoint. Such conversations carry a
+    prefix that many conversations share to further endpoints. Without them the first endpoint
+    would attract all of these conversations.
 
-    What is remembered takes 180 to 200 bytes for each of `max_entries` blocks.
+    A request without a prompt in its body is balanced by consistent hashing of its key, or by
+    least requests if it has no key.
+
+    The memory is 180 to 200 bytes for each of `max_entries` blocks.
     """
 
     def __init__(
@@ -51,15 +55,18 @@ class PrefixAffinity:
         self._rendezvous = Rendezvous()
         self._promptless = ConsistentHash(slack=slack, draw=draw)
         self._seen: OrderedDict[int, int] = OrderedDict()
-        """By the digest of all up to a block's end: the bits of who saw it. Oldest first."""
+        """Digest of the prompt up to the end of a block → bit set of the endpoints that received
+        it.
+        Oldest first.
+        """
         self._bits: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """How many blocks are remembered."""
+        """Return the number of remembered blocks."""
         return len(self._seen)
 
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
-        """Takes it that the request is sent there, and remembers so."""
+        """Return the index of the endpoint, and remember that the request is sent there."""
         body = hint.body
         prompt = find_prompt(body) if body else None
         if body is None or prompt is None:
@@ -74,10 +81,10 @@ class PrefixAffinity:
         return chosen
 
     def _digests(self, body: bytes, prompt: Prompt) -> tuple[list[int], int]:
-        """Of the prompt up to the end of each block, and up to the end of the opening.
+        """Return the digest of the prompt up to each block's end, and that up to `prompt.opening`.
 
-        Chained CRCs take a quarter of the time of a cryptographic hash. One that matches by chance
-        (1 in 2^32 for each block of the same place) sends a request where nothing is cached.
+        Chained CRCs take a quarter of the time of a cryptographic hash. A collision (1 in 2^32 for
+        each block at the same position) sends a request to an endpoint that has nothing cached.
         """
         size = self._block_bytes
         start, opening = prompt
@@ -93,16 +100,16 @@ class PrefixAffinity:
         return blocks, crc32(body[start + whole * size : opening], before)
 
     def _bits_of(self, candidates: Sequence[Candidate]) -> list[int]:
-        """One for each, the same as long as anything is remembered of it."""
+        """Return one bit for each candidate. It stays the same while its blocks are remembered."""
         known = self._bits
         if len(known) > max(_KNOWN_ENDPOINTS, 4 * len(candidates)):
-            # Most of them are gone for good.
+            # Most of these endpoints no longer exist.
             known.clear()
             self._seen.clear()
         return [known.setdefault(one.key, 1 << len(known)) for one in candidates]
 
     def _holders(self, blocks: list[int], bits: list[int], free: list[int]) -> list[int]:
-        """Those of `free` that saw most, if that is enough; none if nobody did."""
+        """Return those of `free` that received the longest prefix; empty below the threshold."""
         wanted = 0
         for index in free:
             wanted |= bits[index]
@@ -114,12 +121,12 @@ class PrefixAffinity:
         return []
 
     def _remember(self, blocks: list[int], bits: list[int], chosen: int) -> None:
-        """Add the chosen one to the others that are here; forget those that are not."""
+        """Mark the blocks as sent to the chosen endpoint, and unmark endpoints that are absent."""
         seen = self._seen
         present = 0
         for bit in bits:
             present |= bit
-        # The end first: it is also the first to be forgotten, as in the endpoint's own cache.
+        # Last block first: it is also the first to be evicted, as in the endpoint's own cache.
         for block in reversed(blocks):
             seen[block] = seen.get(block, 0) & present | bits[chosen]
             seen.move_to_end(block)

@@ -1,8 +1,8 @@
-"""Where the prompt of a JSON body begins, and where its first user message ends.
+"""Locate the prompt in a JSON body, and the end of its first user message.
 
-Told from the bytes without parsing them, in a body of any shape and size: a wrong guess costs an
-endpoint's cached prefix, never an answer. Whatever is told is the same for every later turn of a
-conversation, because it depends on nothing behind it.
+The bytes are searched, not parsed, and the body may have any shape and size. A wrong guess costs a
+cache miss at the endpoint, never a wrong answer. The result is the same for every later turn of a
+conversation, because it does not depend on the bytes after it.
 """
 
 from __future__ import annotations
@@ -12,29 +12,36 @@ from itertools import islice
 from typing import NamedTuple
 
 _REACH_BYTES = 256 * 1024
-"""How far to look for the prompt, and from there for the first user message."""
+"""Distance to search for the prompt, and from there for the first user message."""
 _MESSAGE_BYTES = 16 * 1024
 _MESSAGE_TOKENS = 256
-"""How much of a first user message to look at: a longer one is told by its beginning."""
+"""Limits of the search for the end of the first user message. A longer message is identified by
+its beginning.
+"""
 
-# A tool's parameter may have such a name as well, but then its value is an object.
+# A tool's parameter may have one of these names too, but then its value is an object.
 _PROMPT = re.compile(rb'"(?:messages|prompt|input|system)"[ \t\r\n]*+:[ \t\r\n]*+(?=["\[])')
-# Within a string the quotes would be escaped.
+# Inside a string the quotes would be escaped, so this cannot match there.
 _USER = re.compile(rb'"role"[ \t\r\n]*+:[ \t\r\n]*+"user"')
-# A string that does not end takes all the rest: looked at once, not once for each quote in it.
+# An unterminated string matches to the end of the input, so that the rest is scanned once and not
+# once for each quote in it.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|(?P<close>[\]}])', re.DOTALL)
 
 
 class Prompt(NamedTuple):
-    """Offsets in a body."""
+    """Byte offsets into a body."""
 
     start: int
     opening: int
-    """Where the first user message ends: what is before it tells one conversation from another."""
+    """End of the first user message. The bytes before it distinguish one conversation from another.
+    """
 
 
 def find_prompt(body: bytes) -> Prompt | None:
-    """None if there is none. Takes time with what is before the second message, up to a limit."""
+    """Return where the prompt is, or None if the body has none.
+
+    The time grows with the length of the body up to the second message, and is bounded.
+    """
     found = _PROMPT.search(body, 0, _REACH_BYTES)
     if found is None:
         return None
@@ -47,7 +54,7 @@ def find_prompt(body: bytes) -> Prompt | None:
 
 
 def _end_of_object(body: bytes, inside: int) -> int:
-    """Behind the bracket that closes the object which `inside` is in, or where looking stops."""
+    """Return the index after the object that contains `inside`, or where the search gives up."""
     depth = 0
     end = inside
     for token in islice(_TOKEN.finditer(body, inside, inside + _MESSAGE_BYTES), _MESSAGE_TOKENS):

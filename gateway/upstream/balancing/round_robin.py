@@ -1,4 +1,4 @@
-"""Turns by weight."""
+"""Smooth weighted round robin."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from math import inf
 from gateway.upstream.balancing.balancer import Candidate, Hint
 
 _SPARE = 64
-"""How many endpoints that are absent keep their place in the order, at least."""
+"""Minimum number of absent endpoints whose credit is kept."""
 
 
 class RoundRobin:
-    """Smooth weighted turns: weights 5, 1, 1 give a a b a c a a, as nginx does it.
+    """Smooth weighted round robin, as in nginx: weights 5, 1, 1 give a a b a c a a.
 
-    Each pick credits every candidate its weight; the one with most credit is taken and pays for
-    all. An endpoint that is absent keeps its credit, and one that is new begins with none.
+    Each pick adds every candidate's weight to its credit. The candidate with the most credit is
+    chosen and pays the sum of all weights. An absent endpoint keeps its credit; a new one starts
+    with none.
     """
 
     def __init__(self) -> None:
         self._credits: dict[str, float] = {}
 
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
-        """Among equal credits, the first."""
+        """Return the index with the most credit. Of equal ones, the first."""
         credits = self._credits
         total = 0.0
         best, best_key, most = 0, "", -inf

@@ -1,4 +1,4 @@
-"""Random choice by weight."""
+"""Weighted random choice."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gateway.upstream.balancing.balancer import Candidate, Hint
 
 
 class Random:
-    """Each endpoint with a probability as its weight, whatever it has to do already."""
+    """Choose each endpoint with a probability proportional to its weight, whatever its load."""
 
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
-        """A number from 0 up to but not including 1."""
+        """Random number in [0, 1)."""
 
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
-        """Independent of every pick before."""
+        """Return a random index, independent of all earlier picks."""
         bounds = list(accumulate(candidate.weight for candidate in candidates))
         last = len(bounds) - 1
         return bisect(bounds, self._draw() * bounds[last], 0, last)

@@ -1,1 +1,1 @@
-"""Endpoints that are found while the gateway runs: by DNS, or in a file."""
+"""Service discovery: endpoints found at run time by DNS or in a file."""
