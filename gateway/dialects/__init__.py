@@ -1,4 +1,4 @@
-"""What callers and upstreams speak: one module per dialect, one small interface."""
+"""API dialects of callers and upstreams: one module per dialect, behind one small interface."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from gateway.dialects.ollama import Ollama
 from gateway.dialects.openai import OpenAI
 
 DIALECTS: dict[str, Dialect] = {"openai": OpenAI(), "anthropic": Anthropic(), "ollama": Ollama()}
-"""The YAML word to the dialect."""
+"""Dialects by the name that the YAML configuration uses."""
 
 __all__ = ["DIALECTS", "Dialect"]

@@ -1,7 +1,7 @@
-"""What is said in a stream: the text so far, and how a later stream is joined on.
+"""Track the text of a streamed response, and join a second stream onto it.
 
-For mid-stream failover. Only plain text can be gone on with: calls of tools, several choices and
-thinking cannot.
+Used for mid-stream failover. Only plain text can be continued by another backend: tool calls,
+several choices and reasoning cannot.
 """
 
 from __future__ import annotations
@@ -18,51 +18,55 @@ from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _DONE = b"[DONE]"
 _SAME = ("id", "created", "model", "system_fingerprint")
-"""What is the same in all chunks of one answer."""
+"""Members that have the same value in all chunks of one response."""
 
 
 class Splitter(Protocol):
-    """Cuts a stream into events, or lines; see `EventSplitter`."""
+    """Cut a stream into events or lines; see `EventSplitter`."""
 
     def feed(self, data: bytes) -> Sequence[Event]:
-        """Those that end in this data. Raise EventTooLarge."""
+        """Return the events that end in this data. Raise EventTooLarge."""
 
     def flush(self) -> bytes:
-        """What is left at the end of the stream."""
+        """Return the bytes left at the end of the stream."""
 
 
 class ChatAnswer:
-    """OpenAI's chat completion chunks."""
+    """Text of an OpenAI chat completion stream."""
 
     def __init__(self) -> None:
         self.open = True
         self._pieces: list[str] = []
         self._heard = 0
-        """How many of them came before the present part."""
+        """Number of pieces received before the current part, the stream of one backend."""
         self._usage = Joined()
         self._first: dict[str, Any] | None = None
 
     def splitter(self) -> Splitter:
-        """What cuts its streams."""
+        """Return a splitter for one stream of this format."""
         return EventSplitter()
 
     @property
     def text(self) -> str:
-        """What has been said."""
+        """Text received so far."""
         return "".join(self._pieces)
 
     def broke_off(self) -> None:
-        """A later stream goes on."""
+        """Note that the current backend disconnected and the next stream continues its response."""
         self._usage.broke_off(sum(map(bool, self._pieces[self._heard :])))
         self._heard = len(self._pieces)
 
     def hear(self, event: Event) -> None:
-        """Take note of an event."""
-        if self.open and event.data:  # an empty one is a sign of life
+        """Record an event."""
+        if self.open and event.data:  # an empty event is a heartbeat
             self._hear(_parsed(event.data))
 
     def join(self, event: Event) -> bytes:
-        """The event, as a chunk of the answer that has begun."""
+        """Return an event of a later part as a chunk of the response that has begun.
+
+        The chunk carries the first part's id, model and other constant members, and the corrected
+        usage. Return no bytes for a chunk that only names the role again.
+        """
         document = None if event.data in (None, b"", _DONE) else _parsed(event.data or b"")
         if document is None or self._first is None:
             return event.raw
@@ -72,20 +76,20 @@ class ChatAnswer:
         delta = choice.get("delta")
         if isinstance(delta, dict) and "role" in delta:
             if not delta.get("content") and not choice.get("finish_reason"):
-                return b""  # the answer has begun already
+                return b""  # the caller already has the role
             del delta["role"]
         document |= {name: self._first[name] for name in _SAME if name in self._first}
         return b"data: %b\n\n" % orjson.dumps(document)
 
     def _hear(self, document: dict[str, Any] | None) -> None:
         if document is None:
-            self.open = False  # [DONE], or nothing we know
+            self.open = False  # [DONE], or an unknown format
             return
         self._usage.hear(document)
         if self._first is None and "choices" in document:
             self._first = document
         if not document.get("choices") and not document.get("error"):
-            return  # usage, or a sign of life
+            return  # usage only, or a heartbeat
         choice = _only_choice(document)
         delta = choice.get("delta")
         if not isinstance(delta, dict) or choice.get("finish_reason"):
@@ -97,36 +101,36 @@ class ChatAnswer:
         elif content:
             self.open = False  # a list of parts
         if any(delta.get(key) for key in delta.keys() - {"role", "content"}):
-            self.open = False  # tool_calls, refusal, reasoning: no text to go on with
+            self.open = False  # tool_calls, refusal, reasoning: cannot be continued
 
 
 class MessagesAnswer:
-    """Anthropic's events of one message."""
+    """Text of an Anthropic message stream."""
 
     def __init__(self) -> None:
         self.open = True
         self._pieces: list[str] = []
         self._heard = 0
-        """How many of them came before the present part."""
+        """Number of pieces received before the current part, the stream of one backend."""
         self._usage = Joined()
         self._begun = False
 
     def splitter(self) -> Splitter:
-        """What cuts its streams."""
+        """Return a splitter for one stream of this format."""
         return EventSplitter()
 
     @property
     def text(self) -> str:
-        """What has been said."""
+        """Text received so far."""
         return "".join(self._pieces)
 
     def broke_off(self) -> None:
-        """A later stream goes on."""
+        """Note that the current backend disconnected and the next stream continues its response."""
         self._usage.broke_off(sum(map(bool, self._pieces[self._heard :])))
         self._heard = len(self._pieces)
 
     def hear(self, event: Event) -> None:
-        """Take note of an event."""
+        """Record an event."""
         if not event.data:
             return
         self._hear(_parsed(event.data) or {})
@@ -146,17 +150,20 @@ class MessagesAnswer:
             else:
                 self.open = False
         elif kind not in ("message_start", "ping"):
-            self.open = False  # the block, or the message, is over
+            self.open = False  # the end of the block or of the message
 
     def join(self, event: Event) -> bytes:
-        """The event, unless it begins what has begun already."""
+        """Return an event of a later part, with the corrected usage.
+
+        Return no bytes for events that start the message or its text block again.
+        """
         document = _parsed(event.data) if event.data else None
         if document is None:
             return event.raw
         kind = document.get("type")
         if kind in ("message_start", "content_block_start"):
             self._usage.hear(document)
-            return b""  # only text is gone on with, which is one block
+            return b""  # the text is one block, which is open
         self._hear(document)
         if "usage" not in document:
             return event.raw
@@ -165,24 +172,24 @@ class MessagesAnswer:
 
 
 class _Line(Event):
-    """Of NDJSON."""
+    """One line of NDJSON."""
 
     __slots__ = ()
 
     @property
     def data(self) -> bytes | None:
-        """The line; None for a blank one."""
+        """Line content; None for a blank line."""
         return self.raw.strip() or None
 
 
 class Lines:
-    """Cuts NDJSON into lines, as an EventSplitter does events."""
+    """Cut NDJSON into lines, behind the interface of EventSplitter."""
 
     def __init__(self) -> None:
         self._splitter = LineSplitter()
 
     def feed(self, data: bytes) -> Sequence[Event]:
-        """The lines that end in this data. Raise EventTooLarge."""
+        """Return the lines that end in this data. Raise EventTooLarge."""
         try:
             return [_Line(line + b"\n") for line in self._splitter.feed(data)]
         except LineTooLong as exc:
@@ -190,42 +197,42 @@ class Lines:
             raise EventTooLarge(exc.cap_bytes, lines) from exc
 
     def flush(self) -> bytes:
-        """The last line, which has no end."""
+        """Return the last line, if the stream ends without a line end."""
         return self._splitter.flush()
 
 
 class LinesAnswer:
-    """Ollama's lines of one chat."""
+    """Text of an Ollama chat stream."""
 
     def __init__(self) -> None:
         self.open = True
         self._pieces: list[str] = []
         self._heard = 0
-        """How many of them came before the present part."""
+        """Number of pieces received before the current part, the stream of one backend."""
         self._usage = Joined()
         self._model: Any = None
 
     def splitter(self) -> Splitter:
-        """What cuts its streams."""
+        """Return a splitter for one stream of this format."""
         return Lines()
 
     @property
     def text(self) -> str:
-        """What has been said."""
+        """Text received so far."""
         return "".join(self._pieces)
 
     def broke_off(self) -> None:
-        """A later stream goes on."""
+        """Note that the current backend disconnected and the next stream continues its response."""
         self._usage.broke_off(sum(map(bool, self._pieces[self._heard :])))
         self._heard = len(self._pieces)
 
     def hear(self, event: Event) -> None:
-        """Take note of a line."""
+        """Record a line."""
         if self.open and event.data is not None:
             self._hear(_parsed(event.data) or {})
 
     def join(self, event: Event) -> bytes:
-        """The line, as one of the answer that has begun."""
+        """Return a line of a later part with the first part's model name and corrected usage."""
         document = _parsed(event.data) if event.data is not None else None
         if document is None:
             return event.raw
@@ -240,7 +247,7 @@ class LinesAnswer:
         self._model = self._model or document.get("model")
         message = document.get("message")
         if not isinstance(message, dict) or document.get("done"):
-            self.open = False  # it is over, or no chat
+            self.open = False  # the end, or no chat response
             return
         content = message.get("content")
         if isinstance(content, str):
@@ -248,7 +255,7 @@ class LinesAnswer:
         elif content:
             self.open = False  # a list of parts
         if any(message.get(key) for key in message.keys() - {"role", "content"}):
-            self.open = False  # tool_calls, thinking: no text to go on with
+            self.open = False  # tool_calls, thinking: cannot be continued
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
@@ -260,7 +267,7 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
 
 
 def _only_choice(document: dict[str, Any]) -> dict[str, Any]:
-    """The choice of a chunk; empty if there are several, or none."""
+    """Return the only choice of a chunk; empty if there are several or none."""
     choices = document.get("choices")
     if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict):
         return choices[0]

@@ -1,4 +1,4 @@
-"""Anthropic's shapes: `{"type": "error", ...}` bodies and `event: error` in streams."""
+"""Anthropic error format: `{"type": "error", ...}` bodies and `event: error` in streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 class Anthropic:
-    """https://docs.anthropic.com/en/api/errors"""
+    """Anthropic API: https://docs.anthropic.com/en/api/errors"""
 
     name = "anthropic"
     stream_type = EVENT_STREAM.encode()

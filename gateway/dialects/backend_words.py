@@ -1,8 +1,9 @@
-"""What a backend says of an error, as one line of text, in whatever shape it says it.
+"""Extract one line of text from a backend's error body, whatever its shape.
 
-Backends, and the proxies in front of them, answer errors as OpenAI's, Anthropic's or Ollama's
-documents, as FastAPI's `detail`, as arrays, as plain text or as HTML pages. The line is bounded and
-printable, and holds no credential and no address of the backend: it is shown to callers.
+Backends, and the proxies in front of them, report errors as OpenAI, Anthropic or Ollama documents,
+as FastAPI's `detail`, as arrays, as plain text or as HTML pages. The extracted line is shown to
+callers. Therefore it is bounded and printable, and credentials and addresses of the backend are
+masked.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ import orjson
 from gateway.telemetry.masking import mask_text
 
 LONGEST_BYTES = 64 * 1024
-"""Of a body that is looked at."""
+"""Maximum bytes of a body that are examined."""
 LONGEST_CHARS = 2000
-"""Of the line."""
+"""Maximum length of the extracted line, in characters."""
 _LONGEST_PAGE = 16 * 1024
 _EXAMINED_CHARS = 4000
-"""Of a message: secrets and addresses are looked for in it before it is cut."""
+"""Maximum characters of a message that are searched for secrets and addresses. The search comes
+before the message is cut to `LONGEST_CHARS`.
+"""
 _DEEPEST = 6
 _MOST_ITEMS = 5
 _MESSAGES = (
     *("message", "msg", "error_message", "error_msg", "error_description", "detail", "details"),
     *("error", "errors", "reason", "title", "description"),
 )
-"""Members that hold a message, or what holds one; the most telling first."""
+"""Members that hold a message or contain an object that does. The most informative come first."""
 _NAMES = ("type", "code", "status")
-"""Members that name the error where there is no message."""
+"""Members that name the error, used if there is no message."""
 _NO_NAMES = ("error", "about:blank", "")
 # All patterns are linear in the text: quantifiers are possessive, or bounded.
 _HTML = re.compile(r"<(?:!doctype|html|head|title|body|h1)\b", re.IGNORECASE)
@@ -45,7 +48,7 @@ _PLACE = re.compile(
     r"(?P<path>(?<=[\w\]])/[^\s\"'<>),;]*+)?",
     re.IGNORECASE,
 )
-"""What may be a URL or a host."""
+"""Candidates for a URL or a host name; `_hides` decides which are masked."""
 _INTERNAL = (".local", ".internal", ".lan", ".svc", ".consul")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _SAYS_HOST = re.compile(r"\bhost=(?:'[^']{0,255}'|\"[^\"]{0,255}\")(?:, ?port=\d{1,5})?")
@@ -54,13 +57,16 @@ _GZIP = b"\x1f\x8b"
 
 
 def words_of(body: bytes, endpoint: str | None = None) -> str | None:
-    """What an error's body says; None if it says nothing. `endpoint` is the URL of who said it."""
+    """Return the message in an error body, or None if it holds none.
+
+    `endpoint` is the URL of the backend that sent the body. Its host name is masked in the message.
+    """
     body = body[:LONGEST_BYTES]
     if body.startswith(_GZIP):
         body = _decompressed(body)
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if not text or text.count("\ufffd") * 10 > len(text) or "\x00" in text:
-        return None  # nothing, or compressed, or an image
+        return None  # empty, compressed or binary
     documents = _documents(text)
     if documents is None:
         return shown(_page(text) if _HTML.search(text[:1024]) else text, endpoint)
@@ -68,13 +74,14 @@ def words_of(body: bytes, endpoint: str | None = None) -> str | None:
 
 
 def words_in(document: object, endpoint: str | None = None) -> str | None:
-    """What an error's document says; None if it says nothing."""
+    """Return the message in a parsed error document, or None if it holds none."""
     return shown(_words(document, 0), endpoint)
 
 
 def stream_error(tail: bytes, endpoint: str | None = None) -> str | None:
-    """What the error says that the end of a stream tells; None if it tells none. What stands before
-    the first line end is passed over: it may be the rest of an event.
+    """Return the message of an error event in the last bytes of a stream; None without one.
+
+    An event that is cut at the start of `tail` does not parse and is ignored.
     """
     if b'"error"' not in tail and b'"response.failed"' not in tail:
         return None
@@ -86,12 +93,12 @@ def stream_error(tail: bytes, endpoint: str | None = None) -> str | None:
 
 
 def shown(text: str | None, endpoint: str | None = None) -> str | None:
-    """A text as it may be shown: one line, bounded, without secrets and addresses."""
+    """Return `text` as one bounded line without secrets and addresses; None if nothing is left."""
     if text is None:
         return None
     text = _UNSEEN.sub("", _BLANK.sub(" ", text[:LONGEST_BYTES])).strip()
     if len(text) > _EXAMINED_CHARS:
-        # Not in the middle of what should be masked.
+        # Cut at a space: half of a secret or address would not match the patterns below.
         text = text[: text.rfind(" ", 0, _EXAMINED_CHARS) + 1 or _EXAMINED_CHARS]
     own = urlsplit(endpoint).hostname if endpoint is not None else None
     text = _SAYS_HOST.sub(_ADDRESS, mask_text(text))
@@ -104,7 +111,7 @@ def shown(text: str | None, endpoint: str | None = None) -> str | None:
 
 
 def _hides(found: re.Match[str], own: str | None) -> bool:
-    """Whether it is the address of a backend, or of something else inside."""
+    """True if the match is the address of a backend or of another internal host."""
     host = found["host"].lower()
     if host == own or host == "localhost" or host.endswith(_INTERNAL):
         return True
@@ -114,12 +121,14 @@ def _hides(found: re.Match[str], own: str | None) -> bool:
 
 
 def _rest(found: re.Match[str]) -> str:
-    """What stays of it: all behind a slash that is no URL's path."""
+    """Return the part of the match to keep: the path, if it has no scheme. A "/" after a bare host
+    may join two words, so the text behind it is not hidden.
+    """
     return (found["path"] or "") if found["scheme"] is None else ""
 
 
 def _decompressed(body: bytes) -> bytes:
-    """The beginning of what was compressed."""
+    """Return the decompressed beginning of a gzip body."""
     try:
         return zlib.decompressobj(wbits=31).decompress(body, LONGEST_BYTES)
     except zlib.error:
@@ -127,7 +136,7 @@ def _decompressed(body: bytes) -> bytes:
 
 
 def _told(document: Mapping[str, Any]) -> object | None:
-    """The error of a document in a stream."""
+    """Return the error in a stream event's document, or None if it reports none."""
     if document.get("type") == "response.failed":
         response = document.get("response")
         error = response.get("error") if isinstance(response, dict) else None
@@ -138,7 +147,7 @@ def _told(document: Mapping[str, Any]) -> object | None:
 
 
 def _documents(text: str) -> Any:
-    """The JSON that a body is, or that its events or lines are; None if it is something else."""
+    """Parse a body that is JSON, server-sent events or JSON lines; None if it is none of these."""
     if text[0] in "{[":
         document = _parsed(text)
         return document if document is not None else _parsed(text.splitlines()[0])
@@ -163,7 +172,7 @@ def _words(value: object, depth: int) -> str | None:
     if isinstance(value, str):
         text = value.strip()
         if text[:1] in ("{", "[") and (document := _parsed(text)) is not None:
-            return _words(document, depth + 1) or text  # an error that another proxy has wrapped
+            return _words(document, depth + 1) or text  # JSON wrapped by another proxy
         return text or None
     if isinstance(value, list):
         items = [words for one in value[:_MOST_ITEMS] if (words := _words(one, depth + 1))]
@@ -181,13 +190,13 @@ def _words(value: object, depth: int) -> str | None:
 
 
 def _where(document: Mapping[str, Any]) -> str | None:
-    """Which part of the request FastAPI and pydantic name: `loc`."""
+    """Return the request field that a FastAPI or pydantic error names in `loc`, with dots."""
     place = document.get("loc")
     return ".".join(map(str, place[:10])) if isinstance(place, list) and place else None
 
 
 def _page(text: str) -> str:
-    """The title of an HTML page, or its first heading, or its text."""
+    """Return the title of an HTML page, else its first heading, else its text."""
     text = text[:_LONGEST_PAGE]
     lowered = text.lower()
     for name in ("title", "h1"):

@@ -1,4 +1,4 @@
-"""The interface every dialect has. Values in, bytes out: no I/O here."""
+"""Interface of a dialect, the API format of one client family. Values in, bytes out: no I/O."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from gateway.errors import GatewayError
 
 
 class Dialect(Protocol):
-    """How one family of clients wants to be told things."""
+    """Formatting of gateway errors for one client family."""
 
     name: str
     stream_type: bytes
-    """The media type of this dialect's streams; an error can be told inside one."""
+    """Media type of this dialect's streams. A response of this type can carry an error event."""
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
-        """The JSON body of an error response."""
+        """Return the JSON body of an error response."""
 
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
-        """One error event to end a stream with, well-formed whatever was sent before it.
+        """Return one error event that ends a stream, well-formed whatever was sent before it.
 
-        `tail` holds the last bytes of the stream that were sent, at least `sse.TAIL_BYTES` if there
-        were as many; empty if none were.
+        `tail` holds the last bytes of the stream that were sent: at least `sse.TAIL_BYTES`, or all
+        if fewer were sent.
         """
 
     def passed_error(self, body: bytes) -> bytes | None:
-        """One error event that says what an upstream's error response of this dialect says; None if
-        its body is none.
+        """Return an upstream's error body, already in this dialect, as one stream event.
+
+        Return None if `body` is no error document.
         """

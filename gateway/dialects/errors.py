@@ -1,4 +1,4 @@
-"""What the error bodies of all dialects have in common."""
+"""Code shared by the error bodies of all dialects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.errors import GatewayError
 
 
 def error_document(body: bytes) -> dict[str, Any] | None:
-    """An error body as it was sent; None if it has no `error`, by which clients know one."""
+    """Parse an error body; None if it lacks `error`, the member by which clients recognize one."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -19,5 +19,5 @@ def error_document(body: bytes) -> dict[str, Any] | None:
 
 
 def advice(error: GatewayError) -> bytes:
-    """A line of an event that says when to connect again, if the error says when."""
+    """Return a `retry:` line with the reconnection delay, or nothing if the error has no delay."""
     return b"" if error.retry_after_s is None else b"retry: %d\n" % (error.retry_after_s * 1000)

@@ -1,4 +1,4 @@
-"""Ollama's shapes: `{"error": "..."}` bodies, streams as one JSON object a line."""
+"""Ollama error format: `{"error": "..."}` bodies, one JSON object a line in streams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.errors import GatewayError
 
 
 class Ollama:
-    """https://github.com/ollama/ollama/blob/main/docs/api.md"""
+    """Ollama API: https://github.com/ollama/ollama/blob/main/docs/api.md"""
 
     name = "ollama"
     stream_type = b"application/x-ndjson"
@@ -18,7 +18,7 @@ class Ollama:
         return orjson.dumps({"error": error.message, "code": error.code, "request_id": request_id})
 
     def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
-        # Clients parse every line, a blank one too: end only a line that was left half-sent.
+        # Clients parse every line, even a blank one: add a line end only after an incomplete line.
         end = b"" if not tail or tail.endswith(b"\n") else b"\n"
         return b"%b%b\n" % (end, self.error_body(error, request_id))
 

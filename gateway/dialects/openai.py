@@ -1,4 +1,4 @@
-"""OpenAI's shapes: errors as `{"error": {...}}`, streams as server-sent events."""
+"""OpenAI error format: `{"error": {...}}` bodies, server-sent events in streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from gateway.sse import EVENT_STREAM, end_of_event
 
 
 class OpenAI:
-    """https://platform.openai.com/docs/api-reference, also spoken by vLLM, SGLang and llama.cpp."""
+    """OpenAI API (https://platform.openai.com/docs/api-reference), also served by vLLM, SGLang and
+    llama.cpp.
+    """
 
     name = "openai"
     stream_type = EVENT_STREAM.encode()
