@@ -1,1 +1,1 @@
-"""Moving bodies: from the client to the upstream (`forward`) and back (`relay`)."""
+"""Body forwarding: from the client to the upstream (`forward`) and back (`relay`)."""

@@ -1,9 +1,9 @@
-"""The model name in answers that are not translated: the one the caller asked for, in place of the
-backend's, without parsing any event.
+"""Model name in responses that are not translated: replace the backend's name with the one the
+caller requested, without parsing any event.
 
-The backend's name is looked for in the first bytes of the answer; from then on `"model":"…"` with
-just this name is replaced wherever it stands. Inside a JSON string it would have escaped quotes,
-so what a model says is never changed.
+The backend's name is searched for in the first bytes of the response. From then on, `"model":"…"`
+with exactly this name is replaced wherever it occurs. Inside a JSON string the quotes would be
+escaped, so text that the model generates is never changed.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from gateway.upstream.response import UpstreamResponse
 
 _NAMED = re.compile(rb'"model"[ \t]*:[ \t]*("(?:[^"\\\r\n]|\\.)*+")')
 _SEARCHED_BYTES = 1024 * 1024
-"""A stream in which no model was found in so many bytes passes as it is. A line that has not ended
-is searched again with every piece, and counts again.
+"""Bytes of a stream that are searched for a model name; after that the stream passes unchanged. An
+incomplete line is searched again with every piece, and is counted each time.
 """
 _PARSED_BYTES = 1024 * 1024
 
 
 class NameReplacer:
-    """Replaces the name in one stream. The work is linear in its bytes."""
+    """Replaces the model name in one stream. The work is linear in the number of bytes."""
 
     __slots__ = ("_held", "_left", "_new", "_old")
 
     def __init__(self, name: str) -> None:
         self._new = b'"model":' + orjson.dumps(name)
         self._old = b""
-        """The field as the backend writes it; empty until it was seen."""
+        """The field as the backend writes it; empty until it has been seen."""
         self._left = _SEARCHED_BYTES
-        """How many more bytes are searched for it."""
+        """Bytes still to be searched for the field."""
         self._held = b""
-        """The end of the bytes so far, if more may make it the field."""
+        """Trailing bytes that may turn out to be the start of the field."""
 
     def feed(self, data: bytes) -> bytes:
-        """What may pass now."""
+        """Return the bytes that can be sent now."""
         if self._held:
             data, self._held = self._held + data, b""
         old = self._old
@@ -52,7 +52,7 @@ class NameReplacer:
             if match is None:
                 return self._unseen(data)
             old = self._old = match[0]
-        if not data.endswith(b"\n"):  # the field holds no line break
+        if not data.endswith(b"\n"):  # the field contains no line break
             last = data.rfind(old)
             least = last + len(old) if last >= 0 else 0
             start = data.find(b'"', max(least, len(data) - len(old) + 1))
@@ -63,12 +63,14 @@ class NameReplacer:
         return data.replace(old, self._new)
 
     def flush(self) -> bytes:
-        """What is left at the end of the stream."""
+        """Return the bytes held back, at the end of the stream."""
         held, self._held = self._held, b""
         return held
 
     def _unseen(self, data: bytes) -> bytes:
-        """Whole lines pass; a line that has begun may become one with the field."""
+        """Pass complete lines; hold back an incomplete one, which may still come to contain the
+        field.
+        """
         self._left -= len(data)
         if self._left > 0:
             end = data.rfind(b"\n") + 1
@@ -77,7 +79,7 @@ class NameReplacer:
 
 
 class _Renaming:
-    """Between two responses: a sink to the upstream's, and the source of the caller's."""
+    """Adapter between two responses: sink of the upstream's response, source of the caller's."""
 
     def __init__(self, raw: UpstreamResponse, name: str) -> None:
         self._raw = raw
@@ -90,47 +92,49 @@ class _Renaming:
         else:
             raw.attach(self)
 
-    # The upstream's response calls these two.
+    # Called by the upstream's response:
 
     def feed(self, data: bytes) -> None:
-        """Pass it on."""
+        """Pass the bytes on, with the name replaced."""
         data = self._names.feed(data)
         if data:
             self.response.feed(data)
 
     def finish(self, error: GatewayError | None) -> None:
-        """The upstream's body is complete, or broke off."""
+        """End the caller's response: the upstream's body is complete or broke off."""
         rest = self._names.flush()
         if rest:
             self.response.feed(rest)
         self.response.finish(error)
 
-    # The caller's response calls these.
+    # Called by the caller's response:
 
     @property
     def silent_s(self) -> float | None:
-        """For how long the upstream has sent nothing."""
+        """Seconds since the upstream last sent anything; None while it is paused."""
         return self._raw.silent_s
 
     def pause(self) -> None:
-        """The caller is behind."""
+        """Pause the upstream: the caller is reading too slowly."""
         self._raw.pause()
 
     def resume(self) -> None:
-        """The caller has caught up."""
+        """Resume the upstream: the caller has caught up."""
         self._raw.resume()
 
     def fail(self, error: GatewayError) -> None:
-        """End it with an error."""
+        """End the upstream's response with an error."""
         self._raw.fail(error)
 
     def abort(self) -> None:
-        """Drop it."""
+        """Drop the upstream's response."""
         self._raw.abort()
 
 
 def _renamed(body: bytes, name: str) -> bytes:
-    """A whole answer. What it says is looked for at its top level, if it is of a usual size."""
+    """Return a complete body with the name replaced. A body of up to 1 MiB is parsed, so that only
+    the name at its top level is replaced; in a larger one it is the first name found.
+    """
     document = parsed(body) if len(body) <= _PARSED_BYTES else None
     told = None if document is None else document.get("model")
     for match in _NAMED.finditer(body):
@@ -140,7 +144,9 @@ def _renamed(body: bytes, name: str) -> bytes:
 
 
 async def told_as_asked(raw: UpstreamResponse, exchange: Exchange) -> UpstreamResponse:
-    """The response with the model name that the caller asked for. Raise what broke it off."""
+    """Return the response with the model name that the caller requested. Raise the error that broke
+    off the upstream's body.
+    """
     head, name, attempt = raw.head, exchange.model, exchange.attempt
     textual = head.content_type.lower().startswith((b"application/", b"text/event-stream"))
     if name is None or attempt is None or head.status != 200 or head.encoded or not textual:
@@ -152,5 +158,6 @@ async def told_as_asked(raw: UpstreamResponse, exchange: Exchange) -> UpstreamRe
     else:
         body = _renamed(await whole(raw), name)
         response = made(head, 200, body, head.content_type)
-    attempt.response = response  # whose end tells how well the endpoint did
+    # Its end decides whether the attempt counts as a success of the endpoint.
+    attempt.response = response
     return response

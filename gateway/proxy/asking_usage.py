@@ -1,5 +1,7 @@
-"""Sending a request that asks for usage where only the gateway wants it, to backends that may not
-take `stream_options`: then without, and so from then on.
+"""Sending of requests to which the gateway added `stream_options`, for its own token counts.
+
+Some backends reject the field. The request is then sent again without it, and so are later requests
+for the same model.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ _SENT = frozenset({STREAM_OPTIONS})
 async def send_asking(
     request: GatewayRequest, target: Target, body: bytes, send: SendOptions
 ) -> UpstreamResponse:
-    """The response to a body that `JsonBody.ask_for_usage` made. Raise GatewayError."""
+    """Send a body made by `JsonBody.ask_for_usage` and return the response. Raise GatewayError."""
     fields, exchange = target.upstream.fields, request.exchange
     model = exchange.served or exchange.model or ""
     parsed = exchange.json
-    if parsed is None or STREAM_OPTIONS in parsed.document:  # its sender has the field, too
+    # The caller's own body has the field, too.
+    if parsed is None or STREAM_OPTIONS in parsed.document:
         return await Attempts(request, target, body, send).send()
     if STREAM_OPTIONS in fields.refused(model):
         return await Attempts(request, target, parsed.unasked(), send).send()

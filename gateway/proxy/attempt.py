@@ -1,4 +1,4 @@
-"""One attempt at a request: an endpoint, a connection to it, and what came back."""
+"""One attempt to serve a request: an endpoint, a connection to it, and the response."""
 
 from __future__ import annotations
 
@@ -22,31 +22,33 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """What a route says about sending."""
+    """Options of a route for sending requests."""
 
     strip: int
-    """How many characters of the path belong to the route and are not forwarded."""
+    """Length in characters of the path prefix that belongs to the route and is not forwarded."""
     reader: BodyReader
 
 
 class Sending(Protocol):
-    """What is to be sent, the same for every attempt."""
+    """The request to send, the same for every attempt."""
 
     request: GatewayRequest
     target: Target
     body: bytes | None
     streamed: bool
-    """Its body is not here, and goes up once only."""
+    """True if the body is not in memory: it is sent while it arrives, so it can be sent only
+    once.
+    """
     options: SendOptions
     rewrite: Rewrite | None
-    """What it says instead of the client's own path and headers."""
+    """Path and headers that replace the client's own, for a translated request."""
 
     def uploaded(self) -> None:
-        """The request's body has been sent."""
+        """Note that the request body has been sent completely."""
 
 
 class Attempt:
-    """At most one request to one endpoint, which it holds until `abandon` or `ended`."""
+    """At most one request to one endpoint. It occupies the endpoint until `abandon` or `ended`."""
 
     __slots__ = (
         "_let_go",
@@ -64,23 +66,26 @@ class Attempt:
     def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.load = endpoint.in_flight
-        """Requests under way at the endpoint, itself included."""
+        """Requests in flight at the endpoint, including this one."""
         self.begun = False
-        """Whether the first byte of its answer's body has come, where anybody asks how soon."""
+        """True once the first byte of the response body has been reported to the upstream; stays
+        False where nobody needs the time to first byte.
+        """
         self.response: UpstreamResponse | None = None
         self.status = 0
         self.number = 0
-        """Of the attempts at this request, from 1."""
+        """Number of this attempt among all attempts for the request, from 1."""
         self.sent_at = 0.0
-        """When all of it was, in `time.perf_counter` seconds."""
+        """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
         self._sending = sending
         self._upload: asyncio.Task[None] | None = None
         self._let_go = False
 
     async def run(self, connect_s: float, first_byte_s: float) -> UpstreamResponse:
-        """Send, and wait for the response's head. Raise GatewayError.
+        """Send the request and wait for the response head. Raise GatewayError.
 
-        On the path of every request: one coroutine, because each costs a microsecond.
+        Runs on the path of every request. It is one coroutine because each coroutine costs a
+        microsecond.
         """
         sending, pool = self._sending, self.endpoint.pool
         connection = pool.take_idle()
@@ -92,8 +97,8 @@ class Attempt:
             try:
                 response = await answer
             except UpstreamReset:
-                # It may have been closing as we took it. Whether it saw the request cannot be
-                # known, so only what may safely be repeated is.
+                # The server may have been closing the pooled connection when we took it. Nothing
+                # tells whether it saw the request, so only idempotent requests are repeated.
                 if fresh or sending.streamed or sending.request.exchange.method not in IDEMPOTENT:
                     raise
                 connection, fresh = None, True
@@ -130,7 +135,7 @@ class Attempt:
             exchange.handshake is not None,
         )
         if streamed:
-            # It may go on beside the response; it never outlives the exchange.
+            # The upload may continue while the response arrives; it never outlives the exchange.
             self._upload = asyncio.create_task(self._send_body(connection, first_byte_s))
         return answer
 
@@ -149,14 +154,15 @@ class Attempt:
                 connection.send_body(LAST_CHUNK)
             connection.body_sent(first_byte_s)
             sending.uploaded()
-            self.sent_at = time.perf_counter()  # how long it took says nothing about the endpoint
+            # The time of the upload says nothing about the endpoint.
+            self.sent_at = time.perf_counter()
 
     def let_body_go(self) -> None:
-        """It is not sent again."""
+        """Release the request body: it will not be sent again."""
         self._sending.body = None
 
     def abandon(self) -> None:
-        """Give it up: nobody is interested in it any more."""
+        """Give up the attempt: cancel the upload, drop the response, release the endpoint."""
         if self._let_go:
             return
         self._let_go = True
@@ -167,13 +173,15 @@ class Attempt:
         self._sending.target.upstream.release(self.endpoint, begun=self.begun)
 
     def lost(self, error: GatewayError) -> None:
-        """Its answer broke off, and another takes its place."""
+        """Count a failure of the endpoint: its response broke off, and another one replaces it."""
         if not self._let_go:
             self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
             self.abandon()
 
     def ended(self, _: Exchange) -> None:
-        """The exchange it served has ended, or takes another answer."""
+        """Release the endpoint and record its success or failure: the exchange ended, or uses
+        another response.
+        """
         if self._let_go:
             return
         response = self.response
@@ -186,7 +194,9 @@ class Attempt:
                 self._sending.target.upstream.succeeded(self.endpoint)
 
     def began(self, at: float) -> None:
-        """The first byte of its body went out."""
+        """Report the time to first byte to the upstream: the first byte of the body went to the
+        client.
+        """
         if self._let_go or self.begun:
             return
         self.begun = True
@@ -203,5 +213,5 @@ class Attempt:
 
 
 def is_fault(error: BaseException) -> TypeGuard[UpstreamError]:
-    """Whether it is the endpoint's. How long a client waits at most says nothing about it."""
+    """Tell whether the endpoint caused the error. A total timeout is no fault of the endpoint."""
     return isinstance(error, UpstreamError) and not isinstance(error, UpstreamTotalTimeout)

@@ -1,8 +1,9 @@
-"""Which endpoint a request is sent to, when it is sent again, and when it is given up.
+"""Endpoint selection, retries and hedging for one request.
 
-A request is sent again only where nothing can happen twice that anybody would notice: after no
-connection was made; if it is idempotent; or if the upstream's owner opted in for what is not, and
-no byte of an answer's body has come. Never after the first byte has gone to the client.
+A request is sent again only if the repetition cannot have a visible side effect: after a failed
+connect; if its method is idempotent; or, for other methods, if the route's configuration allows it
+and no byte of a response body has arrived. It is never sent again after the first byte has gone to
+the client.
 """
 
 from __future__ import annotations
@@ -41,13 +42,15 @@ if TYPE_CHECKING:
 _RETRY_AFTER = re.compile(rb"[0-9]{1,5}")
 _LONGEST_COOLING_S = 300.0
 _PATIENT_S = 5.0
-"""The longest Retry-After that is waited for where there is nobody else to ask."""
+"""The longest Retry-After that is waited for if no other endpoint is left."""
 _SOONEST_HEDGE_S = 0.01
-"""uvloop's timers count milliseconds: a p95 below one would hedge every request."""
+"""The shortest hedge delay. uvloop's timers count milliseconds: a p95 below one would hedge every
+request.
+"""
 
 
 class Attempts:
-    """One request's way to an answer."""
+    """All attempts of one request."""
 
     __slots__ = (
         "_deadline",
@@ -73,7 +76,7 @@ class Attempts:
         tried: Iterable[Endpoint] = (),
         rewrite: Rewrite | None = None,
     ) -> None:
-        """`tried` are endpoints that it is not sent to."""
+        """Exclude the endpoints in `tried` from the first round."""
         self.request = request
         self.target = target
         self.body = body
@@ -86,12 +89,12 @@ class Attempts:
         self._deadline = request.exchange.deadline
         self._retries = retries = target.upstream.options.retries
         self._tried = [*tried]
-        """Who was asked, until everybody was."""
+        """Endpoints that were asked in this round. A new round begins once all of them were."""
         self._left = retries.attempts
         self._hint = NO_HINT if target.hint is no_hint else target.hint(request, body)
 
     async def send(self) -> UpstreamResponse:
-        """The response, its head read. Its endpoint is released when the exchange ends.
+        """Return the response with its head read. Its endpoint is released when the exchange ends.
 
         Raise GatewayError.
         """
@@ -145,7 +148,7 @@ class Attempts:
             await asyncio.sleep(pause_s)
 
     def uploaded(self) -> None:
-        """The request's body has been sent."""
+        """Note that the request body has been sent completely."""
         if self._uploading:
             self._uploading = False
             self._upstream.uploads -= 1
@@ -156,7 +159,9 @@ class Attempts:
     # -- one attempt -----------------------------------------------------------------------
 
     async def _run(self, attempt: Attempt) -> None:
-        """Run it; what it tells about its endpoint is learnt. Raise what ended it: it is let go."""
+        """Run the attempt and report its result to the upstream's health tracking. Raise the error
+        that ended it, after releasing the attempt.
+        """
         upstream, timeouts = self.target.upstream, self.target.timeouts
         exchange, trace = self.request.exchange, self.request.exchange.trace
         exchange.attempts += 1
@@ -167,7 +172,7 @@ class Attempts:
         if per_try_s is not None and self._may_follow():
             first_byte_s = min(first_byte_s, per_try_s)
         try:
-            # While nothing of an answer has come, another endpoint can give it.
+            # Another endpoint can still take over while no byte of the body has arrived.
             awaits_body = self._retries.post or (self._retries.hedge and self._repeatable)
             if self._deadline is None and not awaits_body:
                 response = await attempt.run(timeouts.connect_s, first_byte_s)
@@ -200,13 +205,15 @@ class Attempts:
 
     @property
     def _repeatable(self) -> bool:
-        """Whether it may be sent again after it was sent."""
+        """True if the request may be sent again after it has been sent once."""
         return not self.streamed and (
             self._retries.post or self.request.exchange.method in IDEMPOTENT
         )
 
     def _tell(self, trace: Trace, attempt: Attempt, began: float, outcome: str) -> None:
-        """An attempt has its response's head, or failed: `outcome` says of what."""
+        """Record in the trace an attempt that has a response head or failed. `outcome` is the error
+        code.
+        """
         target, exchange, endpoint = self.target, self.request.exchange, attempt.endpoint
         model = target.rename_to or exchange.served or exchange.model
         now, name, status = time.perf_counter(), target.upstream.name, attempt.status
@@ -215,7 +222,7 @@ class Attempts:
         )
 
     def _tell_words(self, trace: Trace, attempt: Attempt, response: UpstreamResponse) -> None:
-        """What a backend said whose error response is dropped."""
+        """Record in the trace the backend's error message, of a response that is dropped."""
         words = words_of(b"".join(response.unread), attempt.endpoint.url)
         if words is not None:
             trace.words[attempt.number] = words
@@ -238,7 +245,7 @@ class Attempts:
             raise UpstreamTotalTimeout("no answer in time") from None
 
     def _taken(self, attempt: Attempt, response: UpstreamResponse) -> UpstreamResponse:
-        """This is the answer."""
+        """Make this response the answer of the exchange, and start its deadline timer."""
         exchange = self.request.exchange
         exchange.endpoint = attempt.endpoint.url
         exchange.attempt = attempt
@@ -255,17 +262,19 @@ class Attempts:
     # -- another one ---------------------------------------------------------------------
 
     def _helps(self, failure: UpstreamError) -> bool:
-        """Whether asking again might have another outcome."""
+        """Tell whether a retry may have another outcome."""
         if isinstance(failure, UpstreamInvalidResponse):
             return False
-        # Who was silent until the timeout is not asked again at once: another one is.
+        # An endpoint that was silent until the timeout is not asked again at once; another one is.
         silent = isinstance(failure, (UpstreamFirstByteTimeout, UpstreamIdleTimeout))
         return not silent or self._upstream.has_other(self._tried[-1:]) or self._has_untried
 
     def _helps_later(self, failure: GatewayError) -> bool:
-        """Whether everybody may be asked again, once everybody was: some may be back by then."""
+        """Tell whether a new round may begin after all endpoints were asked: some may have
+        recovered by then. Withdraws from the retry budget, unless the connection failed.
+        """
         if isinstance(failure, UpstreamConnectFailed):
-            # It was not sent at all, so nothing is repeated.
+            # The request was never sent, so nothing is repeated.
             return self._several or not isinstance(failure, UpstreamConnectTimeout)
         return (
             self._several
@@ -276,7 +285,9 @@ class Attempts:
 
     @property
     def _upstream(self) -> Upstream:
-        """A reload may have given its endpoints to another one meanwhile."""
+        """The upstream that owns the endpoints now: a reload may have passed them to another
+        one.
+        """
         return self.target.upstream.latest
 
     @property
@@ -284,7 +295,9 @@ class Attempts:
         return len(self._upstream.endpoints) > 1
 
     def _repeats(self, response: UpstreamResponse) -> float | None:
-        """Whether an answer is an error that is not taken: seconds until another is asked for."""
+        """Return the pause in seconds before a retry if the response is a retryable error,
+        otherwise None.
+        """
         if response.head.status not in self._retries.statuses:
             return None
         pause_s = _retry_after_s(response)
@@ -292,19 +305,20 @@ class Attempts:
             pause_s = self._backoff_s()
         elif pause_s > _PATIENT_S:
             return None
-        # Else there is nobody else, and it says when to come back.
+        # Otherwise no other endpoint is left, and this one says when to come back.
         return pause_s if self._may_repeat(pause_s) else None
 
     @property
     def _has_untried(self) -> bool:
-        """Whether the next retry has an endpoint that was not tried. One that is ejected for
-        failures is left to the last retry: it may hang, where the others only had a bad moment.
+        """True if the next retry has an endpoint that was not tried yet. An endpoint ejected for
+        failures is used by the last retry only: it may hang, while the others only had a brief
+        failure.
         """
         upstream, tried = self._upstream, self._tried
         return upstream.has_other(tried) or upstream.has_ejected(tried, failed=self._left == 1)
 
     def _may_follow(self) -> bool:
-        """Whether another endpoint may be asked after this one."""
+        """Tell whether another endpoint may be asked after this one."""
         return (
             self._repeatable
             and self._left > 0
@@ -313,13 +327,15 @@ class Attempts:
         )
 
     def _may_repeat(self, pause_s: float) -> bool:
-        """Whether what was sent may be sent again after a pause. If so, it is counted."""
+        """Tell whether a request that was sent may be sent again after a pause. If so, count the
+        retry and withdraw it from the retry budget.
+        """
         if not (self._repeatable and self._left) or self._late(pause_s):
             return False
         if not self._upstream.budget.withdraw():
             return False
         if not self._has_untried:
-            # From the beginning; with the last one only if there is nobody else.
+            # Start a new round; include the last endpoint only if there is no other.
             self._tried = self._tried[-1:]
             if not self._upstream.has_other(self._tried):
                 self._tried.clear()
@@ -328,7 +344,7 @@ class Attempts:
         return True
 
     def _backoff_s(self) -> float:
-        """Exponential, with full jitter."""
+        """Return the next backoff in seconds: exponential, with full jitter."""
         options = self._retries
         done = options.attempts - self._left
         longest_s = min(options.backoff_s * 2**done, options.longest_backoff_s)
@@ -348,10 +364,10 @@ class Attempts:
     # -- hedging ---------------------------------------------------------------------------
 
     async def _hedged(self, first: Attempt) -> Attempt:
-        """The first of two attempts to begin its answer; the second starts when the first is late.
+        """Run two attempts and return the first to begin its response; the second starts once the
+        first is late.
 
-        An attempt that fails is forgotten while there is the other one. Raise what the last one
-        raised.
+        A failed attempt is dropped while the other one runs. Raise the error of the last one.
         """
         after_s = self._retries.hedge_after_s
         if after_s is None:
@@ -383,7 +399,9 @@ class Attempts:
             raise
 
     def _second(self) -> Attempt | None:
-        """Another endpoint, if one has room and the budget allows it."""
+        """Return an attempt at another endpoint, if one has capacity and the retry budget allows
+        it.
+        """
         upstream = self._upstream
         if upstream.budget.balance < 1.0:
             return None
@@ -397,7 +415,7 @@ class Attempts:
 
 
 async def _let_go(running: Mapping[asyncio.Task[None], Attempt]) -> None:
-    """End attempts, whether they have come to an answer or not."""
+    """End attempts, whether they have a response or not."""
     for task, attempt in running.items():
         if not task.cancel() and task.exception() is None:
             attempt.abandon()
@@ -405,7 +423,7 @@ async def _let_go(running: Mapping[asyncio.Task[None], Attempt]) -> None:
 
 
 def _retry_after_s(response: UpstreamResponse) -> float:
-    """The pause it asks for in seconds; 0 for none, or one that is a date."""
+    """Return the response's Retry-After in seconds; 0 if there is none or if it is a date."""
     for name, value in response.head.fields:
         if name.lower() == b"retry-after" and _RETRY_AFTER.fullmatch(value):
             return float(value)

@@ -1,6 +1,6 @@
-"""Reading request bodies: whole, or piece by piece, within the route's cap and in time.
+"""Reading of request bodies: whole or piece by piece, within the route's size cap and timeouts.
 
-A body that is read whole is decoded, and held until its request is over or its answer has begun.
+A body that is read whole is decoded. It is kept until the request ends or its response has begun.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from gateway.proxy.decoding import decoder
 from gateway.proxy.json_body import JsonBody
 
 SMALL_BYTES = 32 * 1024
-"""A body in one piece: aiohttp pauses no connection for so little."""
+"""A body of this size may come in one piece: aiohttp does not pause a connection for so little."""
 _LARGE_BYTES = 1024 * 1024
-"""Above this the event loop has its turn between the steps of reading a body."""
+"""Above this size, reading a body yields to the event loop between its steps."""
 _ENOUGH_BYTES = 64 * 1024
-"""Bytes of a body that come before memory is taken for it; aiohttp buffers twice that."""
+"""Bytes of a body that must arrive before memory is reserved for it; aiohttp buffers twice as
+many.
+"""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HeldBody:
-    """The share of a `BodyBudget` that one body has."""
+    """Share of a `BodyBudget` that one body occupies."""
 
     __slots__ = ("_budget", "_caller", "_size_bytes")
 
@@ -47,31 +49,33 @@ class HeldBody:
         self._size_bytes = size_bytes
 
     def shrink(self, size_bytes: int) -> None:
-        """It turned out to be smaller."""
+        """Give back the rest of a reservation that was larger than the body."""
         less = self._size_bytes - size_bytes
         if less:
             self._budget.give_back(less, self._caller)
             self._size_bytes = size_bytes
 
     def end(self, _: Exchange) -> None:
-        """It is held no more."""
+        """Give back the whole reservation."""
         self.shrink(0)
 
 
 @dataclass(frozen=True, slots=True)
 class BodyReader:
-    """How a route reads bodies. Sizes in bytes, times in seconds."""
+    """Rules by which a route reads bodies. Sizes are in bytes, times in seconds."""
 
     cap_bytes: int
     silence_s: float
-    """The longest wait for a byte, and the most that a client may be behind `rate_bytes`."""
+    """The longest wait for a byte, and the longest time that a client may be behind
+    `rate_bytes`.
+    """
     budget: BodyBudget
     offload: Offload
     rate_bytes: int = 0
-    """Bytes a second that a client has to send while it is waited for; 0 for any."""
+    """Bytes a second that a client must send while the gateway waits for it; 0 for no minimum."""
 
     def check(self, request: GatewayRequest) -> None:
-        """Look at what a request's head says of its body. Raise BodyTooLarge or
+        """Check what the request head says about the body. Raise BodyTooLarge or
         ExpectationFailed.
         """
         length = request.content_length
@@ -82,9 +86,9 @@ class BodyReader:
             raise ExpectationFailed
 
     def ask(self, request: GatewayRequest) -> None:
-        """Ask for the body where the client waits for that.
+        """Send `100 Continue` if the client waits for it before it sends the body.
 
-        Called once a request has passed everything that can refuse it by its head (RFC 9110
+        Called once the request has passed every check that can refuse it by its head (RFC 9110
         section 10.1.1).
         """
         content = request.content
@@ -97,9 +101,9 @@ class BodyReader:
             request.transport.write(_CONTINUE)
 
     async def begun(self, request: GatewayRequest) -> None:
-        """Wait until all of a body is here, or 64 KiB of it; it stays unread.
+        """Wait until the whole body or 64 KiB of it has arrived; it stays unread.
 
-        A client that announces a body and sends little of it takes no memory meanwhile. Raise what
+        A client that announces a body and sends little of it thus occupies no memory. Raise what
         `pieces` raises.
         """
         content: StreamReader = request._payload
@@ -110,10 +114,10 @@ class BodyReader:
             left_s = self._earned(left_s, content._size - size_bytes)
 
     async def pieces(self, request: GatewayRequest) -> AsyncIterator[bytes]:
-        """The body as it arrives, in whatever coding.
+        """Yield the body as it arrives, without decoding it.
 
-        Raise BodyTooLarge past the cap, RequestTimeout after `silence_s` without a byte or where
-        the client is as much behind the rate, RequestError if its framing is broken.
+        Raise BodyTooLarge above the cap; RequestTimeout after `silence_s` without a byte, or if the
+        client is that far behind the minimum rate; RequestError if the framing is broken.
         """
         content = request.content
         exchange = request.exchange
@@ -133,8 +137,8 @@ class BodyReader:
                 yield data
 
     async def _wait(self, content: StreamReader, longest_s: float) -> float:
-        """Wait for more of a body; how long that took. Only this counts against the client: while
-        an upstream takes nothing, it cannot send.
+        """Wait for more of the body and return the seconds waited. Only this time counts against
+        the client: while an upstream accepts nothing, the client cannot send.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -150,15 +154,17 @@ class BodyReader:
         return clock() - began
 
     def _earned(self, left_s: float, size_bytes: int) -> float:
-        """How long the client may be waited for after so many bytes more."""
+        """Return how many seconds the client may still be waited for, after `size_bytes` more
+        bytes.
+        """
         if not self.rate_bytes:
             return self.silence_s
         return min(self.silence_s, left_s + size_bytes / self.rate_bytes)
 
     def here(self, request: GatewayRequest) -> bytes | None:
-        """The whole body, if it has come: in one packet with the head, as nearly all do, or because
-        somebody has read it before. It is in whatever coding unless `exchange.decoded`. Raise
-        BodyTooLarge.
+        """Return the whole body if it has arrived, otherwise None. Nearly all bodies arrive in one
+        packet with the head; a body that was read before is returned, too. It is not decoded unless
+        `exchange.decoded`. Raise BodyTooLarge.
         """
         body = request._read_bytes
         if body is None:
@@ -169,7 +175,7 @@ class BodyReader:
                 return None
             pieces = content._buffer
             if len(pieces) == 1 and content._size < SMALL_BYTES and not content._buffer_offset:
-                # What the reader would do, less what it does for many pieces and for a paused
+                # The same as the reader does, without its work for several pieces and for a paused
                 # socket.
                 body = pieces.popleft()
                 content._size = 0
@@ -182,16 +188,16 @@ class BodyReader:
         return body
 
     def readable(self, request: GatewayRequest) -> bytes | None:
-        """The whole body, if it has come and is in no coding."""
+        """Return the whole body if it has arrived and has no content coding, otherwise None."""
         if CONTENT_ENCODING in request._message.headers and not request.exchange.decoded:
             return None
         return self.here(request)
 
     async def held(self, request: GatewayRequest) -> bytes:
-        """The whole body, waited for, in whatever coding. It is complete when this returns, and was
-        asked for before.
+        """Wait for the whole body and return it, without decoding it. The caller has already sent
+        `100 Continue` where needed (`ask`).
 
-        Raise what `pieces` raises, and Overloaded where too much memory is held for bodies.
+        Raise what `pieces` raises, and Overloaded if bodies already occupy too much memory.
         """
         body = await self._small(request)
         if body is None:
@@ -203,8 +209,8 @@ class BodyReader:
         return body
 
     async def whole(self, request: GatewayRequest) -> bytes:
-        """The same, decoded. Raise also UnsupportedCoding, and RequestError for a body that is not
-        in its coding.
+        """Wait for the whole body and return it decoded. Raise what `held` raises,
+        UnsupportedCoding, and RequestError if the body does not match its Content-Encoding.
         """
         body = self.readable(request)
         if body is not None:
@@ -233,7 +239,7 @@ class BodyReader:
         return body
 
     async def _small(self, request: GatewayRequest) -> bytes | None:
-        """The whole body, if it needs no memory but that of its connection."""
+        """Return the whole body if it needs no memory besides the buffer of its connection."""
         body = self.here(request)
         if body is None:
             await self.begun(request)
@@ -241,7 +247,7 @@ class BodyReader:
         return body
 
     def _hold(self, exchange: Exchange, size_bytes: int) -> HeldBody:
-        """Take a share of the memory for bodies, until the exchange ends. Raise Overloaded."""
+        """Reserve memory for a body until the exchange ends. Raise Overloaded."""
         principal = exchange.principal
         caller = principal.tenant or principal.subject if principal else exchange.client_ip
         if not self.budget.take(size_bytes, caller):
@@ -251,7 +257,7 @@ class BodyReader:
         return held
 
     async def _come(self, request: GatewayRequest) -> AsyncIterator[bytes]:
-        """The body as it came already, or as it arrives."""
+        """Yield the body that was already read, or else the pieces as they arrive."""
         if request._read_bytes is not None:
             yield request._read_bytes
         else:
@@ -259,8 +265,8 @@ class BodyReader:
                 yield piece
 
     async def parsed(self, request: GatewayRequest, body: bytes) -> JsonBody:
-        """The body as JSON, a heavy one parsed in a helper process. The exchange keeps it. Raise
-        RequestError or Overloaded.
+        """Return the body as JSON and keep it in the exchange. A heavy body is parsed in a helper
+        process. Raise RequestError or Overloaded.
         """
         read = request.exchange.json
         if read is None:
@@ -269,7 +275,7 @@ class BodyReader:
 
     async def _parse(self, body: bytes) -> JsonBody:
         if len(body) > _LARGE_BYTES:
-            await asyncio.sleep(0)  # it was joined just now
+            await asyncio.sleep(0)  # joining the pieces has just taken a while
         heavy = json_body.is_heavy(body)
         if len(body) > _LARGE_BYTES:
             await asyncio.sleep(0)

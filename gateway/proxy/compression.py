@@ -1,8 +1,8 @@
-"""Content codings: which one a client takes (RFC 9110 section 12.5.3), and encoding by it.
+"""Content codings of responses: negotiation (RFC 9110 section 12.5.3) and encoding.
 
-An event stream is flushed after every write, so that what was said can be read; what it has in
-common with the events before is then saved nevertheless. It is done on the event loop: levels are
-low, and windows small, because every stream has one of its own.
+An event stream is flushed after every write, so that the client can read each event at once; events
+still profit from their similarity to earlier ones. Encoding runs on the event loop. Levels are low,
+and windows are small because every stream has its own.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ Coding = Literal["zstd", "br", "gzip"]
 _WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 _NAMES = {"x-gzip": "gzip"}
 _GZIP_HEADER = 16
-"""What zlib has to hear beside the size of the window."""
+"""Added to the window size to make zlib write a gzip header and trailer."""
 
 
 class Encoder(Protocol):
-    """A body on its way."""
+    """Streaming encoder of one body."""
 
     def feed(self, data: bytes) -> bytes:
-        """What a client needs to read all so far. Nothing for nothing."""
+        """Return all bytes that the client needs to decode the data so far; nothing if `data` is
+        empty.
+        """
 
     def finish(self) -> bytes:
-        """What ends it."""
+        """Return the bytes that end the encoded body."""
 
 
 class _Gzip:
@@ -83,7 +85,7 @@ class _Zstd:
         return self._compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-# KiB a stream, measured: 33, 114 and 304. See docs/streaming.md.
+# Memory in KiB for each stream, measured: 33, 114 and 304. See docs/streaming.md.
 _STREAMS: Mapping[Coding, Callable[[], Encoder]] = {
     "gzip": lambda: _Gzip(5, 12, 5),
     "zstd": lambda: _Zstd(1, 13),
@@ -97,24 +99,25 @@ _WHOLE: Mapping[Coding, Callable[[bytes], bytes]] = {
 
 
 def encoder(coding: Coding) -> Encoder:
-    """For a body that comes piece by piece."""
+    """Return an encoder for a streamed body."""
     return _STREAMS[coding]()
 
 
 def encoded(body: bytes, coding: Coding) -> bytes:
-    """A whole body."""
+    """Encode a complete body."""
     return _WHOLE[coding](body)
 
 
 @lru_cache(1024)
 def chosen(accepted: str, offered: Sequence[Coding]) -> Coding | None:
-    """The coding a client likes best by its Accept-Encoding, the first offered of several; None if
-    it takes none, or likes the body better as it is.
+    """Return the offered coding with the highest weight in Accept-Encoding, the first offered of
+    several equal ones. None if the client accepts none of them, or prefers the plain body.
     """
     weights = _weights(accepted)
     others = weights.get("*", 0.0)
     best: Coding | None = None
-    # Not named, and not excluded by "*", the plain body is taken where nothing else is.
+    # The plain body, if neither named nor excluded by "*", is used only where no coding is
+    # accepted.
     best_weight = weights.get("identity", 0.0)
     for coding in offered:
         weight = weights.get(coding, others)

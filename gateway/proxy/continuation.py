@@ -1,11 +1,11 @@
-"""Mid-stream failover: when an upstream dies in the middle of an answer, another one continues it.
+"""Mid-stream failover: when an upstream fails in the middle of an answer, another one continues it.
 
-The text so far goes to the next endpoint as the beginning of the assistant's answer, and what that
-one adds is joined on, in the same stream to the client. Only whole events are passed on, so that a
-broken-off one never reaches the client.
+The text so far goes to the next endpoint as the beginning of the assistant's answer. Its
+continuation is appended to the same client stream. Only complete events are passed on, so the
+client never sees a broken one.
 
-How a backend is asked to continue differs: Anthropic's API, Ollama and llama.cpp do it when the
-last message is the assistant's; vLLM and SGLang take `continue_final_message` beside that.
+Backends differ in how they are asked to continue. Anthropic's API, Ollama and llama.cpp do so if
+the last message is the assistant's; vLLM and SGLang need `continue_final_message` as well.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gateway.upstream.options import Continues
 from gateway.upstream.response import UpstreamResponse
 
 _MOST = 3
-"""Continuations of one answer."""
+"""Maximum number of continuations of one answer."""
 _CONTINUABLE = (
     UpstreamReset,
     UpstreamIdleTimeout,
@@ -45,26 +45,26 @@ _CONTINUABLE = (
 
 
 class Answer(Protocol):
-    """An answer in one dialect, as it comes in events."""
+    """Answer in one dialect, fed with its events."""
 
     open: bool
-    """Whether it could go on: it is text only, and has not come to its end."""
+    """True if another upstream could continue the answer: it is text only and has not ended."""
 
     def splitter(self) -> Splitter:
-        """What cuts its streams into events."""
+        """Return a splitter that cuts the answer's streams into events."""
 
     @property
     def text(self) -> str:
-        """What has been said."""
+        """Text of the answer so far."""
 
     def broke_off(self) -> None:
-        """A later stream goes on."""
+        """Prepare for the next stream, which continues the answer."""
 
     def hear(self, event: Event) -> None:
         """Take note of an event of the first stream."""
 
     def join(self, event: Event) -> bytes:
-        """What of an event of a later stream belongs into the one the client reads."""
+        """Return the part of a later stream's event that belongs in the stream the client reads."""
 
 
 _ANSWERS: Mapping[str, Callable[[], Answer]] = {
@@ -75,7 +75,7 @@ _ANSWERS: Mapping[str, Callable[[], Answer]] = {
 
 
 class Continuation:
-    """Of one exchange."""
+    """Mid-stream failover of one exchange."""
 
     def __init__(
         self,
@@ -85,9 +85,9 @@ class Continuation:
         stream_type: bytes,
         send: SendOptions,
     ) -> None:
-        """`body` is the request's, a JSON object."""
+        """`body` is the request's body, a JSON object."""
         self.count = 0
-        """How often another upstream went on."""
+        """Number of times another upstream continued the answer."""
         self._request = request
         self._body = body
         self._answer = answer
@@ -97,27 +97,30 @@ class Continuation:
         self._events = 0
 
     def feed(self, data: bytes) -> bytes:
-        """The whole events of it, as they may pass."""
+        """Return the complete events that can be sent now."""
         splitter = self._splitter
         if splitter is None:
             return data
         try:
             events = splitter.feed(data)
         except EventTooLarge as exc:
-            # No answer of ours: let it pass, and do not try to go on with it.
+            # The event is too large to be a usual answer: pass the bytes on, and do not continue
+            # it.
             self._splitter = None
             return self._heard(exc.events) + splitter.flush()
         return self._heard(events)
 
     def flush(self) -> bytes:
-        """What is left at the clean end of the stream, and a comment where there can be one."""
+        """Return the bytes held back, at the clean end of the stream; add a comment if the answer
+        was continued and the stream type has comments.
+        """
         rest = b"" if self._splitter is None else self._splitter.flush()
         if self.count and is_event_stream(self._stream_type):
             rest += sse.comment(b"continued by another backend")
         return rest
 
     async def go_on(self, error: GatewayError) -> UpstreamResponse | None:
-        """A stream of another endpoint, or of a fallback, that goes on with the answer; None if
+        """Return a stream of another endpoint, or of a fallback, that continues the answer; None if
         there is none.
         """
         exchange = self._request.exchange
@@ -172,7 +175,7 @@ class Continuation:
         return response
 
     async def _continued(self, target: Target, name: str | None) -> bytes:
-        """The request with the answer so far, for another upstream."""
+        """Return the request body with the answer so far appended, for another upstream."""
         continues = target.upstream.options.continues
         final = target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE
         model = None if name is None else target.rename_to or name
@@ -193,14 +196,14 @@ class Continuation:
 def continuation_of(
     request: GatewayRequest, body: bytes | None, dialect: Dialect, send: SendOptions
 ) -> Continuation | None:
-    """What could go on with the answer, where the target or a fallback continues, if the request is
-    a streamed chat. `dialect` is the caller's.
+    """Return the failover of a streamed chat request, or None for any other request. `dialect` is
+    the caller's. Called where the target or a fallback supports continuation.
     """
     kind = _ANSWERS.get(dialect.name)
     parsed = request.exchange.json
     if kind is None or parsed is None or body is None:
         return None
-    # Ollama streams unless it is told not to.
+    # Ollama streams unless the request says otherwise.
     stream = parsed.document.get("stream", dialect.name == "ollama")
     if stream is not True or not isinstance(parsed.document.get("messages"), list):
         return None

@@ -1,4 +1,6 @@
-"""Content codings of request bodies (RFC 9110 section 8.4): decoded where a route reads them."""
+"""Content codings of request bodies (RFC 9110 section 8.4), decoded where a route reads the
+body.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,28 @@ else:
     from backports import zstd
 
 _STEP_BYTES = 256 * 1024
-"""Decoded at most before the event loop has its turn."""
+"""Maximum bytes decoded before the event loop gets a turn."""
 _WINDOW_LOG = 23
-"""A zstd decoder needs no more than 8 MiB (RFC 9659): a frame cannot make us allocate more."""
+"""A zstd decoder is limited to a window of 8 MiB (RFC 9659), so that a frame cannot force a larger
+allocation.
+"""
 _MOST_PARTS = 16
-"""Members of gzip, or frames of zstd, in one body: each costs more than its bytes do."""
+"""Maximum number of gzip members or zstd frames in one body: each costs more than its bytes do."""
 _GZIP, _RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
 class Decoder(Protocol):
-    """A body in one coding, as it comes."""
+    """Streaming decoder of one body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Pieces of what it means, of 256 KiB or little more. Raise RequestError."""
+        """Yield decoded pieces of about 256 KiB at most. Raise RequestError."""
 
     def finish(self) -> None:
-        """That was all. Raise RequestError if something is missing."""
+        """Check that the body is complete. Raise RequestError if not."""
 
 
 def decoder(coding: str) -> Decoder | None:
-    """What decodes a body of this Content-Encoding; None if there is nothing to decode.
+    """Return a decoder for this Content-Encoding, or None if there is nothing to decode.
 
     Raise UnsupportedCoding.
     """
@@ -55,7 +59,9 @@ def decoder(coding: str) -> Decoder | None:
 
 
 class _Zlib:
-    """gzip, of one member or several; deflate, with zlib's wrapper or, as some send it, without."""
+    """Decoder of gzip with one or more members, and of deflate with or without the zlib wrapper,
+    which some clients omit.
+    """
 
     def __init__(self, window: int | None) -> None:
         self._window = window
@@ -88,7 +94,7 @@ class _Zlib:
             yield piece
 
     def _more(self) -> bytes:
-        """What is left of a step that was full when its input was used up."""
+        """Return the rest of a step whose output was full when its input was used up."""
         assert self._decoder is not None
         try:
             return self._decoder.decompress(b"", _STEP_BYTES)
@@ -101,7 +107,7 @@ class _Zlib:
 
 
 class _Zstd:
-    """One frame or several."""
+    """Decoder of one or more zstd frames."""
 
     def __init__(self) -> None:
         self._decoder = self._made()
@@ -151,7 +157,7 @@ class _Brotli:
             if piece:
                 yield piece
             elif self._decoder.can_accept_more_data():
-                return  # for want of input
+                return  # more input is needed
 
     def finish(self) -> None:
         if not self._decoder.is_finished():

@@ -1,9 +1,10 @@
-"""The early head: who asked for an event stream and has to wait gets its head before its answer.
+"""Early response head: if a request for an event stream has to wait, its head is sent before the
+answer.
 
-Between arrival and first token a request may wait in queues, for a connection, for retries, and for
-a long prompt to be read. Proxies and clients give up on such silence. So after as much of it as a
-heartbeat breaks, the stream is opened, and kept alive with comments until its answer begins. That
-is a commit point: see `Commit`.
+Between arrival and first token, a request may wait in queues, for a connection, for retries, and
+while the backend reads a long prompt. Proxies and clients give up on such silence. So after one
+heartbeat interval of silence the gateway opens the stream, and keeps it alive with comments until
+the answer begins. From then on the response is committed: see `Commit`.
 """
 
 from __future__ import annotations
@@ -36,19 +37,21 @@ _HEAD = (
 
 
 class Place(Protocol):
-    """A place in a queue."""
+    """Place in a queue."""
 
     @property
     def position(self) -> int:
-        """1: it is next."""
+        """Position in the queue; 1 is next."""
 
     @property
     def left_s(self) -> float:
-        """Seconds until it is given up."""
+        """Seconds until the request is removed from the queue."""
 
 
 class EarlyHead:
-    """Of one request. What comes before its answer is written by this, what comes after is not."""
+    """Writer of one request's stream before its answer begins. The relay writes the answer
+    itself.
+    """
 
     __slots__ = (
         "_attached",
@@ -71,8 +74,8 @@ class EarlyHead:
         *,
         sure: bool,
     ) -> None:
-        """Waits from now on. `preface` opens the stream; `sure`: the request asks for one, which
-        its body has to be read for otherwise.
+        """Start to watch for silence. `preface` opens the stream. `sure` is True if the request
+        certainly asks for a stream; otherwise the body is parsed when needed.
         """
         self.dialect = dialect
         self._place: Place | None = None
@@ -91,11 +94,11 @@ class EarlyHead:
         return True
 
     def queued(self, place: Place | None) -> None:
-        """The request waits at this place now; or no more."""
+        """Note the request's place in a queue; None once it has left."""
         self._place = place
 
     def close(self) -> None:
-        """Nothing is written by this any more: there is an answer, or nobody to read one."""
+        """Stop writing: the answer begins, or the client has left."""
         self._heartbeat.close()
         if self._attached:
             self._attached = False
@@ -109,7 +112,8 @@ class EarlyHead:
             transport.write(chunk(self._comment()))
             return True
         if not self._request.content.is_eof():
-            # It is the client who is not done. Many read no answer before they have sent all.
+            # The client is still sending. Many clients read no response before they have sent
+            # everything.
             return False
         if self._sure or _asks_for_stream(self._request):
             self._open(transport)
@@ -122,7 +126,7 @@ class EarlyHead:
         exchange.commit = Commit.EARLY
         exchange.status = 200
         if not self._client.may_keep_alive():
-            exchange.must_close = True  # what is said now holds
+            exchange.must_close = True  # the header sent now must stay true
         closes = b"Connection: close\r\n" if exchange.must_close else b""
         head = _HEAD % (lines(exchange.response_headers), closes)
         transport.write(head + chunk(self._preface + self._comment()))
@@ -137,16 +141,16 @@ class EarlyHead:
             b"queued position=%d deadline=%ds" % (place.position, math.ceil(place.left_s))
         )
 
-    # The client's connection calls these.
+    # Called by the client's connection:
 
     def pause(self) -> None:
-        """The client is behind: there is nothing yet that could wait."""
+        """Do nothing: no bytes are waiting that could be held back."""
 
     def resume(self) -> None:
-        """It has caught up."""
+        """Do nothing: see `pause`."""
 
     def fail(self, error: GatewayError) -> None:
-        """End the stream, and the request, which has no answer yet."""
+        """End the stream with an error event, and cancel the request, which has no answer yet."""
         exchange, transport = self._request.exchange, self._client.transport
         exchange.failed(error)
         if transport is not None and not transport.is_closing():
@@ -154,7 +158,7 @@ class EarlyHead:
         self._task.cancel()
 
     def probe(self) -> bool:
-        """See `RelayedResponse.probe`."""
+        """Send a byte to detect a dead client; see `RelayedResponse.probe`."""
         transport = self._client.transport
         if transport is None or transport.is_closing():
             return False
@@ -169,8 +173,8 @@ def open_if_silent(
     heartbeats: Heartbeats,
     preface: bytes,
 ) -> None:
-    """From now on, if the request asks for a stream. `preface` is for a client that
-    `heeds_retry`.
+    """Start an `EarlyHead` if the request asks for a stream, or may ask for one. `preface` is sent
+    only to a client that `heeds_retry`.
     """
     asks = may_ask(request, body)
     if asks is not False and request.exchange.early is None:
@@ -184,8 +188,8 @@ def open_if_silent(
 
 
 def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
-    """Whether a request asks for an event stream: True, False, or None if its body, a small JSON
-    object perhaps, has to be parsed for it. On the path of every request.
+    """Tell whether a request asks for an event stream. None if only parsing its body, possibly a
+    small JSON object, can tell. Runs on the path of every request.
     """
     exchange = request.exchange
     if body is not None and exchange.method == "POST":
@@ -195,7 +199,7 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
         elif len(body) <= ALWAYS_LIGHT_BYTES and _says_stream(body):
             return None
     accept = request._message.headers.get(ACCEPT)
-    # Who takes other types too may get one of them, and will not know what to make of this.
+    # A client that accepts other types as well may get one of those and may not expect a stream.
     return (
         accept is not None
         and EVENT_STREAM in accept
@@ -205,7 +209,7 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
 
 
 def _says_stream(body: bytes) -> bool:
-    """Whether `"stream": true` stands in it, somewhere."""
+    """Tell whether `"stream": true` occurs anywhere in the body."""
     at = body.find(_KEY)
     while at >= 0:
         if _TRUE.match(body, at + len(_KEY)) is not None:
@@ -215,7 +219,7 @@ def _says_stream(body: bytes) -> bool:
 
 
 def heeds_retry(request: GatewayRequest) -> bool:
-    """Whether a client connects again by itself, as EventSource does and SDKs do not."""
+    """Tell whether the client reconnects by itself, as EventSource does and SDKs do not."""
     return EVENT_STREAM in request._message.headers.get(ACCEPT, "")
 
 

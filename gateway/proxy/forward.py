@@ -1,4 +1,4 @@
-"""The end of every chain: send the request, hand back the response."""
+"""Last handler of every chain: send the request and return the response."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ from gateway.upstream.response import UpstreamResponse
 
 @dataclass(frozen=True, slots=True)
 class ForwardOptions:
-    """What a route says about forwarding."""
+    """Options of a route for forwarding."""
 
     sending: SendOptions
     dialect: Dialect
     hide_server: bool
     heartbeats: Heartbeats | None
     preface: bytes
-    """What opens an event stream for a client that `heeds_retry`."""
+    """Bytes that open an event stream for a client that `heeds_retry`."""
     switched: Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse] | None = None
-    """Makes the response where the upstream switched protocols."""
+    """Factory of the response after the upstream has switched protocols."""
 
 
 class Forward:
-    """Serves one route."""
+    """Handler that forwards the requests of one route."""
 
     def __init__(self, options: ForwardOptions) -> None:
         self._options = options
 
     async def __call__(self, request: GatewayRequest) -> web.StreamResponse:
-        """Raise GatewayError where there is no response to pass on."""
+        """Return the response to relay. Raise GatewayError if there is none."""
         options = self._options
         sending = options.sending
         exchange = request.exchange
         target, body = exchange.target, exchange.body
-        assert target is not None  # Resolve has run
+        assert target is not None  # Resolve has run before
         exchange.upstream = target.upstream.name
         if body is None and request.body_exists:
-            # If it is here already, it is sent with the head, in one write.
+            # A body that has already arrived is sent with the head, in one write.
             body = sending.reader.here(request)
             if body is None and target.upstream.latest.is_full_of_uploads:
                 body = await sending.reader.held(request)
         if target.reads_json and body is not None and exchange.json is None:
-            with contextlib.suppress(RequestError):  # whose business it is on such a route
+            with contextlib.suppress(RequestError):  # such a route does not require valid JSON
                 await sending.reader.parsed(request, body)
         translation = target.translation
         if translation is None and exchange.filter is not None and body is not None:
@@ -70,7 +70,8 @@ class Forward:
         elif translation is None:
             response = await Attempts(request, target, body, sending).send()
             if response.tunnel is not None:
-                assert options.switched is not None  # nobody else asks for it
+                # Only a route with this option requests a switch.
+                assert options.switched is not None
                 return options.switched(response, request)
         else:
             if exchange.body is None:
@@ -96,13 +97,13 @@ class Forward:
 
 
 def _exposure(request: GatewayRequest, target: Target, strip: int) -> Exposure:
-    """How the client and the endpoint that answered see this request."""
+    """Return the addresses under which the client and the answering endpoint know this request."""
     exchange = request.exchange
-    assert exchange.attempt is not None  # its answer is here
+    assert exchange.attempt is not None  # the response has arrived
     base = exchange.attempt.endpoint.base
     authorities = [request._message.headers[HOST]] if target.keeps_host else []
     for endpoint in target.upstream.latest.endpoints:
-        # A sibling's address is no more the client's business than the endpoint's own.
+        # Addresses of the sibling endpoints are hidden from the client like the endpoint's own.
         address = endpoint.pool.address
         authorities += (address.authority, urlsplit(address.url).netloc)
     return Exposure(

@@ -1,8 +1,8 @@
-"""Heartbeats: comments that keep a silent event stream from being taken for a dead one.
+"""Heartbeats: comments that keep a silent event stream alive.
 
-Proxies and clients give up on a connection that says nothing for a minute, and reasoning models
-say nothing for longer. Clients skip a comment (WHATWG HTML section 9.2.6) between two events. It is
-one line, `: heartbeat`, without a blank line behind it: see `sse.comment` for the reason.
+Proxies and clients close a connection that is silent for a minute, and reasoning models are silent
+for longer. Clients ignore a comment (WHATWG HTML section 9.2.6) between two events. The comment is
+one line, `: heartbeat`, without a blank line after it: see `sse.comment` for the reason.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gateway import sse
 
 COMMENT = sse.comment(b"heartbeat")
 _LOOKS = 4
-"""Looks at a stream in an interval. Looking now and then is what lets a write cost nothing more."""
+"""Checks of a stream in one interval. Periodic checks add no cost to the writes themselves."""
 _MOST_SLOTS = 16
 _SHORTEST_TICK_S = 0.1
 
 
 class Heartbeat:
-    """Of one stream. It goes on until it is closed."""
+    """Heartbeat of one stream. It runs until it is closed."""
 
     __slots__ = ("_beat", "_quiet_looks", "_seen", "_slot", "_written")
 
@@ -39,13 +39,16 @@ class Heartbeat:
         slot.add(self)
 
     def close(self) -> None:
-        """No more beats."""
+        """Stop the heartbeat."""
         self._slot.discard(self)
-        # They know the stream, which knows this: the circle would be the garbage collector's.
+        # The callbacks refer to the stream, which refers to this object. Break the reference cycle,
+        # which only the garbage collector could free.
         self._written, self._beat = _nothing, _never
 
     def look(self) -> None:
-        """See whether anything was written since the last look."""
+        """Check whether anything was written since the last check; send a heartbeat after a silent
+        interval.
+        """
         written = self._written()
         if written != self._seen:
             self._seen = written
@@ -65,8 +68,8 @@ def _never() -> bool:
 
 
 class Heartbeats:
-    """The heartbeats of a route. One timer serves them all: one for each stream would cost more
-    than all else that is done here. It looks at a few streams at a time.
+    """All heartbeats of a route. One timer serves them all, and checks a few streams at each tick:
+    a timer for each stream would cost more than everything else here.
     """
 
     def __init__(self, interval_s: float) -> None:
@@ -80,11 +83,12 @@ class Heartbeats:
     def watch(
         self, written: Callable[[], int], beat: Callable[[], bool], *, silent_s: float = 0.0
     ) -> Heartbeat:
-        """Have `beat` called when nothing was written for an interval, not sooner and up to a
-        quarter of it later, and then after each further one.
+        """Call `beat` when nothing was written for an interval: not sooner, at most a quarter
+        interval later, and again after each further interval of silence.
 
-        `written` says how much was written so far, beats not counted; `beat` says whether it could:
-        if not, it is asked again soon. `silent_s` is for how long there has been silence.
+        `written` returns the bytes written so far, without heartbeats. `beat` returns True if it
+        could write; if False, it is called again at the next check. `silent_s` is the silence so
+        far in seconds.
         """
         if not self._ticks:
             self._ticks = True

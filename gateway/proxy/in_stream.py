@@ -1,4 +1,4 @@
-"""What came of a request whose stream was opened early, said in the stream."""
+"""Result of a request whose stream was opened early, sent inside that stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_ERROR_BYTES = 64 * 1024
 
 
 class LastEvent(web.StreamResponse):
-    """The one event that is left to say. It ends the stream, and not cleanly."""
+    """Response that writes one final event. It ends the stream without a terminating chunk."""
 
     def __init__(self, event: bytes, exchange: Exchange) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class LastEvent(web.StreamResponse):
         self.force_close()
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Say it."""
+        """Write the event."""
         transport = cast(ClientConnection, request.protocol).transport
         if transport is not None:
             transport.write(chunk(self._event))
@@ -36,18 +36,18 @@ class LastEvent(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing: there is no clean end."""
+        """Write nothing: the stream must not end cleanly."""
 
 
 class Whole(web.StreamResponse):
-    """All of a stream, by a plug-in."""
+    """Response that writes all events of a plug-in's response into the open stream."""
 
     def __init__(self, events: bytes) -> None:
         super().__init__()
         self._events = events
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Say it, and that it is all."""
+        """Write the events and the terminating chunk."""
         transport = cast(ClientConnection, request.protocol).transport
         if transport is not None:
             events = self._events
@@ -58,11 +58,11 @@ class Whole(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing: it has ended."""
+        """Write nothing: the stream has already ended."""
 
 
 def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEvent:
-    """There is no answer."""
+    """Return a response that ends the stream with this error. Record the error in the exchange."""
     exchange.failed(error)
     return LastEvent(dialect.error_event(error, exchange.request_id, b""), exchange)
 
@@ -70,7 +70,9 @@ def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEve
 async def joined(
     response: web.StreamResponse, dialect: Dialect, exchange: Exchange
 ) -> web.StreamResponse:
-    """The answer: what can go on in the stream does, anything else ends it."""
+    """Return the response to send inside the open stream. An event stream continues in it; anything
+    else ends the stream with an error.
+    """
     if isinstance(response, LastEvent) or getattr(response, "joins", False):
         return response
     status = response.status
@@ -82,7 +84,7 @@ async def joined(
         body = await response.held(_LONGEST_ERROR_BYTES)
         words = backend_words.words_of(body or b"", exchange.endpoint)
         error = UpstreamRejected(status, words)
-    else:  # a plug-in's own
+    else:  # a plug-in made the response itself
         body = response.body if isinstance(response, web.Response) else None
         if status < 400:
             if status == 200 and response.content_type == EVENT_STREAM and isinstance(body, bytes):
