@@ -1,4 +1,4 @@
-"""One address of an upstream: where it is, what is said to it, how it is, how much it carries."""
+"""An endpoint of an upstream: its address, fixed request headers, health and load."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.upstream.pool import EndpointPool
 
 
 class Endpoint:
-    """With its pool and its health. `weight` is kept up to date by the upstream."""
+    """An endpoint with its connection pool and health. The upstream keeps `weight` up to date."""
 
     __slots__ = (
         "base",
@@ -48,22 +48,26 @@ class Endpoint:
         self.full_weight = weight
         self.weight = float(weight)
         self.priority = priority
-        """The lower the sooner."""
+        """Priority; lower numbers are used first."""
         self.max_requests = max_requests
         self.in_flight = 0
-        """Requests it carries, from being picked to the end of the response."""
+        """Requests in flight, from the pick to the end of the response."""
         self.begun = 0
-        """Answers of which a first byte has come and the end has not."""
+        """Responses whose first byte has arrived and whose end has not."""
         self.carried = 0
-        """How many of them, at most, are older than its probes: these end when they end."""
+        """Upper bound on the requests in flight that are older
+        than the probes. They do not count towards the probe limit.
+        """
         self.progress_at = float("-inf")
-        """When an answer of it last began or ended, in seconds of the upstream's clock."""
+        """Time at which a response of the endpoint last
+        began or ended, in seconds of the upstream's clock.
+        """
         self.freed: Callable[[], None] = _nobody
-        """Called when it has room again."""
+        """Called when the endpoint has room again."""
         self.signature = signature
-        """What makes it another endpoint if it changes."""
+        """Settings that make it a different endpoint when one of them changes."""
         self.fixed_lines = fixed_lines
-        """Host, credentials and configured headers: the same on every request."""
+        """Host, credentials and configured headers, identical in every request."""
 
 
 def _nobody() -> None:

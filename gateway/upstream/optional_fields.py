@@ -1,4 +1,6 @@
-"""Which optional fields of a request a backend takes: so configured, or learnt from its answers."""
+"""Optional request fields that a backend accepts:
+from the configuration, or learnt from its answers.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +10,34 @@ _NONE: frozenset[str] = frozenset()
 
 
 class OptionalFields:
-    """Of one upstream, whose models may differ. A model is named as in the configuration; callers
-    who name any model they like share the empty name.
+    """Optional fields of one upstream, by model, since its models may differ.
+
+    Models are named as in the configuration. Requests for any model name share the empty name.
     """
 
     __slots__ = ("_always", "_refused", "_taken")
 
     def __init__(self, refused: Iterable[str] = ()) -> None:
-        """`refused` are fields that no model of it takes."""
+        """`refused` lists fields that no model of the upstream accepts."""
         self._always = frozenset(refused)
         self._refused: dict[str, frozenset[str]] = {}
         self._taken: dict[str, frozenset[str]] = {}
 
     def refused(self, model: str) -> Collection[str]:
-        """Fields that are not sent."""
+        """Return the fields that must not be sent to the model."""
         return self._refused.get(model, self._always)
 
     def taken(self, model: str) -> Collection[str]:
-        """Fields that it was seen to take."""
+        """Return the fields that the model is known to accept."""
         return self._taken.get(model, _NONE)
 
     def refuses(self, model: str, fields: Collection[str]) -> None:
-        """It answered well without these fields, and not with them."""
+        """Record that the model answered well without these fields, and failed with them."""
         if fields:
             self._refused[model] = frozenset({*self.refused(model), *fields})
 
     def takes(self, model: str, fields: Collection[str]) -> None:
-        """It answered well with these fields."""
+        """Record that the model answered well with these fields."""
         taken = self._taken.get(model, _NONE)
         if not taken.issuperset(fields):
             self._taken[model] = taken.union(fields)

@@ -1,4 +1,4 @@
-"""What a configuration says of an upstream, as it is used."""
+"""Runtime options of an upstream, built from the validated configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gateway.upstream.latencies import SlownessOptions
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds each phase may take; `total_s` from the request's arrival to its last byte."""
+    """Time limit of each phase in seconds. `total_s`
+    runs from the request's arrival to the last byte.
+    """
 
     connect_s: float
     first_byte_s: float
@@ -21,55 +23,61 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """When a request is sent again. Times in seconds."""
+    """Rules for sending a request again. Times in seconds."""
 
     attempts: int = 2
-    """Beside the first."""
+    """Maximum number of retries, in addition to the first attempt."""
     post: bool = False
-    """What is not idempotent too: the model would have begun, and nobody saw it."""
+    """Retry requests that are not idempotent too: the
+    model may have begun an answer that nobody received.
+    """
     statuses: frozenset[int] = frozenset({502, 503, 504})
     per_try_s: float | None = None
-    """Instead of the first-byte timeout, while another attempt may follow."""
+    """First-byte timeout while another attempt may follow; replaces that of `Timeouts`."""
     backoff_s: float = 0.025
     longest_backoff_s: float = 0.25
     hedge: bool = False
     hedge_after_s: float | None = None
-    """None: after the p95 of what it takes to begin."""
+    """Delay before the hedged request. None: the p95 of the time to first byte."""
 
 
 class Continues(Enum):
-    """How an upstream is asked to go on with an answer that has begun."""
+    """Method by which an upstream is asked to continue
+    an answer that has begun (mid-stream failover).
+    """
 
     PREFILL = "prefill"
-    """By a last message that is the assistant's."""
+    """Append the text so far as a last message of role assistant."""
     CONTINUE_FINAL_MESSAGE = "continue_final_message"
-    """And by the field of that name."""
+    """Append that message, and set the field `continue_final_message`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamOptions:
-    """What the configuration says of an upstream. Times in seconds."""
+    """Configuration of an upstream. Times in seconds."""
 
     timeouts: Timeouts
     replaced: frozenset[bytes]
-    """Lower-cased header names that `fixed_lines` sets: the client's own are dropped."""
+    """Lower-cased names of headers that `fixed_lines` sets. The client's own are dropped."""
     retries: RetryOptions = field(default_factory=RetryOptions)
     keeps_host: bool = False
-    """The Host of each request is the client's; else it is in `fixed_lines`."""
+    """Send the client's Host header. If False, `fixed_lines` contains the Host header."""
     continues: Continues | None = None
-    """How it is asked to go on with an answer that another one has begun."""
+    """Method to ask this upstream to continue an answer that another one began, if it can."""
     balance: object = None
-    """Which policy, and by what: one that is equal goes on with what it has learnt."""
+    """Balancing policy and its key. If it is unchanged
+    after a reload, the balancer keeps its state.
+    """
     budget_share: float = 0.2
     budget_reserve: float = 3.0
     health: HealthOptions = field(default_factory=HealthOptions)
     outliers: bool = True
-    """Whether endpoints are taken out for what they answer."""
+    """Eject endpoints that answer with errors (outlier detection)."""
     slowness: SlownessOptions | None = field(default_factory=SlownessOptions)
     max_ejected: float = 0.1
-    """Share of the endpoints that may be out for what they answered; one may always."""
+    """Maximum share of endpoints that may be ejected at the same time. One is always allowed."""
     panic: float = 0.5
-    """With a smaller share left, ejections are not heeded."""
+    """Panic threshold: if the share of healthy endpoints is lower, ejections are ignored."""
     pending: int = 1024
-    """Requests that may wait for an endpoint with room."""
+    """Maximum number of requests that wait for an endpoint with room."""
     pending_s: float = 5.0

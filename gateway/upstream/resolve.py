@@ -1,8 +1,7 @@
-"""From an endpoint's host to the addresses it may be connected at.
+"""Resolve an endpoint's host to the IP addresses to which a connection is allowed.
 
-The policy is asked about what a name resolves to, at every connect and of the very addresses that
-are connected to, so that a name cannot point elsewhere between the check and its use (DNS
-rebinding).
+The address policy checks the result of every look-up, at each connect, and the connection uses the
+checked addresses. A name can therefore not point elsewhere between check and use (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ from typing import Any
 from gateway.address_policy import AddressPolicy, is_address
 
 SocketAddress = tuple[str, int]
-"""An IP address, with its zone if it has one, and a port: for `create_connection`, which has
-nothing left to resolve."""
+"""An IP address (with its zone, if any) and a port.
+`create_connection` takes it without a look-up.
+"""
 
 
 class AddressRefused(OSError):
-    """All addresses of a host are refused by the policy; the text says which and why."""
+    """The policy refuses all addresses of a host. The message says which, and why."""
 
 
 async def resolve_checked(host: str, port: int, policy: AddressPolicy) -> tuple[SocketAddress, ...]:
-    """Where to connect to, in the order to try. At least one.
+    """Return the addresses to connect to, in the order to try. There is at least one.
 
     Raise AddressRefused, or another OSError if the name does not resolve. The caller sets the time
-    limit. An IP address costs no look-up.
+    limit. An IP address needs no look-up.
     """
     why = policy.refused(host)
     if why is not None:
@@ -36,7 +36,7 @@ async def resolve_checked(host: str, port: int, policy: AddressPolicy) -> tuple[
         return ((host, port),)
     try:
         found = await _look_up(host, port)
-    except UnicodeError as exc:  # an empty label, or one of more than 63 characters
+    except UnicodeError as exc:  # a label that is empty or longer than 63 characters
         raise OSError(f"{host} is not a host name") from exc
     return _permitted(host, found, policy)
 
@@ -47,7 +47,7 @@ async def _look_up(host: str, port: int) -> list[SocketAddress]:
 
 
 def _flat(address: tuple[Any, ...]) -> SocketAddress:
-    """Out of what getaddrinfo gives: (host, port), for IPv6 with flow label and zone."""
+    """Convert a getaddrinfo address, (host, port) or for IPv6 (host, port, flow label, zone)."""
     host, port, *more = address
     zone = more[1] if len(more) == 2 else 0
     return (f"{host.partition('%')[0]}%{zone}" if zone else host), port

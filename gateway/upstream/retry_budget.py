@@ -1,18 +1,20 @@
-"""A retry budget: retries are a share of requests, so that a failing backend is not buried in them.
+"""Retry budget: retries are limited to a share of requests, so that they never bury a failing
+backend.
 
-Twitter's Finagle has the idea (RetryBudget): each request brings a fraction of a retry, each retry
-takes a whole one. It says less than Envoy's share of active requests, and holds more: over any
-stretch of time, retries are at most `reserve + share * requests`.
+The design is that of Finagle's RetryBudget (Twitter): each request deposits a fraction of a retry,
+and each retry withdraws a whole one. It reacts less directly than Envoy's limit on the share of
+active requests, but gives a stronger guarantee: over any period, retries are at most `reserve +
+share * requests`.
 """
 
 from __future__ import annotations
 
 _LONGEST_MEMORY = 100.0
-"""Retries that may be saved up."""
+"""Maximum number of retries that can be saved up."""
 
 
 class RetryBudget:
-    """Of one upstream."""
+    """The retry budget of one upstream."""
 
     def __init__(self, share: float = 0.2, reserve: float = 3.0) -> None:
         self.share = share
@@ -21,16 +23,16 @@ class RetryBudget:
 
     @property
     def balance(self) -> float:
-        """Retries that may be made now."""
+        """Number of retries that are allowed now."""
         return self._balance
 
     def deposit(self) -> None:
-        """A request was sent for the first time."""
+        """Add `share` to the balance. Call once a request, when it is first sent."""
         balance = self._balance + self.share
         self._balance = balance if balance < self._cap else self._cap
 
     def withdraw(self) -> bool:
-        """Take one retry; False: there is none."""
+        """Take one retry from the balance. Return False if less than one is left."""
         if self._balance < 1.0:
             return False
         self._balance -= 1.0

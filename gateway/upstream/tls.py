@@ -1,4 +1,4 @@
-"""TLS towards upstreams: verified unless the configuration says otherwise."""
+"""TLS to upstreams: certificates are verified unless the configuration disables it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import ssl
 
 
 def client_context(ca_file: str | None, *, verify: bool) -> ssl.SSLContext:
-    """A client context: the system's authorities, or only those in `ca_file` (PEM).
+    """Return a TLS client context that trusts the system's CAs, or only those in `ca_file` (PEM).
 
-    Raise OSError or ssl.SSLError where the file cannot be used.
+    Raise OSError or ssl.SSLError if the file cannot be used.
     """
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

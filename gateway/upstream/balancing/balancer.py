@@ -40,6 +40,6 @@ class Balancer(Protocol):
         """Return the index of the endpoint to use.
 
         `candidates` is never empty. It holds only endpoints that may be used now: unhealthy
-        endpoints
-        and those already tried are left out, so the sequence may differ from call to call.
+        endpoints and those already tried are left out, so the sequence may differ from call to
+        call.
         """

@@ -1,7 +1,7 @@
-"""Endpoints by DNS: the addresses of a host, or the SRV records of a service, asked for again when
-the answer's TTL is over.
+"""DNS discovery: endpoints from the addresses of a host or the SRV records of a service.
 
-Names are resolved by dnspython: getaddrinfo tells no TTL, knows no SRV and keeps a thread.
+The question is repeated when the TTL of the answer expires. dnspython resolves the names, because
+getaddrinfo returns no TTL, does not support SRV and occupies a thread.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from gateway.upstream.discovery.records import Question, Reading
 from gateway.upstream.discovery.source import Changed, Latest, Report
 
 TTL_S = (1.0, 300.0)
-"""No answer is believed for less, or for longer."""
+"""Lower and upper limit on the time for which an answer is used."""
 BACKOFF_S = (1.0, 30.0)
-"""After a failure, and at most."""
+"""Delay after the first failure, and the maximum delay; each further failure doubles it."""
 _LIFETIME_S = 5.0
-"""For all tries of one question together."""
+"""Time limit on all tries of one question together."""
 _SHOWN = 3
-"""Records in one report."""
+"""Maximum number of records listed in one report."""
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 class _Trouble(Enum):
-    """What is wrong: a change from one to another is worth a word."""
+    """Kinds of failure. A change from one to another is reported."""
 
     FAILING = "nothing can be had"
     PARTLY = "one type of records cannot be had"
@@ -52,7 +52,7 @@ class _Answer:
 
 
 class DnsSource:
-    """The endpoints that the answers to one question come to."""
+    """Endpoints from the answers to one DNS question."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class DnsSource:
         resolv_conf: Path = _RESOLV_CONF,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`nameservers` are addresses and ports; without, those in `resolv_conf` are asked."""
+        """`nameservers` are addresses and ports. If empty, those in `resolv_conf` are asked."""
         self._question = question
         self._latest = Latest(question.name, changed, report)
         self._nameservers = nameservers
@@ -87,13 +87,13 @@ class DnsSource:
             await self._pause(await self._look())
 
     async def _look(self) -> float:
-        """Ask once, and tell what is new; return the seconds until it is time to ask again."""
+        """Ask once and report changes. Return the seconds until the next question is due."""
         outcomes = await self._ask_all()
         answers = {kind: one for kind, one in outcomes.items() if isinstance(one, _Answer)}
         failures = _failures(outcomes)
         for kind, answer in answers.items():
-            # Of a type that cannot be had, the records before stay. So they do where there are
-            # none any more while another type cannot be had: that may be the same fault.
+            # If a type cannot be had, its previous records stay. If a type's answer is empty while
+            # another type fails, its records stay too: both may have the same cause.
             if answer.records or not failures:
                 self._records[kind] = answer.records
         reading = self._question.read(one for records in self._records.values() for one in records)
@@ -124,7 +124,7 @@ class DnsSource:
 
     async def _ask_all(self) -> dict[RdataType, _Answer | str]:
         try:
-            # Made anew each time: what is in resolv.conf may have changed.
+            # Created for each look-up, because resolv.conf may have changed.
             resolver = self._resolver()
         except (dns.exception.DNSException, ValueError) as exc:
             return dict.fromkeys(self._question.types, f"resolv.conf: {exc}")
@@ -147,7 +147,7 @@ class DnsSource:
         return resolver
 
     async def _ask(self, resolver: dns.asyncresolver.Resolver, kind: RdataType) -> _Answer | str:
-        """The records of one type, or why they cannot be had."""
+        """Return the records of one type, or the reason for the failure."""
         try:
             answer = await resolver.resolve(
                 self._question.name,
@@ -168,7 +168,7 @@ class DnsSource:
 
 
 def _failures(outcomes: Mapping[RdataType, _Answer | str]) -> str:
-    """What failed, each reason once with the types of records it concerns."""
+    """Return the reasons for failure, each once, with the record types concerned."""
     kinds: dict[str, list[str]] = {}
     for kind, outcome in outcomes.items():
         if isinstance(outcome, str):

@@ -1,11 +1,12 @@
-"""Endpoints in a YAML or JSON file that something else writes, read again when it changes.
+"""File discovery: endpoints from a YAML or JSON file that another program writes.
 
 endpoints:
   - {url: http://10.0.0.5:8000, weight: 2}
   - {url: http://10.0.0.6:8000, priority: 1}
 
-Such a file is best put in place whole, by a rename. One that was read half written is read again,
-since it changes once more.
+The file is read again when it changes. The writer should replace the file in one step, by a rename.
+If the gateway reads a file that is half written, it reads it again, because the file changes once
+more.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from gateway.urls import endpoint_fault
 _EVERY_S = 0.5
 _SIZE_CAP_BYTES = 1024 * 1024
 _NOT_READ = (0, 0, 0)
-"""The version of no file."""
+"""Version that no file has; the file is read at the first look."""
 
 
 class BadEndpointFile(Exception):
-    """The file lists no endpoints; the text says what is wrong and where."""
+    """The file lists no usable endpoints. The message says what is wrong, and where."""
 
 
 def _endpoint_url(value: str) -> str:
@@ -56,7 +57,7 @@ class _File(BaseModel):
 
 
 class FileSource:
-    """The endpoints a file lists."""
+    """Endpoints from a file."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class FileSource:
 
     async def _follow(self) -> None:
         while True:
-            # In a thread: the file may be long, and its disk far away.
+            # In a thread, because the file may be long and its disk remote.
             version = await asyncio.to_thread(_version, self._path)
             if version != self._seen:
                 await self._look()
@@ -109,7 +110,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 
 
 def read(path: Path, policy: AddressPolicy) -> Sequence[Found]:
-    """The endpoints in a file. Raise BadEndpointFile."""
+    """Return the endpoints that a file lists. Raise BadEndpointFile if it is invalid."""
     try:
         with path.open("rb") as file:
             data = file.read(_SIZE_CAP_BYTES + 1)
@@ -160,6 +161,6 @@ def _from_yaml(data: bytes) -> Any:
         mark = exc.problem_mark or exc.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise BadEndpointFile(f"{line}not valid YAML: {exc.problem or exc.context}") from exc
-    # What its constructors raise of a scalar they cannot read, such as a 13th month, differs.
+    # YAML constructors raise various errors for a scalar that is invalid, such as a 13th month.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as exc:
         raise BadEndpointFile(f"not valid YAML: {exc}") from exc

@@ -1,7 +1,7 @@
-"""What DNS is asked for, and what its records come to as endpoints.
+"""DNS questions, and the endpoints that result from the records. No I/O.
 
-Whoever answers for a name may be hostile, so a record that no endpoint may come from is left out,
-with the reason. No I/O.
+The DNS server may be hostile. A record that must not become an endpoint is left out, with the
+reason.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What records come to."""
+    """Endpoints that result from DNS records."""
 
     found: Sequence[Found]
     left_out: Sequence[str]
-    """Why records were left out, if any were."""
+    """Reasons why records were left out; empty if none were."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What DNS is asked for."""
+    """A question to DNS, and how to read its answer."""
 
     name: str
     types: Sequence[RdataType]
-    """Asked for at the same time; the records of all are read together."""
+    """Record types. They are asked for at the same time, and their records are read together."""
     read: Callable[[Iterable[Rdata]], Reading]
 
 
 def addresses_of(url: str, policy: AddressPolicy) -> Question:
-    """An endpoint at every address of the host of `url`."""
+    """Return a question that yields one endpoint for every address of the host in `url`."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     port = parts.port or _PORTS[parts.scheme]
@@ -66,9 +66,10 @@ def addresses_of(url: str, policy: AddressPolicy) -> Question:
 
 
 def services_of(name: str, scheme: str, policy: AddressPolicy) -> Question:
-    """An endpoint for every SRV record of `name` (RFC 2782), called by `scheme`.
+    """Return a question that yields one endpoint for every SRV record of `name` (RFC 2782).
 
-    Their targets are resolved by whoever connects, who judges the addresses too.
+    `scheme` is the scheme of the endpoints' URLs. The targets are resolved at each connect, where
+    the policy checks their addresses too.
     """
 
     def read(records: Iterable[Rdata]) -> Reading:
@@ -77,8 +78,8 @@ def services_of(name: str, scheme: str, policy: AddressPolicy) -> Question:
             assert isinstance(record, ServiceRecord)
             host = record.target.to_text(omit_final_dot=True).lower()
             why = policy.refused(host)
-            # A label may hold any bytes, and these go into a header; a lone dot says that there
-            # is no such service.
+            # A label may contain any bytes, and the host goes into a header, so only host names are
+            # accepted. A lone dot means that the service does not exist.
             if why is None and (record.port == 0 or not is_host_name(host)):
                 why = "is no host with a port"
             if why is not None:
@@ -86,7 +87,7 @@ def services_of(name: str, scheme: str, policy: AddressPolicy) -> Question:
                 continue
             authority = host if record.port == _PORTS[scheme] else f"{host}:{record.port}"
             url = f"{scheme}://{host}:{record.port}"
-            # A weight of 0 is for the rare pick; a share is at least 1.
+            # SRV weight 0 means that the target is rarely chosen; the minimum here is 1.
             found.append(Found(url, authority, max(record.weight, 1), record.priority))
         return Reading(found, sorted(left_out))
 

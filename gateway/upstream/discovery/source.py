@@ -1,4 +1,4 @@
-"""What every source of endpoints has in common: what it finds, and how it tells of it."""
+"""Common parts of all endpoint sources: the endpoint found, and how changes are reported."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An endpoint as a source names it."""
+    """An endpoint as a source describes it."""
 
     url: str
-    """http(s)://host:port/base as it is to be connected to: an IP address where DNS gave one."""
+    """http(s)://host:port/base to connect to. The host is an IP address if DNS gave one."""
     authority: str
-    """What goes into Host; its host, without the port, into SNI."""
+    """Value of the Host header. Its host, without the port, is the TLS server name (SNI)."""
     weight: int = 1
     """Share of requests relative to others of the same priority; at least 1."""
     priority: int = 0
-    """Those of the lowest number come first."""
+    """Priority; endpoints with the lowest number are used first."""
 
 
 Changed = Callable[[Sequence[Found]], None]
-"""Takes the endpoints when they are others than before: sorted, each URL once, never none."""
+"""Called with the new endpoints when they differ
+from the last: sorted, unique by URL, never empty.
+"""
 Report = Callable[[str], None]
-"""Takes what is wrong with a source, once while that lasts, and that it is over."""
+"""Called with a message once when a source starts to fail, and once when it has recovered."""
 
 
 class Source(Protocol):
-    """Somewhere endpoints are found."""
+    """A source of endpoints."""
 
     def start(self) -> None:
-        """Begin to follow; there is an event loop now."""
+        """Start to watch the source. Needs a running event loop."""
 
     def close(self) -> None:
-        """Stop. Nothing is told any more."""
+        """Stop to watch. No callback is called afterwards."""
 
 
 class Latest:
-    """The endpoints a source named last, and what is wrong with it: passes on what is new."""
+    """Latest endpoints of a source and its latest failure. Only changes are passed on."""
 
     def __init__(self, subject: str, changed: Changed, report: Report) -> None:
-        """`subject` is the source's name, for reports."""
+        """`subject` names the source in reports."""
         self._subject = subject
         self._changed = changed
         self._report = report
@@ -49,32 +51,34 @@ class Latest:
         self._trouble: Hashable = None
 
     def show(self, found: Iterable[Found]) -> None:
-        """These are the endpoints now. None at all changes nothing."""
+        """Take the current endpoints. An empty list is ignored."""
         settled = _settled(found)
         if settled and settled != self._found:
             self._found = settled
             self._changed(settled)
 
     def failing(self, text: str, trouble: Hashable) -> None:
-        """The endpoints cannot be had. It is said anew only when `trouble` is another."""
+        """Report that the endpoints cannot be had,
+        unless the last report has the same `trouble`.
+        """
         state = "the endpoints stay as they were" if self._found else "there are no endpoints yet"
         self.warn(f"{state}: {text}", trouble)
 
     def warn(self, text: str, trouble: Hashable) -> None:
-        """Something is wrong. It is said anew only when `trouble` is another."""
+        """Report a failure, unless the last report has the same `trouble`."""
         if trouble != self._trouble:
             self._trouble = trouble
             self._report(f"{self._subject}: {text}")
 
     def recovered(self) -> None:
-        """Nothing is wrong (any more)."""
+        """Report that the source works again, if a failure was reported."""
         if self._trouble is not None:
             self._trouble = None
             self._report(f"{self._subject}: all is well again")
 
 
 def _settled(found: Iterable[Found]) -> Sequence[Found]:
-    """In order of priority and URL, each URL once: where it is best placed."""
+    """Return the endpoints by priority and URL. If a URL occurs twice, keep its best priority."""
     best: dict[str, Found] = {}
     for one in sorted(found, key=lambda found: (found.priority, -found.weight, found.authority)):
         best.setdefault(one.url, one)
