@@ -1,8 +1,9 @@
-"""Finding the first token of a stream: the first event with content, reasoning or a tool call.
+"""Find the first token of a stream: the first event with content, reasoning or a tool call.
 
-Clients call the time until then TTFT. A chunk that only names the role, a ping, `message_start`,
-`response.created` and an empty delta come before it. Every dialect is told by the shape of its
-events, since a route may serve several (OpenAI's chat, completions and Responses, for one).
+The time until then is the time to first token (TTFT). A chunk that only names the role, a ping,
+`message_start`, `response.created` and an empty delta do not count. Dialects are recognized by the
+shape of their events, because one route may serve several (such as OpenAI's chat, completions and
+Responses).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _DONE = b"[DONE]"
 _LARGE_BYTES = 64 * 1024
-"""Events above this size are told by their beginning: parsing them would hold the event loop."""
+"""Events above this size are judged by their first bytes: parsing them would block the
+event loop.
+"""
 _BEGINNING = re.compile(
     rb'"type"\s*:\s*"(?:message_start|response\.(?:created|queued|in_progress))"'
 )
@@ -27,7 +30,7 @@ _CONTENT = (
     *("content", "reasoning_content", "reasoning", "reasoning_details", "thinking"),
     *("thinking_blocks", "tool_calls", "function_call", "refusal", "audio", "text", "response"),
 )
-"""Members of a delta, a message or a line that hold something the model generated."""
+"""Members of a delta, message or line that hold generated output."""
 _EMPTY_ITEMS = ("response.output_item.added", "response.content_part.added")
 _WITHOUT_TOKEN = frozenset(
     {"ping", "error", "message_start", "message_delta", "message_stop", "content_block_stop"}
@@ -37,22 +40,22 @@ _WITHOUT_TOKEN = frozenset(
 
 
 class FirstToken:
-    """Of one stream. To be fed until it says that the token is there, and then no more."""
+    """First-token detector for one stream. Stop feeding it after it has returned True."""
 
     __slots__ = ("_lines", "_splitter")
 
     def __init__(self, *, lines: bool) -> None:
-        """`lines`: the stream is NDJSON, as Ollama's; else it is server-sent events."""
+        """Create a detector for NDJSON (`lines`, as Ollama's) or for server-sent events."""
         self._lines = lines
         self._splitter: Splitter
         self.restart()
 
     def restart(self) -> None:
-        """What comes now is another stream: drop the event that the last one left unfinished."""
+        """Begin another stream: drop the event that the last one left unfinished."""
         self._splitter = Lines() if self._lines else EventSplitter()
 
     def feed(self, data: bytes) -> bool:
-        """Whether an event that ends in this data carries the first token."""
+        """Return True if an event that ends in this data carries the first token."""
         try:
             events = self._splitter.feed(data)
         except EventTooLarge:
@@ -74,8 +77,8 @@ def _has_token(event: Event) -> bool:
 
 
 def carries_token(document: Mapping[str, Any]) -> bool:
-    """Whether an event's document carries content, reasoning or a tool call. Documents of unknown
-    shape do.
+    """True if an event's document carries content, reasoning or a tool call. A document of unknown
+    shape counts unless it reports an error.
     """
     choices = document.get("choices")
     if isinstance(choices, list):  # OpenAI's chat and completions
@@ -121,6 +124,6 @@ def _typed(kind: str, document: Mapping[str, Any]) -> bool:
 
 
 def _block(block: Mapping[str, Any]) -> bool:
-    """Whether a block of Anthropic's begins with a token: text and thinking begin empty."""
+    """True if an Anthropic block begins with a token. Text and thinking blocks begin empty."""
     kind = block.get("type")
     return bool(block.get(kind)) if kind in ("text", "thinking") else True

@@ -1,6 +1,6 @@
-"""What each dialect tells about models: lists, single entries, and Ollama's other questions.
+"""Model lists and single entries of each dialect, and Ollama's other model endpoints.
 
-Values in, bytes out. Nothing of it is an upstream's: neither what stands behind a name nor where.
+Values in, bytes out. Nothing here reveals the upstream behind a model name or its address.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ from typing import Any
 import orjson
 
 _EPOCH = "1970-01-01T00:00:00Z"
-"""Both Anthropic's and Ollama's clients need a time, and it is not known."""
+"""Placeholder for the model's date, which is unknown. Anthropic and Ollama clients require one."""
 _NEVER = "9999-12-31T23:59:59Z"
 _OLLAMA_VERSION = "0.12.0"
-"""What the gateway speaks of Ollama's API. Clients refuse versions that are too old."""
+"""Version of Ollama's API that the gateway reports. Clients refuse versions that are too old."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """How `/v1/models` and what is below it are answered."""
+    """Response bodies for `/v1/models` and the paths below it."""
 
     list: Callable[[Iterable[str]], bytes]
-    """From the names of all models."""
+    """Return the list for these model names."""
     entry: Callable[[str], bytes]
-    """From the name of one."""
+    """Return the entry of one model."""
 
 
 def openai_list(names: Iterable[str]) -> bytes:
-    """https://platform.openai.com/docs/api-reference/models/list"""
+    """List models as OpenAI does: https://platform.openai.com/docs/api-reference/models/list"""
     return orjson.dumps({"object": "list", "data": [_openai(name) for name in names]})
 
 
 def openai_entry(name: str) -> bytes:
-    """One of them."""
+    """Return the entry of one model."""
     return orjson.dumps(_openai(name))
 
 
 def anthropic_list(names: Iterable[str]) -> bytes:
-    """https://docs.anthropic.com/en/api/models-list: all on one page."""
+    """List models as Anthropic does, all on one page:
+    https://docs.anthropic.com/en/api/models-list
+    """
     data = [_anthropic(name) for name in names]
     return orjson.dumps(
         {
@@ -52,28 +54,28 @@ def anthropic_list(names: Iterable[str]) -> bytes:
 
 
 def anthropic_entry(name: str) -> bytes:
-    """One of them."""
+    """Return the entry of one model."""
     return orjson.dumps(_anthropic(name))
 
 
 def ollama_tags(names: Iterable[str]) -> bytes:
-    """The models that are there."""
+    """List the available models."""
     return orjson.dumps({"models": [_ollama(name) for name in names]})
 
 
 def ollama_ps(names: Iterable[str]) -> bytes:
-    """The models that are loaded: all, since a backend's memory is its own business."""
+    """List the loaded models. All count as loaded: the gateway does not know a backend's memory."""
     loaded = {"expires_at": _NEVER, "size_vram": 0}
     return orjson.dumps({"models": [_ollama(name) | loaded for name in names]})
 
 
 def ollama_version(names: Iterable[str]) -> bytes:
-    """The version of the API."""
+    """Return the version of Ollama's API. `names` is ignored."""
     return orjson.dumps({"version": _OLLAMA_VERSION})
 
 
 def ollama_show() -> bytes:
-    """What is told of a model whose backend is no Ollama."""
+    """Return placeholder details for a model whose backend does not speak Ollama's API."""
     return orjson.dumps(
         {
             "modelfile": "",
@@ -118,6 +120,6 @@ OLLAMA: Mapping[str, Callable[[Iterable[str]], bytes]] = {
     "ps": ollama_ps,
     "version": ollama_version,
 }
-"""What Ollama's clients ask with a GET, by the path below `/api/`."""
+"""Ollama's GET endpoints, by the path below `/api/`."""
 OLLAMA_SHOW = "show"
-"""Where they POST the name of one model."""
+"""Path below `/api/` where clients POST the name of one model to see its details."""

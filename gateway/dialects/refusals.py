@@ -1,13 +1,16 @@
-"""How backends say that a prompt is too long for a model: in many ways, and never with a status."""
+"""Recognize errors that say a prompt is too long for a model.
+
+Each backend words them differently, and none has a status code of its own for them.
+"""
 
 from __future__ import annotations
 
 import re
 
 STATUSES = frozenset({400, 413, 422})
-"""With which they say it."""
+"""Status codes of such errors."""
 LONGEST_BYTES = 64 * 1024
-"""A refusal is short; a longer body is something else."""
+"""Maximum bytes of a body to examine. A longer one is not such an error."""
 
 # OpenAI, Azure: context_length_exceeded; vLLM, SGLang: "maximum context length is", "longer than
 # the maximum model length"; llama.cpp: exceed_context_size_error; Anthropic: "prompt is too long",
@@ -22,5 +25,5 @@ _TOO_LONG = re.compile(
 
 
 def too_long(status: int, body: bytes) -> bool:
-    """Whether an answer says that another model, with more room, might serve the request."""
+    """True if an error response says that a model with a larger context might serve the request."""
     return status in STATUSES and _TOO_LONG.search(body) is not None

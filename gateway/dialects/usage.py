@@ -1,9 +1,9 @@
-"""What an answer says it used: where each dialect puts it, and what its numbers mean.
+"""Read token usage from responses: where each dialect reports it, and how to normalize it.
 
-Only the top level of an answer counts. What a model writes, such as the arguments of a tool call,
-stands deeper, and must not pass for usage.
+Only the top level of a response counts. Text that a model writes, such as the arguments of a tool
+call, is nested deeper and must not be taken for usage.
 
-OpenAI: `usage` of an answer, of the last chunk of a stream, or of `response` in a Responses event
+OpenAI: `usage` of a response, of the last chunk of a stream, or of `response` in a Responses event
 (https://platform.openai.com/docs/api-reference). Anthropic: `usage`, and that of `message` in
 `message_start` (https://docs.anthropic.com/en/api/messages-streaming). Ollama: `prompt_eval_count`
 and `eval_count` (https://github.com/ollama/ollama/blob/main/docs/api.md).
@@ -17,9 +17,9 @@ from typing import Any
 from gateway.usage import Usage
 
 HOLDERS = ("message", "response", "x_groq")
-"""Objects at the top level whose own `usage` counts."""
+"""Top-level objects whose own `usage` counts."""
 COUNTS = ("prompt_eval_count", "eval_count")
-"""Numbers at the top level that are usage themselves."""
+"""Top-level members that are token counts themselves."""
 _INPUT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
 _OUTPUT = ("completion_tokens", "output_tokens", "eval_count")
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
@@ -59,19 +59,21 @@ _NO_TEXT = (
 
 
 class Told:
-    """What one answer has said of its usage so far."""
+    """Usage that one response has reported so far."""
 
     __slots__ = ("_numbers", "final", "heard")
 
     def __init__(self) -> None:
         self._numbers: dict[str, Any] = {}
         self.final = False
-        """False while only the beginning of a message was told: its output is still to come."""
+        """False while only the start of a message has reported usage: its output tokens are still
+        to come.
+        """
         self.heard = 0
-        """How often numbers were told."""
+        """Number of usage objects with a positive count."""
 
     def hear(self, document: Mapping[str, Any]) -> None:
-        """A whole answer, or an event of a stream."""
+        """Record the usage in a whole response or in one stream event."""
         usage = document.get("usage")
         if isinstance(usage, dict):
             self.add(usage)
@@ -86,8 +88,10 @@ class Told:
         self.add({name: document[name] for name in COUNTS if name in document})
 
     def add(self, usage: Mapping[str, Any], holder: str = "") -> None:
-        """An object of usage. Of two that tell the same number the larger stands: a stream tells
-        the input in one event and the output in another, or counts up with each.
+        """Record a usage object. `holder` names the object it was found in.
+
+        If two objects report the same number, the larger one counts: a stream reports the input in
+        one event and the output in another, or a running total in each.
         """
         numbers = self._numbers
         heard = False
@@ -103,47 +107,49 @@ class Told:
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens, or None if no number was told."""
+        """Token counts, or None if none was reported."""
         return _usage(self._numbers) if self.heard else None
 
     @property
     def prompt(self) -> dict[str, Any]:
-        """The numbers that are about the prompt, as they were told."""
+        """Raw numbers that describe the prompt, as the backend reported them."""
         return {name: self._numbers[name] for name in _PROMPT if name in self._numbers}
 
     @property
     def tells_input(self) -> bool:
-        """Whether it tells the tokens of the prompt. Older Ollama leaves them out for a prompt that
-        it has cached.
+        """True if the prompt tokens were reported. Older Ollama versions omit them for a cached
+        prompt.
         """
         numbers = self._numbers
         return "total_tokens" in numbers or any(name in numbers for name in _INPUT)
 
 
 class Joined:
-    """The usage of an answer that one backend begins and another goes on with.
+    """Usage of a response that one backend begins and another continues (mid-stream failover).
 
-    The later one is asked with what the first has said in its prompt, and counts it there. A caller
-    is told, and pays, what one backend would have told: the caller's own prompt, and all of the
-    answer.
+    The later backend receives the text so far as part of its prompt and counts it as input. The
+    caller is shown, and charged, the counts of a single backend: the caller's own prompt and the
+    whole output.
     """
 
     __slots__ = ("_before", "_output", "_part")
 
     def __init__(self) -> None:
         self._before: dict[str, Any] | None = None
-        """What the first part told of the prompt, once it broke off."""
+        """Prompt numbers that the first part reported; None while the first part is running."""
         self._output = 0
-        """Of all parts that broke off."""
+        """Output tokens of all parts whose backend disconnected."""
         self._part = Told()
 
     def hear(self, document: Mapping[str, Any]) -> None:
-        """An event of the present part, as its backend sent it."""
+        """Record an event of the current part, as its backend sent it."""
         self._part.hear(document)
 
     def broke_off(self, pieces: int) -> None:
-        """The part is over, and another begins. It has come in so many pieces of text, which count
-        where it has not told its tokens.
+        """Close the current part and begin another.
+
+        `pieces` is the number of text pieces the part has sent. It is used as the token count if it
+        is higher than the reported one.
         """
         part, usage = self._part, self._part.usage
         said = usage.output if usage is not None and part.final else 0
@@ -153,7 +159,9 @@ class Joined:
         self._part = Told()
 
     def whole(self, document: dict[str, Any]) -> None:
-        """Correct the usage in an event of a later part."""
+        """Correct, in place, the usage in an event of a later part. Do nothing in the
+        first part.
+        """
         if self._before is None:
             return
         for holder in (document.get("usage"), document):
@@ -179,33 +187,38 @@ class Joined:
 
 
 def told(document: Mapping[str, Any]) -> Usage | None:
-    """What a whole answer, or an event of a stream, says was used."""
+    """Return the usage that a whole response or one stream event reports, or None."""
     one = Told()
     one.hear(document)
     return one.usage
 
 
 def generates(method: str, path: str) -> bool:
-    """Whether a request has a model generate something, as far as its address tells."""
+    """True if the request makes a model generate output, judged by method and path."""
     return method not in _SAFE and not path.rstrip("/").endswith(_NO_GENERATION)
 
 
 def fetches(method: str, path: str, *, stream: bool) -> bool:
-    """Whether an answer was generated for another request, which has paid for it: it is stored, and
-    may be fetched again and again. A stream that is asked for by GET is generated for it, unless
-    it is one of OpenAI's stored responses.
+    """True if the request fetches a stored response, which was charged when it was generated.
+
+    A stored response may be fetched many times. A stream requested by GET counts as generated for
+    this request, unless the path belongs to OpenAI's stored responses.
     """
     return method in _SAFE and not (stream and "/responses/" not in path)
 
 
 def answers_text(path: str) -> bool:
-    """Whether what an answer shows is text, so that its length says something about its tokens."""
+    """True if responses at this path are text, so that their length is a measure of
+    their tokens.
+    """
     return not path.rstrip("/").endswith(_NO_TEXT)
 
 
 def _usage(numbers: Mapping[str, Any]) -> Usage | None:
-    """The tokens of an object of usage. Cached tokens may stand inside the input or beside it, and
-    reasoning inside the output or beside it: `total_tokens` tells, else the names do.
+    """Normalize the numbers of a usage object; None if all are zero.
+
+    Cached tokens may be part of the input or reported beside it, and reasoning tokens part of the
+    output or beside it. `total_tokens` shows which; without it, the names of the members do.
     """
     input_, output = _first(numbers, _INPUT), _first(numbers, _OUTPUT)
     total = _count(numbers.get("total_tokens"))
@@ -237,7 +250,7 @@ def _usage(numbers: Mapping[str, Any]) -> Usage | None:
                 cache_beside, reasoning_beside = cache, thoughts
                 break
         else:
-            # Gemini's thoughts are told by the total alone.
+            # Gemini reports reasoning tokens only as part of the total.
             hidden -= cache_beside * (cached + written)
             if hidden > 0:
                 output += hidden
@@ -251,7 +264,8 @@ def _usage(numbers: Mapping[str, Any]) -> Usage | None:
     return found if found.total else None
 
 
-# These run for every answer of a model: loops, for a generator costs as much as what it does here.
+# These functions run for every response of a model. They use loops because a generator costs as
+# much as the work inside.
 
 
 def _first(numbers: Mapping[str, Any], names: Iterable[str]) -> int:

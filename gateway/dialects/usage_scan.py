@@ -1,7 +1,8 @@
-"""Find the usage in a JSON answer of any size while it passes, without keeping the answer.
+"""Extract token usage from a JSON response of any size as it streams, without storing it.
 
 The scanner tracks the nesting depth, so only a `usage` at the top level counts. The work is linear
-in the bytes, however they are cut, and nearly all of it is done inside the `re` module.
+in the number of bytes, however they are chunked, and nearly all of it is done inside the `re`
+module.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from gateway.dialects.usage import COUNTS, HOLDERS, Told
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _FLAT = rb'(?:[^"{}\[\]]++|%b)*+' % _STRING
 _RUN = re.compile(_FLAT, re.DOTALL)
-"""Up to the next bracket outside of strings, or to a string that does not end in the data."""
+"""Match up to the next bracket outside of strings, or up to a string whose end has not arrived."""
 _DEEP_RUN = re.compile(rb'(?:[^"{}\[\]]++|%b|\{%b\}|\[%b\])*+' % (_STRING, _FLAT, _FLAT), re.DOTALL)
-"""The same, past objects and arrays that hold no others: for what cannot hold usage."""
+"""Match like `_RUN`, and also skip objects and arrays with at most one level of nesting. Used where
+no usage can occur.
+"""
 _STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _KEY = re.compile(
     rb'(?<!\\)"(%b)"\s*:\s*\{\Z' % b"|".join(name.encode() for name in ("usage", *HOLDERS))
@@ -26,14 +29,14 @@ _COUNT = re.compile(
     rb'(?<!\\)"(%b)"\s*:\s*(\d{1,12})(?=\D)' % b"|".join(name.encode() for name in COUNTS)
 )
 _TAIL_BYTES = 96
-"""Kept of what stands before a bracket: the longest key, with white space around its colon."""
+"""Bytes kept of the text before a bracket: the longest key, with white space around its colon."""
 _CAP_BYTES = 8 * 1024
-"""Of an object of usage; a longer one is not read."""
+"""Maximum bytes of a usage object; a longer one is ignored."""
 _QUOTE, _OBJECT, _ARRAY = b'"{['
 
 
 class UsageScanner:
-    """Reads one JSON object, or several with neither brackets nor quotes between them."""
+    """Scanner for one JSON object, or several without brackets or quotes between them."""
 
     __slots__ = (
         "_captured",
@@ -47,29 +50,29 @@ class UsageScanner:
     )
 
     def __init__(self, told: Told) -> None:
-        """`told` hears of the usage that is found."""
+        """Create a scanner that adds the usage it finds to `told`."""
         self._told = told
         self._depth = 0
         self._path = 1
-        """The depth at which `usage` is looked for: 1, or 2 within an object that may hold it."""
+        """Depth at which `usage` is looked for: 1, or 2 inside an object that may hold it."""
         self._holder = ""
-        """The name of that object."""
+        """Name of the object that may hold `usage`; empty at depth 1."""
         self._in_string = False
         self._escaped = False
-        """Whether the next byte is escaped, within a string."""
+        """True if the next byte, inside a string, is escaped."""
         self._tail = b""
-        """The end of what came at the depth where `usage` is looked for."""
+        """Last bytes received at the depth where `usage` is looked for."""
         self._captured: bytearray | None = None
-        """The object of usage that is being read."""
+        """Usage object whose bytes are being collected, or None."""
 
     def feed(self, data: bytes) -> None:
-        """A piece of the answer."""
+        """Scan the next chunk of the response."""
         at = self._past_string(data) if self._in_string else 0
         size = len(data)
         while at < size:
             looks = self._depth == self._path
             match = (_RUN if looks else _DEEP_RUN).match(data, at)
-            assert match is not None  # it matches the empty text, too
+            assert match is not None  # the pattern also matches the empty string
             end = match.end()
             if end == size or data[end] == _QUOTE:
                 self._hear(data[at:], looks)
@@ -88,7 +91,7 @@ class UsageScanner:
                 self._close()
 
     def _past_string(self, data: bytes) -> int:
-        """Where the string that began earlier has ended, or the end of the data."""
+        """Return the index after the string that an earlier chunk began, or the end of the data."""
         start = 1 if self._escaped and data else 0
         match = _STRING_END.match(data, start)
         if match is None:
@@ -101,7 +104,7 @@ class UsageScanner:
         return end
 
     def _hear(self, piece: bytes, looks: bool) -> None:
-        """A piece at the present depth, up to and with the bracket that ends it."""
+        """Record a piece at the current depth, up to and including the bracket that ends it."""
         captured = self._captured
         if captured is not None:
             captured += piece
@@ -144,6 +147,6 @@ class UsageScanner:
 
 
 def _ends_escaped(data: bytes, start: int) -> bool:
-    """Whether a part of a string ends in the first half of an escape."""
+    """True if a part of a string ends with the backslash of an unfinished escape sequence."""
     size = len(data) - start
     return (size - len(data[start:].rstrip(b"\\"))) % 2 == 1

@@ -1,8 +1,8 @@
-"""Listen to the body of an answer for its usage. Bytes in, numbers out; nothing is changed.
+"""Observe a response body to find its token usage. Bytes in, numbers out; the body is not changed.
 
-An event of a stream costs one search for the word; only events that have it are parsed, and of many
-only the last ones. An answer that is not a stream is parsed when it is over, or, if it is long,
-scanned while it passes.
+A stream event costs one search for the word "usage"; only events that contain it are parsed, and of
+many such events only the last ones. A response that is not a stream is parsed at its end, or
+scanned as it arrives if it is long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
 _PARSED_BYTES = 16 * 1024
-"""A document up to this size is kept and parsed whole, which is cheaper than to scan it."""
+"""Maximum bytes of a document that is stored and parsed whole, which is cheaper than scanning."""
 _HEAD_BYTES, _TAIL_BYTES = 1024, 2048
 _PENDING, _PENDING_BYTES = 8, 32 * 1024
 _BYTES_PER_TOKEN = 4
@@ -29,29 +29,29 @@ _EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 _LINE_ENDS = (b"\n",)
 _WHOLE = ()
 _EDGE_BYTES = 2
-"""Of the longest end of an event, all but its last byte."""
+"""Length of the longest event end, minus its last byte."""
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _READ = ("application/", "text/")
 _NOT_READ = ("application/octet-stream", "application/pdf", "application/ogg")
 
 
 class Asking(Protocol):
-    """The request that is answered: an exchange."""
+    """Request that is being answered; an exchange implements it."""
 
     method: str
     path: str
 
     @property
     def asked(self) -> Estimate:
-        """What it may use."""
+        """Estimate of the tokens the request may use."""
 
     @property
     def failed_early(self) -> bool:
-        """Whether its answer came to an error before the first token."""
+        """True if the response failed before its first token."""
 
 
 class Document:
-    """One JSON document that may tell usage, in pieces. An event of a stream is one, too."""
+    """One JSON document that may report usage, fed in chunks. A stream event is a document, too."""
 
     __slots__ = ("_held", "_scanner", "_told")
 
@@ -61,7 +61,7 @@ class Document:
         self._scanner: UsageScanner | None = None
 
     def feed(self, data: bytes) -> None:
-        """A piece of it."""
+        """Add a chunk of the document."""
         if self._scanner is not None:
             self._scanner.feed(data)
             return
@@ -72,19 +72,19 @@ class Document:
             self._held.clear()
 
     def end(self) -> None:
-        """It is complete, or broke off."""
+        """End the document, which is complete or was cut off."""
         if self._held:
             hear(bytes(self._held), self._told)
             self._held.clear()
 
 
 def hear(data: bytes, told: Told) -> None:
-    """Have `told` hear a document, however much of it there is."""
+    """Add the usage in a document to `told`. The document may be incomplete."""
     if b'"usage"' not in data and b'eval_count"' not in data:
         return
     try:
         document = orjson.loads(data[data.index(b"{") : data.rindex(b"}") + 1])
-    except ValueError:  # it broke off, or there is more than one
+    except ValueError:  # the document is cut off, or there is more than one
         UsageScanner(told).feed(data)
     else:
         if isinstance(document, dict):
@@ -92,7 +92,7 @@ def hear(data: bytes, told: Told) -> None:
 
 
 class UsageTap:
-    """Listens to the body of one exchange's answer."""
+    """Observer of the response body of one exchange."""
 
     __slots__ = (
         "_edge",
@@ -112,24 +112,26 @@ class UsageTap:
     def __init__(self) -> None:
         self.bytes = 0
         self.events = 0
-        """Events of a stream, about one for each token; lines, of Ollama's."""
+        """Number of stream events, about one per token. For Ollama: the number of lines."""
         self._status = 200
         self._ends: tuple[bytes, ...] | None = _EVENT_ENDS
-        """What events end with; nothing: the body is one document; None: it is no text."""
+        """Separators that end an event. Empty if the body is one document; None if it
+        is not text.
+        """
         self._told = Told()
         self._partial: Document | None = None
-        """The event that has begun, or the whole body."""
+        """Event that has begun, or the whole body."""
         self._edge = b""
-        """The last bytes of that event."""
+        """Last bytes of the event that has begun."""
         self._pending: list[bytes] = []
-        """Events that have the word, oldest first. The newest tells the most."""
+        """Events that contain the word, oldest first. The newest usually reports the most."""
         self._pending_bytes = 0
         self._text_bytes = 0
         self._head = b""
         self._tail = bytearray()
 
     def begin(self, status: int, content_type: bytes, *, encoded: bool) -> None:
-        """The head of the answer. `encoded`: its body is compressed."""
+        """Record the response head. `encoded`: the body is compressed, so it is not read."""
         self._status = status
         kind = content_type.decode("latin-1").partition(";")[0].strip().lower()
         if kind == EVENT_STREAM:
@@ -143,7 +145,7 @@ class UsageTap:
             self._ends = None
 
     def feed(self, data: bytes) -> None:
-        """A piece of the body. Called for each."""
+        """Record a chunk of the body. Runs for every chunk."""
         if self.bytes < _HEAD_BYTES:
             self._head += data[: _HEAD_BYTES - self.bytes]
         self.bytes += len(data)
@@ -165,12 +167,14 @@ class UsageTap:
 
     @property
     def ends(self) -> tuple[bytes, bytearray]:
-        """Its beginning and its end."""
+        """First and last bytes of the body."""
         return self._head, self._tail
 
     def usage(self, request: Asking) -> Usage | None:
-        """What the answer used: what the backend told; else, of an answer that succeeded, what it
-        has shown. None: nothing, as far as anybody knows.
+        """Return the usage of the response; None if none is known.
+
+        Use the numbers that the backend reported. If there are none and the response succeeded,
+        estimate them from the text received.
         """
         method, path = request.method, request.path
         if fetches(method, path, stream=bool(self._ends)):
@@ -192,7 +196,7 @@ class UsageTap:
         return usage
 
     def _shown(self, path: str) -> int:
-        """About how many tokens came."""
+        """Return the approximate number of tokens received."""
         if self.events or not answers_text(path):
             return self.events
         return self._text_bytes // _BYTES_PER_TOKEN
@@ -200,7 +204,7 @@ class UsageTap:
     # -- private -----------------------------------------------------------------------------
 
     def _look(self, data: bytes) -> None:
-        """Whole events."""
+        """Count whole events and collect those that may report usage."""
         if self._ends is _EVENT_ENDS:
             self.events += data.startswith(b"data:") + data.count(b"\ndata:")
             if b'"usage"' not in data or _OBJECT.search(data) is None:
@@ -215,7 +219,9 @@ class UsageTap:
             self._hear_pending()
 
     def _hear_pending(self) -> None:
-        """Hear the newest that tells something, and the first of all, which may tell more."""
+        """Parse the first event that reports usage, which may hold extra numbers, and the newest
+        one.
+        """
         pending, told = self._pending, self._told
         if not pending:
             return
@@ -233,7 +239,7 @@ class UsageTap:
             hear(event, self._told)
 
     def _cut(self, data: bytes, ends: tuple[bytes, ...]) -> None:
-        """Data that begins or ends within an event."""
+        """Split data that begins or ends inside an event."""
         joined = self._edge + data
         before = len(self._edge)
         stops = [at + len(end) for end in ends if (at := joined.rfind(end)) >= 0]
@@ -258,7 +264,7 @@ class UsageTap:
 
 
 def _is_text(data: bytes) -> bool:
-    """Whether a piece of a JSON answer may be text: base64 has neither spaces nor escapes."""
+    """True if a chunk of a JSON response may be text: base64 has neither spaces nor escapes."""
     if len(data) < _BLOB_BYTES or not data.isascii():
         return True
     return (data.count(b" ") + data.count(b"\\")) * 64 > len(data)
