@@ -71,16 +71,12 @@ async def test_the_loop_is_free_while_the_helper_parses(offload: Offload) -> Non
     depth = 1000
     body = b'{"model":"m","x":[%b]}' % b",".join([b"[" * depth + b"]" * depth] * 2000)
     await offload.run(abs, -1)  # it has started
-    held_s = []
-    for _ in range(5):  # other processes may take the core at any time
-        worst_s = 0.0
-        task = asyncio.create_task(offload.run(json_body.read_elsewhere, body))
-        while not task.done():
-            began = time.perf_counter()
-            await asyncio.sleep(0)
-            worst_s = max(worst_s, time.perf_counter() - began)
-        assert (await task).model == "m"
-        held_s.append(worst_s)
-        if worst_s < 0.05:
-            break
-    assert min(held_s) < 0.05
+    held_s = 0.0
+    task = asyncio.create_task(offload.run(json_body.read_elsewhere, body))
+    while not task.done():
+        # CPU time of this process: others may take the core at any time.
+        began = time.process_time()
+        await asyncio.sleep(0)
+        held_s = max(held_s, time.process_time() - began)
+    assert (await task).model == "m"
+    assert held_s < 0.05
