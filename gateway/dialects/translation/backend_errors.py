@@ -1,4 +1,4 @@
-"""Errors as backends tell them, in whatever dialect, as errors of the gateway's."""
+"""Convert a backend's errors, in whatever dialect, to errors of the gateway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATUSES = {
     "overloaded_error": 503,
     "timeout_error": 504,
 }
-"""Of errors inside a stream, by Anthropic's types."""
+"""Statuses of errors inside a stream, by Anthropic's error types."""
 _KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -32,11 +32,13 @@ _KINDS = {
     503: "overloaded_error",
 }
 _OWN_STATUSES = {529: 503}
-"""Statuses that only one dialect knows: 529 is Anthropic's for being overloaded."""
+"""Statuses that only one dialect uses. 529 is Anthropic's status for an overloaded server."""
 
 
 def of_answer(status: int, body: bytes, endpoint: str | None = None) -> UpstreamToldError:
-    """The error of an error response. `endpoint` is the URL of who answered: it is not shown."""
+    """Convert an error response. `endpoint` is the URL of the backend; the message does not show
+    it.
+    """
     status = _OWN_STATUSES.get(status, status)
     try:
         document = orjson.loads(body)
@@ -47,7 +49,9 @@ def of_answer(status: int, body: bytes, endpoint: str | None = None) -> Upstream
 
 
 def of_document(body: bytes) -> UpstreamToldError | None:
-    """The error that a document tells whose status says that all is well; None: it tells none."""
+    """Convert an error reported in a response with a success status; None if it reports
+    no error.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -56,19 +60,19 @@ def of_document(body: bytes) -> UpstreamToldError | None:
 
 
 def is_error(document: dict[str, Any]) -> bool:
-    """Whether a document tells an error, and no answer."""
+    """True if a document reports an error instead of a result."""
     told = document.get("error") or "error" in (document.get("type"), document.get("object"))
     return bool(told)
 
 
 def concealed(error: UpstreamToldError, endpoint: str) -> UpstreamToldError:
-    """The error without the address of who told it."""
+    """Return a copy of the error without the address of the backend."""
     message = shown(error.message, endpoint) or error.message
     return UpstreamToldError(message, status=error.status, kind=error.kind, code=error.code)
 
 
 def of_event(document: dict[str, Any]) -> UpstreamToldError:
-    """The error told inside a stream, or with a status that says all is well."""
+    """Convert an error reported inside a stream, or in a response with a success status."""
     error = document.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
     words = words_in(document) or "The model backend reported an error without a reason."

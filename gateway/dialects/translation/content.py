@@ -1,4 +1,4 @@
-"""The content of an answer: a string, or a list of parts, as Mistral's reasoning models send it."""
+"""Read the content of a response: a string, or a list of parts (Mistral's reasoning models)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_text", "reasoning_con
 
 
 class Content:
-    """The text and the thoughts of one answer."""
+    """Reader for the text and reasoning of one response."""
 
     __slots__ = ("_said", "_thought", "any")
 
     def __init__(self) -> None:
         self._said, self._thought = Halves(), Halves()
         self.any = False
-        """Whether there was any."""
+        """True once there was any text or reasoning."""
 
     def say(self, value: Any, pieces: list[Piece]) -> None:
-        """Text, or parts of it."""
+        """Add text, given as a string or as a list of parts, to `pieces`."""
         if not value:
             return
         if isinstance(value, str):
@@ -36,7 +36,7 @@ class Content:
             self._part(part, pieces)
 
     def think(self, value: Any, pieces: list[Piece]) -> None:
-        """Thoughts, or parts of them."""
+        """Add reasoning, given as a string or as a list of parts, to `pieces`."""
         if not value:
             return
         if isinstance(value, str):
@@ -53,7 +53,7 @@ class Content:
                 pieces.append(Skipped(Skip.PART))
 
     def finish(self, pieces: list[Piece]) -> None:
-        """No more will come."""
+        """Add unfinished characters to `pieces` at the end of the response."""
         thought, said = self._thought.flush(), self._said.flush()
         if thought:
             pieces.append(Thought(thought))

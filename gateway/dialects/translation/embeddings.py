@@ -1,4 +1,4 @@
-"""Embeddings, which OpenAI's dialect and Ollama's have: Ollama's in an old form as well."""
+"""Translate embeddings between OpenAI's and Ollama's dialects, including Ollama's old endpoint."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from gateway.errors import NotTranslatable, UpstreamInvalidResponse
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One request."""
+    """One translated request."""
 
     body: dict[str, Any]
-    """For the backend."""
+    """Body for the backend."""
     answer: Callable[[bytes, str], bytes]
-    """Makes the caller's answer of the backend's, with a model name to tell instead of the
-    backend's unless it is empty. Can be pickled. Raises UpstreamInvalidResponse.
+    """Translate the backend's response body. The second argument is the model name to report; if it
+    is empty, the backend's name is reported. Can be pickled. Raises UpstreamInvalidResponse.
     """
     dropped: Sequence[str]
-    """Names of fields that are not carried."""
+    """Names of fields that are not passed on."""
 
 
 DROPPED_FOR_OLLAMA = ("user",)
 DROPPED_FOR_OPENAI = ("keep_alive", "options", "truncate")
-"""Fields that are not carried."""
+"""Fields that the backend's dialect lacks and that are dropped."""
 
 
 def openai_to_ollama(document: dict[str, Any]) -> Embedding:
-    """A request for /api/embed. Raise RequestError."""
+    """Translate a request to Ollama's /api/embed. Raise RequestError."""
     fields = Fields(document)
     texts = fields.any("input")
     if not _are_texts(texts):
@@ -54,7 +54,7 @@ def openai_to_ollama(document: dict[str, Any]) -> Embedding:
 
 
 def ollama_to_openai(document: dict[str, Any], *, old: bool) -> Embedding:
-    """A request for /v1/embeddings. `old`: it was made at /api/embeddings.
+    """Translate a request to OpenAI's /v1/embeddings. `old`: the caller used /api/embeddings.
 
     Raise RequestError.
     """
@@ -76,7 +76,7 @@ def ollama_to_openai(document: dict[str, Any], *, old: bool) -> Embedding:
 
 
 def refused(dialect: str) -> NotTranslatable:
-    """For a pair of dialects of which one has no embeddings."""
+    """Return the error for a backend dialect that has no embeddings."""
     return NotTranslatable("input", f"{dialect} has no embeddings")
 
 
@@ -107,7 +107,7 @@ def _to_openai(answer: bytes, model: str, *, coded: bool) -> bytes:
 
 
 def _coded(vector: Any) -> str:
-    """As OpenAI's SDKs ask for it: 32-bit floats, little-endian, in base64."""
+    """Encode a vector as 32-bit little-endian floats in base64, as OpenAI's SDKs request it."""
     try:
         numbers = array("f", vector)
     except TypeError:

@@ -1,8 +1,9 @@
-"""Text whose characters are split between two strings.
+"""Join characters that are split between two strings of a text.
 
-Backends cut text by tokens, and a token may end inside a character. Then one event holds the first
-half of it, as a lone surrogate (`"\\ud83d"`) or as some bytes of its UTF-8, and the next event the
-other half. Strings here hold such bytes as `surrogateescape` decodes them: U+DC80 to U+DCFF.
+Backends cut text at token boundaries, and a token may end inside a character. Then one event holds
+the first half, as a lone surrogate (`"\\ud83d"`) or as some of its UTF-8 bytes, and the next event
+holds the other half. Strings in this module hold such bytes as `surrogateescape` decodes them:
+U+DC80 to U+DCFF.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ import codecs
 import re
 
 _UNDECODABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Surrogates that stand alone, but for escaped bytes."""
+"""Lone surrogates, except those that stand for bytes."""
 _REPLACEMENT = "\ufffd"
 _utf_8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Halves:
-    """Joins the characters of one text. Its strings come in order."""
+    """Joiner for the characters of one text. Feed its strings in order."""
 
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
         self._held = ""
-        """The first half of a character."""
+        """First half of a character whose other half has not arrived."""
 
     def feed(self, text: str) -> str:
-        """The whole characters so far. A half without its other half becomes U+FFFD."""
+        """Return the complete characters. A half without its other half becomes U+FFFD."""
         if self._held:
             text, self._held = self._held + text, ""
         elif text.isascii():
@@ -38,7 +39,7 @@ class Halves:
         return text
 
     def flush(self) -> str:
-        """The rest, at the end of the text."""
+        """Return the replacement for an unfinished character at the end of the text."""
         held, self._held = self._held, ""
         return _REPLACEMENT if held else ""
 
@@ -56,7 +57,7 @@ class Halves:
 
 
 def mended(text: str) -> str:
-    """A text that is here as a whole, with U+FFFD for every half of a character."""
+    """Return a complete text with U+FFFD in place of each half of a character."""
     if text.isascii():
         return text
     halves = Halves()

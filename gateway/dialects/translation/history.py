@@ -1,7 +1,7 @@
-"""Calls of tools in earlier turns: their arguments, and which result belongs to which call.
+"""Repair tool calls of earlier turns: their arguments, and the match of results to calls.
 
-A request with a history that its backend refuses is refused again in every later turn. So what a
-model once got wrong is put right here.
+A backend that refuses a history refuses it again in every later turn. Therefore mistakes that a
+model made once are corrected here.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from gateway.dialects.translation.values import json_text
 
 
 def arguments_in(value: Any) -> tuple[str, bool]:
-    """Arguments as the text of a JSON object, and whether they were one.
+    """Return arguments as the text of a JSON object, and True if they were valid.
 
-    They may be an object, JSON text, or JSON text of JSON text. What is none of these is `{}`:
-    the result that follows says what came of the call.
+    Valid arguments are an object, JSON text, or JSON text inside JSON text; absent ones count as
+    `{}`. Invalid arguments become `{}`: the tool result that follows shows what came of the call.
     """
     if value is None or value == "":
         return "{}", True
@@ -40,25 +40,27 @@ def arguments_in(value: Any) -> tuple[str, bool]:
 
 
 class OpenCalls:
-    """The calls that have no result yet, in the order of the messages."""
+    """Tool calls without a result so far, in the order of the messages."""
 
     def __init__(self) -> None:
         self._open: list[ToolCall] = []
         self._count = 0
 
     def new_id(self, given: str | None) -> str:
-        """The id of a call: the given one, or one made up."""
+        """Return the id of the next call: `given`, or a generated one."""
         number = self._count
         self._count += 1
         return given or f"call_{number}"
 
     def add(self, call: ToolCall) -> None:
-        """A call waits for its result."""
+        """Add a call that has no result yet."""
         self._open.append(call)
 
     def answered(self, given: str | None, name: str | None) -> str | None:
-        """The id of the call that a result belongs to: the given one, else the first of its name.
-        None if there is none.
+        """Match a result to its call, and return the call's id.
+
+        Match by the `given` id, or else take the first open call with this name (any call if `name`
+        is None). If no call matches, return `given`, which may be None.
         """
         for index, call in enumerate(self._open):
             if call.id == given if given else name in (None, call.name):

@@ -1,4 +1,4 @@
-"""Pictures in requests: data URLs, media types, and what the first bytes tell."""
+"""Parse images in requests: data URLs, media types and file signatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from gateway.dialects.translation.conversation import Image, ImageUrl
 
 _DATA_URL = re.compile(r"data:([^;,]{0,127})((?:;[^;,]{0,127}){0,8}),", re.IGNORECASE)
-"""RFC 2397: a media type, parameters such as `;charset=utf-8` and `;base64`, and the data."""
+"""Data URL (RFC 2397): media type, parameters such as `;charset=utf-8` and `;base64`, data."""
 _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 _SIGNATURES = (
     (b"\x89PNG", "image/png"),
@@ -20,21 +20,22 @@ _SIGNATURES = (
 
 
 def media_type(name: str) -> str:
-    """A media type by its registered name: `image/jpg` is none."""
+    """Return the registered name of a media type: `image/jpeg` for the unregistered `image/jpg`."""
     name = name.partition(";")[0].strip().lower()
     return _ALIASES.get(name, name)
 
 
 def signature(data: str) -> str | None:
-    """The media type that the first bytes of base64 tell; None for others than PNG, JPEG, GIF and
-    WebP. Raise ValueError for what is no base64.
+    """Return the media type of base64 data by its first bytes: PNG, JPEG, GIF or WebP, or None.
+
+    Raise ValueError if the data is not base64.
     """
     head = base64.b64decode(data[:16], validate=True)
     return next((kind for start, kind in _SIGNATURES if head.startswith(start)), None)
 
 
 def image_of(url: str) -> Image | ImageUrl | None:
-    """The picture at a URL; None for a data URL that holds no picture in base64."""
+    """Return the image at a URL; None for a data URL without a base64 image."""
     if url[:5].lower() != "data:":
         return ImageUrl(url)
     match = _DATA_URL.match(url)

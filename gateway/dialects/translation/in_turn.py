@@ -1,7 +1,7 @@
-"""Pieces put in an order in which the arguments of each call stand together.
+"""Reorder pieces of a stream so that the arguments of each tool call are contiguous.
 
-OpenAI's stream may tell parallel calls in turns; Anthropic's tells them block by block. The first
-call passes as it comes. What would come between its arguments waits until they are whole.
+OpenAI's stream may interleave parallel calls; Anthropic's sends them block by block. The first call
+passes without delay. Pieces that would come between its arguments wait until these are complete.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from gateway.dialects.translation.pieces import (
 
 
 class InTurn:
-    """The order of one stream."""
+    """Reordering buffer for one stream."""
 
     __slots__ = ("_arguments", "_open", "_waiting")
 
     def __init__(self) -> None:
         self._open: int | None = None
-        """The call whose arguments pass."""
+        """Index of the call whose arguments pass without delay, or None."""
         self._arguments: list[str] = []
-        """All of them so far."""
+        """Arguments of that call so far."""
         self._waiting: list[Piece] = []
 
     def feed(self, piece: Piece) -> Sequence[Piece]:
-        """What comes next. Everything that waits comes before the end of the answer."""
+        """Return the pieces to send next. All waiting pieces come before the end of the
+        response.
+        """
         match piece:
             case Argued(index, text):
                 if self._open == index:
@@ -67,7 +69,9 @@ class InTurn:
             return False
 
     def _in_order(self) -> list[Piece]:
-        """All that waits: first the rest of the open call, then the others, each with its own."""
+        """Return the waiting pieces: the rest of the open call, then the others, each with its
+        arguments.
+        """
         waiting, self._waiting = self._waiting, []
         arguments: dict[int, list[Piece]] = {}
         for piece in waiting:
@@ -80,6 +84,6 @@ class InTurn:
                 self._open = piece.index
             elif not isinstance(piece, Argued):
                 ordered.append(piece)
-        # What is left came late, behind arguments that seemed to be whole.
+        # Arguments left here came late: those before them had seemed complete.
         left = [piece for late in arguments.values() for piece in late]
         return [*(one for one in left if isinstance(one, Argued) and one.text.strip()), *ordered]

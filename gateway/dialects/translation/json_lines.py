@@ -1,4 +1,4 @@
-"""NDJSON: a byte stream cut into the objects of its lines."""
+"""Cut an NDJSON byte stream into its lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _CAP_BYTES = 10 * 1024 * 1024
 
 
 class LineTooLong(Exception):
-    """A line beyond the cap. `lines` came whole before it, in the same data."""
+    """A line exceeds the maximum length. `lines` are complete lines before it in the same data."""
 
     def __init__(self, lines: list[bytes]) -> None:
         super().__init__(f"a line of more than {_CAP_BYTES} bytes")
@@ -15,7 +15,9 @@ class LineTooLong(Exception):
 
 
 class LineSplitter:
-    """Cuts one stream, however its bytes come. The work is linear in them."""
+    """Splitter for one stream, however its bytes are chunked. Its cost is linear in
+    their number.
+    """
 
     __slots__ = ("_held",)
 
@@ -23,7 +25,7 @@ class LineSplitter:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that end in this data, without their ends. Raise LineTooLong."""
+        """Return the lines that end in this data, without their line ends. Raise LineTooLong."""
         end = data.rfind(b"\n")
         if end < 0:
             self._held += data
@@ -39,7 +41,7 @@ class LineSplitter:
         return whole
 
     def flush(self) -> bytes:
-        """What stands behind the last line end."""
+        """Return the bytes after the last line end."""
         left = bytes(self._held)
         self._held.clear()
         return left

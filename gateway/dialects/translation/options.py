@@ -1,4 +1,4 @@
-"""What the configuration says of a backend that matters to what is written for it."""
+"""Backend settings from the configuration that affect the translated request."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from typing import Literal
 
 
 class ThinkingWord(Enum):
-    """How a model of Anthropic's is asked to think."""
+    """Form in which an Anthropic model is asked for reasoning."""
 
     ADAPTIVE = "adaptive"
-    """With an effort; it decides itself how much that is."""
+    """Effort level; the model decides how many tokens that is."""
     BUDGET = "budget"
-    """With a number of tokens."""
+    """Number of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranslationOptions:
-    """For one upstream."""
+    """Translation settings of one upstream."""
 
     max_tokens: int = 4096
-    """For Anthropic, which needs a number, where the caller named none."""
+    """Default if the caller names no maximum: Anthropic requires one."""
     thinking: ThinkingWord = ThinkingWord.ADAPTIVE
     continues: Literal["prefill", "continue_final_message"] | None = None
-    """How it is asked to go on with what stands in the assistant's last message."""
+    """Way to ask the backend to continue the assistant's last message."""
     efforts: tuple[str, ...] = ()
-    """Those that it knows; empty: those that all backends of its dialect know."""
+    """Effort levels that the backend supports; empty: those that all backends of its dialect
+    support.
+    """
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
-    """For OpenAI-shaped backends."""
+    """Name of the field for OpenAI-shaped backends."""
     base: str | None = None
-    """The path before `/chat/completions` and the like; None: the dialect's own."""
+    """Path before `/chat/completions` and the like; None for the dialect's default."""
     tells_asked: bool = True
-    """Whether answers carry the model name that the caller asked for."""
+    """True if responses carry the model name that the caller requested."""
     refused: frozenset[str] = frozenset()
-    """Fields that the backend does not take."""
+    """Fields that the backend refuses."""
 
 
 _BUDGETS: Mapping[str, int] = {
@@ -46,30 +48,32 @@ _BUDGETS: Mapping[str, int] = {
     "xhigh": 32768,
     "max": 65536,
 }
-"""Tokens of thinking to an effort."""
+"""Reasoning tokens by effort level."""
 _LAST_NAMED = "high"
-"""Efforts above are not told from a budget: few backends know them."""
+"""Highest effort that a budget is converted to. Few backends know the higher ones."""
 
 
 def budget_of(effort: str | None) -> int:
-    """Tokens of thinking to an effort."""
+    """Return the reasoning tokens for an effort; those for "medium" if it is unknown or None."""
     return _BUDGETS.get(effort or "medium", _BUDGETS["medium"])
 
 
 def effort_of(budget: int) -> str:
-    """The effort whose tokens are in the budget."""
+    """Return the highest effort that fits into the budget: at least "minimal", at most "high"."""
     fitting = [word for word, tokens in _BUDGETS.items() if tokens <= budget]
     word = fitting[-1] if fitting else "minimal"
     return _LAST_NAMED if _BUDGETS[word] > _BUDGETS[_LAST_NAMED] else word
 
 
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
-"""From little to much."""
+"""Effort levels in ascending order."""
 
 
 def nearest_effort(effort: str, known: tuple[str, ...]) -> str | None:
-    """The known effort that is nearest, the lower of two; an unknown word is as it is. None if
-    none is known.
+    """Return the known effort that is nearest, the lower of two equally near; None if none is
+    known.
+
+    An effort outside `EFFORTS` is returned unchanged.
     """
     if effort in known or effort not in EFFORTS:
         return effort

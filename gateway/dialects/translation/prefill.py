@@ -1,4 +1,8 @@
-"""White space at the end of a prefill, which Anthropic refuses: taken off, and not said twice."""
+"""Handle white space at the end of a prefill, the start of an answer that the caller supplies.
+
+Anthropic refuses such white space. It is removed from the request, and the white space with which
+the answer then begins is dropped, so that the caller does not get it twice.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,15 @@ from gateway.dialects.translation.pieces import Piece, Said, StreamReader
 
 
 def ends_in_space(asked: Conversation) -> bool:
-    """Whether the answer is to go on behind white space."""
+    """True if the last message is the assistant's and ends in white space."""
     last = asked.messages[-1] if asked.messages else None
     return last is not None and last.role is Role.ASSISTANT and text_of(last.parts)[-1:].isspace()
 
 
 def without_space(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
-    """The pieces without white space before the first text, and whether that has come."""
+    """Remove white space before the first text. Return the pieces, and True if that
+    text has come.
+    """
     kept: list[Piece] = []
     for at, piece in enumerate(pieces):
         if not isinstance(piece, Said):
@@ -26,18 +32,18 @@ def without_space(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
 
 
 class TrimmedReader:
-    """Of a stream that goes on behind white space."""
+    """Stream reader that removes white space before the first text."""
 
     def __init__(self, reader: StreamReader) -> None:
         self._reader = reader
         self._begun = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
-        """The pieces that are whole now."""
+        """Return the pieces that are complete."""
         return self._trimmed(self._reader.feed(data))
 
     def flush(self) -> Sequence[Piece]:
-        """The rest."""
+        """Return the remaining pieces."""
         return self._trimmed(self._reader.flush())
 
     def _trimmed(self, pieces: Sequence[Piece]) -> Sequence[Piece]:

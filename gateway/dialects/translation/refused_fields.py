@@ -1,6 +1,6 @@
-"""Which field of a request an OpenAI-shaped backend did not take, by its error response.
+"""Find out from an error response which request field an OpenAI-shaped backend refused.
 
-Servers differ in the fields they know: some refuse `stream_options`, some know only one of
+Servers differ in the fields they accept: some refuse `stream_options`, some accept only one of
 `max_tokens` and `max_completion_tokens`. Their errors name the field in many ways, or not at all.
 """
 
@@ -17,17 +17,18 @@ LONGEST_BYTES = refusals.LONGEST_BYTES
 _NAMED = (
     (STREAM_OPTIONS, re.compile(rb"stream_options|include_usage")),
     *((field, re.compile(rb"\b%b\b" % field.encode())) for field in (*MAX_TOKENS, EFFORT)),
-    (USER, re.compile(rb"""["'`]user["'`]""")),  # not the role that errors speak of
+    (USER, re.compile(rb"""["'`]user["'`]""")),  # in quotes: errors also mention the role user
 )
 
 
 def refused_field(
     status: int, body: bytes, sent: Collection[str], taken: Collection[str]
 ) -> str | None:
-    """The field to leave out, or to write otherwise, in another try; None if there is none.
+    """Return the field to omit, or to write differently, in a retry; None if there is none.
 
-    `sent` are the fields of the request that can be; `taken` those that the backend was seen to
-    take. An error that names no field may be about `stream_options`, unless that was ever taken.
+    `sent` are the optional fields of the request. `taken` are those that the backend has accepted
+    before. An error that names no field is attributed to `stream_options`, unless the backend has
+    accepted that before.
     """
     if status not in STATUSES or refusals.too_long(status, body):
         return None

@@ -1,4 +1,4 @@
-"""Schemas of tools' arguments, as every backend takes them."""
+"""Complete the JSON schemas of tool arguments so that every backend accepts them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def object_schema(schema: dict[str, Any] | None) -> dict[str, Any]:
-    """A schema that says it is of an object, and which properties that has.
+    """Return the schema with `type` and, for an object, `properties`.
 
-    Callers leave out both for tools without arguments. Anthropic refuses a schema without `type`,
-    OpenAI one without `properties`, and templates of open models read them unasked.
+    Callers omit both for tools without arguments. Anthropic refuses a schema without `type`, OpenAI
+    one without `properties`, and chat templates of open models read both without a check.
     """
     schema = schema or {}
     if "type" not in schema:

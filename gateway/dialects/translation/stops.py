@@ -1,4 +1,4 @@
-"""Why an answer stopped, in a word of the backend's."""
+"""Translate a backend's stop reason."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ _INCOMPLETE = frozenset(
         "cancelled",
         "error",
         "insufficient_system_resource",  # DeepSeek
-        "load",  # Ollama loaded the model, and answered nothing
+        "load",  # Ollama loaded the model and generated nothing
         "malformed_function_call",  # Gemini
         "network_error",  # Zhipu
-        "pause_turn",  # Anthropic's own tools want to go on
+        "pause_turn",  # Anthropic's server-side tools are not finished
         "timeout",
         "unload",
     }
 )
-"""Words that say the answer is not complete."""
+"""Stop reasons of an incomplete response."""
 
 
 def is_incomplete(word: object) -> bool:
-    """Whether a word says that the answer is not complete."""
+    """True if the stop reason means that the response is incomplete."""
     return isinstance(word, str) and word.lower() in _INCOMPLETE
 
 
 def stopped(
     word: object, known: Mapping[str, Stop], sequence: str, *, said: bool, called: bool
 ) -> list[Piece]:
-    """What a word means. An unknown word ends an answer as usual, but fails one without content.
-    Without any word the answer has failed.
+    """Return the pieces for a stop reason.
 
-    `sequence` is the stop sequence that was met, if the backend tells it. `said`, `called`: whether
-    the answer has any text or thoughts, or any calls.
+    A response with an unknown reason ends normally if it has content, and fails if it has none. A
+    response without a reason fails.
+
+    `sequence` is the stop sequence that was met, if the backend reports it. `said` is True if the
+    response has text or reasoning, `called` if it has tool calls.
     """
     text = word if isinstance(word, str) else ""
     stop = known.get(text)

@@ -1,4 +1,4 @@
-"""What a backend's answer used, for the caller's: the same figures that are billed."""
+"""Convert a backend's token usage for the caller's response: the same numbers that are billed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.dialects.usage import told
 
 
 def tokens_of(document: dict[str, Any]) -> Tokens | None:
-    """The tokens that an answer, or an event of a stream, tells at its top level."""
+    """Return the token counts that a response or event reports at its top level, or None."""
     usage = told(document)
     if usage is None:
         return None
