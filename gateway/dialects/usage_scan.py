@@ -18,8 +18,8 @@ _FLAT = rb'(?:[^"{}\[\]]++|%b)*+' % _STRING
 _RUN = re.compile(_FLAT, re.DOTALL)
 """Match up to the next bracket outside of strings, or up to a string whose end has not arrived."""
 _DEEP_RUN = re.compile(rb'(?:[^"{}\[\]]++|%b|\{%b\}|\[%b\])*+' % (_STRING, _FLAT, _FLAT), re.DOTALL)
-"""Match like `_RUN`, and also skip objects and arrays with at most one level of nesting. Used where
-no usage can occur.
+"""Match like `_RUN`, and also skip objects and arrays that contain no others. Used where no usage
+can occur.
 """
 _STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _KEY = re.compile(

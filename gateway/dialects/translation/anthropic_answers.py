@@ -1,5 +1,6 @@
-"""Messages in Anthropic's dialect, whole and as events:
-https://docs.anthropic.com/en/api/messages-streaming.
+"""Read and write messages in Anthropic's dialect, whole or as stream events.
+
+https://docs.anthropic.com/en/api/messages-streaming
 """
 
 from __future__ import annotations
@@ -58,13 +59,13 @@ _NOTHING: dict[str, Any] = {}
 
 
 _SILENT = frozenset({"ping", "content_block_stop"})
-"""Events that say nothing to other dialects."""
+"""Events without content for other dialects."""
 _SILENT_BLOCKS = frozenset({"redacted_thinking"})
 _SILENT_DELTAS = frozenset({"signature_delta", "citations_delta"})
 
 
 def read(document: dict[str, Any]) -> list[Piece]:
-    """The pieces of a whole answer."""
+    """Return the pieces of a whole response."""
     if document.get("type") == "error":
         return [Failed(backend_errors.of_event(document))]
     content = document.get("content")
@@ -78,13 +79,13 @@ def read(document: dict[str, Any]) -> list[Piece]:
     message.finish(pieces)
     pieces.append(Used(_tokens(object_in(document, "usage"))))
     if not document.get("stop_reason") and message.any and document.get("type") == "message":
-        document["stop_reason"] = "end_turn"  # some never say why they stop; all of it is here
+        document["stop_reason"] = "end_turn"  # the backend sends no reason at all
     pieces += message.stopped(document)
     return pieces
 
 
 class Reader:
-    """Of a stream."""
+    """Stream reader for message events."""
 
     def __init__(self) -> None:
         self._splitter = EventSplitter()
@@ -92,13 +93,13 @@ class Reader:
         self._usage = _NOTHING
         self._began = False
         self._stopped: dict[str, Any] | None = None
-        """The delta that told why the answer stopped."""
+        """Delta with the stop reason, or None."""
         self._strange = False
-        """Whether an event was skipped."""
+        """True if an event was skipped."""
         self._over = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
-        """The pieces that are whole now."""
+        """Return the pieces that are complete."""
         pieces: list[Piece] = []
         if self._over:
             return pieces
@@ -116,7 +117,9 @@ class Reader:
         return pieces
 
     def flush(self) -> Sequence[Piece]:
-        """The rest; a stream without message_stop is complete if it said why it stopped."""
+        """Return the rest. A stream without message_stop is complete if it has sent a
+        stop reason.
+        """
         pieces: list[Piece] = []
         if not self._over:
             if self._strange and not self._began:
@@ -137,7 +140,7 @@ class Reader:
         document = parsed(data)
         if document is None:
             if data.lstrip().startswith(b"{") and self._stopped is None:
-                # A part of the answer, damaged: without it the answer would be another one.
+                # Fail on a damaged event: without it the answer would be a different one.
                 self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
             elif data.strip() and data.strip() != b"[DONE]":
                 self._skip(pieces)
@@ -166,7 +169,7 @@ class Reader:
         elif kind == "message_stop":
             self._message.give(pieces)
             if self._stopped is None and self._message.any:
-                # Some never say why they stop; that they have come to the end is said here.
+                # Some backends never send a stop reason; message_stop marks the end.
                 self._stopped = {"stop_reason": "end_turn"}
             self._finish(pieces)
         elif kind == "error" or (kind not in _SILENT and document.get("error")):
@@ -194,33 +197,33 @@ class Reader:
 
 
 class _Message:
-    """What a message says, in blocks that are whole or come piece by piece."""
+    """Reader for a message, in whole blocks or in deltas."""
 
     def __init__(self) -> None:
         self._content = Content()
         self._calls = Calls()
         self._starts: dict[int, dict[str, Any]] = {}
-        """Blocks that have just begun, by index. Some backends tell all of a block in its start,
-        and some repeat that in deltas: it counts if no delta follows.
+        """Blocks that have just begun, by index. Some backends put a whole block into its start,
+        and some repeat it in deltas: the content of the start counts if no delta follows.
         """
 
     @property
     def any(self) -> bool:
-        """Whether it has said anything."""
+        """True once there was any content or tool call."""
         return self._content.any or bool(self._calls)
 
     def begin(self, index: int, block: Any) -> None:
-        """A block begins."""
+        """Begin a block."""
         self._starts[index] = block if isinstance(block, dict) else {}
 
     def give(self, pieces: list[Piece]) -> None:
-        """What the blocks say whose starts are all there is of them."""
+        """Add the pieces of blocks for which no delta has come."""
         starts, self._starts = self._starts, {}
         for index, block in starts.items():
             self._open(index, block, pieces, whole=True)
 
     def delta(self, document: dict[str, Any], pieces: list[Piece]) -> None:
-        """A piece of a block."""
+        """Add a delta of a block."""
         index = count(document, "index")
         block = self._starts.pop(index, None)
         if self._starts:
@@ -230,7 +233,7 @@ class _Message:
         if block is not None:
             says = kind == "input_json_delta" and bool(delta.get("partial_json"))
             if kind == "input_json_delta" and not says:
-                self._starts[index] = block  # which may hold what this delta does not
+                self._starts[index] = block  # its start may hold the arguments
                 return
             self._open(index, block, pieces, whole=not says)
         if kind == "text_delta":
@@ -261,12 +264,12 @@ class _Message:
             pieces.append(Skipped(Skip.PART))
 
     def finish(self, pieces: list[Piece]) -> None:
-        """No more will come."""
+        """Add the remaining pieces. No more blocks follow."""
         self._content.finish(pieces)
         self._calls.finish(pieces)
 
     def stopped(self, said: dict[str, Any]) -> list[Piece]:
-        """Why it stopped."""
+        """Return the pieces for the stop reason."""
         return stopped(
             said.get("stop_reason"),
             _STOPS,
@@ -284,7 +287,9 @@ def _tokens(usage: dict[str, Any]) -> Tokens:
 
 
 def write(answer: Whole, telling: Telling) -> bytes:
-    """The body of a whole answer. Raise UpstreamInvalidResponse for arguments that are no JSON."""
+    """Return the body of a whole response. Raise UpstreamInvalidResponse if arguments
+    are invalid.
+    """
     content: list[dict[str, Any]] = []
     if answer.thinking:
         content.append({"type": "thinking", "thinking": answer.thinking, "signature": ""})
@@ -305,7 +310,7 @@ def write(answer: Whole, telling: Telling) -> bytes:
 
 
 class _Block(Enum):
-    """What a content block holds."""
+    """Kind of a content block."""
 
     TEXT = "text"
     THINKING = "thinking"
@@ -319,22 +324,24 @@ _EMPTY: dict[_Block, dict[str, Any]] = {
 
 
 class Writer:
-    """Of a stream."""
+    """Stream writer for message events."""
 
     def __init__(self, telling: Telling) -> None:
         self._telling = telling
         self._index = -1
-        """Of the last block."""
+        """Index of the last block."""
         self._open: _Block | None = None
         self._call = -1
-        """The call whose block is open, or was the last to be."""
+        """Index of the call whose block is open or was the last one open."""
         self._tokens = Tokens(0, 0)
         self._stopped = Stopped(Stop.END)
         self._in_turn: InTurn | None = None
-        """Needed as soon as there is a call."""
+        """Reordering buffer; created at the first tool call."""
 
     def write(self, piece: Piece) -> bytes:
-        """The bytes it is. Raise UpstreamInvalidResponse if it cannot be told."""
+        """Return the encoded piece; no bytes for Failed. Raise UpstreamInvalidResponse for
+        arguments of a call whose block has ended.
+        """
         if self._in_turn is None:
             if not isinstance(piece, Called):
                 return self._write(piece)

@@ -1,7 +1,7 @@
-"""Calls of tools, as backends tell them, made into the pieces `Called` and `Argued`.
+"""Assemble backends' tool calls into the pieces `Called` and `Argued`.
 
-Backends differ in when the name comes, in whether arguments are JSON text or an object, in ids and
-in indexes. What is known of one call is put together here, so that every reader takes every shape.
+Backends differ in when the name arrives, in whether arguments are JSON text or an object, in ids
+and in indexes. The data of each call is collected here, so that every reader accepts every form.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from gateway.dialects.translation.values import json_text, object_in, text_in
 from gateway.errors import UpstreamInvalidResponse
 
 _NAMELESS = "unknown"
-"""The name of a call that has arguments but never got a name. The caller tells the model that there
-is no such tool, and the model calls again.
+"""Name for a call that has arguments but never received a name. The caller reports to the model
+that no such tool exists, and the model calls again.
 """
 _LONGEST = 16 * 1024
-"""Characters of arguments that are looked at to tell whether they are complete."""
+"""Maximum characters of arguments that are checked for completeness."""
 _NONE = frozenset({"null", "None"})
-"""What some backends write for no id and no name."""
+"""Placeholders that some backends send for a missing id or name."""
 
 
 class _Call:
-    """What is known of one call."""
+    """Data received about one call."""
 
     __slots__ = ("halves", "id", "length", "name", "number", "spare", "texts")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
-        """So far: it may come in parts, too."""
+        """Name received so far; it may arrive in parts."""
         self.spare = ""
-        """What seemed to say that there is no name here. It is one if no other comes."""
+        """A placeholder received as the name. It becomes the name if no other arrives."""
         self.number = -1
-        """Its place among the calls of the answer; -1 until it was told."""
+        """Index of the call in the response; -1 until its `Called` piece is produced."""
         self.texts: list[str] = []
-        """Its arguments so far."""
+        """Arguments received so far."""
         self.length = 0
-        """Characters of these."""
+        """Number of characters in `texts`."""
         self.halves = Halves()
 
     def complete(self) -> bool:
-        """Whether its arguments are a whole JSON object. Long ones are not looked at: they come in
-        many parts, each of which may ask.
+        """True if the arguments are a complete JSON object.
+
+        Long arguments are not checked: they arrive in many parts, and each part may cause a check.
         """
         if self.length > _LONGEST or not self.texts or not self.texts[-1].rstrip().endswith("}"):
             return False
@@ -64,22 +65,22 @@ class _Call:
 
 
 class Calls:
-    """The calls of one answer."""
+    """Tool calls of one response."""
 
     __slots__ = ("_all", "_by_key", "_count")
 
     def __init__(self) -> None:
         self._all: list[_Call] = []
         self._by_key: dict[object, _Call] = {}
-        """The last call at each index of the backend's."""
+        """Last call at each of the backend's indexes."""
         self._count = 0
 
     def __bool__(self) -> bool:
-        """Whether there is a call with a name."""
+        """True if there is a call with a name."""
         return any(call.name or call.spare for call in self._all)
 
     def read(self, key: object, call: dict[str, Any], pieces: list[Piece]) -> None:
-        """A call of OpenAI's or Ollama's, or a part of one. `key` tells it from the others."""
+        """Add an OpenAI or Ollama call, or a part of one. `key` identifies the call."""
         function = object_in(call, "function") or call
         call_id, name = text_in(call, "id"), text_in(function, "name")
         arguments = arguments_text(function.get("arguments"))
@@ -92,7 +93,9 @@ class Calls:
         self._by_key[key].spare = name
 
     def begin(self, key: object, call_id: str, name: str, pieces: list[Piece]) -> None:
-        """A call that is certainly another one than the last at this key; its name is whole."""
+        """Begin a new call at this key, with a complete name, even if the last one there is
+        unfinished.
+        """
         self._by_key.pop(key, None)
         self.add(key, call_id, name, "", pieces)
         if name:
@@ -101,7 +104,7 @@ class Calls:
     def add(
         self, key: object, call_id: str, name: str, arguments: str, pieces: list[Piece]
     ) -> None:
-        """A call, or a part of one: what is not told in this part is empty."""
+        """Add a call or a part of one. Values missing in this part are empty."""
         call = self._by_key.get(key)
         if call is None or (name and _is_another(call, call_id, arguments)):
             call = self._by_key[key] = _Call(call_id)
@@ -115,15 +118,15 @@ class Calls:
             call.length += len(arguments)
             if call.number >= 0:
                 self._argue(call, arguments, pieces)
-            elif call.name:  # which is whole: its arguments have begun
+            elif call.name:  # the name is complete, because the arguments have begun
                 self._tell(call, pieces)
 
     def knows(self, key: object) -> bool:
-        """Whether there is a call at this key."""
+        """True if there is a call at this key."""
         return key in self._by_key
 
     def finish(self, pieces: list[Piece]) -> None:
-        """No more parts will come."""
+        """Add the remaining pieces of all calls. No more parts follow."""
         for call in self._all:
             call.name = call.name or call.spare
             if not call.name:
@@ -138,7 +141,7 @@ class Calls:
                 pieces.append(Argued(call.number, rest))
 
     def _tell(self, call: _Call, pieces: list[Piece]) -> None:
-        """Tell a call, and those with a name that came before it."""
+        """Add the pieces of a call, and of earlier calls that have a name."""
         for one in self._all:
             if one.number < 0 and one.name:
                 one.number = self._count
@@ -156,20 +159,21 @@ class Calls:
 
 
 def _joined(name: str, more: str) -> str:
-    """A name and more of it. Some backends repeat it, or all that has come of it."""
+    """Append a part to a name. Some backends repeat the name, or all of it received so far."""
     return more if more.startswith(name) else name + more
 
 
 def arguments_text(value: Any) -> str:
-    """The arguments of a call as JSON text; empty if there are none."""
+    """Return a call's arguments as JSON text; empty if there are none."""
     if isinstance(value, str):
         return value
     return "" if value is None else json_text(value)
 
 
 def whole_arguments(call: Call, stopped: Stopped) -> dict[str, Any]:
-    """The arguments of a whole call as an object. Raise UpstreamInvalidResponse for broken ones;
-    those of a call that the maximum of tokens cut off are empty: nobody runs it.
+    """Parse the arguments of a complete call. Raise UpstreamInvalidResponse if they are invalid.
+
+    If the token limit cut the response off, invalid arguments become empty: the call is not run.
     """
     text, well = arguments_in(call.arguments)
     if not well and stopped.stop is not Stop.LENGTH:
@@ -179,7 +183,7 @@ def whole_arguments(call: Call, stopped: Stopped) -> dict[str, Any]:
 
 
 def _is_another(known: _Call, call_id: str, arguments: str) -> bool:
-    """Whether a part with a name begins another call at the same key.
+    """True if a part with a name begins another call at the same key.
 
     Some backends give every call the index 0; some repeat the name in every part.
     """

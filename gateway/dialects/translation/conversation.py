@@ -1,4 +1,4 @@
-"""A chat request in no dialect: what readers make of a body, and writers make a body of."""
+"""Dialect-neutral chat request, which request readers produce and request writers encode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Role(Enum):
-    """Who speaks."""
+    """Author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -17,7 +17,7 @@ class Role(Enum):
 
 
 Cache = dict[str, Any]
-"""Anthropic's `cache_control`: what stands before the end of the part it is at may be cached."""
+"""Anthropic's `cache_control` of a part: the prompt up to the end of that part may be cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture, in base64."""
+    """Image in base64."""
 
     media_type: str
     data: str
@@ -39,7 +39,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
-    """A picture that the backend is to fetch."""
+    """Image that the backend fetches from a URL."""
 
     url: str
     cache: Cache | None = None
@@ -47,19 +47,19 @@ class ImageUrl:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """What the model thought in an earlier turn."""
+    """Reasoning of the model in an earlier turn."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model wants a tool to be run."""
+    """Tool call that the model made in an earlier turn."""
 
     id: str
     name: str
     arguments: str
-    """A JSON object, as text."""
+    """Arguments: the text of a JSON object."""
     cache: Cache | None = None
 
 
@@ -68,7 +68,7 @@ Shown = Text | Image | ImageUrl
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What the tool said."""
+    """Result of a tool call."""
 
     call_id: str
     parts: Sequence[Shown]
@@ -81,7 +81,7 @@ Part = Text | Image | ImageUrl | Thinking | ToolCall | ToolResult
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn, or a piece of it. Results of tools stand in the user's."""
+    """One turn, or a part of it. Tool results belong to the user's messages."""
 
     role: Role
     parts: Sequence[Part]
@@ -94,13 +94,13 @@ class Tool:
     name: str
     description: str | None
     schema: dict[str, Any] | None
-    """Of its arguments."""
+    """JSON schema of the arguments."""
     strict: bool | None = None
     cache: Cache | None = None
 
 
 class Choice(Enum):
-    """Whether tools may, must or must not be called."""
+    """Tool choice: calls allowed (AUTO), required (ANY), forbidden (NONE) or one tool (NAMED)."""
 
     AUTO = "auto"
     ANY = "any"
@@ -110,27 +110,27 @@ class Choice(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JsonFormat:
-    """The answer is to be JSON."""
+    """Requirement that the answer is JSON."""
 
     schema: dict[str, Any] | None = None
-    """None: any JSON."""
+    """JSON schema of the answer; None allows any JSON."""
     name: str = "answer"
     strict: bool | None = None
 
 
 @dataclass(slots=True)
 class Conversation:
-    """What is asked. None: the caller did not say."""
+    """Content and options of a request. None means that the caller did not set the option."""
 
     model: str
     messages: list[Message]
     stream: bool = False
     include_usage: bool = True
-    """Whether a stream is to end with its usage."""
+    """True if a stream ends with its token usage."""
     tools: list[Tool] = field(default_factory=list)
     choice: Choice | None = None
     chosen: str = ""
-    """The tool that has to be called, if its name was given."""
+    """Name of the tool that must be called; empty if none is named."""
     parallel_calls: bool | None = None
     max_tokens: int | None = None
     temperature: float | None = None
@@ -141,26 +141,26 @@ class Conversation:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     repetition_penalty: float | None = None
-    """What is multiplied; 1 is none."""
+    """Multiplicative penalty; 1 means no penalty."""
     stop: list[str] = field(default_factory=list)
     thinks: bool | None = None
     effort: str | None = None
-    """How much: minimal, low, medium, high, xhigh or max."""
+    """Reasoning effort: minimal, low, medium, high, xhigh or max."""
     budget: int | None = None
-    """How many tokens of it."""
+    """Reasoning budget in tokens."""
     thinking: dict[str, Any] | None = None
-    """Anthropic's field of that name, which callers of other dialects may send for a Claude."""
+    """Anthropic's field `thinking`, which callers of other dialects may send for a Claude model."""
     include_thinking: bool = True
-    """Whether the caller wants to see it."""
+    """True if the caller wants to receive the reasoning."""
     cache: Cache | None = None
-    """Of the request as a whole."""
+    """Cache control of the request as a whole."""
     format: JsonFormat | None = None
     user: str | None = None
     dropped: list[str] = field(default_factory=list)
-    """Names of fields that are not carried; the caller is told."""
+    """Names of fields that are not passed on; they are reported to the caller."""
 
     def drop(self, name: str) -> None:
-        """A field is not carried."""
+        """Record a field that is not passed on."""
         if name not in self.dropped:
             self.dropped.append(name)
 
@@ -170,10 +170,10 @@ _CHARACTERS_OF_A_TOKEN = 4
 
 
 def estimated_tokens(asked: Conversation) -> int:
-    """A guess at the tokens of a request, where one is needed before the backend counts them."""
+    """Estimate the tokens of a request, for use before the backend counts them."""
     characters = images = 0
     parts: list[Part] = [part for message in asked.messages for part in message.parts]
-    for part in parts:  # results of tools bring parts of their own, behind
+    for part in parts:  # the loop also visits the parts that tool results append
         if isinstance(part, Text | Thinking):
             characters += len(part.text)
         elif isinstance(part, ToolCall):
@@ -189,7 +189,7 @@ def estimated_tokens(asked: Conversation) -> int:
 
 
 def has_cache(asked: Conversation) -> bool:
-    """Whether anything is to be cached by `cache_control`."""
+    """True if any part of the request uses `cache_control`."""
     return asked.cache is not None or any(
         not isinstance(part, Thinking) and part.cache is not None
         for part in (*asked.tools, *(part for one in asked.messages for part in one.parts))
@@ -197,5 +197,5 @@ def has_cache(asked: Conversation) -> bool:
 
 
 def text_of(parts: Sequence[Part]) -> str:
-    """The texts among them, joined."""
+    """Return the joined text of the text parts."""
     return "".join(part.text for part in parts if isinstance(part, Text))

@@ -1,4 +1,4 @@
-"""Answers in Ollama's dialect, to chat and to generate, whole and as lines."""
+"""Read and write responses to chat and generate in Ollama's dialect, whole or as lines."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _WORDS = {
 
 
 def read(document: dict[str, Any]) -> list[Piece]:
-    """The pieces of a whole answer."""
+    """Return the pieces of a whole response."""
     pieces = list(Reader().read(document))
     if pieces and isinstance(pieces[-1], (Ended, Failed)):
         return pieces
@@ -62,7 +62,7 @@ def read(document: dict[str, Any]) -> list[Piece]:
 
 
 class Reader:
-    """Of a stream."""
+    """Stream reader for response lines."""
 
     def __init__(self) -> None:
         self._splitter = LineSplitter()
@@ -71,11 +71,11 @@ class Reader:
         self._count = 0
         self._began = False
         self._strange = False
-        """Whether a line was skipped."""
+        """True if a line was skipped."""
         self._over = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
-        """The pieces that are whole now."""
+        """Return the pieces that are complete."""
         if self._over:
             return []
         pieces: list[Piece] = []
@@ -89,7 +89,7 @@ class Reader:
         return pieces
 
     def flush(self) -> Sequence[Piece]:
-        """The rest: the last line may have no end."""
+        """Return the rest: the last line may lack a line end."""
         pieces: list[Piece] = []
         last = self._splitter.flush()
         if not self._over and parsed(last) is not None:
@@ -103,7 +103,7 @@ class Reader:
         return pieces
 
     def read(self, document: dict[str, Any]) -> Sequence[Piece]:
-        """The pieces of one line."""
+        """Return the pieces of one line."""
         if document.get("error"):
             self._over = True
             return [Failed(backend_errors.of_event(document))]
@@ -139,7 +139,7 @@ class Reader:
             if document is not None:
                 pieces += self.read(document)
             elif line.lstrip().startswith(b"{"):
-                # A part of the answer, damaged: without it the answer would be another one.
+                # Fail on a damaged line: without it the answer would be a different one.
                 self._over = True
                 pieces.append(Failed(UpstreamInvalidResponse("a line that is broken JSON")))
             else:
@@ -162,22 +162,24 @@ class Reader:
 
 
 Shape = Callable[[dict[str, Any]], dict[str, Any]]
-"""Where in a line the fields of a message stand."""
+"""Function that places the fields of a message in a response line."""
 
 
 def chat(message: dict[str, Any]) -> dict[str, Any]:
-    """For /api/chat."""
+    """Place a message as /api/chat does."""
     return {"message": {"role": "assistant", **message}}
 
 
 def generate(message: dict[str, Any]) -> dict[str, Any]:
-    """For /api/generate."""
+    """Place a message as /api/generate does."""
     rest = {key: value for key, value in message.items() if key != "content"}
     return {"response": message["content"], **rest}
 
 
 def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
-    """The body of a whole answer. Raise UpstreamInvalidResponse for arguments that are no JSON."""
+    """Return the body of a whole response. Raise UpstreamInvalidResponse if arguments
+    are invalid.
+    """
     message: dict[str, Any] = {"content": answer.text}
     if answer.thinking:
         message["thinking"] = answer.thinking
@@ -192,7 +194,7 @@ def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
 
 
 class Writer:
-    """Of a stream."""
+    """Stream writer for response lines."""
 
     def __init__(self, telling: Telling, shape: Shape) -> None:
         self._telling = telling
@@ -203,7 +205,10 @@ class Writer:
         self._calls: list[Call] = []
 
     def write(self, piece: Piece) -> bytes:
-        """The bytes it is. Raise UpstreamInvalidResponse if it cannot be told."""
+        """Return the encoded piece, if it produces a line.
+
+        Raise UpstreamInvalidResponse if the arguments of a tool call are invalid.
+        """
         match piece:
             case Said(text):
                 return self._said({"content": text})
@@ -220,7 +225,7 @@ class Writer:
             case Stopped():
                 self._stopped = piece
                 if self._calls:
-                    # Their arguments are whole only now, and are no text here.
+                    # The arguments are complete only now, and Ollama sends them as an object.
                     calls = [_written_call(call, piece) for call in self._calls]
                     return self._said({"content": "", "tool_calls": calls})
             case Ended():

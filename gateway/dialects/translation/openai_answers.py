@@ -1,4 +1,4 @@
-"""Chat completions in OpenAI's dialect, whole and as chunks."""
+"""Read and write chat completions in OpenAI's dialect, whole or as chunks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _STOPS = {
     "function_call": Stop.TOOLS,
     "content_filter": Stop.REFUSED,
     "model_length": Stop.LENGTH,  # Mistral
-    "eos_token": Stop.END,  # TGI, and the next
+    "eos_token": Stop.END,  # TGI, also the next entry
     "stop_sequence": Stop.SEQUENCE,
 }
 _WORDS = {
@@ -69,12 +69,12 @@ _KNOWN = frozenset(
         "tool_calls",
     }
 )
-"""Fields of messages and deltas that are read, or say nothing more."""
+"""Fields of messages and deltas that are read, or that add nothing to those."""
 _KEEP_ALIVES = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
 
 
 def read(document: dict[str, Any]) -> list[Piece]:
-    """The pieces of a whole answer."""
+    """Return the pieces of a whole response."""
     if backend_errors.is_error(document):
         return [Failed(backend_errors.of_event(document))]
     choices = document.get("choices")
@@ -88,26 +88,26 @@ def read(document: dict[str, Any]) -> list[Piece]:
     delta.finish(pieces)
     pieces += _usage(document)
     if not choice.get("finish_reason") and delta.any:
-        choice["finish_reason"] = "stop"  # some never say why they stop; all of it is here
+        choice["finish_reason"] = "stop"  # the backend sends no reason at all
     pieces += delta.stopped(choice)
     return pieces
 
 
 class Reader:
-    """Of a stream."""
+    """Stream reader for chat completion chunks."""
 
     def __init__(self) -> None:
         self._splitter = EventSplitter()
         self._delta = _Delta()
         self._began = False
         self._stopped: dict[str, Any] | None = None
-        """The choice that told why the answer stopped."""
+        """Choice with the stop reason, or None."""
         self._strange = False
-        """Whether an event was skipped."""
+        """True if an event was skipped."""
         self._over = False
 
     def feed(self, data: bytes) -> Sequence[Piece]:
-        """The pieces that are whole now."""
+        """Return the pieces that are complete."""
         if self._over:
             return ()
         pieces: list[Piece] = []
@@ -122,7 +122,7 @@ class Reader:
         return pieces
 
     def flush(self) -> Sequence[Piece]:
-        """The rest; a stream without [DONE] is complete if it said why it stopped."""
+        """Return the rest. A stream without [DONE] is complete if it has sent a stop reason."""
         pieces: list[Piece] = []
         if not self._over:
             if self._strange and not self._began:
@@ -151,7 +151,7 @@ class Reader:
 
     def _done(self, pieces: list[Piece]) -> None:
         if self._stopped is None and self._delta.any:
-            # Some never say why they stop; that they have come to the end is said here.
+            # Some backends never send a stop reason; [DONE] marks the end.
             self._stopped = {"finish_reason": "stop"}
         self._finish(pieces)
 
@@ -169,7 +169,7 @@ class Reader:
         document = parsed(data)
         if document is None:
             if data.lstrip().startswith(b"{") and self._stopped is None:
-                # A part of the answer, damaged: without it the answer would be another one.
+                # Fail on a damaged event: without it the answer would be a different one.
                 self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
             elif data.strip():
                 self._skip(pieces)
@@ -180,15 +180,15 @@ class Reader:
         choices = document.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(choice, dict):
-            if not self._began:  # Azure's first chunk, without choices, does not name the model
+            if not self._began:  # Azure's first chunk has no choices and no model name
                 self._began = True
                 pieces.append(Began(text_in(document, "model")))
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 self._delta.read(delta, pieces)
             elif isinstance(message := choice.get("message"), dict) and not self._delta.any:
-                self._delta.read(message, pieces)  # a whole answer in one event
-            if choice.get("finish_reason"):  # some say "" until then
+                self._delta.read(message, pieces)  # a whole response in one event
+            if choice.get("finish_reason"):  # some backends send "" before the end
                 self._stop(choice, pieces)
         elif choices is None and "usage" not in document and _says_something(document, event):
             self._skip(pieces)
@@ -196,8 +196,10 @@ class Reader:
             pieces += _usage(document)
 
     def _stop(self, choice: dict[str, Any], pieces: list[Piece]) -> None:
-        """A reason to stop. Some backends tell one in every event, so more may follow; and the last
-        is not always the best: only `stop` and unknown words give way to another.
+        """Record a stop reason.
+
+        Some backends send one in every event, so more may follow, and the last is not always the
+        best: only `stop` and unknown reasons are replaced by a later one.
         """
         word = choice["finish_reason"]
         if self._stopped is None:
@@ -222,7 +224,7 @@ def _says_something(document: dict[str, Any], event: Event) -> bool:
 
 
 class _Delta:
-    """What a message says, whole or piece by piece."""
+    """Reader for a message, whole or in deltas."""
 
     def __init__(self) -> None:
         self._content = Content()
@@ -230,7 +232,7 @@ class _Delta:
 
     @property
     def any(self) -> bool:
-        """Whether it has said anything."""
+        """True once there was any content or tool call."""
         return self._content.any or bool(self._calls)
 
     def read(self, delta: dict[str, Any], pieces: list[Piece]) -> None:
@@ -250,7 +252,7 @@ class _Delta:
                     self._calls.read(index if isinstance(index, int) else position, call, pieces)
                 elif call is not None:
                     pieces.append(Skipped(Skip.CALL))
-        call = delta.get("function_call")  # what there was before tool_calls
+        call = delta.get("function_call")  # predecessor of tool_calls
         if isinstance(call, dict):
             self._calls.read("function_call", call, pieces)
 
@@ -262,7 +264,7 @@ class _Delta:
         return stopped(
             choice.get("finish_reason"),
             _STOPS,
-            text_in(choice, "stop_reason"),  # vLLM tells which sequence it met
+            text_in(choice, "stop_reason"),  # vLLM reports the stop sequence here
             said=self._content.any,
             called=bool(self._calls),
         )
@@ -279,7 +281,7 @@ def _usage(document: dict[str, Any]) -> list[Piece]:
 
 
 def write(answer: Whole, telling: Telling) -> bytes:
-    """The body of a whole answer."""
+    """Return the body of a whole response."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text if answer.text or not answer.calls else None,
@@ -315,19 +317,19 @@ def write(answer: Whole, telling: Telling) -> bytes:
 
 
 class Writer:
-    """Of a stream."""
+    """Stream writer for chat completion chunks."""
 
     def __init__(self, telling: Telling) -> None:
         self._telling = telling
         self._before = b""
-        """What stands before the delta of every chunk."""
+        """Bytes that precede the delta in every chunk."""
         self._tokens: Tokens | None = None
         self._calls = 0
         self._empty: set[int] = set()
-        """Calls that have no arguments yet."""
+        """Indexes of calls without arguments so far."""
 
     def write(self, piece: Piece) -> bytes:
-        """The bytes it is. Raise UpstreamInvalidResponse if it cannot be told."""
+        """Return the encoded piece; no bytes for Failed."""
         match piece:
             case Said(text):
                 return self._chunk({"content": text})
@@ -371,7 +373,9 @@ class Writer:
                 return b""
 
     def _arguments(self) -> bytes:
-        """An empty object for each call that got no arguments: callers parse what is there."""
+        """Return an empty JSON object for each call without arguments: callers parse
+        the arguments.
+        """
         if not self._empty:
             return b""
         calls = [{"index": at, "function": {"arguments": "{}"}} for at in sorted(self._empty)]

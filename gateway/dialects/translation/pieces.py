@@ -1,4 +1,4 @@
-"""An answer in no dialect, piece by piece: what readers hear and writers say."""
+"""Dialect-neutral pieces of a response, which stream readers produce and stream writers encode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.errors import GatewayError, UpstreamReset
 
 
 class Stop(Enum):
-    """Why the model stopped."""
+    """Reason why the model stopped."""
 
     END = "end"
     LENGTH = "length"
@@ -22,41 +22,41 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What was used."""
+    """Token usage of a response."""
 
     input: int
-    """With what came from a cache or went into one."""
+    """All input tokens, including those read from or written to a cache."""
     output: int
     cached: int = 0
     written: int = 0
-    """Into the cache."""
+    """Input tokens written to the cache."""
     reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The answer has begun."""
+    """Start of the response."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Text."""
+    """Response text, or a part of it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What it thinks, for whoever wants to see it."""
+    """Reasoning text, or a part of it. Writers omit it if the caller does not want it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A call of a tool begins; its arguments follow. `id` is empty where the dialect has none."""
+    """Start of a tool call; its arguments follow. `id` is empty if the dialect has none."""
 
     index: int
     id: str
@@ -65,7 +65,7 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Argued:
-    """A piece of the arguments of a call, as JSON text."""
+    """Part of the arguments of a call, as JSON text."""
 
     index: int
     text: str
@@ -73,50 +73,52 @@ class Argued:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What it has used so far."""
+    """Token usage so far."""
 
     tokens: Tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Nothing more will be said."""
+    """End of the content, with its reason."""
 
     stop: Stop
     sequence: str | None = None
-    """The stop sequence that was met, if that was told."""
+    """Stop sequence that was met, if the backend reports it."""
 
 
 class Skip(Enum):
-    """What of an answer could not be translated and was left out. A label of a metric."""
+    """Kind of response content that could not be translated and was left out. Used as a metric
+    label.
+    """
 
     EVENT = "event"
-    """An event that is no JSON object, or of an unknown type."""
+    """Event that is no JSON object, or has an unknown type."""
     PART = "part"
-    """A part of the content, or a block, of an unknown type."""
+    """Part of the content, or block, of an unknown type."""
     FIELD = "field"
-    """An unknown field of a delta or a message that holds something."""
+    """Unknown field of a delta or message that is not empty."""
     CALL = "call"
-    """A call of a tool without a name, or a part of a call that never began."""
+    """Tool call without a name, or part of a call that never began."""
     STOP = "stop"
-    """An unknown reason to stop; told as the usual one."""
+    """Unknown stop reason; reported as a normal end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something was left out. It is counted, and written in no stream."""
+    """Note that content was left out. It is counted in metrics and written to no stream."""
 
     what: Skip
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The answer is complete."""
+    """End of a complete response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The answer ends here, and is not complete. Nothing follows."""
+    """End of a response that is incomplete. No piece follows."""
 
     error: GatewayError
 
@@ -125,43 +127,49 @@ Piece = Began | Said | Thought | Called | Argued | Used | Stopped | Skipped | En
 
 
 class StreamReader(Protocol):
-    """Makes pieces of a backend's stream. What they are does not depend on how it is cut.
+    """Decoder of a backend's stream into pieces. The pieces do not depend on how it is chunked.
 
-    Both raise orjson.JSONEncodeError for what is nested too deeply to be written again.
+    Both methods raise orjson.JSONEncodeError for a value that is nested too deeply to be encoded
+    again.
     """
 
     def feed(self, data: bytes) -> Sequence[Piece]:
-        """The pieces that are whole now."""
+        """Return the pieces that are complete."""
 
     def flush(self) -> Sequence[Piece]:
-        """The rest, at the clean end of the stream: Failed, if the answer was not complete."""
+        """Return the rest when the stream has ended without a network error. Failed, if it is
+        incomplete.
+        """
 
 
 class StreamWriter(Protocol):
-    """Makes a caller's stream of pieces."""
+    """Encoder of pieces into the caller's stream."""
 
     def write(self, piece: Piece) -> bytes:
-        """The bytes it is, none for Failed. Raise UpstreamInvalidResponse if it cannot be told."""
+        """Return the encoded piece; no bytes for Failed.
+
+        Raise UpstreamInvalidResponse if the caller's dialect cannot express it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """What a writer is told of the exchange."""
+    """Data about the exchange that a writer needs."""
 
     request_id: str
     now_s: float
-    """Seconds since the epoch."""
+    """Current time in seconds since the epoch."""
     include_usage: bool = True
     include_thinking: bool = True
     model: str = ""
-    """The model name to tell instead of the backend's; empty: the backend's."""
+    """Model name to report instead of the backend's; empty for the backend's."""
     input_estimate: int = 0
-    """Tokens of the request, for a writer that tells them before the backend does."""
+    """Estimated input tokens, for a writer that reports them before the backend does."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A whole call of a tool."""
+    """Complete tool call."""
 
     id: str
     name: str
@@ -170,7 +178,7 @@ class Call:
 
 @dataclass(slots=True)
 class Whole:
-    """A whole answer."""
+    """Complete response."""
 
     model: str = ""
     text: str = ""
@@ -182,7 +190,7 @@ class Whole:
 
 
 def whole(pieces: Iterable[Piece]) -> Whole:
-    """All pieces of a complete answer, together. Raise what made it fail."""
+    """Combine the pieces of a response. Raise the error of a Failed piece."""
     answer = Whole()
     for piece in pieces:
         match piece:
@@ -210,5 +218,5 @@ def whole(pieces: Iterable[Piece]) -> Whole:
 
 
 def broken_off() -> Failed:
-    """For a stream that ended before its answer did, however cleanly."""
+    """Return the failure for a stream that ended before the response was complete."""
     return Failed(UpstreamReset("the stream ended before the answer was complete"))

@@ -1,6 +1,6 @@
-"""From a caller's dialect to a backend's, and back: what is asked, what is answered, what fails.
+"""Translate requests, responses and errors between a caller's and a backend's dialect.
 
-No I/O here: a `Translation` is made for a pair of dialects when the configuration is read, a
+No I/O here. A `Translation` is created for each pair of dialects when the configuration is read, a
 `TranslatedCall` for each request.
 """
 
@@ -43,7 +43,7 @@ from gateway.errors import NotTranslatable, RequestError, UpstreamInvalidRespons
 _DROPPED = frozenset(
     {
         b"accept",
-        b"accept-encoding",  # its answers are read here
+        b"accept-encoding",  # the gateway itself decodes the backend's responses
         b"anthropic-beta",
         b"anthropic-dangerous-direct-browser-access",
         b"anthropic-version",
@@ -53,14 +53,14 @@ _DROPPED = frozenset(
         b"openai-project",
     }
 )
-"""Headers of one dialect, and those that are written anew."""
+"""Request headers that are specific to one dialect or are written anew."""
 _PLAIN = {b"Content-Type": b"application/json", b"Accept": b"application/json"}
 _ANTHROPIC = {**_PLAIN, b"anthropic-version": b"2023-06-01"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """What callers may ask for at a path of their dialect."""
+    """Reader and writers for one path of a caller's dialect."""
 
     read: Callable[[dict[str, Any]], Conversation]
     write: Callable[[Whole, Telling], bytes]
@@ -69,11 +69,11 @@ class _Asking:
 
 @dataclass(frozen=True, slots=True)
 class _Answering:
-    """How backends of a dialect are asked, and how they answer."""
+    """Request paths, writer and readers for the backends of one dialect."""
 
     base: str
     path: str
-    """Below the base."""
+    """Path below the base."""
     write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
     read: Callable[[dict[str, Any]], list[Piece]]
     reader: Callable[[], StreamReader]
@@ -103,7 +103,7 @@ _CHATS: Mapping[str, Mapping[str, _Asking]] = {
         "/generate": _ollama(ollama_requests.read_generate, ollama_answers.generate),
     },
 }
-"""By dialect, and by how the path ends."""
+"""Chat endpoints by the caller's dialect and the end of the path."""
 _BACKENDS: Mapping[str, _Answering] = {
     "openai": _Answering(
         "/v1",
@@ -130,22 +130,24 @@ _VERSIONED = {
     "anthropic": re.compile(r"/v\d[0-9a-z]*$"),
     "ollama": re.compile(r"/api$"),
 }
-"""Base paths of endpoints that hold the dialect's own base, such as `/openai/v1`, `/v1beta/openai`
-and `/api/paas/v4`: nothing is put between them and the rest.
+"""Endpoint base paths that include the dialect's own base, such as `/openai/v1`, `/v1beta/openai`
+and `/api/paas/v4`. The dialect's base is not inserted after them.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a backend is asked."""
+    """Request path for a backend, apart from the endpoint's own base path."""
 
     base: str
     rest: str
     holds_base: re.Pattern[str] | None
-    """Matches the paths of endpoints that hold a base already; None: none does."""
+    """Pattern of endpoint paths that include a base already; None if the base is always
+    inserted.
+    """
 
     def at(self, endpoint: str) -> str:
-        """The whole path, at an endpoint with this one."""
+        """Return the full path for an endpoint with this base path."""
         if self.holds_base is not None and self.holds_base.search(endpoint):
             return endpoint + self.rest
         return endpoint + self.base + self.rest
@@ -153,10 +155,10 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as the backend is to get it: plain values, which another process may make."""
+    """Translated request. Holds plain values only, so that another process can create it."""
 
     ending: str
-    """How the caller's path ends, by which its answer is known."""
+    """End of the caller's path, which selects the response format."""
     path: Path
     body: bytes
     model: str
@@ -167,30 +169,32 @@ class Asked:
     include_thinking: bool = False
     input_estimate: int = 0
     trims: bool = False
-    """White space before the answer was said already."""
+    """True if white space at the start of the answer repeats the end of the request's prefill."""
     answer: Callable[[bytes, str], bytes] | None = None
-    """Makes the whole answer, of embeddings."""
+    """Translator of the whole response body; set for embeddings only."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedCall:
-    """One request, as the backend is to get it, and how its answer becomes the caller's."""
+    """Translated request, and the codecs that translate its response."""
 
     path: Path
     body: bytes
     fields: frozenset[str]
-    """Those of the body that could be left out, or be written otherwise."""
+    """Fields of the body that can be omitted or written differently in a retry."""
     stream: bool
     whole: Callable[[bytes], tuple[bytes, Sequence[Skip]]]
-    """Makes the body of a whole answer, and says what was left out. Raises GatewayError."""
+    """Translate the body of a whole response; also return what was left out. Raises
+    GatewayError.
+    """
     reader: StreamReader | None = None
     writer: StreamWriter | None = None
     dropped: tuple[str, ...] = ()
-    """Names of fields that are not carried."""
+    """Names of request fields that are not passed on."""
 
 
 class Translation:
-    """Between a route's dialect and an upstream's other one."""
+    """Translation between a route's dialect and the different dialect of an upstream."""
 
     def __init__(
         self,
@@ -199,7 +203,9 @@ class Translation:
         options: TranslationOptions,
         replaced: frozenset[bytes] = frozenset(),
     ) -> None:
-        """`replaced` are lower-cased headers that the configuration sets."""
+        """Create a translation. `replaced` are headers that the configuration sets, in
+        lower case.
+        """
         self._made_of = caller, backend, options, replaced
         self._options = options
         self._backend = backend
@@ -208,7 +214,7 @@ class Translation:
         self._caller = DIALECTS[caller]
         self.backend_stream_type = DIALECTS[backend].stream_type
         self.stream_type = self._caller.stream_type
-        """The caller's."""
+        """Media type of streams in the caller's dialect."""
         self.dropped = _DROPPED
         own = _ANTHROPIC if backend == "anthropic" else _PLAIN
         self._lines = b"".join(
@@ -216,8 +222,9 @@ class Translation:
         )
 
     def header_lines(self, credential: bytes | None) -> bytes:
-        """What is said instead of the headers that are dropped. `credential` is the caller's own,
-        if it is to be shown to the backend.
+        """Return the header lines that replace the dropped ones.
+
+        `credential` is the caller's own credential if the backend is to receive it, else None.
         """
         if credential is None:
             return self._lines
@@ -235,13 +242,13 @@ class Translation:
         telling: Telling,
         refused: Collection[str] = (),
     ) -> TranslatedCall:
-        """`ask` and `answering` in one."""
+        """Translate a request and prepare its response: `ask` and `answering` in one."""
         return self.answering(self.ask(path, document, refused), telling)
 
     def ask(self, path: str, document: dict[str, Any], refused: Collection[str] = ()) -> Asked:
-        """What the backend is asked. `refused` are fields that it was seen to refuse.
+        """Translate a request. `refused` are fields that the backend is known to refuse.
 
-        Raise RequestError for what is malformed, and for what cannot be translated.
+        Raise RequestError if the request is malformed or cannot be translated.
         """
         for ending, asking in self._chats.items():
             if path.endswith(ending):
@@ -252,15 +259,17 @@ class Translation:
         raise NotTranslatable("path", f"it speaks {self._backend}, which has nothing like it")
 
     def ask_body(self, path: str, body: bytes, refused: Collection[str] = ()) -> Asked:
-        """The same of a body that is not parsed yet."""
+        """Translate a request from its unparsed body; see `ask`."""
         document = parsed(body)
         if document is None:
             raise RequestError("The request body is not one JSON object.", code="invalid_json")
         return self.ask(path, document, refused)
 
     def answering(self, asked: Asked, telling: Telling) -> TranslatedCall:
-        """How the answer to it becomes the caller's. `telling.model` is the name the caller asked
-        for, if it is not the one in the body.
+        """Prepare the translation of the response to `asked`.
+
+        `telling.model` is the model name that the caller requested, if it differs from that in the
+        body.
         """
         model, answer = self._told_model(telling, asked.model), asked.answer
         if answer is not None:
@@ -284,7 +293,9 @@ class Translation:
     def refusal(
         self, status: int, body: bytes, request_id: str, endpoint: str
     ) -> tuple[int, bytes]:
-        """Status and body of an error response. `endpoint` is the URL of who answered."""
+        """Translate an error response into status and body. `endpoint` is the URL of
+        the backend.
+        """
         error = backend_errors.of_answer(status, body, endpoint)
         return error.status, self._caller.error_body(error, request_id)
 
@@ -295,7 +306,7 @@ class Translation:
         return Path(self._answering.base, rest, _VERSIONED[self._backend])
 
     def _told_model(self, telling: Telling, asked: str) -> str:
-        """The model name to tell; empty: the backend's own."""
+        """Return the model name to report; empty for the backend's own."""
         return (telling.model or asked) if self._options.tells_asked else ""
 
     def _ask_chat(self, ending: str, asked: Conversation, refused: Collection[str]) -> Asked:
@@ -363,7 +374,7 @@ class Translation:
 
 
 def translates(caller: str, backend: str, path: str) -> bool:
-    """Whether anything is translated that callers ask for at this very path."""
+    """True if requests to this path can be translated for the backend's dialect."""
     if path.endswith(tuple(_CHATS[caller])):
         return True
     return backend in _EMBEDDING_PATHS and path.endswith(_EMBEDDINGS[caller])
@@ -372,5 +383,5 @@ def translates(caller: str, backend: str, path: str) -> bool:
 def _dumped(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
-    except orjson.JSONEncodeError as exc:  # of what was read: only its depth can be a fault
+    except orjson.JSONEncodeError as exc:  # the body was parsed JSON: only its depth can be wrong
         raise RequestError("The request body is nested too deeply.", code="invalid_json") from exc
