@@ -1,4 +1,4 @@
-"""Active health checks: each endpoint is asked now and then, whether requests go there or not."""
+"""Active health checks: a periodic request to each endpoint, independent of client requests."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ _BODY_CAP_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """What is asked, and what is expected. Times in seconds."""
+    """Request of a check, and the expected response. Times in seconds."""
 
     path: str
     interval_s: float = 10.0
     timeout_s: float = 2.0
     statuses: frozenset[int] = frozenset(range(200, 400))
     body: bytes | None = None
-    """What the answer's body has to contain."""
+    """Bytes that the response body must contain."""
     jitter: float = 0.2
-    """Share of the interval by which it varies, so that gateways do not ask in step."""
+    """Share of the interval by which each interval
+    varies, so that gateways do not check in step.
+    """
 
 
 class Checks:
-    """Of one upstream's endpoints; follows their coming and going."""
+    """Health checks of one upstream's endpoints. Follows changes of the endpoint list."""
 
     def __init__(self, upstream: Upstream, options: CheckOptions) -> None:
         self._upstream = upstream
@@ -38,12 +40,12 @@ class Checks:
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
 
     def start(self) -> None:
-        """Begin to ask; there is an event loop now."""
+        """Start the checks. Needs a running event loop."""
         self._upstream.on_update = self._follow
         self._follow()
 
     def close(self) -> None:
-        """Stop asking."""
+        """Stop the checks."""
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
@@ -64,13 +66,13 @@ class Checks:
             await asyncio.sleep(options.interval_s * (1.0 + spread))
 
     async def _ask(self, endpoint: Endpoint) -> str | None:
-        """None if it is well; else why not."""
+        """Check once. Return None if the endpoint is healthy, else the reason."""
         options, address, policy = self._options, endpoint.pool.address, endpoint.pool.policy
         scheme = "https" if address.tls is not None else "http"
         try:
             async with asyncio.timeout(options.timeout_s):
                 host, port = (await resolve_checked(address.host, address.port, policy))[0]
-            # A session of its own: the endpoint should be able to take a new connection.
+            # A new session for each check: the endpoint has to accept a new connection.
             async with (
                 aiohttp.ClientSession(
                     timeout=aiohttp.ClientTimeout(total=options.timeout_s),
@@ -101,7 +103,7 @@ def _in_url(host: str) -> str:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Its body, up to a cap; it may come in many pieces."""
+    """Return the body up to a size limit. It may arrive in several pieces."""
     body = b""
     async for piece in response.content.iter_any():
         body += piece

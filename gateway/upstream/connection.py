@@ -1,11 +1,11 @@
-"""One HTTP/1.1 connection to an upstream: an asyncio protocol on llhttp.
+"""An HTTP/1.1 connection to an upstream: an asyncio protocol on the parser llhttp.
 
-aiohttp's client costs more per request than the rest of the gateway together, so this side is
-ours. A connection carries one exchange at a time. What arrives is parsed for framing only and
-handed on in the same call: there is no queue, task or copy between the two sockets.
+aiohttp's client costs more per request than the rest of the gateway together, so the gateway has
+its own. A connection carries one exchange at a time. Received data is parsed for its framing only
+and passed on in the same call: there is no queue, task or copy between the two sockets.
 
-Trailers are dropped, interim (1xx) responses are swallowed. A switch of protocols is taken only
-where the request asked for it: from then on the connection carries bytes, as a `Tunnel`.
+Trailers and interim (1xx) responses are dropped. A protocol switch is accepted only if the request
+asked for it. From then on the connection carries raw bytes, as a `Tunnel`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ HEAD_CAP_BYTES = 32 * 1024
 FIELD_CAP_BYTES = 16 * 1024
 _LAST_WORDS_S = 1.0
 INTERIM_CAP = 32
-"""Interim responses before the final one; more is an attack or a fault."""
+"""Maximum number of interim responses before the final one. More indicate an attack or a fault."""
 
 
 class State(Enum):
-    """Where a connection stands. NEW → ACTIVE ⇄ IDLE → CLOSED."""
+    """States of a connection: NEW → ACTIVE ⇄ IDLE → CLOSED."""
 
     NEW = "new"
     ACTIVE = "active"
@@ -47,7 +47,9 @@ class State(Enum):
 
 
 class UpstreamConnection(asyncio.BufferedProtocol):
-    """A connection that `UpstreamPool` opened. `on_idle` and `on_closed` tell it what became."""
+    """A connection that `EndpointPool` opened and
+    that reports to it by `on_idle` and `on_closed`.
+    """
 
     __slots__ = (
         "_backlog",
@@ -98,16 +100,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         buffer: memoryview,
         backlog: Backlog,
     ) -> None:
-        """`buffer`, of a bytearray, is what the kernel's bytes are read into. Parsing copies out of
-        it before the event loop goes on, so that connections can share one. `backlog` is where work
-        for later turns of the event loop goes.
+        """`buffer`, of a bytearray, receives the socket's data. Parsing copies the data before
+        control returns to the event loop, so that connections can share one buffer. `backlog` takes
+        work for later turns of the event loop.
         """
         self._buffer = buffer
-        self._bytes = cast(bytearray, buffer.obj)  # to search it without a copy
+        self._bytes = cast(bytearray, buffer.obj)  # searchable without a copy
         self._backlog = backlog
         self._in_backlog = False
         self._unparsed = b""
-        """Received, and over the budget of the turn in which it came."""
+        """Data received that exceeds the parsing budget of its turn."""
         self._poll: select.poll | None = None
         self._loop = loop
         self._on_idle = on_idle
@@ -137,8 +139,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._upgrade = False
         self.on_writable: Callable[[bool], None] | None = None
         self._idle_s = 0.0
-        # One timer serves every phase: it fires at the earliest moment a deadline can have
-        # been, looks, and goes back to sleep. Moving the deadline later is then free.
+        # One timer serves every phase. It fires at the earliest possible deadline, checks the
+        # current one and is set again if that is later. Moving the deadline to a later time is
+        # therefore free.
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -154,11 +157,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         head_only: bool = False,
         upgrade: bool = False,
     ) -> asyncio.Future[UpstreamResponse]:
-        """Write a request's head (and body, if `last`); the future is its response.
+        """Write a request's head (and body, if `last`). The future returned is its response.
 
-        `head_only`: a HEAD request, whose response has no body. `upgrade`: it asks for WebSocket,
-        so that the response may have a `tunnel`. The first-byte timer starts when the request is
-        complete. The future raises UpstreamError, or what `fail` is given.
+        `head_only`: a HEAD request, whose response has no body. `upgrade`: the request asks for
+        WebSocket, so that the response may have a `tunnel`. The first-byte timer starts when the
+        request is complete. The future raises UpstreamError, or the error passed to `fail`.
         """
         assert self.transport is not None
         self.state = State.ACTIVE
@@ -174,24 +177,24 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._upgrade = upgrade
         self._request_sent = last
         self._idle_s = idle_s
-        # While a long body is going up the clock is the client's; see `body_sent`.
+        # While a long body is being uploaded, the client sets the pace; see `body_sent`.
         self._set_deadline(self._loop.time() + first_byte_s if last else float("inf"))
         self.transport.write(data)
         return self._waiter
 
     def send_body(self, data: bytes) -> None:
-        """Write a piece of a request body."""
+        """Write a piece of the request body."""
         if self.transport is not None:
             self.transport.write(data)
 
     def body_sent(self, first_byte_s: float) -> None:
-        """The request is complete: from now on the upstream is timed."""
+        """Mark the request as complete, and start the first-byte timer."""
         self._request_sent = True
         if self.state is State.ACTIVE and self._response is None:
             self._set_deadline(self._loop.time() + first_byte_s)
 
     async def drain(self) -> None:
-        """Wait until the upstream has taken enough for more to be written."""
+        """Wait until the write buffer has room again."""
         if self._written_paused and self.state is State.ACTIVE:
             self._drained = self._loop.create_future()
             try:
@@ -204,23 +207,25 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._close()
 
     def forget(self, answer: asyncio.Future[UpstreamResponse]) -> None:
-        """Abort the exchange whose answer this is, unless the connection is done with it.
+        """Abort the exchange of this response future, unless the connection has finished with it.
 
-        Whoever gives up waiting is told so a turn of the loop later: until then the answer may
-        have come, and the connection may carry somebody else's.
+        A caller that gives up learns so one turn of the event loop later. By then the response may
+        have arrived, and the connection may carry another request.
         """
         if self._waiter is answer:
             self._close()
 
     def hang_up(self, data: bytes) -> None:
-        """Write the last words of a tunnel, and close once they are sent, or soon after."""
+        """Write the last data of a tunnel, and close
+        when it is sent, or after 1 s at the latest.
+        """
         transport = self.transport
         if self.state is not State.ACTIVE or transport is None:
             return
         self.transport = None
         transport.write(data)
         transport.close()
-        # It may take no more bytes.
+        # The peer may no longer read.
         self._loop.call_later(_LAST_WORDS_S, transport.abort)
         self._close()
 
@@ -228,22 +233,24 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     @property
     def silent_s(self) -> float | None:
-        """For how long nothing has come of a response that has begun. None: it is paused, or is a
-        tunnel. Every read sets the deadline anew, so the deadline tells when the last one was.
+        """Seconds since the last data of a response that has begun. None for a tunnel and while
+        paused. Every read sets the deadline anew, so the deadline tells when the last read was.
         """
         if self._response is None or self._deadline == float("inf"):
             return None
         return self._loop.time() - (self._deadline - self._idle_s)
 
     def pause(self) -> None:
-        """Stop reading; silence is then nobody's fault and not timed."""
+        """Pause reading. The idle timeout does not run,
+        as the upstream is not the cause of the silence.
+        """
         if not self._paused and self.transport is not None:
             self._paused = True
             self._deadline = float("inf")
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on, and time the upstream's silence again."""
+        """Resume reading, and restart the idle timeout."""
         if self._paused and self.transport is not None:
             self._paused = False
             self._set_deadline(self._loop.time() + self._idle_s)
@@ -258,7 +265,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, size: int) -> None:
         data = self._buffer[:size]
         if self.state is not State.ACTIVE:
-            # Nobody asked: whatever this is, it must not become somebody's answer.
+            # No request is open, so this data must not become the response to the next one.
             self._close()
             return
         response = self._response
@@ -278,7 +285,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._backlog.add(self._parse_more)
 
     def _parse_more(self) -> None:
-        """Parse another turn's budget of what was received before; read on when all is parsed."""
+        """Parse one more turn's budget of the buffered data. Resume reading when all is parsed."""
         self._in_backlog = False
         if self._paused or not self._unparsed or self.transport is None:
             return
@@ -308,7 +315,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if response is not None and response.tunnel is not None and self._violation is None:
                 self._switched(response, data, exc)
                 return
-            # After the end of the message it is excess, and only the connection suffers.
+            # Data after the end of the message does not affect it. Only the connection is closed.
             self._spent = True
             if not self._message_done and self._violation is None:
                 self._violation = f"{type(exc).__name__}: {exc}"
@@ -323,7 +330,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 waiter.set_result(response)
             parts = self._parts
             if not parts:
-                # Chunk extensions and trailers: bytes that bring nothing.
+                # Data without body bytes: chunk extensions and trailers.
                 self._idle_bytes += size
                 if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
                     self._violation = "endless trailer or chunk extension"
@@ -341,11 +348,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         elif response is not None and not self._paused:
             deadline = self._loop.time() + self._idle_s
             if self._timer is None or self._timer_at > deadline:
-                self._set_deadline(deadline)  # until its head came it was given longer
+                self._set_deadline(deadline)  # the deadline until the head may have been later
             else:
                 self._deadline = deadline
 
-    # httptools calls these from within feed_data.
+    # httptools calls these methods from feed_data.
 
     def on_message_begin(self) -> None:
         if self._message_done:
@@ -366,8 +373,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._message_done or self._violation is not None:
             return
         self._in_head = False
-        # A head that came in fewer bytes than a field may have cannot be too large. (Bytes are
-        # counted anew behind an interim one.)
+        # If the whole head has fewer bytes than the limit for one field, no field can be too large.
+        # (After an interim response the count starts again.)
         if (self._interim or self._head_bytes > FIELD_CAP_BYTES) and _too_large(self._raw):
             self._violation = "header field or head too large"
             return
@@ -387,17 +394,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self._response = UpstreamResponse(head, self)
         if self._head_only or status in (204, 304):
-            # llhttp does not know the request and would wait for a body.
+            # llhttp does not know that this response has no body, and would wait for one.
             self._message_done = self._bodiless = True
-            # What announces a body where there must be none (RFC 9112 section 6.3) may yet send it,
-            # and it would be taken for the next response. HEAD and 304 may announce one; a new
-            # connection costs less than to trust that it does not come.
+            # A response that announces a body where none is allowed (RFC 9112 section 6.3) may send
+            # it nevertheless, and the bytes would be taken for the next response. HEAD and 304 may
+            # announce a body, but a new connection costs less than the risk that it is sent.
             announced = head.content_length or head.chunked
             self._spent = bool(announced) or not self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
 
     def _switch(self) -> None:
-        """The upstream switches protocols, as it was asked to. There is no idle timeout then."""
+        """Switch protocols, as the request asked for. From here on there is no idle timeout."""
         try:
             head = ResponseHead(101, self._reason, self._raw, self._parser.get_http_version())
         except InvalidHead as exc:
@@ -417,7 +424,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         data: memoryview,
         exc: httptools.HttpParserError | httptools.HttpParserUpgrade,
     ) -> None:
-        """The head has ended, and with it what is HTTP."""
+        """Handle the end of the head after a protocol switch. The remaining data is not HTTP."""
         if not isinstance(exc, httptools.HttpParserUpgrade):
             self.fail(UpstreamInvalidResponse(f"after the switch: {exc}"))
             return
@@ -439,17 +446,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if response.tunnel is not None:
                 return  # what follows is not HTTP
             self._message_done = True
-            # Only here does llhttp know, trailers and Proxy-Connection included.
+            # llhttp decides this only here, from trailers and Proxy-Connection too.
             self._spent = not self._parser.should_keep_alive()
         self._in_head = True
 
     # -- ends ----------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """The response is complete: tell its reader, then keep the connection or close it."""
+        """Finish a complete response: keep or close the connection, then notify the reader."""
         response = self._response
         if response is None:
-            return  # its reader has dropped it at the last piece
+            return  # the reader dropped the response when it received the last piece
         if self._spent or not self._request_sent or self._violation or self._unparsed:
             self._close(keep_response=True)
         else:
@@ -462,7 +469,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         response.finish(None)
 
     def fail(self, error: GatewayError) -> None:
-        """End the exchange with an error, unless it has ended: its reader is told."""
+        """End the exchange with an error, unless it has ended. Its reader receives the error."""
         if self.state is not State.ACTIVE:
             return
         response, waiter = self._response, self._waiter
@@ -484,7 +491,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._unparsed = b""
         transport, self.transport = self.transport, None
         if transport is not None:
-            # abort, not close: what is still unsent is for nobody any more.
+            # abort() instead of close(): unsent data has no recipient any more.
             transport.abort()
         if not keep_response:
             self._response = None
@@ -492,10 +499,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._on_closed(self)
 
     def is_quiet(self) -> bool:
-        """Whether nothing came on this idle connection: no bytes, and no end of the stream.
+        """True if nothing has arrived on this idle connection: neither data nor the end of the
+        stream.
 
-        The kernel is asked, at 1 µs: the event loop may not have read yet what came behind the last
-        response, and what is read once the next request is sent is taken for its response.
+        This asks the kernel, which takes 1 µs. The event loop may not yet have read data that
+        followed the last response, and data read after the next request is sent would be taken for
+        its response.
         """
         if self._poll is None:
             assert self.transport is not None
@@ -539,7 +548,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             and not response.head.chunked
             and response.head.content_length is None
         ):
-            # The body was delimited by the end of the connection (RFC 9112 section 6.3).
+            # The end of the connection marks the end of this body (RFC 9112 section 6.3).
             self._spent = True
             self._settle()
         else:
@@ -548,7 +557,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- time ----------------------------------------------------------------------------
 
     def set_expiry(self, keepalive_s: float) -> None:
-        """Close the connection if it is still idle in `keepalive_s`."""
+        """Close the connection if it is still idle after `keepalive_s` seconds."""
         self._set_deadline(self._loop.time() + keepalive_s)
 
     def _set_deadline(self, deadline: float) -> None:
@@ -574,11 +583,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
 
 def _has_lines(response: UpstreamResponse) -> bool:
-    """Whether the body may be framed by lines, or be a stream of events: costly by the line."""
+    """True if parsing may cost time per line, as for chunked bodies and event streams."""
     return response.head.content_length is None and response.tunnel is None
 
 
 def _too_large(fields: list[RawHeader]) -> bool:
-    """Whether a head is over its cap, or one of its fields is."""
+    """True if the head or one of its fields exceeds its size limit."""
     sizes = [len(name) + len(value) + 4 for name, value in fields]
     return bool(sizes) and (max(sizes) > FIELD_CAP_BYTES or sum(sizes) > HEAD_CAP_BYTES)

@@ -1,4 +1,4 @@
-"""What a response head says about its body and its connection. No I/O here."""
+"""Response heads: framing, connection fields, and the fields to forward. No I/O."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ RawHeader = tuple[bytes, bytes]
 
 
 class InvalidHead(Exception):
-    """The head breaks HTTP's rules, or one of our caps."""
+    """The head violates HTTP or exceeds one of our limits."""
 
 
 _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
 _CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _LOCATION, _PLAIN = range(5, 12)
 LOCATIONS = frozenset({b"location", b"content-location", b"operation-location"})
-"""Fields that hold one URI reference; the last is Azure's."""
+"""Fields that contain one URI reference. Operation-Location is Azure's."""
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
-    b"x-request-id": _DROPPED,  # ours stands on every response
+    b"x-request-id": _DROPPED,  # every response carries the gateway's own
     b"content-length": _CONTENT_LENGTH,
     b"content-type": _CONTENT_TYPE,
     b"transfer-encoding": _TRANSFER_ENCODING,
@@ -38,7 +38,7 @@ _NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"cont
 
 
 class ResponseHead:
-    """Status line and header fields that pass on, framing and connection fields taken out."""
+    """Status line and the header fields to forward. Framing and connection fields are left out."""
 
     __slots__ = (
         "accel",
@@ -56,7 +56,7 @@ class ResponseHead:
     )
 
     def __init__(self, status: int, reason: bytes, raw: list[RawHeader], version: str) -> None:
-        """Raise InvalidHead where the framing is ambiguous (RFC 9112 section 6.3)."""
+        """Raise InvalidHead if the framing is ambiguous (RFC 9112 section 6.3)."""
         if version not in ("1.1", "1.0"):
             raise InvalidHead(f"HTTP version {version}")
         if not _REASON.fullmatch(reason):
@@ -67,16 +67,16 @@ class ResponseHead:
         self.content_length: int | None = None
         self.content_type = b""
         self.cacheable = False
-        """The upstream said something about caching."""
+        """True if the upstream sent Cache-Control."""
         self.encoded = False
-        """Its body is compressed, or so."""
+        """True if the body has a content coding, such as compression."""
         self.server: bytes | None = None
         self.accel: bytes | None = None
-        """What the upstream asked nginx for: X-Accel-Buffering."""
+        """Value of X-Accel-Buffering, which controls buffering in nginx."""
         self.located = False
-        """One of `LOCATIONS` is among the fields."""
+        """True if one of the `LOCATIONS` is among the fields."""
         self.upgrade: bytes | None = None
-        """The protocol it switches to."""
+        """Value of the Upgrade field: the protocol to which the upstream switches."""
         self.fields: list[RawHeader] = []
         nominated: set[bytes] = set()
         known, fields = _known.get, self.fields
@@ -88,7 +88,7 @@ class ResponseHead:
                 fields.append(field)
             elif what == _CONTENT_LENGTH:
                 self.content_length = int(field[1])
-                if status != 204:  # where there must be none (RFC 9110 section 8.6)
+                if status != 204:  # a 204 must not have one (RFC 9110 section 8.6)
                     fields.append(field)
             elif what == _CONTENT_TYPE:
                 self.content_type = field[1]
@@ -104,8 +104,8 @@ class ResponseHead:
             elif what == _CONNECTION:
                 nominated |= connection_tokens(field[1])
             elif what == _TRANSFER_ENCODING:
-                # Another coding than chunked would have to be undone here, by RFC 9112
-                # section 7; no model server sends one.
+                # Any other coding than chunked would have to be decoded here (RFC 9112 section 7).
+                # No model server sends one.
                 if self.chunked or field[1].strip().lower() != b"chunked" or version != "1.1":
                     raise InvalidHead("transfer-encoding is not exactly chunked")
                 self.chunked = True
@@ -125,7 +125,9 @@ class ResponseHead:
 
 
 def _find(name: bytes) -> int:
-    """What a field is, by its name as it was sent; remembered, since it will be sent again."""
+    """Return the kind of a field by its name as sent.
+    The spelling is cached for the next response.
+    """
     what = _NOTABLE.get(name.lower(), _PLAIN)
     if len(name) <= _LONGEST_KNOWN:
         if len(_known) >= _MOST_KNOWN:

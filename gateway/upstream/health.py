@@ -1,13 +1,13 @@
-"""The health of one endpoint: what is known of it, and whether requests may go there. No I/O.
+"""The health of one endpoint, as a state machine. No I/O.
 
-    HEALTHY ── failures in a row, or slowness ──▶ EJECTED ── its time is over ──▶ PROBING
-       ▲                                             ▲                              │
-       └── WARMING ◀── enough successes ─────────────┼──────────────────────────────┤
-                                                     └── a failure ─────────────────┘
+    HEALTHY ── consecutive failures, or slowness ──▶ EJECTED ── time is over ──▶ PROBING
+       ▲                                                ▲                           │
+       └── WARMING ◀── enough successes ────────────────┼───────────────────────────┤
+                                                        └── a failure ──────────────┘
 
-Beside that stand what active checks say (UNHEALTHY), what an operator says (DRAINING), and what the
-backend itself asks for with 429 and Retry-After (COOLING). The numbers are Envoy's
-(outlier_detection.proto): five failures, 30 s times the number of ejections, 300 s at most.
+Three more states are set from outside: UNHEALTHY by active checks, DRAINING by an operator, and
+COOLING by the backend itself with 429 and Retry-After. The numbers are Envoy's
+(outlier_detection.proto): five failures; 30 s times the number of ejections, at most 300 s.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ _NEVER = float("inf")
 
 
 class State(Enum):
-    """What an endpoint is good for now."""
+    """State of an endpoint, which decides whether requests may go there."""
 
     HEALTHY = "healthy"
     WARMING = "warming"
-    """Back from an ejection: its share grows."""
+    """Readmitted after an ejection: its share of requests grows (slow start)."""
     PROBING = "probing"
-    """Half-open: a few requests find out whether it is well again."""
+    """Half-open: a few requests test whether it has recovered."""
     COOLING = "cooling"
-    """It asked for a pause (429): others are preferred."""
+    """The endpoint answered 429 and asked for a pause. Others are preferred."""
     EJECTED = "ejected"
-    """Its answers failed, or took much longer than its siblings'."""
+    """Ejected, because its answers failed or were much slower than those of its siblings."""
     UNHEALTHY = "unhealthy"
-    """It fails its checks."""
+    """Active health checks fail."""
     DRAINING = "draining"
-    """An operator took it out."""
+    """Taken out of service by an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthOptions:
-    """When an endpoint is taken out, and how it comes back. Times in seconds."""
+    """Rules for ejection and readmission. Times in seconds."""
 
     failures: int = 5
-    """In a row."""
+    """Consecutive failures before ejection."""
     base_s: float = 30.0
     longest_s: float = 300.0
     probes: int = 1
-    """Requests at once while half-open."""
+    """Maximum number of simultaneous requests while half-open."""
     successes: int = 3
-    """In a row, to be let back in."""
+    """Consecutive successes before readmission."""
     slow_start_s: float = 10.0
-    """How long its share grows until it is whole."""
+    """Duration of slow start, in which the share of requests grows to the full weight."""
     healthy_checks: int = 2
     unhealthy_checks: int = 3
 
@@ -62,21 +62,21 @@ class _Phase(Enum):
 
 
 class Health:
-    """Of one endpoint. Every `now` is a time of one monotonic clock, in seconds."""
+    """The health of one endpoint. Every `now` is a time of one monotonic clock, in seconds."""
 
     def __init__(self, options: HealthOptions) -> None:
         self.reason = ""
-        """Why it is not healthy; for people."""
+        """Reason why the endpoint is not healthy, for people."""
         self.slow = False
-        """Whether its last ejection was for slowness: its answers are late, but right."""
+        """True if the last ejection was for slowness: answers are late, but correct."""
         self.ejections = 0
-        """In the recent past; each makes the next one longer."""
+        """Number of recent ejections. Each makes the next one longer."""
         self.options = options
         self._phase = _Phase.CLOSED
         self._until = 0.0
-        """When the phase ends by itself."""
+        """Time at which the phase ends by itself."""
         self._streak = 0
-        """Failures in a row; while half-open, successes."""
+        """Consecutive failures; while half-open, consecutive successes."""
         self._cool_until = 0.0
         self._drained = False
         self._check_failing = False
@@ -85,7 +85,7 @@ class Health:
         self._forgive_at = _NEVER
 
     def state(self, now: float) -> State:
-        """What it is good for."""
+        """Return the state of the endpoint."""
         self._pass_time(now)
         if self._drained:
             return State.DRAINING
@@ -100,14 +100,14 @@ class Health:
         return State.WARMING if self._phase is _Phase.WARMING else State.HEALTHY
 
     def changes_at(self, now: float) -> float:
-        """When its state or its share changes by itself, at the latest."""
+        """Return the latest time by which the state or the share changes without an event."""
         ends = self._until if self._phase in (_Phase.OPEN, _Phase.WARMING) else _NEVER
         if self._phase is _Phase.WARMING:
             ends = min(ends, now + self.options.slow_start_s / 10)
         return min(ends, self._cool_until if now < self._cool_until else _NEVER)
 
     def why(self, now: float) -> str:
-        """For people: why it is in its state, or an empty text."""
+        """Return the reason for the state, for people; empty if there is none."""
         state = self.state(now)
         if state is State.DRAINING:
             return "drained by an operator"
@@ -122,34 +122,36 @@ class Health:
         return self.reason if state in (State.PROBING, State.WARMING) else ""
 
     def share(self, now: float) -> float:
-        """Of its weight, from 0.1 to 1: it grows while it warms up."""
+        """Return the factor on the endpoint's weight, from 0.1 to 1. It grows during slow start."""
         if self._phase is not _Phase.WARMING:
             return 1.0
         slow_start_s = self.options.slow_start_s
         return min(1.0, max(0.1, 1.0 - (self._until - now) / slow_start_s))
 
-    # -- what requests tell --------------------------------------------------------------
+    # -- results of requests ---------------------------------------------------------------
 
     @property
     def failing(self) -> bool:
-        """Whether it has failed often enough to be ejected, and was not, since too many are out."""
+        """True if failures suffice for an ejection that
+        did not happen, since too many are ejected.
+        """
         counts = self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING
         return counts and self._streak >= self.options.failures
 
     def succeeded(self) -> bool:
-        """An answer came to its end. True if the endpoint was `failing`, and no longer is."""
+        """Record that an answer is complete. Return True if this ended `failing`."""
         was_failing = self.failing
         if self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING:
             self._streak = 0
         return was_failing
 
     def answered(self, now: float) -> bool:
-        """An answer began that is not an error of the backend's. True if that changed the state."""
+        """Record that an answer began that is no server error. Return True if the state changed."""
         if self._phase is _Phase.CLOSED:
             return False
         self._pass_time(now)
         if self._phase is not _Phase.HALF_OPEN:
-            return False  # it was asked before
+            return False  # the request was sent before the ejection
         self._streak += 1
         if self._streak < self.options.successes:
             return False
@@ -157,7 +159,9 @@ class Health:
         return True
 
     def failed(self, now: float) -> bool:
-        """No answer, or one that is the backend's fault. True if it should be ejected now."""
+        """Record a missing answer or a server error.
+        Return True if the endpoint should be ejected.
+        """
         self._pass_time(now)
         if self._phase is _Phase.HALF_OPEN:
             self._streak = 0
@@ -168,7 +172,7 @@ class Health:
         return self._streak >= self.options.failures
 
     def eject(self, now: float, reason: str, *, slow: bool = False) -> None:
-        """Take it out, longer each time. `slow`: for lateness, not for errors."""
+        """Eject the endpoint, each time for longer. `slow`: for slowness, not for errors."""
         if now >= self._forgive_at:
             self.ejections = 0
         self.ejections += 1
@@ -181,18 +185,18 @@ class Health:
         self._forgive_at = _NEVER
 
     def readmit(self, now: float) -> None:
-        """End its ejection: others, which answer nothing at all, need its place."""
+        """End the ejection early, because endpoints that do not answer at all need its place."""
         self.reason = "back early: others fail"
         self._let_in(now)
 
     def cool(self, now: float, pause_s: float) -> None:
-        """Prefer others for so long."""
+        """Prefer other endpoints for `pause_s` seconds."""
         self._cool_until = max(self._cool_until, now + pause_s)
 
-    # -- what checks and operators tell ----------------------------------------------------
+    # -- results of checks, commands of operators ------------------------------------------
 
     def checked(self, now: float, failure: str | None) -> bool:
-        """A check passed (None) or failed. True if that changed the state."""
+        """Record a check that passed (None) or failed. Return True if the state changed."""
         failing = failure is not None
         if failing == self._check_failing:
             self._check_streak = 0
@@ -207,13 +211,13 @@ class Health:
         self._check_failing = failing
         self._check_reason = failure or ""
         if not failing:
-            # Whatever it did before, it is another one now.
+            # Earlier failures no longer count: the backend has probably been replaced.
             self.reason = "passes its checks again"
             self._let_in(now)
         return True
 
     def drain(self, *, out: bool) -> None:
-        """Take it out, or let it back in."""
+        """Take the endpoint out of service, or back in."""
         self._drained = out
 
     # -- transitions -----------------------------------------------------------------------
@@ -223,7 +227,7 @@ class Health:
         slow_start_s = self.options.slow_start_s
         self._phase = _Phase.WARMING if slow_start_s else _Phase.CLOSED
         self._until = now + slow_start_s
-        # Well for as long as the longest ejection: then it begins anew.
+        # After a healthy time as long as the longest ejection, ejections are counted from 0 again.
         self._forgive_at = now + self.options.longest_s
         if not slow_start_s:
             self.reason = ""

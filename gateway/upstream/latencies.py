@@ -1,4 +1,4 @@
-"""Times to first byte: their p95, for hedging, and the endpoint whose are much longer."""
+"""Times to first byte: their p95 for hedging, and detection of endpoints that are much slower."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import NamedTuple
 _WINDOW = 256
 _ENOUGH = 20
 _RECENT = 32
-"""Answers kept of each endpoint to compare others with."""
+"""Number of answers kept for each endpoint for comparison."""
 
 
 class Quantile:
-    """Of the last 256 values, exactly. Adding one costs about a microsecond."""
+    """Exact quantiles of the last 256 values. Adding a value costs about a microsecond."""
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque()
         self._sorted: list[float] = []
 
     def add(self, value: float) -> None:
-        """Take a value in; the oldest leaves."""
+        """Add a value. The oldest of 256 is dropped."""
         if len(self._recent) == _WINDOW:
             oldest = self._recent.popleft()
             del self._sorted[bisect_left(self._sorted, oldest)]
@@ -31,7 +31,9 @@ class Quantile:
         insort(self._sorted, value)
 
     def at(self, share: float) -> float | None:
-        """The value below which `share` of them lie; None until there are 20."""
+        """Return the value below which `share` of the
+        values lie. None if there are fewer than 20.
+        """
         if len(self._sorted) < _ENOUGH:
             return None
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
@@ -39,68 +41,74 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class SlownessOptions:
-    """When an endpoint counts as slow. Times in seconds."""
+    """Thresholds for an endpoint to count as slow. Times in seconds."""
 
     factor: float = 5.0
-    """An answer is slow if it begins so many times later than comparable ones of its siblings."""
+    """Factor to the median of comparable answers of siblings above which an answer is slow."""
     floor_s: float = 0.5
-    """An answer that begins within this time is never slow."""
+    """Time to first byte up to which an answer is never slow."""
     answers: int = 10
-    """Slow answers, one after the other and no quick one among them, that make an endpoint slow."""
+    """Number of consecutive slow answers after which the endpoint is slow."""
     peers: int = 5
-    """Comparable answers of siblings that a judgement needs."""
+    """Minimum number of comparable answers of siblings for a judgement."""
     recent_s: float = 60.0
-    """The age at which a sibling's answer is not compared with any more."""
+    """Maximum age of a sibling's answer for comparison."""
     memory_s: float = 300.0
-    """The pause between two slow answers after which their count begins anew."""
+    """Maximum pause between two slow answers. After a longer one, the count starts again."""
 
 
 class Beginning(NamedTuple):
-    """A streamed answer whose first byte has come. Times are seconds of one monotonic clock."""
+    """A streamed answer whose first byte has arrived.
+    All times are from one monotonic clock, in seconds.
+    """
 
     at: float
-    """When the first byte came."""
+    """Time of the first byte."""
     waited_s: float
-    """From the request, body included, to the first byte."""
+    """Time from the complete request (body included) to the first byte."""
     idle_s: float
-    """How long ago another answer of the endpoint began or ended."""
+    """Time since another answer of the endpoint last began or ended."""
     load: int = 1
-    """Requests under way at the endpoint when this one was sent, itself included."""
+    """Requests in flight at the endpoint when this one was sent, including this one."""
     begun: int = 1
-    """Answers of the endpoint that have begun and not ended, this one included."""
+    """Answers of the endpoint that have begun and not ended, including this one."""
     size: int = 0
-    """Of the request's body in bytes, which stands for the length of the prompt."""
+    """Size of the request body in bytes, a substitute for the length of the prompt."""
     model: str | None = None
-    """Models differ in speed, and one endpoint may serve several."""
+    """Model of the request. Models differ in speed, and one endpoint may serve several."""
 
 
 class _Sample(NamedTuple):
-    """One answer, as it is compared."""
+    """The compared properties of an answer."""
 
     at: float
     seconds: float
-    """To the first byte, without the time in the backend's queue."""
+    """Time to first byte, without the time in the backend's queue."""
     size: int
     model: str | None
 
 
 class _Record:
-    """What is known of one endpoint's answers."""
+    """Observations of one endpoint."""
 
     __slots__ = ("_peaks", "_peaks_until", "last_at", "recent", "slow")
 
     def __init__(self) -> None:
         self.recent: deque[_Sample] = deque(maxlen=_RECENT)
         self.slow: list[tuple[float, float]] = []
-        """Seconds of the slow answers since the last quick one, each with its siblings' median."""
+        """Slow answers since the last quick one: time
+        to first byte, and the median of its siblings.
+        """
         self.last_at = 0.0
-        """When the last of those began."""
+        """Time at which the last slow answer began."""
         self._peaks = (0, 0)
-        """The most answers at once, in this period and in the one before."""
+        """Maximum number of simultaneous answers in the last period and in the current one."""
         self._peaks_until = 0.0
 
     def slots(self, beginning: Beginning, period_s: float) -> int:
-        """How many answers the endpoint has lately given at once, this one included."""
+        """Return the number of answers that the endpoint
+        has recently given at once, this one included.
+        """
         before, latest = self._peaks
         if beginning.at >= self._peaks_until:
             before, latest = latest, 0
@@ -110,19 +118,20 @@ class _Record:
 
 
 class Slowness:
-    """Finds the endpoint whose answers begin much later than those of its siblings. No I/O.
+    """Detect endpoints whose time to first byte is much longer than that of their siblings. No I/O.
 
-    Like is compared with like: first bytes of streamed answers to the same model, recent, with at
-    least half as long a prompt on the sibling's side.
+    Only comparable answers are compared: first bytes of recent streamed answers from the same
+    model, where the sibling's prompt is at least half as long.
 
-    The time in a backend's queue is left out. An endpoint that has given n answers at once has at
-    least n slots; where more requests than that are under way, the next answer begins when one
-    ends, and only the time since the endpoint's last progress counts.
+    The time in a backend's queue is excluded. An endpoint that has given n answers at once has at
+    least n slots. If more requests than that are in flight, the next answer begins when another
+    ends, so only the time since the endpoint's last progress counts.
 
-    One observation is one interval. Of slow answers whose intervals overlap only the first counts,
-    so that a pause that a hundred requests wait out is seen once. A quick answer clears the
-    endpoint, and one that waited in a queue, which proves little, takes two slow ones back: that
-    keeps endpoints in whose queues are full of requests of other workers or other clients.
+    Overlapping observations count once: of slow answers whose waiting times overlap, only the first
+    is counted. A pause that a hundred requests wait out is therefore one observation. A quick
+    answer clears the count. An answer that waited in a queue proves little and removes two slow
+    ones from the count, so that an endpoint stays in service if its queue is full of requests from
+    other workers or other clients.
     """
 
     def __init__(self, options: SlownessOptions) -> None:
@@ -132,11 +141,11 @@ class Slowness:
     def add(
         self, key: str, beginning: Beginning, siblings: Iterable[str]
     ) -> tuple[float, float] | None:
-        """Take in an answer of the endpoint `key`; `siblings` are the keys to compare it with.
+        """Record an answer of the endpoint `key`. `siblings` are the keys to compare it with.
 
-        Return the endpoint's and its siblings' median time to the first byte, in seconds, if the
-        endpoint is slow by now; its evidence is then used up. Linear in the number of siblings,
-        and constant for an answer that begins within the floor.
+        If the endpoint is now slow, return its median time to first byte and that of its siblings,
+        in seconds, and clear the slow answers counted so far. Otherwise return None. The cost is
+        linear in the number of siblings, and constant for an answer that begins within `floor_s`.
         """
         options = self._options
         record = self._records.get(key)
@@ -166,7 +175,7 @@ class Slowness:
     def _count(
         self, record: _Record, sample: _Sample, usual_s: float
     ) -> tuple[float, float] | None:
-        """Count a slow answer, unless the one before it covers it."""
+        """Count a slow answer, unless its waiting time overlaps that of the last one counted."""
         options, slow = self._options, record.slow
         since = sample.at - sample.seconds
         if slow and since < record.last_at:
@@ -182,12 +191,12 @@ class Slowness:
         return median(own), median(their)
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Drop what is known of endpoints that are gone or begin anew."""
+        """Drop the observations of endpoints that were removed or start afresh."""
         for key in keys:
             self._records.pop(key, None)
 
     def _comparable(self, sample: _Sample, siblings: Iterable[str]) -> list[float]:
-        """Seconds of the siblings' recent answers to such a request."""
+        """Return the times to first byte of the siblings' comparable answers."""
         since = sample.at - sample.seconds - self._options.recent_s
         return [
             other.seconds

@@ -1,4 +1,4 @@
-"""The connections to one endpoint: idle ones kept for reuse, new ones opened under a cap."""
+"""The connection pool of one endpoint: idle connections for reuse, and new ones up to a limit."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from gateway.upstream.resolve import resolve_checked
 
 _NO_EXCEPTIONS = AddressPolicy()
 _READ_BYTES = 64 * 1024
-"""Read at once; also the most that comes on top of a slow client's buffer."""
+"""Size of one read. A slow client's buffer exceeds its limit by at most this much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an endpoint is, taken apart once."""
+    """An endpoint's URL, parsed once."""
 
     url: str
     host: str
     port: int
     authority: str
-    """What goes into the Host header."""
+    """Value of the Host header."""
     base: str
-    """Path put before every request's path; no trailing slash."""
+    """Path prefix of every request; no trailing slash."""
     tls: ssl.SSLContext | None
     server_name: str | None
 
 
 def parse_address(url: str, tls: ssl.SSLContext | None, server_name: str | None) -> Address:
-    """An endpoint's URL as an Address. ValueError if there is no usable host or port."""
+    """Parse an endpoint's URL. Raise ValueError if it has no usable host or port."""
     parts = urlsplit(url)
     if parts.hostname is None or parts.username is not None:
         raise ValueError("the URL needs a host, and no user name")
@@ -51,7 +51,7 @@ def parse_address(url: str, tls: ssl.SSLContext | None, server_name: str | None)
 
 
 class EndpointPool:
-    """Connections to one address."""
+    """Connection pool of one address."""
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class EndpointPool:
         keepalive_s: float,
         policy: AddressPolicy = _NO_EXCEPTIONS,
     ) -> None:
-        """`policy` judges every address that is connected to."""
+        """`policy` decides to which addresses the pool may connect."""
         self.address = address
         self._open = 0
         self.max = max_connections
         self.policy = policy
         self._keepalive_s = keepalive_s
-        # Last in, first out: the most recently used is the least likely to be closed by the
-        # peer, and the surplus of a busy hour expires.
+        # Last in, first out: the server is least likely to have closed the connection that was used
+        # last, and connections left over from a busy period expire.
         self._idle: list[UpstreamConnection] = []
         self._closed = False
         self._backlog: Backlog | None = None
@@ -76,11 +76,11 @@ class EndpointPool:
 
     @property
     def open(self) -> int:
-        """Connections there are, idle ones among them."""
+        """Number of open connections, idle ones included."""
         return self._open
 
     def take_idle(self) -> UpstreamConnection | None:
-        """An open connection nobody uses, or None."""
+        """Return an idle connection that is still usable, or None."""
         while self._idle:
             connection = self._idle.pop()
             transport = connection.transport
@@ -91,9 +91,9 @@ class EndpointPool:
         return None
 
     async def connect(self, timeout_s: float) -> UpstreamConnection:
-        """A new connection.
+        """Open a connection.
 
-        Raise UpstreamBusy at the cap, UpstreamConnectFailed or UpstreamConnectTimeout.
+        Raise UpstreamBusy at the connection limit, UpstreamConnectFailed or UpstreamConnectTimeout.
         """
         if self._open >= self.max:
             raise UpstreamBusy
@@ -111,7 +111,7 @@ class EndpointPool:
         except TimeoutError as exc:
             connection.close()
             raise UpstreamConnectTimeout(f"{address.url}: {timeout_s} s") from exc
-        except OSError as exc:  # ssl.SSLError is one too
+        except OSError as exc:  # includes ssl.SSLError
             connection.close()
             raise UpstreamConnectFailed(f"{address.url}: {exc}") from exc
         except BaseException:
@@ -122,7 +122,7 @@ class EndpointPool:
     async def _open_one(
         self, loop: asyncio.AbstractEventLoop, connection: UpstreamConnection
     ) -> None:
-        """Connect to the first address that takes it. Raise OSError if none does."""
+        """Connect to the first address that accepts. Raise OSError if none does."""
         address = self.address
         failure: OSError | None = None
         for host, port in await resolve_checked(address.host, address.port, self.policy):
@@ -142,7 +142,7 @@ class EndpointPool:
         raise failure
 
     def close(self) -> None:
-        """Close what is idle; what is in use closes when it is done."""
+        """Close the idle connections. Those in use close at the end of their exchange."""
         self._closed = True
         for connection in list(self._idle):
             connection.close()

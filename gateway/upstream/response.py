@@ -1,4 +1,4 @@
-"""A response of an upstream: its head, and its body on the way to whoever reads it."""
+"""An upstream's response: its head, and its body on the way to a reader."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from gateway.errors import GatewayError
 from gateway.upstream.head import ResponseHead
 
 UNREAD_CAP_BYTES = 64 * 1024
-"""Body bytes kept while nobody reads the response yet; then reading pauses."""
+"""Body bytes that are buffered before a reader is attached. Beyond that, reading pauses."""
 
 
 class Source(Protocol):
-    """The connection it comes from."""
+    """The connection from which a response comes."""
 
     @property
     def silent_s(self) -> float | None:
-        """For how long it has brought nothing; None while it is paused."""
+        """Seconds since the last bytes arrived; None while reading is paused."""
 
     def pause(self) -> None:
-        """Stop reading."""
+        """Pause reading from the connection."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading after a pause."""
 
     def fail(self, error: GatewayError) -> None:
         """End the exchange with an error."""
 
     def abort(self) -> None:
-        """Drop the exchange."""
+        """Close the connection without waiting for the rest of the response."""
 
 
 class Tunnel(Protocol):
-    """The way back, once the upstream has switched protocols."""
+    """The write direction of a connection after the upstream has switched protocols."""
 
     on_writable: Callable[[bool], None] | None
-    """Told when it takes no more for now (False), and when it does again (True)."""
+    """Called with False when the write buffer is full, and with True when there is room again."""
 
     def send_body(self, data: bytes) -> None:
-        """Write."""
+        """Write data to the upstream."""
 
     def hang_up(self, data: bytes) -> None:
-        """Write the last words, and close."""
+        """Write the last data, and close."""
 
 
 class BodySink(Protocol):
-    """Where a response body goes. Called from the event loop, in order, without awaiting."""
+    """The consumer of a response body. The event loop calls it in order, without awaiting."""
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the body."""
+        """Consume the next bytes of the body."""
 
     def finish(self, error: GatewayError | None) -> None:
-        """The body is complete, or will never be."""
+        """End of the body: complete if `error` is None, else broken off."""
 
 
 class UpstreamResponse:
-    """A response whose head has arrived. Its body waits here until a sink is attached."""
+    """A response whose head has arrived. The body is buffered here until a sink is attached."""
 
     __slots__ = (
         "_changed",
@@ -81,17 +81,17 @@ class UpstreamResponse:
         self._changed: asyncio.Future[None] | None = None
         self._source: Source | None = source
         self.tunnel: Tunnel | None = None
-        """Where the protocol was switched: the body is what comes by the new one."""
+        """Set if the protocol was switched. The body is then the data of the new protocol."""
 
     @property
     def silent_s(self) -> float | None:
-        """For how many seconds the upstream has sent nothing of it; None once it is over, and
-        while it is paused, when silence is nobody's fault.
+        """Seconds since the upstream last sent data of this response. None after its end, and while
+        reading is paused, because the upstream is then not the cause of the silence.
         """
         return None if self._source is None else self._source.silent_s
 
     def take_unread(self) -> bytes:
-        """What has arrived so far; it is the caller's now."""
+        """Return the buffered body bytes and clear the buffer."""
         unread = self.unread
         data = unread[0] if len(unread) == 1 else b"".join(unread)
         self.unread = []
@@ -99,12 +99,17 @@ class UpstreamResponse:
         return data
 
     async def begun(self) -> None:
-        """Wait for the first byte of the body, or for its end. Raise what broke it off before."""
+        """Wait for the first byte of the body or its
+        end. Raise the error if it breaks off before.
+        """
         while not self.unread and not self.complete:
             await self._change()
 
     async def held(self, cap_bytes: int) -> bytes | None:
-        """Wait for the whole body, which stays unread; None if it is larger or broke off."""
+        """Wait for the whole body and return it, without taking it from the buffer.
+
+        Return None if the body is larger than `cap_bytes` or breaks off.
+        """
         while not self.complete:
             if self.unread_bytes > cap_bytes or self.error is not None:
                 return None
@@ -125,32 +130,32 @@ class UpstreamResponse:
             self._changed.set_result(None)
 
     def attach(self, sink: BodySink) -> None:
-        """Send what arrives from now on to `sink`. Take the unread bytes first."""
+        """Send the data that arrives from now on to `sink`. Call `take_unread` first."""
         self._sink = sink
         self.resume()
 
     def pause(self) -> None:
-        """Stop reading from the upstream: the reader is behind."""
+        """Pause reading from the upstream, because the reader is slower."""
         if self._source is not None:
             self._source.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading after a pause."""
         if self._source is not None:
             self._source.resume()
 
     def fail(self, error: GatewayError) -> None:
-        """End it with an error, unless it has ended."""
+        """End the response with an error, unless it has ended."""
         if self._source is not None:
             self._source.fail(error)
 
     def abort(self) -> None:
-        """Close the upstream connection unless the response is complete."""
+        """Close the upstream connection, unless the response is complete."""
         source, self._source, self._sink = self._source, None, None
         if source is not None:
             source.abort()
 
-    # What follows is for the connection.
+    # The methods below are for the connection.
 
     def feed(self, data: bytes) -> None:
         if self._sink is not None:

@@ -1,4 +1,4 @@
-"""An upstream: its endpoints, which of them is next, and what is learnt from each answer."""
+"""An upstream: its endpoints, which one is used next, and what is learnt from each answer."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from gateway.upstream.retry_budget import RetryBudget
 
 _NEVER = float("inf")
 _AT_WORK = (State.HEALTHY, State.WARMING, State.COOLING)
-"""States in which an endpoint serves whatever comes, so that its answers can be compared."""
+"""States in which an endpoint takes any request, so that its answers can be compared."""
 
 
 class Part(Protocol):
-    """Something that goes on beside the requests of an upstream."""
+    """A background activity of an upstream."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the activity."""
 
     def close(self) -> None:
-        """End."""
+        """Stop the activity."""
 
 
 Groups = tuple[tuple[Endpoint, ...], ...]
@@ -37,18 +37,18 @@ Report = Callable[[Endpoint, State, str], None]
 
 @dataclass(slots=True)
 class Failures:
-    """How often what has failed; for the metrics."""
+    """Counters of failures and of the reactions to them, for the metrics."""
 
     ejected: int = 0
     slow: int = 0
-    """How many of the ejections were for slowness."""
+    """Number of ejections for slowness, which `ejected` includes."""
     panics: int = 0
     retries: int = 0
     hedges: int = 0
 
 
 class Upstream:
-    """Endpoints of one backend, alike but for weight and priority."""
+    """Endpoints of one backend. They are equivalent except for weight and priority."""
 
     def __init__(
         self,
@@ -60,35 +60,35 @@ class Upstream:
         now: Callable[[], float],
         report: Report = lambda endpoint, state, why: None,
     ) -> None:
-        """`now` is the event loop's clock; `report` is told when an endpoint's state changes."""
+        """`now` is the event loop's clock. `report` is called when an endpoint's state changes."""
         self.name = name
         self.options = options
         self.budget = RetryBudget(options.budget_share, options.budget_reserve)
         self.begin_s = Quantile()
-        """What it takes from sending to the first byte."""
+        """Times from sending a request to the first byte."""
         self.counts = Failures()
         self.panicking = False
         self.fields = OptionalFields()
         self.uploads = 0
-        """Requests whose body is still on its way."""
+        """Number of requests whose body is still being received from the client."""
         self._most_uploads = 0
         self._only: Endpoint | None = None
-        """The endpoint, if there is one alone and nothing is wrong with it."""
+        """The endpoint, if there is exactly one and it is healthy."""
         self.successor: Upstream | None = None
-        """The one that has taken over its endpoints."""
+        """The upstream that has taken over the endpoints after a reload."""
         self.on_update: Callable[[], None] = lambda: None
-        """Called when there are other endpoints than before."""
+        """Called when the set of endpoints has changed."""
         self.parts: list[Part] = []
-        """What goes on beside its requests: checks, discovery."""
+        """Background activities: health checks, discovery."""
         self.endpoints: tuple[Endpoint, ...] = ()
         self._balancer = balancer
         self._now = now
         self._report = report
         self._slowness = Slowness(options.slowness) if options.slowness is not None else None
         self._groups: Groups = ()
-        """Endpoints that are well, in the order in which they are asked."""
+        """Endpoints that are in service, in the order in which they are used."""
         self._last_resort: Groups = ()
-        """Endpoints that are ejected, unhealthy or half-open: asked before a request is refused."""
+        """Endpoints that are ejected, unhealthy or half-open, used before a request is refused."""
         self._states: dict[Endpoint, State] = {}
         self._look_at = 0.0
         self._waiting: dict[asyncio.Future[Endpoint | None], tuple[Hint, Sequence[Endpoint]]] = {}
@@ -96,7 +96,7 @@ class Upstream:
 
     @property
     def latest(self) -> Upstream:
-        """This one, or the one that has its endpoints now."""
+        """Return the upstream that has the endpoints now: this one or its last successor."""
         upstream = self
         while upstream.successor is not None:
             upstream = upstream.successor
@@ -104,26 +104,28 @@ class Upstream:
 
     @property
     def asks_how_soon(self) -> bool:
-        """Whether anybody looks at when answers begin."""
+        """True if the times to first byte are used, so that callers have to report them."""
         return self._only is None or self.options.retries.hedge
 
     @property
     def is_full_of_uploads(self) -> bool:
-        """Whether bodies that are still on their way take half of the room there is, so that the
-        next one has to be complete before it is sent. Slow clients cannot take the rest.
+        """True if bodies that are still being received take half of the capacity. The next request
+        then has to be complete before it is sent, so that slow clients cannot take the other half.
         """
         return self.uploads >= self._most_uploads
 
-    # -- which is next ---------------------------------------------------------------------
+    # -- selection -------------------------------------------------------------------------
 
     async def acquire(
         self, hint: Hint, tried: Sequence[Endpoint] = (), patience_s: float | None = None
     ) -> Endpoint | None:
-        """The endpoint for a request, which has to be `release`d; None if all were tried.
+        """Return the endpoint for a request, or None if all were tried. The caller has to `release`
+        it.
 
-        Waits while none that is well has room, for `patience_s` at most. An endpoint that is out
-        is returned where the alternative is to refuse the request. Raise UpstreamBusy when too
-        many wait, or for too long, and none that is out has room either.
+        Wait while no endpoint in service has room, for `patience_s` at most. If the request would
+        otherwise be refused, return an endpoint that is ejected, unhealthy or half-open. Raise
+        UpstreamBusy if too many requests wait or this one has waited too long, and none of those
+        endpoints has room either.
         """
         if self.successor is not None:
             return await self.successor.acquire(hint, tried, patience_s)
@@ -148,8 +150,9 @@ class Upstream:
             return endpoint
 
     def acquire_now(self, hint: Hint, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """An endpoint that is well, without waiting: None if none has room. On the path of every
-        request.
+        """Return an endpoint that is in service, or None if none has room. Does not wait.
+
+        Called for every request, so it has to be fast.
         """
         if self.successor is not None:
             return self.successor.acquire_now(hint, tried)
@@ -165,7 +168,7 @@ class Upstream:
         return endpoint
 
     def release(self, endpoint: Endpoint, *, begun: bool = False) -> None:
-        """Its request has ended. `begun`: its answer was told of by `began`."""
+        """Take back an endpoint after its request has ended. `begun`: `began` was called for it."""
         endpoint.in_flight -= 1
         if begun:
             endpoint.begun -= 1
@@ -176,14 +179,14 @@ class Upstream:
         endpoint.freed()
 
     def has_other(self, tried: Sequence[Endpoint]) -> bool:
-        """Whether there is an endpoint beside those that is well and has room."""
+        """True if an endpoint that was not tried is in service and has room."""
         if self.successor is not None:
             return self.successor.has_other(tried)
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
     def has_ejected(self, tried: Sequence[Endpoint], *, failed: bool) -> bool:
-        """Whether an endpoint that was not tried is ejected for slowness and has room; with
-        `failed`, for failures too.
+        """True if an endpoint that was not tried is ejected for slowness and has room. With
+        `failed`, endpoints ejected for failures count too.
         """
         latest = self.latest
         return any(
@@ -195,15 +198,15 @@ class Upstream:
         )
 
     def _choose(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """The endpoint to use, if one has room; and whether there are any that may have it soon.
+        """Return an endpoint that has room, if any, and whether one may soon have room.
 
-        One that is out is used only where there is nothing to wait for.
+        Endpoints that are out of service are used only if there is nothing to wait for.
         """
         endpoint, left = self._well(hint, tried)
         return (endpoint, left) if endpoint is not None or left else self._out(hint, tried)
 
     def _well(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """Like `_choose`, among the endpoints that are well."""
+        """Choose like `_choose` among the endpoints in service."""
         left = False
         for group in self._groups:
             if len(group) == 1:
@@ -222,7 +225,7 @@ class Upstream:
         return None, left
 
     def _out(self, hint: Hint, tried: Sequence[Endpoint]) -> tuple[Endpoint | None, bool]:
-        """Like `_choose`, among those of the last resort. Probes are not limited here."""
+        """Choose like `_choose` among the endpoints of last resort, without the limit on probes."""
         left = False
         for group in self._last_resort:
             candidates = [e for e in group if e not in tried]
@@ -239,7 +242,7 @@ class Upstream:
         return not self._probed(endpoint) or probes < self.options.health.probes
 
     def _probed(self, endpoint: Endpoint) -> bool:
-        """Whether it gets a few requests only, that find out how it is: nobody waits for it."""
+        """True if the endpoint only gets a few probes. Requests do not wait for it."""
         return self._states[endpoint] is State.PROBING and not self.panicking
 
     async def _wait(
@@ -255,24 +258,24 @@ class Upstream:
         except BaseException as exc:
             self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled() and (endpoint := turn.result()) is not None:
-                self.release(endpoint)  # it was its turn in this very moment
+                self.release(endpoint)  # an endpoint was assigned at the moment of the timeout
             if isinstance(exc, TimeoutError):
                 raise UpstreamBusy from None
             raise
 
     def _hand_out(self) -> None:
-        """Give what has room to those who wait, in their order."""
+        """Assign endpoints that have room to waiting requests, in order of arrival."""
         if not self._waiting:
             return
         served = []
         for turn, (hint, tried) in self._waiting.items():
             if turn.done():
-                continue  # it has given up
+                continue  # the waiter has given up
             endpoint, left = self._choose(hint, tried)
             if endpoint is None and left:
                 if not tried:
-                    break  # nobody has room
-                continue  # those who have were tried
+                    break  # no endpoint has room
+                continue  # this request has tried the endpoints that have room
             if endpoint is not None:
                 endpoint.in_flight += 1
             turn.set_result(endpoint)
@@ -282,20 +285,20 @@ class Upstream:
 
     @property
     def pending(self) -> int:
-        """Requests that wait for room."""
+        """Number of requests that wait for an endpoint with room."""
         return len(self._waiting)
 
-    # -- what answers tell -----------------------------------------------------------------
+    # -- results of answers ----------------------------------------------------------------
 
     def answered(self, endpoint: Endpoint) -> None:
-        """An answer began that is not an error of the backend's."""
+        """Record that an answer began that is no server error."""
         if endpoint is self._only:
             return
         if endpoint.health.answered(self._now()):
             self.latest._look()
 
     def succeeded(self, endpoint: Endpoint) -> None:
-        """An answer came to its end."""
+        """Record that an answer is complete."""
         if endpoint.health.succeeded():
             self.latest._look()
 
@@ -309,10 +312,10 @@ class Upstream:
         size: int = 0,
         model: str | None = None,
     ) -> None:
-        """The first byte of its answer came after so long. See `Beginning`.
+        """Record the time to first byte of an answer, in seconds. See `Beginning`.
 
-        What is not `streamed` begins when all of it was generated: how long that takes says more
-        about the answer than about the endpoint.
+        An answer that is not `streamed` begins when it is generated completely. Its time depends
+        more on the answer than on the endpoint, so it is not compared.
         """
         endpoint.begun += 1
         latest = self.latest
@@ -339,27 +342,29 @@ class Upstream:
             latest._eject(endpoint, why, slow=True)
 
     def failed(self, endpoint: Endpoint, why: str) -> None:
-        """No answer came, or one that is the backend's fault."""
+        """Record a missing answer or a server error."""
         if endpoint.health.failed(self._now()):
             self.latest._eject(endpoint, why, slow=False)
 
     def cool(self, endpoint: Endpoint, pause_s: float) -> None:
-        """It asked for a pause."""
+        """Record that the endpoint asked for a pause of `pause_s` seconds."""
         endpoint.health.cool(self._now(), pause_s)
         self.latest._look()
 
     def checked(self, endpoint: Endpoint, failure: str | None) -> None:
-        """An active check passed (None) or failed."""
+        """Record an active check that passed (None) or failed."""
         if endpoint.health.checked(self._now(), failure):
             self._look()
 
     def drain(self, endpoint: Endpoint, *, out: bool) -> None:
-        """An operator takes it out, or lets it back in. What it carries goes on."""
+        """Take an endpoint out of service, or back in. Its requests in flight continue."""
         endpoint.health.drain(out=out)
         self._look()
 
     def _eject(self, endpoint: Endpoint, why: str, *, slow: bool) -> None:
-        """Take it out if not too many are. One that fails takes the place of one that is slow."""
+        """Eject an endpoint unless too many are ejected.
+        One that fails replaces one that is slow.
+        """
         if not self.options.outliers:
             return
         now = self._now()
@@ -371,7 +376,7 @@ class Upstream:
         if out and len(out) + 1 > self.options.max_ejected * len(self.endpoints):
             slow_ones = [e for e in out if self._states[e] is State.EJECTED and e.health.slow]
             if slow or not slow_ones:
-                self._look()  # it stays in, but is known to fail
+                self._look()  # it stays in service, but counts as failing
                 return
             slow_ones[0].health.readmit(now)
         endpoint.health.eject(now, why, slow=slow)
@@ -379,10 +384,10 @@ class Upstream:
         self.counts.slow += slow
         self._look()
 
-    # -- who is available ------------------------------------------------------------------
+    # -- available endpoints ---------------------------------------------------------------
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Another set of endpoints. Those that are gone end when they are idle."""
+        """Replace the set of endpoints. Those removed finish their requests and close."""
         gone = set(self.endpoints) - set(endpoints)
         self.endpoints = tuple(endpoints)
         for endpoint in endpoints:
@@ -396,12 +401,12 @@ class Upstream:
         self.on_update()
 
     def inherit(self, other: Upstream) -> None:
-        """Take over what another knows, whose place this one takes: endpoints that are the same,
-        with their connections, health and load, who waits for them, and the budget. `other` is for
-        what is under way.
+        """Take over the state of the upstream that this one replaces: unchanged endpoints with
+        their connections, health and load, the waiting requests and the retry budget. `other` only
+        finishes the requests in flight.
         """
         if not self.endpoints:
-            # They are yet to be discovered: until then, those that were.
+            # Discovery has found none yet: use the previous ones until then.
             endpoints = list(other.endpoints)
             other.endpoints = ()
         else:
@@ -433,19 +438,19 @@ class Upstream:
         return endpoints
 
     def let_go(self, endpoint: Endpoint) -> None:
-        """Somebody else's from now on; its connections stay."""
+        """Remove an endpoint that another upstream takes over. Its connections stay open."""
         self.endpoints = tuple(e for e in self.endpoints if e is not endpoint)
 
     def state(self, endpoint: Endpoint) -> State:
-        """Of one of its endpoints."""
+        """Return the state of one of the endpoints."""
         return endpoint.health.state(self._now())
 
     def why(self, endpoint: Endpoint) -> str:
-        """For people: why an endpoint is in its state."""
+        """Return the reason for an endpoint's state, for people."""
         return endpoint.health.why(self._now())
 
     def _look(self) -> None:
-        """Sort the endpoints anew: by what they are good for, then by priority."""
+        """Sort the endpoints again, by state and then by priority."""
         now = self._now()
         states = {endpoint: endpoint.health.state(now) for endpoint in self.endpoints}
         for endpoint, state in states.items():
@@ -470,8 +475,8 @@ class Upstream:
         enough = self.options.panic * len(there)
         was, self.panicking = self.panicking, sound < enough
         if self.panicking:
-            # Those that are left could not carry the load, so that others have to try (Envoy's
-            # panic mode): the slow ones first, since they answer.
+            # Panic mode, as in Envoy: the remaining endpoints could not carry the load, so ejected
+            # ones are used again. The slow ones come first, because they do answer.
             self.counts.panics += not was
             sound += len(slow)
             well, slow = well + slow, []
@@ -481,7 +486,7 @@ class Upstream:
         for priority in sorted({e.priority for e in well}):
             group = [e for e in well if e.priority == priority]
             groups.append(tuple(e for e in group if states[e] is not State.COOLING))
-        # Who asked for a pause is asked last, of any priority.
+        # Endpoints that asked for a pause come last, whatever their priority.
         groups.append(tuple(e for e in well if states[e] is State.COOLING))
         self._groups = tuple(group for group in groups if group)
         probing = [e for e in well if states[e] is State.PROBING]
@@ -489,12 +494,14 @@ class Upstream:
         self._last_resort = tuple(group for group in out if group)
 
     def start(self) -> None:
-        """Begin what goes on beside requests; there is an event loop now."""
+        """Start the background activities. Needs a running event loop."""
         for part in self.parts:
             part.start()
 
     def close(self) -> None:
-        """End that, and close idle connections; exchanges under way go on."""
+        """Stop the background activities and close
+        idle connections. Exchanges in flight continue.
+        """
         for part in self.parts:
             part.close()
         for endpoint in self.endpoints:
