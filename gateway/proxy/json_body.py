@@ -1,5 +1,5 @@
-"""A request body that is one JSON object: parsed once, asked by everybody who decides on it, and
-changed without touching a byte that need not change.
+"""Request body that is one JSON object: parsed once for all who need its values, and edited in
+place, so that every other byte stays as the client sent it.
 """
 
 from __future__ import annotations
@@ -22,30 +22,33 @@ _TOKEN = re.compile(
 )
 _MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 _ESCAPED = rb"\u006"
-"""How an escaped letter of the key `model` begins: m, o, d, e and l are U+0064 to U+006F."""
+"""Start of an escaped letter of the key `model`: m, o, d, e and l are U+0064 to U+006F."""
 _BEHIND_VALUE = b" \t\r\n,"
 _MAXIMA = ("max_tokens", "max_completion_tokens")
 _KEPT_BYTES = 4096
-"""The longest list or object that is kept of a body that a helper process has parsed."""
+"""Limit for values of a body that a helper process has parsed: larger lists and objects are
+emptied, longer strings are cut.
+"""
 _KEPT_MEMBERS = 1024
 
 ALWAYS_LIGHT_BYTES = 64 * 1024
-"""Bodies up to here are read at once, whatever is in them: the worst takes 20 ms."""
+"""Bodies up to this size are always parsed on the event loop: the worst takes 20 ms."""
 _SCANNED_BYTES = 1024 * 1024
 """A larger body is not scanned for keys on the event loop."""
 _HEAVY_US = 20_000.0
-# What orjson takes, measured on bodies of 10 MiB of one kind each.
+# Cost of parsing with orjson, measured on bodies of 10 MiB, each full of one kind of token.
 _BYTE_US, _OPEN_US, _ITEM_US = 0.001, 0.3, 0.06
 _OBJECT_US = 1.0
-"""What it takes to look for media in one."""
+"""Cost of the search for media in one object."""
 TRANSLATED_OBJECT_US = 8.0
-"""What a translation takes for each object in a body."""
+"""Cost of the translation of one object."""
 
 
 def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
-    """Whether reading a body would hold the event loop for more than some 20 ms.
+    """Tell whether reading a body would block the event loop for more than about 20 ms.
 
-    `object_us` is what else is done for each object in it. Takes 1 ms for each MiB.
+    `object_us` is the cost of further work for each object in it. The check itself takes 1 ms per
+    MiB.
     """
     size = len(body)
     if size <= ALWAYS_LIGHT_BYTES:
@@ -62,69 +65,80 @@ def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
 
 @dataclass(slots=True)
 class JsonBody:
-    """A body, and what it says."""
+    """Request body with its parsed content."""
 
     raw: bytes = field(repr=False)
-    """As the caller sent it."""
+    """The bytes that the client sent; empty if the body was parsed in a helper process and not set
+    since.
+    """
     document: dict[str, Any]
-    """All of it; if it is not `whole`, its top level, with long lists and objects empty."""
+    """The parsed object. If not `whole`, only its top level: long strings are cut, long lists and
+    objects are empty, and there are 1024 keys at most.
+    """
     model: str | None
-    """Its top-level `model`."""
+    """Top-level `model`."""
     whole: bool = True
     _estimate: Estimate | None = None
     _named: tuple[str, ...] | None = None
     _plain: bool = False
-    """The key `model` stands in it once, and is not written with escapes."""
+    """True if the key `model` occurs once at most and no letter of it can be written as an
+    escape.
+    """
     _spans: dict[bytes, tuple[int, int] | None] = field(default_factory=dict)
-    """Where values stand in the body, by key; None: nowhere, or more than once."""
+    """Start and end of values in the body, by key; None if the key is missing or occurs more than
+    once.
+    """
     _edits: dict[str, Any] = field(default_factory=dict)
-    """What is to stand there instead, by key."""
+    """New values, by key."""
     _sent: bytes = field(default=b"", repr=False)
-    """What `rendered` has returned last."""
+    """Last result of `rendered`."""
 
     @property
     def asked(self) -> Estimate:
-        """What the request may use."""
+        """Estimate of the tokens that the request may use."""
         if self._estimate is None:
             self._estimate = estimate(self.document, len(self.raw))
         return self._estimate
 
     @property
     def streams(self) -> bool:
-        """Whether it asks for a stream."""
+        """True if the request asks for a stream."""
         return self.document.get("stream") is True
 
     @property
     def also_named(self) -> tuple[str, ...]:
-        """Other models that it names: as alternatives, or for a tool of the backend's."""
+        """Further models that the request names: as alternatives, or for one of the backend's
+        tools.
+        """
         if self._named is None:
             self._named = tuple(_also_named(self.document))
         return self._named
 
     def rename(self, name: str) -> None:
-        """Send it with another model. It has to have one."""
+        """Replace the model in the bytes to send. The body must name one."""
         self._edits["model"] = name
 
     def ask_for_usage(self) -> bool:
-        """Ask for the usage of an OpenAI-shaped stream: whether that changes anything."""
+        """Ask for token usage in an OpenAI-shaped stream. Return True if that changes the body."""
         if not self.streams:
             return False
         options = self.document.get("stream_options")
         if isinstance(options, dict) and options.get("include_usage") is True:
             return False
         if "stream_options" in self.document and self._span(b"stream_options") is None:
-            return False  # which of several counts would be a guess
+            # The key occurs more than once, and it is not known which one the backend uses.
+            return False
         options = options if isinstance(options, dict) else {}
         self._edits["stream_options"] = {**options, "include_usage": True}
         return True
 
     def rendered(self) -> bytes:
-        """The bytes to send."""
+        """Return the bytes to send."""
         self._sent = self._with(self._edits)
         return self._sent
 
     def unasked(self) -> bytes:
-        """The bytes to send where the backend does not take what `ask_for_usage` puts in."""
+        """Return the bytes to send to a backend that rejects the field added by `ask_for_usage`."""
         others = {key: value for key, value in self._edits.items() if key != "stream_options"}
         return self._with(others)
 
@@ -137,7 +151,7 @@ class JsonBody:
         places = []
         for key, value in edits.items():
             span = self._span(key.encode())
-            if span is None:  # it is not there: it goes in front
+            if span is None:  # a key that is missing is added at the front
                 pieces.append(b'"%b":%b,' % (key.encode(), orjson.dumps(value)))
             else:
                 places.append((span, orjson.dumps(value)))
@@ -148,7 +162,9 @@ class JsonBody:
         return b"".join(pieces)
 
     def parsed_as_sent(self, body: bytes) -> dict[str, Any] | None:
-        """A body's document, if that is what was sent of this one, and all of it is here."""
+        """Return the document of `body` if those are the bytes sent for this object and it is
+        `whole`; otherwise None.
+        """
         if not self.whole or not (body is self.raw or body is self._sent):
             return None
         return {**self.document, **self._edits} if self._edits else self.document
@@ -166,7 +182,9 @@ class JsonBody:
         return spans[0] if len(spans) == 1 else None
 
     def pruned(self) -> JsonBody:
-        """The same without what is long in it, its questions answered beforehand."""
+        """Return a copy without its long values, with everything that needs them computed
+        beforehand.
+        """
         self._spans = {key: self._only_span(key) for key in (b"model", b"stream_options")}
         kept = islice(self.document.items(), _KEPT_MEMBERS)
         document = {key: _pruned(value) for key, value in kept}
@@ -182,8 +200,9 @@ class JsonBody:
 
 
 def read(body: bytes) -> JsonBody:
-    """Parse a body. Raise RequestError if it is not one JSON object, its model is not a string, or
-    it is given twice: what is decided on has to be what the upstream will see.
+    """Parse a body. Raise RequestError if it is not one JSON object, if its model is not a string,
+    or if the model is given twice: the gateway must decide on the same model that the upstream
+    sees.
     """
     try:
         document = orjson.loads(body)
@@ -192,7 +211,7 @@ def read(body: bytes) -> JsonBody:
     if not isinstance(document, dict):
         raise RequestError("The request body is not a JSON object.", code="invalid_json")
     if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in document):
-        # encoding/json of Go, and so Ollama, takes any case for the same key.
+        # Go's encoding/json, and so Ollama, matches keys without regard to case.
         raise RequestError("'model' is written in another case.", param="model")
     plain = _is_plain(body)
     if not plain and len(_spans(body, b"model")) > 1:
@@ -204,13 +223,14 @@ def read(body: bytes) -> JsonBody:
 
 
 def read_elsewhere(body: bytes) -> JsonBody:
-    """What a helper process answers of a heavy body. Raise RequestError."""
+    """Parse a heavy body in a helper process and return it `pruned`. Raise RequestError."""
     return read(body).pruned()
 
 
 def continued(body: bytes, text: str, tokens: int, model: str | None, final: bool) -> bytes:
-    """The body of a chat whose answer has begun with `text`, about so many tokens, to be gone on
-    with: by `model`, if that is another. `final`: the backend is told to continue a final message.
+    """Return the request body that asks a backend to continue an answer. The answer so far is
+    `text`, about `tokens` tokens, which are subtracted from the maximum. `model` replaces the model
+    unless None. `final`: add the fields that tell the backend to continue a final message.
     """
     document = orjson.loads(body)
     document["messages"].append({"role": "assistant", "content": text})
@@ -235,13 +255,15 @@ def _pruned(value: Any) -> Any:
     try:
         if len(value) <= _KEPT_MEMBERS and len(orjson.dumps(value)) <= _KEPT_BYTES:
             return value
-    except orjson.JSONEncodeError:  # nested too deeply
+    except orjson.JSONEncodeError:  # it is nested too deeply
         pass
     return type(value)()
 
 
 def _also_named(document: Mapping[str, Any]) -> list[str]:
-    """OpenRouter takes `models` to fall back on; tools of a backend may have a model."""
+    """Return the further models of a request: OpenRouter's fallback list `models`, and models of a
+    backend's tools.
+    """
     models = document.get("models")
     names = [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
     tools = document.get("tools")
@@ -256,7 +278,9 @@ def _is_plain(body: bytes) -> bool:
 
 
 def _spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
-    """Where the values of all top-level keys of this name stand, in a valid JSON object."""
+    """Return start and end of the values of all top-level keys of this name, in a valid JSON
+    object.
+    """
     text = name.decode()
     spans: list[tuple[int, int]] = []
     depth = 0
@@ -271,7 +295,7 @@ def _spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
                 continue
         elif depth != 1 or token["colon"] is None:
             continue
-        # The next top-level key, or the end: what stands before it is the value.
+        # At the next top-level key, or at the end: the value is what precedes it.
         if start >= 0:
             spans.append(_trimmed(body, start, token.start()))
             start = -1
@@ -283,7 +307,7 @@ def _spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
 
 
 def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
-    """A span without the white space around it, and the comma behind it."""
+    """Return a span without the surrounding white space and the comma after it."""
     while body[end - 1] in _BEHIND_VALUE:
         end -= 1
     while body[start] in _BEHIND_VALUE:

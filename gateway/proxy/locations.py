@@ -1,6 +1,7 @@
-"""`Location` and the like in responses: a backend's address becomes the gateway's. No I/O.
+"""Rewriting of `Location` and similar response headers: the backend's address becomes the
+gateway's. No I/O.
 
-A client that follows a redirect to the backend's own address passes the gateway by, with its
+A client that followed a redirect to the backend's own address would bypass the gateway, with its
 credential checks, limits and log.
 """
 
@@ -16,31 +17,33 @@ _PARTS = re.compile(
     r"(?P<path>[^?#]*)(?P<rest>.*)",
     re.DOTALL,
 )
-"""RFC 3986 appendix B; query and fragment stay together."""
+"""RFC 3986 appendix B; query and fragment stay together in `rest`."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How a client and a backend see one request."""
+    """Addresses of one request as the client sees it and as the backend sees it."""
 
     public: str
     """Scheme and authority that the client used, such as https://gateway.example.com."""
     path: str
-    """The path that the client asked for."""
+    """Path that the client requested."""
     prefix: str
-    """The beginning of it that is not forwarded; no trailing slash."""
+    """Prefix of `path` that is not forwarded; no trailing slash."""
     base: str
-    """The path that is put before the rest; no trailing slash."""
+    """Path put before the forwarded rest of `path`; no trailing slash."""
     authorities: tuple[str, ...]
-    """Of the backend, as HOST or HOST:PORT: its own, and the Host it was sent."""
+    """Authorities of the backend, as HOST or HOST:PORT: its own, and the Host header it was
+    sent.
+    """
 
 
 def public_location(value: str, seen: Exposure) -> str:
-    """A URI reference of a backend's (RFC 3986 section 4.1), as the client has to read it.
+    """Convert a URI reference from a backend (RFC 3986 section 4.1) to one for the client.
 
-    An absolute one that points at the backend becomes one that points at the gateway. A relative
-    one is changed only where the client would resolve it to something else. Others stay.
+    An absolute reference to the backend becomes one to the gateway. A relative one changes only if
+    the client would resolve it to something else. All others stay.
     """
     parts = _PARTS.fullmatch(value)
     assert parts is not None  # any text matches
@@ -57,7 +60,8 @@ def public_location(value: str, seen: Exposure) -> str:
     if scheme is not None or not (seen.prefix or seen.base):
         return value
     try:
-        # RFC 3986 section 5.2, once as the backend means it and once as the client reads it.
+        # Resolve by RFC 3986 section 5.2, once as the backend means it and once as the client reads
+        # it.
         meant = urljoin(f"http://_{seen.base}{seen.path[len(seen.prefix) :]}", value)
         read = urljoin(f"http://_{seen.path}", value)
     except ValueError:
@@ -69,7 +73,7 @@ def public_location(value: str, seen: Exposure) -> str:
 
 
 def _public_path(path: str, seen: Exposure) -> str:
-    """A path of the backend's, below the route; one that is there already stays."""
+    """Convert a path of the backend to one below the route; a path that is already there stays."""
     path = _without(path, seen.base) or "/"
     if not path.startswith("/"):
         path = "/" + path
@@ -85,8 +89,8 @@ def _is_below(path: str, base: str) -> bool:
 
 
 def _same(authority: str, own: str, scheme: str | None) -> bool:
-    """Whether two authorities are one. Where a port is missing it is that of either scheme: a
-    backend behind a gateway has to guess which one the client used.
+    """Tell whether two authorities are the same. A missing port matches the default port of either
+    scheme: a backend behind a gateway has to guess which scheme the client used.
     """
     host, port = _split(authority)
     own_host, own_port = _split(own)
@@ -111,7 +115,9 @@ def _split(authority: str) -> tuple[str, str]:
 def rewrite(
     fields: Iterable[tuple[bytes, bytes]], names: frozenset[bytes], seen: Exposure
 ) -> list[tuple[bytes, bytes]]:
-    """Header fields, with the references in those of these lower-case names made public."""
+    """Return the header fields, with the URI references in those of these lower-case names
+    converted.
+    """
     return [
         (name, public_location(value.decode("latin-1"), seen).encode("latin-1"))
         if name.lower() in names

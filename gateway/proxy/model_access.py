@@ -1,7 +1,8 @@
-"""Which models a caller may name to an upstream, and where a request names one.
+"""Access to models: which models a caller may name to an upstream, and where a request names one.
 
-A key for certain models must not reach another by a route that passes on whatever it gets, by a
-path or query that counts more than the body, or by a body that only the backend can read.
+A caller restricted to certain models must not reach others: not by a route that forwards any
+request, not by a path or query that overrides the body, and not by a body that only the backend can
+read.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from urllib.parse import parse_qsl, unquote
 from gateway.auth.principal import Principal
 
 _DEPLOYMENT = re.compile(r"/(?:deployments|model|engines)/([^/]+)/")
-"""Azure's paths, Bedrock's, and OpenAI's old ones."""
+"""Paths of Azure, of Bedrock, and of older OpenAI clients."""
 _BELOW_MODELS = re.compile(r"/models/(.+)")
 _VERB = re.compile(
     r":[A-Za-z]+$|(?:/versions/[^/]+)?/(?:infer|generate|generate_stream|ready|config|stats)$"
 )
-"""What Gemini's and Triton's paths have behind the name."""
+"""Suffix after the model name in paths of Gemini and Triton."""
 _IN_QUERY = ("model", "deployment")
 _OLLAMA = re.compile(r"/api/(?:show|pull|push|delete|create|copy)$")
 _OLLAMA_FIELDS = ("name", "from", "source", "destination")
-"""Of the bodies at these paths, beside `model`."""
+"""Fields that name a model in the bodies of these paths, besides `model`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,12 @@ class ServedModel:
     """A model of the configuration."""
 
     name: str
-    """What callers call it."""
+    """Name by which callers request the model."""
     scopes: frozenset[str]
-    """Those a caller needs."""
+    """Scopes that a caller needs, all of them."""
 
     def serves(self, principal: Principal | None) -> bool:
-        """Whether a caller may use it."""
+        """Tell whether a caller may use the model."""
         if principal is None:
             return not self.scopes
         return self.scopes <= principal.scopes and (
@@ -46,17 +47,19 @@ class ServedModel:
 
 
 class ModelAccess:
-    """What callers may name to one upstream, in its own names."""
+    """Models that callers may name to one upstream, by the upstream's own names."""
 
     def __init__(self, served: Mapping[str, Sequence[ServedModel]]) -> None:
-        """`served` are the configuration's models by what the upstream calls them."""
+        """`served` maps the upstream's names to the models of the configuration."""
         self._served = served
         self._aliases = {model.name for models in served.values() for model in models} - set(served)
         self._scopes = [model.scopes for models in served.values() for model in models]
         self._guarded = any(self._scopes)
 
     def restricts(self, principal: Principal | None) -> bool:
-        """Whether there are models that a caller may not use. On the path of every request."""
+        """Tell whether there are models that the caller may not use. Runs on the path of every
+        request.
+        """
         if principal is None:
             return self._guarded
         return principal.models is not None or (
@@ -64,8 +67,8 @@ class ModelAccess:
         )
 
     def allows(self, name: str, principal: Principal | None) -> bool:
-        """Whether a caller may name this to the upstream."""
-        # Ollama's `latest` is what a name without a tag means.
+        """Tell whether a caller may name this model to the upstream."""
+        # Ollama adds the tag `latest` to a name without a tag.
         served = self._served.get(name) or self._served.get(name.removesuffix(":latest"))
         if served is not None:
             return any(model.serves(principal) for model in served)
@@ -75,7 +78,7 @@ class ModelAccess:
 
 
 def names_in_path(path: str) -> list[str]:
-    """The models that a canonical path names."""
+    """Return the models named in a canonical path."""
     names = [unquote(name) for name in _DEPLOYMENT.findall(path)]
     below = _BELOW_MODELS.search(path)
     if below is not None:
@@ -84,12 +87,14 @@ def names_in_path(path: str) -> list[str]:
 
 
 def names_in_query(query: str) -> list[str]:
-    """The models that a query names."""
+    """Return the models named in a query."""
     return [value for key, value in parse_qsl(query) if key.lower() in _IN_QUERY] if query else []
 
 
 def names_for_management(path: str, document: Mapping[str, Any]) -> list[str]:
-    """The models that a request to Ollama names which shows, makes or copies one."""
+    """Return the models named in a request to Ollama that shows, pulls, pushes, deletes, creates or
+    copies one.
+    """
     if _OLLAMA.search(path) is None:
         return []
     values = [document.get(key) for key in _OLLAMA_FIELDS]

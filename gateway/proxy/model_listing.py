@@ -1,7 +1,7 @@
-"""Answering what clients of a route ask about its models, in the shape that they read.
+"""Responses to clients that ask for a route's models, in the format the client expects.
 
-Anthropic's SDK and Claude Code ask at the path that OpenAI's clients ask at, `/v1/models`: their
-headers tell them apart.
+Anthropic's SDK and Claude Code use the same path as OpenAI's clients, `/v1/models`. Their headers
+tell them apart.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _MODELS = "models"
 
 
 class ModelListing:
-    """Of one route. Built once; a request that asks something else costs two look-ups."""
+    """Model list of one route. It is built once; any other request costs two lookups."""
 
     __slots__ = ("_described", "_entries", "_lists", "_shape")
 
     def __init__(self, route_path: str, dialect: str) -> None:
-        # Where a client's own path begins may be a part of the route's path, or come behind it.
+        # The client's own base path may be part of the route's path or come after it.
         base = route_path.removesuffix("/") + "/"
         self._shape = ANTHROPIC if dialect == "anthropic" else OPENAI
         bases = (base, f"{base}v1/")
         self._lists: dict[str, Callable[[Iterable[str]], bytes] | None] = {
             below + _MODELS: None for below in bases
         }
-        """None: in the shape that the request decides."""
+        """Writer of the list by path; None if the request's headers decide on the format."""
         self._entries = tuple(f"{below}{_MODELS}/" for below in bases)
         self._described: frozenset[str] = frozenset()
         if dialect == "ollama":
@@ -51,15 +51,16 @@ class ModelListing:
             self._described = frozenset(below + OLLAMA_SHOW for below in bases)
 
     def asked(self, path: str) -> bool:
-        """Whether a GET of this canonical path asks about the models."""
+        """Tell whether a GET of this canonical path asks for the models."""
         return path.rstrip("/") in self._lists or path.startswith(self._entries)
 
     def describes(self, path: str) -> bool:
-        """Whether a POST to this path asks about the model that its body names."""
+        """Tell whether a POST to this path asks for the model that its body names."""
         return path in self._described
 
     def answer(self, request: GatewayRequest, names: Sequence[str]) -> web.Response:
-        """What the caller may use, the models of these names: all of it, or one model.
+        """Return a response that lists the models `names`, which the caller may use, or describes
+        one of them.
 
         Raise ModelNotFound.
         """
@@ -75,7 +76,9 @@ class ModelListing:
         return _json(self._shape_for(request).entry(name))
 
     def description(self) -> web.Response:
-        """What is told of a model whose backend cannot be asked in the caller's dialect."""
+        """Return a generic description of a model, whose backend cannot be asked in the caller's
+        dialect.
+        """
         return _json(ollama_show())
 
     def _shape_for(self, request: GatewayRequest) -> ModelShape:

@@ -1,8 +1,8 @@
-"""Where the `model` field of a multipart/form-data body stands (RFC 7578, RFC 2046 section 5.1).
+"""Search for the `model` field in a multipart/form-data body (RFC 7578, RFC 2046 section 5.1).
 
-Parsers of forms disagree on every corner: padding after a boundary, bare line feeds, folded or
-doubled headers, escapes in names. A form with such a corner could name one model to the gateway
-and another to the upstream, so only plain forms are accepted, and the whole body is looked at.
+Form parsers disagree on many details: padding after a boundary, bare line feeds, folded or repeated
+headers, escapes in names. A form with such a detail could name one model to the gateway and another
+to the upstream. So only plain forms are accepted, and the whole body is checked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.errors import RequestError
 _VALUE_CAP_BYTES = 1024
 _HEAD_CAP_BYTES = 8 * 1024
 _MOST_PARTS = 4000
-"""More would hold the event loop: a part takes some 5 µs, and 60 bytes."""
+"""More parts would block the event loop: a part takes about 5 µs, and at least 60 bytes."""
 _IDENTITY_ENCODINGS = (b"7bit", b"8bit", b"binary")
 """Values of Content-Transfer-Encoding that change no byte (RFC 2045 section 6.2). Some clients send
 them, although forms should not (RFC 7578 section 4.7).
@@ -36,10 +36,10 @@ _ONE_PARAMETER = re.compile(
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary parameter.
+    """Return the boundary parameter.
 
-    Raise RequestError unless it is the only parameter, but for a charset of UTF-8, and made of the
-    characters of RFC 2046 section 5.1.1: on others parsers disagree.
+    Raise RequestError unless it is the only parameter besides a charset of UTF-8, and consists of
+    the characters of RFC 2046 section 5.1.1: parsers disagree on any others.
     """
     match = _CONTENT_TYPE.fullmatch(content_type)
     if match is None:
@@ -51,10 +51,10 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def find_model_field(body: bytes, boundary: bytes) -> tuple[int, int]:
-    """Start and end of the field's value, which may stand before or behind the file.
+    """Return start and end of the field's value, which may come before or after the file.
 
-    Raise RequestError if the form is not plain, or the field is missing, given twice, or too long
-    to be a name.
+    Raise RequestError if the form is not plain, or if the field is missing, given twice, or too
+    long for a name.
     """
     span = model_field(body, boundary)
     if span is None:
@@ -63,7 +63,7 @@ def find_model_field(body: bytes, boundary: bytes) -> tuple[int, int]:
 
 
 def model_field(body: bytes, boundary: bytes) -> tuple[int, int] | None:
-    """The same, or None if the field is missing."""
+    """Return the same as `find_model_field`, or None if the field is missing."""
     spans = []
     for head_start, head_end, end in _parts(body, boundary):
         name, encoded = _field(body[head_start:head_end])
@@ -82,7 +82,7 @@ def model_field(body: bytes, boundary: bytes) -> tuple[int, int] | None:
 
 
 def _parts(body: bytes, boundary: bytes) -> list[tuple[int, int, int]]:
-    """Head start, head end and end of every part."""
+    """Return head start, head end and end of every part."""
     first = b"--" + boundary + b"\r\n"
     between = b"\r\n" + first
     last = b"\r\n--" + boundary + b"--"
@@ -109,7 +109,7 @@ def _parts(body: bytes, boundary: bytes) -> list[tuple[int, int, int]]:
 
 
 def _field(head: bytes) -> tuple[bytes, bool]:
-    """A part's field name, and whether its head says that the value is encoded."""
+    """Return a part's field name, and True if its head says that the value is encoded."""
     disposition: bytes | None = None
     encoded = False
     for line in head.split(b"\r\n"):

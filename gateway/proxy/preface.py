@@ -1,4 +1,6 @@
-"""What stands before the first byte of an upstream's event stream, if the gateway spoke first."""
+"""Removal of a byte order mark from an upstream's event stream after the gateway wrote bytes of its
+own before it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class WithoutBom:
-    """A stream without its byte order mark, which is one only where a stream begins."""
+    """Filter that removes a byte order mark, which has this meaning only at the start of a
+    stream.
+    """
 
     __slots__ = ("_begun", "_held")
 
@@ -15,7 +19,7 @@ class WithoutBom:
         self._begun = False
 
     def feed(self, data: bytes) -> bytes:
-        """What may pass now."""
+        """Return the bytes that can be sent now."""
         if self._begun:
             return data
         data = self._held + data
@@ -27,6 +31,6 @@ class WithoutBom:
         return data.removeprefix(_BOM)
 
     def flush(self) -> bytes:
-        """What is left at the end of the stream."""
+        """Return the bytes held back, at the end of the stream."""
         held, self._held = self._held, b""
         return held

@@ -1,6 +1,6 @@
-"""How far a request under way has come, for those who look: costs the request nothing.
+"""Progress of a request in flight, for dashboards and the admin API. It costs the request nothing.
 
-Computed when somebody asks, from moments that are known anyway.
+Computed on demand from times that are recorded anyway.
 """
 
 from __future__ import annotations
@@ -10,31 +10,32 @@ from enum import StrEnum
 from gateway.exchange import Exchange
 
 SILENT_S = 30.0
-"""A stream whose backend has sent nothing for this long is silent."""
+"""Seconds without a byte from the backend after which a stream counts as silent."""
 
 
 class Progress(StrEnum):
-    """What a request under way waits for."""
+    """Current phase of a request in flight."""
 
     HELD = "held"
-    """It was not sent to a backend yet: it is checked, or waits in a queue."""
+    """Not sent to a backend yet: it is being checked, or waits in a queue."""
     WAITING = "waiting"
-    """It was sent, and no answer has begun."""
+    """Sent to a backend; no response has begun."""
     ANSWERING = "answering"
-    """The backend sends its answer."""
+    """The backend is sending its response."""
     SILENT = "silent"
     """The backend has sent nothing of its stream for `SILENT_S`."""
     CLIENT_BEHIND = "client_behind"
-    """The backend waits, because the client does not take what was sent."""
+    """The upstream is paused, because the client does not read what was sent."""
     FOLLOWING = "following"
-    """It reads a kept stream."""
+    """Reading a stored stream."""
     SESSION = "session"
-    """It is a WebSocket."""
+    """A WebSocket session."""
 
 
 def progress(exchange: Exchange, now: float) -> tuple[Progress, float | None]:
-    """How far it has come, and for how many seconds its backend has sent nothing. None: nobody
-    waits for the backend. `now` is in `time.perf_counter` seconds.
+    """Return the request's phase, and for how many seconds its backend has sent nothing. The
+    seconds are None if nothing is expected from the backend. `now` is in `time.perf_counter`
+    seconds.
     """
     if exchange.tally is not None:
         return Progress.SESSION, None

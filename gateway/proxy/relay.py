@@ -1,11 +1,11 @@
-"""The relay: an upstream's response on its way to the client, byte for byte, as it comes.
+"""Relay of an upstream's response to the client, byte for byte, as it arrives.
 
-A `RelayedResponse` is an ordinary aiohttp response to every middleware: it has a status and
-headers that can be changed until it is sent. Its body never passes through a task or a queue:
-what the upstream connection reads is written to the client's transport in the same call.
+To every middleware a `RelayedResponse` is an ordinary aiohttp response: its status and headers can
+be changed until it is sent. Its body never passes through a task or a queue: bytes read from the
+upstream connection are written to the client's transport in the same call.
 
-A stream ends in exactly one way: complete; or with one error event of the route's dialect and
-no terminating chunk; or, where no event can be said, cut short so that it shows.
+A stream ends in exactly one way: complete; with one error event of the route's dialect and no
+terminating chunk; or, where no event can be sent, cut off so that the client notices.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from gateway.sse import TAIL_BYTES, between_events, is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
 _WAITING_CAP_BYTES = 32 * 1024
-"""What waits in memory for a client that is behind before its upstream is paused."""
+"""Bytes that may wait in memory for a slow client before its upstream is paused."""
 _COPY_CAP_BYTES = 16 * 1024
-"""Up to here a copy is cheaper than three buffers in one write."""
+"""Up to this size, a copy is cheaper than three buffers in one write."""
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
 
 
 class RelayedResponse(web.StreamResponse):
-    """The response the upstream is sending."""
+    """Response that the upstream is sending."""
 
-    # How every one begins, said once: most responses are over before any of it changes.
+    # Initial values as class attributes: most responses end before any of them changes.
     _done: asyncio.Future[None] | None = None
     _waiting: list[bytes] | None = None
-    """What came while the client was behind."""
+    """Pieces that arrived while the client was reading too slowly."""
     _waiting_bytes = 0
     _client_is_behind = False
     _upstream_waits = False
@@ -61,7 +61,7 @@ class RelayedResponse(web.StreamResponse):
     _response_body: ResponseBody | None = None
     _look: Callable[[bytes], bytes] | None = None
     error: GatewayError | None = None
-    """Why the body broke off, if it did."""
+    """Error that broke off the body, if any."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RelayedResponse(web.StreamResponse):
         heartbeats: Heartbeats | None = None,
         preface: bytes = b"",
     ) -> None:
-        """`heartbeats` break the silence of an event stream, `preface` opens it."""
+        """`heartbeats` keep a silent event stream alive; `preface` is sent at its start."""
         # Not super().__init__(): it would build a header dict that most responses never need.
         self._state: dict[Any, Any] = {}
         head = upstream.head
@@ -94,12 +94,14 @@ class RelayedResponse(web.StreamResponse):
             or exchange.tap is not None
             or head.status >= 400
             or (trace is not None and trace.sampled)
-        ):  # else nobody looks, and most are over before a body of theirs is needed
+        ):  # otherwise nothing inspects the body, and most end before a ResponseBody is needed
             self._look = self.body.look
 
     @property
     def body(self) -> ResponseBody:
-        """What a client is to get; whoever takes it instead must not send this response."""
+        """Body to send to the client. A caller that takes it must not send this response as
+        well.
+        """
         body = self._response_body
         if body is None:
             body = self._response_body = ResponseBody(
@@ -109,14 +111,18 @@ class RelayedResponse(web.StreamResponse):
 
     @cached_property
     def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
-        """Made when somebody looks; otherwise the upstream's bytes are sent as they are."""
+        """Header dict, made on first access; without it, the upstream's bytes are sent
+        unchanged.
+        """
         return CIMultiDict(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in self._upstream.head.fields
         )
 
     async def held(self, cap_bytes: int) -> bytes | None:
-        """Its whole body, not sent yet; None if it is larger, or broke off."""
+        """Wait for the whole body and return it, without consuming it; None if it is larger than
+        the cap or broke off.
+        """
         try:
             return await self._upstream.held(cap_bytes)
         except GatewayError:
@@ -124,31 +130,33 @@ class RelayedResponse(web.StreamResponse):
 
     @property
     def words(self) -> str | None:
-        """What its body says of an error, as far as it is here, unsent; None: nothing."""
+        """Error message in the part of the body that has arrived, which stays unread; None if there
+        is none.
+        """
         return backend_words.words_of(b"".join(self._upstream.unread), self._exchange.endpoint)
 
     @property
     def size(self) -> int | None:
-        """Of its body, as far as that is known before it is sent; None for a stream."""
+        """Size of the body in bytes, if known before it is sent; None for a stream."""
         upstream = self._upstream
         if upstream.head.content_length is None and upstream.complete:
             return upstream.unread_bytes
         return upstream.head.content_length
 
     def compress(self, encoder: Encoder) -> None:
-        """Send the body by this encoder. The headers are the caller's business."""
+        """Send the body through this encoder. The caller adapts the headers."""
         self._encoder = encoder
 
     def let_body_go(self, request: web.Request) -> None:
-        """This is the answer: give the memory of the request's body back, unless another backend
-        may have to go on with it.
+        """Release the memory of the request body, because this response was chosen. Keep it if
+        another backend may have to continue the answer.
         """
         if self._continuation is None and self._exchange.let_body_go():
             request._read_bytes = b""
 
     @property
     def joins(self) -> bool:
-        """Whether its body can go on in an event stream that was opened before."""
+        """True if the body can continue in an event stream that was opened early."""
         head = self._upstream.head
         return self._status == 200 and not head.encoded and is_event_stream(head.content_type)
 
@@ -161,7 +169,7 @@ class RelayedResponse(web.StreamResponse):
         return self._req is not None
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, with as much of the body as is here, in one write."""
+        """Send the head, and the part of the body that has arrived, in one write."""
         if self._req is not None:
             return None
         self._req = request
@@ -203,7 +211,7 @@ class RelayedResponse(web.StreamResponse):
             if self._heartbeats is not None and self._chunked:
                 self._heartbeat = self._heartbeats.watch(self._written, self._beat)
             if error is not None:
-                self.finish(error)  # or somebody goes on with it
+                self.finish(error)  # or another upstream continues the body
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -217,13 +225,13 @@ class RelayedResponse(web.StreamResponse):
                 cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
                 self.body.left()
 
-    # The upstream connection calls these two, from its data_received.
+    # Called by the upstream connection, from its data_received:
 
     def feed(self, data: bytes) -> None:
-        """Write what has just arrived. On the path of every event: nothing else belongs here."""
+        """Write bytes that have just arrived. Runs on the path of every event: keep it minimal."""
         transport = self._transport
         if transport.is_closing():
-            return  # the client left in this turn of the loop; it will be told in the next
+            return  # the client has left; its connection reports that in the next turn of the loop
         if self._look is not None and not (data := self._look(data)):
             return
         if self._client_is_behind:
@@ -246,7 +254,7 @@ class RelayedResponse(web.StreamResponse):
         exchange.bytes_out += size
 
     def finish(self, error: GatewayError | None) -> None:
-        """The body is complete, or broke off."""
+        """End the response, or start failover if the body broke off."""
         if self.body.goes_on(error, self):
             return
         if rest := self._rest():
@@ -255,14 +263,16 @@ class RelayedResponse(web.StreamResponse):
         self._end(error)
 
     def _rest(self) -> bytes:
-        """What was held back, of a stream that is over."""
+        """Return the bytes that filters held back, at the end of the stream."""
         rest = self.body.rest()
         if self._without_bom is not None:
             rest = self._without_bom.feed(rest) + self._without_bom.flush()
         return rest
 
     def _wait(self, data: bytes) -> None:
-        """Keep it until the client has caught up: it then goes in one write with what follows."""
+        """Keep the bytes until the client has caught up; they are then sent in one write with what
+        follows.
+        """
         if self._waiting is None:
             self._waiting = []
         self._waiting.append(data)
@@ -270,7 +280,7 @@ class RelayedResponse(web.StreamResponse):
         self._hold_upstream()
 
     def _hold_upstream(self) -> None:
-        """Let the upstream wait too, if too much does."""
+        """Pause the upstream if too many bytes wait."""
         buffered = self._transport.get_write_buffer_size()
         if buffered + self._waiting_bytes > _WAITING_CAP_BYTES:
             self._upstream_waits = True
@@ -282,7 +292,7 @@ class RelayedResponse(web.StreamResponse):
             data = b"".join(self._waiting)
             self._waiting = None
             self._waiting_bytes = 0
-            look, self._look = self._look, None  # it was looked at when it came
+            look, self._look = self._look, None  # the bytes were inspected when they arrived
             self.feed(data)
             self._look = look
 
@@ -290,7 +300,9 @@ class RelayedResponse(web.StreamResponse):
         return self._exchange.bytes_out
 
     def _beat(self) -> bool:
-        """Break the silence, where it is not the client that is behind."""
+        """Write a heartbeat, unless the client has unread bytes or an event is incomplete. Return
+        True if possible.
+        """
         transport = self._transport
         beats = not transport.get_write_buffer_size() and between_events(self._tail)
         if beats and not transport.is_closing():
@@ -300,16 +312,18 @@ class RelayedResponse(web.StreamResponse):
         return beats
 
     def _spoke_first(self) -> None:
-        """Something of ours stands before the upstream's stream."""
+        """Note that the gateway wrote bytes before the upstream's stream: a byte order mark must
+        go.
+        """
         if self._without_bom is None:
             self._without_bom = without = WithoutBom()
             look = self.body.look
-            # No method of this: see `ResponseBody.look`.
+            # A closure instead of a method of this class: see `ResponseBody.look`.
             self._look = without.feed if look is None else lambda data: without.feed(look(data))
 
     @property
     def _over(self) -> bool:
-        """Whether all is said, although the client's connection is still attached."""
+        """True if the body has ended while the client's connection is still attached."""
         return self._done is not None and self._done.done()
 
     def _end(self, error: GatewayError | None) -> None:
@@ -323,29 +337,34 @@ class RelayedResponse(web.StreamResponse):
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
-    # The client's connection calls these three.
+    # Called by the client's connection:
 
     def pause(self) -> None:
-        """The client is behind."""
+        """Note that the client reads too slowly."""
         self._client_is_behind = True
         self._hold_upstream()
 
     def resume(self) -> None:
-        """The client has caught up."""
+        """Write the waiting bytes: the client has caught up."""
         self._write_waiting()
         if self._upstream_waits and not self._client_is_behind:
             self._upstream_waits = False
             self.body.resume()
 
     def fail(self, error: GatewayError) -> None:
-        """End it with an error that is not the upstream's, whose connection closes."""
+        """End the body with an error that the upstream did not cause. Closes the upstream
+        connection.
+        """
         if not self._over:
             self.body.abort()
             self._end(error)
 
     def probe(self) -> bool:
-        """Write the first digit of the next chunk's size: it may begin with zeros (RFC 9112
-        section 7.1), so a client that is there sees no difference, and one that is gone resets.
+        """Write the first digit of the next chunk's size, to detect a dead client. Return False if
+        that is not possible.
+
+        A chunk size may begin with zeros (RFC 9112 section 7.1), so a live client sees no
+        difference, and a dead one resets the connection.
         """
         probing = self._chunked and not self._over and not self._transport.is_closing()
         if probing:
@@ -384,7 +403,7 @@ class RelayedResponse(web.StreamResponse):
         return encoded
 
     def _chunk(self, data: bytes) -> bytes:
-        """A chunk of what is not the upstream's."""
+        """Return a chunk with bytes of the gateway's own."""
         if self._encoder is not None:
             data = self._encoder.feed(data)
         return chunk(data) if data else b""
@@ -418,7 +437,7 @@ class RelayedResponse(web.StreamResponse):
         if head.server is not None and not self._hide_server:
             parts.append(b"Server: %b\r\n" % head.server)
         if (head.content_length is None or self._encoder is not None) and has_body:
-            # A stream: nginx must not collect it, and we frame it anew.
+            # A stream: nginx must not buffer it, and the gateway frames it anew.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n")
             if not head.cacheable and is_event_stream(head.content_type):

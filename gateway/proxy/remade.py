@@ -1,4 +1,4 @@
-"""Responses made of others: a head for another body, and a body that is taken as a whole."""
+"""Responses built from others: a head adapted to another body, and a body collected whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.upstream.head import RawHeader, ResponseHead
 from gateway.upstream.response import UpstreamResponse
 
 WHOLE_CAP_BYTES = 64 * 1024 * 1024
-"""Of an answer that is taken as a whole: embeddings are long."""
+"""Size cap of a body that is collected whole: responses with embeddings are long."""
 _OF_THE_BODY = frozenset(
     {
         b"content-type",
@@ -23,11 +23,11 @@ _OF_THE_BODY = frozenset(
         b"etag",
     }
 )
-"""Headers that say something about the bytes of the body, which are others now."""
+"""Headers that describe the bytes of the original body, and are wrong for another one."""
 
 
 class _Collected:
-    """A sink that keeps the whole body."""
+    """Sink that collects the whole body."""
 
     def __init__(self, raw: UpstreamResponse) -> None:
         self._raw = raw
@@ -52,7 +52,9 @@ class _Collected:
 
 
 async def whole(raw: UpstreamResponse) -> bytes:
-    """Its body. Raise what broke it off."""
+    """Wait for the whole body and return it. Raise the error that broke it off, or
+    UpstreamInvalidResponse above the cap.
+    """
     if raw.complete:
         return raw.take_unread()
     if raw.error is not None:
@@ -65,14 +67,16 @@ async def whole(raw: UpstreamResponse) -> bytes:
 
 
 def abort_soon(raw: UpstreamResponse) -> None:
-    """Drop it, but not from within its connection's reading."""
+    """Abort the response on the next turn of the event loop, so not from within its connection's
+    callback.
+    """
     asyncio.get_running_loop().call_soon(raw.abort)
 
 
 def made(
     head: ResponseHead, status: int, body: bytes, content_type: bytes = b"application/json"
 ) -> UpstreamResponse:
-    """A response that is here as a whole."""
+    """Return a complete response with this body and the adapted head."""
     response = UpstreamResponse(head_for(head, status, content_type, len(body)), _NOWHERE)
     response.feed(body)
     response.finish(None)
@@ -82,7 +86,7 @@ def made(
 def head_for(
     head: ResponseHead, status: int, content_type: bytes, length: int | None
 ) -> ResponseHead:
-    """The upstream's head, for another body."""
+    """Return the upstream's head, adapted to another body. `length` is None for a stream."""
     fields: list[RawHeader] = [f for f in head.fields if f[0].lower() not in _OF_THE_BODY]
     fields.append((b"Content-Type", content_type))
     if length is not None:
@@ -94,7 +98,7 @@ def head_for(
 
 
 class _Nowhere:
-    """The source of a response that is complete."""
+    """Source of a response that is already complete."""
 
     silent_s = None
 

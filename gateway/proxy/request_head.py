@@ -1,4 +1,4 @@
-"""The head of a request as an upstream gets it."""
+"""Request head as sent to an upstream."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """What a translated request says instead of the client's own."""
+    """Path and headers of a translated request, in place of the client's own."""
 
     path: Path
-    """Without a query."""
+    """Path without a query."""
     lines: bytes
     """Header lines."""
 
@@ -36,14 +36,14 @@ def request_head(
     rewrite: Rewrite | None = None,
     attempt: int = 1,
 ) -> bytes:
-    """Request line and headers: the client's, without what is not its to say, and ours; and the
-    body, if it is here.
+    """Return the request line, the client's headers without those it must not set, and the
+    gateway's headers; and the body, if it is in memory.
 
-    `body` is None if it is not here yet; `strip` is the number of characters of the path that
-    belong to the route and are not forwarded; `attempt` is the number of this attempt.
+    `body` is None if it is not in memory. `strip` is the length in characters of the path prefix
+    that belongs to the route and is not forwarded. `attempt` is the number of this attempt.
     """
     exchange = request.exchange
-    # A compressed body could not be read for its tokens, and nothing could be said in it.
+    # In a compressed response, tokens could not be counted and no event could be inserted.
     legible = exchange.tap is not None or exchange.early is not None
     passing = target.passing_to_read if legible else target.passing
     handshake = exchange.handshake
@@ -99,7 +99,7 @@ def request_head(
 
 
 def _without_nominated(fields: Sequence[RawHeader]) -> Sequence[RawHeader]:
-    """Without what the Connection header says is for this connection only."""
+    """Return the fields without those that the Connection header nominates as hop-by-hop."""
     nominated: set[bytes] = set()
     for name, value in fields:
         if name.lower() == b"connection":

@@ -1,4 +1,6 @@
-"""Which model a request is for, and so where it goes. Answers what is asked about the models."""
+"""Model resolution: decide which model a request is for, and so its target. Also answers requests
+for the list of models.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,8 @@ from gateway.upstream.upstream import Upstream
 
 _MEDIA = ("multipart/", "audio/", "image/", "video/")
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
-"""Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32: what is JSON behind
-these is JSON to some parsers, and is refused here.
+"""Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32. Some parsers accept JSON
+after these bytes; here it is refused.
 """
 _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
 
@@ -58,12 +60,12 @@ ANY_MODEL = ModelAccess({})
 
 
 def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
-    """For balancers that look at endpoints only."""
+    """Return no hint, for balancers that look at endpoints only."""
     return NO_HINT
 
 
 class Target:
-    """An upstream as one route uses it, under one model name."""
+    """Upstream as one route uses it, under one model name."""
 
     __slots__ = (
         "access",
@@ -103,14 +105,14 @@ class Target:
         tells_asked: bool = False,
         queued: bool = False,
     ) -> None:
-        """`hint` is what the balancer is told of a request. `identity` are lower-cased headers that
-        say who the caller is: ours to send, not the client's. `scopes` are those a caller needs.
-        `legible`: its answers are read, so that no compressed ones are asked for. `translation` is
-        between the caller's dialect and the upstream's, if they are two. `traced`: the gateway says
-        itself which trace a request belongs to. `access` is what callers may name to the upstream.
-        `reads_json`: its balancer looks into bodies.
-        `tells_asked`: its answers pass with the model name that the caller asked for, though they
-        are not translated. `queued`: requests may have to wait for their turn.
+        """`hint` computes what the balancer is told about a request. `identity` are lower-case
+        names of headers that identify the caller; the gateway sets them, not the client. `scopes`
+        are those that a caller needs. `legible`: responses are read, so no compressed ones are
+        requested. `translation` converts between the caller's dialect and the upstream's, if they
+        differ. `traced`: the gateway sets the trace headers itself. `access` decides which models
+        callers may name to the upstream. `reads_json`: the balancer looks into bodies.
+        `tells_asked`: responses that are not translated get the model name that the caller
+        requested. `queued`: requests may have to wait in a queue.
         """
         self.tells_asked = tells_asked
         self.upstream = upstream
@@ -118,25 +120,27 @@ class Target:
         self.timeouts = timeouts
         self.hint = hint
         self.fallbacks = tuple(fallbacks)
-        """Names and targets of the models asked instead, in their order."""
+        """Names and targets of the models to try instead, in order."""
         self.continues: bool = upstream.options.continues is not None or any(
             other.continues for _, other in self.fallbacks
         )
-        """Whether somebody could go on with an answer that broke off."""
+        """True if this target or a fallback can continue an answer that broke off."""
         self.reads_json = reads_json or self.continues
-        """Whether a body has to be parsed before it is sent, as far as it is JSON."""
+        """True if a body that is JSON has to be parsed before it is sent."""
         self.keeps_host = upstream.options.keeps_host
-        """Whether the upstream is sent the client's Host."""
+        """True if the upstream is sent the client's Host header."""
         self.scopes = frozenset(scopes)
         self.rename_to = rename_to
-        # A caller nobody authenticated may bring the upstream's credential itself, unless the
-        # upstream has one of ours.
+        # An unauthenticated caller may send the upstream's credential itself, unless the gateway
+        # sets one for this upstream.
         keeps_credential = anonymous and not upstream.options.replaced & CREDENTIALS
         self.shows_credential = keeps_credential and translation is not None
-        """Whether the caller's credential is shown to the upstream, in its own way."""
+        """True if the caller's credential is sent to the upstream in the header of the upstream's
+        dialect.
+        """
         self.needs_whole = translation is not None or queued
-        """Whether a body is read whole before its request goes on, so that slow clients do not hold
-        turns.
+        """True if a body is read whole before the request is sent on, so that a slow client does
+        not hold a place in a queue.
         """
         self.translation = translation
         self.passing = Passing(
@@ -148,12 +152,12 @@ class Target:
             | (ACCEPT_ENCODING if legible else frozenset())
             | (TRACING if traced else frozenset())
         )
-        """What of a request's header goes on to it."""
+        """Filter of the request headers that are forwarded."""
         self.passing_to_read = self.passing.less(ACCEPT_ENCODING)
-        """The same where its answer has to be legible."""
+        """The same filter without Accept-Encoding, for responses that the gateway has to read."""
 
     def serves(self, name: str, principal: Principal | None) -> bool:
-        """Whether a caller may use it under this name."""
+        """Tell whether a caller may use this target under this name."""
         if principal is None:
             return not self.scopes
         return self.scopes <= principal.scopes and (
@@ -163,22 +167,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ResolveOptions:
-    """What a route says about models and bodies. Sizes in bytes, times in seconds."""
+    """Options of a route for models and bodies. Sizes are in bytes, times in seconds."""
 
     models: Mapping[str, Target]
     fallback: Target | None
-    """Where a request goes that names no model."""
+    """Target of a request that names no model."""
     listing: ModelListing
-    """Answers what is asked about the models."""
+    """Responses to requests for the list of models."""
     reader: BodyReader
     reads_usage: bool = True
-    """Whether answers of models are read for the tokens they used."""
+    """True if responses of models are read for their token usage."""
     metered: bool = False
-    """A limit of the route depends on what a body says."""
+    """True if a limit of the route depends on the content of a body."""
 
 
 class Resolve:
-    """A middleware: sets the exchange's target, model, and body where that had to be read."""
+    """Middleware that sets the exchange's target and model, and its body if it had to be read."""
 
     def __init__(self, options: ResolveOptions) -> None:
         self._options = options
@@ -210,8 +214,8 @@ class Resolve:
         return self._by_body(request, handler)
 
     def _raw(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """On a route without models: its upstream, whose answer is its own business, if the caller
-        may use whatever it has.
+        """Send a request on a route without models to its upstream. The body is read only if the
+        caller's models are restricted or limits need its content.
         """
         options, target = self._options, self._options.fallback
         assert target is not None
@@ -233,7 +237,7 @@ class Resolve:
     async def _held(
         self, request: GatewayRequest, target: Target, handler: Handler
     ) -> web.StreamResponse:
-        """Read the body before a place in a queue is taken for it."""
+        """Read the body before the request takes a place in a queue."""
         reader = self._options.reader
         if target.translation is None:
             reader.ask(request)
@@ -269,8 +273,9 @@ class Resolve:
     def _decide(
         self, request: GatewayRequest, body: bytes, parsed: JsonBody | RequestError | None
     ) -> Target | None:
-        """The target by a body. The exchange has the body as it is to be sent. `parsed` is what is
-        in it, or why it could not be parsed; None if it is not meant to be JSON.
+        """Return the target, chosen by the body; store the body to send in the exchange. `parsed`
+        is the parsed body, or the error that parsing raised, or None if the body is not meant to be
+        JSON.
         """
         request.exchange.body = body
         content_type = request.headers.get("Content-Type", "")
@@ -279,7 +284,7 @@ class Resolve:
         if parsed is not None:
             return self._by_json(request, parsed)
         fallback = self._options.fallback
-        if fallback is not None:  # audio and the like
+        if fallback is not None:  # audio, for example
             self._guard(request, fallback, readable=not body)
         return fallback
 
@@ -303,7 +308,9 @@ class Resolve:
         return handler(request)
 
     def _by_query(self, exchange: Exchange) -> Target | None:
-        """The target of the model that the query of a WebSocket names, which is renamed there."""
+        """Return the target of the model named in the query of a WebSocket request; rename the
+        model in the query.
+        """
         names = [value for name, value in parse_qsl(exchange.query) if name == "model"]
         if not names:
             return self._options.fallback
@@ -315,7 +322,7 @@ class Resolve:
         return target
 
     def _names(self, exchange: Exchange) -> list[str]:
-        """The models that the caller may use."""
+        """Return the models that the caller may use."""
         return [
             name
             for name, target in self._options.models.items()
@@ -327,7 +334,7 @@ class Resolve:
         if isinstance(parsed, RequestError):
             if self._reads or fallback is None or fallback.access.restricts(exchange.principal):
                 raise parsed
-            return fallback  # whose business it is
+            return fallback  # such a route does not require valid JSON
         exchange.json = parsed
         name = parsed.model
         if not self._reads or name is None:
@@ -342,7 +349,7 @@ class Resolve:
         return target
 
     def _by_form(self, request: GatewayRequest, content_type: str, body: bytes) -> Target:
-        # The model may stand behind the file, which is why forms are read whole.
+        # Forms are read whole because the model may come after the file.
         exchange, fallback = request.exchange, self._options.fallback
         if not self._reads and fallback is not None:
             span = model_field(body, boundary_of(content_type))
@@ -366,11 +373,12 @@ class Resolve:
         own: bool = False,
         readable: bool = True,
     ) -> None:
-        """Refuse what a caller with certain models may not ask of an upstream.
+        """Refuse a request that names a model the caller may not use, or, on the fallback target,
+        no model that can be checked. Callers without restrictions pass.
 
-        `named` are models that the body names, and so does its `model` if that is its `own` word
-        for where it goes; `readable`: there is nothing in it that the upstream could read
-        otherwise. Raise ModelNotFound, or ModelUnknown where no model is named.
+        `named` are models that the body names. `own`: the body's `model` counts too, because the
+        upstream acts on it. `readable`: the upstream cannot find another model in the body. Raise
+        ModelNotFound, or ModelUnknown if no model is named.
         """
         exchange = request.exchange
         principal, access = exchange.principal, target.access
@@ -392,7 +400,7 @@ class Resolve:
     def _target(self, exchange: Exchange, name: str) -> Target:
         target = self._options.models.get(name)
         if target is None or not target.serves(name, exchange.principal):
-            # One answer for both: which models exist is nobody's business who may not use them.
+            # The same error for both, to hide which models exist from callers who may not use them.
             raise ModelNotFound
         exchange.model = name
         return target
@@ -403,7 +411,7 @@ async def _answer(response: web.Response) -> web.StreamResponse:
 
 
 def requeried(query: str, name: str) -> str:
-    """A query that `Resolve` has accepted, with another model."""
+    """Replace the model in a query that `Resolve` has accepted."""
     fields = query.split("&")
     return "&".join(
         f"model={quote(name, safe='')}"
@@ -414,13 +422,15 @@ def requeried(query: str, name: str) -> str:
 
 
 def rename_in_form(body: bytes, content_type: str, name: str) -> bytes:
-    """A form that `Resolve` has accepted, with another model."""
+    """Replace the model in a form that `Resolve` has accepted."""
     start, end = find_model_field(body, boundary_of(content_type))
     return b"".join((body[:start], name.encode(), body[end:]))
 
 
 def _deadline(request: GatewayRequest, target: Target) -> float | None:
-    """When the exchange has to be over: the client may ask for less time than there is."""
+    """Return the time by which the exchange must end, in `time.perf_counter` seconds; None for no
+    limit. The client may shorten the configured time. Raise RequestError.
+    """
     total_s = target.timeouts.total_s
     asked = request._message.headers.get(TIMEOUT_HEADER)
     if asked is not None:
@@ -439,8 +449,8 @@ def _deadline(request: GatewayRequest, target: Target) -> float | None:
 
 
 def _may_be_json(request: GatewayRequest, body: bytes) -> bool:
-    """Whatever could be read as JSON is, whatever it calls itself: some servers do not look at the
-    content type either.
+    """Tell whether a body may be read as JSON, whatever its content type: some servers ignore the
+    content type, too.
     """
     return body.lstrip(_BEFORE_JSON).startswith(b"{") or _is_json(request)
 
@@ -450,8 +460,8 @@ def _asks_model(path: str) -> bool:
 
 
 def _is_media(request: GatewayRequest) -> bool:
-    """Whether a body calls itself a file. Any other may be JSON to a server that does not look at
-    its type, and set a maximum of tokens.
+    """Tell whether the content type of the body is media. A body of any other type may be read as
+    JSON by a server that ignores the type, and may set a maximum of tokens.
     """
     return request.headers.get("Content-Type", "").lower().startswith(_MEDIA)
 

@@ -1,5 +1,5 @@
-"""A response's body as a client is to get it: listened to, filtered, gone on with by another
-upstream where the first one dies. To whom it goes, and how it is framed there, is not known here.
+"""Response body as the client is to receive it: inspected, filtered, and continued by another
+upstream if the first one fails. This module does not know the receiver, nor the framing there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gateway.telemetry.traces.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
 
 _TOLD_ERROR = "backend_error"
-"""The code of an error that a backend told inside a stream it ended well."""
+"""Code of an error that a backend reported inside a stream with a clean end."""
 _TAIL_BYTES = 4 * 1024
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
@@ -38,12 +38,13 @@ _ENDS: dict[type[GatewayError], EndReason] = {
     CredentialExpired: EndReason.REFUSED,
     StreamCancelled: EndReason.CLIENT_ABORT,
 }
-"""Every other error is the upstream's."""
+"""End reason by error; every other error is the upstream's."""
 
 
 class ResponseBody:
-    """Of one exchange. What arrives goes to a sink, which passes it through `look` itself, if there
-    is one: most bodies are not looked at, and then nothing stands in between.
+    """Response body of one exchange. Arriving bytes go directly to a sink, which passes them
+    through `look` itself. For most bodies `look` is None, and nothing stands between upstream and
+    sink.
     """
 
     __slots__ = (
@@ -73,7 +74,7 @@ class ResponseBody:
     ) -> None:
         head = upstream.head
         self.upstream = upstream
-        """Where it comes from now."""
+        """Current source of the body."""
         self._exchange = exchange
         self._gaps: Gaps | None = None
         self._content: Content | None = None
@@ -88,12 +89,14 @@ class ResponseBody:
         self._filter: UsageFilter | None = None
         self._continuation: Continuation | None = None
         self._first_token: FirstToken | None = None
-        """Looks at the stream until its first token has come."""
+        """Detector of the first token; None once it has arrived."""
         self._going_on: asyncio.Task[None] | None = None
         self._before = self._last = b""
-        """The ends of the last two pieces: an error ends a stream, if not `[DONE]` does."""
+        """Ends of the last two pieces. An error is the last event of a stream, or the last before
+        `[DONE]`.
+        """
         self._refusal: bytearray | None = None
-        """The beginning of an error response, for the log."""
+        """Beginning of an error response, for the log."""
         if head.status >= 400:
             self._refusal = bytearray()
             exchange.at_end(self._say_refusal)
@@ -116,13 +119,16 @@ class ResponseBody:
 
     @property
     def look(self) -> Callable[[bytes], bytes] | None:
-        """What of a piece of the body passes. For whoever takes the body to keep: kept here it
-        would be a circle, and all of the request left to the garbage collector.
+        """Function that inspects a piece of the body and returns the part to send; None if nothing
+        does.
+
+        The caller keeps it: if this object kept it, there would be a reference cycle, and only the
+        garbage collector would free the request.
         """
         return None if self._quiet else self._looked_at
 
     def rest(self) -> bytes:
-        """What was held back, of a body that is over."""
+        """Return the bytes held back, at the end of the body."""
         self._say_error()
         rest = self._continuation.flush() if self._continuation is not None else b""
         if rest and self._tap is not None:
@@ -132,8 +138,8 @@ class ResponseBody:
         return rest
 
     def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
-        """Whether another upstream is asked to go on with a body that broke off. If none can, the
-        sink is finished with the error.
+        """Start failover for a body that broke off. Return False if the error is final or None. If
+        no upstream can continue, the sink is finished with the error.
         """
         continuation = self._continuation
         if error is None or continuation is None:
@@ -144,7 +150,7 @@ class ResponseBody:
         return True
 
     def abort(self) -> None:
-        """Nobody wants it any more: drop it, and do not go on with it."""
+        """Drop the body, and do not continue it."""
         if self._going_on is not None:
             self._going_on.cancel()
         self.upstream.abort()
@@ -152,7 +158,7 @@ class ResponseBody:
     async def _go_on(self, continuation: Continuation, error: GatewayError, sink: BodySink) -> None:
         response = await continuation.go_on(error)
         if response is None:
-            self._filter = None  # what it holds is no whole event
+            self._filter = None  # the bytes held back are no complete event
             sink.finish(error)
             return
         self._continuation = continuation
@@ -172,7 +178,7 @@ class ResponseBody:
                 response.pause()
 
     def pause(self) -> None:
-        """Whoever takes it is behind."""
+        """Pause the upstream: the receiver reads too slowly."""
         if not self._paused:
             self._paused = True
             self._paused_at = time.perf_counter()
@@ -181,24 +187,24 @@ class ResponseBody:
         self.upstream.pause()
 
     def resume(self) -> None:
-        """It has caught up."""
+        """Resume the upstream: the receiver has caught up."""
         self.left()
         self.upstream.resume()
 
     def left(self) -> None:
-        """Nobody takes it any more."""
+        """End a pause in the statistics: the receiver has caught up or left."""
         if self._paused:
             self._paused = False
             self._exchange.stall_s += time.perf_counter() - self._paused_at
             self._tell("client_caught_up")
 
     def _say_refusal(self, exchange: Exchange) -> None:
-        """Tell the log what an error response says."""
+        """Record the message of an error response, for the log."""
         if self._refusal and exchange.reason is None:
             exchange.reason = backend_words.words_of(bytes(self._refusal), exchange.endpoint)
 
     def _say_error(self) -> None:
-        """Tell the log of an error that ends a stream: its status cannot."""
+        """Record an error that ends a stream, for the log: the status does not show it."""
         exchange = self._exchange
         if not exchange.streamed or self.upstream.head.encoded or exchange.error_code is not None:
             return
@@ -211,8 +217,9 @@ class ResponseBody:
             self._exchange.trace.event(event, detail)
 
     def _looked_at(self, data: bytes) -> bytes:
-        """Let those hear it who count or may have to go on with it; what of it passes."""
-        self._before, self._last = self._last, data[-_TAIL_BYTES:]  # small ones are not copied
+        """Pass a piece of the body to everything that inspects it, and return the part to send."""
+        # A small piece is not copied by this slice.
+        self._before, self._last = self._last, data[-_TAIL_BYTES:]
         if self._refusal is not None and len(self._refusal) < backend_words.LONGEST_BYTES:
             self._refusal += data[: backend_words.LONGEST_BYTES]
         if self._first_token is not None and self._first_token.feed(data):
@@ -223,14 +230,14 @@ class ResponseBody:
         if self._content is not None:
             self._content.feed(data)
         if self._continuation is not None:
-            data = self._continuation.feed(data)  # from here on it is one answer
+            data = self._continuation.feed(data)  # from here on, several streams are one answer
         if self._tap is not None:
             self._tap.feed(data)
         return data if self._filter is None else self._filter.feed(data)
 
 
 def end_reason(error: GatewayError) -> EndReason:
-    """What a body that broke off with this error means for its exchange."""
+    """Return the end reason of an exchange whose body broke off with this error."""
     return _ENDS.get(type(error), EndReason.UPSTREAM_RESET)
 
 

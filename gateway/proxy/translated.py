@@ -1,5 +1,5 @@
-"""Sending a request to an upstream that speaks another dialect, and having its answer in the
-caller's: an ordinary response to whoever relays it.
+"""Requests to an upstream of another dialect, with translation of request and response. To the
+relay, the result is an ordinary response.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 
 _MOST_FIELDS = 3
-"""That are left out in turn."""
+"""Maximum number of fields left out, one retry for each."""
 _DROPPED = "X-Translation-Dropped"
 _MOST_NAMES = 20
 _ERROR_CAP_BYTES = 64 * 1024
-"""Of a document in place of a stream that may tell an error."""
+"""Size cap of a document that came in place of a stream and may contain an error."""
 
 
 async def send_translated(
@@ -55,8 +55,8 @@ async def send_translated(
     send: SendOptions,
     tried: Iterable[Endpoint] = (),
 ) -> UpstreamResponse:
-    """The response to a body in the caller's dialect, in the caller's dialect. Raise GatewayError,
-    which may be RequestError for what cannot be translated.
+    """Send a body given in the caller's dialect, and return the response in the caller's dialect.
+    Raise GatewayError; for a request that cannot be translated this is a RequestError.
     """
     call, raw = await _asked(request, target, translation, body, send, tried)
     exchange = request.exchange
@@ -70,7 +70,7 @@ async def send_translated(
         raise
     except UpstreamToldError as exc:
         raise backend_errors.concealed(exc, attempt.endpoint.url) from exc
-    # Whether the endpoint did well is told by what came of its answer.
+    # The endpoint's success is decided by the translated response.
     attempt.response = response
     return response
 
@@ -83,8 +83,8 @@ async def _asked(
     send: SendOptions,
     tried: Iterable[Endpoint],
 ) -> tuple[TranslatedCall, UpstreamResponse]:
-    """The call, and the upstream's response to it. A field that the upstream refuses is left out,
-    or written otherwise, in another try; what helped is remembered for later requests.
+    """Return the call and the upstream's response to it. If the upstream rejects a field, retry
+    without it or with its alternative; remember for later requests what helped.
     """
     fields, exchange = target.upstream.fields, request.exchange
     model = exchange.served or exchange.model or ""
@@ -112,7 +112,7 @@ async def _asked(
 
 
 def _tell_dropped(exchange: Exchange, names: Sequence[str]) -> None:
-    """Tell the caller, and the trace, which fields of the request were not carried."""
+    """Tell the caller, and the trace, which fields of the request were dropped."""
     if not names:
         return
     told = ", ".join(names[:_MOST_NAMES])
@@ -120,7 +120,7 @@ def _tell_dropped(exchange: Exchange, names: Sequence[str]) -> None:
     headers.append(field)
 
     def forget(_: Exchange) -> None:
-        """Another model is asked instead, or all is over."""
+        """Remove the header: another model is tried, or the exchange has ended."""
         if field in headers:
             headers.remove(field)
 
@@ -136,8 +136,8 @@ async def translated_call(
     send: SendOptions,
     refused: Collection[str] = (),
 ) -> TranslatedCall:
-    """What the upstream is asked, without fields that it has `refused`; a large body is translated
-    in a helper process. Raise RequestError or Overloaded.
+    """Return the call to send to the upstream, without the fields that it has `refused`. A large
+    body is translated in a helper process. Raise RequestError or Overloaded.
     """
     exchange = request.exchange
     if request.method != "POST":
@@ -177,7 +177,7 @@ async def _answer(
 
 
 def _count(exchange: Exchange, what: Skip) -> None:
-    """Count what the translation left out; the first of each kind is an event of the trace."""
+    """Count what the translation left out; the first of each kind adds an event to the trace."""
     if exchange.skipped is None:
         exchange.skipped = {}
     times = exchange.skipped[what] = exchange.skipped.get(what, 0) + 1
@@ -186,7 +186,7 @@ def _count(exchange: Exchange, what: Skip) -> None:
 
 
 class _Translating:
-    """Between two responses: a sink to the upstream's, and the source of the caller's."""
+    """Adapter between two responses: sink of the upstream's response, source of the caller's."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class _Translating:
         self._raw = raw
         self._exchange = exchange
         self._ended = False
-        """Whether the answer is complete."""
+        """True once the answer is complete."""
         self._reader = reader
         self._writer = writer
         self.response = UpstreamResponse(head_for(raw.head, 200, content_type, None), self)
@@ -210,24 +210,24 @@ class _Translating:
         else:
             raw.attach(self)
 
-    # The upstream's response calls these two.
+    # Called by the upstream's response:
 
     def feed(self, data: bytes) -> None:
-        """Pass on what it means."""
+        """Translate the bytes and pass them on."""
         try:
             self._pass(self._reader.feed(data))
         except orjson.JSONEncodeError:
             self._pass([Failed(UpstreamInvalidResponse("nested too deeply"))])
 
     def finish(self, error: GatewayError | None) -> None:
-        """The upstream's body is complete, or broke off."""
+        """End the caller's response: the upstream's body is complete or broke off."""
         if not self._ended:
             rest = self._reader.flush()
             if error is None or (rest and isinstance(rest[-1], Ended)):
                 self._pass(rest)
         if self._ended:
-            error = None  # the answer was complete, whatever came of the connection then
-        self.response.finish(error)  # which does nothing if it has failed already
+            error = None  # the answer was complete before the connection failed
+        self.response.finish(error)  # no effect if the response has failed already
 
     def _pass(self, pieces: Iterable[Piece]) -> None:
         if self.response.error is not None:
@@ -260,27 +260,27 @@ class _Translating:
             abort_soon(self._raw)
             self.response.finish(error)
 
-    # The caller's response calls these.
+    # Called by the caller's response:
 
     @property
     def silent_s(self) -> float | None:
-        """For how long the upstream has sent nothing."""
+        """Seconds since the upstream last sent anything; None while it is paused."""
         return self._raw.silent_s
 
     def pause(self) -> None:
-        """The caller is behind."""
+        """Pause the upstream: the caller is reading too slowly."""
         self._raw.pause()
 
     def resume(self) -> None:
-        """The caller has caught up."""
+        """Resume the upstream: the caller has caught up."""
         self._raw.resume()
 
     def fail(self, error: GatewayError) -> None:
-        """End it with an error."""
+        """End the upstream's response with an error."""
         self._raw.fail(error)
 
     def abort(self) -> None:
-        """Drop it."""
+        """Drop the upstream's response."""
         self._raw.abort()
 
 
@@ -290,7 +290,9 @@ def _useless(raw: UpstreamResponse, why: str) -> UpstreamInvalidResponse:
 
 
 async def _no_stream(raw: UpstreamResponse, endpoint: str) -> GatewayError:
-    """Why an answer that was to be a stream is none: the backend may say it in a document."""
+    """Return the error for a response that should be a stream and is not: the backend's own error
+    if the document contains one.
+    """
     body = await raw.held(_ERROR_CAP_BYTES)
     told = backend_errors.of_document(body or b"")
     if told is not None:
@@ -299,10 +301,10 @@ async def _no_stream(raw: UpstreamResponse, endpoint: str) -> GatewayError:
 
 
 def _credential(request: GatewayRequest) -> bytes | None:
-    """What the caller brings, in whatever header."""
+    """Return the caller's credential, from whichever header it is in."""
     headers = request.headers
     kind, _, token = headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         token = headers.get("x-api-key") or headers.get("api-key") or ""
-    # The bytes that came, whatever they are.
+    # Keep the bytes as they came, even if they are not valid UTF-8.
     return token.strip().encode("utf-8", "surrogateescape") or None

@@ -1,8 +1,8 @@
-"""Keeping the usage of an OpenAI-shaped stream from a client who did not ask for it.
+"""Removal of the usage chunk from an OpenAI-shaped stream if the client did not ask for it.
 
-`stream_options: {"include_usage": true}`, which `JsonBody.ask_for_usage` puts into a body, makes
-the backend send one more chunk before `[DONE]`, with no choices and the token counts. A client that
-asked for it itself gets it as it is.
+`JsonBody.ask_for_usage` puts `stream_options: {"include_usage": true}` into a body. The backend
+then sends one more chunk before `[DONE]`, with token counts and without choices. A client that
+asked for usage itself receives the chunk.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ _HELD_CAP_BYTES = 1024 * 1024
 
 
 class UsageFilter:
-    """Takes the usage chunk out of an event stream and passes everything else as it came.
+    """Filter that removes the usage chunk from an event stream and passes everything else
+    unchanged.
 
-    An event passes when it is whole, which it is as it comes from nearly every backend. The work is
-    linear in the bytes, however they are cut.
+    An event passes once it is complete, which it is on arrival from nearly every backend. The work
+    is linear in the bytes, however they are split.
     """
 
     __slots__ = ("_splitter",)
@@ -31,22 +32,22 @@ class UsageFilter:
         self._splitter: EventSplitter | None = EventSplitter(_HELD_CAP_BYTES)
 
     def feed(self, data: bytes) -> bytes:
-        """What may pass now."""
+        """Return the bytes that can be sent now."""
         splitter = self._splitter
         if splitter is None:
             return data
         try:
             events = splitter.feed(data)
         except EventTooLarge as exc:
-            # No usage chunk is that large: whatever this stream is, it passes from here on.
+            # No usage chunk is this large: from here on, the stream passes unfiltered.
             self._splitter = None
             return _without_usage(exc.events) + splitter.flush()
         if len(events) == 1 and b'"usage"' not in events[0].raw:
-            return events[0].raw  # the data itself, where it is one whole event
+            return events[0].raw  # the data itself if it is one complete event
         return _without_usage(events)
 
     def flush(self) -> bytes:
-        """What is left at the end of the stream."""
+        """Return the bytes held back, at the end of the stream."""
         return b"" if self._splitter is None else self._splitter.flush()
 
 
@@ -55,7 +56,7 @@ def _without_usage(events: Iterable[Event]) -> bytes:
 
 
 def _is_usage(event: Event) -> bool:
-    """Whether an event is a chunk that tells usage and nothing else."""
+    """Tell whether an event is a chunk with usage and nothing else."""
     if b'"usage"' not in event.raw or _NO_CHOICES.search(event.raw) is None:
         return False
     try:
