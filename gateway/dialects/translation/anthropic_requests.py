@@ -1,4 +1,4 @@
-"""Requests in Anthropic's dialect: https://docs.anthropic.com/en/api/messages."""
+"""Read and write requests in Anthropic's dialect: https://docs.anthropic.com/en/api/messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ DROPPED_OF_TOOLS = (
     "input_examples",
 )
 DROPPED_OF_THINKING = ("display",)
-"""Fields that are not carried: the answer means the same without them."""
+"""Fields that are not passed on: the meaning of the answer does not depend on them."""
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _CHOICES = {
     "auto": Choice.AUTO,
@@ -72,16 +72,16 @@ _LEAST_BUDGET = 1024
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _HOTTEST = 1.0
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
-"""What cannot stand in the id of a tool's call, nor in its name."""
+"""Characters that Anthropic forbids in the id and name of a tool call."""
 _LONGEST_NAME = 128
 _NO_RESULT = "There is no result of this call."
 _LONGEST_USER = 256
 _MOST_CACHES = 4
-"""`cache_control` in one request; Anthropic refuses more."""
+"""Maximum number of `cache_control` members in one request; Anthropic refuses more."""
 
 
 def read(document: dict[str, Any]) -> Conversation:
-    """The conversation of a body. Raise RequestError, or NotTranslatable."""
+    """Read a request body. Raise RequestError, or its subclass NotTranslatable."""
     fields = Fields(document)
     system = _parts(fields, "system")
     messages = [_message(one) for one in fields.objects("messages")]
@@ -235,7 +235,7 @@ def _read_thinking(fields: Fields, asked: Conversation) -> None:
 
 
 def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
-    """The body of a conversation. Raise NotTranslatable."""
+    """Build the request body. Raise NotTranslatable."""
     if asked.seed is not None:
         raise NotTranslatable("seed")
     for key in ("min_p", "frequency_penalty", "presence_penalty"):
@@ -246,7 +246,7 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     if asked.temperature is not None and asked.temperature > _HOTTEST:
         raise NotTranslatable("temperature", "it takes 0 to 1")
     writer = _Writer(asked)
-    tools, system = writer.tools(), writer.system()  # in the order in which Anthropic caches
+    tools, system = writer.tools(), writer.system()  # same order as Anthropic's cache
     body: dict[str, Any] = {
         "model": asked.model,
         "max_tokens": _most(asked, options),
@@ -273,7 +273,7 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
     if stops:
         body["stop_sequences"] = stops
     if len(stops) < len(asked.stop):
-        asked.drop("stop")  # a blank one, which Anthropic refuses
+        asked.drop("stop")  # Anthropic refuses blank stop sequences
     if asked.cache is not None:
         body["cache_control"] = asked.cache
     for key in ("temperature", "top_p", "top_k"):
@@ -288,7 +288,7 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
 
 
 def _most(asked: Conversation, options: TranslationOptions) -> int:
-    """The maximum, which Anthropic needs, and which has to be more than the thinking in it."""
+    """Return `max_tokens`, which Anthropic requires and which must exceed the reasoning budget."""
     if asked.max_tokens is not None:
         return asked.max_tokens
     wanted = asked.thinking is not None or options.thinking is ThinkingWord.BUDGET
@@ -297,16 +297,16 @@ def _most(asked: Conversation, options: TranslationOptions) -> int:
 
 
 class _Writer:
-    """Writes the messages and tools of one request."""
+    """Writer for the messages and tools of one request."""
 
     def __init__(self, asked: Conversation) -> None:
         self._asked = asked
         self._names = {tool.name for tool in asked.tools}
         self._cached: list[dict[str, Any]] = []
-        """What has `cache_control`, in the order in which it was written."""
+        """Blocks with `cache_control`, in the order in which they were written."""
 
     def system(self) -> list[dict[str, Any]]:
-        """The text blocks of the system."""
+        """Return the text blocks of the system prompt."""
         return [
             self._with_cache({"type": "text", "text": part.text}, part.cache)
             for message in self._asked.messages
@@ -316,11 +316,13 @@ class _Writer:
         ]
 
     def tools(self) -> list[dict[str, Any]]:
-        """The tools."""
+        """Return the tools in Anthropic's form."""
         return [self._with_cache(_written_tool(tool), tool.cache) for tool in self._asked.tools]
 
     def messages(self) -> list[dict[str, Any]]:
-        """Turns, each of all of its role in a row: the results of tools have to stand together."""
+        """Return the turns. Consecutive messages of one role are merged, because tool results must
+        stand together.
+        """
         turns: list[dict[str, Any]] = []
         for message in self._asked.messages:
             if message.role is Role.SYSTEM:
@@ -338,7 +340,7 @@ class _Writer:
         if turns and turns[-1]["role"] == "assistant":
             last = turns[-1]["content"][-1]
             if last["type"] == "text":
-                # White space at the end of what is to be gone on with is refused.
+                # Anthropic refuses a prefill that ends in white space.
                 last["text"] = last["text"].rstrip()
         for turn in turns:
             content = turn["content"]
@@ -348,7 +350,9 @@ class _Writer:
         return turns
 
     def trim_caches(self, most: int) -> None:
-        """Take away the first of too many `cache_control`: a later one caches what they did."""
+        """Remove the first `cache_control` members if there are more than `most`. A later one also
+        caches the prompt before it.
+        """
         for block in self._cached[: max(0, len(self._cached) - most)]:
             del block["cache_control"]
             self._asked.drop("cache_control")
@@ -362,7 +366,7 @@ class _Writer:
     def _part(self, part: Part) -> dict[str, Any] | None:
         match part:
             case Text(text, cache):
-                if not text.strip():  # a blank one is refused
+                if not text.strip():  # Anthropic refuses blank text
                     if cache is not None:
                         self._asked.drop("cache_control")
                     return None
@@ -390,17 +394,19 @@ class _Writer:
                     block["is_error"] = True
             case Thinking():
                 self._asked.drop("messages.thinking")
-                return None  # nobody but Anthropic could have signed it
+                return None  # only Anthropic can sign reasoning blocks
         return self._with_cache(block, cache)
 
     def _fitting(self, name: str) -> str:
-        """The name of a tool that there is not, as Anthropic takes it in a history."""
+        """Return the name of an undeclared tool in a form that Anthropic accepts in the history."""
         return _FOREIGN.sub("_", name)[:_LONGEST_NAME] or "unknown"
 
 
 def _answer_calls(said: list[dict[str, Any]], following: list[dict[str, Any]]) -> None:
-    """Put the results of a turn's calls first in the next turn, with one for each call: a call
-    without a result, such as one that was interrupted, is refused in every later turn.
+    """Move the results of a turn's calls to the start of the next turn, and add missing ones.
+
+    Anthropic refuses a history with an unanswered call, such as an interrupted one, in every later
+    turn.
     """
     calls = [block["id"] for block in said if block["type"] == "tool_use"]
     if not calls:
@@ -444,7 +450,7 @@ def _thinking(asked: Conversation, most: int, options: TranslationOptions) -> di
     if asked.thinking is not None:
         if asked.thinking["type"] != "enabled" or not answers_a_call:
             return {"thinking": asked.thinking}
-        asked.drop("thinking")  # the turn would have to begin with thoughts that are signed
+        asked.drop("thinking")  # else the turn must begin with signed reasoning
         return {}
     if asked.thinks is None:
         return {}
@@ -460,7 +466,7 @@ def _thinking(asked: Conversation, most: int, options: TranslationOptions) -> di
         return {"thinking": {"type": "adaptive"}, **config}
     budget = min(asked.budget or budget_of(asked.effort), most - 1)
     if budget < _LEAST_BUDGET or answers_a_call:
-        # There is no room for it; or the turn has begun with thoughts that callers cannot show.
+        # The budget is too small, or the turn began with reasoning that the caller cannot return.
         asked.drop("thinking")
         return {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}

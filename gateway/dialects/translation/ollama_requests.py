@@ -1,5 +1,6 @@
-"""Requests in Ollama's dialect, chat and generate:
-https://github.com/ollama/ollama/blob/main/docs/api.md.
+"""Read and write requests to chat and generate in Ollama's dialect.
+
+https://github.com/ollama/ollama/blob/main/docs/api.md
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ DROPPED_OF_OPTIONS = (
     "use_mmap",
     "vocab_only",
 )
-"""Fields that are not carried. Options on how a model is loaded are its backend's business."""
+"""Fields that are not passed on. How a model is loaded is decided at its backend."""
 _ROLES = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 _SAME = ("temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty")
 
 
 def read_chat(document: dict[str, Any]) -> Conversation:
-    """The conversation of a body. Raise RequestError, or NotTranslatable."""
+    """Read the body of a chat request. Raise RequestError, or its subclass NotTranslatable."""
     fields = Fields(document)
     reader = _MessageReader()
     messages = [reader.read(one) for one in fields.objects("messages")]
@@ -67,7 +68,10 @@ def read_chat(document: dict[str, Any]) -> Conversation:
 
 
 def read_generate(document: dict[str, Any]) -> Conversation:
-    """The conversation that a prompt begins. Raise RequestError, or NotTranslatable."""
+    """Read the body of a generate request as a conversation with one prompt.
+
+    Raise RequestError, or its subclass NotTranslatable.
+    """
     fields = Fields(document)
     system, prompt = fields.text("system"), fields.text("prompt")
     if not prompt:
@@ -124,7 +128,7 @@ def _common(fields: Fields, messages: list[Message]) -> Conversation:
 
 
 class _MessageReader:
-    """Reads messages in their order: without ids, a result belongs to a call before it."""
+    """Reader for messages, in order: a result without an id belongs to an earlier call."""
 
     def __init__(self) -> None:
         self._calls = OpenCalls()
@@ -165,7 +169,11 @@ class _MessageReader:
         return call
 
     def _answered(self, fields: Fields, given: str | None) -> str:
-        """The id of the call that a result is of: the given one, else the first of its name."""
+        """Return the id of the call that a result answers: the given one, else the first of its
+        name.
+
+        Raise RequestError if no call matches.
+        """
         name = fields.text("tool_name") or fields.text("name")
         call_id = self._calls.answered(given, name)
         if call_id is not None:
@@ -211,7 +219,7 @@ def _tool(fields: Fields) -> Tool:
 
 
 def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
-    """The body of a conversation, as a chat. Raise NotTranslatable."""
+    """Build a chat request body. Raise NotTranslatable."""
     if asked.choice in (Choice.ANY, Choice.NAMED):
         raise NotTranslatable("tool_choice", "no tool can be made a must")
     if asked.parallel_calls is False and asked.tools:

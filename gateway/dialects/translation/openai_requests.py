@@ -1,7 +1,9 @@
-"""Chat requests in OpenAI's dialect: https://platform.openai.com/docs/api-reference/chat/create.
+"""Read and write chat requests in OpenAI's dialect.
 
-What vLLM, SGLang and llama.cpp take beyond it is read and written too: top_k, min_p,
-repetition_penalty, reasoning.
+https://platform.openai.com/docs/api-reference/chat/create
+
+Extensions of vLLM, SGLang and llama.cpp are supported too: top_k, min_p, repetition_penalty,
+reasoning.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ DROPPED_OF_CALLS = ("extra_content", "provider_specific_fields")
 DROPPED_OF_PARTS = ("signature",)
 DROPPED_OF_IMAGES = ("detail",)
 DROPPED_OF_REASONING = ("summary",)
-"""Fields that are not carried: the answer means the same without them."""
+"""Fields that are not passed on: the meaning of the answer does not depend on them."""
 _NOTHING: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -84,7 +86,7 @@ _WORDS = {choice: word for word, choice in _CHOICES.items()}
 
 
 def read(document: dict[str, Any]) -> Conversation:
-    """The conversation of a body. Raise RequestError, or NotTranslatable."""
+    """Read a request body. Raise RequestError, or its subclass NotTranslatable."""
     fields = Fields(document)
     for key, values in _NOTHING.items():
         value = fields.any(key)
@@ -125,7 +127,7 @@ def read(document: dict[str, Any]) -> Conversation:
 
 
 def _read_thinking(fields: Fields, asked: Conversation) -> None:
-    """How much to think, in the words of OpenAI, OpenRouter, Anthropic, vLLM and Qwen."""
+    """Read the reasoning options of OpenAI, OpenRouter, Anthropic, vLLM and Qwen."""
     if not fields:
         return
     template = fields.object("chat_template_kwargs")
@@ -173,7 +175,7 @@ def _message(fields: Fields, calls: OpenCalls) -> Message:
             "role", "only system, developer, user, assistant, tool and function can"
         )
     parts: list[Part] = list(_content(fields))
-    if fields:  # most messages are no more than this
+    if fields:  # most messages have no other fields
         cache = fields.document("cache_control")
         thought = fields.text("reasoning_content")
         thought = fields.text("reasoning") or thought
@@ -195,7 +197,7 @@ def _message(fields: Fields, calls: OpenCalls) -> Message:
 
 
 def _result(fields: Fields, calls: OpenCalls) -> Message:
-    """What a tool said, or a function, as they were called before."""
+    """Read the result of a tool call or of a legacy function call."""
     shown = [part for part in _content(fields) if isinstance(part, Shown)]
     name = fields.text("name")
     call_id = calls.answered(fields.text("tool_call_id"), name)
@@ -208,7 +210,7 @@ def _result(fields: Fields, calls: OpenCalls) -> Message:
 
 
 def _cache_last(parts: list[Part], cache: Cache) -> bool:
-    """A message's `cache_control` is that of its last part, if it has any."""
+    """Apply a message's `cache_control` to its last part that can have one; False if none can."""
     for at in range(len(parts) - 1, -1, -1):
         part = parts[at]
         if not isinstance(part, Thinking):
@@ -218,7 +220,7 @@ def _cache_last(parts: list[Part], cache: Cache) -> bool:
 
 
 def _call(fields: Fields, calls: OpenCalls) -> ToolCall:
-    if (fields.text("type") or "function").lower() != "function":  # some backends shout it
+    if (fields.text("type") or "function").lower() != "function":  # some send it in capitals
         raise fields.untranslatable("type", "only functions can")
     function = fields.object("function")
     if function is None:
@@ -271,7 +273,7 @@ def _content(fields: Fields) -> Iterator[Part]:
 
 
 _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-"""Types of parts that are text, and where that stands."""
+"""Types of text parts, and the member that holds the text."""
 
 
 def _text_in(part: object) -> str:
@@ -352,15 +354,15 @@ def _format(fields: Fields) -> JsonFormat | None:
 STREAM_OPTIONS, EFFORT, USER = "stream_options", "reasoning_effort", "user"
 MAX_TOKENS = ("max_completion_tokens", "max_tokens")
 OPTIONAL = frozenset({STREAM_OPTIONS, *MAX_TOKENS, EFFORT, USER})
-"""Fields that can be left out, or written otherwise, for a backend that refuses them."""
+"""Fields that can be omitted or written differently for a backend that refuses them."""
 _EFFORTS = ("none", "low", "medium", "high")
-"""Those that nearly every backend knows."""
+"""Effort levels that nearly every backend supports."""
 _LONGEST_USER = 64
-"""Characters of `user`; OpenAI refuses more."""
+"""Maximum characters of `user`; OpenAI refuses more."""
 
 
 def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
-    """The body of a conversation. Raise NotTranslatable."""
+    """Build the request body. Raise NotTranslatable."""
     messages: list[dict[str, Any]] = []
     for message in asked.messages:
         messages += _written(message)
@@ -413,7 +415,7 @@ def _max_tokens_field(options: TranslationOptions) -> str:
 
 
 def _effort(asked: Conversation, options: TranslationOptions) -> str | None:
-    """How much to think, in a word that the backend knows; None: it is not told."""
+    """Return the effort level that the backend supports; None if no effort can be sent."""
     known = options.efforts or _EFFORTS
     if not asked.thinks:
         return "none" if "none" in known else None
@@ -424,7 +426,10 @@ def _effort(asked: Conversation, options: TranslationOptions) -> str | None:
 
 
 def _going_on(options: TranslationOptions) -> dict[str, Any]:
-    """How the backend is asked to go on with what stands in the assistant's last message."""
+    """Return the fields that ask the backend to continue the assistant's last message.
+
+    Raise NotTranslatable if the backend cannot.
+    """
     if options.continues is None:
         raise NotTranslatable(
             "messages", "it ends with the assistant's, which this backend would not go on with"
@@ -438,7 +443,7 @@ def _written(message: Message) -> Iterator[dict[str, Any]]:
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     shown: list[Shown] = []
     for result in results:
-        # A tool's message can be text only; its pictures follow in the user's.
+        # A tool message can hold text only; its images follow in the user's message.
         yield {"role": "tool", "tool_call_id": result.call_id, "content": text_of(result.parts)}
         shown += [part for part in result.parts if not isinstance(part, Text)]
     shown += [part for part in message.parts if isinstance(part, Shown)]
