@@ -1,1 +1,1 @@
-"""Resumable streams: generations whose events are kept, so that readers may come back to them."""
+"""Resumable streams: the events of a generation are kept, so that a reader can reconnect."""

@@ -1,8 +1,8 @@
-"""Access control of kept streams: an owner reads one with a credential for its model.
+"""Access control for kept streams: a credential may read its owner's streams of models it may use.
 
-An owner may have several credentials, some of them for certain models only. A stream is labelled
-with a digest of its owner and of the model that was asked for. A reader brings the labels of all
-streams that it may read, so that the process which keeps a stream only compares.
+An owner may have several credentials, some of them for certain models only. Each stream carries a
+label: a digest of its owner and of the requested model. A reader brings the labels of all streams
+that it may read. The process that keeps the stream only compares labels.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from gateway.auth.principal import Principal
 
 
 class StreamAccess:
-    """Labels of the streams of one route."""
+    """Stream labels of one route."""
 
     def __init__(
         self, route: str, models: Mapping[str, Iterable[str]], all_scopes: Iterable[str]
     ) -> None:
-        """`models` are the scopes that each model of the route asks for, by its name, and
-        `all_scopes` those that any model of the gateway does.
+        """`models` maps each model of the route to the scopes that it requires. `all_scopes` are
+        the scopes that any model of the gateway requires.
         """
         self._route = route.encode()
         self._models = {name: frozenset(scopes) for name, scopes in models.items()}
         self._all_scopes = frozenset(all_scopes)
 
     def owner(self, principal: Principal | None) -> bytes:
-        """Digest of a caller's identity. Callers of an anonymous route are all one."""
+        """Return the digest of a caller's identity. All callers of an anonymous route share one."""
         if principal is None:
             return digest(self._route)
         named = (principal.provider, principal.tenant or "", principal.subject)
         return digest(self._route, *map(_encoded, named))
 
     def stream(self, principal: Principal | None, model: str | None) -> bytes:
-        """Label of a stream that answers a request for `model`. Where the model is not known
-        (None), only a credential with the same restrictions may read it.
+        """Return the label of a stream that answers a request for `model`.
+
+        If the model is unknown (None), only a credential with the same restrictions can read the
+        stream.
         """
         owner = self.owner(principal)
         if model is not None:
@@ -51,7 +53,7 @@ class StreamAccess:
         )
 
     def readable(self, principal: Principal | None) -> frozenset[bytes]:
-        """Labels of the streams that a caller may read."""
+        """Return the labels of the streams that a caller may read."""
         held = frozenset[str]() if principal is None else principal.scopes
         only = None if principal is None else principal.models
         names = [
@@ -63,7 +65,7 @@ class StreamAccess:
 
 
 def digest(*parts: bytes) -> bytes:
-    """Digest of these parts in this order; no part can be mistaken for two."""
+    """Return the digest of these parts in this order. Part boundaries are unambiguous."""
     hashed = blake2b(digest_size=16)
     for part in parts:
         hashed.update(b"%d:" % len(part))

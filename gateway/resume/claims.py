@@ -8,29 +8,32 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a key stands for: a request, by the digest of its body, and the stream that answers."""
+    """The request that holds an Idempotency-Key: the
+    digest of its body, and the stream that answers.
+    """
 
     body: bytes
     stream: str
 
 
 class Claims(Protocol):
-    """Where all processes look."""
+    """Registry of claims by Idempotency-Key, shared by all processes."""
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
-        """What the key stands for, if it stands for something already, else now `claim`. Raise
-        StoreUnavailable.
+        """Return the claim that holds the key. If there is none, store `claim` and return it.
+
+        Raise StoreUnavailable.
         """
 
     async def find(self, key: bytes) -> Claim | None:
-        """What the key stands for, if anything. Raise StoreUnavailable."""
+        """Return the claim that holds the key, or None. Raise StoreUnavailable."""
 
     def drop(self, key: bytes, stream: str) -> None:
-        """The key no longer stands for this stream. Nobody waits for it."""
+        """Remove the claim if it refers to this stream. Returns at once."""
 
 
 class LocalClaims:
-    """For one process."""
+    """Claims of a single process."""
 
     def __init__(self) -> None:
         self._claims: dict[bytes, Claim] = {}

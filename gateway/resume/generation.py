@@ -1,7 +1,7 @@
-"""A generation: one upstream's stream on its way into a log, whoever reads it there.
+"""A generation: writes one upstream's stream into a log, independent of its readers.
 
-It holds the exchange that began it: as long as it goes on, its limits, its endpoint and its place
-among the open requests are taken, whether its client is still there or not.
+It owns the exchange that began it. While it runs, the exchange occupies its limits, its endpoint
+and its place among the open requests, even if the client has left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.sse import Event, EventSplitter, EventTooLarge, is_event_stream
 
 
 class Generation:
-    """Feeds one log until the stream, or the want of readers, or somebody, ends it."""
+    """Fill a log until the stream ends, is cancelled, or has had no reader for too long."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Generation:
         self.log = log
         self.exchange = exchange
         self.on_begun: Callable[[bytes], None] | None = None
-        """Called once with the first event."""
+        """Called once, with the first event."""
         self._streams = streams
         self._body = body
         self._look = body.look
@@ -48,7 +48,7 @@ class Generation:
         self._waits = False
 
     def start(self) -> None:
-        """Take what is here, and all that comes."""
+        """Start: take the body bytes already buffered, then all that follow."""
         self.log.on_readers = self._readers_changed
         self.exchange.keeper = self
         self._streams.started(self)
@@ -62,10 +62,10 @@ class Generation:
         elif not self.log.ended:
             upstream.attach(self)
 
-    # The upstream connection calls these two, from its data_received.
+    # The upstream connection calls the next two methods from its data_received.
 
     def feed(self, data: bytes) -> None:
-        """Keep the events that have become whole. On the path of every event."""
+        """Add the events that are now complete to the log. Called for every piece of the stream."""
         if self.log.ended:
             return
         look = self._look
@@ -94,35 +94,35 @@ class Generation:
             self._streams.sharing.grown(log)
 
     def finish(self, error: GatewayError | None) -> None:
-        """The stream is complete, or broke off."""
+        """End of the upstream's stream: complete if `error` is None, else broken off."""
         if self.log.ended or self._body.goes_on(error, self):
             return
         if rest := self._body.rest():
             self._look = None
             self.feed(rest)
-        # What is left in the splitter is no event, by WHATWG HTML section 9.2.6.
+        # An incomplete event left in the splitter is dropped (WHATWG HTML section 9.2.6).
         if not self.log.ended:
             self._end(error)
 
     @property
     def outlives_a_reader(self) -> bool:
-        """Whether it goes on, for a while at least, when one of its readers leaves now."""
+        """True if the generation continues, at least for a while, when one reader leaves now."""
         return self._policy.way is not OnDisconnect.CANCEL or len(self.log.readers) > 1
 
-    # -- others end it -----------------------------------------------------------------------
+    # -- ended by others -----------------------------------------------------------------------
 
     def fail(self, error: GatewayError) -> None:
-        """End it now, with this error for its readers."""
+        """End the generation now. Its readers receive the error."""
         if not self.log.ended:
             self._body.abort()
             self._end(error)
 
     def cancel(self) -> None:
-        """Nobody wants it any more."""
+        """Cancel the generation."""
         self.fail(StreamCancelled())
 
     def client_left(self) -> None:
-        """The client that began it is gone; it may never have read anything."""
+        """Handle the departure of the client that began it, which may never have read anything."""
         self._readers_changed()
 
     # -- private -----------------------------------------------------------------------------
@@ -135,7 +135,9 @@ class Generation:
                 log.append(kept)
 
     def _wait_for_readers(self) -> None:
-        """Pause the upstream while all readers are behind, or it would outrun what is kept."""
+        """Pause the upstream while all readers lag, so
+        that the log need not drop events they lack.
+        """
         if self.log.lag_bytes() > self._half_bytes:
             self._waits = True
             self._body.pause()
@@ -177,7 +179,7 @@ class Generation:
 
 
 def error_event(dialect: Dialect, error: GatewayError, request_id: str) -> bytes:
-    """One whole event that tells an error."""
+    """Return a complete event that reports an error."""
     if not is_event_stream(dialect.stream_type):
         return sse.event(dialect.error_body(error, request_id))
     return dialect.error_event(error, request_id, b"")

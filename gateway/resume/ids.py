@@ -1,8 +1,8 @@
-"""The ids of streams and of their events, and what a client says it has seen last.
+"""Ids of streams and events, and parsing of the last event id that a client reports.
 
-A stream's id is 130 bits that nobody can guess, behind the slot of the worker that made it. An
-event's id is the stream's with the event's number behind a dot: a client that knows only the last
-event's id, as EventSource does, has all that is needed to go on.
+A stream id has two hex digits for the slot of the worker that made it, and then 128 random bits, so
+that it cannot be guessed. An event id is the stream id, a dot and the number of the event. The id
+of the last event is therefore all that a client such as EventSource needs to resume.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _BOM_BYTES = 3
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a reader has come: `after` is the number of the last event it has; 0 for none."""
+    """Position of a reader: `after` is the number of the last event it has, 0 for none."""
 
     stream: str
     after: int
 
 
 def new_stream_id(slot: int) -> str:
-    """An id for a stream of the worker in this slot (0 to 255)."""
+    """Return an id for a stream of the worker in this slot (0 to 255)."""
     return f"{slot:02x}{secrets.token_hex(16)}"
 
 
 def slot_of(stream: str) -> int | None:
-    """The slot of the worker that made a stream; None if this is no stream's id."""
+    """Return the slot of the worker that made a stream, or None if this is not a stream id."""
     match = _STREAM.fullmatch(stream)
     return int(match[1], 16) if match else None
 
 
 def parse_event_id(text: str) -> Position:
-    """What a `Last-Event-ID` says. Raise InvalidEventId."""
+    """Parse a `Last-Event-ID`. Raise InvalidEventId."""
     match = _EVENT.fullmatch(text)
     if match is None:
         raise InvalidEventId
@@ -48,7 +48,7 @@ def parse_event_id(text: str) -> Position:
 
 
 def parse_after(text: str, stream: str) -> Position:
-    """The same, of a stream that is known: only the number will do. Raise InvalidEventId."""
+    """Parse an event id of a known stream; its number suffices. Raise InvalidEventId."""
     if _NUMBER.fullmatch(text):
         return Position(stream, int(text))
     position = parse_event_id(text)
@@ -58,14 +58,14 @@ def parse_after(text: str, stream: str) -> Position:
 
 
 def numbered(event: Event, event_id: bytes) -> bytes | None:
-    """The event's bytes with this id and one blank line behind; None if there is no field in it,
-    and so nothing that a client could have missed.
+    """Return the event with this id and exactly one blank line after it.
 
-    There are decoders that take a second blank line, or a block of comments, for an event without
-    data once they have seen an id (openai-python's is one). So neither is passed on.
+    Return None if the event has no field: a client that misses it misses nothing. Some decoders
+    (openai-python's, for example) take a second blank line or a block of comments for an event
+    without data once they have seen an id, so neither is passed on.
     """
     raw = event.raw
-    # Nearly all events begin with a field that is no id, and have one way of ending lines.
+    # Fast path: nearly all events begin with a field other than the id, and use one line ending.
     if (
         raw[:1].isalpha()
         and raw[-2:] == b"\n\n"

@@ -1,4 +1,4 @@
-"""The events of one stream, numbered, in memory; and those who read them."""
+"""The numbered events of one stream in memory, and the readers of the stream."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from typing import Protocol
 from gateway.errors import GatewayError
 
 _PIECE_BYTES = 256 * 1024
-"""What a reader that is behind is given at once."""
+"""Maximum size of one read by a reader that lags."""
 _KEPT_SHARE = 0.75
-"""Of its cap, when a log that outgrew it is trimmed: so that this is not done for each event."""
+"""Share of its size limit to which a log is trimmed, so that not every event causes a trim."""
 
 
 class State(Enum):
-    """How a stream stands."""
+    """State of a stream."""
 
     RUNNING = "running"
     COMPLETE = "complete"
-    """It came to its own end."""
+    """The stream ended normally."""
     BROKEN = "broken"
-    """It broke off; its last event says why."""
+    """The stream broke off. Its last event reports the error."""
     LOST = "lost"
-    """What ran it is gone, or out of reach: how it went on is not known."""
+    """The process that ran the stream is gone or unreachable; the outcome is unknown."""
 
 
 class Trimmed(Exception):
-    """What is asked for is no longer here: the stream has outgrown its cap."""
+    """The requested events were dropped, because the stream exceeded its size limit."""
 
 
 class Reader(Protocol):
-    """Whoever follows a stream. What it reads it takes from the log itself, when it can."""
+    """A reader of a stream. When woken, it takes events from the log itself, as soon as it can."""
 
     @property
     def after(self) -> int:
-        """The number of the last event it has taken."""
+        """Number of the last event that the reader has taken."""
 
     def wake(self) -> None:
-        """There is more to read, or the stream has ended. Must return at once."""
+        """Signal that there are new events or that the stream has ended. Must return at once."""
 
 
 class Budget(Protocol):
-    """Where the bytes of all logs are counted."""
+    """Counter for the bytes of all logs."""
 
     def grown(self, size_bytes: int) -> None:
-        """So many have come."""
+        """Add this many bytes."""
 
     def shrunk(self, size_bytes: int) -> None:
-        """So many have gone."""
+        """Subtract this many bytes."""
 
 
 class StreamLog:
-    """Appended to by one, read by any number, each at its own place."""
+    """Log with one writer and any number of readers, each at its own position."""
 
     __slots__ = (
         "_budget",
@@ -73,38 +73,40 @@ class StreamLog:
     def __init__(
         self, id: str, owner: bytes, cap_bytes: int, budget: Budget, *, first: int = 1
     ) -> None:
-        """`owner` says whose it is. `first` is the number of its first event."""
+        """`owner` is the label of the owner. `first` is the number of the first event."""
         self.id = id
         self.owner = owner
         self.prefix = id.encode() + b"."
-        """Of the ids of its events."""
+        """Prefix of the ids of its events."""
         self.first = first
-        """The number of the oldest event that is here, or of the next one."""
+        """Number of the oldest event kept; if there is none, of the next event."""
         self.size_bytes = 0
         self.state = State.RUNNING
         self.error: GatewayError | None = None
-        """Why it is lost."""
+        """Cause, if the state is LOST."""
         self.readers: set[Reader] = set()
         self.on_readers: Callable[[], None] | None = None
-        """Called when the last reader has left, or the first one has come."""
+        """Called when the first reader has joined, and when the last one has left."""
         self.on_progress: Callable[[], None] | None = None
-        """Called when a reader that was behind has taken something."""
+        """Called when a reader that lagged has taken events."""
         self.cap_bytes = cap_bytes
         self._budget = budget
         self._events: list[bytes] = []
 
     @property
     def last(self) -> int:
-        """The number of the newest event; 0 before there is one."""
+        """Number of the newest event; 0 before the first one."""
         return self.first + len(self._events) - 1
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """True if no more events will come."""
         return self.state is not State.RUNNING
 
     def append(self, event: bytes) -> None:
-        """Keep the next event. Readers learn of it by `wake`: once for all that came at once."""
+        """Add the next event. `wake` notifies the
+        readers, once for all events that came together.
+        """
         self._events.append(event)
         size = len(event)
         self.size_bytes += size
@@ -113,18 +115,20 @@ class StreamLog:
             self.trim(int(self.cap_bytes * _KEPT_SHARE))
 
     def extend(self, first: int, events: Iterable[bytes]) -> None:
-        """Keep those of these events that are new here. Raise Trimmed where one is missing."""
+        """Add those of the events that are new. Raise Trimmed if one before them is missing."""
         if first > self.last + 1:
             if self._events:
                 raise Trimmed
-            self.first = first  # the beginning was gone before it was followed
+            self.first = first  # the beginning was dropped before this log followed the stream
         for number, event in enumerate(events, first):
             if number > self.last:
                 self.append(event)
 
     def read(self, after: int, most_bytes: int = _PIECE_BYTES) -> tuple[bytes, int]:
-        """The events behind number `after`, but not many more than `most_bytes`; and the number of
-        the last of them, or `after` if there is none. Raise Trimmed.
+        """Return the events after number `after`, and the number of the last of them.
+
+        The size exceeds `most_bytes` by less than one event. If there are no events, the number is
+        `after`. Raise Trimmed if one of them was dropped.
         """
         start = after + 1 - self.first
         events = self._events
@@ -141,14 +145,14 @@ class StreamLog:
         return b"".join(events[start:end]), after + max(0, end - start)
 
     def lag_bytes(self) -> int:
-        """What not even the foremost reader has taken; 0 if there is none."""
+        """Return the bytes that no reader has taken yet; 0 if there are no readers."""
         if not self.readers:
             return 0
         foremost = max(reader.after for reader in self.readers)
         return sum(map(len, self._events[max(0, foremost + 1 - self.first) :]))
 
     def pieces(self, after: int, most_bytes: int) -> list[bytes]:
-        """As `read`, each event for itself. Raise Trimmed."""
+        """Return the events like `read`, as a list. Raise Trimmed."""
         start = after + 1 - self.first
         if start < 0:
             raise Trimmed
@@ -161,13 +165,13 @@ class StreamLog:
         return taken
 
     def wake(self) -> None:
-        """Tell the readers that there is more."""
+        """Notify the readers of new events."""
         readers = self.readers
         for reader in readers if len(readers) < 2 else tuple(readers):
             reader.wake()
 
     def end(self, state: State, error: GatewayError | None = None) -> None:
-        """Nothing more will come."""
+        """Mark the stream as ended, and wake its readers."""
         if self.ended:
             return
         self.state, self.error = state, error
@@ -175,13 +179,13 @@ class StreamLog:
             reader.wake()
 
     def join(self, reader: Reader) -> None:
-        """Have it woken from now on."""
+        """Add a reader. `wake` notifies it from now on."""
         self.readers.add(reader)
         if len(self.readers) == 1 and self.on_readers is not None:
             self.on_readers()
 
     def leave(self, reader: Reader) -> None:
-        """It has what it wants, or is gone."""
+        """Remove a reader that has finished or disconnected."""
         if reader not in self.readers:
             return
         self.readers.remove(reader)
@@ -189,7 +193,7 @@ class StreamLog:
             self.on_readers()
 
     def trim(self, left_bytes: int) -> None:
-        """Forget its oldest events until so many bytes are left; the newest one stays."""
+        """Drop the oldest events until at most this many bytes are left. The newest event stays."""
         size, count = self.size_bytes, 0
         for event in self._events[:-1]:
             if size <= left_bytes:
@@ -202,7 +206,7 @@ class StreamLog:
         self.size_bytes = size
 
     def clear(self) -> None:
-        """Forget all its events."""
+        """Drop all events."""
         self.first = self.last + 1
         self._events.clear()
         self._budget.shrunk(self.size_bytes)

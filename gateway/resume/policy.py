@@ -1,4 +1,4 @@
-"""What becomes of a generation that has no reader left. Nothing here reads a clock."""
+"""Policies for a generation without readers. Nothing here reads a clock."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _WAYS = "cancel, detach, or grace with a duration, such as grace=30s"
 
 
 class OnDisconnect(StrEnum):
-    """The ways there are."""
+    """Reactions to the departure of the last reader."""
 
     CANCEL = "cancel"
-    """It is cancelled at once."""
+    """Cancel at once."""
     GRACE = "grace"
-    """It goes on for a while, and is then cancelled unless a reader has come back."""
+    """Continue for a grace period, then cancel unless a reader has returned."""
     DETACH = "detach"
-    """It goes on to its end."""
+    """Continue to the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One of them. `grace_s` is 0 but for GRACE."""
+    """A reaction with its grace period. `grace_s` is 0 except for GRACE."""
 
     way: OnDisconnect
     grace_s: float = 0.0
@@ -36,7 +36,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What a route does, and what a request may ask for instead."""
+    """The default policy of a route, and the policies that a request may choose instead."""
 
     default: Policy
     longest_grace_s: float
@@ -44,13 +44,13 @@ class Allowed:
 
     @property
     def longest(self) -> Policy:
-        """What keeps a generation going for as long as may be."""
+        """The allowed policy that keeps a generation running longest."""
         if self.detach:
             return Policy(OnDisconnect.DETACH)
         return Policy(OnDisconnect.GRACE, self.longest_grace_s)
 
     def policy(self, asked: str | None) -> Policy:
-        """What applies to a request. Raise RequestError for what it may not ask, or is nothing."""
+        """Return the policy of a request. Raise RequestError if it is not allowed or malformed."""
         if asked is None:
             return self.default
         word, _, text = asked.strip().partition("=")

@@ -1,4 +1,4 @@
-"""What Idempotency-Keys stand for, in Redis: of all who send one, on whatever replica, one wins."""
+"""Claims in Redis: of all requests with an Idempotency-Key, on any replica, one gets the key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.resume.claims import Claim
 from gateway.store.records import StoreUnavailable
 
 _CLAIM_S = 15.0
-"""How long a key is held, unless whoever holds it says again that it does."""
+"""Time for which a key is held without renewal by its holder."""
 _BODY_BYTES = 16
 _DROP = """
 local held = redis.call("GET", KEYS[1])
@@ -21,7 +21,7 @@ if held and string.sub(held, 17) == ARGV[1] then redis.call("DEL", KEYS[1]) end
 
 
 class RedisClaims:
-    """What Idempotency-Keys stand for, known to all replicas."""
+    """Claims by Idempotency-Key, shared by all replicas."""
 
     def __init__(
         self,
@@ -29,8 +29,8 @@ class RedisClaims:
         reachable: Callable[[], AbstractAsyncContextManager[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        """`reachable` bounds the time of a call, and raises StoreUnavailable; `spawn` has something
-        done that nobody waits for.
+        """`reachable` limits the time of a call and raises StoreUnavailable. `spawn` runs a
+        coroutine in the background.
         """
         self._client = client
         self._reachable = reachable
@@ -61,7 +61,7 @@ class RedisClaims:
         self._spawn(self._drop(key, stream))
 
     async def renew(self) -> None:
-        """Hold on to what is held. Raise StoreUnavailable."""
+        """Renew the claims held by this process. Raise StoreUnavailable."""
         now = time.monotonic()
         if not self._held or now - self._renewed_at < _CLAIM_S / 3:
             return
@@ -77,7 +77,7 @@ class RedisClaims:
             async with self._reachable():
                 await self._client.eval(_DROP, 1, keys.claim(key), stream)
         except StoreUnavailable:
-            pass  # it expires by itself
+            pass  # the claim expires by itself
 
 
 def _claim(held: bytes) -> Claim:

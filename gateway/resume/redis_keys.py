@@ -1,4 +1,4 @@
-"""Where streams are in Redis. The keys of one stream are on one node of a Cluster."""
+"""Redis keys of streams. All keys of one stream are on one node of a Redis Cluster."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ _PREFIX = "llm-gateway:stream:"
 
 
 def events(stream: str) -> str:
-    """A Redis stream. The id of an entry is the number of the last event in it; see `entry`."""
+    """Redis stream of the events. An entry's id is the number of its last event; see `entry`."""
     return f"{_PREFIX}{{{stream}}}:events"
 
 
 def meta(stream: str) -> str:
-    """A hash: whose it is, which process runs it."""
+    """Hash with the stream's owner, the process that runs it, and its size limit."""
     return f"{_PREFIX}{{{stream}}}:meta"
 
 
 def alive(process: str) -> str:
-    """There as long as that process is."""
+    """Key that exists while the process is alive."""
     return f"{_PREFIX}{{{process}}}:alive"
 
 
 def claim(key: bytes) -> str:
-    """What an Idempotency-Key stands for."""
+    """Key of the claim for an Idempotency-Key."""
     return f"{_PREFIX}{{{key.hex()}}}:claim"
 
 
 def channel(process: str) -> str:
-    """Where a process is told things."""
+    """Channel for messages to a process."""
     return f"{_PREFIX}{process}:told"
