@@ -92,6 +92,14 @@ def stream_error(tail: bytes, endpoint: str | None = None) -> str | None:
     return None
 
 
+def is_error(body: bytes) -> bool:
+    """Whether the document of an answer with status 200 tells an error."""
+    if b'"error"' not in body:
+        return False
+    document = _parsed(body.decode("utf-8", "replace"))
+    return isinstance(document, dict) and _told(document) is not None
+
+
 def shown(text: str | None, endpoint: str | None = None) -> str | None:
     """Return `text` as one bounded line without secrets and addresses; None if nothing is left."""
     if text is None:

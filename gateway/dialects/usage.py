@@ -11,6 +11,7 @@ and `eval_count` (https://github.com/ollama/ollama/blob/main/docs/api.md).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -42,6 +43,13 @@ _NO_GENERATION = (
     "/api/show",
     "/api/ps",
 )
+_RESOURCES = re.compile(
+    r"(?:/(?:files|uploads|batches|vector_stores|fine_tuning/jobs|containers|conversations|assistants)"
+    r"(?:/[^/]+){0,2}|/responses/[^/]+/cancel|/chat/completions/[^/]+|/(?:un)?load_lora_adapter"
+    r"|/api/(?:pull|push|create|copy|delete)|/api/blobs/[^/]+)\Z"
+)
+"""The end of a path that stores or manages something: nothing is generated for it now."""
+_GENERATING = ("/completions", "/messages", "/responses", "/embeddings", "/chat", "/generate")
 _NO_TEXT = (
     "/embeddings",
     "/api/embed",
@@ -61,10 +69,13 @@ _NO_TEXT = (
 class Told:
     """Usage that one response has reported so far."""
 
-    __slots__ = ("_numbers", "final", "heard")
+    __slots__ = ("_begun", "_numbers", "final", "heard")
 
     def __init__(self) -> None:
+        self._begun: dict[str, Any] = {}
+        """Numbers of `message_start`. Some backends only estimate the prompt there."""
         self._numbers: dict[str, Any] = {}
+        """Numbers of later events or of a whole response. These replace those of `_begun`."""
         self.final = False
         """False while only the start of a message has reported usage: its output tokens are still
         to come.
@@ -93,10 +104,10 @@ class Told:
         If two objects report the same number, the larger one counts: a stream reports the input in
         one event and the output in another, or a running total in each.
         """
-        numbers = self._numbers
+        numbers = self._begun if holder == "message" else self._numbers
         heard = False
         for name, value in usage.items():
-            if type(value) is int:
+            if type(value) is int or type(value) is float:
                 numbers[name] = max(_count(value), _count(numbers.get(name)))
                 heard = heard or value > 0
             elif isinstance(value, dict):
@@ -108,20 +119,28 @@ class Told:
     @property
     def usage(self) -> Usage | None:
         """Token counts, or None if none was reported."""
-        return _usage(self._numbers) if self.heard else None
+        return _usage(self._all) if self.heard else None
 
     @property
     def prompt(self) -> dict[str, Any]:
         """Raw numbers that describe the prompt, as the backend reported them."""
-        return {name: self._numbers[name] for name in _PROMPT if name in self._numbers}
+        numbers = self._all
+        return {name: numbers[name] for name in _PROMPT if name in numbers}
 
     @property
     def tells_input(self) -> bool:
         """True if the prompt tokens were reported. Older Ollama versions omit them for a cached
         prompt.
         """
-        numbers = self._numbers
+        numbers = self._all
         return "total_tokens" in numbers or any(name in numbers for name in _INPUT)
+
+    @property
+    def _all(self) -> Mapping[str, Any]:
+        begun, numbers = self._begun, self._numbers
+        if not begun:
+            return numbers
+        return begun | {name: value for name, value in numbers.items() if value}
 
 
 class Joined:
@@ -195,7 +214,10 @@ def told(document: Mapping[str, Any]) -> Usage | None:
 
 def generates(method: str, path: str) -> bool:
     """True if the request makes a model generate output, judged by method and path."""
-    return method not in _SAFE and not path.rstrip("/").endswith(_NO_GENERATION)
+    path = path.rstrip("/")
+    if method in _SAFE or path.endswith(_NO_GENERATION):
+        return False
+    return path.endswith(_GENERATING) or _RESOURCES.search(path) is None
 
 
 def fetches(method: str, path: str, *, stream: bool) -> bool:
@@ -284,4 +306,6 @@ def _details(numbers: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, A
 
 
 def _count(value: Any) -> int:
+    if type(value) is float and value.is_integer():  # some languages have no other numbers
+        value = int(value)
     return value if type(value) is int and 0 <= value < 10**12 else 0

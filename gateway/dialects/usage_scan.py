@@ -7,7 +7,9 @@ module.
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import orjson
 
@@ -138,12 +140,20 @@ class UsageScanner:
         if depth < self._path:
             self._path, self._holder = 1, ""
         elif captured is not None:
-            try:
-                usage = orjson.loads(captured)
-            except orjson.JSONDecodeError:
-                return
+            usage = _parsed(captured)
             if isinstance(usage, dict):
                 self._told.add(usage, self._holder)
+
+
+def _parsed(captured: bytearray) -> Any:
+    try:
+        return orjson.loads(captured)
+    except orjson.JSONDecodeError:
+        # Written with NaN, or as several lines of one event.
+        try:
+            return json.loads(captured.replace(b"\ndata:", b"\n"))
+        except (ValueError, RecursionError):
+            return None
 
 
 def _ends_escaped(data: bytes, start: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import orjson
 
+from gateway.dialects.backend_words import is_error
 from gateway.dialects.usage import Told, answers_text, fetches, generates
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.sse import EVENT_STREAM
@@ -183,9 +184,9 @@ class UsageTap:
             self._partial.end()
         self._hear_pending()
         told, usage = self._told, self._told.usage
-        failed = self._status >= 400 or request.failed_early
+        failed = not 200 <= self._status < 300 or request.failed_early
         if usage is None:
-            if failed or not self.bytes or not generates(method, path):
+            if failed or not self.bytes or not generates(method, path) or self._is_error:
                 return None
             return Usage(request.asked.input, self._shown(path), estimated=True)
         if not told.final and not failed:
@@ -194,6 +195,11 @@ class UsageTap:
         if not told.tells_input:
             usage = replace(usage, input=request.asked.input, estimated=True)
         return usage
+
+    @property
+    def _is_error(self) -> bool:
+        """Whether the body is an error's document, whatever its status says."""
+        return not self._ends and self.bytes == len(self._tail) and is_error(bytes(self._tail))
 
     def _shown(self, path: str) -> int:
         """Return the approximate number of tokens received."""

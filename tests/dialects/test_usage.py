@@ -145,9 +145,18 @@ def test_nothing_else_is_usage(document: dict[str, Any]) -> None:
         ("POST", "/tokenize", False),
         ("POST", "/v1/models", False),
         ("POST", "/health/", False),
+        ("POST", "/v1/files", False),
+        ("POST", "/v1/uploads/upload_1/parts", False),
+        ("POST", "/v1/messages/batches", False),
+        ("POST", "/v1/responses/resp_1/cancel", False),
+        ("POST", "/v1/chat/completions/chatcmpl_1", False),
+        ("POST", "/api/pull", False),
+        ("POST", "/files/v1/chat/completions", True),
+        ("POST", "/files/chat/completions", True),
+        ("POST", "/v1/responses/compact", True),
     ],
 )
-def test_counting_and_listing_are_no_generation(method: str, path: str, does: bool) -> None:
+def test_counting_listing_and_storing_are_no_generation(method: str, path: str, does: bool) -> None:
     assert generates(method, path) is does
 
 

@@ -92,6 +92,16 @@ BODIES = {
         {"input_tokens": 7, "output_tokens": 5}}}, "response.completed")),
     "an image in a stream": (SSE, event({"b64_json": "iVBOR+/" * 10_000, "usage":
         {"input_tokens": 7, "output_tokens": 5}}, "image_generation.completed")),
+    "whole numbers as floats": (JSON, compact(
+        {"usage": {"prompt_tokens": 7.0, "completion_tokens": 5.0, "total_tokens": 12.0}})),
+    "numbers beside it that no JSON has": (JSON,
+        b'{"x":1e400,"usage":{"queue":NaN,"t":1e999,"prompt_tokens":7,"completion_tokens":5}}'),
+    "an event of several lines": (SSE, b'data: {\ndata:  "usage": {\n'
+        b'data:   "prompt_tokens": 7,\ndata:   "completion_tokens": 5}\ndata: }\n\n'),
+    "an estimated beginning": (SSE, event({"type": "message_start", "message": {"usage":
+        {"input_tokens": 900, "output_tokens": 1}}}, "message_start")
+        + event({"type": "message_delta", "usage": {"input_tokens": 4,
+        "cache_read_input_tokens": 3, "output_tokens": 5}}, "message_delta")),
     "lines": (NDJSON, compact({"message": {"content": "hi"}, "done": False}) + b"\n"
         + compact({"message": {"tool_calls": [{"function": {"arguments": FORGED}}]}}) + b"\n"
         + compact({"done": True, "prompt_eval_count": 7, "eval_count": 5}) + b"\n"
@@ -156,6 +166,29 @@ def test_deep_nesting_is_no_usage_and_no_error(long: bytes, depth: int) -> None:
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_a_failed_answer_costs_nothing(status: int) -> None:
     assert listen(compact({"error": {"message": "no " * 1000}}), status=status) is None
+
+
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_redirect_costs_nothing(status: int) -> None:
+    assert listen(b"<html>moved</html>", kind=b"text/html", status=status) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no credits", "code": 402}},
+        {"id": None, "choices": None, "error": "no credits", "usage": None},
+        {"object": "error", "message": "no credits"},
+        {"type": "error", "error": {"type": "overloaded_error"}},
+    ],
+)
+def test_an_error_with_status_200_costs_nothing(body: dict[str, Any]) -> None:
+    assert listen(compact(body)) is None
+
+
+def test_an_answer_about_errors_is_counted() -> None:
+    body = compact({"choices": [{"message": {"content": '"error"'}}], "error": None})
+    assert shown(listen(body))[1] > 0
 
 
 def test_a_failed_answer_costs_what_it_says() -> None:

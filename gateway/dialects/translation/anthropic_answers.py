@@ -333,7 +333,7 @@ class Writer:
         self._open: _Block | None = None
         self._call = -1
         """Index of the call whose block is open or was the last one open."""
-        self._tokens = Tokens(0, 0)
+        self._tokens: Tokens | None = None
         self._stopped = Stopped(Stop.END)
         self._in_turn: InTurn | None = None
         """Reordering buffer; created at the first tool call."""
@@ -408,7 +408,9 @@ class Writer:
     def _end(self) -> bytes:
         word = _word(self._stopped, calls=self._call >= 0)
         delta = {"stop_reason": word, "stop_sequence": self._stopped.sequence}
-        usage = _written_usage(self._tokens)
+        # Without a report the estimate in message_start stands: clients overwrite it with a zero.
+        tokens = self._tokens
+        usage = {"output_tokens": 0} if tokens is None else _written_usage(tokens)
         return _event("message_delta", delta=delta, usage=usage) + _event("message_stop")
 
 
