@@ -128,14 +128,6 @@ class Told:
         return {name: numbers[name] for name in _PROMPT if name in numbers}
 
     @property
-    def tells_input(self) -> bool:
-        """True if the prompt tokens were reported. Older Ollama versions omit them for a cached
-        prompt.
-        """
-        numbers = self._all
-        return "total_tokens" in numbers or any(name in numbers for name in _INPUT)
-
-    @property
     def _all(self) -> Mapping[str, Any]:
         begun, numbers = self._begun, self._numbers
         if not begun:

@@ -192,7 +192,7 @@ class UsageTap:
         if not told.final and not failed:
             output = max(usage.output, self._shown(path))
             usage = replace(usage, output=output, estimated=True)
-        if not told.tells_input:
+        if not usage.input:  # as older Ollama omits the count of a cached prompt
             usage = replace(usage, input=request.asked.input, estimated=True)
         return usage
 

@@ -229,6 +229,12 @@ def test_a_prompt_that_ollama_does_not_count_is_estimated() -> None:
     assert shown(used) == (101, 5, True)
 
 
+@pytest.mark.parametrize("total", [{}, {"total_tokens": 5}])
+def test_a_prompt_of_zero_tokens_is_estimated(total: dict[str, int]) -> None:
+    body = compact({"usage": {"prompt_tokens": 0, "completion_tokens": 5, **total}})
+    assert shown(listen(body)) == (len(PROMPT) // 4 + 1, 5, True)
+
+
 def test_an_answer_of_text_is_counted_by_its_length() -> None:
     assert listen(compact({"text": "word " * 800})) == Usage(101, 1002)
 

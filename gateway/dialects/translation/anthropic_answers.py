@@ -155,12 +155,14 @@ class Reader:
             self._message.begin(count(document, "index"), document.get("content_block"))
         elif kind == "message_start":
             message = object_in(document, "message")
-            self._usage = object_in(message, "usage")
+            self._usage = {**object_in(message, "usage")}
             self._begin(text_in(message, "model"), pieces)
         elif kind == "message_delta":
             self._begin("", pieces)
-            self._usage = {**self._usage, **object_in(document, "usage")}
-            pieces.append(Used(_tokens(self._usage)))
+            if usage := object_in(document, "usage"):
+                # A zero or null here does not replace what message_start reported.
+                self._usage |= {name: value for name, value in usage.items() if value}
+                pieces.append(Used(_tokens(self._usage)))
             delta = object_in(document, "delta")
             if delta.get("stop_reason") is not None and self._stopped is None:
                 self._stopped = delta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.dialects.translation import anthropic_answers
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,
@@ -277,3 +279,43 @@ def test_what_is_written_reads_as_what_was_meant(name: str, pieces: list[Piece])
     assert facts(heard(name, told(name, pieces))) == facts(meant)
     answer = orjson.loads(SIDES[name].write_answer(meant, TELLING))
     assert facts(whole(SIDES[name].read_answer(answer))) == facts(meant)
+
+
+# -- usage ---------------------------------------------------------------------------------------
+
+
+def message(*usages: dict[str, Any] | None) -> bytes:
+    """Anthropic's stream with these usages in message_start and in each message_delta."""
+    start, *deltas = usages
+    events = [
+        {"type": "message_start", "message": {"model": "m", "usage": start}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "text", "text": "Hi"},
+        },
+        *({"type": "message_delta", "delta": {}, "usage": usage} for usage in deltas),
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    ]
+    return b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+
+
+@pytest.mark.parametrize("end", [{}, {"input_tokens": 0}, {"input_tokens": None}])
+def test_a_zero_at_the_end_does_not_replace_the_input_at_the_start(end: dict[str, Any]) -> None:
+    stream = message({"input_tokens": 9, "output_tokens": 1}, {"output_tokens": 5, **end})
+    assert heard("anthropic", stream).tokens == Tokens(9, 5)
+
+
+def test_the_beginning_of_a_message_does_not_count_as_its_usage() -> None:
+    stream = message({"input_tokens": 9, "output_tokens": 1}, None)
+    assert heard("anthropic", stream).tokens is None
+
+
+def test_clients_keep_the_estimate_where_the_backend_reports_no_usage() -> None:
+    telling = replace(TELLING, input_estimate=9)
+    writer = anthropic_answers.Writer(telling)
+    pieces: list[Piece] = [Began("m"), Said("Hi"), Stopped(Stop.END), Ended()]
+    said = b"".join(map(writer.write, pieces))
+    assert b'"usage":{"input_tokens":9,"output_tokens":0}' in said
+    assert b'"usage":{"output_tokens":0}' in said
