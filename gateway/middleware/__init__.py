@@ -1,1 +1,1 @@
-"""What wraps a request. Every middleware here has aiohttp's signature."""
+"""Middleware of a route's chain. All of it has aiohttp's middleware signature."""

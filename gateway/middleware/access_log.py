@@ -1,4 +1,4 @@
-"""The access log: one line for each request, written when it has ended."""
+"""Access log: one line for each request, written when the request has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.telemetry.logs.logger import writes
 
 
 class AccessLog:
-    """Logs `request` lines. Fields that are not known are left out."""
+    """Writer of `request` log lines. Fields without a value are omitted."""
 
     def __init__(self, logger: FilteringBoundLogger, control: LogControl | None = None) -> None:
         self._write = writes(logger)
@@ -32,8 +32,8 @@ class AccessLog:
         principal, usage, end = exchange.principal, exchange.usage, exchange.end_reason
         trace, first = exchange.trace, exchange.first_byte_at
         first_token = exchange.first_token_at
-        # What most do not have is looked at one by one: a dict of all, and another without what is
-        # None, takes as long as all else here.
+        # Check optional fields one by one: building a dict of all fields and then one without the
+        # None values takes as long as everything else here.
         fields: dict[str, object] = {"request_id": exchange.request_id}
         if trace is not None:
             fields["trace_id"] = trace.id
@@ -73,7 +73,7 @@ class AccessLog:
         if exchange.retry_after_s is not None:
             fields["retry_after_s"] = exchange.retry_after_s
         if end is not None:
-            fields["end"] = end._value_  # `value` is a property, and ten times as slow
+            fields["end"] = end._value_  # the enum's `value` is a property, ten times as slow
         fields["bytes_in"] = exchange.bytes_in
         fields["bytes_out"] = exchange.bytes_out
         if exchange.bytes_saved:
@@ -102,5 +102,5 @@ class AccessLog:
 
 
 def _ms(seconds: float) -> float:
-    """Milliseconds, to the microsecond. (`round` goes by way of text.)"""
+    """Convert to milliseconds, rounded to the microsecond. (`round` is slower: it formats text.)"""
     return int(seconds * 1e6 + 0.5) / 1e3

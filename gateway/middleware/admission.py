@@ -1,4 +1,4 @@
-"""Admission: a request waits here, in fair order, until its backend has room for it."""
+"""Admission control: a request waits in a fair queue until its backend has capacity."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from gateway.routing import Handler
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Who gets how much of a busy backend."""
+    """Shares of a busy backend by tenant and tier."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """By tenant; others have 1."""
+    """Weight by tenant; the default is 1."""
     priorities: Mapping[str, int] = field(default_factory=dict)
-    """By tier; others have 0, higher goes first."""
+    """Priority by tier; the default is 0, higher goes first."""
 
 
 class Admission:
-    """Passes the gates of the model and of the upstream, in this order."""
+    """Middleware that passes a request through the gates of its model and of its upstream, in this
+    order.
+    """
 
     def __init__(
         self, models: Mapping[str, Gate], upstreams: Mapping[str, Gate], shares: Shares
@@ -34,7 +36,9 @@ class Admission:
         self._shares = shares
 
     def inherit(self, other: Admission) -> None:
-        """Take over the gates of another: who is through, and who waits."""
+        """Take over the gates of another configuration, with the requests admitted and those
+        queued.
+        """
         for gates, old in ((self._models, other._models), (self._upstreams, other._upstreams)):
             for name in gates.keys() & old.keys():
                 old[name].options = gates[name].options
@@ -42,13 +46,15 @@ class Admission:
 
     @property
     def gates(self) -> Sequence[Gate]:
-        """All of them."""
+        """Gates of models and upstreams."""
         return (*self._models.values(), *self._upstreams.values())
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise QueueFull or QueueTimeout. A client that leaves while it waits is never sent on."""
+        """Wait for both gates. Raise QueueFull or QueueTimeout. A request whose client leaves while
+        it waits is never sent to the upstream.
+        """
         exchange = request.exchange
-        assert exchange.target is not None  # Resolve has run
+        assert exchange.target is not None  # Resolve has run before
         for gate in (
             self._models.get(exchange.served or exchange.model or ""),
             self._upstreams.get(exchange.target.upstream.name),

@@ -1,4 +1,4 @@
-"""Authentication: the first provider that accepts the credential names the principal."""
+"""Authentication: the first provider that accepts the credential determines the principal."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from gateway.exchange import Exchange, GatewayRequest, Voucher
 from gateway.routing import Handler
 
 _TRIED = 4
-"""Credentials of one request that are verified to say which are refused."""
+"""Maximum number of credentials in one request that are verified to report which are refused."""
 _NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
-"""Characters that an `error_description` cannot hold (RFC 6750 section 3)."""
+"""Characters not allowed in an `error_description` (RFC 6750 section 3)."""
 
 
 class Authenticate:
-    """Requires a credential: a bearer token (RFC 6750), the same in `x-api-key` or `api-key`, as
-    clients of Anthropic's and Azure's APIs send it, or in a provider's own header; or, where the
-    route takes tickets, one of these in the query.
+    """Middleware that requires a credential.
+
+    The credential is a bearer token (RFC 6750); the same token in `x-api-key` or `api-key`, as
+    clients of Anthropic's and Azure's APIs send it; a token in a provider's own header; or a ticket
+    in the query, if the route accepts tickets.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Authenticate:
         *,
         ends_streams: bool = True,
     ) -> None:
-        """`scopes` are those a principal has to have, all of them. `ends_streams`: a stream ends
+        """`scopes` are those that a principal needs, all of them. `ends_streams`: a stream ends
         when its caller's credential expires.
         """
         self._ends_streams = ends_streams
@@ -49,7 +51,9 @@ class Authenticate:
         self._headers = tuple(map(istr, dict.fromkeys(["X-Api-Key", "Api-Key", *own])))
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise Unauthenticated, Forbidden or AuthUnavailable, the reason for the log only."""
+        """Set the principal. Raise Unauthenticated, CredentialExpired, Forbidden or
+        AuthUnavailable, with a reason for the log only.
+        """
         exchange = request.exchange
         trace = exchange.trace
         mark = trace.begin("auth") if trace is not None else None
@@ -73,7 +77,7 @@ class Authenticate:
         else:
             raise Unauthenticated("Bearer", reason="no credential")
         exchange.principal = principal
-        if self._ends_streams and exchange.voucher is None:  # a session ends by its own clock
+        if self._ends_streams and exchange.voucher is None:  # a session enforces the expiry itself
             exchange.expires_at = principal.expires_at
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
@@ -83,7 +87,7 @@ class Authenticate:
 
     async def _only_one(self, request: GatewayRequest, tickets: Sequence[str]) -> Principal:
         """Return the principal of credentials that all have the same value. Raise Unauthenticated
-        for different ones; its message says which of them is refused alone.
+        for different values; its message says which of them is invalid by itself.
         """
         headers = request._message.headers
         found = [
@@ -115,8 +119,8 @@ class Authenticate:
         )
 
     def _listed(self, principal: Principal) -> Principal:
-        """Return a ticket's principal if the route lists the provider that vouched for it, or takes
-        tickets only. Raise Unauthenticated.
+        """Return a ticket's principal if the route lists the provider that authenticated it, or
+        accepts tickets only. Raise Unauthenticated.
         """
         if self._vouching and principal.provider not in self._vouching:
             told = "The ticket is of a provider that is not accepted here"
@@ -124,7 +128,9 @@ class Authenticate:
         return principal
 
     def _vouched_for(self, voucher: Voucher) -> Principal:
-        """Who a session is of, if one of this route's providers still stands by it."""
+        """Return the principal of the session that makes this request, if one of this route's
+        providers still considers it valid. Raise Unauthenticated or CredentialExpired.
+        """
         principal = voucher.principal
         provider = None if principal is None else self._vouching.get(principal.provider)
         if principal is None or provider is None:
@@ -143,7 +149,7 @@ def _token(authorization: str) -> str:
 
 
 def _bare(name: str, value: str) -> str:
-    """A credential without what its header puts before it."""
+    """Return a credential without the `Bearer` prefix of its header."""
     scheme, _, token = value.partition(" ")
     return token.strip() if name == AUTHORIZATION and scheme.lower() == "bearer" else value
 
@@ -155,7 +161,7 @@ async def _first_accepted(providers: Sequence[Provider], credential: str) -> Pri
             return await provider.verify(credential)
         except Rejected as exc:
             rejections.append((provider.name, exc))
-    # The caller is told by the provider that the credential was meant for.
+    # Report the reason of the provider that the credential was meant for.
     of_use = max(
         (rejected for _, rejected in rejections),
         key=lambda rejected: (rejected.is_ours, rejected.told is not None),
@@ -166,7 +172,9 @@ async def _first_accepted(providers: Sequence[Provider], credential: str) -> Pri
 
 
 def _unauthenticated(told: str, reason: str) -> Unauthenticated:
-    """A refusal in the form of RFC 6750 section 3, and in plain words."""
+    """Return an Unauthenticated error with a challenge (RFC 6750 section 3) and a message in plain
+    words.
+    """
     description = _NOT_DESCRIPTIVE.sub("", told)
     return Unauthenticated(
         f'Bearer error="invalid_token", error_description="{description}"',
@@ -176,7 +184,7 @@ def _unauthenticated(told: str, reason: str) -> Unauthenticated:
 
 
 def _taken_from_query(exchange: Exchange) -> list[str]:
-    """The tickets of a query. They are taken out of it: nobody behind this line sees them."""
+    """Remove the tickets from the query and return them, so that no later handler sees them."""
     if PARAMETER not in exchange.query:
         return []
     tickets, others = [], []
@@ -191,15 +199,15 @@ def _taken_from_query(exchange: Exchange) -> list[str]:
 
 
 class IssueTicket:
-    """The end of a route at which known callers get a ticket."""
+    """Last handler of a route that issues tickets to authenticated callers."""
 
     def __init__(self, tickets: TicketProvider) -> None:
         self._tickets = tickets
 
     async def __call__(self, request: GatewayRequest) -> web.Response:
-        """Raise AuthUnavailable."""
+        """Issue a ticket. Raise AuthUnavailable."""
         principal = request.exchange.principal
-        assert principal is not None  # the configuration lets nobody unknown come here
+        assert principal is not None  # the configuration requires authentication on such a route
         ticket = await self._tickets.issue(principal)
         return web.Response(
             status=201,

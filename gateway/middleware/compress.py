@@ -1,7 +1,7 @@
-"""Compressed responses, for clients that take them, on routes that say so.
+"""Compression of responses, for clients that accept it, on routes that enable it.
 
-Not everywhere: where a secret and what an attacker chose stand in one compressed body, its length
-tells of the secret (BREACH, https://www.breachattack.com).
+It is not on by default: if one compressed body contains a secret and text chosen by an attacker,
+its length reveals parts of the secret (BREACH, https://www.breachattack.com).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gateway.proxy.relay import RelayedResponse
 from gateway.routing import Handler
 
 _SMALLEST_BYTES = 1024
-"""Below it a packet is a packet."""
+"""Compression of a smaller body does not save a packet."""
 _LARGEST_BYTES = 1024 * 1024
-"""Above it, others would be kept waiting. (A stream has no size.)"""
+"""Compression of a larger body would block the event loop. (A stream has no size.)"""
 _COMPRESSIBLE = re.compile(
     r"text/|application/(?:json|x-ndjson|jsonl|javascript|xml)\b|[a-z0-9./_-]+\+(?:json|xml)\b",
     re.IGNORECASE,
@@ -35,18 +35,20 @@ _FALSE_THEN = (
     "Content-Digest",
     "Repr-Digest",
 )
-"""What would not be true of the compressed body."""
+"""Headers that are wrong for the compressed body."""
 
 
 class Compress:
-    """For one route. Stands before everything that makes a response, errors too."""
+    """Middleware of one route. It runs outside every middleware that makes a response, even an
+    error.
+    """
 
     def __init__(self, codings: Sequence[Coding]) -> None:
-        """`codings`: the earlier are preferred where a client has no preference."""
+        """`codings` are in order of preference; a client's own preference goes first."""
         self._codings = tuple(codings)
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Pass on what the handler raises."""
+        """Compress the handler's response if client and response allow it."""
         response = await handler(request)
         exchange = request.exchange
         if exchange.commit is not Commit.OPEN or not _suits(request, response):
@@ -72,7 +74,7 @@ class Compress:
 
 
 def _suits(request: GatewayRequest, response: web.StreamResponse) -> bool:
-    """Whether the response could be compressed, for whoever takes that."""
+    """Tell whether the response can be compressed, apart from what the client accepts."""
     if request.method == "HEAD" or response.status in _BODILESS or response.status == _PARTIAL:
         return False
     headers = response.headers
@@ -91,13 +93,13 @@ def _suits(request: GatewayRequest, response: web.StreamResponse) -> bool:
 
 
 def _no_transform(headers: Mapping[str, str]) -> bool:
-    """Whether nobody may change the body (RFC 9111 section 5.2.2.6)."""
+    """Tell whether the headers forbid to change the body (RFC 9111 section 5.2.2.6)."""
     directives = headers.get("Cache-Control")
     return directives is not None and _NO_TRANSFORM.search(directives) is not None
 
 
 def _vary(exchange: Exchange) -> None:
-    """Say what the response depends on, beside what is said already."""
+    """Add Accept-Encoding to the response's Vary header."""
     said = exchange.response_headers
     for at, (name, value) in enumerate(said):
         if name == "Vary":

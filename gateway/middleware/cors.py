@@ -1,7 +1,7 @@
-"""Cross-origin requests (WHATWG Fetch, "CORS protocol"): which origins a browser may call from.
+"""CORS: decide from which origins a browser may send requests (WHATWG Fetch, "CORS protocol").
 
-Origins are compared whole, never by suffix. Preflights are answered here, before authentication:
-a browser sends no credential with them.
+Origins are compared as a whole, never by suffix. Preflight requests are answered here, before
+authentication, because a browser sends no credential with them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Cors:
-    """For one route."""
+    """CORS middleware of one route."""
 
     def __init__(
         self,
@@ -34,8 +34,9 @@ class Cors:
         max_age_s: float,
         serves_options: bool,
     ) -> None:
-        """`headers` are names of request headers; one that ends in * stands for all that begin like
-        it. `serves_options`: the route itself serves OPTIONS requests that are no preflights.
+        """`headers` are names of request headers; a name that ends in * matches all headers with
+        that prefix. `serves_options`: the route itself serves OPTIONS requests that are no
+        preflights.
         """
         self._origins = frozenset(origins)
         self._methods = tuple(methods)
@@ -55,7 +56,9 @@ class Cors:
         )
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise MethodNotAllowed for an OPTIONS request that is neither."""
+        """Answer a preflight, or add CORS headers to the response. Raise MethodNotAllowed for any
+        other OPTIONS request if the route serves none.
+        """
         headers = request.headers
         origin = headers.get("Origin")
         allowed = self._allowed(origin)
@@ -78,14 +81,15 @@ class Cors:
             raise MethodNotAllowed(", ".join(self._methods))
         response = await handler(request)
         for name in [name for name in response.headers if _is_cors(name)]:
-            del response.headers[name]  # the upstream's own: two answers are none to a browser
+            # Headers from the upstream: a browser rejects a response with two values.
+            del response.headers[name]
         return response
 
     def _allowed_headers(self, request: GatewayRequest) -> str:
-        """Value of Access-Control-Allow-Headers.
+        """Return the value of Access-Control-Allow-Headers.
 
-        A header that begins with one of the prefixes is allowed by its whole name: for a browser
-        `*` does not cover Authorization, and covers nothing where cookies are sent.
+        A header that matches a prefix is listed by its full name: for a browser, `*` does not cover
+        Authorization, and covers nothing in requests with cookies.
         """
         asked = ",".join(request.headers.getall("Access-Control-Request-Headers", ()))
         names = dict.fromkeys(self._headers)
@@ -96,7 +100,7 @@ class Cors:
         return ", ".join(names)
 
     def _allowed(self, origin: str | None) -> str | None:
-        """What stands in Access-Control-Allow-Origin."""
+        """Return the value of Access-Control-Allow-Origin, or None."""
         if _ANY in self._origins:
             return _ANY
         return origin if origin in self._origins else None

@@ -1,4 +1,6 @@
-"""From here on, whoever asked for an event stream is not left in silence."""
+"""Middleware that prevents silence in event streams: it opens the stream early if the request has
+to wait.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,14 @@ from gateway.proxy.json_body import ALWAYS_LIGHT_BYTES
 from gateway.routing import Handler
 
 _LONGEST_READ_BYTES = 1024 * 1024
-"""A longer body is not waited for only to see whether it asks for a stream."""
+"""A longer body is not read only to find out whether it asks for a stream."""
 
 
 class Early:
-    """Stands behind what may refuse a request for the caller's sake, which is always told with a
-    status, and before where it may wait.
+    """Middleware that starts an `EarlyHead`.
+
+    It runs after everything that may refuse a request because of its caller, since such a refusal
+    always has its own status; and before everything that may wait.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class Early:
         *,
         reader: BodyReader,
     ) -> None:
-        """After as much silence as `heartbeats` break a stream is opened, with `preface` for a
+        """Open a stream after one heartbeat interval of silence. `preface` is sent first to a
         client that `heeds_retry`.
         """
         self._dialect = dialect
@@ -43,7 +47,7 @@ class Early:
         self._reader = reader
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Raise BodyTooLarge, RequestTimeout or RequestError."""
+        """Start the `EarlyHead`. Raise BodyTooLarge, RequestTimeout or RequestError."""
         body = request.exchange.body
         if body is None and request.body_exists:
             body = self._reader.readable(request)
@@ -55,15 +59,16 @@ class Early:
 
     async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
         body = await self._reader.whole(request)
-        with contextlib.suppress(RequestError):  # whose business it is where nobody else asks
+        # No other check requires valid JSON on such a route.
+        with contextlib.suppress(RequestError):
             await self._reader.parsed(request, body)
         open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
         return await handler(request)
 
 
 def _worth_reading(request: GatewayRequest) -> bool:
-    """Whether a body that is still to come could ask for a stream, and comes soon: nginx sends it
-    in a second packet.
+    """Tell whether a body that has not arrived yet may ask for a stream and will arrive soon: nginx
+    sends it in a second packet.
     """
     return (
         0 < (request.content_length or 0) <= _LONGEST_READ_BYTES

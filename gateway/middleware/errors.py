@@ -1,5 +1,5 @@
-"""The one place where an error becomes a response, in the shape of the route's dialect; or, past
-the commit point, the last event of a stream.
+"""Error mapping: the one place where an error becomes a response in the route's dialect, or, after
+the head was sent early, the last event of a stream.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from gateway.routing import Handler
 
 
 class ErrorMapping:
-    """Turns what handlers raise into responses. An unexpected exception is logged, never shown."""
+    """Middleware that turns exceptions into responses. An unexpected exception is logged, never
+    shown.
+    """
 
     def __init__(self, dialect: Dialect, logger: FilteringBoundLogger) -> None:
         self._dialect = dialect
@@ -29,7 +31,8 @@ class ErrorMapping:
         except GatewayError as error:
             response = self.response(error, exchange)
         except web.HTTPException as exc:
-            # A plug-in's way of answering. Its text is meant for clients, its shape is not ours.
+            # A plug-in may raise this to answer. Its text is meant for clients; its format is
+            # replaced.
             if exc.status < 400:
                 response = exc
             else:
@@ -48,7 +51,7 @@ class ErrorMapping:
         return response
 
     def response(self, error: GatewayError, exchange: Exchange) -> web.StreamResponse:
-        """The response for an error; the exchange remembers it for the log."""
+        """Return the response for an error, and record the error in the exchange for the log."""
         if exchange.commit is Commit.EARLY:
             return in_stream.failed(error, self._dialect, exchange)
         exchange.failed(error)

@@ -1,4 +1,4 @@
-"""Fallbacks: where one model cannot answer, another is asked, and the caller does not notice."""
+"""Fallbacks: if one model cannot answer, another one is asked, without the caller noticing."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from gateway.proxy.translated import translated_call
 from gateway.routing import Handler
 
 _LONGEST_REASON = 200
-"""Characters of a backend's words in the list of models that did not answer."""
+"""Maximum characters of a backend's message in the list of models that failed."""
 
 
 class Fallbacks:
-    """Asks the target's fallbacks in their order, as long as nothing of an answer was sent."""
+    """Middleware that tries the target's fallbacks in order, as long as no part of an answer was
+    sent.
+    """
 
     def __init__(self, sending: SendOptions) -> None:
         self._sending = sending
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise what the last one raised."""
+        """Return the first usable response. If all fail, return the last response or raise the last
+        error.
+        """
         exchange = request.exchange
         others = exchange.target.fallbacks if exchange.target is not None else ()
         if not others:
@@ -48,7 +52,7 @@ class Fallbacks:
                     return response
             except (UpstreamError, Unavailable) as exc:
                 if isinstance(exc, UpstreamTotalTimeout):
-                    raise  # there is no time for another either
+                    raise  # no time is left for another model
                 failure, reason = exc, exc.code
             while left and not await _understands(left[0][1], request, self._sending):
                 del left[0]
@@ -73,7 +77,9 @@ class Fallbacks:
 
 
 async def _understands(target: Target, request: GatewayRequest, sending: SendOptions) -> bool:
-    """Whether it can be asked at all: not everything can be translated into every dialect."""
+    """Tell whether the target can be asked at all: not every request can be translated to every
+    dialect.
+    """
     if target.translation is None:
         return True
     try:
@@ -84,7 +90,9 @@ async def _understands(target: Target, request: GatewayRequest, sending: SendOpt
 
 
 async def _shortcoming(response: web.StreamResponse) -> str | None:
-    """Why another model should be asked instead of taking this answer."""
+    """Return why a fallback should be asked instead of using this response; None if it is
+    usable.
+    """
     status = response.status
     if status < 400:
         return None

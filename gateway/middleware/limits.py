@@ -1,4 +1,6 @@
-"""Limits: what a request demands is met as a whole before it goes on, and settled when it ends."""
+"""Limits: the demands of a request are all granted before it is sent, or none is; they are
+corrected by actual use when it ends.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
 
 class HeadLimits:
-    """Checks what needs no body before the body is read: the first phase of a route's `Limits`.
+    """First phase of a route's `Limits`: check what needs no body before the body is read.
 
-    Where the body has come with the head, that decides on everything at once.
+    If the body arrived with the head, `Limits` checks everything at once instead.
     """
 
     def __init__(self, limits: Limits, reader: BodyReader) -> None:
@@ -41,7 +43,7 @@ class HeadLimits:
         self._reader = reader
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Raise RateLimited or LimitsUnavailable."""
+        """Check the limits that need no body. Raise RateLimited or LimitsUnavailable."""
         if request.body_exists:
             body = self._reader.readable(request)
             if body is None or len(body) > SMALL_BYTES:
@@ -50,7 +52,9 @@ class HeadLimits:
 
 
 class Limits:
-    """Checks the limits of a route: all at once, or what `HeadLimits` has left of them."""
+    """Middleware that checks the limits of a route: all at once, or those that `HeadLimits`
+    left.
+    """
 
     def __init__(
         self,
@@ -64,10 +68,10 @@ class Limits:
         asks_usage: bool,
         most: Mapping[str, int],
     ) -> None:
-        """`named` are the rules of every limit: a principal may bring limits of its own. `show`:
-        tell callers what they have left. `asks_usage`: the route speaks OpenAI's dialect, where a
-        stream has to be asked for its usage. `most` is how many tokens an answer of a model has at
-        most, by the model's name.
+        """`named` are the rules of every limit in the configuration, since a principal may have
+        limits of its own. `show`: tell callers what remains. `asks_usage`: the route speaks
+        OpenAI's dialect, where a request has to ask for usage in a stream. `most` is the maximum
+        number of tokens in an answer, by model.
         """
         self._asks_usage = asks_usage
         self._most = most
@@ -82,7 +86,7 @@ class Limits:
         self._shown: dict[tuple[int, int], _Shown] = {}
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise RateLimited or LimitsUnavailable."""
+        """Check the limits. Raise RateLimited or LimitsUnavailable."""
         exchange = request.exchange
         rules = self._rules_of(exchange)
         if exchange.decided is not None:
@@ -101,7 +105,7 @@ class Limits:
         return await handler(request)
 
     async def on_head(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Decide on what needs no body. Raise RateLimited or LimitsUnavailable."""
+        """Check the limits that need no body. Raise RateLimited or LimitsUnavailable."""
         exchange = request.exchange
         rules = [rule for rule in self._rules_of(exchange) if not rule.needs_model]
         if rules:
@@ -109,7 +113,7 @@ class Limits:
         return await handler(request)
 
     def _rules_of(self, exchange: Exchange) -> Sequence[Rule]:
-        """The route's, and the caller's own."""
+        """Return the rules of the route and those of the caller."""
         principal = exchange.principal
         if principal is None or not principal.limits:
             return self._rules
@@ -119,7 +123,9 @@ class Limits:
     async def _decide(
         self, exchange: Exchange, rules: Sequence[Rule], asked: Usage
     ) -> Sequence[Demand]:
-        """Take what a request demands of these rules, or nothing of any."""
+        """Grant what the request demands of all these rules, or nothing. Raise RateLimited or
+        LimitsUnavailable.
+        """
         modes = (
             self._modes if rules is self._rules else tuple(rule.on_store_error for rule in rules)
         )
@@ -129,7 +135,8 @@ class Limits:
         try:
             verdict = await self._store.decide(demands, modes)
         except asyncio.CancelledError:
-            # Whether they were taken is not known; what was not held is not given back twice.
+            # It is unknown whether the slots were taken. Releasing a slot that is not held has no
+            # effect.
             slots = [replace(d, kind=Kind.RELEASE) for d in demands if d.kind is Kind.LEASE]
             if slots:
                 self._store.post(slots)
@@ -164,8 +171,8 @@ class Limits:
         return demands
 
     def _give_back(self, before: Decided) -> Decided:
-        """Undo what was taken on the head of a request that is refused for its body. Its slots are
-        given back at its end.
+        """Give back what was taken for the head of a request that is refused for its body. Return
+        the decision with corrected levels. Slots are released when the request ends.
         """
         rules, demands, verdict = before
         taken = [demand.kind is _TAKE for demand in demands]
@@ -185,13 +192,16 @@ class Limits:
     def _told(
         self, rules: Sequence[Rule], levels: Sequence[Level], exchange: Exchange
     ) -> list[tuple[str, str]]:
-        """What is left, in the fields of draft-ietf-httpapi-ratelimit-headers, and OpenAI's."""
+        """Return header fields with what remains, by draft-ietf-httpapi-ratelimit-headers and in
+        OpenAI's form.
+        """
         policies: list[str] = []
         states: list[str] = []
         openai: dict[str, tuple[_Shown, Level]] = {}
         for rule, level in zip(rules, levels, strict=True):
             amount = rule.amount_for(exchange)
-            shown = self._shown.get((id(rule), id(amount)))  # they live as long as this does
+            # Rule and amount live as long as this object, so their ids are unique.
+            shown = self._shown.get((id(rule), id(amount)))
             if shown is None:
                 shown = self._shown[id(rule), id(amount)] = _Shown(rule, amount)
             policies.append(shown.policy)
@@ -215,7 +225,7 @@ class Limits:
         exchange.at_end(lambda _: self._leases.release(demand))
 
     def _asked(self, request: GatewayRequest) -> Usage:
-        """What to reserve."""
+        """Return the usage to reserve."""
         exchange = request.exchange
         if not generates(exchange.method, exchange.path):
             return _NOTHING
@@ -226,7 +236,9 @@ class Limits:
         return asked.reserved(most, text=answers_text(exchange.path))
 
     def _meter(self, exchange: Exchange, rules: Sequence[Rule], demands: Sequence[Demand]) -> None:
-        """Settle what was reserved with what was used: nothing, if nothing was."""
+        """Correct the reservation by actual use when the request ends; give all of it back if
+        nothing was used.
+        """
         if exchange.tap is None:
             exchange.tap = UsageTap()
 
@@ -246,7 +258,7 @@ class Limits:
 
 
 class _SessionMeter:
-    """Counts what a session uses while it goes on: its end may be far."""
+    """Meter that charges a session while it runs, because it may last long."""
 
     def __init__(self, store: GuardedStore, exchange: Exchange, rules: Sequence[Rule]) -> None:
         self._store = store
@@ -255,7 +267,7 @@ class _SessionMeter:
         self._modes = tuple(rule.on_store_error for rule in self._rules)
 
     def count(self, usage: Usage) -> None:
-        """Tokens were used, whether or not there were any left."""
+        """Charge tokens that were used, even beyond the limit."""
         self._store.spend(
             [
                 replace(
@@ -268,7 +280,9 @@ class _SessionMeter:
         )
 
     async def exhausted(self) -> GatewayError | None:
-        """Whether a limit has nothing left: one that cannot even give nothing."""
+        """Return an error if a limit is exhausted, which refuses even a demand of zero; otherwise
+        None.
+        """
         demands = [rule.demand(self._exchange, _NOTHING) for rule in self._rules]
         try:
             verdict = await self._store.decide(demands, self._modes)
@@ -280,7 +294,7 @@ class _SessionMeter:
 
 
 def _joined(head: Decided, body: Decided) -> Decided:
-    """Both phases as one decision, for those who tell of it."""
+    """Merge the decisions of both phases, for logs, metrics and headers."""
     refused = body[2].refused
     return (
         (*head[0], *body[0]),
@@ -304,7 +318,7 @@ def _ask_for_usage(exchange: Exchange) -> None:
 
 
 class _Shown:
-    """What callers are told of a limit, but for what is left of it."""
+    """Header values for one limit, except those that change with use."""
 
     __slots__ = ("kind", "limit", "policy", "quota", "remaining", "reset")
 
@@ -318,7 +332,7 @@ class _Shown:
         }.get(rule.unit, ';qu="tokens"')
         self.policy = f'"{rule.name}";q={quota}{unit}{window}'
         self.kind = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(rule.unit)
-        """What OpenAI calls it, if it has it."""
+        """OpenAI's name for the unit; None if it has none."""
         self.quota = str(quota)
         self.limit = f"x-ratelimit-limit-{self.kind}"
         self.remaining = f"x-ratelimit-remaining-{self.kind}"
@@ -326,5 +340,5 @@ class _Shown:
 
 
 def _are_metered(rules: Sequence[Rule]) -> bool:
-    """Whether they count what only the answer tells."""
+    """Tell whether a rule counts tokens or money, known only from the response."""
     return any(rule.unit in _METERED for rule in rules)

@@ -1,7 +1,8 @@
-"""Counting requests: one call-back for each, when it has ended, that reads the exchange.
+"""Request metrics: one callback for each request, which reads the exchange when it has ended.
 
-What a request adds to is looked up once for each combination of labels. On the path of every
-request, so it is written plainly: about two microseconds, most of them integers added to lists.
+The counters of a request are looked up once for each combination of labels. This runs on the path
+of every request, so it is written plainly: about two microseconds, most of them for adding integers
+to list items.
 """
 
 from __future__ import annotations
@@ -30,23 +31,25 @@ _STATUSES = frozenset(int(status) for status in HTTPStatus)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the configuration says about the labels."""
+    """Label values taken from the configuration."""
 
     paths: Mapping[str, str] = field(default_factory=dict)
-    """Of routes: what they serve."""
+    """Path by route."""
     models: Mapping[str, str] = field(default_factory=dict)
     """The upstream's own name of each model."""
     providers: Mapping[str, str] = field(default_factory=dict)
-    """Who each upstream is, as `gen_ai.provider.name` has it."""
+    """Value of `gen_ai.provider.name` by upstream."""
     prices: Mapping[str, tuple[Price, str]] = field(default_factory=dict)
-    """Of models, with the currency."""
+    """Price and currency by model."""
 
 
 class Counting:
-    """Counts requests of one configuration in the worker's registry."""
+    """Counters of requests for one configuration, in the worker's registry."""
 
     def __init__(self, registry: Registry, names: Names, *, tenants: int, tokens: bool) -> None:
-        """`tenants` are told apart. `tokens`: count what requests to models used."""
+        """`tenants` is the number of tenants with a label of their own. `tokens`: count the tokens
+        used by requests to models.
+        """
         self.registry = registry
         self.tokens = tokens
         self._names = names
@@ -58,7 +61,7 @@ class Counting:
         self._limits: dict[tuple[str, str], _LimitCounts] = {}
 
     def ended(self, exchange: Exchange) -> None:
-        """Count it."""
+        """Count a request that has ended."""
         now = time.perf_counter()
         principal = exchange.principal
         key = (
@@ -141,7 +144,7 @@ class Counting:
         bound.first_token.add(first_s, trace_id)
         bound.tenant_first_token.add(first_s, trace_id)
         if usage is not None and usage.output > 1:
-            # A client that takes nothing says nothing about the model.
+            # The time during which the client read nothing is not the model's.
             each_s = max(0.0, now - first - exchange.stall_s) / (usage.output - 1)
             bound.per_token.add(each_s, trace_id)
             bound.tenant_per_token.add(each_s, trace_id)
@@ -187,8 +190,8 @@ class Counting:
         find(table.QUEUE_POSITION, *labels).add(exchange.queue_position or 0)
 
     def _bind(self, key: object, exchange: Exchange) -> _Bound:
-        """What a request of this kind adds to. Clients can make up methods and paths, so that what
-        is remembered is bounded.
+        """Look up the counters for this combination of labels. Clients can make up methods and
+        paths, so the number of remembered combinations is bounded.
         """
         if len(self._bound) >= _BOUND_CAP:
             self._bound.clear()
@@ -253,7 +256,7 @@ class Counting:
 
 
 class Metrics:
-    """The middleware of one route, or of those who find none."""
+    """Middleware that counts the requests of one route, or of those without a route."""
 
     def __init__(self, counting: Counting) -> None:
         self._ended = counting.ended
@@ -265,7 +268,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """What every request of one kind adds to."""
+    """Counters and histograms for one combination of labels."""
 
     duration: Distribution
     requests: Count
@@ -273,14 +276,14 @@ class _Bound:
     bytes_in: Count
     bytes_out: Count
     once: tuple[Count, ...]
-    """What counts one, whatever else is known of it."""
+    """Counters that each such request increments by one."""
     at_endpoint: _AtEndpoint | None
     operation: _Operation | None
 
 
 @dataclass(frozen=True, slots=True)
 class _AtEndpoint:
-    """What those add to that came to an endpoint."""
+    """Counters and histograms of requests sent to an endpoint."""
 
     requests: Count
     attempts: Count
@@ -289,14 +292,14 @@ class _AtEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """In and out."""
+    """Counters of input and output tokens."""
 
     input: Count
     output: Count
 
 
 class _Operation:
-    """What those add to that asked a model."""
+    """Counters and histograms of requests to a model."""
 
     __slots__ = (
         "_labels",
@@ -344,13 +347,13 @@ class _Operation:
             self.cost = registry.count(table.COST, served, tenant, currency)
 
     def count(self, registry: Registry, kind: str) -> Count:
-        """Tokens of a rarer kind."""
+        """Return the counter of a rarer kind of tokens."""
         served, tenant = self._labels
         return registry.count(table.TOKENS, served, tenant, kind, "reported")
 
 
 class _LimitCounts:
-    """What the decisions on one limit add to."""
+    """Counters and histogram of decisions on one limit."""
 
     __slots__ = ("allowed", "refused", "remaining")
 

@@ -26,7 +26,9 @@ from gateway.middleware.chain import Middleware
 
 
 class PluginError(Exception):
-    """A plug-in cannot be used; `message` says why, `path` which of its keys is meant."""
+    """Plug-in cannot be used. `message` says why, `path` which of its configuration keys is
+    meant.
+    """
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ("use",)) -> None:
         super().__init__(message)
@@ -35,11 +37,11 @@ class PluginError(Exception):
 
 
 def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
-    """The middleware a dotted name stands for. Raise PluginError."""
+    """Return the middleware that a dotted name refers to. Raise PluginError."""
     module_name, _, attribute = name.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except Exception as exc:  # whatever the plug-in's own code raises
+    except Exception as exc:  # code of the plug-in may raise anything
         raise PluginError(f"cannot import {module_name}: {_told(exc)}") from exc
     found = getattr(module, attribute, None)
     if found is None:

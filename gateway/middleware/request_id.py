@@ -1,4 +1,6 @@
-"""The request id: taken from a trusted peer if it is sane, made otherwise; on every response."""
+"""Request id: taken from a trusted peer if it is well-formed, otherwise generated; sent in every
+response.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def request_id(request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-    """Give the exchange its id."""
+    """Middleware that sets the exchange's request id."""
     give_request_id(request)
     return handler(request)
 
 
 def give_request_id(request: GatewayRequest) -> bool:
-    """Give the exchange its id; True if it was made here."""
+    """Set the exchange's request id. Return True if it was generated here."""
     exchange = request.exchange
     theirs = request.headers.get("X-Request-ID") if exchange.trusted_peer else None
     made_here = theirs is None or not _SANE.fullmatch(theirs)
@@ -32,8 +34,8 @@ def give_request_id(request: GatewayRequest) -> bool:
 
 
 def new_request_id() -> str:
-    """32 hexadecimal digits from the system's random source, asked for many at once: to ask is a
-    system call.
+    """Return 32 random hexadecimal digits. They come from the system's random source, 256 ids at a
+    time because each read is a system call.
     """
     if not _ready:
         digits = os.urandom(16 * _AT_ONCE).hex()
@@ -42,4 +44,5 @@ def new_request_id() -> str:
 
 
 _ready: list[str] = []
-os.register_at_fork(after_in_child=_ready.clear)  # or two processes would give the same ids
+# Otherwise two processes would generate the same ids.
+os.register_at_fork(after_in_child=_ready.clear)

@@ -1,7 +1,8 @@
-"""Resume: event streams of a route are kept, and whoever began one may come back to it.
+"""Resumable streams: event streams of a route are stored, and their caller may reconnect to them.
 
-Stands behind authentication and before the limits: to come back to what was admitted is no new
-request. A stream is another's business, or it is not there: the caller cannot tell which.
+The middleware runs after authentication and before the limits, since reconnecting to an admitted
+stream is no new request. A caller cannot tell a stream of another caller from one that does not
+exist.
 """
 
 from __future__ import annotations
@@ -50,39 +51,41 @@ from gateway.sse import is_event_stream
 from gateway.store.records import StoreUnavailable
 
 UNAVAILABLE = ("X-Resume", "unavailable")
-"""On a stream that is served although it cannot be kept."""
+"""Header of a stream that is served although it cannot be stored."""
 _KEY_CHARS = 255
 _AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeOptions:
-    """What a route says about it. Sizes in bytes, times in seconds."""
+    """Options of a route for resumable streams. Sizes are in bytes, times in seconds."""
 
     access: StreamAccess
     streams_path: str
-    """Below which its streams are; ends in a slash."""
+    """Path prefix of the route's streams; ends in a slash."""
     allowed: Allowed
     ttl_s: float
     cap_bytes: int
     responses: bool
-    """Callers speak OpenAI's dialect, whose Responses API has its own way to come back."""
+    """True if callers speak OpenAI's dialect, whose Responses API has its own way to reconnect."""
     own_background: bool
-    """Streams in the background are the gateway's business alone."""
+    """True if only the gateway handles background streams; the upstream is not told of them."""
     refuses: bool
-    """Without the store: refuse, instead of serving streams that cannot be resumed."""
+    """True if requests are refused without the store, instead of served as streams that cannot be
+    resumed.
+    """
     dialect: Dialect
     reader: BodyReader
     reads: tuple[float, float] | None = None
-    """How often one caller may read what is kept: a second, and at once."""
+    """Read limit of one caller: reads per second, and burst size."""
     heartbeats: Heartbeats | None = None
-    """What breaks the silence of a stream."""
+    """Heartbeats of silent streams."""
     preface: bytes = b""
-    """What opens a stream for a client that `heeds_retry`."""
+    """Bytes that open a stream for a client that `heeds_retry`."""
 
 
 class Resume:
-    """A middleware, of one route."""
+    """Middleware of one route."""
 
     def __init__(self, options: ResumeOptions, streams: Streams) -> None:
         self._options = options
@@ -90,8 +93,10 @@ class Resume:
         self._reads = None if options.reads is None else ReadLimit(*options.reads)
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Raise StreamNotFound, StreamTrimmed, InvalidEventId, IdempotencyConflict,
-        ResumeUnavailable, RequestError.
+        """Serve a stored stream, or send the request on and store its stream.
+
+        Raise StreamNotFound, StreamTrimmed, InvalidEventId, IdempotencyConflict, ResumeUnavailable,
+        RateLimited, ModelNotFound, MethodNotAllowed or RequestError.
         """
         exchange, options = request.exchange, self._options
         if exchange.path.startswith(options.streams_path):
@@ -119,7 +124,7 @@ class Resume:
     # -- a stream that is there ----------------------------------------------------------------
 
     async def _at_stream(self, request: GatewayRequest) -> web.StreamResponse:
-        """What is asked of a stream by its own address."""
+        """Serve GET or DELETE of a stream's own path."""
         exchange = request.exchange
         stream = exchange.path.removeprefix(self._options.streams_path)
         if request.method not in ("GET", "DELETE"):
@@ -134,7 +139,7 @@ class Resume:
             if not found:
                 raise StreamNotFound
             return web.Response(status=204)
-        # EventSource asks its first address again, with what it has seen since in the header.
+        # EventSource requests its first URL again, with the last event it has seen in the header.
         asked = dict(parse_qsl(exchange.query, keep_blank_values=True)).get("after")
         last_id = request._message.headers.get("Last-Event-ID") or asked
         return await self._read(
@@ -156,7 +161,7 @@ class Resume:
             raise InvalidEventId
         read = position.after >= log.last and log.state in (State.COMPLETE, State.BROKEN)
         if read and request.method == "GET":
-            # The one answer that ends EventSource's reconnecting (WHATWG HTML section 9.2.3).
+            # Only this status stops EventSource from reconnecting (WHATWG HTML section 9.2.3).
             return web.Response(status=204)
         return self._replay(log, position.after, request)
 
@@ -186,8 +191,8 @@ class Resume:
     async def _at_response(
         self, request: GatewayRequest, handler: Handler, response: str, cancels: bool
     ) -> web.StreamResponse:
-        """What is asked of a response by OpenAI's own address; its upstream is asked where it is
-        none of the streams here.
+        """Serve GET or cancel of a response at OpenAI's path. The upstream is asked if no stored
+        stream belongs to the response.
         """
         exchange, streams = request.exchange, self._streams
         after = responses.starting_after(exchange.query) if request.method == "GET" else None
@@ -214,7 +219,9 @@ class Resume:
     async def _once(
         self, request: GatewayRequest, handler: Handler, policy: Policy, key: str
     ) -> web.StreamResponse:
-        """Send it on, unless one with the same key was: then follow that one."""
+        """Send the request on, unless one with the same Idempotency-Key was sent before: then
+        follow its stream.
+        """
         if not 0 < len(key) <= _KEY_CHARS:
             raise RequestError(
                 f"An Idempotency-Key has 1 to {_KEY_CHARS} characters.",
@@ -241,7 +248,7 @@ class Resume:
                         raise StreamTrimmed
                     self._count_read(exchange)
                     return self._replay(log, 0, request)
-                # It has come to nothing, or has not begun elsewhere yet.
+                # The other request has failed, or its stream has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
             try:
                 response = await self._begin(request, handler, policy, stream, place)
@@ -255,8 +262,8 @@ class Resume:
             streams.settled(stream)
 
     def _open_if_silent(self, request: GatewayRequest, body: bytes) -> None:
-        """It waits as long as the request it follows does, and is told so in the same way. Which
-        stream it will be is not told: it may have to begin one of its own yet.
+        """Open the client's stream early, as for the request that is followed. The stream id is not
+        sent, because this request may still have to begin a stream of its own.
         """
         options = self._options
         if options.heartbeats is not None and is_event_stream(options.dialect.stream_type):
@@ -270,12 +277,12 @@ class Resume:
         stream: str,
         claim: bytes | None,
     ) -> web.StreamResponse:
-        """Send it on; keep the answer if that is a stream."""
+        """Send the request on, and store the response if it is a stream."""
         exchange, options = request.exchange, self._options
         names = options.responses and responses.begins(request.method, exchange.path)
         if names and await self._in_background(request):
             policy = options.allowed.longest
-        # Where the head has to go out before there is an answer, it says which stream this will be.
+        # If the head goes out before there is an answer, it already names the stream.
         told = (STREAM_ID, stream)
         exchange.response_headers.append(told)
         try:
@@ -315,7 +322,9 @@ class Resume:
         return self._replay(log, 0, request, headers=headers, generation=generation)
 
     async def _in_background(self, request: GatewayRequest) -> bool:
-        """Whether it asks to go on without its client, and does not say otherwise."""
+        """Tell whether the request asks to continue without its client, by `background` and with no
+        header that overrides it.
+        """
         options = self._options
         options.reader.check(request)
         body = await options.reader.whole(request)
@@ -324,7 +333,7 @@ class Resume:
         try:
             parsed = await options.reader.parsed(request, body)
         except RequestError:
-            return False  # which is told where its model is looked for
+            return False  # model resolution reports the error later
         if not (parsed.document.get("background") is True and parsed.streams):
             return False
         if options.own_background:
@@ -335,7 +344,7 @@ class Resume:
         return HEADER not in request._message.headers
 
     def _named_by(self, log: StreamLog, owner: bytes) -> Callable[[bytes], None]:
-        """Has a stream found by the id of the response that its first event is of."""
+        """Return a callback that registers a stream under the response id in its first event."""
 
         def name(first: bytes) -> None:
             found = responses.response_id(first)
@@ -351,8 +360,8 @@ class Resume:
         return await handler(request)
 
     async def _followed(self, exchange: Exchange, stream: str) -> StreamLog | None:
-        """The stream that a request with the same Idempotency-Key has begun, if there is one. Raise
-        ModelNotFound where this credential is not for the model that both name.
+        """Return the stream begun by a request with the same Idempotency-Key, or None. Raise
+        ModelNotFound if this credential does not allow the model that both requests name.
         """
         try:
             return await self._streams.find(stream, self._readable(exchange), 0)
@@ -366,7 +375,7 @@ class Resume:
         return self._options.access.readable(exchange.principal)
 
     def _count_read(self, exchange: Exchange) -> None:
-        """Raise RateLimited where this caller reads too often."""
+        """Count a read of the caller. Raise RateLimited if it reads too often."""
         if self._reads is None:
             return
         caller = self._owner(exchange)
@@ -378,7 +387,9 @@ class Resume:
 
 
 async def no_stream(request: GatewayRequest) -> web.StreamResponse:
-    """The end of the chain below a route's streams: nothing comes here."""
+    """Last handler of the chain below a route's streams path, which no request should reach. Raise
+    StreamNotFound.
+    """
     raise StreamNotFound
 
 

@@ -1,4 +1,4 @@
-"""Tracing: what a request says of the trace it belongs to, and what is kept of it at its end."""
+"""Tracing: assign a request to a trace, and decide at its end whether its record is kept."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ _TRACEPARENT, _BAGGAGE = istr("traceparent"), istr("baggage")
 
 @dataclass(frozen=True, slots=True)
 class TraceOptions:
-    """How one route is traced."""
+    """Tracing options of one route."""
 
     route_path: str = ""
     sample: float = 0.1
-    """Of its requests, by their trace id."""
+    """Share of requests to sample, decided by trace id."""
     keep: KeepRules = field(default_factory=KeepRules)
     trusts: Callable[[str], bool] | None = None
-    """Whether the trace of a client at this address is gone on with; None: nobody's."""
+    """Tell whether a client address is trusted to continue its own trace; None: no client is."""
     follow: bool = False
-    """Whether what such a client sampled is sampled here."""
+    """True if a request sampled by such a client is sampled here too."""
     dialects: Mapping[str, str] = field(default_factory=dict)
-    """What upstreams speak, by their names."""
+    """Dialect by upstream name."""
     content: bool = False
-    """Whether prompts and answers are kept of what is sampled."""
+    """True if prompts and answers of sampled requests are kept."""
 
 
 class Tracing:
-    """Gives the exchange its request id and its trace; the outermost middleware of a route."""
+    """Middleware that sets the exchange's request id and trace. It is the outermost of a route."""
 
     def __init__(self, options: TraceOptions, records: Records) -> None:
         self._options = options
         self._records = records
         slow_s = options.keep.slow_s
         self._slow_s = slow_s if slow_s is not None else float("inf")
-        # Sampled is what is below this, digit by digit: all of it is below "g".
+        # A trace is sampled if its digits compare lower than this; any digits are lower than "g".
         bound = round(options.sample * _ALL)
         self._bound = "g" if bound >= _ALL else f"{bound:016x}"
 
@@ -71,13 +71,15 @@ class Tracing:
             if self._options.content:
                 trace.content = Content()
         if exchange.trusted_peer:
-            # For the log of the proxy in front.
+            # For the log of the proxy in front of the gateway.
             exchange.response_headers.append(("X-Trace-ID", trace.id))
         exchange.at_end(self._end)
         return handler(request)
 
     def _gone_on_with(self, request: GatewayRequest) -> Trace:
-        """The caller's trace, if the caller is believed; else a new one that names it."""
+        """Return the continued trace of a trusted caller; otherwise a new trace that links to the
+        caller's.
+        """
         options, exchange = self._options, request.exchange
         parent = parse_parent(request._message.headers.getall("traceparent"))
         if parent is None or not self._believes(exchange.client_ip):
@@ -97,7 +99,7 @@ class Tracing:
         return trusts is not None and trusts(client_ip)
 
     def _carry(self, request: GatewayRequest, trace: Trace) -> None:
-        """What a believed caller sends along goes on to the upstream."""
+        """Forward `tracestate` and `baggage` of a trusted caller to the upstream."""
         if not self._believes(request.exchange.client_ip):
             return
         headers = request._message.headers
@@ -107,7 +109,7 @@ class Tracing:
             trace.carried += f"baggage: {baggage}\r\n".encode()
 
     def _end(self, exchange: Exchange) -> None:
-        """Count it, and keep it if there is a reason to."""
+        """Count the request, and keep its record if there is a reason to."""
         principal, model = exchange.principal, exchange.served or exchange.model
         tenant = (principal.tenant or principal.subject) if principal is not None else ""
         tally = self._records.tally((exchange.route or "", model or "", tenant))
@@ -136,7 +138,7 @@ class Tracing:
             self._records.add(self._record(exchange, trace, kept))
 
     def _reason(self, exchange: Exchange, status: int) -> Kept | None:
-        """Why a request is kept that was not sampled and did not go well."""
+        """Return the reason to keep a request that was not successful; None if there is none."""
         keep = self._options.keep
         if keep.limited and status == 429:
             return Kept.LIMITED
@@ -150,7 +152,9 @@ class Tracing:
         return None
 
     def _record(self, exchange: Exchange, trace: Trace, kept: Kept) -> dict[str, Any]:
-        """What `spans.build` makes spans of; times in seconds since the request began."""
+        """Return the record that `spans.build` turns into spans. Times are in seconds since the
+        request began.
+        """
         now = time.perf_counter()
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
         first, first_token = exchange.first_byte_at, exchange.first_token_at
@@ -210,7 +214,7 @@ class Tracing:
             "events": [(name, at - began, detail) for name, at, detail in trace.events],
         }
         if trace.stream is not None:
-            # Where callers are anonymous, who has the id may read the stream: it is not told.
+            # For anonymous callers, the id alone gives access to the stream: record only its hash.
             record["stream"] = blake2b(trace.stream.encode(), digest_size=8).hexdigest()
             record["reads"] = trace.reads
         if exchange.voucher is not None:

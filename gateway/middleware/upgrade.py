@@ -1,5 +1,6 @@
-"""Upgrades to WebSocket: judged before anybody asks who it is, so that no ticket is spent on one
-that cannot be."""
+"""WebSocket upgrades, validated before authentication, so that no ticket is spent on an invalid
+one.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ from gateway.websocket.handshake import read_handshake
 
 
 class Upgrade:
-    """For one route. What is no upgrade passes as it is."""
+    """Middleware of one route. A request that is no upgrade passes unchanged."""
 
     def __init__(self, origins: Collection[str], *, deflate: bool) -> None:
-        """`origins` may call from a browser; none: only pages of the host itself."""
+        """`origins` are the origins whose pages may connect from a browser; if empty, only pages of
+        the host itself.
+        """
         self._origins = frozenset(origins)
         self._deflate = deflate
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Raise RequestError."""
+        """Read the handshake of an upgrade. Raise RequestError."""
         if request._message.upgrade:
             request.exchange.handshake = read_handshake(
                 request.headers, origins=self._origins, deflate=self._deflate
