@@ -1,4 +1,4 @@
-"""Why a WebSocket closes: the codes (RFC 6455 section 7.4, and IANA's registry), and their frames.
+"""Close codes of a WebSocket (RFC 6455 section 7.4, and IANA's registry) and their frames.
 
 No I/O here.
 """
@@ -10,16 +10,16 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """The codes this gateway says itself."""
+    """Close codes that the gateway itself uses."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     UNSUPPORTED = 1003
     NO_STATUS = 1005
-    """Stands for a close frame without a code; never on the wire."""
+    """Stands for a close frame without a code; never sent."""
     ABNORMAL = 1006
-    """Stands for an end without a close frame; never on the wire."""
+    """Stands for an end without a close frame; never sent."""
     INVALID_TEXT = 1007
     POLICY = 1008
     TOO_BIG = 1009
@@ -29,7 +29,7 @@ class Code(IntEnum):
 
 
 class Violation(Exception):
-    """A peer broke a rule: what to close with."""
+    """A peer broke a rule. `closing` is the close frame to send."""
 
     def __init__(self, code: Code, reason: str) -> None:
         super().__init__(reason)
@@ -38,21 +38,21 @@ class Violation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What a close frame says."""
+    """Content of a close frame."""
 
     code: int
     reason: str = ""
 
     @property
     def payload(self) -> bytes:
-        """As it stands in the frame."""
+        """Payload of the close frame."""
         if self.code == Code.NO_STATUS:
             return b""
         return self.code.to_bytes(2, "big") + self.reason.encode()
 
 
 def read_closing(payload: bytes) -> Closing:
-    """What the payload of a close frame says. Raise Violation."""
+    """Parse the payload of a close frame. Raise Violation."""
     if not payload:
         return Closing(Code.NO_STATUS)
     if len(payload) == 1:

@@ -1,6 +1,7 @@
-"""permessage-deflate (RFC 7692): what was agreed on, and compressing by it. No I/O here.
+"""WebSocket compression, permessage-deflate (RFC 7692): negotiation and codecs. No I/O here.
 
-Windows of 4 KiB, where the client lets us choose: a session then holds 45 KiB for it, not 300.
+The gateway uses windows of 4 KiB if the client permits. A session then needs 45 KiB of memory for
+compression instead of 300.
 """
 
 from __future__ import annotations
@@ -11,30 +12,30 @@ from dataclasses import dataclass
 from gateway.websocket.codes import Code, Violation
 
 _TAIL = b"\x00\x00\xff\xff"
-"""What a flush ends in, and what is left out on the wire."""
+"""Bytes at the end of a flush, which are omitted on the wire."""
 _WINDOW_BITS = 12
 _MEMORY_LEVEL = 5
 _STREAMS_CAP = 16
-"""Compressed streams in one piece of a message."""
+"""Maximum compressed streams in one piece of a message."""
 _WINDOWS = {str(bits): bits for bits in range(8, 16)}
 _FORGETS = ("server_no_context_takeover", "client_no_context_takeover")
 
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """What both sides keep to. Window sizes in bits."""
+    """Negotiated parameters, window sizes in bits. `ours` is the gateway, `theirs` the client."""
 
     ours: int
     theirs: int
     we_forget: bool
-    """Each of our messages begins with an empty window."""
+    """True if each message of the gateway starts with an empty window."""
     they_forget: bool
     answer: str
-    """The Sec-WebSocket-Extensions that agrees to it."""
+    """Value of Sec-WebSocket-Extensions that accepts the offer."""
 
 
 class Inflater:
-    """Unpacks the messages of one side, as much at a time as is asked for."""
+    """Decompressor for the messages of one side, with bounded output for each call."""
 
     def __init__(self, agreed: Deflate) -> None:
         self._bits = agreed.theirs
@@ -45,20 +46,20 @@ class Inflater:
         self._final = False
 
     def take(self, packed: bytes, *, final: bool) -> None:
-        """The next piece of a message; everything of the one before has been given."""
+        """Set the next piece of a message. The piece before it must be fully decompressed."""
         self._packed = packed + _TAIL if final else packed
         self._final = final
         self._streams = 0
 
     def give(self, most_bytes: int) -> tuple[bytes, bool]:
-        """What the piece holds, and whether that was all of it. Raise Violation."""
+        """Return decompressed data, and True if the piece is exhausted. Raise Violation."""
         stream = self._stream
         try:
             data = stream.decompress(self._packed, most_bytes)
         except zlib.error:
             raise Violation(Code.INVALID_TEXT, "a message is not compressed") from None
         if stream.eof:
-            # A sender may end its stream within a message, and begin another (section 7.2.3.4).
+            # A sender may end its stream within a message and begin another (section 7.2.3.4).
             self._packed, self._stream = stream.unused_data, self._new()
             self._streams += 1
             if self._streams > _STREAMS_CAP:
@@ -76,7 +77,7 @@ class Inflater:
 
 
 class Deflater:
-    """Packs the messages that we send."""
+    """Compressor for the messages that the gateway sends."""
 
     def __init__(self, agreed: Deflate) -> None:
         self._bits = agreed.ours
@@ -84,7 +85,7 @@ class Deflater:
         self._stream = self._new()
 
     def feed(self, data: bytes, *, final: bool) -> bytes:
-        """A piece of a message, packed so that the other side can read all of it."""
+        """Compress a piece of a message. The receiver can decompress it without the next piece."""
         packed = self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
         if not final:
             return packed
@@ -97,7 +98,7 @@ class Deflater:
 
 
 def agree(offers: str) -> Deflate | None:
-    """The first offer of a Sec-WebSocket-Extensions that can be taken."""
+    """Return the first acceptable offer in a Sec-WebSocket-Extensions value, or None."""
     for offer in offers.split(","):
         name, *fields = (part.strip() for part in offer.split(";"))
         if name == "permessage-deflate" and (agreed := _take(fields)) is not None:
@@ -121,7 +122,7 @@ def _take(fields: list[str]) -> Deflate | None:
             answer.append(name)
     if "server_max_window_bits" in given:
         bits = _WINDOWS.get(given.pop("server_max_window_bits") or "")
-        if bits is None or bits == 8:  # zlib cannot
+        if bits is None or bits == 8:  # zlib does not support it
             return None
         ours = min(ours, bits)
     answer.append(f"server_max_window_bits={ours}")
@@ -130,7 +131,7 @@ def _take(fields: list[str]) -> Deflate | None:
         most = 15 if said is None else _WINDOWS.get(said)
         if most is None:
             return None
-        # An inflater with a larger window reads what was packed for a smaller one.
+        # An inflater with a larger window can read data compressed with a smaller one.
         theirs = max(9, min(most, _WINDOW_BITS))
         answer.append(f"client_max_window_bits={min(most, _WINDOW_BITS)}")
     if given:

@@ -1,4 +1,4 @@
-"""What the gateway says when it ends a session, and what the log does."""
+"""Map gateway errors to the end of a session: the reason for the log and the close frame."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _ENDINGS: dict[type[GatewayError], tuple[EndReason, Code]] = {
     SessionIdle: (EndReason.TIMEOUT, Code.GOING_AWAY),
 }
 _ANOTHER = (EndReason.REFUSED, Code.POLICY)
-"""Limits, and violations."""
+"""Ending for all other errors: limits and violations."""
 
 
 class By(Enum):
-    """Who ended a session."""
+    """Party that ended a session."""
 
     CLIENT = "client"
     UPSTREAM = "upstream"
@@ -27,7 +27,7 @@ class By(Enum):
 
 
 class Tally:
-    """What passed through a WebSocket, and how it closed."""
+    """Message counts of a WebSocket, and how it closed."""
 
     __slots__ = ("close_code", "closed_by", "messages_in", "messages_out")
 
@@ -37,12 +37,12 @@ class Tally:
         self.closed_by: By | None = None
 
     def closed(self, code: int, by: By) -> None:
-        """Remember why; the first reason stands."""
+        """Record the close code and the party that closed. Only the first call has an effect."""
         if self.closed_by is None:
             self.close_code, self.closed_by = int(code), by
 
 
 def ending_of(error: GatewayError) -> tuple[EndReason, Closing]:
-    """How a session ends for an error."""
+    """Return the end reason and the close frame's content for an error."""
     reason, code = _ENDINGS.get(type(error), _ANOTHER)
     return reason, Closing(code, error.message)

@@ -1,11 +1,11 @@
-"""WebSocket frames (RFC 6455 section 5): bytes into messages, and back. No I/O here.
+"""WebSocket frames (RFC 6455 section 5): parse bytes into messages, and encode them. No I/O here.
 
-A reader holds no message: it hands on a frame of up to 64 KiB when the frame is whole, and a larger
-one in pieces of 64 KiB, whatever the size of the TCP reads. Each piece becomes a frame, and peers
-cap how many fragments a message may have: 16 MiB make 256. What goes on is framed anew, so that
-nobody behind this line sees an encoding that was not looked at. Reading 200 masked bytes takes 2 µs
-and framing them 1 µs, about what the `websockets` library takes; but that one holds every frame, up
-to the largest message, until it is whole.
+The reader does not buffer whole messages. It delivers a frame of up to 64 KiB when the frame is
+complete, and a larger one in pieces of 64 KiB, whatever the size of the TCP reads. Each piece
+becomes a frame of its own, and peers limit the number of fragments in a message: 16 MiB make 256.
+Everything passed on is framed anew, so that the receiver never gets an unchecked encoding. Reading
+200 masked bytes takes 2 µs and framing them 1 µs, about as long as in the `websockets` library. But
+that library buffers every frame, up to the largest message, until it is complete.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import codecs
 import os
 from typing import Protocol
 
-# Not public, but the lock file pins it: in Python 64 KiB take 150 µs, in C two.
+# Not public, but pinned by the lock file: 64 KiB take 150 µs in Python and 2 µs in C.
 from aiohttp._websocket.helpers import websocket_mask
 
 from gateway.websocket.codes import Code, Violation
@@ -22,29 +22,32 @@ from gateway.websocket.deflate import Inflater
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 _HOLD_BYTES = 64 * 1024
-"""Largest piece of a frame that comes in several reads. A multiple of 4, so that each piece begins
-with the first byte of the masking key.
+"""Maximum piece of a frame that arrives in several reads. A multiple of 4, so that each piece
+begins with the first byte of the masking key.
 """
 TURN_WORK = 16
-"""Work that one call of `feed` does: a frame is 1, and each 4 KiB of payload are 1 more."""
+"""Work after which one call of `feed` stops: 1 for a frame, and 1 for each 4 KiB of payload."""
 _WORK_SHIFT = 12
 _EMPTY_CAP = 128
-"""Empty fragments of a message: they cost the sender nothing, and say nothing."""
+"""Maximum empty fragments in a message. They cost the sender nothing and carry nothing."""
 _CONTROL_BYTES = 125
 
 
 class FrameSink(Protocol):
-    """Who is told what was read."""
+    """Receiver of what a FrameReader has read."""
 
     def piece(self, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """A piece of a TEXT or BINARY message. Text is UTF-8; a character may span two pieces."""
+        """Receive a piece of a TEXT or BINARY message.
+
+        Text is valid UTF-8, but a character may span two pieces.
+        """
 
     def control(self, opcode: int, payload: bytes) -> None:
-        """A CLOSE, PING or PONG; it may come between two pieces."""
+        """Receive a CLOSE, PING or PONG frame; it may come between two pieces of a message."""
 
 
 class FrameReader:
-    """Reads what one side sends."""
+    """Frame parser for what one side sends."""
 
     __slots__ = (
         "_at",
@@ -82,47 +85,51 @@ class FrameReader:
         max_message_bytes: int,
         inflater: Inflater | None = None,
     ) -> None:
-        """`masked`: a client's frames, which have to be. `max_message_bytes` counts what is
-        inflated, too. `inflater`: permessage-deflate was agreed on.
+        """Create a parser. `masked`: frames are a client's, which must be masked.
+
+        `max_message_bytes` also limits the decompressed size. `inflater` is set if
+        permessage-deflate was negotiated.
         """
         self._sink = sink
         self._masked = masked
         self._max_message = max_message_bytes
         self._inflater = inflater
         self.stopped = False
-        """Nothing more is read: set after a close frame, or by whoever has lost interest."""
+        """Stop reading. Set after a close frame, or by an owner that needs no more data."""
         self.held = False
-        """What comes is kept for later: whoever it would go on to takes no more."""
+        """Keep further data unread, because the other side's connection is congested."""
         self.left = False
-        """Bytes wait that could be read at once: `feed` stopped because of `held` or TURN_WORK."""
+        """True if unread bytes remain that need no further data: `feed` stopped because of `held`
+        or TURN_WORK.
+        """
         self._rest = b""
-        """Bytes that wait: those from `_at` on."""
+        """Unread bytes, from index `_at` on."""
         self._at = 0
         self._work = 0
-        # Of the message:
+        # State of the message:
         self._opcode = CONTINUATION
-        """What it is; CONTINUATION between two messages."""
+        """Opcode of the message; CONTINUATION between two messages."""
         self._packed = False
         self._unpacking = False
-        """Some of it is still compressed."""
+        """True while part of the message is still compressed."""
         self._ends = False
-        """What is being unpacked is the last of it."""
+        """True if the data being decompressed is the last of its message."""
         self._begun = False
         self._size = self._inflated = self._empty = 0
         self._decoder: codecs.IncrementalDecoder | None = None
-        # Of the frame:
+        # State of the frame:
         self._in_frame = False
         self._frame_opcode = 0
         self._fin = False
         self._left = 0
         self._key = b""
         self._parts = bytearray()
-        """What has come of the frame, or of its next piece. Still masked."""
+        """Received part of the frame, or of its next piece. Still masked."""
 
     def feed(self, data: bytes) -> None:
-        """Read on, for at most TURN_WORK; `left` tells whether to call again.
+        """Parse data, with at most TURN_WORK of work; `left` tells whether to call again.
 
-        Raise Violation, after the sink was told what came before it.
+        Raise Violation, after the sink has received everything before it.
         """
         at = 0
         if self._rest:
@@ -177,9 +184,9 @@ class FrameReader:
             at = start
 
     def _check_start(self, first: int, second: int) -> None:
-        """Judge what the first two bytes of a frame say."""
+        """Check the first two bytes of a frame. Raise Violation."""
         opcode, flags = first & 0x0F, first & 0x70
-        # RSV1 says "compressed", on the first frame of a message.
+        # RSV1 means "compressed" and is allowed on the first frame of a message.
         if flags and (flags != 0x40 or self._inflater is None or opcode not in (TEXT, BINARY)):
             raise Violation(Code.PROTOCOL_ERROR, "reserved bits are set")
         if (second >= 0x80) is not self._masked:
@@ -196,7 +203,7 @@ class FrameReader:
             raise Violation(Code.PROTOCOL_ERROR, "a fragment out of its message")
 
     def _begin_data(self, opcode: int, fin: bool, length: int, *, packed: bool) -> None:
-        """A frame of a message begins. Its size is judged before any of it is held."""
+        """Begin a frame of a message. Its size is checked before any of it is buffered."""
         if opcode != CONTINUATION:
             self._opcode, self._packed = opcode, packed
             self._begun = False
@@ -210,7 +217,7 @@ class FrameReader:
                 raise Violation(Code.POLICY, "too many empty fragments")
 
     def _continue_frame(self, data: bytes) -> None:
-        """More of a frame that was not whole."""
+        """Add data to an incomplete frame."""
         parts = self._parts
         parts += data
         self._left -= len(data)
@@ -243,7 +250,7 @@ class FrameReader:
             self._say(payload, final=final)
 
     def _unpack(self) -> None:
-        """A few compressed bytes can be many: hand on a piece of them."""
+        """Deliver one piece of decompressed data: a few compressed bytes can become many."""
         assert self._inflater is not None
         data, given = self._inflater.give(_HOLD_BYTES)
         self._inflated += len(data)
@@ -283,8 +290,10 @@ class FrameReader:
 def frame(
     opcode: int, payload: bytes, *, fin: bool = True, packed: bool = False, mask: bool = False
 ) -> bytes:
-    """A frame. `mask`: with a key of its own, as clients have to; `packed`: the message that it
-    begins is compressed.
+    """Encode a frame.
+
+    `mask`: mask it with a new random key, as clients must. `packed`: the frame begins a compressed
+    message.
     """
     first = opcode | (0x80 if fin else 0) | (0x40 if packed else 0)
     bit, length = 0x80 if mask else 0, len(payload)
@@ -301,7 +310,7 @@ def frame(
 
 
 def masked(data: bytes, key: bytes) -> bytes:
-    """Data with the key laid over it; the same again takes it off (RFC 6455 section 5.3)."""
+    """XOR data with the masking key, which masks and unmasks alike (RFC 6455 section 5.3)."""
     turned = bytearray(data)
     websocket_mask(key, turned)
     return bytes(turned)

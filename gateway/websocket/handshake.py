@@ -1,7 +1,7 @@
-"""The opening handshake (RFC 6455 section 4): the client's, and ours with the upstream. No I/O.
+"""Opening handshake (RFC 6455 section 4) with the client and with the upstream. No I/O.
 
-Only version 13 is spoken. To the upstream goes a handshake of our own: the client's key, extensions
-and Origin stay here, its subprotocols go on.
+Only version 13 is supported. The gateway makes its own handshake with the upstream: it passes on
+the client's subprotocols, but not its key, extensions and Origin.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from gateway.websocket.deflate import Deflate, agree
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEY_IN_PROTOCOL = "openai-insecure-api-key."
-"""How OpenAI's SDK hides a credential among subprotocols, in browsers. It goes nowhere."""
+"""Prefix of a subprotocol that holds a credential of OpenAI's browser SDK. Never passed on."""
 _PROTOCOLS_CAP = 32
 _OURS = (b"sec-websocket-", b"content-", b"date")
-"""What the answer to one handshake says, and not the answer to another."""
+"""Header prefixes that belong to the upstream's handshake only and are not passed on."""
 _ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A handshake that a client made, and the one made for it with the upstream."""
+    """Validated handshake of a client, and the gateway's own handshake with the upstream."""
 
     accept: str
-    """The Sec-WebSocket-Accept for the client."""
+    """Value of Sec-WebSocket-Accept for the client."""
     protocols: tuple[str, ...]
-    """Those it offers, that go on."""
+    """Subprotocols that the client offers and that are passed on."""
     deflate: Deflate | None
-    """How messages between it and us are compressed."""
+    """Compression between client and gateway; None for no compression."""
     key: str
-    """The Sec-WebSocket-Key for the upstream."""
+    """Value of Sec-WebSocket-Key for the upstream."""
 
     @property
     def lines(self) -> bytes:
-        """What makes the request to the upstream a handshake."""
+        """Header lines that make the request to the upstream a handshake."""
         fields = (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: {self.key}\r\n"
@@ -64,9 +64,10 @@ class Handshake:
 def read_handshake(
     headers: MultiMapping[str], *, origins: Collection[str], deflate: bool
 ) -> Handshake:
-    """What a client's upgrade request asks for. Raise RequestError.
+    """Validate a client's upgrade request. Raise RequestError.
 
-    `origins` may call from a browser; none: only pages of the host itself.
+    `origins` are the web origins allowed to connect from a browser. If it is empty, only pages of
+    the requested host may connect. `deflate`: accept compression.
     """
     if headers.get("Upgrade", "").strip().lower() != "websocket":
         raise RequestError("Only upgrades to websocket are served.", code="upgrade_refused")
@@ -90,9 +91,10 @@ def read_handshake(
 
 
 def read_answer(handshake: Handshake, fields: list[RawHeader]) -> CIMultiDict[str]:
-    """The headers of the answer to the client, once the upstream has switched protocols.
+    """Return the response headers for the client, once the upstream has switched protocols.
 
-    `fields` are the upstream's. Raise UpstreamInvalidResponse if it did not take our handshake.
+    `fields` are the upstream's headers. Raise UpstreamInvalidResponse if they do not match the
+    gateway's handshake.
     """
     said = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)
     if said.getall("Sec-WebSocket-Accept", []) != [_accept(handshake.key)]:
@@ -110,7 +112,7 @@ def read_answer(handshake: Handshake, fields: list[RawHeader]) -> CIMultiDict[st
 
 
 def answer_of_ours(handshake: Handshake, protocol: str | None = None) -> CIMultiDict[str]:
-    """The headers of the answer to the client; `protocol` is one of those it offers."""
+    """Return the response headers for the client. `protocol` is a subprotocol that it offers."""
     answer = CIMultiDict(
         {
             "Upgrade": "websocket",

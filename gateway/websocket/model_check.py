@@ -1,7 +1,7 @@
-"""What a client with certain models only may say on a WebSocket: no message that names another.
+"""Reject WebSocket messages that name a model the client may not use.
 
-A message is passed on once it is whole and was looked at: the pieces before its end could name a
-model that its end does not.
+A message is passed on only after it is complete and checked: its end may name another model than
+the pieces before it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from gateway.websocket.codes import Code, Violation
 
 _DEPTH = 8
 _FREE = frozenset({"metadata", "arguments", "parameters"})
-"""Objects whose keys are the caller's own."""
+"""Objects whose keys are chosen by the caller, so that a key `model` in them names no model."""
 
 
 class ModelCheck:
-    """Of one client."""
+    """Model check for the messages of one client."""
 
     __slots__ = ("_allows", "_opcode", "_pieces")
 
     def __init__(self, allows: Callable[[str], bool]) -> None:
-        """`allows` says whether the client may use a model."""
+        """Create the check. `allows` tells whether the client may use a model."""
         self._allows = allows
         self._opcode = 0
         self._pieces: list[bytes] = []
@@ -33,8 +33,9 @@ class ModelCheck:
     def feed(
         self, opcode: int, payload: bytes, first: bool, final: bool
     ) -> tuple[int, bytes] | None:
-        """A piece of a message; the whole of it, if this is its end. Raise Violation if it names a
-        model that the client may not use.
+        """Add a piece of a message. Return opcode and message once it is complete, else None.
+
+        Raise Violation if it names a model that the client may not use, or cannot be checked.
         """
         if first:
             self._opcode = opcode
@@ -63,7 +64,7 @@ class ModelCheck:
 
 
 def _names(value: Any, depth: int) -> list[str]:
-    """The models named in an object, and in those inside it: `session.model`, `response.model`."""
+    """Return the model names in an object and in nested ones: `session.model`, `response.model`."""
     names: list[str] = []
     if not isinstance(value, dict) or not depth:
         return names

@@ -1,7 +1,7 @@
-"""One end of a WebSocket: reads its frames, writes ours, answers its pings, says goodbye once.
+"""One endpoint of a WebSocket: read its frames, write ours, answer pings, send one close frame.
 
-It has no socket and no clock of its own: bytes come in by `received`, go out by `write`, and what
-has to happen in time is asked of it.
+It has no socket and no timer: bytes arrive through `received`, leave through `write`, and the owner
+calls the methods that depend on time.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ from gateway.websocket.frames import (
 )
 
 _CONTROL_PER_S, _CONTROL_BURST = 10.0, 64.0
-"""Pings and pongs: what a careful client sends is one a second at most."""
+"""Rate limit for pings and pongs. A well-behaved client sends at most one a second."""
 _PACKING_PAYS_BYTES = 64
-"""A shorter message is not compressed."""
+"""Minimum bytes of a message for compression."""
 
 
 class Owner(Protocol):
-    """Who uses the end."""
+    """Owner of an endpoint. It receives what the endpoint has read."""
 
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """A piece of a message came, as `FrameSink.piece` says."""
+        """Receive a piece of a message; see `FrameSink.piece`."""
 
     def pieces_end(self, peer: Peer) -> None:
-        """No further piece comes in this turn of the event loop: what they made can go."""
+        """Note that no more pieces come in this turn of the event loop: what they made can be
+        flushed.
+        """
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
-        """It sent a close frame: its first, or the answer to ours. Nothing follows."""
+        """Receive a close frame: the peer's first, or its answer to ours. Nothing follows."""
 
     def breaks(self, peer: Peer, violation: Violation) -> None:
-        """It broke a rule. Nothing more is read of it."""
+        """Handle a protocol violation. Nothing more is read from the peer."""
 
 
 class Rate:
-    """A token bucket, as the time at which it will be full."""
+    """Token bucket, stored as the time at which it will be full (GCRA)."""
 
     __slots__ = ("_burst_s", "_each_s", "_full_at")
 
@@ -55,7 +57,7 @@ class Rate:
         self._full_at = 0.0
 
     def take(self, now: float) -> bool:
-        """Take one. False: there is none."""
+        """Take one token. Return False if the bucket is empty."""
         after = max(self._full_at, now) + self._each_s
         if after - now > self._burst_s + 1e-9:
             return False
@@ -64,7 +66,7 @@ class Rate:
 
 
 class Peer:
-    """The client, or the upstream."""
+    """Endpoint for the client or the upstream."""
 
     __slots__ = (
         "_backlog",
@@ -105,8 +107,9 @@ class Peer:
         messages: Rate | None = None,
         deflate: Deflate | None = None,
     ) -> None:
-        """`pause` and `resume` stop and start reading its connection. `messages` is how many it
-        may send.
+        """Create the endpoint. `pause` and `resume` stop and start reading from its connection.
+
+        `messages` limits the messages that the peer may send.
         """
         self._owner = owner
         self._backlog = backlog
@@ -114,7 +117,7 @@ class Peer:
         self._paused = self._queued = False
         self._finished: Callable[[], None] | None = None
         self._out: list[bytes] = []
-        """Frames of messages that `flush` writes."""
+        """Encoded frames that wait for `flush`."""
         self._write = write
         self._now = now
         self._masks = not is_client
@@ -130,37 +133,44 @@ class Peer:
         )
         self._pong: bytes | None = None
         self.behind = False
-        """It takes no more bytes for now."""
+        """True while its connection is congested and takes no more bytes."""
         self.heard = True
-        """Something came since the last ping."""
+        """True if anything was received since the last ping."""
         self.asked = False
-        """A ping was sent."""
+        """True if a ping was sent."""
         self.closing: Closing | None = None
-        """What was said to it last."""
+        """Content of the close frame sent to the peer, or None."""
         self.said_goodbye = False
-        """It has sent a close frame."""
+        """True if the peer has sent a close frame."""
 
     def received(self, data: bytes) -> None:
-        """Read what came, some of it in later turns of the event loop if it is much work. The owner
-        is told of everything, violations included.
+        """Read data. If it takes much work, read part of it in later turns of the event loop.
+
+        The owner is told of everything read, violations included.
         """
         self.heard = self.heard or bool(data)
         self._read(data)
 
     def hold(self) -> None:
-        """Keep what it sends: the other one is behind. A few compressed bytes can be many."""
+        """Pause reading: keep the peer's data until the other side's connection takes more.
+
+        Data received already is kept too: a few compressed bytes can become many.
+        """
         if self._finished is None:
             self._reader.held = True
             self._pause()
 
     def go_on(self) -> None:
-        """Read what was kept, and then its connection again."""
+        """Resume: read the kept data, then the connection."""
         if self._reader.held:
             self._reader.held = False
             self._continue()
 
     def finish(self, then: Callable[[], None]) -> None:
-        """Its connection is gone: read what was kept, whoever is behind, and call `then`."""
+        """Read the kept data after the connection was lost, then call `then`.
+
+        It ignores `hold`: a congested other side no longer pauses it.
+        """
         self._finished = then
         self._reader.held = False
         self._continue()
@@ -178,7 +188,7 @@ class Peer:
             self._continue()
 
     def _continue(self) -> None:
-        """Have the rest read in a later turn; if there is none, read the connection again."""
+        """Schedule the rest for a later turn; if nothing is left, resume reading the connection."""
         reader = self._reader
         if reader.held or self._queued:
             return
@@ -203,11 +213,11 @@ class Peer:
             self._pause_reading()
 
     def ignore(self) -> None:
-        """Read nothing more of it."""
+        """Stop reading from the peer."""
         self._reader.stopped = True
 
     def send(self, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """Write a piece of a message at the next `flush`, unless it was told goodbye."""
+        """Queue a piece of a message for `flush`. Do nothing if a close frame was sent."""
         if self.closing is not None:
             return
         if self._deflater is not None:
@@ -226,7 +236,7 @@ class Peer:
         )
 
     def flush(self) -> None:
-        """Write in one piece what was sent: each write can cost a system call."""
+        """Write the queued frames in one call: each write can cost a system call."""
         out = self._out
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
@@ -234,13 +244,13 @@ class Peer:
             self._write(data)
 
     def say(self, messages: Sequence[bytes]) -> None:
-        """Write whole text messages, unless it was told goodbye."""
+        """Write whole text messages. Do nothing if a close frame was sent."""
         for message in messages:
             self.send(TEXT, message, True, True)
         self.flush()
 
     def goodbye(self, closing: Closing) -> bytes:
-        """The close frame to send: its only one. Empty if it was sent before."""
+        """Return the queued frames and the close frame to send; empty if one was sent before."""
         if self.closing is not None:
             return b""
         self.closing = closing
@@ -250,13 +260,13 @@ class Peer:
         return said
 
     def ping(self, *, is_read: bool) -> bool:
-        """Ask whether it is there. False: it did not say a word since it was asked last.
+        """Send a ping. Return False if the peer has sent nothing since the last ping.
 
-        Of one that is not read for now no answer can be seen; but the bytes show whether its
-        connection is there, which nobody sees either who does not read.
+        `is_read`: the connection is being read. If it is not, no answer can be seen and the result
+        is True. The ping is sent all the same: writing shows whether the connection still exists.
         """
         if self.behind or self.said_goodbye or self.closing is not None:
-            return True  # it cannot answer, or need not
+            return True  # no answer is possible or needed
         if self.asked and not self.heard and is_read:
             return False
         self.asked, self.heard = True, False
@@ -264,7 +274,7 @@ class Peer:
         return True
 
     def caught_up(self) -> None:
-        """It takes bytes again."""
+        """Note that the connection takes bytes again, and send a delayed pong."""
         self.behind = False
         if self._pong is not None:
             payload, self._pong = self._pong, None
@@ -278,7 +288,7 @@ class Peer:
             return
         self._write(frame(PONG, payload, mask=self._masks))
 
-    # The reader calls these.
+    # Called by the reader.
 
     def piece(self, opcode: int, payload: bytes, first: bool, final: bool) -> None:
         if first and self._messages is not None and not self._messages.take(self._now()):

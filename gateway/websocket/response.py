@@ -1,4 +1,4 @@
-"""The response that makes a connection a WebSocket: 101, and then the session."""
+"""WebSocket response: status 101, then the session in place of a body."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from gateway.exchange import ClientConnection, Exchange
 from gateway.headers import checked_lines
 
 _WRITE_BUFFER_BYTES = 32 * 1024
-"""What waits for a slow client before its upstream does."""
+"""Bytes that may wait for a slow client before reading from its upstream pauses."""
 
 
 class Talk(Protocol):
-    """A session with a client, whoever the other side is."""
+    """Session with a client, whatever the other side is."""
 
     def start(self) -> None:
         """Take over the connection."""
 
     async def run(self) -> None:
-        """Until it has ended."""
+        """Wait until the session has ended."""
 
     def client_left(self) -> None:
-        """The client's connection is gone."""
+        """End the session after the client's connection was lost."""
 
     def detach(self) -> None:
-        """Let go of the connection."""
+        """Release the client's connection."""
 
 
 class WebSocketResponse(web.StreamResponse):
-    """An ordinary response to every middleware, until it is sent; its body is the session."""
+    """Response whose body is the session. To middlewares it is an ordinary response."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class WebSocketResponse(web.StreamResponse):
         exchange: Exchange,
         begin: Callable[[ClientConnection], Talk],
     ) -> None:
-        """`begin` makes the session, once there is a connection for it."""
+        """Create the response. `begin` creates the session for the client's connection."""
         super().__init__(status=101, headers=headers)
         self._exchange = exchange
         self._begin = begin
@@ -55,7 +55,10 @@ class WebSocketResponse(web.StreamResponse):
         return self._session is not None
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Switch protocols."""
+        """Switch protocols and start the session.
+
+        Raise ConnectionResetError if the client has left.
+        """
         if self._session is not None:
             return None
         client = cast(ClientConnection, request.protocol)
@@ -65,7 +68,7 @@ class WebSocketResponse(web.StreamResponse):
         head = checked_lines(
             (name, value) for name, value in self.headers.items() if name != "Content-Type"
         )
-        # A message may take several writes: let them leave together.
+        # A message may take several writes: the buffer lets them leave together.
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self._session = session = self._begin(client)
         self._exchange.first_byte_at = time.perf_counter()

@@ -1,16 +1,18 @@
-"""A WebSocket between a client and an upstream, from the switch of protocols to the last goodbye.
+"""WebSocket session between a client and an upstream, from protocol switch to close frames.
 
-Messages go on as they come, and no further than the other side takes them. Who closes with a code
-closes the other side with the same; who vanishes is told of by another (RFC 6455 section 7.4.1,
-IANA's registry):
+Messages are passed on as they arrive, no faster than the other side takes them. A close frame from
+one side is passed on to the other with the same code. In all other cases the gateway chooses the
+code (RFC 6455 section 7.4.1, IANA's registry):
 
-    the client vanished         the upstream is told 1001, going away
-    the upstream vanished       the client is told 1014, bad gateway
-    one broke the protocol      it is told 1002, 1007, 1008 or 1009; the other 1001, or 1014
-    idle, or no pong            1001
-    the credential ran out      3000, unauthorized
-    a limit was reached         1008, policy
-    the gateway stops           1012, service restart
+    the client disconnected     upstream 1001, going away
+    the upstream disconnected   client 1014, bad gateway
+    the client broke a rule     client 1002, 1007, 1008 or 1009; upstream 1001
+    the upstream broke a rule   upstream 1002, 1007, 1008 or 1009; client 1014, or 1009 for 1009
+    idle, or no pong of client  both 1001
+    no pong of the upstream     client 1014; upstream 1001
+    the credential expired      client 3000, unauthorized; upstream 1001
+    a limit was reached         client 1008, policy; upstream 1001
+    the gateway stops           client 1012, service restart; upstream 1001
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ from gateway.websocket.usage import SessionUsage
 from gateway.websocket.watch import SessionOptions, Standing, Watch
 
 _GOODBYE_S = 5.0
-"""How long an upstream has to answer the close frame of a client."""
+"""Maximum seconds to wait for an upstream's answer to a client's close frame."""
 _LEFT = Closing(Code.GOING_AWAY)
 
 
 class Session:
-    """Between two peers. It is the sink of what both send, and told how much each takes."""
+    """Session between two peers. It receives what both send and passes it on with backpressure."""
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Session:
         deflate: Deflate | None,
         standing: Standing | None,
     ) -> None:
-        """`standing`: None for callers nobody asked who they are."""
+        """Create the session. `standing` is None if callers are not authenticated."""
         assert client.transport is not None
         assert upstream.tunnel is not None
         loop = self._loop = asyncio.get_running_loop()
@@ -97,7 +99,7 @@ class Session:
         self._goodbye: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Take over both connections, with what they have sent already."""
+        """Take over both connections, including data they have sent already."""
         self._tunnel.on_writable = self._upstream_takes
         early = self._connection.take_over(self)
         unread = self._response.take_unread()
@@ -113,11 +115,11 @@ class Session:
             self._watch.look()
 
     async def run(self) -> None:
-        """Until it has ended."""
+        """Wait until the session has ended."""
         await self._ended
 
     def client_left(self) -> None:
-        """The client's connection is gone."""
+        """End the session after the client's connection was lost."""
         if self._client.said_goodbye:
             self._end(EndReason.COMPLETE, _LEFT, By.CLIENT)
         else:
@@ -125,62 +127,65 @@ class Session:
             self._end(EndReason.CLIENT_ABORT, _LEFT, By.CLIENT)
 
     def detach(self) -> None:
-        """Let go of the client's connection."""
+        """Release the client's connection."""
         self._connection.detach()
 
-    # The client's connection calls these.
+    # Called by the client's connection.
 
     @property
     def is_stream(self) -> bool:
         return False  # the watch ends it
 
     def received(self, data: bytes) -> None:
-        """Bytes of the client."""
+        """Read bytes from the client."""
         self._client.received(data)
 
     def pause(self) -> None:
-        """The client is behind: the upstream waits."""
+        """Pause the upstream, because the client's connection is congested."""
         self._client.behind = True
         self._upstream.hold()
 
     def resume(self) -> None:
-        """It has caught up."""
+        """Resume the upstream, because the client's connection takes data again."""
         self._client.caught_up()
         self._upstream.go_on()
 
     def fail(self, error: GatewayError) -> None:
-        """The gateway ends it."""
+        """End the session with an error of the gateway, such as a limit or a drain."""
         if not self._over:
             self._exchange.failed(error)
             reason, closing = ending_of(error)
             self._end(reason, closing, By.GATEWAY)
 
     def probe(self) -> bool:
-        """A client that sends no more has left: nobody speaks half a WebSocket."""
+        """Return False: a client that has closed its sending side has left.
+
+        A WebSocket has no half-close.
+        """
         return False
 
-    # The upstream's connection calls these.
+    # Called by the upstream's connection.
 
     def feed(self, data: bytes) -> None:
-        """Bytes of the upstream."""
+        """Read bytes from the upstream."""
         self._upstream.received(data)
 
     def finish(self, error: GatewayError | None) -> None:
-        """The upstream's connection is gone."""
+        """Handle the end of the upstream's connection, after reading the data kept from it."""
         self._upstream.finish(lambda: self._upstream_gone(error))
 
     def _upstream_gone(self, error: GatewayError | None) -> None:
         if self._over:
             return
         if self._client.said_goodbye:
-            # It did not wait to say it, too.
+            # The upstream closed the connection instead of answering the client's close frame.
             self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
             return
         lost = error if isinstance(error, UpstreamError) else UpstreamReset("no close frame")
         self._lose_upstream(lost, EndReason.UPSTREAM_RESET, _LEFT)
 
     def _upstream_takes(self, more: bool) -> None:
-        """Whether it takes more bytes; if not, the client waits."""
+        """Pause the client while the upstream's connection is congested; resume it when `more`."""
         if self._over:
             return
         if more:
@@ -190,10 +195,10 @@ class Session:
             self._upstream.behind = True
             self._client.hold()
 
-    # The peers call these.
+    # Called by the peers.
 
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """A piece of a message goes on to the other one."""
+        """Pass a piece of a message on to the other peer."""
         exchange, tally = self._exchange, self.tally
         self._watch.active_at = self._loop.time()
         if peer is self._client:
@@ -214,15 +219,17 @@ class Session:
             self._spend(used)
 
     def pieces_end(self, peer: Peer) -> None:
-        """They go on."""
+        """Flush the pieces passed on."""
         if peer is self._client:
             self._upstream.flush()
         elif not self._transport.is_closing():
             self._client.flush()
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
-        """What one says goes to the other. An upstream is waited for; the client's connection
-        lingers by itself.
+        """Pass a close frame on to the other peer.
+
+        Wait for the upstream's answer to a client's close frame. The client's connection needs no
+        wait: it lingers by itself.
         """
         if peer is self._client:
             self.tally.closed(closing.code, By.CLIENT)
@@ -233,7 +240,7 @@ class Session:
             self._end(EndReason.COMPLETE, closing, by, upstream=closing)
 
     def breaks(self, peer: Peer, violation: Violation) -> None:
-        """One of them broke a rule; the other cannot help it."""
+        """End the session after a protocol violation. Both peers get a close frame."""
         closing, exchange = violation.closing, self._exchange
         if peer is self._client:
             exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
@@ -245,10 +252,10 @@ class Session:
     # -- tokens ------------------------------------------------------------------------------
 
     def _spend(self, used: Usage) -> None:
-        """Count tokens, and ask whether there may be more."""
+        """Count tokens, and start a check of the remaining budget."""
         meter = self._exchange.meter
         if meter is None:
-            return  # only the log and the metrics want to know
+            return  # only the log and the metrics need the count
         meter.count(used)
         if self._spending is None or self._spending.done():
             self._spending = asyncio.create_task(self._stop_if_spent())
@@ -263,11 +270,11 @@ class Session:
     # -- time: the watch calls these -----------------------------------------------------------
 
     def idle(self) -> None:
-        """Neither said a word."""
+        """End the session because neither side has sent a message."""
         self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
 
     def ask(self) -> None:
-        """Ping both. Who waits for the other is not read."""
+        """Ping both peers. A peer is not being read while the other one is congested."""
         if not self._client.ping(is_read=not self._upstream.behind):
             self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
         elif not self._upstream.ping(is_read=not self._client.behind):
@@ -275,14 +282,14 @@ class Session:
             self._lose_upstream(error, EndReason.TIMEOUT, _LEFT)
 
     def _no_goodbye(self) -> None:
-        """The upstream has not answered the client's goodbye in time."""
+        """End the session: the upstream has not answered the client's close frame in time."""
         self._end(EndReason.COMPLETE, self._upstream.closing or _LEFT, By.CLIENT)
 
     # -- the end -----------------------------------------------------------------------------
 
     def _lose_upstream(self, error: UpstreamError, reason: EndReason, said: Closing) -> None:
         if self._response.error is None:
-            self._response.error = error  # so that its endpoint is held to account
+            self._response.error = error  # counts as a failure of its endpoint
         code = Code.TOO_BIG if said.code == Code.TOO_BIG else Code.BAD_GATEWAY
         self._exchange.failed(error)
         self._end(reason, Closing(code, error.message), By.UPSTREAM, upstream=said)
@@ -290,13 +297,14 @@ class Session:
     def _end(
         self, reason: EndReason, closing: Closing, by: By, *, upstream: Closing = _LEFT
     ) -> None:
-        """Say goodbye to both, where that was not done. The client's connection is closed by who
-        waits for `ended`.
+        """Send a close frame to each peer that has not received one, and end the exchange.
+
+        Whoever awaits `run` closes the client's connection.
         """
         if self._over:
             return
         self._over = True
-        if not self._ended.done():  # it is cancelled with who waits for it
+        if not self._ended.done():  # cancelled if the task that waits for it was
             self._ended.set_result(None)
         self._watch.stop()
         if self._goodbye is not None:

@@ -1,4 +1,4 @@
-"""A WebSocket whose other side is the gateway itself: messages in, messages out."""
+"""WebSocket endpoint inside the gateway: messages from and to a client, without an upstream."""
 
 from __future__ import annotations
 
@@ -19,31 +19,36 @@ from gateway.websocket.watch import SessionOptions, Standing, Watch
 
 _WAITING_BYTES = 64 * 1024
 _WAITING_MESSAGES = 64
-"""What a client may send ahead; then it is not read until some of it was received."""
+"""Maximum bytes and messages that wait to be received. Above either, the client is not read."""
 
 
 class Closed(Exception):
-    """The session is over; the client is told nothing more."""
+    """The session has ended; nothing more is sent to the client."""
 
 
 class Host(Protocol):
-    """Who talks on a socket without waiting for its turn."""
+    """Party that sends on a socket outside of the talk coroutine. It is told of the socket's
+    events.
+    """
 
     def flow(self, *, behind: bool) -> None:
-        """The client takes no more for now, or does again. What is posted all the same is kept."""
+        """Note that the client's connection is congested (`behind`) or takes data again.
+
+        Messages that are posted meanwhile are buffered.
+        """
 
     def failing(self, error: GatewayError) -> None:
-        """The gateway is about to end it. Last words may be posted."""
+        """Note that the gateway is about to end the session. Final messages may be posted."""
 
     def asked(self) -> None:
-        """The client was pinged."""
+        """Note that a ping was sent to the client."""
 
     def active_at(self) -> float:
-        """When something was done last, in seconds of the loop's clock."""
+        """Return the time of the last activity, in seconds of the loop's clock."""
 
 
 class ClientSocket:
-    """One client, and the coroutine that talks with it."""
+    """WebSocket of one client, served by one coroutine."""
 
     def __init__(
         self,
@@ -56,14 +61,15 @@ class ClientSocket:
         standing: Standing | None,
         binary: bool = True,
     ) -> None:
-        """`talk` is cancelled when the session ends before it does. When it returns, the session is
-        closed with 1000; a GatewayError that it raises is told as one of the gateway's. `binary`:
-        messages may be that, too.
+        """Create the socket. `talk` is cancelled if the session ends first.
+
+        When `talk` returns, the session is closed with 1000. A GatewayError that it raises ends the
+        session with that error's close code. `binary`: accept binary messages as well as text.
         """
         assert client.transport is not None
         loop = asyncio.get_running_loop()
         self.host: Host | None = None
-        """To be set by who talks, if it wants to know."""
+        """Receiver of the socket's events; set by the code that talks, if it needs them."""
         self.tally = exchange.tally = Tally()
         self._exchange = exchange
         self._options = options
@@ -92,13 +98,13 @@ class ClientSocket:
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
 
-    # -- for who talks -------------------------------------------------------------------------
+    # -- for the talk coroutine ------------------------------------------------------------------
 
     async def receive(self) -> bytes:
-        """The next message, text as UTF-8. Raise Closed. Not to be called twice at once.
+        """Return the next message; text is UTF-8. Raise Closed. Only one call may wait at a time.
 
-        Each message has a turn of the event loop of its own: who sends many at once keeps nobody
-        else waiting.
+        Each further message waits for the next turn of the event loop, so that a client that sends
+        many messages at once does not delay other sessions.
         """
         if self._waiting:
             await asyncio.sleep(0)
@@ -117,7 +123,7 @@ class ClientSocket:
         return message
 
     async def send(self, message: bytes, *, opcode: int = TEXT) -> None:
-        """Send a message, and wait while the client is behind. Raise Closed."""
+        """Send a message, and wait while the client's connection is congested. Raise Closed."""
         if self._over:
             raise Closed
         self._watch.active_at = self._loop.time()
@@ -128,7 +134,7 @@ class ClientSocket:
         await self.room()
 
     async def room(self) -> None:
-        """Wait while the client is behind. Raise Closed."""
+        """Wait while the client's connection is congested. Raise Closed."""
         while self._peer.behind:
             self._sender = self._loop.create_future()
             try:
@@ -140,11 +146,14 @@ class ClientSocket:
 
     @property
     def behind(self) -> bool:
-        """Whether the client takes no more for now."""
+        """True while the client's connection is congested."""
         return self._peer.behind
 
     def post(self, messages: Sequence[bytes], *, quiet: bool = False) -> None:
-        """Send text messages, whether the client is behind or not. `quiet`: nothing was done."""
+        """Send text messages without waiting, even if the connection is congested.
+
+        `quiet`: do not count them as activity.
+        """
         if self._over or self._transport.is_closing():
             return
         if not quiet:
@@ -154,13 +163,13 @@ class ClientSocket:
         self._peer.say(messages)
 
     def close(self, closing: Closing) -> None:
-        """End it."""
+        """End the session with this close frame."""
         self._end(EndReason.COMPLETE, closing, By.GATEWAY)
 
     # -- for the response ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take over the connection, with what the client has sent already."""
+        """Take over the connection, including data that the client has sent already."""
         early = self._connection.take_over(self)
         self._connection.attach(self)
         if early:
@@ -169,7 +178,7 @@ class ClientSocket:
             self._watch.look()
 
     async def run(self) -> None:
-        """Talk, until one of both has enough."""
+        """Run the talk coroutine until it returns or the session ends."""
         talking = asyncio.ensure_future(self._until_closed())
         try:
             await asyncio.wait((talking, self._ended), return_when=asyncio.FIRST_COMPLETED)
@@ -187,17 +196,17 @@ class ClientSocket:
         self.close(Closing(Code.NORMAL))
 
     async def _until_closed(self) -> None:
-        # Here, and not where the result is taken: nobody takes it when the client leaves meanwhile.
+        # Suppress it inside the task: nobody reads the task's result if the client leaves first.
         with contextlib.suppress(Closed):
             await self._talk(self)
 
     def client_left(self) -> None:
-        """The client's connection is gone."""
+        """End the session after the client's connection was lost."""
         self.tally.closed(Code.ABNORMAL, By.CLIENT)
         self._end(EndReason.CLIENT_ABORT, Closing(Code.GOING_AWAY), By.CLIENT)
 
     def detach(self) -> None:
-        """Let go of the client's connection."""
+        """Release the client's connection."""
         self._connection.detach()
 
     # -- the client's connection calls these -----------------------------------------------------
@@ -207,24 +216,24 @@ class ClientSocket:
         return False  # the watch ends it
 
     def received(self, data: bytes) -> None:
-        """Bytes of the client."""
+        """Read bytes from the client."""
         self._peer.received(data)
 
     def pause(self) -> None:
-        """The client is behind."""
+        """Note that the client's connection is congested."""
         self._peer.behind = True
         if self.host is not None:
             self.host.flow(behind=True)
 
     def resume(self) -> None:
-        """It has caught up."""
+        """Note that the client's connection takes data again."""
         self._peer.caught_up()
         _wake(self._sender)
         if self.host is not None:
             self.host.flow(behind=False)
 
     def fail(self, error: GatewayError) -> None:
-        """The gateway ends it."""
+        """End the session with an error of the gateway, such as a limit or a drain."""
         if not self._over:
             self._exchange.failed(error)
             if self.host is not None:
@@ -233,13 +242,13 @@ class ClientSocket:
             self._end(reason, closing, By.GATEWAY)
 
     def probe(self) -> bool:
-        """A client that sends no more has left."""
+        """Return False: a client that has closed its sending side has left."""
         return False
 
     # -- the peer calls these --------------------------------------------------------------------
 
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """Messages are put together here: they are for somebody who reads them whole."""
+        """Assemble messages: the receiver reads whole messages."""
         if opcode != TEXT and not self._binary:
             raise Violation(Code.UNSUPPORTED, "only text messages are understood")
         if self.host is None:
@@ -258,14 +267,14 @@ class ClientSocket:
         _wake(self._receiver)
 
     def pieces_end(self, peer: Peer) -> None:
-        """They were put together already."""
+        """Do nothing: `piece` has assembled the message."""
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
-        """It is answered alike."""
+        """Answer a close frame with the same code."""
         self._end(EndReason.COMPLETE, closing, By.CLIENT)
 
     def breaks(self, peer: Peer, violation: Violation) -> None:
-        """It broke a rule."""
+        """End the session after a protocol violation by the client."""
         closing, exchange = violation.closing, self._exchange
         exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
         self._end(EndReason.REFUSED, closing, By.CLIENT)
@@ -273,7 +282,7 @@ class ClientSocket:
     # -- the watch calls these -------------------------------------------------------------------
 
     def idle(self) -> None:
-        """Nobody said a word."""
+        """End the session if the host has not been active either."""
         if self.host is not None:
             at = self.host.active_at()
             if at + self._options.idle_s > self._loop.time():
@@ -282,7 +291,7 @@ class ClientSocket:
         self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
 
     def ask(self) -> None:
-        """Ping."""
+        """Ping the client. End the session if it has not answered the last ping."""
         if not self._peer.ping(is_read=not self._is_full()):
             self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
         elif self.host is not None:

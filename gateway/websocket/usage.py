@@ -1,7 +1,7 @@
-"""LLM tokens of a session: what the messages of the upstream say was used, as they pass.
+"""Count the LLM tokens of a session from usage reports in the upstream's messages.
 
-OpenAI's Realtime API says it in `response.done` and in finished transcriptions; others of its kind
-put a `usage` object into an event as well. Every such object counts once.
+OpenAI's Realtime API reports usage in `response.done` and in finished transcriptions; similar APIs
+also put a `usage` object into an event. Every such object counts once.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ _DELTA = b'.delta"'
 
 
 class SessionUsage:
-    """Listens to the messages of an upstream."""
+    """Token counter for the messages of one upstream."""
 
     __slots__ = ("_deltas", "_document", "_told", "total")
 
     def __init__(self) -> None:
         self.total = Usage(0, 0)
-        """What was said so far."""
+        """Usage reported so far, plus the estimate that `rest` adds."""
         self._deltas = 0
-        """Events with a piece of an answer, since it was said what one used."""
+        """Delta events since the last usage report."""
         self._told = Told()
         self._document: Document | None = None
-        """The message that has begun."""
+        """Message of which pieces have been read but not the last, or None."""
 
     def feed(self, payload: bytes, first: bool, final: bool) -> Usage | None:
-        """A piece of a message; what it says was used, if it does."""
+        """Read a piece of a message. Return the usage that a complete message reports, or None."""
         if first and final and _KEY not in payload:
             self._deltas += _DELTA in payload
             return None
@@ -48,7 +48,10 @@ class SessionUsage:
         return used
 
     def rest(self) -> Usage | None:
-        """At the end: a guess at what an answer used that was broken off, a token for a piece."""
+        """Return the estimated usage of an unfinished response at the end of the session, or None.
+
+        The estimate is one token per delta event.
+        """
         if not self._deltas:
             return None
         used, self._deltas = Usage(0, self._deltas, estimated=True), 0

@@ -1,4 +1,4 @@
-"""What ends a session in time: silence, a credential that runs out, a side that answers no ping."""
+"""Session timer: idle timeout, expired credentials and missing answers to pings."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from gateway.errors import CredentialExpired, GatewayError
 from gateway.websocket.peer import Rate
 
 _STANDING_S = 1.0
-"""How often a caller is looked at again."""
+"""Maximum seconds between two checks of the caller's credential."""
 _NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a route says about its sessions. Times in seconds, sizes in bytes."""
+    """Session settings of a route. Times in seconds, sizes in bytes."""
 
     max_message_bytes: int
     idle_s: float
     ping_s: float | None
-    """None for no pings."""
+    """Interval between pings; None for no pings."""
     messages: Callable[[], Rate] | None
-    """Makes the bucket that a client's messages are counted in."""
+    """Factory of the token bucket that limits a client's messages; None for no limit."""
 
 
 class Standing(Protocol):
-    """Whether who began a session may go on with it."""
+    """Validity of the credential that began a session."""
 
     def holds(self) -> bool:
-        """Whether it does now."""
+        """True if the credential is valid now."""
 
     def left_s(self) -> float:
-        """Seconds until it ends by itself."""
+        """Return the seconds until the credential expires."""
 
 
 class Watched(Protocol):
-    """A session."""
+    """Session that a Watch observes."""
 
     def fail(self, error: GatewayError) -> None:
-        """It has to end."""
+        """End the session because of this error."""
 
     def idle(self) -> None:
-        """Nothing was said for too long."""
+        """Handle the idle timeout."""
 
     def ask(self) -> None:
-        """It is time for a ping."""
+        """Send a ping."""
 
 
 class Watch:
-    """One timer for all of it."""
+    """One timer for all time limits of a session."""
 
     __slots__ = (
         "_idle_s",
@@ -68,20 +68,22 @@ class Watch:
     def __init__(
         self, watched: Watched, options: SessionOptions, standing: Standing | None
     ) -> None:
-        """`standing`: None for callers nobody asked who they are."""
+        """Create the watch. `standing` is None if callers are not authenticated."""
         self._watched = watched
         self._loop = asyncio.get_running_loop()
         self._idle_s = options.idle_s
         self._ping_s = _NEVER if options.ping_s is None else options.ping_s
         self._standing = standing
         self.active_at = self._loop.time()
-        """When something was said last; to be kept up to date."""
+        """Time of the last message, in seconds of the loop's clock. The session keeps it up to
+        date.
+        """
         self._ping_at = self.active_at + self._ping_s
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
 
     def look(self) -> None:
-        """See to what is due, and come back when the next of it is. The first call begins it."""
+        """Handle what is due and schedule the next check. The first call starts the timer."""
         now, standing = self._loop.time(), self._standing
         if standing is not None and not standing.holds():
             self._watched.fail(CredentialExpired())
@@ -98,7 +100,7 @@ class Watch:
         self._timer = self._loop.call_at(next_at, self.look)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the timer."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
