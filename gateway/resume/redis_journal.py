@@ -1,7 +1,8 @@
-"""Writes streams to Redis, off the way of their events: all that came in a moment in one call.
+"""Write streams to Redis in the background: events that arrive within a few ms share one call.
 
-An entry holds the events that came together, and its id is the number of the last one. So to write
-an entry twice is an error, which means that it is there: a call whose answer was lost is repeated.
+An entry contains the events that arrived together, and its id is the number of the last one.
+Writing an entry twice is therefore an error that proves that it is there. A call whose reply was
+lost can safely be repeated.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ _PAUSE_S = 0.25
 _BATCH_STREAMS = 256
 _ENTRY_BYTES = 256 * 1024
 _SPARE_S = 60.0
-"""Kept for longer than its TTL while it is under way: it is refreshed when it has used a third."""
+"""Extra lifetime of a running stream beyond its TTL. It is refreshed after a third of its TTL."""
 ALIVE_S = 4.0
-"""A process that has said nothing for so long is gone."""
+"""Time without a sign of life after which a process counts as gone."""
 _IS_THERE = "equal or smaller"
 
 
 class Journal:
-    """Of one process."""
+    """Writer of one process's streams."""
 
     def __init__(
         self,
@@ -40,7 +41,9 @@ class Journal:
         timeout_s: float,
         changed: Callable[[bool, str], None],
     ) -> None:
-        """`changed` is told whether Redis answers, and why not."""
+        """`changed` is called with the availability of
+        Redis, and the reason if it is not available.
+        """
         self._client = client
         self._process = process
         self._timeout_s = timeout_s
@@ -52,7 +55,9 @@ class Journal:
         self._closing = False
 
     async def open(self, log: StreamLog, ttl_s: float) -> None:
-        """Have it known, and write what comes of it. Raise StoreUnavailable."""
+        """Register the stream in Redis, and write its
+        events from now on. Raise StoreUnavailable.
+        """
         written = _Written(log, ttl_s)
         pipeline = self._client.pipeline(transaction=False)
         share = written.share(pipeline, self._process)
@@ -61,31 +66,33 @@ class Journal:
         self._written[log.id] = written
 
     def grown(self, log: StreamLog) -> None:
-        """There is more of it. On the path of every event."""
+        """Schedule a write of the stream's new events. Called for every event."""
         self._dirty[log.id] = None
         if self._task is None:
             self._task = asyncio.create_task(self._write())
 
     def announce(self, process: str, stream: str) -> None:
-        """Tell a process of what is written of a stream until now, once it is."""
+        """Notify a process of a stream's new events,
+        after those that exist now have been written.
+        """
         self._news.setdefault(process, set()).add(stream)
         if self._task is None:
             self._task = asyncio.create_task(self._write())
 
     def log(self, stream: str) -> StreamLog | None:
-        """That of a stream of which not all is written yet."""
+        """Return the log of a stream that is not completely written, else None."""
         written = self._written.get(stream)
         return written.log if written is not None else None
 
     def refresh(self) -> None:
-        """Keep those alive that are under way without saying anything."""
+        """Extend the lifetime of running streams that have had no new events."""
         now = time.monotonic()
         for written in self._written.values():
             if now - written.refreshed_at > written.ttl_s / 3:
                 self.grown(written.log)
 
     async def close(self) -> None:
-        """Write what is left, if that can be done in a moment."""
+        """Write what is left, if Redis answers within the time limit."""
         self._closing = True
         if self._task is not None:
             await asyncio.wait((self._task,), timeout=self._timeout_s)
@@ -111,7 +118,9 @@ class Journal:
             self._task = None
 
     async def _write_some(self) -> None:
-        """One call, and the news of it. Raise StoreUnavailable; then it is still to be done."""
+        """Write one batch, then send its notifications.
+        On StoreUnavailable, all of it is queued again.
+        """
         streams = [*self._dirty][:_BATCH_STREAMS]
         news = {} if len(streams) < len(self._dirty) else self._news
         if news:
@@ -134,7 +143,7 @@ class Journal:
             raise
         for written, share in zip(parts, shares, strict=True):
             if share.added is not None and said[share.added] is None:
-                # It was there, and is not any more: Redis has begun anew. So does this.
+                # The stream was there and is missing now: Redis has lost its data. Write it again.
                 written.begin_anew()
                 self._dirty[written.log.id] = None
                 continue
@@ -166,18 +175,18 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What a call writes of one stream; that is how far it then is."""
+    """A call's part of one stream, and the position after the call."""
 
     sent: int
     first: int
     finished: bool
     refreshed_at: float
     added: int | None
-    """Which command of the call adds to what has to be there already."""
+    """Index of the command in the call that needs an existing Redis stream (NOMKSTREAM), if any."""
 
 
 class _Written:
-    """How far a stream is written."""
+    """Write position of a stream."""
 
     __slots__ = ("finished", "first", "log", "refreshed_at", "sent", "ttl_s")
 
@@ -188,13 +197,13 @@ class _Written:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Nothing of it is written."""
+        """Start again: nothing is written."""
         self.sent = 0
         self.first = 1
         self.refreshed_at = float("-inf")
 
     def share(self, pipeline: Any, process: str) -> _Share:
-        """Put into the pipeline what is new; what `done` is to be given."""
+        """Add the commands for the new events to the pipeline. Pass the result to `done`."""
         log, name = self.log, keys.events(self.log.id)
         now = time.monotonic()
         try:
@@ -224,18 +233,18 @@ class _Written:
         return _Share(sent, log.first, ends, now if due else self.refreshed_at, added)
 
     def done(self, share: _Share) -> None:
-        """It was written."""
+        """Record that the call succeeded."""
         self.sent, self.first = share.sent, share.first
         self.finished, self.refreshed_at = share.finished, share.refreshed_at
 
 
 def entry(first: int, events: Sequence[bytes]) -> tuple[str | int | bytes, ...]:
-    """The fields of an entry: the number of its first event, their sizes, and the events."""
+    """Return the fields of an entry: number of its first event, sizes of the events, the events."""
     return "n", first, "l", b",".join(b"%d" % len(e) for e in events), "d", b"".join(events)
 
 
 def parse_entry(fields: Mapping[bytes, bytes]) -> tuple[int, list[bytes], State | None]:
-    """The number of its first event, its events; and how the stream ended, if this is its end."""
+    """Return an entry's first number, its events and, if it marks the end, the final state."""
     ends = fields.get(b"e")
     if ends is not None:
         return 0, [], State(ends.decode())

@@ -1,7 +1,7 @@
-"""Follows streams that other processes write to Redis: a mirror of each, for all its readers here.
+"""Follow streams that other processes write to Redis: one mirror serves all readers here.
 
-All mirrors are fed by one task and one call at a time. What is new is asked for where there is
-news; and every second anyway, so that news that was lost only delays it.
+One task updates all mirrors, one call at a time. A mirror is updated when a notification arrives,
+and also every second, so that a lost notification only causes a delay.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from gateway.store.records import StoreUnavailable
 from gateway.store.redis_client import answering
 
 _COUNT = 256
-"""Entries of one stream in one answer."""
+"""Maximum number of entries of one stream in one reply."""
 _BATCH = 128
 _UNREAD_S = 5.0
-"""How long a mirror is kept whose first reader has not come yet."""
+"""Time for which a mirror without a first reader is kept."""
 
 
 class Mirror:
-    """Of one stream, from some event on."""
+    """Mirror of one stream from a certain event on."""
 
     def __init__(self, log: StreamLog, process: str) -> None:
         self.log = log
         self.process = process
-        """Which runs it."""
+        """Process that runs the stream."""
         self.made_at = time.monotonic()
 
 
 class Mirrors:
-    """Of one process."""
+    """Mirrors of one process."""
 
     def __init__(self, client: Any, timeout_s: float, left: Callable[[Mirror], None]) -> None:
-        """`left` is told of a mirror that nobody reads any more."""
+        """`left` is called with a mirror when its stream has no mirror here any more."""
         self._client = client
         self._timeout_s = timeout_s
         self._left = left
@@ -55,14 +55,14 @@ class Mirrors:
         return len(self._mirrors)
 
     def find(self, stream: str, after: int) -> Mirror | None:
-        """One that can be read behind number `after`."""
+        """Return a mirror that contains the events after number `after`, or None."""
         for mirror in self._mirrors.get(stream, ()):
             if mirror.log.first <= after + 1 and not mirror.log.ended:
                 return mirror
         return None
 
     async def open(self, log: StreamLog, process: str) -> Mirror:
-        """A new one, with all that is in Redis now. Raise StoreUnavailable."""
+        """Create a mirror with all events that are in Redis now. Raise StoreUnavailable."""
         mirror = Mirror(log, process)
         try:
             while await self._fetch([mirror]):
@@ -75,14 +75,16 @@ class Mirrors:
         return mirror
 
     def news(self, streams: Iterable[str]) -> None:
-        """There is more of these."""
+        """Schedule an update of these streams."""
         self._dirty.update((stream, None) for stream in streams if stream in self._mirrors)
         if self._dirty and self._task is None:
             self._task = asyncio.create_task(self._follow())
 
     async def look_around(self) -> None:
-        """Ask for all, end those whose process is gone, drop those nobody came for. Raise
-        StoreUnavailable.
+        """Update all mirrors, end those whose process is gone, and drop those without a first
+        reader.
+
+        Raise StoreUnavailable.
         """
         now = time.monotonic()
         for mirror in [*self]:
@@ -90,7 +92,8 @@ class Mirrors:
                 self._drop(mirror)
         running = [mirror for mirror in self if not mirror.log.ended]
         gone = await self._gone({mirror.process for mirror in running})
-        # After Redis itself was away it may not have been told yet: only twice is gone.
+        # After an outage of Redis, a process may not have reported yet. It counts as gone only if
+        # it is missing twice.
         lost = [mirror for mirror in running if mirror.process in gone & self._missed]
         self._missed = gone
         self.news(mirror.log.id for mirror in running)
@@ -100,12 +103,12 @@ class Mirrors:
             mirror.log.end(State.LOST, StreamLost())
 
     def give_up(self) -> None:
-        """Redis does not answer for too long: how they go on cannot be known."""
+        """End all mirrors, because Redis has not answered for too long."""
         for mirror in [*self]:
             mirror.log.end(State.LOST, ResumeUnavailable())
 
     async def _gone(self, processes: Iterable[str]) -> set[str]:
-        """Those that have not said for a while that they are there. Raise StoreUnavailable."""
+        """Return the processes that have not reported for a while. Raise StoreUnavailable."""
         asked = [*processes]
         if not asked:
             return set()
@@ -116,7 +119,7 @@ class Mirrors:
         return {process for process, there in zip(asked, found, strict=True) if not there}
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following, and end all mirrors."""
         if self._task is not None:
             self._task.cancel()
         for mirror in [*self]:
@@ -149,13 +152,13 @@ class Mirrors:
                 try:
                     more = await self._fetch([m for m in mirrors if not m.log.ended])
                 except StoreUnavailable:
-                    return  # they are looked at every second anyway
+                    return  # all mirrors are updated every second anyway
                 self._dirty.update((mirror.log.id, None) for mirror in more)
         finally:
             self._task = None
 
     async def _fetch(self, mirrors: list[Mirror]) -> list[Mirror]:
-        """Ask for what is new; those of which there is more than came. Raise StoreUnavailable."""
+        """Fetch new entries. Return the mirrors that have more to fetch. Raise StoreUnavailable."""
         if not mirrors:
             return []
         pipeline = self._client.pipeline(transaction=False)

@@ -1,8 +1,8 @@
-"""Streams in Redis: any replica serves what any other has begun.
+"""Share streams by Redis: any replica serves streams that another has begun.
 
-Each process writes what it runs, says every second that it is there, and listens on a channel of
-its own, where others say what of it they follow (`follow`, `leave`), what to end (`cancel`), and
-that there is more of what it follows (`news`).
+Each process writes its streams and reports every second that it is alive. It listens on a channel
+of its own. There other processes tell which of its streams they follow (`follow`, `leave`) or want
+to end (`cancel`), and that streams it follows have new events (`news`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from gateway.store.redis_client import answering, connect, disconnect
 _TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _GIVE_UP_S = 10.0
-"""How long those who read what others run are kept waiting for a Redis that does not answer."""
+"""Time for which readers of other processes' streams wait for a Redis that does not answer."""
 
 
 class RedisSharing:
-    """Shares the streams of a process by a Redis."""
+    """Share the streams of a process by Redis."""
 
     def __init__(
         self,
@@ -40,8 +40,10 @@ class RedisSharing:
         timeout_s: float = _TIMEOUT_S,
         report: Callable[[str, str], None] = lambda state, why: None,
     ) -> None:
-        """`report` is told when Redis is `lost`, and why, and when it is `back`. Raise ValueError
-        or ConfigurationError.
+        """`report` is called with `lost` and the reason, or with `back`, when Redis goes or
+        returns.
+
+        Raise ValueError or ConfigurationError.
         """
         self.process = secrets.token_hex(8)
         self.available = True
@@ -79,7 +81,7 @@ class RedisSharing:
     def followed(self) -> Iterable[StreamLog]:
         return (mirror.log for mirror in self._mirrors)
 
-    # -- our streams ---------------------------------------------------------------------------
+    # -- own streams ---------------------------------------------------------------------------
 
     async def open(self, log: StreamLog, ttl_s: float) -> None:
         try:
@@ -99,9 +101,9 @@ class RedisSharing:
             async with self.reachable():
                 await self._client.delete(keys.events(stream), keys.meta(stream))
         except StoreUnavailable:
-            pass  # it expires by itself
+            pass  # the keys expire by themselves
 
-    # -- theirs --------------------------------------------------------------------------------
+    # -- streams of other processes ------------------------------------------------------------
 
     async def follow(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
         where = await self._whereabouts(stream)
@@ -127,7 +129,9 @@ class RedisSharing:
         return True
 
     async def _whereabouts(self, stream: str) -> tuple[str, int, bytes] | None:
-        """Which process runs it, or ran it, its cap, and its owner. Raise StoreUnavailable."""
+        """Return the process of a stream, its size limit
+        and its owner, or None. Raise StoreUnavailable.
+        """
         async with self.reachable():
             found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
         return (found[1].decode(), int(found[2]), found[0]) if found[0] is not None else None
@@ -137,7 +141,9 @@ class RedisSharing:
             self._spawn(self._say(mirror.process, "leave", [mirror.log.id]))
 
     async def _say(self, process: str, word: str, streams: Iterable[str]) -> None:
-        """What nobody has to hear: it is said again, or found out."""
+        """Send a message that may be lost: it is
+        repeated, or its content is found out otherwise.
+        """
         try:
             async with self.reachable():
                 text = f"{word} {self.process} {' '.join(streams)}"
@@ -145,7 +151,7 @@ class RedisSharing:
         except StoreUnavailable:
             pass
 
-    # -- what goes on beside -------------------------------------------------------------------
+    # -- background tasks ----------------------------------------------------------------------
 
     async def _tick(self) -> None:
         answered_at = time.monotonic()
@@ -179,7 +185,7 @@ class RedisSharing:
             pubsub = self._client.pubsub(ignore_subscribe_messages=True)
             try:
                 with answering():
-                    await self._client.ping()  # a Cluster has to be known first
+                    await self._client.ping()  # initialises the client of a Cluster
                     await pubsub.subscribe(keys.channel(self.process))
                 while True:
                     with answering():
@@ -212,7 +218,7 @@ class RedisSharing:
         if reader is None:
             log = self._journal.log(stream)
             if log is None:
-                self._journal.announce(process, stream)  # all of it is in Redis by now
+                self._journal.announce(process, stream)  # it is completely in Redis
                 return
             reader = RemoteReader(self._journal, log, process)
             self._remote[process, stream] = reader
@@ -239,7 +245,7 @@ class RedisSharing:
 
     @asynccontextmanager
     async def reachable(self) -> AsyncIterator[None]:
-        """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
+        """Limit the time of a call. Raise StoreUnavailable for every kind of failure."""
         try:
             with answering():
                 async with asyncio.timeout(self._timeout_s):
@@ -250,18 +256,18 @@ class RedisSharing:
 
 
 class RemoteReader:
-    """Another process that follows one of our streams, for all its readers there."""
+    """Another process that follows a stream of this one, on behalf of its readers."""
 
     def __init__(self, journal: Journal, log: StreamLog, process: str) -> None:
         self.log = log
         self.process = process
         self.until = 0.0
-        """When it is gone, unless it says otherwise, in `time.monotonic` seconds."""
+        """Time at which it counts as gone unless it reports again, in `time.monotonic` seconds."""
         self._journal = journal
 
     @property
     def after(self) -> int:
-        return self.log.last  # it is given all there is, and nobody waits for it
+        return self.log.last  # it reads from Redis, so the log never waits for it
 
     def wake(self) -> None:
         self._journal.announce(self.process, self.log.id)

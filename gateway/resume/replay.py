@@ -1,4 +1,4 @@
-"""A response that reads a stream: what is kept of it, then what comes, as it comes."""
+"""A response that reads a kept stream: the events so far, then new ones as they arrive."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ _RECONNECT_MS = 1000
 
 
 class Replay(web.StreamResponse):
-    """Reads behind one event. A reader that is slow is given what has gathered in one write, and
-    delays nobody; one that falls behind what is kept is told so.
+    """Response with the events after a given one.
+
+    A slow reader receives the accumulated events in one write and delays nobody. A reader that
+    needs events already dropped receives an error.
     """
 
     def __init__(
@@ -45,18 +47,18 @@ class Replay(web.StreamResponse):
         heartbeats: Heartbeats | None = None,
         preface: bytes = b"",
     ) -> None:
-        """`generation` is what this exchange began, if it did, and `headers` its upstream's.
-        `heartbeats` break the stream's silence, `preface` opens it.
+        """`generation` is set if this exchange began it, and `headers` are then its upstream's.
+        `heartbeats` send comments during silence. `preface` is sent before the events.
         """
         super().__init__(headers=headers or _own_headers())
         self.log = log
         self.after = after
-        """The number of the last event that was written."""
+        """Number of the last event written."""
         self._exchange = exchange
         self._dialect = dialect
         self._generation = generation
         self._first_token: FirstToken | None = None
-        if generation is None:  # which looks for it itself
+        if generation is None:  # a generation sets these itself
             exchange.streamed = True
             self._first_token = FirstToken(lines=False)
         self._behind = False
@@ -69,7 +71,7 @@ class Replay(web.StreamResponse):
 
     @property
     def joins(self) -> bool:
-        """It can go on in an event stream that was opened before."""
+        """True: the events can continue an event stream whose head was sent before."""
         return True
 
     @property
@@ -81,7 +83,7 @@ class Replay(web.StreamResponse):
         return self._req is not None
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, with the events that are here, and follow."""
+        """Send the head and the events so far, then follow the stream."""
         if self._req is not None:
             return None
         self._req = request
@@ -107,7 +109,7 @@ class Replay(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Wait for the end."""
+        """Wait until the response has ended."""
         assert self._done is not None
         try:
             await self._done
@@ -117,10 +119,10 @@ class Replay(web.StreamResponse):
             self.log.leave(self)
             cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
 
-    # The log calls this one, for every event.
+    # The log calls `wake` for every event.
 
     def wake(self) -> None:
-        """Write what is new, unless the client is behind."""
+        """Write the new events, unless the client lags."""
         if self._is_over or self._transport.is_closing():
             return
         log, transport = self.log, self._transport
@@ -139,42 +141,42 @@ class Replay(web.StreamResponse):
                 return
 
     def _beat(self) -> bool:
-        """Break the silence: what is written is whole events."""
+        """Send a heartbeat. This is safe because only whole events are written."""
         transport = self._transport
         if self._behind or transport.get_write_buffer_size() or transport.is_closing():
             return False
         transport.write(chunk(COMMENT))
         return True
 
-    # The client's connection calls these four.
+    # The client's connection calls the next four methods.
 
     def pause(self) -> None:
-        """The client is behind."""
+        """Stop writing: the client lags."""
         self._behind = True
 
     def resume(self) -> None:
-        """It has caught up."""
+        """Continue writing: the client has caught up."""
         self._behind = False
         self.wake()
         if self.log.on_progress is not None:
             self.log.on_progress()
 
     def fail(self, error: GatewayError) -> None:
-        """End it; and what it began, where the error is about that."""
+        """End the response, and its generation too if the error concerns it."""
         if self._is_over:
-            return  # all is said, though the client's connection is still attached
+            return  # all is written, though the client's connection is still attached
         self._behind = False
         generation = self._generation
         if generation is None or self.log.ended:
             self._break_off(error)
         elif isinstance(error, CredentialExpired) and generation.outlives_a_reader:
-            # Its owner may come back with a fresh credential.
+            # The owner may reconnect with a fresh credential.
             self._break_off(error)
         else:
             generation.fail(error)
 
     def probe(self) -> bool:
-        """As the relay does: a zero before the next chunk's size."""
+        """Test the connection as the relay does, with a zero before the next chunk's size."""
         probing = not self._is_over and not self._transport.is_closing()
         if probing:
             self._transport.write(b"0")
@@ -195,7 +197,7 @@ class Replay(web.StreamResponse):
     def _count(self, data: bytes) -> None:
         exchange = self._exchange
         if self._generation is not None:
-            return  # it counts itself
+            return  # the generation counts its own bytes
         if not exchange.bytes_out:
             exchange.begun()
         if self._first_token is not None and self._first_token.feed(data):
@@ -211,11 +213,11 @@ class Replay(web.StreamResponse):
         if log.state is State.COMPLETE:
             self._transport.write(LAST_CHUNK)
         else:
-            self._keep_alive = False  # its last event has said why, and it has no last chunk
+            self._keep_alive = False  # the last event reported the error; there is no last chunk
         self._over()
 
     def _break_off(self, error: GatewayError) -> None:
-        """With an event that has no number: it is about this reader, and no part of the stream."""
+        """End with an event without a number, since it concerns this reader and not the stream."""
         exchange = self._exchange
         if exchange.keeper is None:
             exchange.failed(error)

@@ -1,6 +1,6 @@
-"""OpenAI's way to come back to a stream, of its Responses API: `background`, `starting_after`.
+"""Resuming in OpenAI's Responses API: `background` and `starting_after`.
 
-Values in, values out: which stream a response's id stands for is looked up elsewhere.
+Pure functions. The stream of a response id is looked up elsewhere.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ _DATA = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 
 
 def begins(method: str, path: str) -> bool:
-    """Whether a request makes a response."""
+    """True if a request creates a response."""
     return method == "POST" and path.endswith("/responses")
 
 
 def asked_for(path: str) -> tuple[str, bool] | None:
-    """The id of the response that is asked for, and whether it is to be cancelled."""
+    """Return the id of the requested response, and True if it is to be cancelled; else None."""
     match = _PATH.fullmatch(path)
     return (match[1], match[2] is not None) if match else None
 
 
 def starting_after(query: str) -> int | None:
-    """The last event a client has, -1 for none; None if it does not ask for a stream. Raise
-    RequestError.
+    """Return the number of the last event that a client has, -1 for none.
+
+    Return None if the client does not ask for a stream. Raise RequestError.
     """
     asked = parse_qs(query)
     if asked.get("stream", [""])[-1] != "true":
@@ -48,7 +49,7 @@ def starting_after(query: str) -> int | None:
 
 
 def response_id(event: bytes) -> str | None:
-    """The id of the response whose first event this is."""
+    """Return the id of the response whose first event this is, or None."""
     match = _DATA.search(event)
     try:
         document = orjson.loads(match[1]) if match else None
@@ -60,7 +61,7 @@ def response_id(event: bytes) -> str | None:
 
 
 def place(log: StreamLog, sequence: int) -> int:
-    """The number of the event that has this sequence number, or else of the last one before it."""
+    """Return the number of the event with this sequence number, else of the last one before it."""
     after = log.first - 1
     if sequence < 0:
         return after
@@ -73,19 +74,21 @@ def place(log: StreamLog, sequence: int) -> int:
 
 
 def may_be_background(body: bytes) -> bool:
-    """Whether a request could ask that it go on without its client: its body is not parsed."""
+    """True if a request may ask to continue without
+    its client. Searches the body, without parsing.
+    """
     return b'"background"' in body
 
 
 def without_background(body: bytes) -> bytes:
-    """The same request, for an upstream that does not know it."""
+    """Return the request without `background`, for an upstream that does not support it."""
     document = _object(body)
     document.pop("background", None)
     return orjson.dumps(document)
 
 
 def cancelled(response: str) -> bytes:
-    """What a client is answered that has cancelled one, where its upstream knows nothing of it."""
+    """Return the answer to a cancellation if the upstream does not know the response."""
     return orjson.dumps({"id": response, "object": "response", "status": "cancelled", "output": []})
 
 

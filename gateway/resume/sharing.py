@@ -1,4 +1,4 @@
-"""What streams need of other processes: the interface, for whatever connects them."""
+"""Interface between the streams of a process and other processes."""
 
 from __future__ import annotations
 
@@ -13,44 +13,47 @@ if TYPE_CHECKING:
 
 
 class Sharing(Protocol):
-    """The other workers, or the replicas."""
+    """Access to the streams of the other workers or replicas."""
 
     @property
     def claims(self) -> Claims:
-        """What Idempotency-Keys stand for."""
+        """Claims by Idempotency-Key, shared by all processes."""
 
     @property
     def available(self) -> bool:
-        """Whether streams can be found elsewhere now."""
+        """True if streams of other processes can be found now."""
 
     @property
     def followed(self) -> Iterable[StreamLog]:
-        """The logs of streams that others run."""
+        """Logs of streams that run elsewhere and are followed here."""
 
     def start(self, streams: Streams) -> None:
-        """Begin, for these streams."""
+        """Start to share these streams."""
 
     async def close(self) -> None:
-        """Send what is not sent yet, and let go."""
+        """Send what is pending, and disconnect."""
 
-    # -- our streams ---------------------------------------------------------------------------
+    # -- own streams ---------------------------------------------------------------------------
 
     async def open(self, log: StreamLog, ttl_s: float) -> None:
-        """A stream begins here: from now on it is found elsewhere. Raise StoreUnavailable."""
+        """Make a new stream of this process known to the others. Raise StoreUnavailable."""
 
     def grown(self, log: StreamLog) -> None:
-        """It has more events, or has ended. On the path of every event."""
+        """Handle new events of a stream, or its end. Called for every event."""
 
     def forgotten(self, stream: str) -> None:
-        """It was evicted before its time."""
+        """Handle the eviction of a stream before its TTL was over."""
 
-    # -- theirs --------------------------------------------------------------------------------
+    # -- streams of other processes ------------------------------------------------------------
 
     async def follow(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
-        """A log that goes on behind number `after` as long as it has readers; None if there is no
-        such stream. Raise StreamNotFound if it is none of these owners', InvalidEventId where it
-        is known that there was no such number yet, StoreUnavailable.
+        """Return a log that follows a stream after number `after` as long as it has readers.
+
+        Return None if there is no such stream. Raise StoreUnavailable; StreamNotFound if none of
+        the owners owns it; InvalidEventId if it is known that no event has this number yet.
         """
 
     async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
-        """End their generation. False: there is no such stream. Raise StoreUnavailable."""
+        """End the generation of a stream. False if the
+        owners have no such stream. Raise StoreUnavailable.
+        """

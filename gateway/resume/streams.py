@@ -1,4 +1,4 @@
-"""All streams a process knows: those it runs, those it has kept, those it follows elsewhere."""
+"""All streams of a process: those it runs, those it keeps, and those it follows elsewhere."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ if TYPE_CHECKING:
 
 _NO_BODY = bytes(16)
 _KEPT_SHARE = 0.9
-"""Of the cap, when something had to be forgotten."""
+"""Share of the size limit to which streams are evicted when the limit is exceeded."""
 
 
 class Streams:
-    """Of one process. Their bytes together stay within a cap."""
+    """Streams of one process, within a limit on their total size."""
 
     def __init__(self, cap_bytes: int, *, slot: int = 0, sharing: Sharing | None = None) -> None:
-        """`slot` is this worker's; `sharing` is how other processes are reached, if there are."""
+        """`slot` is that of this worker. `sharing`
+        connects it to other processes, if there are any.
+        """
         self.cap_bytes = cap_bytes
         self.size_bytes = 0
         self.evicted = 0
-        """Finished streams that were forgotten before their time."""
+        """Number of finished streams that were evicted before their TTL was over."""
         self.sharing = sharing
         self.claims: Claims = sharing.claims if sharing is not None else LocalClaims()
         self._slot = slot
         self._kept: dict[str, _Kept] = {}
-        """Of this process, oldest first."""
+        """Streams of this process, the oldest first."""
         self._generations: dict[str, Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     def start(self) -> None:
-        """Begin what goes on beside requests."""
+        """Start the background work."""
         if self.sharing is not None:
             self.sharing.start(self)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Stop the background work, and drop all streams."""
         for kept in self._kept.values():
             if kept.timer is not None:
                 kept.timer.cancel()
@@ -58,7 +60,7 @@ class Streams:
 
     @property
     def generations(self) -> int:
-        """How many are under way here."""
+        """Number of generations that this process runs."""
         return len(self._generations)
 
     def __len__(self) -> int:
@@ -67,18 +69,19 @@ class Streams:
     # -- making and finding --------------------------------------------------------------------
 
     def new_id(self) -> str:
-        """An id for a stream of this process."""
+        """Return an id for a stream of this process."""
         return new_stream_id(self._slot)
 
     def expect(self, stream: str) -> None:
-        """There may soon be a stream with this id, for `arrived`."""
+        """Announce that a stream with this id may start soon. `arrived` waits for it."""
         self._waiting.setdefault(stream, [])
 
     async def open(
         self, stream: str, owner: bytes, *, cap_bytes: int, ttl_s: float, claim: bytes | None
     ) -> StreamLog:
-        """A log for a stream that begins now, and is kept for `ttl_s` after its end. Raise
-        StoreUnavailable.
+        """Create the log of a stream that starts now. It is kept for `ttl_s` seconds after its end.
+
+        Raise StoreUnavailable.
         """
         log = StreamLog(stream, owner, cap_bytes, self)
         if self.sharing is not None:
@@ -88,13 +91,15 @@ class Streams:
         return log
 
     def settled(self, stream: str) -> None:
-        """There is a stream now that was expected, or there will be none."""
+        """Wake those who wait in `arrived`: the stream has started, or will not start."""
         for waiting in self._waiting.pop(stream, ()):
             if not waiting.done():
                 waiting.set_result(None)
 
     def name(self, stream: str, alias: bytes) -> None:
-        """Have a stream of this process found by `named`, too, as soon as that is known."""
+        """Register an alias of a stream of this process
+        for `named`. Does not wait for the store.
+        """
         kept = self._kept.get(stream)
         if kept is None or kept.alias is not None:
             return
@@ -104,25 +109,26 @@ class Streams:
         task.add_done_callback(self._tasks.discard)
 
     async def _name(self, alias: bytes, claim: Claim) -> None:
-        with contextlib.suppress(StoreUnavailable):  # then it is found by its own id only
+        with contextlib.suppress(StoreUnavailable):  # the stream is then found only by its own id
             await self.claims.take(alias, claim)
 
     async def named(self, alias: bytes) -> str | None:
-        """The stream of that name. Raise StoreUnavailable."""
+        """Return the stream with this alias, or None. Raise StoreUnavailable."""
         claim = await self.claims.find(alias)
         return claim.stream if claim is not None else None
 
     async def arrived(self, stream: str) -> None:
-        """Wait until a stream that is expected here is there, or is not to be expected any more."""
+        """Wait until an expected stream has started, or is no longer expected."""
         if stream in self._waiting:
             waiting = asyncio.get_running_loop().create_future()
             self._waiting[stream].append(waiting)
             await waiting
 
     async def find(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
-        """The log of a stream, to be read behind number `after`; None if there is none. Raise
-        StreamNotFound if it is none of these owners', StreamTrimmed, InvalidEventId,
-        StoreUnavailable.
+        """Return the log of a stream, to be read after number `after`, or None if there is none.
+
+        Raise StreamNotFound if none of the owners owns it, InvalidEventId, StoreUnavailable. The
+        log may begin after `after` + 1: events may have been dropped.
         """
         kept = self._kept.get(stream)
         if kept is not None:
@@ -134,16 +140,16 @@ class Streams:
         return await self.sharing.follow(stream, owners, after)
 
     def local(self, stream: str) -> StreamLog | None:
-        """The log of a stream that this process runs or ran."""
+        """Return the log of a stream that this process runs or ran, else None."""
         kept = self._kept.get(stream)
         return kept.log if kept is not None else None
 
     def knows(self, stream: str) -> bool:
-        """Whether this process has such a stream, or is about to."""
+        """True if this process has the stream, or expects it."""
         return stream in self._kept or stream in self._waiting
 
     async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
-        """End a generation. False: there is no such stream of one of these owners."""
+        """End a generation. Return False if none of the owners has such a stream."""
         kept = self._kept.get(stream)
         if kept is not None:
             if kept.log.owner not in owners:
@@ -157,22 +163,22 @@ class Streams:
     # -- generations -----------------------------------------------------------------------------
 
     def started(self, generation: Generation) -> None:
-        """It is under way."""
+        """Register a generation that has started."""
         self._generations[generation.log.id] = generation
 
     def ended(self, generation: Generation) -> None:
-        """Its log is complete, or will never be."""
+        """Record the end of a generation, complete or not. Start the TTL of its log."""
         log = generation.log
         self._generations.pop(log.id, None)
         kept = self._kept.get(log.id)
         if kept is None:
             return
-        # Who asks again for what broke off wants it done, not to hear of it again.
+        # A client that repeats a request that broke off wants a new answer, not the old failure.
         if kept.claim is not None and log.state is not State.COMPLETE:
             self.claims.drop(kept.claim, log.id)
             kept.claim = None
         kept.timer = asyncio.get_running_loop().call_later(kept.ttl_s, self._forget, log.id)
-        # The one that ended last is the youngest.
+        # Keep the order by age: the stream that ended last is the youngest.
         self._kept[log.id] = self._kept.pop(log.id)
         if self.sharing is not None:
             self.sharing.grown(log)
@@ -191,15 +197,15 @@ class Streams:
     # -- bytes ---------------------------------------------------------------------------------
 
     def grown(self, size_bytes: int) -> None:
-        """So many have come. Beyond the cap the oldest finished streams are forgotten; where there
-        is none, the largest one that is under way loses its beginning.
+        """Add to the total size. Above the limit, evict the oldest finished streams. If that is not
+        enough, drop the oldest events of the largest streams.
         """
         self.size_bytes += size_bytes
         if self.size_bytes > self.cap_bytes:
             self._evict(int(self.cap_bytes * _KEPT_SHARE))
 
     def shrunk(self, size_bytes: int) -> None:
-        """So many have gone."""
+        """Subtract from the total size."""
         self.size_bytes -= size_bytes
 
     def _evict(self, left_bytes: int) -> None:
@@ -218,7 +224,7 @@ class Streams:
             before = largest.size_bytes
             largest.trim(before // 2)
             if largest.size_bytes == before:
-                return  # single events, all of them
+                return  # each log is down to a single event
 
 
 class _Kept:

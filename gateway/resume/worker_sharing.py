@@ -1,8 +1,8 @@
-"""Streams of several workers without a Redis: each asks the worker that runs a stream.
+"""Share streams among the workers of one gateway without Redis: each asks the worker that runs one.
 
-The stream's id says which one that is. Workers listen on Unix sockets in the folder they share; a
-question is one line of JSON, and the answer another. To `follow`, frames come after that: a line
-that says what is in the frame, and the events.
+The stream's id names that worker. Workers listen on Unix sockets in a shared folder. A request is
+one line of JSON, and so is the reply. After the reply to `follow` come frames: a line of JSON that
+describes the frame, then the events.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from gateway.store.records import StoreUnavailable
 
 _FRAME_BYTES = 256 * 1024
 _LINE_BYTES = 4 * 1024 * 1024
-"""A frame's first line has the sizes of all its events."""
+"""Limit for a line. The first line of a frame contains the sizes of all its events."""
 _TIMEOUT_S = 5.0
-"""A worker that is there and does not answer for so long is not waited for. It is not gone, either:
-what it runs must not be run again.
+"""Time limit on a worker's reply. A worker that is late is not gone: the streams that it runs must
+not be run again.
 """
 _BACKLOG = 1024
 _UNREAD_S = 5.0
-"""How long a mirror is kept whose first reader has not come yet."""
+"""Time for which a mirror without a first reader is kept."""
 _GONE = (OSError, EOFError)
-"""What comes of asking a worker that is not there. TimeoutError is an OSError, but never one of
-these: `_ask` tells it as StoreUnavailable.
+"""Errors that mean that a worker is gone. TimeoutError is an OSError but never means that: `_ask`
+raises StoreUnavailable instead.
 """
 Document = dict[str, Any]
 
 
 class WorkerSharing:
-    """Shares the streams of one worker with its siblings."""
+    """Share the streams of one worker with the other workers."""
 
     available = True
 
@@ -57,10 +57,10 @@ class WorkerSharing:
 
     def start(self, streams: Streams) -> None:
         self.streams = streams
-        # Listened to from here on: who asks at once waits, and does not take this one for gone.
+        # Listen from here on, so that early requests wait and do not take this worker for gone.
         path = self._path(self.slot)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # of one that died
+            os.unlink(path)  # left by a worker that died
         door = socket.socket(socket.AF_UNIX)
         door.bind(str(path))
         door.listen(_BACKLOG)
@@ -75,7 +75,7 @@ class WorkerSharing:
     def followed(self) -> Iterable[StreamLog]:
         return self._mirrors
 
-    # -- our streams: whoever wants them comes and asks --------------------------------------------
+    # -- own streams: other workers ask for them, so nothing needs to be sent -----------------
 
     async def open(self, log: StreamLog, ttl_s: float) -> None:
         pass
@@ -86,7 +86,7 @@ class WorkerSharing:
     def forgotten(self, stream: str) -> None:
         pass
 
-    # -- theirs --------------------------------------------------------------------------------
+    # -- streams of other workers --------------------------------------------------------------
 
     async def follow(self, stream: str, owners: Collection[bytes], after: int) -> StreamLog | None:
         slot = slot_of(stream)
@@ -97,7 +97,7 @@ class WorkerSharing:
         try:
             reader, writer, answer = await self._ask(slot, question)
         except _GONE:
-            return None  # and what it kept, with it
+            return None  # its streams are lost with it
         if not answer["found"]:
             writer.close()
             if answer["kept"]:
@@ -135,7 +135,7 @@ class WorkerSharing:
         writer: asyncio.StreamWriter,
         here: asyncio.Event,
     ) -> None:
-        """Take what comes, until that is all. `here` is set when the first of it is in the log."""
+        """Copy frames into the log until the stream ends. Set `here` after the first frame."""
         try:
             while not log.ended:
                 header: Document = orjson.loads(await reader.readuntil(b"\n"))
@@ -156,7 +156,9 @@ class WorkerSharing:
             log.end(State.LOST, StreamLost())
 
     async def ask(self, slot: int, question: Document) -> Document | None:
-        """A sibling's answer; None if it is gone. Raise StoreUnavailable if it is only late."""
+        """Return another worker's reply, or None if it
+        is gone. Raise StoreUnavailable if it is late.
+        """
         try:
             _, writer, answer = await self._ask(slot, question)
         except _GONE:
@@ -167,7 +169,7 @@ class WorkerSharing:
     async def _ask(
         self, slot: int, question: Document
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Document]:
-        """Raise one of _GONE, or StoreUnavailable."""
+        """Send a request and read the reply. Raise one of _GONE, or StoreUnavailable."""
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(_TIMEOUT_S):
@@ -183,7 +185,7 @@ class WorkerSharing:
             raise
         return reader, writer, answer
 
-    # -- answering -----------------------------------------------------------------------------
+    # -- replies -------------------------------------------------------------------------------
 
     async def _serve(self, door: socket.socket) -> None:
         server = await asyncio.start_unix_server(self._connected, sock=door, limit=_LINE_BYTES)
@@ -204,7 +206,7 @@ class WorkerSharing:
                 _say(writer, await self._told(question))
                 await writer.drain()
         except (OSError, EOFError):
-            pass  # the one that asked is gone
+            pass  # the worker that asked is gone
         finally:
             writer.close()
 
@@ -232,14 +234,14 @@ class WorkerSharing:
     async def _give(
         self, question: Document, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Be a reader for a sibling, until it closes or all is given."""
+        """Send a stream to another worker, until it closes the connection or all is sent."""
         log = self.streams.local(question["stream"])
         if log is None or log.owner.hex() not in question["owners"]:
             _say(writer, {"found": False, "kept": log is not None})
             await writer.drain()
             return
         if question["after"] > log.last:
-            # A number that was never given; who waited for it would end without a word.
+            # No event has this number yet. A reader waiting for it would end without an error.
             _say(writer, {"found": True, "ahead": True})
             await writer.drain()
             return
@@ -280,7 +282,7 @@ class WorkerSharing:
         return self._folder / f"streams-{slot}.sock"
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
-        """Have it done, and ended with everything else."""
+        """Run a coroutine in a task that is cancelled by `close`."""
         task: asyncio.Task[None] = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -288,7 +290,7 @@ class WorkerSharing:
 
 
 class Signal:
-    """A reader that is a task."""
+    """A reader that runs as a task of its own."""
 
     def __init__(self, after: int) -> None:
         self.after = after
@@ -298,20 +300,22 @@ class Signal:
         self._event.set()
 
     def cleared(self) -> None:
-        """What has come until now is going to be read."""
+        """Reset the signal, before the events so far are read."""
         self._event.clear()
 
     async def wait(self) -> None:
-        """Until there is more."""
+        """Wait until there are more events."""
         await self._event.wait()
 
 
 class WorkerClaims:
-    """What Idempotency-Keys stand for: each key has a worker at home there, for all of them."""
+    """Claims by Idempotency-Key. Each key belongs to one worker, which all workers ask."""
 
     def __init__(self, sharing: WorkerSharing) -> None:
         self.local = LocalClaims()
-        """Of the keys that are at home here; of others, while their worker is away."""
+        """Claims of the keys that belong to this worker,
+        and of others while their worker is gone.
+        """
         self._sharing = sharing
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
@@ -319,7 +323,7 @@ class WorkerClaims:
             found = await self._take(key, claim)
             if found == claim or found.body != claim.body or await self._known(found.stream):
                 return found
-            # Who was to answer it died.
+            # The worker that held this claim died.
             await self._drop(key, found.stream)
 
     async def find(self, key: bytes) -> Claim | None:
@@ -356,7 +360,7 @@ class WorkerClaims:
         home = self._home(key)
         if home != self._sharing.slot:
             question = {"do": "drop", "key": key.hex(), "stream": stream}
-            with contextlib.suppress(StoreUnavailable):  # whoever meets it finds that it is stale
+            with contextlib.suppress(StoreUnavailable):  # the next `take` finds the claim stale
                 await self._sharing.ask(home, question)
 
     def _home(self, key: bytes) -> int:
@@ -368,6 +372,8 @@ def _say(writer: asyncio.StreamWriter, document: Document) -> None:
 
 
 async def _until_closed(reader: asyncio.StreamReader, task: asyncio.Task[Any]) -> None:
-    """Who follows says nothing more: what comes is the end."""
+    """Cancel the task when the peer closes. A follower
+    sends nothing, so any input means the end.
+    """
     await reader.read(1)
     task.cancel()
