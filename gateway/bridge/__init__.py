@@ -1,1 +1,1 @@
-"""Many generations over one WebSocket: a small JSON protocol in front of a route."""
+"""Bridge: many generations over one WebSocket, by a small JSON protocol in front of a route."""

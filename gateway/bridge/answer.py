@@ -1,7 +1,7 @@
-"""One HTTP response, read as it comes and said as messages. No I/O here.
+"""Translate one HTTP response, as it arrives, into bridge messages. No I/O here.
 
-An event's data goes on in the bytes it came in: they are looked at, so that what is no JSON cannot
-break the message around it, and never written anew. A token takes some 8 µs of this.
+An event's data is passed on as the bytes received. It is parsed only to check it, so that invalid
+JSON cannot break the message around it, and is never serialized again. A token costs about 8 µs.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from gateway.sse import EVENT_STREAM, EventSplitter, EventTooLarge
 
 _LINES = "application/x-ndjson"
 _DONE = b"[DONE]"
-"""How OpenAI's streams end; `done` says it here."""
+"""End marker of OpenAI's streams; the message `done` replaces it."""
 _QUEUED = re.compile(rb"^: queued position=([0-9]{1,9}) deadline=([0-9]{1,9})s$", re.MULTILINE)
-"""A comment of the gateway's own, in a piece of its own before the first event."""
+"""Comment that the gateway writes, in a chunk of its own, before the first event."""
 _WHOLE_CAP_BYTES = 16 * 1024 * 1024
-"""Of a response that is no stream, and of a line."""
+"""Maximum bytes of a response that is no stream, and of a line."""
 
 
 class Stage(Enum):
-    """How far the response is."""
+    """Progress of the response."""
 
     HEAD = "head"
     EVENTS = "events"
     LINES = "lines"
     WHOLE = "whole"
-    """It is no stream: said in one message."""
+    """Not a stream: sent in one message."""
     OVER = "over"
-    """The last message was said."""
+    """The last message was produced."""
 
 
 class Answer:
-    """Of one generation. It ends in exactly one message that says how."""
+    """Response of one generation. It ends with exactly one final message."""
 
     def __init__(self, tag: Tag, dialect: Dialect) -> None:
         self.tag = tag
         self.stage = Stage.HEAD
         self.stream: str | None = None
-        """The id under which the gateway keeps it, if it does."""
+        """Id under which the gateway keeps the stream for resumption; None if it does not."""
         self._dialect = dialect
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
@@ -56,22 +56,22 @@ class Answer:
         self._begin = b'{"id":%b,"type":"event"' % tag
         self._splitter = EventSplitter()
         self._waits = True
-        """No event has come yet."""
+        """True until the first event arrives."""
         self._held = bytearray()
-        """The body of what is no stream; or a line that has begun."""
+        """Body of a response that is no stream, or the start of an incomplete line."""
         self._error: tuple[bytes, bytes] | None = None
-        """An event that tells of an error, as a message; and what it says. If it is the last one,
-        it says how the generation ended.
+        """Message and data of an error event that may be the last event. If it is, its data becomes
+        the final message; if another event follows, the message is sent as an ordinary event.
         """
         self._said: list[bytes] = []
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be said."""
+        """True if the final message was produced."""
         return self.stage is Stage.OVER
 
     def feed(self, data: bytes) -> Sequence[bytes]:
-        """The messages that bytes of the response make."""
+        """Parse bytes of the response and return the resulting messages."""
         if self.stage is Stage.OVER:
             return ()
         try:
@@ -81,7 +81,7 @@ class Answer:
         return self._take()
 
     def closed(self, error: GatewayError | None = None) -> Sequence[bytes]:
-        """The last message, where the response ends here; `error` says why."""
+        """Return the final message after the response was cut off; `error` is the reason."""
         if self._error is not None:
             self._end_with_error()
         else:
@@ -89,11 +89,11 @@ class Answer:
         return self._take()
 
     def cancelled(self) -> Sequence[bytes]:
-        """The last message, where its client wants no more of it."""
+        """Return the final message after the client has cancelled the generation."""
         self._end(about(self.tag, b"cancelled"))
         return self._take()
 
-    # The parser calls these.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         self._headers.clear()
@@ -178,7 +178,7 @@ class Answer:
         if event_id is not None:
             begin += b',"event_id":%b' % _text(event_id)
         if self._error is not None:
-            self._said.append(self._error[0])  # it was not the last one
+            self._said.append(self._error[0])  # another event follows
             self._error = None
         try:
             document = orjson.loads(data)
@@ -205,7 +205,7 @@ class Answer:
             self._end(b"%b,%b}" % (said[:-1], _content(body)))
 
     def _heads(self) -> dict[str, str | None]:
-        """What the response's head says that clients want to know."""
+        """Return the fields from the response's headers that clients need."""
         return {
             "request_id": self._headers.get("x-request-id"),
             "rate_limit": self._headers.get("ratelimit"),
@@ -243,7 +243,7 @@ def _text(data: bytes) -> bytes:
 
 
 def _content(body: bytes) -> bytes:
-    """As a member of a message."""
+    """Return the body as a member of a message: JSON, text or base64."""
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError:

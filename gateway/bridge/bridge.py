@@ -1,4 +1,4 @@
-"""A socket and its generations: who is begun, who is stopped, who may write next."""
+"""One socket and its generations: start and cancel them, and share the connection fairly."""
 
 from __future__ import annotations
 
@@ -39,25 +39,27 @@ from gateway.proxy.json_body import is_heavy
 from gateway.websocket.socket import ClientSocket
 
 _REPLIES_BYTES = 64 * 1024
-"""What waits for a client that says much and reads nothing; then it is not listened to."""
+"""Maximum bytes of replies that wait for a client that does not read. Above it, the client's
+messages are not read either.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeOptions:
-    """What a route says about its bridge."""
+    """Bridge settings of a route."""
 
     endpoints: Endpoints
     streams_path: str | None
-    """Below which streams are that were kept; None: none are."""
+    """Path prefix under which resumable streams are served; None if the route keeps no streams."""
     generations: int
-    """At once, on one socket."""
+    """Maximum concurrent generations on one socket."""
     dialect: Dialect
     offload: Offload
-    """What parses large messages."""
+    """Executor that parses large messages off the event loop."""
 
 
 class Bridge:
-    """Talks on one socket."""
+    """Server side of the bridge protocol on one socket."""
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Bridge:
         voucher: Voucher,
         head: bytes,
     ) -> None:
-        """`head` are the header lines that every request of the socket has."""
+        """Create the bridge. `head` are the header lines sent with every request of the socket."""
         assert client.transport is not None
         self._options = options
         self._client, self._transport = client, client.transport
@@ -74,15 +76,15 @@ class Bridge:
         self._head = head
         self._calls: dict[Tag, Call] = {}
         self._paused: deque[Call] = deque()
-        """Those that wait for the socket, in the order of their turns."""
+        """Paused calls, in the order in which they resume."""
         self._talking: ClientSocket | None = None
         self._draining = False
         self._unread_bytes = 0
-        """Replies to messages, since the client is behind."""
+        """Bytes of replies sent since the client's connection became congested."""
         self._worked_at = asyncio.get_running_loop().time()
 
     async def talk(self, socket: ClientSocket) -> None:
-        """Until the socket ends; then its generations lose their client."""
+        """Serve the socket until it ends; then its generations lose their client."""
         self._talking = socket
         socket.host = self
         if self._draining:
@@ -98,7 +100,7 @@ class Bridge:
             self._calls.clear()
 
     def drain(self) -> None:
-        """Begin nothing more; end with the last generation."""
+        """Start no more generations, and close the socket after the last one."""
         self._draining = True
         if not self._calls and self._talking is not None:
             self._talking.fail(Draining())
@@ -108,11 +110,13 @@ class Bridge:
         assert self._talking is not None
         return self._talking
 
-    # -- the socket calls these ------------------------------------------------------------------
+    # -- called by the socket ------------------------------------------------------------------
 
     def flow(self, *, behind: bool) -> None:
-        """The client takes no more for now, or does again: then each in its turn, so that nobody
-        who has much to say keeps the others waiting.
+        """Pause all calls while the client's connection is congested, then resume them in turn.
+
+        They resume in the order in which they were paused, so that one with much output does not
+        delay the others.
         """
         paused = self._paused
         if behind:
@@ -126,21 +130,24 @@ class Bridge:
             paused.popleft().resume()
 
     def failing(self, error: GatewayError) -> None:
-        """The socket is about to be closed: say of each generation that it ends here."""
+        """End each generation with a message, because the socket is about to be closed."""
         ends = isinstance(error, (Draining, Cancelled))
         for call in [*self._calls.values()]:
             call.fail(error) if ends else call.abandon(error)
 
     def asked(self) -> None:
-        """It is time for a ping. Pages do not see those of the protocol underneath."""
+        """Send a ping message: web pages cannot see the pings of the WebSocket protocol."""
         if not self._socket.behind:
             self._socket.post((PING,), quiet=True)
 
     def active_at(self) -> float:
-        """When something was done last, in seconds of the loop's clock: pings are nothing."""
+        """Return the current time while a generation runs, else the time when the last one ended.
+
+        In seconds of the loop's clock. Pings do not count as activity.
+        """
         return asyncio.get_running_loop().time() if self._calls else self._worked_at
 
-    # -- what clients say ------------------------------------------------------------------------
+    # -- messages from clients -----------------------------------------------------------------
 
     async def _take(self, message: bytes) -> None:
         options = self._options
@@ -162,7 +169,7 @@ class Bridge:
             self._refuse(None, error)
 
     def _admit(self, tag: Tag) -> None:
-        """Raise BadMessage."""
+        """Check that a generation may start. Raise BadMessage."""
         if tag in self._calls:
             error = RequestError(
                 "A generation with this id is under way. Wait for its end, or use another.",
@@ -176,7 +183,7 @@ class Bridge:
             raise BadMessage(TooManyGenerations(), tag)
 
     def _request(self, said: Create | Resume) -> bytes:
-        """Its bytes. Raise BadMessage."""
+        """Build the HTTP request. Raise BadMessage."""
         options = self._options
         if isinstance(said, Resume):
             if options.streams_path is None:
@@ -217,11 +224,11 @@ class Bridge:
         stream = None if call.generates else call.answer.stream
         call.cancel()
         if stream is not None and self._options.streams_path is not None:
-            # It only reads what another request began.
+            # The call only reads a stream that another request began: delete that stream.
             self._delete(f"{self._options.streams_path}{quote(stream)}")
 
     def _delete(self, path: str) -> None:
-        """Ask for it, whatever the answer."""
+        """Send a DELETE request and ignore its response."""
         Call(
             self._client.branch(self._voucher),
             Answer(b"null", self._options.dialect),
@@ -231,7 +238,7 @@ class Bridge:
             ended=lambda _: None,
         ).begin(self._bytes("DELETE", path))
 
-    # -- what they are told ----------------------------------------------------------------------
+    # -- messages to clients -------------------------------------------------------------------
 
     def _say(self, messages: Sequence[bytes]) -> None:
         self._socket.post(messages)

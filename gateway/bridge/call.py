@@ -1,7 +1,8 @@
-"""One request of a socket: to the gateway it is a connection of its own, with nothing behind it.
+"""One request of a socket, which the gateway handles as a connection of its own.
 
-So it is a request like any other, from its head to its line in the log: the same chain, the same
-relay, the same ways to end. What the gateway writes to it becomes messages.
+The request passes through the same middleware chain and relay, ends in the same ways and has its
+own line in the access log, like any other request. What the gateway writes to the connection
+becomes bridge messages.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from gateway.errors import GatewayError, StreamCancelled
 from gateway.exchange import Branch
 
 _LOOK_BYTES = 512
-"""Bytes of a response that are read at once: some 60 of the smallest events."""
+"""Maximum bytes of a response that are read at once: about 60 of the smallest events."""
 _TURN_MESSAGES = 16
 _TURN_BYTES = 64 * 1024
-"""What is made of a response in one turn of the event loop; the rest waits for later ones."""
+"""Maximum messages and bytes of a response that are handled in one turn of the event loop."""
 
 
 class Call(asyncio.Transport):
-    """The client's side of it."""
+    """Client side of one request: the transport that the gateway writes its response to."""
 
     def __init__(
         self,
@@ -35,8 +36,10 @@ class Call(asyncio.Transport):
         say: Callable[[Sequence[bytes]], None],
         ended: Callable[[Call], None],
     ) -> None:
-        """`underneath` is the socket's connection, and `say` sends messages on it. `ended` is told
-        when the last message about it was said.
+        """Create the transport.
+
+        `underneath` is the socket's connection, and `say` sends messages on it. `ended` is called
+        after the final message was sent.
         """
         super().__init__()
         self.answer = answer
@@ -47,68 +50,69 @@ class Call(asyncio.Transport):
         self._backlog = backlog
         self._closing = self._lost = False
         self._behind = False
-        """The socket takes no more for now."""
+        """True while the socket is congested."""
         self._paused = False
-        """The gateway's side was told to stop."""
+        """True while the gateway's side is paused."""
         self._rest = b""
-        """Bytes of the response that wait: those from `_at` on."""
+        """Response bytes that wait to be read, from index `_at` on."""
         self._at = 0
         self._queued = False
 
     def begin(self, request: bytes) -> None:
-        """Send it."""
+        """Send the request."""
         self._branch.connection_made(self)
         if not self._closing:
             self._branch.data_received(request)
 
     @property
     def generates(self) -> bool:
-        """Whether the generation it reads ends with it, and not with another request."""
+        """True if this request began the generation; False if it reads another request's stream."""
         exchange = self._branch.exchange
         return self.answer.stream is None or (exchange is not None and exchange.keeper is not None)
 
     def pause(self) -> None:
-        """The socket takes no more for now."""
+        """Pause, because the socket is congested."""
         self._behind = True
         self._flow()
 
     def resume(self) -> None:
-        """It does again."""
+        """Resume, because the socket takes data again."""
         self._behind = False
         if self._rest:
             self._read()
         self._flow()
 
     def cancel(self) -> None:
-        """Its client wants no more of it: stop whoever generates."""
+        """Cancel the generation for its client, and stop the backend."""
         said = self.answer.cancelled()
         self._branch.end(StreamCancelled())
         self.hang_up()
         self._tell(said)
 
     def fail(self, error: GatewayError) -> None:
-        """The gateway ends it."""
-        self._branch.end(error)  # which it is told of, unless it has no answer yet
+        """End the call with an error of the gateway."""
+        self._branch.end(error)  # sends an error event, if the response has begun
         if not self.answer.over:
             self._tell(self.answer.closed(error))
         self.hang_up()
 
     def abandon(self, error: GatewayError) -> None:
-        """Its client is sent away: it is told why. The policy for clients that leave decides what
-        becomes of the generation.
+        """End the call because the client is disconnected, and send it the reason.
+
+        The route's disconnect policy decides whether the generation continues.
         """
         self._tell(self.answer.closed(error))
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Its client is gone."""
+        """Handle the loss of the client."""
         self._closing = True
         self._rest = b""
         if not self._lost:
             self._lost = True
             self._branch.connection_lost(None)
 
-    # The gateway's side calls these.
+    # Called by the gateway's side.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing:
@@ -139,7 +143,7 @@ class Call(asyncio.Transport):
         return False
 
     def get_write_buffer_size(self) -> int:
-        """0: whether the socket's client takes what is said is the socket's business."""
+        """Return 0: the socket itself handles backpressure from its client."""
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -159,7 +163,7 @@ class Call(asyncio.Transport):
     # -- private -----------------------------------------------------------------------------
 
     def _read(self) -> None:
-        """Say what the waiting bytes make, for one turn of the event loop."""
+        """Translate waiting bytes into messages, for one turn of the event loop."""
         if self._queued or self._behind:
             return
         rest, at = self._rest, self._at
@@ -189,7 +193,7 @@ class Call(asyncio.Transport):
             self._read()
 
     def _flow(self) -> None:
-        """Stop the gateway's side while the socket is behind or bytes wait."""
+        """Pause the gateway's side while the socket is congested or bytes wait."""
         paused = self._behind or bool(self._rest)
         if paused is not self._paused and not self._lost:
             self._paused = paused

@@ -1,4 +1,4 @@
-"""The messages of a bridge: what a client says, read and judged; what it is told. No I/O here."""
+"""Messages of the bridge protocol: parse and validate a client's, build the gateway's. No I/O."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REFUSED_HEADERS = (
     | ACCEPT_ENCODING
     | {b"content-type", b"content-encoding", b"via"}
 )
-"""Who asks, and how its bytes travel, was settled by the handshake."""
+"""Headers that a client may not set: the handshake decides identity, encoding and connection."""
 _FIELDS = {
     "create": frozenset({"op", "id", "body", "path", "headers"}),
     "cancel": frozenset({"op", "id"}),
@@ -44,42 +44,42 @@ _FIELDS = {
 }
 
 Tag = bytes
-"""The id a client gave to a generation, as JSON."""
+"""Id that a client gave to a generation, encoded as JSON."""
 PING = b'{"type":"ping"}'
 PONG = b'{"type":"pong"}'
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What the route in front of which a bridge stands serves."""
+    """Paths that the route behind the bridge serves."""
 
     chats: str
-    """Where a `create` goes that names no path."""
+    """Path of a `create` that names none."""
     streams: frozenset[str]
-    """Paths at which a body that does not say whether it wants a stream gets one."""
+    """Paths at which a body without `stream` is changed to request a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Begin a generation."""
+    """Request to begin a generation."""
 
     tag: Tag
     body: bytes
-    """JSON, as it is sent."""
+    """Request body in JSON."""
     path: str
     headers: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop one."""
+    """Request to stop a generation."""
 
     tag: Tag
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on reading one, behind event number `after`."""
+    """Request to continue reading a stream after event number `after`."""
 
     tag: Tag
     stream: str
@@ -88,11 +88,11 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Say that you are there."""
+    """Request for a pong."""
 
 
 class BadMessage(Exception):
-    """A message that cannot be taken; `tag` is whose it is, as far as it says so."""
+    """A message is invalid or cannot be served. `tag` is its generation id, if that is valid."""
 
     def __init__(self, error: GatewayError, tag: Tag | None = None) -> None:
         super().__init__(error, tag)
@@ -101,7 +101,10 @@ class BadMessage(Exception):
 
 
 def parse(message: bytes, endpoints: Endpoints) -> Create | Cancel | Resume | Ping:
-    """What a client says. Raise BadMessage. Takes a second for 16 MiB of brackets."""
+    """Parse a client's message. Raise BadMessage.
+
+    Cost: a second for 16 MiB of brackets.
+    """
     try:
         said = orjson.loads(message)
     except orjson.JSONDecodeError:
@@ -165,7 +168,7 @@ def _create(said: dict[str, Any], tag: Tag, endpoints: Endpoints) -> Create:
 
 
 def _resume(said: dict[str, Any], tag: Tag) -> Resume:
-    """Raise RequestError."""
+    """Parse a `resume`. Raise RequestError."""
     stream, after = said.get("stream"), said.get("after")
     if isinstance(after, int) and not isinstance(after, bool):
         after = str(after)
@@ -184,7 +187,7 @@ def _resume(said: dict[str, Any], tag: Tag) -> Resume:
 
 
 def _tag(value: object) -> Tag | None:
-    """None: it is no id."""
+    """Encode a generation's id; None if it is not a valid id."""
     if isinstance(value, str):
         return orjson.dumps(value) if 0 < len(value) <= _ID_CHARS else None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -197,14 +200,14 @@ def _wrong(field: str, what: str) -> RequestError:
 
 
 def about(tag: Tag | None, kind: bytes, **fields: object) -> bytes:
-    """A message about a generation, or about the socket. Fields that are None are left out."""
+    """Build a message about a generation, or about the socket. Fields that are None are omitted."""
     said = {name: value for name, value in fields.items() if value is not None}
     begin = b'{"type":"%b"' % kind if tag is None else b'{"id":%b,"type":"%b"' % (tag, kind)
     return begin + (b"," + orjson.dumps(said)[1:] if said else b"}")
 
 
 def told(tag: Tag | None, status: int, body: bytes, **fields: object) -> bytes:
-    """A message that says what the body of an error response says, whose dialect's it is."""
+    """Build an error message from the body of an error response in any dialect."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,6 +1,6 @@
-"""A backend to try things on: it plays OpenAI, Anthropic and Ollama, and fails when asked to.
+"""Demo backend for experiments: imitates OpenAI, Anthropic and Ollama, and fails on request.
 
-It knows nothing of the gateway; the gateway runs it beside itself when `demo` is configured.
+It does not depend on the proxy; the gateway starts it next to itself if `demo` is configured.
 """
 
 from __future__ import annotations

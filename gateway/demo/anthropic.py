@@ -1,4 +1,4 @@
-"""The Anthropic dialect: messages with tools and structured output, and counting tokens.
+"""Anthropic dialect: messages with tools and structured output, and token counting.
 
 https://docs.anthropic.com/en/api/messages and /messages-streaming
 """
@@ -20,12 +20,12 @@ _KINDS = {400: "invalid_request_error", 429: "rate_limit_error"}
 
 
 def routes() -> list[web.RouteDef]:
-    """What it serves."""
+    """Return the routes of this dialect."""
     return [web.post("/v1/messages", messages), web.post("/v1/messages/count_tokens", count)]
 
 
 def refusal(error: Refusal) -> web.Response:
-    """An error as Anthropic words it."""
+    """Return an error in Anthropic's format."""
     inner = {"type": _KINDS.get(error.status, "api_error"), "message": error.message}
     body = {"type": "error", "error": inner, "request_id": "req_demo"}
     return web.json_response(body, status=error.status, headers=error.headers)
@@ -89,7 +89,10 @@ async def messages(request: web.Request) -> web.StreamResponse:
 
 
 def _called(body: dict[str, Any], prompt: str) -> Call | None:
-    """The tool that the last message leads to. Tools of Anthropic's own are never called."""
+    """Return the tool call that the last message causes, or None.
+
+    Anthropic's server-side tools are never called.
+    """
     last = body["messages"][-1:]
     tools = [
         tool_of(tool) for tool in objects(body.get("tools")) if tool.get("type") in (None, "custom")
@@ -106,7 +109,7 @@ def _called(body: dict[str, Any], prompt: str) -> Call | None:
 
 
 def _formatted(body: dict[str, Any], prompt: str) -> list[str] | None:
-    """The tokens of a structured answer, if `output_config` asks for one."""
+    """Return the tokens of a structured answer; None if `output_config` does not request one."""
     config = body.get("output_config")
     asked = config.get("format") if isinstance(config, dict) else body.get("output_format")
     if asked is None:

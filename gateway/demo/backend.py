@@ -1,4 +1,4 @@
-"""The demo backend as a server: all dialects on one port."""
+"""Demo backend as a server: all dialects on one port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHUTDOWN_S = 0.1
 
 
 def build(*, pace_s: float = 0.02) -> web.Application:
-    """The application; `pace_s` seconds pass between two tokens."""
+    """Return the application. `pace_s` is the delay between two tokens in seconds."""
     application = web.Application(middlewares=[_errors], client_max_size=_BODY_CAP_BYTES)
     application[PACE_S] = pace_s
     application[STATS] = Stats()
@@ -28,14 +28,14 @@ def build(*, pace_s: float = 0.02) -> web.Application:
 
 
 class DemoBackend:
-    """The application, listening."""
+    """Demo application with a listening socket."""
 
     def __init__(self, *, pace_s: float = 0.02) -> None:
         self._application = build(pace_s=pace_s)
         self._runner = web.AppRunner(
             self._application,
             access_log=None,
-            handler_cancellation=True,  # a reader that leaves stops its generation
+            handler_cancellation=True,  # stop the generation when its client disconnects
             shutdown_timeout=_SHUTDOWN_S,
         )
         self._host = ""
@@ -43,13 +43,13 @@ class DemoBackend:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Base URL of the backend."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
     @property
     def stats(self) -> Stats:
-        """What it has done since it started."""
+        """Counts since the backend started."""
         return self._application[STATS]
 
     async def start(
@@ -59,8 +59,9 @@ class DemoBackend:
         *,
         listening: socket.socket | None = None,
     ) -> None:
-        """Listen, on a socket that does already if one is given. Raise OSError if the address is
-        taken.
+        """Start listening, on `listening` if it is given.
+
+        Raise OSError if the address is in use.
         """
         await self._runner.setup()
         site: web.BaseSite = web.TCPSite(self._runner, host, port)
@@ -75,7 +76,7 @@ class DemoBackend:
         self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Close everything, generations under way included."""
+        """Close all connections and stop running generations."""
         await self._runner.cleanup()
 
 
@@ -90,7 +91,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             return anthropic.refusal(error)
         return openai.refusal(error)
     except ClientConnectionResetError:
-        return web.Response()  # whoever asked has left: aiohttp sees it when it sends this
+        return web.Response()  # the client has left: aiohttp notices when it sends this
 
 
 async def _health(request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,7 @@
-"""Failing on purpose, so that people and tests can watch what a gateway makes of it.
+"""Deliberate faults, so that people and tests can observe how a gateway handles them.
 
-A request chooses by the header `x-demo-fault: reset@5`, or by its model: `demo-reset`,
-`demo-reset@5`. The number says after how many tokens; default 3.
+A request selects one by the header `x-demo-fault: reset@5`, or by its model: `demo-reset`,
+`demo-reset@5`. The number is the count of tokens before the fault; the default is 3.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ _AFTER_TOKENS = 3
 
 
 class Kind(StrEnum):
-    """The ways to fail."""
+    """Kind of fault."""
 
     ERROR = "error"
-    """500 in the dialect's shape."""
+    """Status 500 in the dialect's error format."""
     OVERLOADED = "overloaded"
-    """429 with Retry-After."""
+    """Status 429 with Retry-After."""
     REFUSE = "refuse"
-    """The connection is reset before any byte."""
+    """Connection reset before any byte."""
     HANG = "hang"
     """No response head, ever."""
     GARBAGE = "garbage"
     """Bytes that are not HTTP."""
     SLOW = "slow"
-    """Ten times the pace, and ten tokens' wait before the first."""
+    """Ten times the delay between tokens, and ten such delays before the first token."""
     STALL = "stall"
-    """The stream stops, the connection stays."""
+    """Stream that stops while its connection stays open."""
     RESET = "reset"
-    """The connection is reset in the middle of the stream."""
+    """Connection reset in the middle of the stream."""
     TRUNCATE = "truncate"
-    """The connection closes in the middle of the stream, without the last chunk."""
+    """Connection closed in the middle of the stream, without the last chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A way to fail, and after how many tokens."""
+    """Kind of fault, and the number of tokens before it."""
 
     kind: Kind
     after: int = _AFTER_TOKENS
 
 
 def choose(request: web.BaseRequest, model: str) -> Fault | None:
-    """The fault a request asks for, if it asks for one."""
+    """Return the fault that a request selects, or None."""
     wish = request.headers.get("x-demo-fault")
     if wish is None and model.startswith("demo-"):
         wish = model.removeprefix("demo-")
@@ -67,6 +67,6 @@ def reset(request: web.BaseRequest) -> None:
         return
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        # Lingering for no time at all makes a close a reset.
+        # A linger time of zero turns the close into a reset.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

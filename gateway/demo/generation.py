@@ -1,4 +1,4 @@
-"""One generation: tokens at a pace, counted, with the fault that was asked for."""
+"""One generation: tokens at a fixed pace, counted, with the requested fault."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _RETRY_AFTER_S = 2
 
 @dataclass(slots=True)
 class Stats:
-    """What the backend has done since it started."""
+    """Counts since the backend started."""
 
     requests: int = 0
     active: int = 0
     finished: int = 0
     aborted: int = 0
-    """Generations whose reader left, or that failed on purpose."""
+    """Generations whose client left, or that failed on purpose."""
 
 
 STATS = web.AppKey("stats", Stats)
@@ -32,7 +32,7 @@ PACE_S = web.AppKey("pace_s", float)
 
 
 class Refusal(Exception):
-    """A request the demo backend answers with an error, in the shape of its dialect."""
+    """The demo backend rejects a request with an error in the format of its dialect."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
 
 class Generation:
-    """The answer to one prompt."""
+    """Response to one prompt."""
 
     def __init__(
         self,
@@ -53,23 +53,23 @@ class Generation:
         *,
         tokens: list[str] | None = None,
     ) -> None:
-        """`tokens`: what is said; None for a text that the prompt decides."""
+        """Create a generation. `tokens` is the text to send; None derives it from the prompt."""
         self._request = request
         self._pace_s = request.app[PACE_S]
         self.fault: Fault | None = faults.choose(request, model)
         tokens = tokens_of(prompt) if tokens is None else tokens
         self.cut = max_tokens is not None and max_tokens < len(tokens)
-        """`max_tokens` ended it."""
+        """True if `max_tokens` shortened the text."""
         self.tokens = tokens[:max_tokens] if max_tokens is not None else tokens
         self.prompt_tokens = count_tokens(prompt)
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """Complete text."""
         return "".join(self.tokens)
 
     async def begin(self) -> None:
-        """Fail before the response head if that was asked for. Raise Refusal."""
+        """Fail before the response head if that fault was requested. Raise Refusal."""
         stats = self._request.app[STATS]
         stats.requests += 1
         kind = self.fault.kind if self.fault else None
@@ -89,7 +89,7 @@ class Generation:
             await _until_cancelled()
 
     async def stream(self) -> AsyncIterator[str]:
-        """The tokens, at the backend's pace. Counts how it ended."""
+        """Yield the tokens at the backend's pace. Count how the generation ended."""
         stats = self._request.app[STATS]
         fault = self.fault
         pace_s = self._pace_s
@@ -115,7 +115,7 @@ class Generation:
                 stats.aborted += 1
 
     async def whole(self) -> str:
-        """All tokens, in the time they take."""
+        """Return all tokens after the time they take."""
         return "".join([token async for token in self.stream()])
 
     async def _fail(self, kind: Kind) -> None:
@@ -129,5 +129,5 @@ class Generation:
 
 
 async def _until_cancelled() -> None:
-    """Wait for the connection to go, which cancels the handler."""
+    """Wait until the connection is lost, which cancels the handler."""
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The Ollama dialect: chat and generate as lines of JSON, tags, ps, show, embed.
+"""Ollama dialect: chat and generate as JSON lines, tags, ps, show, embed.
 
 https://github.com/ollama/ollama/blob/main/docs/api.md
 """
@@ -30,7 +30,7 @@ _DETAILS = {
 
 
 def routes() -> list[web.RouteDef]:
-    """What it serves."""
+    """Return the routes of this dialect."""
     return [
         web.post("/api/chat", chat),
         web.post("/api/generate", generate),
@@ -44,7 +44,7 @@ def routes() -> list[web.RouteDef]:
 
 
 def refusal(error: Refusal) -> web.Response:
-    """An error as Ollama words it."""
+    """Return an error in Ollama's format."""
     body = {"error": error.message}
     return web.json_response(body, status=error.status, headers=error.headers)
 
@@ -85,7 +85,7 @@ async def _answer(
     if most is not None and not (isinstance(most, int) and most):
         raise Refusal(400, "option 'num_predict' must be of type integer")
     if most is not None and most < 0:
-        most = None  # without a limit
+        most = None  # no limit
     tokens = call.tokens if call is not None else _formatted(body, prompt)
     generation = Generation(request, body["model"], prompt, most, tokens=tokens)
     await generation.begin()
@@ -108,7 +108,7 @@ async def _answer(
     async for token in generation.stream():
         if call is None:
             await response.write(orjson.dumps(head | shape(token) | {"done": False}) + b"\n")
-    if call is not None:  # whole, as Ollama tells it
+    if call is not None:  # Ollama sends a call in one line
         await response.write(orjson.dumps(head | _said(call) | {"done": False}) + b"\n")
     await response.write(orjson.dumps(head | shape("") | ending) + b"\n")
     return response
@@ -120,7 +120,7 @@ def _said(call: Call) -> dict[str, Any]:
 
 
 def _formatted(body: dict[str, Any], prompt: str) -> list[str] | None:
-    """The tokens of a structured answer, if `format` asks for one."""
+    """Return the tokens of a structured answer; None if `format` does not request one."""
     asked = body.get("format")
     if not asked:
         return None
@@ -145,7 +145,7 @@ async def embed(request: web.Request) -> web.StreamResponse:
 
 
 async def old_embed(request: web.Request) -> web.StreamResponse:
-    """One text, as older clients ask."""
+    """Embed one text, for older clients."""
     body = await read_object(request)
     (text,) = texts_of([body.get("prompt")], "prompt")
     await Generation(request, body["model"], "", None).begin()

@@ -1,6 +1,6 @@
-"""The OpenAI dialect: chat, completions, embeddings, models, transcriptions.
+"""OpenAI dialect: chat, completions, embeddings, models, transcriptions.
 
-Chats call tools and answer in JSON. The Responses API is in `responses.py`.
+Chats support tool calls and JSON answers. The Responses API is in `responses.py`.
 
 https://platform.openai.com/docs/api-reference
 """
@@ -27,7 +27,7 @@ _MOST_DIMENSIONS = 4096
 
 
 def routes() -> list[web.RouteDef]:
-    """What it serves."""
+    """Return the routes of this dialect."""
     return [
         web.post("/v1/chat/completions", chat),
         web.post("/v1/completions", completions),
@@ -39,7 +39,7 @@ def routes() -> list[web.RouteDef]:
 
 
 def refusal(error: Refusal) -> web.Response:
-    """An error as OpenAI words it."""
+    """Return an error in OpenAI's format."""
     kind = "rate_limit_error" if error.status == 429 else "invalid_request_error"
     kind = "server_error" if error.status >= 500 else kind
     body = {"error": {"message": error.message, "type": kind, "code": None, "param": None}}
@@ -159,7 +159,7 @@ async def model(request: web.Request) -> web.StreamResponse:
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
-    """The body, a JSON object that names a model. Raise Refusal."""
+    """Parse the body, a JSON object that names a model. Raise Refusal."""
     try:
         body = orjson.loads(await request.read())
     except orjson.JSONDecodeError as exc:
@@ -170,7 +170,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
 
 def prompt_of(messages: object, field: str = "messages") -> str:
-    """All texts of a list of messages. Raise Refusal if it is none."""
+    """Return all texts of a list of messages. Raise Refusal if it is no such list."""
     if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
         raise Refusal(400, f"'{field}' has to be a list of messages.")
     texts = []
@@ -184,7 +184,7 @@ def prompt_of(messages: object, field: str = "messages") -> str:
 
 
 def texts_of(asked: object, field: str = "input") -> list[str]:
-    """A text or a list of texts, as a list. Raise Refusal if it is neither."""
+    """Return a text, or a list of texts, as a list. Raise Refusal if it is neither."""
     listed = asked if isinstance(asked, list) else [asked]
     texts = [text for text in listed if isinstance(text, str)]
     if not texts or len(texts) != len(listed):
@@ -193,7 +193,7 @@ def texts_of(asked: object, field: str = "input") -> list[str]:
 
 
 def inputs_of(asked: object, field: str = "input") -> list[str]:
-    """Texts, or lists of token ids, which stand for texts. Raise Refusal if it is neither."""
+    """Return texts, or lists of token ids converted to texts. Raise Refusal if it is neither."""
     if _is_ids(asked):
         asked = [asked]
     if isinstance(asked, list) and asked and all(map(_is_ids, asked)):
@@ -210,14 +210,14 @@ def _is_ids(asked: object) -> bool:
 
 
 async def sse(request: web.Request) -> web.StreamResponse:
-    """An event stream, its head sent."""
+    """Return an event stream whose head was sent."""
     response = web.StreamResponse(headers={"Content-Type": f"{EVENT_STREAM}; charset=utf-8"})
     await response.prepare(request)
     return response
 
 
 async def event(response: web.StreamResponse, data: object, name: str | None = None) -> None:
-    """One event in one write."""
+    """Send one event in one write."""
     head = b"" if name is None else b"event: %b\n" % name.encode()
     await response.write(b"%bdata: %b\n\n" % (head, orjson.dumps(data)))
 
@@ -234,7 +234,7 @@ def generation_of(
     limit: str = "max_tokens",
     tokens: list[str] | None = None,
 ) -> Generation:
-    """The answer to a prompt, at most as long as the body allows. Raise Refusal."""
+    """Create the generation for a prompt, with the body's length limit. Raise Refusal."""
     most = body.get(limit, body.get("max_completion_tokens"))
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         raise Refusal(400, f"'{limit}' has to be a whole number above 0.")
@@ -242,7 +242,7 @@ def generation_of(
 
 
 def _called(body: dict[str, Any], prompt: str) -> Call | None:
-    """The tool that a chat's last message leads to."""
+    """Return the tool call that a chat's last message causes, or None."""
     messages = body["messages"]
     tools = [tool_of(tool.get("function")) for tool in objects(body.get("tools"))]
     answered = messages[-1].get("role") == "tool"
@@ -251,7 +251,7 @@ def _called(body: dict[str, Any], prompt: str) -> Call | None:
 
 
 def choice_of(asked: object) -> Choice:
-    """What `tool_choice` says, in the words of a chat or of the Responses API."""
+    """Read `tool_choice` in the form of a chat or of the Responses API."""
     if isinstance(asked, dict):
         function = asked.get("function", asked)
         name = function.get("name") if isinstance(function, dict) else None
@@ -265,7 +265,7 @@ def _tool_call(call: Call, arguments: str) -> dict[str, Any]:
 
 
 def _tokens(body: dict[str, Any], prompt: str, call: Call | None) -> list[str] | None:
-    """What is said instead of a text, if anything is."""
+    """Return the tokens of a tool call or structured answer; None for ordinary text."""
     if call is not None:
         return call.tokens
     asked = body.get("response_format")
@@ -274,7 +274,10 @@ def _tokens(body: dict[str, Any], prompt: str, call: Call | None) -> list[str] |
 
 
 def in_format(asked: object, described: object, prompt: str) -> list[str] | None:
-    """The tokens of an answer in JSON, where a format asks for one; `described` has its schema."""
+    """Return the tokens of a JSON answer, or None if the format does not request JSON.
+
+    `described` holds the schema. Raise Refusal for an unknown format.
+    """
     if not isinstance(asked, dict) or asked.get("type") in (None, "text"):
         return None
     if asked["type"] == "json_object":

@@ -24,7 +24,7 @@ from gateway.demo.tools import Call, called, objects, tool_of
 
 
 def routes() -> list[web.RouteDef]:
-    """What it serves."""
+    """Return the routes of this API."""
     return [web.post("/v1/responses", responses)]
 
 
@@ -73,7 +73,7 @@ async def responses(request: web.Request) -> web.StreamResponse:
 
 
 class _Answer:
-    """One response object, before its text is there and after."""
+    """Response object, before and after its text is complete."""
 
     def __init__(self, body: dict[str, Any], generation: Generation, call: Call | None) -> None:
         self._body = body
@@ -83,7 +83,7 @@ class _Answer:
         self.item_id = "msg_demo" if call is None else "fc_demo"
 
     def item(self, text: str | None) -> dict[str, Any]:
-        """Its one item; `text` is None until it is complete."""
+        """Return its only output item; `text` is None until it is complete."""
         call = self._call
         item = {"id": self.item_id, "status": "in_progress" if text is None else self.ended}
         if call is None:
@@ -93,7 +93,7 @@ class _Answer:
         return item | named | {"arguments": text or ""}
 
     def document(self, text: str | None) -> dict[str, Any]:
-        """All of it; `text` is None until it is complete."""
+        """Return the whole object; `text` is None until it is complete."""
         body = self._body
         incomplete = {"reason": "max_output_tokens"} if self._generation.cut else None
         return {

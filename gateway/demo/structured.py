@@ -1,7 +1,7 @@
-"""Values that are valid against a JSON schema: structured answers and the arguments of tools.
+"""Generate values that are valid against a JSON schema, for structured answers and tool arguments.
 
-As much of JSON Schema (2020-12) as SDKs make of a class: types, properties, items, enums,
-references, combinations, bounds and formats. Values depend on the schema and the prompt alone.
+Supports what SDKs generate from a class in JSON Schema (2020-12): types, properties, items, enums,
+references, combinations, bounds and formats. Values depend only on the schema and the prompt.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ANY_OBJECT: Mapping[str, Any] = {
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
 }
-"""For those who ask for JSON, and do not say which."""
+"""Schema for requests that ask for JSON without a schema."""
 _SHALLOW = 4
-"""Below this depth only what is required is made, so that recursive schemas end."""
+"""Depth from which only required values are generated, so that recursive schemas end."""
 _DEEPEST = 32
 _FORMATS = {
     "date": "2026-01-01",
@@ -48,17 +48,17 @@ _FOR_PATTERNS = (
 
 
 def pieces(text: str) -> list[str]:
-    """A text as tokens, each with the space before it."""
+    """Split a text into tokens, each with the space before it."""
     return re.findall(r"\s*\S+", text)
 
 
 def structured(schema: Mapping[str, Any], prompt: str) -> list[str]:
-    """The tokens of a JSON text that is valid against a schema. Raise Refusal if none is found."""
+    """Return the tokens of JSON text valid against a schema. Raise Refusal if none is found."""
     return pieces(json.dumps(example(schema, prompt), ensure_ascii=False))
 
 
 def example(schema: Mapping[str, Any], prompt: str) -> Any:
-    """A value that is valid against a schema. Raise Refusal if none is found."""
+    """Return a value valid against a schema. Raise Refusal if none is found."""
     return _Maker(schema, prompt).value(schema, 0, 0)
 
 
@@ -68,7 +68,7 @@ class _Maker:
         self._text = "".join(tokens_of(prompt))
 
     def value(self, schema: object, depth: int, index: int) -> Any:
-        """`index` counts the items of a list, so that they differ."""
+        """Return a value. `index` is its position in a list, so that items differ."""
         if depth > _DEEPEST:
             raise Refusal(400, "The schema is nested too deeply for the demo backend.")
         if schema is False:
@@ -97,7 +97,7 @@ class _Maker:
         return self._string(schema, index)
 
     def _flat(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        """The schema with its references followed, and one of its alternatives chosen."""
+        """Return the schema with references resolved and one of its alternatives chosen."""
         flat = dict(schema)
         for _ in range(_DEEPEST):
             if (reference := flat.pop("$ref", None)) is not None:
@@ -214,7 +214,7 @@ def _step(schema: Mapping[str, Any]) -> Any:
 
 
 def _merged(one: Mapping[str, Any], other: object) -> dict[str, Any]:
-    """What both ask for."""
+    """Combine two schemas into one that requires what both require."""
     if not isinstance(other, dict):
         return dict(one)
     merged = {**one, **other}
@@ -227,7 +227,7 @@ def _merged(one: Mapping[str, Any], other: object) -> dict[str, Any]:
 
 
 def _weight(option: object) -> int:
-    """Alternatives that end sooner weigh less."""
+    """Rank an alternative: those with less nesting have a lower weight."""
     if not isinstance(option, dict):
         return 0
     if option.get("type") == "null":

@@ -1,4 +1,4 @@
-"""What the demo backend says: text that depends on the prompt and on nothing else."""
+"""Text of the demo backend, which depends only on the prompt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEFAULT_TOKENS = 24
 
 
 def tokens_of(prompt: str) -> list[str]:
-    """The whole answer to a prompt, one token a word, each with its leading space."""
+    """Return the answer to a prompt: one token a word, each with its leading space."""
     seed = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()
     dice = random.Random(seed)  # noqa: S311 -- a demo's text, not a secret
     words = dice.choice(_OPENINGS).split()
@@ -31,12 +31,12 @@ def tokens_of(prompt: str) -> list[str]:
 
 
 def count_tokens(text: str) -> int:
-    """Tokens of a prompt: words, and at least one."""
+    """Return the token count of a prompt: its words, at least 1."""
     return max(1, len(text.split()))
 
 
 def embedding(text: str, dimensions: int) -> list[float]:
-    """A unit vector that depends on the text alone."""
+    """Return a unit vector that depends only on the text."""
     dice = random.Random(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())  # noqa: S311
     values = [dice.gauss(0.0, 1.0) for _ in range(dimensions)]
     length = math.sqrt(sum(value * value for value in values))

@@ -1,4 +1,4 @@
-"""Calling tools, in no dialect's words: which one a prompt asks for, and with what arguments."""
+"""Tool calls in a dialect-neutral form: which tool a prompt calls, and with which arguments."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from gateway.demo.structured import example, pieces
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What a caller offers."""
+    """Tool that a caller offers."""
 
     name: str
     schema: Mapping[str, Any]
-    """Of its arguments."""
+    """JSON schema of the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the model wants to be done."""
+    """Tool call made by the model."""
 
     name: str
     arguments: Mapping[str, Any]
 
     @property
     def tokens(self) -> list[str]:
-        """The arguments as JSON, in tokens."""
+        """Arguments as JSON, in tokens."""
         return pieces(json.dumps(self.arguments, ensure_ascii=False))
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a caller says about calling."""
+    """Tool choice of the caller."""
 
     may: bool = True
     must: bool = False
     name: str | None = None
-    """The one tool that it has to be."""
+    """Name of the only tool that may be called; None for any."""
 
 
 def tool_of(description: object) -> Tool | None:
-    """A function as OpenAI's and Ollama's chats describe it; None if it has no name."""
+    """Read a tool in OpenAI's, Anthropic's or Ollama's form; None if it has no name."""
     if not isinstance(description, dict) or not isinstance(description.get("name"), str):
         return None
     schema = description.get("parameters", description.get("input_schema"))
@@ -52,7 +52,7 @@ def tool_of(description: object) -> Tool | None:
 
 
 def objects(asked: object, field: str = "tools") -> list[dict[str, Any]]:
-    """A list of objects, empty if it is missing. Raise Refusal if it is something else."""
+    """Return a list of objects, empty if it is missing. Raise Refusal if it is something else."""
     listed = asked or []
     if not (isinstance(listed, list) and all(isinstance(each, dict) for each in listed)):
         raise Refusal(400, f"'{field}' has to be a list of {field}.")
@@ -62,10 +62,10 @@ def objects(asked: object, field: str = "tools") -> list[dict[str, Any]]:
 def called(
     tools: Sequence[Tool | None], choice: Choice, last: str, prompt: str, *, answered: bool
 ) -> Call | None:
-    """The tool to call: the one that has to be, or the one that the last message names.
+    """Return the call of the tool that is required or that the last message names, or None.
 
-    `answered`: the last message holds the result of a call, after which there is text again,
-    unless the caller insists. Raise Refusal if a tool has to be called that is not there.
+    `answered`: the last message is the result of a call. The model then answers with text, unless a
+    call is required. Raise Refusal if a required tool is not offered.
     """
     there = [tool for tool in tools if tool is not None]
     if not choice.may:

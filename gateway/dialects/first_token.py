@@ -19,9 +19,7 @@ from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _DONE = b"[DONE]"
 _LARGE_BYTES = 64 * 1024
-"""Events above this size are judged by their first bytes: parsing them would block the
-event loop.
-"""
+"""Events above this size are judged by their start: parsing them would block the event loop."""
 _BEGINNING = re.compile(
     rb'"type"\s*:\s*"(?:message_start|response\.(?:created|queued|in_progress))"'
 )

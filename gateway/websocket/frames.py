@@ -99,9 +99,7 @@ class FrameReader:
         self.held = False
         """Keep further data unread, because the other side's connection is congested."""
         self.left = False
-        """True if unread bytes remain that need no further data: `feed` stopped because of `held`
-        or TURN_WORK.
-        """
+        """True if unread bytes can be parsed now: `feed` stopped because of `held` or TURN_WORK."""
         self._rest = b""
         """Unread bytes, from index `_at` on."""
         self._at = 0

@@ -35,7 +35,7 @@ class Owner(Protocol):
         """Receive a piece of a message; see `FrameSink.piece`."""
 
     def pieces_end(self, peer: Peer) -> None:
-        """Note that no more pieces come in this turn of the event loop: what they made can be
+        """Note that no more pieces come in this turn of the event loop, so that output can be
         flushed.
         """
 

@@ -27,9 +27,7 @@ class Closed(Exception):
 
 
 class Host(Protocol):
-    """Party that sends on a socket outside of the talk coroutine. It is told of the socket's
-    events.
-    """
+    """Party that sends outside of the talk coroutine. It is notified of the socket's events."""
 
     def flow(self, *, behind: bool) -> None:
         """Note that the client's connection is congested (`behind`) or takes data again.

@@ -75,9 +75,7 @@ class Watch:
         self._ping_s = _NEVER if options.ping_s is None else options.ping_s
         self._standing = standing
         self.active_at = self._loop.time()
-        """Time of the last message, in seconds of the loop's clock. The session keeps it up to
-        date.
-        """
+        """Time of the last message, in seconds of the loop's clock. Updated by the session."""
         self._ping_at = self.active_at + self._ping_s
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None

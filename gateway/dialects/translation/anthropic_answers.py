@@ -117,7 +117,7 @@ class Reader:
         return pieces
 
     def flush(self) -> Sequence[Piece]:
-        """Return the rest. A stream without message_stop is complete if it has sent a
+        """Return the rest. Without message_stop, a stream is complete if it has sent a
         stop reason.
         """
         pieces: list[Piece] = []

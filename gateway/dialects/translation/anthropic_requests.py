@@ -320,8 +320,9 @@ class _Writer:
         return [self._with_cache(_written_tool(tool), tool.cache) for tool in self._asked.tools]
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return the turns. Consecutive messages of one role are merged, because tool results must
-        stand together.
+        """Return the turns of the conversation.
+
+        Consecutive messages of one role are merged, because tool results must stand together.
         """
         turns: list[dict[str, Any]] = []
         for message in self._asked.messages:

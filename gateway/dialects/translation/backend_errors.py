@@ -36,8 +36,9 @@ _OWN_STATUSES = {529: 503}
 
 
 def of_answer(status: int, body: bytes, endpoint: str | None = None) -> UpstreamToldError:
-    """Convert an error response. `endpoint` is the URL of the backend; the message does not show
-    it.
+    """Convert an error response.
+
+    `endpoint` is the URL of the backend, which is masked in the message.
     """
     status = _OWN_STATUSES.get(status, status)
     try:
@@ -49,9 +50,7 @@ def of_answer(status: int, body: bytes, endpoint: str | None = None) -> Upstream
 
 
 def of_document(body: bytes) -> UpstreamToldError | None:
-    """Convert an error reported in a response with a success status; None if it reports
-    no error.
-    """
+    """Convert an error in a response with a success status; None if it reports no error."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

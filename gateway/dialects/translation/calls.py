@@ -93,9 +93,7 @@ class Calls:
         self._by_key[key].spare = name
 
     def begin(self, key: object, call_id: str, name: str, pieces: list[Piece]) -> None:
-        """Begin a new call at this key, with a complete name, even if the last one there is
-        unfinished.
-        """
+        """Begin a new call at this key, with a complete name, and end the one before it."""
         self._by_key.pop(key, None)
         self.add(key, call_id, name, "", pieces)
         if name:

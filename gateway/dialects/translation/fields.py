@@ -118,9 +118,7 @@ class Fields:
             yield Fields(value, place, self.dropped)
 
     def text_or_objects(self, key: str) -> str | Iterator[Fields]:
-        """Read a string, or a list of objects whose fields are read in turn; empty list
-        if absent.
-        """
+        """Read a string, or a list of objects whose fields are read in turn; [] if absent."""
         value = self._left.get(key)
         if isinstance(value, str):
             del self._left[key]
@@ -147,7 +145,7 @@ class Fields:
             self.dropped.append(name)
 
     def end(self) -> None:
-        """Finish reading. Raise NotTranslatable for an unread field, unless its value is false or
+        """Finish reading. Raise NotTranslatable for an unread field that is neither false nor
         empty.
         """
         for key, value in self._left.items():

@@ -34,9 +34,7 @@ class InTurn:
         self._waiting: list[Piece] = []
 
     def feed(self, piece: Piece) -> Sequence[Piece]:
-        """Return the pieces to send next. All waiting pieces come before the end of the
-        response.
-        """
+        """Return the pieces to send next. Waiting pieces come before the end of the response."""
         match piece:
             case Argued(index, text):
                 if self._open == index:
@@ -69,7 +67,7 @@ class InTurn:
             return False
 
     def _in_order(self) -> list[Piece]:
-        """Return the waiting pieces: the rest of the open call, then the others, each with its
+        """Return the waiting pieces: the rest of the open call, then whole calls with their
         arguments.
         """
         waiting, self._waiting = self._waiting, []

@@ -15,9 +15,7 @@ class LineTooLong(Exception):
 
 
 class LineSplitter:
-    """Splitter for one stream, however its bytes are chunked. Its cost is linear in
-    their number.
-    """
+    """Splitter for one stream, however it is chunked. Its cost is linear in the stream's length."""
 
     __slots__ = ("_held",)
 

@@ -177,9 +177,7 @@ def generate(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
-    """Return the body of a whole response. Raise UpstreamInvalidResponse if arguments
-    are invalid.
-    """
+    """Return the body of a whole response. Raise UpstreamInvalidResponse for invalid arguments."""
     message: dict[str, Any] = {"content": answer.text}
     if answer.thinking:
         message["thinking"] = answer.thinking

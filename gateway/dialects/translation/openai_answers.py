@@ -373,8 +373,8 @@ class Writer:
                 return b""
 
     def _arguments(self) -> bytes:
-        """Return an empty JSON object for each call without arguments: callers parse
-        the arguments.
+        """Return a chunk with an empty object for each call without arguments: callers
+        parse them.
         """
         if not self._empty:
             return b""

@@ -27,8 +27,8 @@ class TranslationOptions:
     continues: Literal["prefill", "continue_final_message"] | None = None
     """Way to ask the backend to continue the assistant's last message."""
     efforts: tuple[str, ...] = ()
-    """Effort levels that the backend supports; empty: those that all backends of its dialect
-    support.
+    """Effort levels that the backend supports; empty for those that its dialect usually
+    supports.
     """
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     """Name of the field for OpenAI-shaped backends."""
@@ -70,8 +70,7 @@ EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def nearest_effort(effort: str, known: tuple[str, ...]) -> str | None:
-    """Return the known effort that is nearest, the lower of two equally near; None if none is
-    known.
+    """Return the nearest known effort, the lower of two equally near; None if none is known.
 
     An effort outside `EFFORTS` is returned unchanged.
     """

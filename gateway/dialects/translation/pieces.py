@@ -88,9 +88,7 @@ class Stopped:
 
 
 class Skip(Enum):
-    """Kind of response content that could not be translated and was left out. Used as a metric
-    label.
-    """
+    """Kind of response content that was left out as untranslatable. Used as a metric label."""
 
     EVENT = "event"
     """Event that is no JSON object, or has an unknown type."""
@@ -137,7 +135,7 @@ class StreamReader(Protocol):
         """Return the pieces that are complete."""
 
     def flush(self) -> Sequence[Piece]:
-        """Return the rest when the stream has ended without a network error. Failed, if it is
+        """Return the rest after the stream has ended normally. Failed, if the response is
         incomplete.
         """
 

@@ -19,9 +19,7 @@ def ends_in_space(asked: Conversation) -> bool:
 
 
 def without_space(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
-    """Remove white space before the first text. Return the pieces, and True if that
-    text has come.
-    """
+    """Remove white space before the first text. Return the pieces, and True if text has come."""
     kept: list[Piece] = []
     for at, piece in enumerate(pieces):
         if not isinstance(piece, Said):

@@ -142,9 +142,7 @@ class Path:
     base: str
     rest: str
     holds_base: re.Pattern[str] | None
-    """Pattern of endpoint paths that include a base already; None if the base is always
-    inserted.
-    """
+    """Pattern of endpoint paths that include a base; None if the base is always inserted."""
 
     def at(self, endpoint: str) -> str:
         """Return the full path for an endpoint with this base path."""
@@ -184,9 +182,7 @@ class TranslatedCall:
     """Fields of the body that can be omitted or written differently in a retry."""
     stream: bool
     whole: Callable[[bytes], tuple[bytes, Sequence[Skip]]]
-    """Translate the body of a whole response; also return what was left out. Raises
-    GatewayError.
-    """
+    """Translate a whole response body; also return what was left out. Raises GatewayError."""
     reader: StreamReader | None = None
     writer: StreamWriter | None = None
     dropped: tuple[str, ...] = ()
@@ -203,8 +199,8 @@ class Translation:
         options: TranslationOptions,
         replaced: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Create a translation. `replaced` are headers that the configuration sets, in
-        lower case.
+        """Create a translation. `replaced` are lower-case names of headers that the configuration
+        sets.
         """
         self._made_of = caller, backend, options, replaced
         self._options = options
@@ -293,8 +289,9 @@ class Translation:
     def refusal(
         self, status: int, body: bytes, request_id: str, endpoint: str
     ) -> tuple[int, bytes]:
-        """Translate an error response into status and body. `endpoint` is the URL of
-        the backend.
+        """Translate an error response into status and body.
+
+        `endpoint` is the URL of the backend, which is masked in the message.
         """
         error = backend_errors.of_answer(status, body, endpoint)
         return error.status, self._caller.error_body(error, request_id)
