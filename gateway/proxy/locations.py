@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 _PARTS = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?://(?P<authority>[^/?#\\]*))?"
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?:[/\\]{2,}(?P<authority>[^/?#\\]*))?"
     r"(?P<path>[^?#]*)(?P<rest>.*)",
     re.DOTALL,
 )
-"""RFC 3986 appendix B; query and fragment stay together in `rest`."""
+"""RFC 3986 appendix B; query and fragment stay together in `rest`. Two or more slashes or
+backslashes begin an authority, as they do in browsers (https://url.spec.whatwg.org/).
+"""
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -52,11 +55,10 @@ def public_location(value: str, seen: Exposure) -> str:
         points_here = (scheme or "http").lower() in _DEFAULT_PORTS and any(
             _same(authority, own, scheme) for own in seen.authorities
         )
-        return (
-            seen.public + _public_path(parts["path"], seen) + parts["rest"]
-            if points_here
-            else value
-        )
+        if not points_here:
+            return value
+        path = parts["path"].replace("\\", "/")
+        return seen.public + _public_path(path, seen) + parts["rest"]
     if scheme is not None or not (seen.prefix or seen.base):
         return value
     try:
@@ -106,10 +108,13 @@ def _same(authority: str, own: str, scheme: str | None) -> bool:
 
 
 def _split(authority: str) -> tuple[str, str]:
+    """Split into host and port. User information is left out, and all loopback hosts are one."""
+    authority = authority.rpartition("@")[2].lower()
     host, colon, port = authority.rpartition(":")
     if not colon or "]" in port:
-        return authority.lower(), ""
-    return host.lower(), port
+        host, port = authority, ""
+    host = host.removesuffix(".")
+    return ("localhost" if host in _LOOPBACK else host), port.lstrip("0")
 
 
 def rewrite(

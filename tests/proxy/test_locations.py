@@ -16,7 +16,9 @@ SIBLING = "vllm.internal"
 
 
 def seen(path: str = "/team/v1/items", prefix: str = "", base: str = "") -> Exposure:
-    return Exposure(PUBLIC, path, prefix, base, (BACKEND, SIBLING, "[fd00::5]:8000"))
+    return Exposure(
+        PUBLIC, path, prefix, base, (BACKEND, SIBLING, "[fd00::5]:8000", "localhost:9000")
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,14 @@ def seen(path: str = "/team/v1/items", prefix: str = "", base: str = "") -> Expo
         ("http://vllm.internal:80/x", "https://gw.example.com/x"),
         ("https://vllm.internal:443/x", "https://gw.example.com/x"),
         ("http://10.0.0.5:8000?q", "https://gw.example.com/?q"),
+        ("http://user:secret@10.0.0.5:8000/x", "https://gw.example.com/x"),
+        ("http://10.0.0.5:08000/x", "https://gw.example.com/x"),
+        ("http://vllm.internal./x", "https://gw.example.com/x"),
+        ("///10.0.0.5:8000/x", "https://gw.example.com/x"),
+        ("/\\10.0.0.5:8000/x", "https://gw.example.com/x"),
+        ("http:\\\\10.0.0.5:8000\\x", "https://gw.example.com/x"),
+        ("http://127.0.0.1:9000/x", "https://gw.example.com/x"),
+        ("http://[::1]:9000/x", "https://gw.example.com/x"),
     ],
 )
 def test_what_points_at_the_backend_points_at_the_gateway(value: str, expected: str) -> None:
@@ -45,7 +55,6 @@ def test_what_points_at_the_backend_points_at_the_gateway(value: str, expected: 
         "http://10.0.0.5/x",
         "http://vllm.internal:8080/x",
         "http://vllm.internal.example/x",
-        "http://user@10.0.0.5:8000/x",
         "ftp://10.0.0.5:8000/x",
         "//elsewhere.example/x",
         "mailto:a@b",
@@ -56,7 +65,9 @@ def test_what_points_at_the_backend_points_at_the_gateway(value: str, expected: 
         "#f",
         "",
         "http://[broken/x",
-        "\\\\10.0.0.5:8000\\x",
+        "\\\\elsewhere.example\\x",
+        "///elsewhere.example/x",
+        "http://10.0.0.5:8000@elsewhere.example/x",
     ],
 )
 def test_what_points_elsewhere_stays(value: str) -> None:
