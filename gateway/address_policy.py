@@ -1,8 +1,9 @@
-"""Which addresses no backend is at: refused, so that a route or a DNS answer cannot lead there.
+"""Address policy: addresses that no backend may have, so that neither a route nor a DNS answer can
+lead there.
 
-Model backends are on loopback, private (RFC 1918, ULA) and public addresses. What is refused leads
-elsewhere than it seems to, or to what only this machine may ask: a cloud's metadata. Here are no
-sockets and no names: `resolve.py` asks for a name's addresses and has them judged here.
+Model backends are on loopback, private (RFC 1918, ULA) and public addresses. Refused addresses lead
+elsewhere than they seem to, or to services meant for this machine only, such as a cloud's metadata.
+There is no I/O here: `resolve.py` resolves names and checks their addresses with this policy.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _REFUSED: Sequence[tuple[Network, str]] = [
         ("64:ff9b:1::/48", _NAT64),
         ("2001::/32", "is a Teredo address, which leads to a tunnel"),
         ("2002::/16", _6TO4),
-        # These are ULAs, which otherwise are fine.
+        # These are ULAs, which are allowed in general.
         ("fd00:42::42/128", _METADATA),  # Scaleway
         ("fd00:c1::a9fe:a9fe/128", _METADATA),  # Oracle
         ("fd00:ec2::/32", _METADATA),  # AWS
@@ -52,15 +53,16 @@ _REFUSED: Sequence[tuple[Network, str]] = [
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What is refused, but for the networks in `allow`."""
+    """Policy that refuses these addresses, except for the networks in `allow`."""
 
     allow: Sequence[Network] = ()
 
     def refused(self, host: str) -> str | None:
-        """Why this host, as it stands in a URL but without brackets, may not be an upstream.
+        """Return why a host may not be an upstream, as text to put after it, such as "is
+        multicast"; None if it may.
 
-        None if it may, and for a name: its addresses are judged when they are known. The text goes
-        on after the host: "is multicast".
+        `host` is the host of a URL, without brackets. For a name the result is None: its addresses
+        are checked once they are resolved.
         """
         if not host.isascii():
             return "is not ASCII"
@@ -69,7 +71,7 @@ class AddressPolicy:
         except ValueError:
             ambiguous = is_ambiguous(host)
             return "is an ambiguous spelling of an IPv4 address" if ambiguous else None
-        # What an address embeds is where its packets go.
+        # Packets go to the embedded address, so that is checked as well.
         for one in (address, _embedded(address)):
             if one is None:
                 continue
@@ -82,7 +84,7 @@ class AddressPolicy:
 
 
 def is_address(host: str) -> bool:
-    """Whether this is an IPv4 or an IPv6 address, the latter without brackets."""
+    """Tell whether the text is an IPv4 address, or an IPv6 address without brackets."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -91,17 +93,21 @@ def is_address(host: str) -> bool:
 
 
 def is_ambiguous(host: str) -> bool:
-    """Whether some read it as an IPv4 address, and others as another one or as a name.
+    """Tell whether parsers disagree on a host: some read an IPv4 address, others a different
+    address or a name.
 
-    `127.1`, `0x7f.1`, `2130706433` and `0177.0.0.1` are such: inet_aton takes octal, hexadecimal
-    and fewer parts. No name ends in a number, so nothing else is lost (RFC 3696 section 2).
+    Examples are `127.1`, `0x7f.1`, `2130706433` and `0177.0.0.1`: inet_aton accepts octal,
+    hexadecimal and fewer parts. No host name ends in a number (RFC 3696 section 2), so no valid
+    name is affected.
     """
     last = host.removesuffix(".").rpartition(".")[2]
     return not is_address(host) and _NUMBER.fullmatch(last) is not None
 
 
 def _embedded(address: Address) -> Address | None:
-    """The IPv4 address in an IPv4-mapped or IPv4-compatible one (RFC 4291 section 2.5.5)."""
+    """Return the IPv4 address in an IPv4-mapped or IPv4-compatible address (RFC 4291 section
+    2.5.5), or None.
+    """
     if address.version == 4:
         return None
     if address.ipv4_mapped is not None:

@@ -1,6 +1,6 @@
-"""Builds what runs out of one configuration: a `Runtime`, which serves requests until it is closed.
+"""Runtime: everything built from one configuration, which serves requests until it is closed.
 
-Nothing here is decided at request time. A reload builds another runtime beside this one.
+Nothing is configured at request time. A reload builds another runtime beside the current one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gateway.wiring.upstreams import upstreams
 
 
 class CannotBuild(Exception):
-    """A valid configuration asks for parts that do not work here."""
+    """A valid configuration asks for parts that do not work on this machine."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("; ".join(f"{dotted(path)}: {message}" for path, message in faults))
@@ -46,11 +46,10 @@ class CannotBuild(Exception):
 
 
 class Runtime:
-    """Everything one configuration needs at request time.
+    """All objects that one configuration needs at request time.
 
-    One that takes the place of another keeps what did not change: stores and what is counted in
-    them, keys that were fetched, endpoints with their connections and health, queues with those
-    who wait in them.
+    A runtime that replaces another keeps what did not change: stores and their counters, fetched
+    keys, endpoints with their connections and health, and queues with the requests in them.
     """
 
     def __init__(
@@ -59,17 +58,17 @@ class Runtime:
         state: ProcessState,
         previous: Runtime | None = None,
     ) -> None:
-        """Nothing of `previous` changes before `start`. Raise CannotBuild, with all that cannot be
-        built.
+        """Build all parts; `previous` is not changed before `start`. Raise CannotBuild with every
+        part that cannot be built.
         """
         logger = state.logger
         faults: list[Fault] = []
         self.config = config
         self.overload = state.overload
         self.exchanges = 0
-        """Under way; counted by the listener."""
+        """Exchanges in flight; counted by the listener."""
         self.retired: Callable[[], None] | None = None
-        """Called when the last one ends, once another runtime has taken over."""
+        """Called when the last exchange ends, after another runtime has taken over."""
         self._previous = previous
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.upstreams = upstreams(
@@ -160,13 +159,15 @@ class Runtime:
         self._server_options = compose(first, _server_options)
 
     def respond(self, request: GatewayRequest) -> Awaitable[web.StreamResponse]:
-        """The response to a request. Errors are responses too; only a cancellation is raised."""
+        """Return the response to a request. Errors become responses too; only a cancellation is
+        raised.
+        """
         try:
             route = self._intake.route(request)
         except GatewayError as error:
             request.exchange.refusal = error
             if error.status not in (404, 405):
-                # Whoever sent this may see other message boundaries than we do.
+                # Client and gateway may disagree on message boundaries after such a request.
                 request.exchange.must_close = True
             return self._refuse["openai"](request)
         except ServerOptions:
@@ -178,8 +179,8 @@ class Runtime:
         return route.handler(request)
 
     def start(self) -> None:
-        """Begin what goes on beside requests, and take over what the previous one leaves; there is
-        an event loop now.
+        """Start background tasks, and take over state from the previous runtime. Needs a running
+        event loop.
         """
         previous, self._previous = self._previous, None
         if previous is not None:
@@ -199,8 +200,8 @@ class Runtime:
             upstream.start()
 
     async def close(self, successor: Runtime | None = None) -> None:
-        """End what goes on beside requests, but for what the successor has taken over; close idle
-        upstream connections. Exchanges under way go on.
+        """Stop background tasks and close idle upstream connections, except what the successor has
+        taken over. Exchanges in flight continue.
         """
         for name, provider in self.providers.items():
             if successor is None or successor.providers.get(name) is not provider:
@@ -217,7 +218,7 @@ class Runtime:
 
 
 def _unchanged(previous: Runtime, config: Config) -> Mapping[str, Provider]:
-    """The providers whose configuration is the same."""
+    """Return the providers whose configuration is unchanged."""
     return {
         name: provider
         for name, provider in previous.providers.items()

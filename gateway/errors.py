@@ -1,24 +1,24 @@
-"""Every error a caller may be told: its status, its `code`, a message that is safe to show.
+"""Errors that a client may see: each has a status, a `code`, and a message that is safe to show.
 
-What shape it takes on the wire (OpenAI's, Anthropic's, Ollama's) is the dialect's business.
-Messages name what is wrong and what to do; they never repeat what the client sent.
+The dialect decides on the format of the response (OpenAI's, Anthropic's, Ollama's). A message says
+what is wrong and what to do; it never repeats what the client sent.
 """
 
 from __future__ import annotations
 
 
 class GatewayError(Exception):
-    """An outcome that ends a request with an error response.
+    """Error that ends a request with an error response.
 
-    `code` is stable and meant for programs; `message` is for people. `headers` go on the response.
-    `reason` is for the log only and may name internals.
+    `code` is stable and meant for programs; `message` is for people. `headers` are added to the
+    response. `reason` is for the log only and may contain internal names.
     """
 
     status = 500
     code = "internal_error"
     kind = "server_error"
     limit: str | None = None
-    """The limit that was reached, by its name in the configuration."""
+    """Name, in the configuration, of the limit that was reached."""
     default_message = "The gateway failed to handle this request."
 
     def __init__(
@@ -39,25 +39,25 @@ class GatewayError(Exception):
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Subclasses take other arguments than this one.
+        # Subclasses have other constructor arguments.
         return _restored, (type(self), self.__dict__)
 
     @property
     def retry_after_s(self) -> int | None:
-        """When to come back, if that is told."""
+        """Value of Retry-After in seconds, or None."""
         values = [value for name, value in self.headers if name == "Retry-After"]
         return int(values[0]) if values and values[0].isdecimal() else None
 
 
 def _restored(kind: type[GatewayError], values: dict[str, object]) -> GatewayError:
-    """An error that another process has raised."""
+    """Return an error that was raised in another process."""
     error = kind.__new__(kind, values["message"])
     error.__dict__.update(values)
     return error
 
 
 class RequestError(GatewayError):
-    """The request cannot be served as it was sent."""
+    """The request cannot be served in this form."""
 
     status = 400
     code = "invalid_request"
@@ -66,7 +66,7 @@ class RequestError(GatewayError):
 
 
 class NotTranslatable(RequestError):
-    """The backend speaks another dialect than the caller, and has nothing like this in it."""
+    """The request uses a feature that the backend's dialect does not have."""
 
     code = "not_translatable"
 
@@ -88,7 +88,7 @@ class Unauthenticated(RequestError):
 
 
 class Forbidden(RequestError):
-    """The caller is known, and may not do this (RFC 6750 section 3.1)."""
+    """The caller is authenticated, but not allowed to do this (RFC 6750 section 3.1)."""
 
     status = 403
     code = "insufficient_scope"
@@ -101,7 +101,7 @@ class Forbidden(RequestError):
 
 
 class OriginNotAllowed(RequestError):
-    """A WebSocket from a page of another origin (RFC 6455 section 10.2)."""
+    """WebSocket from a page of an origin that is not allowed (RFC 6455 section 10.2)."""
 
     status = 403
     code = "origin_not_allowed"
@@ -110,7 +110,7 @@ class OriginNotAllowed(RequestError):
 
 
 class NotFound(RequestError):
-    """No route, or a model this route does not serve."""
+    """No route, or a model that this route does not serve."""
 
     status = 404
     code = "not_found"
@@ -118,7 +118,7 @@ class NotFound(RequestError):
 
 
 class ModelNotFound(NotFound):
-    """The model is unknown here. Which others exist is not told."""
+    """The model is unknown here. The message does not say which models exist."""
 
     code = "model_not_found"
     default_message = "The model does not exist here, or you may not use it. See GET /v1/models."
@@ -128,7 +128,7 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the method does not (RFC 9110 section 15.5.6)."""
+    """The path exists, but not for this method (RFC 9110 section 15.5.6)."""
 
     status = 405
     code = "method_not_allowed"
@@ -139,7 +139,7 @@ class MethodNotAllowed(RequestError):
 
 
 class RequestTimeout(RequestError):
-    """The client was too slow to send its request (RFC 9110 section 15.5.9)."""
+    """The client was too slow in sending its request (RFC 9110 section 15.5.9)."""
 
     status = 408
     code = "request_timeout"
@@ -147,7 +147,7 @@ class RequestTimeout(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is over the route's cap (RFC 9110 section 15.5.14)."""
+    """The body exceeds the route's cap (RFC 9110 section 15.5.14)."""
 
     status = 413
     code = "request_too_large"
@@ -157,7 +157,7 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedCoding(RequestError):
-    """A body in a coding that is not known, or in several (RFC 9110 section 15.5.16)."""
+    """The body has an unknown content coding, or several (RFC 9110 section 15.5.16)."""
 
     status = 415
     code = "unsupported_encoding"
@@ -171,7 +171,9 @@ class UnsupportedCoding(RequestError):
 
 
 class ModelUnknown(Forbidden):
-    """The caller may use certain models only, and which one a request is for cannot be told."""
+    """The caller may use certain models only, and the model of this request cannot be
+    determined.
+    """
 
     code = "model_unknown"
     default_message = (
@@ -181,7 +183,7 @@ class ModelUnknown(Forbidden):
 
 
 class ExpectationFailed(RequestError):
-    """An Expect header other than 100-continue (RFC 9110 section 10.1.1)."""
+    """Expect header other than 100-continue (RFC 9110 section 10.1.1)."""
 
     status = 417
     code = "expectation_failed"
@@ -189,7 +191,7 @@ class ExpectationFailed(RequestError):
 
 
 class WebSocketVersion(RequestError):
-    """Another version of the WebSocket protocol than 13 (RFC 6455 section 4.4)."""
+    """WebSocket protocol version other than 13 (RFC 6455 section 4.4)."""
 
     status = 426
     code = "websocket_version"
@@ -200,7 +202,7 @@ class WebSocketVersion(RequestError):
 
 
 class UpgradeRequired(RequestError):
-    """A plain request to what only serves WebSockets (RFC 9110 section 15.5.22)."""
+    """Plain request to a path that serves only WebSockets (RFC 9110 section 15.5.22)."""
 
     status = 426
     code = "upgrade_required"
@@ -211,13 +213,15 @@ class UpgradeRequired(RequestError):
 
 
 class SessionBroken(RequestError):
-    """A WebSocket client broke the protocol, or a limit of its route. Said by a close code."""
+    """A WebSocket client violated the protocol or a limit of its route. Reported by a close
+    code.
+    """
 
     code = "websocket_violation"
 
 
 class SessionIdle(RequestError):
-    """Nothing was said on a WebSocket for too long, or no ping answered. Said by a close code."""
+    """A WebSocket was silent for too long, or a ping was not answered. Reported by a close code."""
 
     status = 408
     code = "websocket_idle"
@@ -225,7 +229,7 @@ class SessionIdle(RequestError):
 
 
 class CredentialExpired(RequestError):
-    """The credential of a session expired, or was revoked. Said by a close code."""
+    """The credential of a session has expired or was revoked. Reported by a close code."""
 
     status = 401
     code = "credential_expired"
@@ -233,7 +237,7 @@ class CredentialExpired(RequestError):
 
 
 class HeadersTooLarge(RequestError):
-    """Too many header bytes or fields (RFC 6585 section 5)."""
+    """Too many header bytes or header fields (RFC 6585 section 5)."""
 
     status = 431
     code = "headers_too_large"
@@ -241,7 +245,9 @@ class HeadersTooLarge(RequestError):
 
 
 class RateLimited(RequestError):
-    """A limit was reached; `retry_after_s` says when to come back (RFC 6585 section 4)."""
+    """A limit was reached. `retry_after_s` is the number of seconds until a retry (RFC 6585 section
+    4).
+    """
 
     status = 429
     code = "rate_limit_exceeded"
@@ -256,7 +262,7 @@ class RateLimited(RequestError):
 
 
 class TooManyGenerations(RequestError):
-    """A socket has as many under way as its bridge allows."""
+    """The socket already runs as many generations as its bridge allows."""
 
     status = 429
     code = "too_many_generations"
@@ -265,7 +271,7 @@ class TooManyGenerations(RequestError):
 
 
 class VersionNotSupported(RequestError):
-    """HTTP/1.0 and other versions: only HTTP/1.1 can carry what this gateway promises."""
+    """HTTP/1.0 or another version: only HTTP/1.1 supports everything this gateway needs."""
 
     status = 505
     code = "http_version_not_supported"
@@ -273,7 +279,7 @@ class VersionNotSupported(RequestError):
 
 
 class Unavailable(GatewayError):
-    """The gateway is draining or full; trying again later may work."""
+    """The gateway is draining or full; a later retry may succeed."""
 
     status = 503
     code = "unavailable"
@@ -292,7 +298,7 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """This process carries as much as it may: `server.max_requests`, `server.max_memory` or
+    """This process is at its capacity: `server.max_requests`, `server.max_memory` or
     `server.body_memory`.
     """
 
@@ -303,7 +309,9 @@ class Overloaded(Unavailable):
 
 
 class Draining(Unavailable):
-    """The gateway stopped before the answer was complete; another one, or the next, serves it."""
+    """The gateway stopped before the response was complete. A retry reaches another gateway,
+    or the next process.
+    """
 
     default_message = "The gateway is restarting. Send the request again."
 
@@ -320,7 +328,7 @@ class Cancelled(GatewayError):
 
 
 class AuthUnavailable(Unavailable):
-    """Whether the credential is good cannot be told now: its issuer's keys are out of reach."""
+    """The credential cannot be verified at the moment: the issuer's keys are unreachable."""
 
     default_message = "Credentials cannot be verified at the moment. Retry shortly."
 
@@ -329,7 +337,7 @@ class AuthUnavailable(Unavailable):
 
 
 class LimitsUnavailable(Unavailable):
-    """The store of limits does not answer, and a limit of the route refuses without it."""
+    """The limit store does not respond, and a limit of the route refuses requests without it."""
 
     default_message = "Limits cannot be checked at the moment. Retry shortly."
 
@@ -338,7 +346,7 @@ class LimitsUnavailable(Unavailable):
 
 
 class QueueFull(Unavailable):
-    """Too many wait for the backend already."""
+    """The queue for the backend is full."""
 
     default_message = "Too many requests are waiting for this model. Retry later."
 
@@ -347,7 +355,7 @@ class QueueFull(Unavailable):
 
 
 class QueueTimeout(Unavailable):
-    """The backend had no room within `admission.max_wait`."""
+    """The backend had no capacity within `admission.max_wait`."""
 
     default_message = "The model had no room for this request in time. Retry later."
 
@@ -356,21 +364,23 @@ class QueueTimeout(Unavailable):
 
 
 class StreamNotFound(NotFound):
-    """No such stream, or not the caller's: which of the two is not told."""
+    """The stream does not exist, or belongs to another caller; the client cannot tell which."""
 
     code = "stream_not_found"
     default_message = "There is no such stream, or not any more. Send the request again."
 
 
 class InvalidEventId(RequestError):
-    """A Last-Event-ID, or `after`, that is no event's."""
+    """Last-Event-ID or `after` is not the id of an event."""
 
     code = "invalid_event_id"
     default_message = "Last-Event-ID or `after` is not the id of an event of this stream."
 
 
 class StreamTrimmed(RequestError):
-    """The stream has outgrown what is kept of it (RFC 9110 section 15.5.11)."""
+    """The requested events were dropped because the stream exceeded its cap (RFC 9110 section
+    15.5.11).
+    """
 
     status = 410
     code = "stream_trimmed"
@@ -378,7 +388,7 @@ class StreamTrimmed(RequestError):
 
 
 class StreamCancelled(GatewayError):
-    """A generation that was cancelled by its owner, or for want of a reader."""
+    """The generation was cancelled by its owner, or because it had no reader."""
 
     status = 410
     code = "stream_cancelled"
@@ -386,7 +396,7 @@ class StreamCancelled(GatewayError):
 
 
 class StreamLost(GatewayError):
-    """What ran a generation is gone, and with it what had not been generated yet."""
+    """The process that ran a generation is gone, so the rest will never be generated."""
 
     status = 502
     code = "stream_lost"
@@ -394,7 +404,9 @@ class StreamLost(GatewayError):
 
 
 class IdempotencyConflict(RequestError):
-    """One key for two requests (draft-ietf-httpapi-idempotency-key-header section 2.7)."""
+    """One key was used for two different requests (draft-ietf-httpapi-idempotency-key-header
+    section 2.7).
+    """
 
     status = 422
     code = "idempotency_key_reused"
@@ -405,7 +417,7 @@ class IdempotencyConflict(RequestError):
 
 
 class ResumeUnavailable(Unavailable):
-    """The store of streams does not answer, and the route refuses without it."""
+    """The stream store does not respond, and the route refuses requests without it."""
 
     default_message = "Streams cannot be kept at the moment. Retry shortly."
 
@@ -414,7 +426,7 @@ class ResumeUnavailable(Unavailable):
 
 
 class UpstreamError(GatewayError):
-    """The backend failed. `sent` says whether it may have seen the request."""
+    """The backend failed. `sent` is True if it may have seen the request."""
 
     status = 502
     code = "upstream_error"
@@ -427,7 +439,7 @@ class UpstreamError(GatewayError):
 
 
 class UpstreamConnectFailed(UpstreamError):
-    """Refused, unreachable, unresolvable, or its certificate is not trusted."""
+    """Connection refused, host unreachable or unresolvable, or certificate not trusted."""
 
     code = "upstream_connect_failed"
     default_message = "The model backend cannot be reached."
@@ -453,7 +465,7 @@ class UpstreamFirstByteTimeout(UpstreamError):
 
 
 class UpstreamIdleTimeout(UpstreamError):
-    """The response body fell silent for longer than `timeouts.idle`."""
+    """The response body was silent for longer than `timeouts.idle`."""
 
     status = 504
     code = "upstream_idle_timeout"
@@ -461,7 +473,7 @@ class UpstreamIdleTimeout(UpstreamError):
 
 
 class UpstreamTotalTimeout(UpstreamError):
-    """The whole exchange took longer than `timeouts.total`, or than the client gave it."""
+    """The exchange took longer than `timeouts.total`, or than the client's own limit."""
 
     status = 504
     code = "upstream_total_timeout"
@@ -469,22 +481,22 @@ class UpstreamTotalTimeout(UpstreamError):
 
 
 class UpstreamReset(UpstreamError):
-    """The connection ended before the response did."""
+    """The connection ended before the response was complete."""
 
     code = "upstream_reset"
     default_message = "The model backend closed the connection before its answer was complete."
 
 
 class UpstreamInvalidResponse(UpstreamError):
-    """What came back is not HTTP, or breaks its rules or our caps."""
+    """The response is not HTTP, violates its rules, or exceeds the gateway's caps."""
 
     code = "upstream_invalid_response"
     default_message = "The model backend sent an invalid response."
 
 
 class UpstreamRejected(UpstreamError):
-    """It answered with an error after the client's stream had been opened, in a shape that is not
-    that of the client's dialect. `words` are the backend's own, fit to be shown.
+    """The backend answered with an error after the client's stream had been opened, in a format
+    other than that of the client's dialect. `words` is the backend's message, safe to show.
     """
 
     code = "upstream_rejected"
@@ -496,10 +508,9 @@ class UpstreamRejected(UpstreamError):
 
 
 class UpstreamToldError(UpstreamError):
-    """An error that the backend told in its own dialect, to be told on in the caller's.
+    """Error that the backend reported in its own dialect, to be passed on in the caller's.
 
-    With the status, code and kind that it has there, as far as it has them. `message` is fit to be
-    shown.
+    Status, code and kind are those of the backend, where it has them. `message` is safe to show.
     """
 
     code = "backend_error"
@@ -514,7 +525,9 @@ class UpstreamToldError(UpstreamError):
 
 
 class UpstreamBusy(Unavailable):
-    """No endpoint of the backend had room in time, or too many wait for one already."""
+    """No endpoint of the backend had capacity in time, or too many requests already wait for
+    one.
+    """
 
     default_message = "The model backend is busy. Retry shortly."
 

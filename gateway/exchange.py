@@ -1,8 +1,8 @@
-"""One request's state: everything known about it, from its first byte to its end.
+"""State of one request, from its first byte to its end.
 
-The exchange is made by the listener and reached from the request in one attribute. Whatever
-has to happen when the last byte has left (a log line, a released slot) is an `at_end` callback,
-called exactly once, however the request ends.
+The listener creates the exchange, and the request refers to it in one attribute. Work that is due
+once the last byte has been sent (writing a log line, releasing a slot) is an `at_end` callback.
+Each is called exactly once, however the request ends.
 """
 
 from __future__ import annotations
@@ -42,156 +42,165 @@ RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
 class EndReason(StrEnum):
-    """Why an exchange ended."""
+    """Reason why an exchange ended."""
 
     COMPLETE = "complete"
-    """The response was sent in full; it may have been an error response."""
+    """The response was sent completely; it may have been an error response."""
     CLIENT_ABORT = "client_abort"
-    """The client left, or took no byte for too long."""
+    """The client left, or read nothing for too long."""
     UPSTREAM_RESET = "upstream_reset"
     """The upstream broke off after its response had begun."""
     TIMEOUT = "timeout"
-    """The upstream fell silent after its response had begun."""
+    """The upstream was silent for too long after its response had begun."""
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
     REFUSED = "refused"
-    """A session broke a rule, or what it was allowed ran out; the error says which."""
+    """A session broke a rule or used up its limit, or a credential expired; the error says
+    which.
+    """
     CANCELLED = "cancelled"
-    """An operator ended it."""
+    """An operator ended the request."""
     INTERNAL = "internal_error"
-    """A fault of the gateway's own."""
+    """An internal error of the gateway."""
 
 
 class Commit(Enum):
-    """How far an exchange is bound. This is the one place that says so."""
+    """Commit state: how much of the response the client has, and so how an error can be
+    reported.
+    """
 
     OPEN = "open"
-    """Nothing was sent: what goes wrong is told with a status."""
+    """No byte was sent. An error is reported by its status."""
     EARLY = "early"
-    """The head of an event stream was sent, and no answer yet: what goes wrong is told in one event
-    that ends it. Others may still be asked for the answer, since nobody has seen any of it.
+    """The head of an event stream was sent, and no answer yet. An error is reported by one event,
+    which ends the stream. Another upstream may still be asked, since the client has seen no part of
+    an answer.
     """
     ANSWERED = "answered"
     """The head of the answer was sent."""
 
 
 class BodyWriter(Protocol):
-    """What writes a response body to a client; a relay."""
+    """Writer of a response body to a client, such as a relay."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether it writes a stream of events, which ends with its caller's credential."""
+        """True if it writes an event stream, which ends when the caller's credential expires."""
 
     def pause(self) -> None:
-        """The client is behind: stop the source."""
+        """Pause the source: the client is reading too slowly."""
 
     def resume(self) -> None:
-        """The client has caught up."""
+        """Resume the source: the client has caught up."""
 
     def fail(self, error: GatewayError) -> None:
-        """End the body now, so that the client sees why."""
+        """End the body now, with an error that the client can see."""
 
     def probe(self) -> bool:
-        """Send bytes that mean nothing, to learn whether the client is there. False: cannot."""
+        """Send bytes without meaning, to detect a dead client. Return False if that is not
+        possible.
+        """
 
 
 class ByteSink(Protocol):
-    """Who takes a client's bytes once they are HTTP no more."""
+    """Receiver of a client's bytes after the connection has left HTTP."""
 
     def received(self, data: bytes) -> None:
-        """The next of them."""
+        """Handle the next bytes."""
 
 
 class ClientConnection(Protocol):
-    """The client's connection, as a relay sees it."""
+    """Connection of the client, as used by a relay."""
 
     transport: asyncio.Transport | None
 
     @property
     def backlog(self) -> Backlog:
-        """Where work for later turns of the event loop goes."""
+        """Queue for work to do in later turns of the event loop."""
 
     def may_keep_alive(self) -> bool:
-        """Whether the connection may serve another request after this one."""
+        """Tell whether the connection may serve another request after this one."""
 
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""
 
     def detach(self) -> None:
-        """The body is done."""
+        """Stop telling the writer: the body has ended."""
 
     def take_over(self, sink: ByteSink) -> bytes:
-        """Give what the client sends from now on to `sink`; what it has sent since its request."""
+        """Give all bytes that the client sends from now on to `sink`. Return the bytes that the
+        client has sent since its request.
+        """
 
     def pause_reading(self) -> None:
-        """Take nothing more from the client for now."""
+        """Stop reading from the client for now."""
 
     def resume_reading(self) -> None:
-        """Take more."""
+        """Read from the client again."""
 
     def branch(self, voucher: Voucher) -> Branch:
-        """Another connection of the same client, for a request of its session."""
+        """Return another connection of the same client, for a request of its session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """What a session answers for, of a request that it makes."""
+    """Identity that a bridge session lends to each request it makes."""
 
     principal: Principal | None
-    """Whom its handshake was from; None where nobody is asked."""
+    """Principal of the session's handshake; None if its route requires no authentication."""
     route: str
-    """The one that may serve it."""
+    """Name of the only route that may serve the request."""
     request_id: str
-    """Of the handshake."""
+    """Request id of the handshake."""
 
 
 class Branch(Protocol):
-    """A connection as a session sees it that makes requests: told what a transport would tell."""
+    """Connection for the requests of a session. The session calls it as a transport would."""
 
     exchange: Exchange | None
-    """What it serves at the moment."""
+    """Exchange served at the moment."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Where its bytes go."""
+        """Start to write responses to this transport."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request."""
+        """Read bytes of a request."""
 
     def pause_writing(self) -> None:
-        """What it writes goes nowhere for now."""
+        """Stop writing for now."""
 
     def resume_writing(self) -> None:
-        """It goes on."""
+        """Resume writing."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Nobody waits for its answer."""
+        """Close the connection: nobody waits for the response."""
 
     def end(self, error: GatewayError) -> None:
-        """End what it serves with an error."""
+        """End the current exchange with an error."""
 
 
 class Meter(Protocol):
-    """What a session spends of the limits of its route."""
+    """Meter that charges a session to the limits of its route."""
 
     def count(self, usage: Usage) -> None:
-        """Tokens were used."""
+        """Charge tokens that were used."""
 
     async def exhausted(self) -> GatewayError | None:
-        """Why no more may be used, if so."""
+        """Return an error if a limit is exhausted, otherwise None."""
 
 
 class Keeper(Protocol):
-    """What may go on with an exchange after its client has left."""
+    """Owner that can continue an exchange after its client has left."""
 
     def client_left(self) -> None:
-        """The client is gone, or has all it wanted. May release the exchange."""
+        """Note that the client has left or has received everything. May release the exchange."""
 
     def fail(self, error: GatewayError) -> None:
-        """End it now, with this error. Releases the exchange."""
+        """End the exchange now, with this error. Releases it."""
 
 
 class Exchange:
-    """The state of one request. Times are `time.perf_counter` seconds; None until known."""
+    """State of one request. Times are in `time.perf_counter` seconds, and None until known."""
 
     __slots__ = (
         "_asked",
@@ -269,138 +278,142 @@ class Exchange:
         self.trusted_peer = trusted_peer
         self.started_at = time.perf_counter()
         self.first_byte_at: float | None = None
-        """When the first byte of the response's body went out, of whatever kind it was."""
+        """Time when the first byte of the response body was sent, whatever it contained."""
         self.first_token_at: float | None = None
-        """When the first content, reasoning or tool call of the answer did; see `end`."""
+        """Time when the first content, reasoning or tool call was sent; see `end`."""
         self.request_id = ""
         self.trace: Trace | None = None
-        """What is written down of it, where requests are traced."""
+        """Record of the request, if the route is traced."""
         self.trace_id: str | None = None
-        """Of the trace it is part of, in hexadecimal digits; None: it is not sampled."""
+        """Trace id in hexadecimal digits; None if the request is not sampled."""
         self.host = ""
         self.path = ""
-        """The canonical path: what routes were matched on and what is forwarded."""
+        """Canonical path, used for route matching and for forwarding."""
         self.query = ""
         self.route: str | None = None
         self.principal: Principal | None = None
         self.expires_at: float | None = None
-        """When a stream that answers it has to end, in seconds since the epoch."""
+        """Time at which a stream for this request must end, in seconds since the epoch."""
         self.voucher: Voucher | None = None
-        """Of the session that makes it."""
+        """Identity lent by the session that makes the request."""
         self.model: str | None = None
         self.served: str | None = None
-        """The fallback that serves it instead of its model."""
+        """Name of the fallback that serves the request instead of its model."""
         self.fallbacks: list[str] = []
-        """The models that did not, and why."""
+        """Models that failed, with the reason."""
         self.skipped: dict[Skip, int] | None = None
-        """What its translation left out of the backend's answer, and how often."""
+        """Parts of the backend's response that the translation left out, with their counts."""
         self.continued = 0
-        """How often another upstream went on with its answer."""
+        """Number of times another upstream continued the answer."""
         self.target: Target | None = None
-        """Where it goes, once that was decided."""
+        """Target of the request, once it is resolved."""
         self.body: bytes | None = None
-        """Its body as it is to be sent, where it had to be read whole."""
+        """Body as it is to be sent, if it had to be read whole."""
         self.json: JsonBody | None = None
-        """The same, parsed, where it is a JSON object and somebody had to look into it."""
+        """Parsed body, if it is a JSON object and was parsed."""
         self.decoded = False
-        """The body came in a content coding, and is sent without."""
+        """True if the body came with a content coding, and is sent without."""
         self.held: HeldBody | None = None
-        """What its body takes of the memory for bodies."""
+        """Share of the body in the memory budget for bodies."""
         self.checks_model: Callable[[str], bool] | None = None
-        """Whether its caller may use a model, where not every caller may use every model."""
+        """Function that tells whether the caller may use a model; None if every caller may use all
+        models.
+        """
         self.upstream: str | None = None
         self.queue_position: int | None = None
-        """How many went before it when it had to wait; 1 or more."""
+        """Number of requests ahead of this one when it had to wait in a queue; at least 1."""
         self.queue_s: float | None = None
-        """How long it waited."""
+        """Seconds spent in queues."""
         self.tap: UsageTap | None = None
-        """Listens to the response body, where its tokens are counted."""
+        """Reader of token usage from the response body, if tokens are counted."""
         self.filter: UsageFilter | None = None
-        """Takes out of an event stream what only the gateway asked for."""
+        """Filter that removes from an event stream what only the gateway asked for."""
         self.usage: Usage | None = None
-        """Tokens of the request: what logs, metrics, traces and limits all report. None until it
-        ends, and after that if it used none.
+        """Tokens that the request used, as reported by logs, metrics, traces and limits. None until
+        the request ends, and after that if it used none.
         """
         self.decided: Decided | None = None
-        """What limits said to it, where there are any."""
+        """Decision of the limits, if there are any."""
         self.handshake: Handshake | None = None
-        """It asks for a WebSocket, on a route that serves it."""
+        """Handshake of a WebSocket request, on a route that serves WebSockets."""
         self.tally: Tally | None = None
-        """What passed through the WebSocket."""
+        """Counts of what passed through the WebSocket."""
         self.meter: Meter | None = None
-        """Counts tokens while they pass, where that cannot wait for the end."""
+        """Meter that counts tokens during a session, which cannot wait for its end."""
         self.deadline: float | None = None
-        """When it has to be over, if it has to."""
+        """Time by which the request must end, if limited."""
         self.endpoint: str | None = None
         self.attempt: Attempt | None = None
-        """The one whose answer is taken."""
+        """Attempt whose response was chosen."""
         self.attempts = 0
-        """How often it was sent to an upstream."""
+        """Number of times the request was sent to an upstream."""
         self.on_first_byte: Callable[[float], None] | None = None
-        """Called with the moment the first byte of the body goes out."""
+        """Called with the time at which the first byte of the body is sent."""
         self.on_drain: Callable[[], None] | None = None
-        """Called when the gateway begins to stop."""
+        """Called when the gateway begins to shut down."""
         self.forwarded = b""
-        """Header lines that tell the upstream who is calling."""
+        """Header lines that identify the client to the upstream."""
         self.public_url = ""
         """Scheme and authority that the client used."""
         self.commit = Commit.OPEN
         self.early: EarlyHead | None = None
-        """What opens its stream if it has to wait."""
+        """Writer that opens the stream early if the request has to wait."""
         self.status: int | None = None
         self.error_code: str | None = None
         self.reason: str | None = None
-        """Details of an error, for the log only: the backend's words, where it told them."""
+        """Details of an error, for the log only: the backend's message, if there is one."""
         self.limit: str | None = None
-        """The limit that refused it, by its name in the configuration."""
+        """Name, in the configuration, of the limit that refused the request."""
         self.retry_after_s: int | None = None
-        """How long the client was told to wait."""
+        """Seconds after which the client was told to retry."""
         self.refusal: GatewayError | None = None
-        """Why no route serves it."""
+        """Error to answer with if no route serves the request."""
         self.must_close = False
-        """The connection must not serve another request."""
+        """True if the connection must not serve another request."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.bytes_saved = 0
-        """Of the answer, by compression."""
+        """Bytes of the response saved by compression."""
         self.streamed = False
-        """Its response is a stream of events."""
+        """True if the response is an event stream."""
         self.stalls = 0
-        """How often that stood still because the client took nothing."""
+        """Number of times the stream was paused because the client did not read."""
         self.stall_s = 0.0
-        """For how long."""
+        """Total seconds of these pauses."""
         self.response_headers: list[tuple[str, str]] = []
-        """Headers every response to this request carries, whoever makes it."""
+        """Headers of every response to this request, whatever makes the response."""
         self.end_reason: EndReason | None = None
         self.keeper: Keeper | None = None
-        """Who goes on with it after its client has left."""
+        """Owner that continues the exchange after its client has left."""
         self._asked: Estimate | None = None
         self._client_left = False
         self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
     def begun(self) -> None:
-        """The first byte of its body goes out now."""
+        """Note that the first byte of the response body is sent now."""
         self.first_byte_at = now = time.perf_counter()
         if self.first_token_at is not None:
-            self.first_token_at = now  # it is in the same piece, which was looked at before
+            self.first_token_at = now  # the token is in the same piece, which was inspected before
         if self.on_first_byte is not None:
             self.on_first_byte(now)
 
     @property
     def well(self) -> bool:
-        """Whether it came to its end, and not to an error that its status does not tell."""
+        """True if the request ended without an error: its response is complete, or is an error
+        response whose status already says so.
+        """
         error = self.error_code is not None and (self.status or 0) < 400
         return self.end_reason is EndReason.COMPLETE and not error
 
     @property
     def failed_early(self) -> bool:
-        """Whether it came to an error before the first token of an answer."""
+        """True if the request failed before the first token of an answer."""
         return self.error_code is not None and self.first_token_at is None
 
     @property
     def asked(self) -> Estimate:
-        """What it may use, by its body; estimated when somebody first asks."""
+        """Usage that the request may have, estimated from its body on first access."""
         if self._asked is None:
             if self.json is not None:
                 self._asked = self.json.asked
@@ -412,12 +425,12 @@ class Exchange:
 
     @property
     def detached(self) -> bool:
-        """Whether it goes on without the client that began it."""
+        """True if the exchange continues without the client that began it."""
         return self.keeper is not None and self._client_left
 
     def let_body_go(self) -> bool:
-        """Nobody sends the body again: give its memory back. Called once the answer is chosen.
-        False: it is recorded, or not counted.
+        """Release the memory of the request body, once the answer is chosen and the body is not
+        needed again. Return False if it is recorded, or not counted in the budget.
         """
         if self.held is None or (self.trace is not None and self.trace.content is not None):
             return False
@@ -429,23 +442,26 @@ class Exchange:
         return True
 
     def failed(self, error: GatewayError) -> None:
-        """It ends with this error, of which the log, its span and its page tell."""
+        """Record the error that ends the request, for its log line, span and trace page."""
         self.error_code, self.reason = error.code, error.reason
         self.limit, self.retry_after_s = error.limit, error.retry_after_s
         if self.reason is None and error.limit is None and error.message != error.default_message:
-            self.reason = error.message  # it says what is wrong with this very request
+            self.reason = error.message  # the message describes this particular request
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
-        """Call back once when the exchange has ended; newest first, as a stack unwinds."""
+        """Register a callback for the end of the exchange. It is called once; the newest runs
+        first.
+        """
         self._at_end.append(callback)
 
     def mark(self) -> int:
-        """Where `unwind` is to go back to."""
+        """Return a mark for `unwind`."""
         return len(self._at_end)
 
     def unwind(self, mark: int) -> None:
-        """Undo what was done since: what it was done for is given up, but the exchange goes on. A
-        callback that fails does not stop the others, which have slots to give back.
+        """Run and remove the callbacks registered since `mark`: their work is given up, but the
+        exchange continues. A callback that fails does not stop the others, which have slots to
+        release.
         """
         callbacks = self._at_end
         while len(callbacks) > mark:
@@ -458,7 +474,7 @@ class Exchange:
                 )
 
     def leave(self, reason: EndReason) -> None:
-        """The client's side is over; without a keeper that is the end."""
+        """End the client's side of the exchange. Without a keeper, this ends the exchange."""
         self._client_left = True
         if self.keeper is not None:
             self.keeper.client_left()
@@ -466,7 +482,9 @@ class Exchange:
             self.end(self._outcome or reason)
 
     def release(self, reason: EndReason) -> None:
-        """The keeper is done with it; it ends when the client's side is over, too."""
+        """End the keeper's side of the exchange. It ends once the client's side has ended as
+        well.
+        """
         self.keeper = None
         if self._client_left:
             self.end(reason)
@@ -474,17 +492,18 @@ class Exchange:
             self._outcome = reason
 
     def end(self, reason: EndReason) -> None:
-        """End the exchange. The first reason given stands; callbacks run on the first call."""
+        """End the exchange. The first reason given is kept; callbacks run on the first call."""
         if self.end_reason is not None:
             return
         self.end_reason = reason
         if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
-            # An answer in one piece has its first token when it is there.
+            # The first token of a response that is not streamed is there once it is complete.
             self.first_token_at = time.perf_counter() if self.model is not None else None
-        self._at_end.append(_count)  # the newest: all others are told what was used
+        self._at_end.append(_count)  # the newest callback runs first, so all others see the usage
         self.unwind(0)
-        # They know the request, which knows this: without the circle all of it is freed at once,
-        # and not by the garbage collector, which costs half as much again as the request.
+        # These refer to the request, which refers to this exchange. Breaking the reference cycle
+        # frees all of it at once. The garbage collector would need half as much time again as the
+        # whole request.
         self.attempt = self.on_first_byte = self.on_drain = self.early = None
 
 

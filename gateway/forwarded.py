@@ -1,6 +1,7 @@
-"""Who the client really is, and how the upstream is told: X-Forwarded-* and Forwarded (RFC 7239).
+"""Client address behind proxies, and the headers that tell the upstream: X-Forwarded-* and
+Forwarded (RFC 7239).
 
-Only a peer inside the configured networks is believed; what anybody else claims is replaced.
+Only peers in the configured networks are trusted; what any other peer claims is replaced.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def client_address(text: str) -> str | None:
-    """Return an IP address in its one spelling, or None if the text is none.
+    """Return an IP address in its canonical spelling, or None if the text is no address.
 
-    An IPv4-mapped address, as a dual-stack listener sees IPv4 clients, is that IPv4 address. A port
-    is dropped, as are the brackets of IPv6: some proxies write them into X-Forwarded-For. A zone
-    means nothing on another machine: an address with one is None.
+    An IPv4-mapped address, as a dual-stack listener sees IPv4 clients, becomes the IPv4 address. A
+    port and the brackets of IPv6 are dropped: some proxies write them into X-Forwarded-For. An
+    address with a zone is None, since a zone has no meaning on another machine.
     """
     match = _WITH_PORT.fullmatch(text)
     if match is not None:
@@ -36,7 +37,7 @@ def client_address(text: str) -> str | None:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """A network; the IPv4 one that it maps, if it does."""
+    """Return a network; an IPv4-mapped one becomes the IPv4 network."""
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         base = network.network_address.ipv4_mapped
@@ -46,7 +47,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request came from, and the header lines that say so."""
+    """Origin of a request, and the header lines for the upstream."""
 
     client_ip: str
     lines: bytes
@@ -56,7 +57,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a trusted proxy says of its client, as it stands in its headers."""
+    """Claims of a trusted proxy about its client, as in its headers."""
 
     forwarded_for: str = ""
     proto: str = ""
@@ -64,16 +65,18 @@ class Claims:
 
 
 class TrustedProxies:
-    """The networks whose word is taken. Results are cached: clients repeat themselves."""
+    """Networks of trusted proxies. Results are cached, because the same clients send many
+    requests.
+    """
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = tuple(_network(network) for network in networks)
         self.trusts: Callable[[str], bool] = lru_cache(_CACHED)(self._trusts)
-        """Whether a peer, by its address, is one of the proxies."""
+        """Function that tells whether a peer's address is one of the proxies."""
         self.origin: Callable[[str, bool, str, Claims | None], Origin]
         self.origin = lru_cache(_CACHED)(self._origin)
-        """The origin of a request from a peer, by TLS or not, to a host; what the peer claims only
-        where it is trusted.
+        """Function that returns the origin of a request, from the peer's address, True for TLS, the
+        Host header, and the peer's claims (None unless it is trusted).
         """
 
     def _trusts(self, peer: str) -> bool:

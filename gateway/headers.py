@@ -1,4 +1,4 @@
-"""Which header fields pass a proxy, which do not, and which it writes itself."""
+"""Header fields by treatment: those a proxy forwards, drops, or writes itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Fields that mean one connection only (RFC 9110 section 7.6.1)."""
+"""Fields that apply to one connection only (RFC 9110 section 7.6.1)."""
 
 FORWARDING = frozenset(
     {
@@ -41,27 +41,29 @@ FORWARDING = frozenset(
         b"true-client-ip",
     }
 )
-"""Fields that claim who the client is or what it asked for: ours to say, not the client's."""
+"""Fields that claim who the client is or what it requested: set by the gateway, not by the
+client.
+"""
 
 IDENTITY = frozenset({b"x-gateway-subject", b"x-gateway-tenant"})
 """Fields that tell the upstream who was authenticated."""
 
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"cookie"})
-"""Fields that carry the caller's credential to the gateway; the upstream's is put in instead."""
+"""Fields with the caller's credential for the gateway; replaced by the upstream's credential."""
 
 OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
-"""Fields the gateway writes itself on every upstream request, or answers itself."""
+"""Fields that the gateway writes on every upstream request, or handles itself."""
 
 TRACING = frozenset({b"traceparent", b"tracestate", b"baggage"})
-"""Fields that say which trace a request belongs to: ours to say, where requests are traced."""
+"""Fields that assign a request to a trace: set by the gateway if requests are traced."""
 
 ACCEPT_ENCODING = frozenset({b"accept-encoding"})
-"""Dropped where the gateway has to read the response's body."""
+"""Dropped if the gateway has to read the response body."""
 
 CODED = frozenset(
     {b"content-encoding", b"content-md5", b"content-digest", b"repr-digest", b"digest"}
 )
-"""Fields that say something about a body's bytes, which are others once it was decoded."""
+"""Fields that describe the bytes of a body, and are wrong once it is decoded."""
 
 WEBSOCKET = frozenset(
     {
@@ -73,14 +75,16 @@ WEBSOCKET = frozenset(
         b"sec-websocket-version",
     }
 )
-"""Fields of a handshake: to the upstream goes one of our own, and its Origin was judged."""
+"""Handshake fields: the gateway makes its own handshake with the upstream, and has checked
+Origin.
+"""
 
 
 class Passing:
-    """Which of a client's header fields go on to an upstream.
+    """Filter of the client's header fields that go to an upstream.
 
-    On the path of every field of every request, so that what was found of a name is looked up:
-    `known` first, by whoever has many names, and `find` for what is not there.
+    Runs for every field of every request, so results are cached by name: look in `known` first, and
+    call `find` for a missing name.
     """
 
     __slots__ = ("_dropped", "known")
@@ -91,34 +95,36 @@ class Passing:
         self.known: dict[bytes, bool] = {}
 
     def find(self, name: bytes) -> bool:
-        """Whether it passes. A name with an underscore does not: in CGI and WSGI it passes for the
-        same name with a hyphen.
+        """Tell whether a field passes. A name with an underscore does not: CGI and WSGI confuse it
+        with the same name with a hyphen.
         """
         passes = name.lower() not in self._dropped and b"_" not in name
         if len(name) <= _LONGEST_KNOWN:
             if len(self.known) >= _MOST_KNOWN:
-                self.known.clear()  # clients choose names; what they make us remember is bounded
+                self.known.clear()  # clients choose the names, so the cache is bounded
             self.known[name] = passes
         return passes
 
     def less(self, more: frozenset[bytes]) -> Passing:
-        """The same without these."""
+        """Return a filter that drops these names as well."""
         return Passing(self._dropped | more)
 
 
 def connection_tokens(value: bytes) -> set[bytes]:
-    """The lower-cased fields a Connection header nominates as hop-by-hop."""
+    """Return the lower-case field names that a Connection header nominates as hop-by-hop."""
     return {token.strip().lower() for token in value.split(b",")}
 
 
 def lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Header fields as they stand on the wire."""
-    # A list: on the path of every response, and a generator costs twice as much.
+    """Return header fields as bytes for the wire."""
+    # A list: this runs for every response, and a generator costs twice as much.
     return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
 
 
 def checked_lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """The same of a middleware's making. Raise ValueError rather than split a response."""
+    """Return header fields set by a middleware as bytes for the wire. Raise ValueError for a line
+    break or NUL, which would split the response.
+    """
     fields = list(fields)
     for name, value in fields:
         if any(c in name or c in value for c in "\r\n\0"):

@@ -1,4 +1,4 @@
-"""What a request asks for, decided once: its host, its canonical path, who sent it, its route."""
+"""Request matching: host, canonical path, client and route of a request, determined once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gateway.target import host_name, split_target
 
 _REMEMBERED = 4096
 _LONGEST_REMEMBERED = 512
-"""Characters of a target."""
+"""Maximum length of a remembered request target, in characters."""
 
 Asked = tuple[str, str, str, Match]
-"""Host name, canonical path, query, and what the route table says of them."""
+"""Host name, canonical path, query, and the result of the route table."""
 
 
 class ServerOptions(Exception):
@@ -25,7 +25,7 @@ class ServerOptions(Exception):
 
 
 class Intake:
-    """Reads a request's head, and finds the route that serves it."""
+    """Reader of request heads, which finds the route of a request."""
 
     def __init__(self, routes: RouteTable, proxies: TrustedProxies) -> None:
         self._routes = routes
@@ -34,23 +34,23 @@ class Intake:
         self._host_name = lru_cache(_REMEMBERED)(host_name)
 
     def route(self, request: GatewayRequest) -> RouteEntry:
-        """Fill in what the request asks for; return its route.
+        """Fill in the exchange from the request head, and return the route.
 
-        Raise GatewayError to refuse it, ServerOptions if it asks for no path.
+        Raise GatewayError to refuse the request, ServerOptions for `OPTIONS *`.
         """
         exchange = request.exchange
         message = request._message
         headers = message.headers
         if message.method == "CONNECT":
-            exchange.must_close = True  # what follows is no request
+            exchange.must_close = True  # the bytes that follow are no request
             raise MethodNotAllowed(", ".join(METHODS))
         if TRANSFER_ENCODING in headers:
-            # An empty one, too: where it stands beside Content-Length the parser takes the length,
-            # and another one may not (RFC 9112 section 6.3).
+            # An empty value counts as well: beside Content-Length, this parser uses the length, and
+            # another parser may not (RFC 9112 section 6.3).
             codings = [coding.strip().lower() for coding in headers.getall(TRANSFER_ENCODING)]
             if codings != ["chunked"]:
                 raise RequestError("Only 'Transfer-Encoding: chunked' is understood.")
-        host = headers[HOST]  # aiohttp's parser refuses HTTP/1.1 with none, or with two
+        host = headers[HOST]  # aiohttp's parser refuses HTTP/1.1 with no Host header, or with two
         asked = self._asked.get((message.method, message.path, host))
         if asked is None:
             asked = self._ask(message.method, message.path, host)
@@ -74,13 +74,13 @@ class Intake:
         return route
 
     def _ask(self, method: str, target: str, host: str) -> Asked:
-        """What that asks for. Clients repeat themselves, and are remembered; what they can make us
-        remember is bounded.
+        """Parse and match a request target. Results are remembered, because clients repeat
+        requests; the size of this cache is bounded.
         """
         name = self._host_name(host)
         if name is None:
             raise RequestError("The Host header is malformed.", code="invalid_host")
-        if target == "*":  # the parser takes it of OPTIONS only
+        if target == "*":  # the parser accepts it for OPTIONS only
             return name, target, "", Match(None)
         origin_form = target if target.startswith("/") else self._origin_form(target, host)
         split = split_target(origin_form)
@@ -100,14 +100,18 @@ class Intake:
 
     @staticmethod
     def _check_upgrade(request: GatewayRequest) -> None:
-        """An upgrade that comes with a body is refused: where it ends would be open to debate."""
+        """Refuse an upgrade with a body: parsers may disagree on where the body ends. Raise
+        RequestError.
+        """
         request.exchange.must_close = True
         if request.body_exists:
             raise _upgrade_refused()
 
     @staticmethod
     def _origin_form(target: str, host: str) -> str:
-        """The origin-form of an absolute-form target (RFC 9112 section 3.2.2)."""
+        """Convert an absolute-form target to origin-form (RFC 9112 section 3.2.2). Raise
+        RequestError.
+        """
         scheme, separator, rest = target.partition("://")
         authority, slash, path = rest.partition("/")
         if not separator or scheme.lower() not in ("http", "https"):

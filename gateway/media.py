@@ -1,7 +1,7 @@
-"""Images, audio and files inside a request: how many tokens they are, by what providers publish.
+"""Token estimates for images, audio and files in a request, by the providers' published rules.
 
-Base64 says nothing about tokens. An image has tokens by its pixels, audio by its seconds; they are
-read from its first bytes, without decoding the rest.
+The length of base64 data says little about tokens. Tokens of an image depend on its pixels, those
+of audio on its duration. Both are read from the first bytes, without decoding the rest.
 """
 
 from __future__ import annotations
@@ -14,32 +14,38 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 _IMAGE_TOKENS = 1600
-"""Of an image whose size is not known: what Anthropic says is the most for one."""
+"""Tokens of an image of unknown size: the maximum for one image by Anthropic's documentation."""
 _VIDEO_TOKENS = 10_000
 _PAGE_TOKENS, _PAGE_BYTES = 3000, 64 * 1024
-"""Of a page of a PDF (https://docs.anthropic.com/en/docs/build-with-claude/pdf-support)."""
+"""Tokens and bytes of a PDF page
+(https://docs.anthropic.com/en/docs/build-with-claude/pdf-support).
+"""
 _AUDIO_TOKENS_PER_S = 10.0
 _AUDIO_BYTES_PER_S = 4000.0
-"""Of compressed audio: 32 kbit/s, a low rate, so that the estimate is not too short."""
+"""Bytes a second of compressed audio: 32 kbit/s, a low rate, so that the duration is not
+underestimated.
+"""
 _HEAD_CHARS = 64
 _JPEG_CHARS = 128 * 1024
-"""Metadata and a preview may stand before the size."""
+"""Characters of base64 searched for a JPEG's size: metadata and a preview may come before it."""
 _MOST_PARTS = 20_000
-"""Looked at in one request. Whatever comes after them counts by its length."""
+"""Maximum number of parts inspected in one request. Later parts count by their length only."""
 _SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""JPEG's frame headers, which have the size (ITU-T T.81, table B.1)."""
+"""Frame header markers of JPEG, which contain the size (ITU-T T.81, table B.1)."""
 
 
 class Media(NamedTuple):
-    """All media of one request."""
+    """Totals of all media in one request."""
 
     chars: int
-    """How long they are in the body, encoded as base64."""
+    """Length in the body, encoded as base64."""
     tokens: int
 
 
 def media(document: Mapping[str, Any]) -> Media:
-    """What is in the messages of a request, in the shapes of OpenAI, Anthropic and Ollama."""
+    """Return the media in the messages of a request, in the formats of OpenAI, Anthropic and
+    Ollama.
+    """
     chars = tokens = 0
     left = _MOST_PARTS
     waiting: list[Any] = [document]
@@ -74,7 +80,7 @@ def media(document: Mapping[str, Any]) -> Media:
 
 
 def _image_url(part: Mapping[str, Any]) -> tuple[int, int]:
-    """OpenAI's, of chats and of responses."""
+    """Return length and tokens of an image in OpenAI's format, for chats and for responses."""
     url: Any = part.get("image_url")
     detail = part.get("detail")
     if isinstance(url, dict):
@@ -84,7 +90,7 @@ def _image_url(part: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _image(part: Mapping[str, Any]) -> tuple[int, int]:
-    """Anthropic's."""
+    """Return length and tokens of an image in Anthropic's format."""
     data = _source(part)
     return len(data), _by_area(_size(data))
 
@@ -103,7 +109,7 @@ def _video(part: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _document(part: Mapping[str, Any]) -> tuple[int, int]:
-    """A file; a text in a document counts as text."""
+    """Return length and tokens of a file; text in a document counts as text."""
     inner = part.get("file")
     told = inner.get("file_data") if isinstance(inner, dict) else part.get("file_data")
     data = _data(told) or _source(part)
@@ -122,7 +128,7 @@ _KINDS = {
     "file": _document,
     "input_file": _document,
 }
-"""By the type of a part of a message."""
+"""Functions by the type of a message part."""
 
 
 def _source(part: Mapping[str, Any]) -> str:
@@ -134,7 +140,7 @@ def _source(part: Mapping[str, Any]) -> str:
 
 
 def _data(url: object) -> str:
-    """The base64 of a `data:` URL; nothing for another one."""
+    """Return the base64 data of a `data:` URL; an empty string for any other URL."""
     if not isinstance(url, str) or not url.startswith("data:"):
         return ""
     return url.partition(",")[2]
@@ -144,7 +150,9 @@ def _data(url: object) -> str:
 
 
 def _by_tiles(size: tuple[int, int] | None, *, low: bool) -> int:
-    """https://platform.openai.com/docs/guides/images-vision#calculating-costs"""
+    """Return tokens by OpenAI's rule:
+    https://platform.openai.com/docs/guides/images-vision#calculating-costs
+    """
     if low:
         return 85
     if size is None:
@@ -156,7 +164,9 @@ def _by_tiles(size: tuple[int, int] | None, *, low: bool) -> int:
 
 
 def _by_area(size: tuple[int, int] | None) -> int:
-    """https://docs.anthropic.com/en/docs/build-with-claude/vision#evaluate-image-size"""
+    """Return tokens by Anthropic's rule:
+    https://docs.anthropic.com/en/docs/build-with-claude/vision#evaluate-image-size
+    """
     if size is None:
         return _IMAGE_TOKENS
     return min(_IMAGE_TOKENS, math.ceil(size[0] * size[1] / 750))
@@ -174,7 +184,7 @@ def _seconds(data: str) -> float:
 
 
 def _size(data: str) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, GIF, WebP or JPEG; None if they cannot be told."""
+    """Return width and height in pixels of a PNG, GIF, WebP or JPEG; None if unknown."""
     head = _decoded(data, _HEAD_CHARS)
     size: tuple[int, int] | None = None
     if len(head) < 32:
@@ -191,7 +201,9 @@ def _size(data: str) -> tuple[int, int] | None:
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:
-    """https://developers.google.com/speed/webp/docs/riff_container and RFC 9649."""
+    """Return the size by https://developers.google.com/speed/webp/docs/riff_container and RFC
+    9649.
+    """
     kind = head[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(head[at : at + 3], "little") for at in (24, 27))

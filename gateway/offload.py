@@ -1,9 +1,9 @@
-"""Work that would hold the event loop, done in a helper process.
+"""Helper process for work that would block the event loop.
 
-A thread would not do: parsing JSON keeps the interpreter's lock from beginning to end, for seconds
-where a body of 10 MiB is all brackets. The helper starts with the first such work, does one piece
-at a time, and exits when there was none for a while, or when its gateway is gone. What a hostile
-body makes it allocate is not this process's memory either.
+A thread does not help: parsing JSON holds the interpreter's lock from beginning to end, which takes
+seconds for a body of 10 MiB full of brackets. The helper starts with the first such work and does
+one piece at a time. It exits after some idle time, or when its gateway is gone. Memory that a
+hostile body makes it allocate is not this process's memory either.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from gateway.errors import Overloaded
 _T = TypeVar("_T")
 _LENGTH_BYTES = 8
 _LONGEST_S = 60.0
-"""A helper that has not answered by then is killed."""
+"""Maximum time for one piece of work; then the helper is killed."""
 _IDLE_S = 60.0
-"""A helper without work exits after this time, and gives its memory back."""
+"""Idle time after which a helper exits, and so returns its memory."""
 _NICENESS = 5
 _EXIT_S = 0.2
-"""How long one may take to exit by itself."""
+"""Time that a helper has to exit by itself."""
 
 
 class Offload:
-    """One helper process, and the thread that speaks to it."""
+    """Helper process, and the thread that communicates with it."""
 
     def __init__(self, *, longest_s: float = _LONGEST_S, idle_s: float = _IDLE_S) -> None:
         self._longest_s = longest_s
@@ -44,13 +44,14 @@ class Offload:
         self._threads: ThreadPoolExecutor | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.runs = 0
-        """Pieces of work done so far."""
+        """Pieces of work started so far."""
 
     async def run(self, function: Callable[..., _T], *args: object) -> _T:
-        """What `function(*args)` returns or raises, all of which has to be picklable.
+        """Run `function(*args)` in the helper; return or raise its outcome. Function, arguments and
+        outcome must be picklable.
 
         Raise Overloaded if the helper was killed or took too long. Work whose caller is cancelled
-        is done all the same.
+        is still done.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(1, "offload")
@@ -60,7 +61,7 @@ class Offload:
         return result
 
     def close(self) -> None:
-        """End the helper. Work under way in it fails."""
+        """End the helper. Work in progress fails."""
         threads, self._threads = self._threads, None
         if self._process is not None:
             self._process.kill()
@@ -68,13 +69,13 @@ class Offload:
             threads.shutdown(cancel_futures=True)
         self._end()
 
-    # In the thread.
+    # Called in the thread:
 
     def _ask(self, function: Callable[..., _T], args: tuple[object, ...]) -> _T:
         asked = pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
         answer = self._answer(asked)
         if answer is None and self._end() == 0:
-            # It had just exited for want of work.
+            # The helper had just exited because it was idle.
             answer = self._answer(asked)
         if answer is None:
             raise Overloaded(f"the helper process ended: {self._end()}")
@@ -85,7 +86,7 @@ class Offload:
         return result
 
     def _answer(self, asked: bytes) -> bytes | None:
-        """None if the helper ends before it has answered, or takes too long."""
+        """Return the helper's answer; None if it ends before, or takes too long."""
         process = self._process
         if process is None:
             process = self._process = subprocess.Popen(  # noqa: S603 -- our own module
@@ -104,7 +105,9 @@ class Offload:
         return _read(answers) if poll.poll(self._longest_s * 1000) else None
 
     def _end(self) -> int | None:
-        """Let go of the helper: its exit status, or None if there is none."""
+        """Close the pipes and wait for the helper, or kill it. Return its exit status, or None if
+        there is none.
+        """
         process, self._process = self._process, None
         if process is None:
             return None
@@ -119,7 +122,7 @@ class Offload:
 
 
 def _raw(pipe: IO[bytes] | None) -> io.RawIOBase:
-    return cast(io.RawIOBase, pipe)  # it has no buffer
+    return cast(io.RawIOBase, pipe)  # the pipe is unbuffered
 
 
 def _write(file: io.RawIOBase, data: bytes) -> None:
@@ -129,7 +132,7 @@ def _write(file: io.RawIOBase, data: bytes) -> None:
 
 
 def _read(file: io.RawIOBase) -> bytes | None:
-    """None at the end."""
+    """Return the next message, or None at the end of the file."""
     length = _exactly(file, _LENGTH_BYTES)
     return None if length is None else _exactly(file, int.from_bytes(length, "big"))
 
@@ -146,17 +149,17 @@ def _exactly(file: io.RawIOBase, size: int) -> bytes | None:
 
 
 def main() -> None:
-    """Be the helper: answer what comes on standard input, until it ends or nothing comes."""
+    """Run as the helper: answer each request on standard input until it ends or stays idle."""
     idle_s = float(sys.argv[1])
-    # What a terminal or a service manager sends to all is for the gateway, which drains first.
+    # Ignore signals sent to the whole process group: the gateway handles them and drains first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # the first to go where memory runs out
-    os.nice(_NICENESS)  # where cores are scarce, the event loop goes first
-    gc.disable()  # nothing here has circles, and a parsed body has millions of objects
+        file.write("1000")  # the kernel kills this process first if memory runs out
+    os.nice(_NICENESS)  # the event loop has priority if cores are scarce
+    gc.disable()  # nothing here makes reference cycles, and a parsed body has millions of objects
     asked, answers = io.FileIO(0), io.FileIO(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever prints does not garble an answer
+    os.dup2(2, 1)  # so that output of any print cannot corrupt an answer
     poll = select.poll()
     poll.register(asked, select.POLLIN)
     while poll.poll(idle_s * 1000):

@@ -1,4 +1,4 @@
-"""Overload: when a process has taken on so much that it refuses more, to keep what it has."""
+"""Overload protection: caps at which a process refuses new requests, to keep those it has."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _SHARE = 0.9
-"""Of the memory there is: the rest is for the kernel's buffers."""
+"""Share of the available memory that the workers may use; the rest is for the kernel's buffers."""
 
 
 class Overload:
-    """What a process carries, and its caps. Reading `reason` costs two comparisons."""
+    """Current load of a process, and its caps. Reading `reason` costs two comparisons."""
 
     __slots__ = ("max_memory_bytes", "max_requests", "memory_bytes", "refused", "requests")
 
@@ -20,30 +20,31 @@ class Overload:
         self.max_requests = max_requests
         self.max_memory_bytes = max_memory_bytes
         self.requests = 0
-        """Under way, streams included."""
+        """Requests in flight, streams included."""
         self.memory_bytes = 0
-        """In RAM, as last measured."""
+        """Resident memory at the last measurement."""
         self.refused = 0
         """Requests refused so far."""
 
     @property
     def reason(self) -> str | None:
-        """Why no more is taken on, or None."""
+        """Cap that is exceeded, or None."""
         if self.requests > self.max_requests:
             return "requests"
         return "memory" if self.memory_bytes > self.max_memory_bytes else None
 
     def measure(self) -> None:
-        """Look how much memory is in use."""
+        """Measure the resident memory."""
         self.memory_bytes = rss_bytes()
 
 
 class BodyBudget:
-    """Memory for the request bodies that one process holds, to look at them or to send them again.
+    """Memory budget for the request bodies that one process holds, to inspect them or to send them
+    again.
 
-    A body is counted at its announced size before it is read, so that one that was begun is never
-    given up for want of room. No caller holds more than half of it beside a first body. Bodies
-    that come with the head of their request are not counted.
+    A body is counted by its announced size before it is read, so that a body already begun is never
+    dropped for lack of memory. A caller that already holds a body gets no further one beyond half
+    of the budget in total. Bodies that arrive with the head of their request are not counted.
     """
 
     __slots__ = ("_callers", "cap_bytes", "held_bytes", "refused")
@@ -51,14 +52,16 @@ class BodyBudget:
     def __init__(self, cap_bytes: int) -> None:
         self.cap_bytes = cap_bytes
         self.held_bytes = 0
-        """At the moment."""
+        """Bytes held at the moment."""
         self.refused = 0
         """Requests refused so far."""
         self._callers: dict[str, int] = {}
-        """What each of them holds, who holds anything."""
+        """Bytes held by each caller that holds any."""
 
     def take(self, size_bytes: int, caller: str) -> bool:
-        """Whether there is room. A body always fits where nothing else is held."""
+        """Reserve memory for a body. Return False if there is no room; a body always fits if no
+        other is held.
+        """
         own = self._callers.get(caller, 0)
         full = self.held_bytes and self.held_bytes + size_bytes > self.cap_bytes
         if full or (own and own + size_bytes > self.cap_bytes // 2):
@@ -69,7 +72,7 @@ class BodyBudget:
         return True
 
     def give_back(self, size_bytes: int, caller: str) -> None:
-        """So much is held no more."""
+        """Give back part of a reservation, or all of it."""
         self.held_bytes -= size_bytes
         own = self._callers[caller] - size_bytes
         if own:
@@ -79,7 +82,9 @@ class BodyBudget:
 
 
 def rss_bytes() -> int:
-    """Memory this process holds in RAM; on other systems than Linux, the most it ever held."""
+    """Return the resident memory of this process; on systems other than Linux, its maximum so
+    far.
+    """
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -88,7 +93,7 @@ def rss_bytes() -> int:
 
 
 def memory_for(workers: int) -> int:
-    """Bytes each of so many workers may use: of the container's memory, or of the machine's."""
+    """Return the bytes that each worker may use, from the container's memory or the machine's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = int(_CGROUP.read_text())

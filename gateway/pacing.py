@@ -1,25 +1,25 @@
-"""How much of what a peer sent is parsed in one turn of the event loop.
+"""Parse budget: how much of a peer's data is parsed in one turn of the event loop.
 
-Parsing costs by the piece, not by the byte: 64 KiB may be one chunk of a body, or 10 000 chunks
-that hold every other connection up for tens of milliseconds. Each piece of HTTP/1.1 framing and of
-an event stream ends a line, so lines are what is counted. What is over the budget waits for the
-next turn, and its connection is not read meanwhile.
+The cost of parsing depends on the number of pieces, not of bytes: 64 KiB may be one chunk of a
+body, or 10 000 chunks that delay every other connection by tens of milliseconds. Each piece of
+HTTP/1.1 framing and of an event stream ends a line, so the budget counts lines. Data beyond the
+budget waits for the next turn, and its connection is not read meanwhile.
 """
 
 from __future__ import annotations
 
 LINES_A_TURN = 128
 """Lines of one connection parsed in one turn of the event loop: 64 chunks, or as many events. That
-takes about 0.1 ms, and 0.2 ms where events are translated.
+takes about 0.1 ms, or 0.2 ms if events are translated.
 """
 FREE_BYTES = 3 * LINES_A_TURN
-"""A read of up to this size is not counted: chunks of one byte are three bytes a line."""
+"""A read of up to this size is not counted: chunks of one byte have three bytes a line."""
 _SHORT_BYTES = 16 * 1024
-"""Up to here all lines are counted first: nearly always there are fewer than a turn has."""
+"""Up to this size, all lines are counted first: nearly always they fit into the budget."""
 
 
 def turn_end(data: bytes | bytearray, start: int, stop: int, lines: int) -> int:
-    """Return the index behind the first `lines` lines of `data[start:stop]`; `stop` if there are no
+    """Return the index after the first `lines` lines of `data[start:stop]`; `stop` if there are no
     more than that.
     """
     if stop - start <= _SHORT_BYTES and data.count(b"\n", start, stop) <= lines:

@@ -1,4 +1,4 @@
-"""What a serving process has once, whatever configuration it serves: a reload hands it on."""
+"""State of a serving process that outlives its configuration: a reload passes it on."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.traces.recording import Records
 
 _BODIES_SHARE = 4
-"""Request bodies may take this part of a worker's memory, where nothing else is said."""
+"""Default share of a worker's memory for request bodies, as a divisor."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """Of one process."""
+    """State of one process."""
 
     logger: FilteringBoundLogger
     log: LogControl
-    """Which lines are written."""
+    """Filter that decides which log lines are written."""
     overload: Overload
     bodies: BodyBudget
     offload: Offload
-    """What parses large bodies."""
+    """Helper process for large bodies."""
     folder: Path | None = None
-    """One that the workers share; None: there is one process."""
+    """Folder shared by the workers; None if there is only one process."""
     slot: int = 0
-    """This one's place among them."""
+    """Index of this worker."""
     registry: Registry = field(default_factory=Registry)
-    """What requests are counted in."""
+    """Registry of the request metrics."""
     records: Records = field(default_factory=Records)
-    """Where they are written down."""
+    """Buffer of the trace records."""
 
     @classmethod
     def begin(
@@ -49,7 +49,7 @@ class ProcessState:
         folder: Path | None = None,
         slot: int = 0,
     ) -> Self:
-        """That of a process which begins with this configuration."""
+        """Return the state of a process that starts with this configuration."""
         options = config.telemetry.log
         return cls(
             logger,
@@ -62,7 +62,7 @@ class ProcessState:
         )
 
     def carry(self, config: Config) -> None:
-        """From now on as much as this configuration says."""
+        """Apply the caps of this configuration."""
         self.overload.max_requests = config.server.max_requests
         self.overload.max_memory_bytes = _memory_cap(config)
         self.bodies.cap_bytes = _body_memory_cap(config)

@@ -1,4 +1,4 @@
-"""The route table: method, host and canonical path to a route, decided when it is built."""
+"""Route table: maps method, host and canonical path to a route."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from gateway.exchange import GatewayRequest
 Handler = Callable[[GatewayRequest], Awaitable[web.StreamResponse]]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""What is routed at all."""
+"""Methods that routes can serve."""
 _CACHED_LOOKUPS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """A route as the table sees it; `handler` is its whole chain."""
+    """Route as the table sees it; `handler` is its whole chain."""
 
     name: str
     path: str
-    """Ending in `/`: a prefix. Otherwise exactly this path."""
+    """Path that the route serves; a path that ends in `/` is a prefix."""
     methods: frozenset[str]
-    """Empty: every method."""
+    """Methods that the route serves; empty for every method."""
     hosts: frozenset[str]
-    """Empty: every host."""
+    """Hosts that the route serves; empty for every host."""
     handler: Handler
     dialect: str
     upgrades: bool = False
-    """It serves WebSockets, too."""
+    """True if the route serves WebSockets as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The outcome of a lookup: a route; or the methods that would have found one; or neither."""
+    """Result of a lookup: a route; or the methods that would have matched; or neither."""
 
     route: RouteEntry | None
     allowed: frozenset[str] = frozenset()
@@ -45,8 +45,9 @@ _NO_MATCH = Match(None)
 
 
 class RouteTable:
-    """Finds the most specific route: exact before prefix, longer before shorter, a route for
-    certain hosts before one for all, a route for certain methods before one for all."""
+    """Table that finds the most specific route: exact before prefix, longer before shorter, a route
+    for certain hosts before one for all, a route for certain methods before one for all.
+    """
 
     def __init__(self, routes: Iterable[RouteEntry]) -> None:
         self._routes = sorted(
@@ -57,17 +58,17 @@ class RouteTable:
 
     @property
     def routes(self) -> tuple[RouteEntry, ...]:
-        """All routes in the order they are tried."""
+        """Routes in the order in which they are tried."""
         return tuple(self._routes)
 
     def find(self, method: str, host: str, path: str) -> Match:
-        """The match for a canonical path and a lower-case host name."""
+        """Return the match for a canonical path and a lower-case host name."""
         key = (method, host, path)
         match = self._found.get(key)
         if match is None:
             match = self._look_up(method, host, path)
             if len(self._found) >= _CACHED_LOOKUPS:
-                # Clients choose paths; what they can make us remember is bounded.
+                # Clients choose the paths, so the cache is bounded.
                 self._found.clear()
             self._found[key] = match
         return match

@@ -1,7 +1,8 @@
-"""Server-sent events: a byte stream cut into whole events, and the making of single ones.
+"""Server-sent events: splitting of a byte stream into complete events, and writing of single
+events.
 
-As WHATWG HTML sections 9.2.5 and 9.2.6 define them, but for what the bytes mean as UTF-8: line
-ends, colons and spaces are ASCII, so that text is never decoded here. Nothing here reads or writes.
+Follows WHATWG HTML sections 9.2.5 and 9.2.6, without decoding UTF-8: line ends, colons and spaces
+are ASCII, so text is never decoded here. No I/O.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ _BOM = b"\xef\xbb\xbf"
 _LF, _CR = b"\n\r"
 _BREAKS = b"\r\n"
 _DEFAULT_CAP_BYTES = 10 * 1024 * 1024 + 64 * 1024
-"""Ten MiB of data, and what is around it."""
+"""10 MiB of data, and some room for the fields around it."""
 TAIL_BYTES = 3
-"""How many of the bytes written last `between_events` and `end_of_event` need."""
+"""Number of bytes written last that `between_events` and `end_of_event` need."""
 _RETRY_DIGITS = 18
-"""Thirty million years. Python refuses to convert very long numbers, and slows down before."""
+"""Thirty million years. Python refuses to convert very long numbers, and is slow for long ones."""
 
 
 def is_event_stream(content_type: bytes) -> bool:
-    """Whether a body of this type is events."""
+    """Tell whether a body of this content type is an event stream."""
     return content_type.lower().startswith(_MEDIA_TYPE)
 
 
 class EventTooLarge(Exception):
-    """An event that has grown beyond the cap. `events` came whole before it, in the same data."""
+    """An event exceeds the cap. `events` are the complete events before it in the same data."""
 
     def __init__(self, cap_bytes: int, events: list[Event]) -> None:
         super().__init__(f"an event of more than {cap_bytes} bytes")
@@ -46,37 +47,41 @@ class _Fields:
 
 @dataclass(slots=True)
 class Event:
-    """A whole event. Its fields are looked for when one of them is first asked for."""
+    """Complete event. Its fields are parsed on first access."""
 
     raw: bytes
-    """Its bytes on the wire, with the blank line that ends it and blank lines next to it."""
+    """Bytes on the wire, including the blank line that ends the event and adjacent blank lines."""
     bom: bool = False
-    """Whether `raw` begins with the byte order mark that may stand before a stream."""
+    """True if `raw` begins with the byte order mark that may start a stream."""
     _parsed: _Fields | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def data(self) -> bytes | None:
-        """Its data lines joined with LF; None if it has none, and so is nothing to a client."""
+        """Data lines joined with LF; None if there are none, in which case a client ignores the
+        event.
+        """
         return self._fields().data
 
     @property
     def type(self) -> bytes:
-        """What a client listens for: `message` unless the event says otherwise."""
+        """Event type that a client listens for; the default is `message`."""
         return self._fields().type
 
     @property
     def id(self) -> bytes | None:
-        """What becomes the client's last event ID, empty if that is unset; None: it stays."""
+        """New last event ID of the client, where empty means unset; None if the ID does not
+        change.
+        """
         return self._fields().id
 
     @property
     def retry_ms(self) -> int | None:
-        """How long a client is to wait before it connects again, if this event says so."""
+        """Milliseconds that a client must wait before it reconnects, if this event sets that."""
         return self._fields().retry_ms
 
     @property
     def is_comment(self) -> bool:
-        """Whether there is no field in it, of whatever name: only comments, or blank lines."""
+        """True if the event has no fields at all, only comments or blank lines."""
         return self._fields().is_comment
 
     def _fields(self) -> _Fields:
@@ -86,15 +91,17 @@ class Event:
 
 
 class EventSplitter:
-    """Cuts the bytes of one stream into whole events, however they come.
+    """Splitter of one stream into complete events, however its bytes are split.
 
-    Nothing is held but an event that has begun. A blank line after the one that ends an event
-    belongs to the event before it if it comes in the same data, else to the event behind it if
-    that comes whole in the same data; else it is an event of its own, without any field. So is
-    the LF of a CRLF whose CR has ended an event: who waits for both must not wait for the next.
+    Only an incomplete event is held back. Additional blank lines after an event belong to that
+    event if they arrive in the same data; otherwise to the next event if that is complete in the
+    same data; otherwise they are an event of their own, without fields. The same holds for the LF
+    of a CRLF whose CR ended an event: a client that waits for both bytes must not have to wait for
+    the next event.
 
-    All raw bytes and at last `flush()`, joined, are the stream. Data that is just one event is
-    not copied. The work is linear in the bytes, whatever the size of the pieces.
+    The raw bytes of all events and of the final `flush()`, joined, are the stream. Data that is
+    exactly one event is not copied. The work is linear in the bytes, whatever the size of the
+    pieces.
     """
 
     __slots__ = ("_bom", "_cap_bytes", "_held", "_started")
@@ -102,21 +109,23 @@ class EventSplitter:
     def __init__(self, cap_bytes: int = _DEFAULT_CAP_BYTES) -> None:
         self._cap_bytes = cap_bytes
         self._held = bytearray()
-        """The event that has begun. It never begins with a line end."""
+        """Incomplete event. It never begins with a line end."""
         self._started = False
-        """Whether a byte order mark, which may come in pieces, is there or can no longer come."""
+        """True once a byte order mark, which may arrive in pieces, was seen or can no longer
+        come.
+        """
         self._bom = False
-        """Whether the next event begins with it."""
+        """True if the next event begins with the byte order mark."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that end in this data.
+        """Return the events that end in this data.
 
-        Raise EventTooLarge for an event that is larger than the cap, without blank lines around
-        it. Then only `flush()` is left to call: it gives what has come of that event, and all
-        that has come behind it.
+        Raise EventTooLarge for an event that exceeds the cap, not counting blank lines around it.
+        After that only `flush()` may be called: it returns the bytes of that event, and all that
+        arrived after it.
         """
-        # Nearly all data is one event of one line or two. It is told line by line because to
-        # search for one byte is several times faster than to search for two.
+        # Nearly all data is one event of one or two lines. Check line by line: searching for one
+        # byte is several times faster than searching for two.
         if self._started and not self._held and len(data) <= self._cap_bytes:
             last = len(data) - 2
             lf = data.find(b"\n")
@@ -127,7 +136,9 @@ class EventSplitter:
         return self._cut(data) if data else []
 
     def flush(self) -> bytes:
-        """What is left at the end of the stream: nothing to a client, but bytes of the stream."""
+        """Return the bytes held back at the end of the stream: a client ignores them, but they
+        belong to the stream.
+        """
         left = bytes(self._held)
         self._held.clear()
         return left
@@ -142,8 +153,8 @@ class EventSplitter:
                 return []
             self._started = True
             self._bom = data.startswith(_BOM)
-        # In `data`: `start` is of the bytes that are in no event yet; `first`, less than nothing
-        # in a held event, is where the event's first line begins.
+        # In `data`, `start` is the index of the first byte in no event yet. `first` is the index of
+        # the event's first line; it is negative if that line is in the held bytes.
         start = 0
         bom_bytes = len(_BOM) if self._bom else 0
         events: list[Event] = []
@@ -155,7 +166,7 @@ class EventSplitter:
             blank_lines = _blank_lines(data, first, 0)
         for blank, end in blank_lines:
             if blank - first > self._cap_bytes:
-                break  # and then what is left, below, is too large as well
+                break  # the rest, below, is too large as well
             raw = data[start:end]
             if held:
                 held += raw
@@ -164,7 +175,7 @@ class EventSplitter:
             events.append(Event(raw, self._bom))
             self._bom = False
             start = first = end
-        if first - start > bom_bytes:  # there is no event, and blank lines do not wait for one
+        if first - start > bom_bytes:  # no event follows, and blank lines do not wait for one
             events.append(Event(data[:first], self._bom))
             self._bom = False
             start = first
@@ -175,10 +186,11 @@ class EventSplitter:
 
 
 def _blank_lines(data: bytes, at: int, before: int) -> Iterator[tuple[int, int]]:
-    """Where events end: behind the first byte of a blank line, and behind all blank lines there.
+    """Yield where events end: the index after the first byte of a blank line, and after all blank
+    lines there.
 
-    From `at` on, which is no blank line unless by what went `before` the data: the last byte of
-    the held event, or 0 if none is held.
+    `at` is the index to start from; it is not at a blank line, except together with `before`, the
+    last byte of the held event (0 if none is held).
     """
     size = len(data)
     if (before == _LF and data[0] in _BREAKS) or (before == _CR and data[0] == _CR):
@@ -207,7 +219,7 @@ def _blank_lines(data: bytes, at: int, before: int) -> Iterator[tuple[int, int]]
 
 
 def _past_breaks(data: bytes, at: int) -> int:
-    """The first place not before `at` that is no part of a line end."""
+    """Return the first index from `at` on that is no part of a line end."""
     size = len(data)
     while at < size and data[at] in _BREAKS:
         at += 1
@@ -215,7 +227,7 @@ def _past_breaks(data: bytes, at: int) -> int:
 
 
 def _parse(block: bytes) -> _Fields:
-    """The fields of an event, by WHATWG HTML section 9.2.6."""
+    """Parse the fields of an event (WHATWG HTML section 9.2.6)."""
     data: list[bytes] = []
     kind = b""
     last_id: bytes | None = None
@@ -224,7 +236,7 @@ def _parse(block: bytes) -> _Fields:
     for line in block.splitlines():
         name, _, value = line.partition(b":")
         if not name:
-            continue  # blank, or a comment
+            continue  # a blank line or a comment
         is_comment = False
         if value[:1] == b" ":
             value = value[1:]
@@ -244,11 +256,11 @@ def _parse(block: bytes) -> _Fields:
 
 
 def between_events(tail: bytes) -> bool:
-    """Whether a line of the gateway's own may follow the last bytes of a stream; none means that
-    it begins.
+    """Tell whether the gateway may write a line of its own after the last bytes of a stream. Empty
+    bytes mean the start of the stream.
 
-    Behind a CR that ends a blank line the rest of a CRLF may be on its way, unless the line
-    before it ended in a CR as well.
+    After a CR that ends a blank line, the LF of a CRLF may still arrive, unless the line before
+    ended in a CR as well.
     """
     return not tail or tail.endswith((b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n"))
 
@@ -257,7 +269,7 @@ def between_events(tail: bytes) -> bool:
 
 
 def event(data: bytes, type: bytes | None = None, event_id: bytes | None = None) -> bytes:
-    """One event. A client gets every line end in `data` as LF.
+    """Return one event. A client sees every line end in `data` as LF.
 
     Raise ValueError for a line break in `type`, or a line break or NUL in `event_id`.
     """
@@ -293,8 +305,9 @@ def comment(text: bytes) -> bytes:
 
 
 def end_of_event(tail: bytes) -> bytes:
-    """The line ends that end an event which the stream's last bytes leave half-sent. Empty between
-    events: a blank line there would be an event without data to the decoders that `comment` lists.
+    """Return the line ends that complete an event of which the stream's last bytes are a part.
+    Empty between events: a blank line there would be an event without data for the decoders listed
+    in `comment`.
     """
     if between_events(tail):
         return b""
@@ -302,8 +315,9 @@ def end_of_event(tail: bytes) -> bytes:
 
 
 def retry(ms: int) -> bytes:
-    """A line that says how long to wait before connecting again. It counts at once (WHATWG HTML
-    section 9.2.6); no blank line follows, as behind a `comment`.
+    """Return a line that sets the time in milliseconds to wait before reconnecting. It takes effect
+    at once (WHATWG HTML section 9.2.6). No blank line follows, as for a `comment`. Raise ValueError
+    for a negative time.
     """
     if ms < 0:
         raise ValueError("a negative time to wait")
@@ -311,19 +325,20 @@ def retry(ms: int) -> bytes:
 
 
 def with_id(raw: bytes, event_id: bytes, *, bom: bool = True) -> bytes:
-    """The raw bytes of a whole event with this ID in its first line, in place of its own if any.
+    """Return the raw bytes of a complete event with this ID in its first line, in place of any
+    other ID.
 
-    What else is in it stays as it is; the new line ends as the event's first one does. Blank
-    lines before the event stay there: behind the ID, they would part it from its data. `bom` is
-    the event's, false if the bytes of a byte order mark at its beginning are not one, as after
-    the first event of a stream.
+    All else is unchanged; the new line ends in the same way as the event's first line. Blank lines
+    before the event stay in front: after the ID, they would separate it from its data. `bom` is
+    `Event.bom`; if False, the bytes of a byte order mark at the beginning are not one, as after the
+    first event of a stream.
 
     Raise ValueError for a line break or NUL in the ID.
     """
     start = len(_BOM) if bom and raw.startswith(_BOM) else 0
     first = _past_breaks(raw, start)
     if first == len(raw):
-        first = start  # there are only blank lines, and one of them has to end the ID
+        first = start  # there are only blank lines, and one of them must end the ID
     line = _id_line(event_id) + _line_end(raw, first)
     rest = raw[first:]
     if rest[:2] == b"id" or b"\nid" in rest or (b"\r" in rest and b"\rid" in rest):
@@ -337,13 +352,13 @@ def _without_ids(line: bytes, rest: bytes) -> bytes:
         if own.rstrip(_BREAKS).partition(b":")[0] == b"id":
             continue
         if own == b"\n" and kept[-1].endswith(b"\r"):
-            kept.append(b"\n")  # with what stood between taken out, they have become a CRLF
+            kept.append(b"\n")  # after the removal between them, they have become one CRLF
         kept.append(own)
     return b"".join(kept)
 
 
 def _line_end(raw: bytes, at: int) -> bytes:
-    """How the line ends that holds this place."""
+    """Return the line end of the line that contains index `at`."""
     lf, cr = raw.find(b"\n", at), raw.find(b"\r", at)
     if cr < 0 or 0 <= lf < cr:
         return b"\n"

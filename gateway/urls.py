@@ -1,4 +1,6 @@
-"""What a URL is trusted with, and whether anybody can connect to it."""
+"""Checks of URLs: whether they are safe to fetch keys from, and whether an endpoint can have
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def is_trustworthy(url: str) -> bool:
-    """Whether keys may be fetched from there: over TLS, or from this very machine."""
+    """Tell whether keys may be fetched from this URL: over TLS, or from this machine."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -24,12 +26,12 @@ def is_trustworthy(url: str) -> bool:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether it is a host's name, in lower case and without a dot at its end."""
+    """Tell whether the text is a host name in lower case, without a trailing dot."""
     return _NAME.fullmatch(text) is not None
 
 
 def endpoint_fault(url: str) -> str | None:
-    """Why no endpoint can have this URL, or None."""
+    """Return why no endpoint can have this URL, or None."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "holds characters that a URL cannot"
     try:

@@ -1,4 +1,4 @@
-"""LLM tokens of one request: what it used, and what it may use, estimated before it is sent."""
+"""Token usage of one request: actual use, and an estimate before it is sent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any
 from gateway.media import media
 
 _BYTES_PER_TOKEN = 4
-"""Of English text, about; never less than what is counted later for long."""
+"""Bytes of English text for each token, approximately. The estimate is corrected when the actual
+usage is known.
+"""
 _DEFAULT_OUTPUT_TOKENS = 256
-"""Reserved for an answer whose request sets no maximum."""
+"""Tokens reserved for an answer if the request sets no maximum."""
 _MOST_OUTPUT_TOKENS = 1_000_000_000
-"""Reserved at most: what no model can say would only lose what was used in rounding."""
+"""Maximum tokens to reserve: a larger number, which no model can produce, would lose precision in
+rounding.
+"""
 _BYTES_PER_AUDIO_TOKEN = 400
-"""Of a form or a file: compressed audio of 32 kbit/s, at 10 tokens for a second."""
+"""Bytes of a form or file for each token: compressed audio of 32 kbit/s, at 10 tokens a second."""
 _DIGITS = 12
 _MAXIMA = (
     "max_completion_tokens",
@@ -39,13 +43,15 @@ class Usage:
     input: int
     output: int
     cached: int = field(default=0, compare=False)
-    """Of the input: read from the backend's cache."""
+    """Part of the input that was read from the backend's cache."""
     cache_write: int = field(default=0, compare=False)
-    """Of the input: written to it."""
+    """Part of the input that was written to the backend's cache."""
     reasoning: int = field(default=0, compare=False)
-    """Of the output: thoughts."""
+    """Part of the output that is reasoning."""
     estimated: bool = field(default=False, compare=False)
-    """The answer did not tell all of it; the rest is judged by what it has shown."""
+    """True if the response reported only a part of the usage, and the rest is estimated from its
+    content.
+    """
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -59,23 +65,23 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """Both."""
+        """Input and output tokens together."""
         return self.input + self.output
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a request may use, by its body."""
+    """Estimate of a request's usage, from its body."""
 
     input: int
     output: int | None
-    """The most that it lets its answers have, together; None: it sets no maximum."""
+    """Maximum tokens for all answers together; None if the request sets no maximum."""
     answers: int = 1
-    """How many it asks for."""
+    """Number of answers requested."""
 
     def reserved(self, most: int | None, *, text: bool) -> Usage:
-        """What to reserve. `most` is how many tokens an answer of its model has at most, if that is
-        known; `text`: its answers are text.
+        """Return the usage to reserve. `most` is the maximum number of tokens in one answer of the
+        model, if known; `text`: the answers are text.
         """
         output = self.output
         if output is None:
@@ -84,10 +90,11 @@ class Estimate:
 
 
 def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
-    """What a request may use: the text and media in its body, and the most it lets a model say.
+    """Estimate a request's usage: text and media in its body, and the maximum it sets for the
+    output.
 
-    `document` is the parsed body; empty for a body that is not a JSON object, which is taken for
-    audio. Of several maxima the largest counts: which one a backend heeds is not known.
+    `document` is the parsed body. It is empty for a body that is not a JSON object, which counts as
+    audio. Of several maxima the largest counts, because it is not known which one a backend uses.
     """
     if not size_bytes:
         return Estimate(0, 0)
@@ -108,12 +115,14 @@ def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
 
 
 def estimate_unread(size_bytes: int) -> Estimate:
-    """The same of a body that nobody has looked into; taken for text."""
+    """Estimate the usage of a body that was not parsed; it counts as text."""
     return Estimate(size_bytes // _BYTES_PER_TOKEN + 1, None) if size_bytes else Estimate(0, 0)
 
 
 def _whole(value: Any) -> int:
-    """A positive number as lenient backends read it: as a float or a text, too. 0: it is none."""
+    """Return a positive number as lenient backends read it, even from a float or a string. 0 if it
+    is none.
+    """
     if isinstance(value, str) and len(value) <= _DIGITS and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
