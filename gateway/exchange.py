@@ -51,7 +51,9 @@ class EndReason(StrEnum):
     UPSTREAM_RESET = "upstream_reset"
     """The upstream broke off after its response had begun."""
     TIMEOUT = "timeout"
-    """The upstream was silent for too long after its response had begun."""
+    """After the response had begun, the upstream or the session was silent for too long, or the
+    total time ran out.
+    """
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
     REFUSED = "refused"

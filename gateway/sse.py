@@ -94,10 +94,10 @@ class EventSplitter:
     """Splitter of one stream into complete events, however its bytes are split.
 
     Only an incomplete event is held back. Additional blank lines after an event belong to that
-    event if they arrive in the same data; otherwise to the next event if that is complete in the
-    same data; otherwise they are an event of their own, without fields. The same holds for the LF
-    of a CRLF whose CR ended an event: a client that waits for both bytes must not have to wait for
-    the next event.
+    event if they arrive in the same data. If they arrive later, they belong to the next event if
+    that is complete in the same data; otherwise they are an event of their own, without fields.
+    The same holds for the LF of a CRLF whose CR ended an event: a client that waits for both bytes
+    must not have to wait for the next event.
 
     The raw bytes of all events and of the final `flush()`, joined, are the stream. Data that is
     exactly one event is not copied. The work is linear in the bytes, whatever the size of the
@@ -265,7 +265,7 @@ def between_events(tail: bytes) -> bool:
     return not tail or tail.endswith((b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n"))
 
 
-# -- making ----------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------
 
 
 def event(data: bytes, type: bytes | None = None, event_id: bytes | None = None) -> bytes:
@@ -352,7 +352,8 @@ def _without_ids(line: bytes, rest: bytes) -> bytes:
         if own.rstrip(_BREAKS).partition(b":")[0] == b"id":
             continue
         if own == b"\n" and kept[-1].endswith(b"\r"):
-            kept.append(b"\n")  # after the removal between them, they have become one CRLF
+            # Without the removed lines between them, this LF and the CR before it are one line end.
+            kept.append(b"\n")
         kept.append(own)
     return b"".join(kept)
 

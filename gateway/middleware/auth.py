@@ -27,9 +27,9 @@ _NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 class Authenticate:
     """Middleware that requires a credential.
 
-    The credential is a bearer token (RFC 6750); the same token in `x-api-key` or `api-key`, as
-    clients of Anthropic's and Azure's APIs send it; a token in a provider's own header; or a ticket
-    in the query, if the route accepts tickets.
+    The credential is a bearer token (RFC 6750). Clients of Anthropic's and Azure's APIs may send
+    the token in `x-api-key` or `api-key`. A provider may define a header of its own. If the route
+    accepts tickets, a ticket in the query is a credential, too.
     """
 
     def __init__(

@@ -135,8 +135,7 @@ class Limits:
         try:
             verdict = await self._store.decide(demands, modes)
         except asyncio.CancelledError:
-            # It is unknown whether the slots were taken. Releasing a slot that is not held has no
-            # effect.
+            # The slots may have been taken. Releasing one that is not held has no effect.
             slots = [replace(d, kind=Kind.RELEASE) for d in demands if d.kind is Kind.LEASE]
             if slots:
                 self._store.post(slots)

@@ -121,7 +121,7 @@ class Resume:
         except StoreUnavailable:
             return await self._without_store(request, handler)
 
-    # -- a stream that is there ----------------------------------------------------------------
+    # -- existing streams ----------------------------------------------------------------------
 
     async def _at_stream(self, request: GatewayRequest) -> web.StreamResponse:
         """Serve GET or DELETE of a stream's own path."""
@@ -214,7 +214,7 @@ class Resume:
             return web.Response(body=responses.cancelled(response), content_type="application/json")
         return answer
 
-    # -- a stream that begins ------------------------------------------------------------------
+    # -- new streams ---------------------------------------------------------------------------
 
     async def _once(
         self, request: GatewayRequest, handler: Handler, policy: Policy, key: str

@@ -132,8 +132,8 @@ class _Renaming:
 
 
 def _renamed(body: bytes, name: str) -> bytes:
-    """Return a complete body with the name replaced. A body of up to 1 MiB is parsed, so that only
-    the name at its top level is replaced; in a larger one it is the first name found.
+    """Return a complete body with the name replaced. A body of up to 1 MiB is parsed to learn the
+    name at its top level; in a larger one, the first name found is replaced.
     """
     document = parsed(body) if len(body) <= _PARSED_BYTES else None
     told = None if document is None else document.get("model")

@@ -259,7 +259,7 @@ class Attempts:
             exchange.at_end(lambda _: timer.cancel())
         return response
 
-    # -- another one ---------------------------------------------------------------------
+    # -- retries ---------------------------------------------------------------------------
 
     def _helps(self, failure: UpstreamError) -> bool:
         """Tell whether a retry may have another outcome."""

@@ -104,8 +104,7 @@ class Continuation:
         try:
             events = splitter.feed(data)
         except EventTooLarge as exc:
-            # The event is too large to be a usual answer: pass the bytes on, and do not continue
-            # it.
+            # No usual answer has such a large event: pass the bytes on, and do not continue it.
             self._splitter = None
             return self._heard(exc.events) + splitter.flush()
         return self._heard(events)

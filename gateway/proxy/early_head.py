@@ -112,8 +112,7 @@ class EarlyHead:
             transport.write(chunk(self._comment()))
             return True
         if not self._request.content.is_eof():
-            # The client is still sending. Many clients read no response before they have sent
-            # everything.
+            # The client is still sending. Many clients read nothing before they have sent all.
             return False
         if self._sure or _asks_for_stream(self._request):
             self._open(transport)
@@ -126,7 +125,7 @@ class EarlyHead:
         exchange.commit = Commit.EARLY
         exchange.status = 200
         if not self._client.may_keep_alive():
-            exchange.must_close = True  # the header sent now must stay true
+            exchange.must_close = True  # the Connection header sent below is final
         closes = b"Connection: close\r\n" if exchange.must_close else b""
         head = _HEAD % (lines(exchange.response_headers), closes)
         transport.write(head + chunk(self._preface + self._comment()))

@@ -62,8 +62,7 @@ def public_location(value: str, seen: Exposure) -> str:
     if scheme is not None or not (seen.prefix or seen.base):
         return value
     try:
-        # Resolve by RFC 3986 section 5.2, once as the backend means it and once as the client reads
-        # it.
+        # Resolve by RFC 3986 section 5.2, as the backend means it and as the client reads it.
         meant = urljoin(f"http://_{seen.base}{seen.path[len(seen.prefix) :]}", value)
         read = urljoin(f"http://_{seen.path}", value)
     except ValueError:
