@@ -1,4 +1,4 @@
-"""API dialects of callers and upstreams: one module per dialect, behind one small interface."""
+"""API dialects of callers and upstreams: one module for each, with one small interface."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class _Line(Event):
 
 
 class Lines:
-    """Cut NDJSON into lines, behind the interface of EventSplitter."""
+    """Cut NDJSON into lines, with the interface of EventSplitter."""
 
     def __init__(self) -> None:
         self._splitter = LineSplitter()

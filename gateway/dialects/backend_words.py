@@ -93,7 +93,7 @@ def stream_error(tail: bytes, endpoint: str | None = None) -> str | None:
 
 
 def is_error(body: bytes) -> bool:
-    """Whether the document of an answer with status 200 tells an error."""
+    """True if the body of a response with status 200 is an error document."""
     if b'"error"' not in body:
         return False
     document = _parsed(body.decode("utf-8", "replace"))
@@ -130,7 +130,7 @@ def _hides(found: re.Match[str], own: str | None) -> bool:
 
 def _rest(found: re.Match[str]) -> str:
     """Return the part of the match to keep: the path, if it has no scheme. A "/" after a bare host
-    may join two words, so the text behind it is not hidden.
+    may join two words, so the text after it is not masked.
     """
     return (found["path"] or "") if found["scheme"] is None else ""
 

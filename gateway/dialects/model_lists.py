@@ -39,9 +39,7 @@ def openai_entry(name: str) -> bytes:
 
 
 def anthropic_list(names: Iterable[str]) -> bytes:
-    """List models as Anthropic does, all on one page:
-    https://docs.anthropic.com/en/api/models-list
-    """
+    """List models as Anthropic does, on one page: https://docs.anthropic.com/en/api/models-list"""
     data = [_anthropic(name) for name in names]
     return orjson.dumps(
         {

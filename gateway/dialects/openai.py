@@ -10,8 +10,9 @@ from gateway.sse import EVENT_STREAM, end_of_event
 
 
 class OpenAI:
-    """OpenAI API (https://platform.openai.com/docs/api-reference), also served by vLLM, SGLang and
-    llama.cpp.
+    """OpenAI API, also served by vLLM, SGLang and llama.cpp.
+
+    https://platform.openai.com/docs/api-reference
     """
 
     name = "openai"

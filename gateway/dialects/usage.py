@@ -48,7 +48,7 @@ _RESOURCES = re.compile(
     r"(?:/[^/]+){0,2}|/responses/[^/]+/cancel|/chat/completions/[^/]+|/(?:un)?load_lora_adapter"
     r"|/api/(?:pull|push|create|copy|delete)|/api/blobs/[^/]+)\Z"
 )
-"""The end of a path that stores or manages something: nothing is generated for it now."""
+"""End of a path that stores or manages something: no output is generated for the request."""
 _GENERATING = ("/completions", "/messages", "/responses", "/embeddings", "/chat", "/generate")
 _NO_TEXT = (
     "/embeddings",
@@ -77,9 +77,7 @@ class Told:
         self._numbers: dict[str, Any] = {}
         """Numbers of later events or of a whole response. These replace those of `_begun`."""
         self.final = False
-        """False while only the start of a message has reported usage: its output tokens are still
-        to come.
-        """
+        """False until more than the start of a message has reported usage: output still follows."""
         self.heard = 0
         """Number of usage objects with a positive count."""
 
@@ -101,8 +99,9 @@ class Told:
     def add(self, usage: Mapping[str, Any], holder: str = "") -> None:
         """Record a usage object. `holder` names the object it was found in.
 
-        If two objects report the same number, the larger one counts: a stream reports the input in
-        one event and the output in another, or a running total in each.
+        If two events report the same number, the larger one counts: a stream reports the input in
+        one event and the output in another, or a running total in each. But `message_start` is
+        replaced by any later number.
         """
         numbers = self._begun if holder == "message" else self._numbers
         heard = False
@@ -170,9 +169,7 @@ class Joined:
         self._part = Told()
 
     def whole(self, document: dict[str, Any]) -> None:
-        """Correct, in place, the usage in an event of a later part. Do nothing in the
-        first part.
-        """
+        """Correct the usage in an event of a later part, in place. Ignore the first part."""
         if self._before is None:
             return
         for holder in (document.get("usage"), document):
@@ -222,9 +219,7 @@ def fetches(method: str, path: str, *, stream: bool) -> bool:
 
 
 def answers_text(path: str) -> bool:
-    """True if responses at this path are text, so that their length is a measure of
-    their tokens.
-    """
+    """True if responses at this path are text, so that their length indicates their tokens."""
     return not path.rstrip("/").endswith(_NO_TEXT)
 
 
@@ -298,6 +293,6 @@ def _details(numbers: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, A
 
 
 def _count(value: Any) -> int:
-    if type(value) is float and value.is_integer():  # some languages have no other numbers
+    if type(value) is float and value.is_integer():  # some languages write every number as a float
         value = int(value)
     return value if type(value) is int and 0 <= value < 10**12 else 0

@@ -20,8 +20,9 @@ _FLAT = rb'(?:[^"{}\[\]]++|%b)*+' % _STRING
 _RUN = re.compile(_FLAT, re.DOTALL)
 """Match up to the next bracket outside of strings, or up to a string whose end has not arrived."""
 _DEEP_RUN = re.compile(rb'(?:[^"{}\[\]]++|%b|\{%b\}|\[%b\])*+' % (_STRING, _FLAT, _FLAT), re.DOTALL)
-"""Match like `_RUN`, and also skip objects and arrays that contain no others. Used where no usage
-can occur.
+"""Match like `_RUN`, and also skip objects and arrays that contain no others.
+
+Used where no usage can occur.
 """
 _STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _KEY = re.compile(
@@ -149,7 +150,7 @@ def _parsed(captured: bytearray) -> Any:
     try:
         return orjson.loads(captured)
     except orjson.JSONDecodeError:
-        # Written with NaN, or as several lines of one event.
+        # The object contains NaN, or spans several data lines of one event.
         try:
             return json.loads(captured.replace(b"\ndata:", b"\n"))
         except (ValueError, RecursionError):

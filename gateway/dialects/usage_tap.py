@@ -116,16 +116,14 @@ class UsageTap:
         """Number of stream events, about one per token. For Ollama: the number of lines."""
         self._status = 200
         self._ends: tuple[bytes, ...] | None = _EVENT_ENDS
-        """Separators that end an event. Empty if the body is one document; None if it
-        is not text.
-        """
+        """Separators that end an event. Empty if the body is one document; None if not text."""
         self._told = Told()
         self._partial: Document | None = None
         """Event that has begun, or the whole body."""
         self._edge = b""
         """Last bytes of the event that has begun."""
         self._pending: list[bytes] = []
-        """Events that contain the word, oldest first. The newest usually reports the most."""
+        """Events that may report usage, oldest first. The newest usually reports the most."""
         self._pending_bytes = 0
         self._text_bytes = 0
         self._head = b""
@@ -192,13 +190,13 @@ class UsageTap:
         if not told.final and not failed:
             output = max(usage.output, self._shown(path))
             usage = replace(usage, output=output, estimated=True)
-        if not usage.input:  # as older Ollama omits the count of a cached prompt
+        if not usage.input:  # older Ollama omits the count of a cached prompt
             usage = replace(usage, input=request.asked.input, estimated=True)
         return usage
 
     @property
     def _is_error(self) -> bool:
-        """Whether the body is an error's document, whatever its status says."""
+        """True if the body is an error document, whatever its status."""
         return not self._ends and self.bytes == len(self._tail) and is_error(bytes(self._tail))
 
     def _shown(self, path: str) -> int:
@@ -225,9 +223,7 @@ class UsageTap:
             self._hear_pending()
 
     def _hear_pending(self) -> None:
-        """Parse the first event that reports usage, which may hold extra numbers, and the newest
-        one.
-        """
+        """Parse the newest event that reports usage, and the first, which may hold more numbers."""
         pending, told = self._pending, self._told
         if not pending:
             return

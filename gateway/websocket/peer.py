@@ -35,9 +35,7 @@ class Owner(Protocol):
         """Receive a piece of a message; see `FrameSink.piece`."""
 
     def pieces_end(self, peer: Peer) -> None:
-        """Note that no more pieces come in this turn of the event loop, so that output can be
-        flushed.
-        """
+        """Note that no more pieces come in this turn of the event loop: output can be flushed."""
 
     def says_goodbye(self, peer: Peer, closing: Closing) -> None:
         """Receive a close frame: the peer's first, or its answer to ours. Nothing follows."""

@@ -117,9 +117,7 @@ class Reader:
         return pieces
 
     def flush(self) -> Sequence[Piece]:
-        """Return the rest. Without message_stop, a stream is complete if it has sent a
-        stop reason.
-        """
+        """Return the rest. Without message_stop, a stream with a stop reason is complete."""
         pieces: list[Piece] = []
         if not self._over:
             if self._strange and not self._began:
@@ -289,9 +287,7 @@ def _tokens(usage: dict[str, Any]) -> Tokens:
 
 
 def write(answer: Whole, telling: Telling) -> bytes:
-    """Return the body of a whole response. Raise UpstreamInvalidResponse if arguments
-    are invalid.
-    """
+    """Return the body of a whole response. Raise UpstreamInvalidResponse for bad arguments."""
     content: list[dict[str, Any]] = []
     if answer.thinking:
         content.append({"type": "thinking", "thinking": answer.thinking, "signature": ""})
@@ -410,7 +406,7 @@ class Writer:
     def _end(self) -> bytes:
         word = _word(self._stopped, calls=self._call >= 0)
         delta = {"stop_reason": word, "stop_sequence": self._stopped.sequence}
-        # Without a report the estimate in message_start stands: clients overwrite it with a zero.
+        # Send no input count if none was reported: clients would replace the estimate with zero.
         tokens = self._tokens
         usage = {"output_tokens": 0} if tokens is None else _written_usage(tokens)
         return _event("message_delta", delta=delta, usage=usage) + _event("message_stop")

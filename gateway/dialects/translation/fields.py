@@ -145,9 +145,7 @@ class Fields:
             self.dropped.append(name)
 
     def end(self) -> None:
-        """Finish reading. Raise NotTranslatable for an unread field that is neither false nor
-        empty.
-        """
+        """Raise NotTranslatable for an unread field, unless its value is false or empty."""
         for key, value in self._left.items():
             if not _asks_for_nothing(value):
                 raise self.untranslatable(key)

@@ -67,9 +67,7 @@ class InTurn:
             return False
 
     def _in_order(self) -> list[Piece]:
-        """Return the waiting pieces: the rest of the open call, then whole calls with their
-        arguments.
-        """
+        """Return the waiting pieces: the rest of the open call, then the others in order."""
         waiting, self._waiting = self._waiting, []
         arguments: dict[int, list[Piece]] = {}
         for piece in waiting:

@@ -169,8 +169,7 @@ class _MessageReader:
         return call
 
     def _answered(self, fields: Fields, given: str | None) -> str:
-        """Return the id of the call that a result answers: the given id, or the first call of its
-        name.
+        """Return the id of the call that a result answers: the given id, or the first of its name.
 
         Raise RequestError if no call matches.
         """

@@ -373,9 +373,7 @@ class Writer:
                 return b""
 
     def _arguments(self) -> bytes:
-        """Return a chunk with an empty object for each call without arguments: callers
-        parse them.
-        """
+        """Return a chunk with `{}` for each call without arguments: callers parse arguments."""
         if not self._empty:
             return b""
         calls = [{"index": at, "function": {"arguments": "{}"}} for at in sorted(self._empty)]

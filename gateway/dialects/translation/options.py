@@ -27,9 +27,7 @@ class TranslationOptions:
     continues: Literal["prefill", "continue_final_message"] | None = None
     """Way to ask the backend to continue the assistant's last message."""
     efforts: tuple[str, ...] = ()
-    """Effort levels that the backend supports; empty for those that its dialect usually
-    supports.
-    """
+    """Effort levels that the backend supports; empty for the default of its dialect."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     """Name of the field for OpenAI-shaped backends."""
     base: str | None = None

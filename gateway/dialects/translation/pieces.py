@@ -135,9 +135,7 @@ class StreamReader(Protocol):
         """Return the pieces that are complete."""
 
     def flush(self) -> Sequence[Piece]:
-        """Return the rest after the stream has ended normally. Failed, if the response is
-        incomplete.
-        """
+        """Return the rest after the stream has ended normally: Failed, if it is incomplete."""
 
 
 class StreamWriter(Protocol):

@@ -53,7 +53,7 @@ _DROPPED = frozenset(
         b"openai-project",
     }
 )
-"""Request headers that are specific to one dialect or are written anew."""
+"""Request headers that are specific to one dialect or are replaced."""
 _PLAIN = {b"Content-Type": b"application/json", b"Accept": b"application/json"}
 _ANTHROPIC = {**_PLAIN, b"anthropic-version": b"2023-06-01"}
 
@@ -199,8 +199,9 @@ class Translation:
         options: TranslationOptions,
         replaced: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Create a translation. `replaced` are lower-case names of headers that the configuration
-        sets.
+        """Create a translation.
+
+        `replaced` are names of headers that the configuration sets, in lower case.
         """
         self._made_of = caller, backend, options, replaced
         self._options = options

@@ -11,8 +11,9 @@ from gateway.dialects.translation.halves import mended
 
 
 def parsed(data: bytes) -> dict[str, Any] | None:
-    """Parse a JSON object; None if it is not one. Strings may hold half characters: see
-    `halves`.
+    """Parse a JSON object; None if it is not one.
+
+    Strings may hold half a character; see `halves`.
     """
     try:
         document = orjson.loads(data)
