@@ -1,1 +1,3 @@
-"""Waiting for a busy backend: who is next, for how long, and when it is no use to wait."""
+"""Admission control: a fair queue for a busy
+backend, with limits on its length and waiting time.
+"""

@@ -1,8 +1,9 @@
-"""Who is next: strict classes of priority, and within a class each tenant its weighted share.
+"""Fair queue: strict priority classes, and weighted shares for the tenants within a class.
 
-Start-time fair queueing (Goyal, Vin, Cheng 1996) with requests of one size: an entry is stamped
-with the virtual time at which its tenant's turn would come, and the earliest stamp goes first. A
-tenant with a thousand entries delays another's first one by one turn. No clock and no I/O here.
+The algorithm is start-time fair queueing (Goyal, Vin, Cheng 1996) with requests of equal size. An
+entry is stamped with the virtual time at which its tenant's turn would come, and the earliest stamp
+goes first. A tenant with a thousand entries delays another tenant's first entry by one turn. No
+clock and no I/O.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ from dataclasses import dataclass, field
 
 @dataclass(order=True, slots=True)
 class Entry:
-    """A place in the queue."""
+    """An entry in the queue."""
 
     sort_key: tuple[int, float, int] = field(init=False)
     tenant: str = field(compare=False)
     priority: int = field(compare=False)
-    """Higher goes first, always."""
+    """Priority class. A higher one always goes first."""
     weight: float = field(compare=False, default=1.0)
     waiting: bool = field(compare=False, default=True)
 
 
 class FairQueue:
-    """Entries that wait."""
+    """A queue of waiting entries."""
 
     def __init__(self) -> None:
         self._heap: list[Entry] = []
         self._count = 0
         self._virtual: dict[int, float] = {}
-        """Of each class: the stamp of the entry that left last."""
+        """Stamp of the entry that left last, by class."""
         self._last: dict[tuple[int, str], float] = {}
-        """Of each class and tenant: the stamp its next entry follows."""
+        """Stamp of the last entry added, by class and tenant; the next one follows it."""
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, tenant: str, *, priority: int = 0, weight: float = 1.0) -> Entry:
-        """Take a place."""
+        """Add an entry."""
         entry = Entry(tenant, priority, weight)
         key = (priority, tenant)
         start = max(self._virtual.get(priority, 0.0), self._last.get(key, 0.0))
@@ -51,14 +52,14 @@ class FairQueue:
         return entry
 
     def remove(self, entry: Entry) -> None:
-        """Give up a place. Giving it up twice is giving it up once."""
+        """Remove an entry. Removing it again has no effect."""
         if entry.waiting:
             entry.waiting = False
             self._count -= 1
             self._tidy()
 
     def next(self) -> Entry | None:
-        """Take out whose turn it is; None if nobody waits."""
+        """Remove and return the entry whose turn it is, or return None if the queue is empty."""
         while self._heap:
             entry = heapq.heappop(self._heap)
             if entry.waiting:
@@ -70,13 +71,15 @@ class FairQueue:
         return None
 
     def position(self, entry: Entry) -> int:
-        """How many go before it, as things are; 0: it is next. Takes time with the length."""
+        """Return the number of entries ahead, 0 for
+        the first. Linear in the length of the queue.
+        """
         return sum(1 for other in self._heap if other.waiting and other < entry)
 
     def _tidy(self) -> None:
-        """Let what is past cost nothing."""
+        """Free the memory of entries and stamps that are no longer needed."""
         if not self._count:
-            # Nobody waits: everybody's share begins anew.
+            # The queue is empty, so all tenants start afresh.
             self._heap.clear()
             self._virtual.clear()
             self._last.clear()

@@ -1,4 +1,4 @@
-"""A gate before a backend: so many pass at once, so many wait, nobody for longer than it says."""
+"""Concurrency gate in front of a backend, with a bounded queue and a maximum waiting time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gateway.admission.fair_queue import Entry, FairQueue
 from gateway.errors import QueueFull, QueueTimeout
 
 _SMOOTHING = 0.1
-"""Weight of the newest pass in the mean time between two."""
+"""Weight of the newest interval in the moving average of the intervals between two leaves."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """`concurrency` pass at once, `queue` wait, for `max_wait_s` at most."""
+    """`concurrency` requests pass at once; `queue` requests wait, `max_wait_s` seconds at most."""
 
     concurrency: int
     queue: int
@@ -24,7 +24,7 @@ class GateOptions:
 
 
 class Place:
-    """Where somebody waits in a queue."""
+    """Place of a waiting request in a queue."""
 
     __slots__ = ("_deadline", "_entry", "_loop", "_queue")
 
@@ -42,22 +42,22 @@ class Place:
 
     @property
     def position(self) -> int:
-        """1: it is next."""
+        """Position in the queue; 1 is next."""
         return self._queue.position(self._entry) + 1
 
     @property
     def left_s(self) -> float:
-        """Seconds until it is given up."""
+        """Seconds until the wait times out."""
         return max(0.0, self._deadline - self._loop.time())
 
 
 class Gate:
-    """One for each upstream, and for each model that has its own limit."""
+    """Concurrency gate of an upstream, or of a model that has its own limit."""
 
     def __init__(self, name: str, options: GateOptions) -> None:
         self.name = name
         self.passing = 0
-        """How many are through, and have not left."""
+        """Number of requests that have entered and not left."""
         self.options = options
         self._queue = FairQueue()
         self._turns: dict[int, asyncio.Future[None]] = {}
@@ -66,7 +66,7 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Number of waiting requests."""
         return len(self._queue)
 
     async def enter(
@@ -78,10 +78,11 @@ class Gate:
         patience_s: float | None = None,
         told: Callable[[Place], None] | None = None,
     ) -> int:
-        """Pass, or wait for it, for `patience_s` at most. Whoever passed has to `leave`; who has to
-        wait is `told` where.
+        """Enter, if necessary after waiting, for `patience_s` seconds at most. Call `leave` after
+        success.
 
-        Returns how many went before. Raise QueueFull or QueueTimeout.
+        If the request has to wait, `told` is called with its place. Return the number of requests
+        that were ahead. Raise QueueFull or QueueTimeout.
         """
         options = self.options
         if self.passing < options.concurrency and not self._queue:
@@ -111,7 +112,7 @@ class Gate:
         return position + 1
 
     def leave(self) -> None:
-        """Let the next one pass."""
+        """Leave, and let the next waiting request enter."""
         now = asyncio.get_running_loop().time()
         if self._left_at is not None:
             interval_s = now - self._left_at
@@ -126,12 +127,14 @@ class Gate:
     def _wake(self) -> None:
         while self.passing < self.options.concurrency and (entry := self._queue.next()):
             turn = self._turns.pop(id(entry))
-            if not turn.cancelled():  # who was cancelled just now gives up at its next step
+            if not turn.cancelled():  # a cancelled request runs `_give_up` at its next step
                 self.passing += 1
                 turn.set_result(None)
 
     def _give_up(self, entry: Entry, turn: asyncio.Future[None]) -> None:
-        """Whoever stops waiting in the very moment its turn came passes the turn on."""
+        """Remove a request that stops waiting. If it
+        was just admitted, admit the next one instead.
+        """
         if turn.done() and not turn.cancelled():
             self.passing -= 1
             self._wake()
@@ -140,7 +143,7 @@ class Gate:
         self._queue.remove(entry)
 
     def _retry_after_s(self) -> int:
-        """When those who wait now will have passed, at the pace of the last ones."""
+        """Return the seconds until the queue will have passed, at the recent rate."""
         if self._interval_s is None:
             return max(1, math.ceil(self.options.max_wait_s))
         return max(1, math.ceil((len(self._queue) + 1) * self._interval_s))

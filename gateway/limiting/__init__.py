@@ -1,1 +1,1 @@
-"""How much a caller may ask for."""
+"""Rate limits, concurrency limits and budgets of callers."""

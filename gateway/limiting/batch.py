@@ -1,10 +1,11 @@
-"""Gathers the demands of one turn of the event loop into one call.
+"""Batch the demands of one turn of the event loop into one call to the store.
 
-A round trip costs the same for one request as for fifty. What comes while a call is on its way
-makes up the next one.
+A round trip costs the same for one request as for fifty. Calls may overlap: demands that arrive
+while a call is in flight go into a new call at the next turn.
 
-A call that failed may have been carried out all the same, or may be yet. So its slots are given
-back, with the next call that succeeds; until then nothing is posted.
+A call that failed may nevertheless have been executed, or may still be. Its slots are therefore
+released after the next call that succeeds. Until then, of the demands that are posted only the
+slots to release are kept; corrections and renewals are dropped.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from gateway.store.records import StoreUnavailable
 
 Batch = Sequence[Sequence[Demand]]
 Send = Callable[[Batch], Awaitable[Sequence[Verdict]]]
-"""Decides on several requests at once. Raises StoreUnavailable."""
+"""Decide on several requests in one call. Raise StoreUnavailable."""
 
 _BATCH_CAP = 128
 _OWED_CAP = 4096
 
 
 class Batcher:
-    """One for each store."""
+    """Batching in front of a store; each store has its own instance."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -36,20 +37,22 @@ class Batcher:
         self._owed: list[Demand] = []
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
-        """Raise StoreUnavailable."""
+        """Return the decision on a request's demands. Raise StoreUnavailable."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._add(demands, future)
         return await future
 
     def post(self, demands: Sequence[Demand]) -> None:
-        """Have these met; nobody waits, and what cannot be met expires by itself."""
+        """Send demands without waiting for the result.
+        The effect of a failure expires with its TTL.
+        """
         if self._failing:
             self._owe(demands)
         else:
             self._add(demands, None)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Send what is waiting, and wait for the calls in flight."""
         self._flush()
         while self._calls:
             await asyncio.wait(set(self._calls))

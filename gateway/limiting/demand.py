@@ -1,7 +1,7 @@
-"""What a request asks of a limit, and what it is told. Values only.
+"""Demands of a request on a limit, and the decision on them. Values only.
 
-Nobody changes one that was made, but for `Demand.counted`. They are not frozen: to make a frozen
-one takes three times as long, and every request makes several.
+Instances are treated as immutable, except for `Demand.counted`. They are not frozen, because
+creating a frozen instance takes three times as long, and every request creates several.
 """
 
 from __future__ import annotations
@@ -11,39 +11,43 @@ from enum import IntEnum
 
 
 class Kind(IntEnum):
-    """What is done to a key. The first three may be refused, and then nothing is done at all."""
+    """Operation on a key. The first three can be
+    refused; then the request changes nothing at all.
+    """
 
     TAKE = 1
-    """Take `amount` from a bucket that `per_s` fills up to `size`."""
+    """Take `amount` from a token bucket of `size` that refills at `per_s`."""
     LEASE = 2
-    """Hold one of `size` slots, for `ttl_s` unless it is renewed."""
+    """Hold one of `size` slots for `ttl_s` seconds, unless renewed."""
     SPEND = 3
-    """Spend `amount` of a budget of `size` that ends after `ttl_s`."""
+    """Spend `amount` of a budget of `size` whose period ends after `ttl_s` seconds."""
     ADJUST = 4
-    """Take `amount` more from a bucket, or give it back: it may go into debt."""
+    """Take `amount` more from a bucket, or give it
+    back if negative. The bucket may go into debt.
+    """
     RELEASE = 5
-    """Give a slot back."""
+    """Release a slot."""
     RENEW = 6
-    """Hold a slot for another `ttl_s`."""
+    """Hold a slot for another `ttl_s` seconds."""
     CORRECT = 7
-    """Spend `amount` more of a budget, or less."""
+    """Spend `amount` more of a budget, or less if negative."""
 
 
 class Counted(IntEnum):
-    """Where a demand was met, which is where it has to be corrected and given back."""
+    """Place where a demand was counted. Corrections and releases have to go to the same place."""
 
     STORE = 1
     LOCAL = 2
-    """In this process alone, while the store was away."""
+    """Only in this process, because the store was not available."""
     NOWHERE = 3
-    """Let through without the store."""
+    """Admitted without being counted, because the store was not available."""
 
 
 @dataclass(slots=True)
 class Demand:
-    """One thing to do to one key. Amounts are in the unit of the limit.
+    """An operation on one key. Amounts are in the unit of the limit.
 
-    Of the first three kinds, with an amount of 0: look what is left, and leave it so.
+    With amount 0, the first three kinds report the level and change nothing.
     """
 
     kind: Kind
@@ -53,29 +57,31 @@ class Demand:
     per_s: float = 0.0
     ttl_s: float = 0.0
     holder: str = ""
-    """Whose slot it is: unique to one request."""
+    """Holder of the slot, unique to one request."""
     counted: Counted = Counted.STORE
-    """Set by the decision."""
+    """Place where the demand was counted. The decision sets it."""
 
 
 @dataclass(slots=True)
 class Level:
-    """What is left of a limit after a decision, and when there is more."""
+    """Amount that a limit has left after a decision, and the time until it has more."""
 
     remaining: int
     wait_s: float
-    """Refused: until the same demand can be met. Admitted: until the limit is as new."""
+    """Seconds. If refused: until the same demand can
+    be met. If admitted: until the limit is full.
+    """
 
 
 @dataclass(slots=True)
 class Verdict:
-    """The decision on all demands of one request: all were met, or none."""
+    """The decision on all demands of one request: all are met, or none."""
 
     levels: tuple[Level, ...]
     refused: int | None = None
-    """Which demand was refused: of several, the one to wait longest for."""
+    """Index of the refused demand; of several, the one with the longest wait."""
 
     @property
     def admitted(self) -> bool:
-        """Whether everything was met."""
+        """True if all demands were met."""
         return self.refused is None

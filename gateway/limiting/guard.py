@@ -1,7 +1,7 @@
-"""What is decided while the store does not answer: by each limit's own mode, and at no cost.
+"""Circuit breaker in front of a limit store, and decisions without the store by each limit's mode.
 
-A breaker stands before the store. After a failure it lets nothing through for a moment, then one
-request as a probe (half-open); the others are decided here meanwhile, without waiting.
+After a failure the breaker is open for a moment. Then it lets one request through as a probe
+(half-open). Meanwhile all other requests are decided here, without waiting.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _LONGEST_PAUSE_S = 2.0
 
 
 class OnStoreError(Enum):
-    """What a limit does without its store."""
+    """Mode of a limit while its store is not available."""
 
     OPEN = "open"
-    """Let requests through."""
+    """Admit all requests."""
     CLOSED = "closed"
-    """Refuse them with 503."""
+    """Refuse all requests with 503."""
     LOCAL = "local"
-    """Count in this process alone."""
+    """Count in this process only."""
 
 
 class Breaker(Enum):
-    """States of the breaker."""
+    """States of the circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -41,7 +41,7 @@ class Breaker(Enum):
 
 
 class GuardedStore:
-    """A store, and what to do without it."""
+    """A limit store behind a circuit breaker, with a fallback while the store is not available."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class GuardedStore:
         now: Callable[[], float] = time.monotonic,
         report: Callable[[str, str], None] = lambda state, reason: None,
     ) -> None:
-        """`report` is told of each change of the breaker, for the log."""
+        """`report` is called with each change of the breaker, for the log."""
         self._store = store
         self._local = MemoryStore()
         self._now = now
@@ -59,12 +59,12 @@ class GuardedStore:
         self._closed_until = 0.0
         self.state = Breaker.CLOSED
         self.failures = 0
-        """Calls that failed."""
+        """Number of failed calls."""
         self.without = 0
-        """Decisions made here, without the store."""
+        """Number of decisions made without the store."""
 
     async def decide(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
-        """`modes` are those of the demands, one each. Raise LimitsUnavailable."""
+        """Return the decision. `modes` has one entry for each demand. Raise LimitsUnavailable."""
         if self._may_pass():
             try:
                 verdict = await self._store.decide(demands)
@@ -72,7 +72,7 @@ class GuardedStore:
                 self._failed(str(exc))
             except BaseException:
                 if self.state is Breaker.HALF_OPEN:
-                    self.state = Breaker.OPEN  # the probe gave up; another may come
+                    self.state = Breaker.OPEN  # the probe was cancelled; the next request may probe
                 raise
             else:
                 self._succeeded()
@@ -80,8 +80,8 @@ class GuardedStore:
         return self._decide_without(demands, modes)
 
     async def look(self, demands: Sequence[Demand]) -> Sequence[Level]:
-        """What is left; the amounts of the demands are 0. While the store does not answer, by what
-        this process has counted.
+        """Return the levels for demands whose amounts are 0. While the store is not available, the
+        levels are those that this process has counted.
         """
         if self.state is Breaker.CLOSED:
             with contextlib.suppress(StoreUnavailable):
@@ -89,8 +89,8 @@ class GuardedStore:
         return self._local.decide_now(demands).levels
 
     def post(self, demands: Sequence[Demand]) -> None:
-        """Have these met where the demands that they correct, renew or give back were counted: what
-        one ledger took is no credit in the other.
+        """Send corrections, renewals or releases to the place where their demands were counted.
+        What the store has counted gives no credit in this process, and vice versa. Does not wait.
         """
         theirs = [demand for demand in demands if demand.counted is Counted.STORE]
         if theirs:
@@ -99,13 +99,15 @@ class GuardedStore:
             self._local.post([demand for demand in demands if demand.counted is Counted.LOCAL])
 
     def spend(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
-        """Have these met that correct nothing: by the store, or without it as their modes say."""
+        """Post demands that correct nothing: to the
+        store, or by their modes if it is not available.
+        """
         if self.state is not Breaker.CLOSED:
             _mark(demands, modes)
         self.post(demands)
 
     async def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         await self._store.close()
 
     def _may_pass(self) -> bool:
@@ -124,7 +126,7 @@ class GuardedStore:
         elif self.state is Breaker.HALF_OPEN:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         else:
-            return  # it was on its way when another one failed
+            return  # this call was in flight when another one failed
         self.state = Breaker.OPEN
         self._closed_until = self._now() + self._pause_s
 
@@ -152,6 +154,6 @@ class GuardedStore:
 
 
 def _mark(demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
-    """Say where demands are counted while the store is away."""
+    """Set the place where demands are counted while the store is not available."""
     for demand, mode in zip(demands, modes, strict=True):
         demand.counted = Counted.LOCAL if mode is OnStoreError.LOCAL else Counted.NOWHERE

@@ -1,6 +1,6 @@
-"""Slots that are held as long as their requests: renewed while these live, given back at the end.
+"""Leases of concurrency slots: renewed while their requests run, released at the end.
 
-The store forgets a slot that is not renewed, so a killed process holds none for long.
+The store drops a slot that is not renewed, so a killed process does not hold slots for long.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore
 
 _RENEWALS = 3
-"""How often within its life a slot is renewed."""
+"""Number of renewals of a slot in its TTL."""
 
 
 class Leases:
-    """All slots this process holds."""
+    """The slots that this process holds."""
 
     def __init__(self, store: GuardedStore, ttl_s: float) -> None:
         self._store = store
@@ -28,18 +28,18 @@ class Leases:
         return len(self._held)
 
     def keep(self, demand: Demand) -> None:
-        """A slot was taken: renew it until `release`."""
+        """Renew a slot until `release`."""
         self._held[demand.holder] = demand
         if self._task is None:
             self._task = asyncio.create_task(self._renew())
 
     def release(self, demand: Demand) -> None:
-        """Give it back."""
+        """Release a slot."""
         self._held.pop(demand.holder, None)
         self._store.post([replace(demand, kind=Kind.RELEASE)])
 
     def close(self) -> None:
-        """Renew no more."""
+        """Stop renewing the slots."""
         if self._task is not None:
             self._task.cancel()
 

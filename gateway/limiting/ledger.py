@@ -1,8 +1,8 @@
-"""How limits are counted: the arithmetic all stores share, on whatever keeps their numbers.
+"""The arithmetic of limits, shared by all stores that keep the numbers.
 
-A bucket is one number: the time at which it will be full. That is the generic cell rate algorithm
-(ITU-T I.371) read as a leaky bucket; it admits exactly what a token bucket of the same rate and
-burst does, and never drifts. `take.lua` says the same for Redis. No clock and no I/O here.
+A bucket is one number: the time at which it will be full. This is the generic cell rate algorithm
+(GCRA, ITU-T I.371), read as a leaky bucket. It admits exactly what a token bucket of the same rate
+and burst admits, and never drifts. `take.lua` is the same in Redis. No clock and no I/O.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from typing import Protocol
 from gateway.limiting.demand import Demand, Kind, Level, Verdict
 
 _EPSILON = 1e-6
-"""Floating point: a wait below a microsecond is none."""
-# A member looked up in its class costs as much as a call, and these are for every request.
+"""Tolerance for rounding: a wait of less than a microsecond counts as none."""
+# Looking up an enum member costs as much as a call, and every request needs these.
 _TAKE, _LEASE, _SPEND = Kind.TAKE, Kind.LEASE, Kind.SPEND
 _ADJUST, _RELEASE, _RENEW = Kind.ADJUST, Kind.RELEASE, Kind.RENEW
 
 
 class Ledger(Protocol):
-    """Keeps the numbers. Times are seconds of one clock."""
+    """Storage of the numbers. Times are seconds of one clock."""
 
     def full_at(self, key: str) -> float:
-        """When a bucket is full; 0 if it is unknown, and so is full."""
+        """Return the time at which a bucket is full; 0 if it is unknown and therefore full."""
 
     def set_full_at(self, key: str, when: float) -> None:
-        """Remember it."""
+        """Set the time at which a bucket is full."""
 
     def held(self, key: str, now: float) -> tuple[int, float]:
-        """How many slots are held, and when the first of them expires."""
+        """Return the number of slots held, and the time at which the first one expires."""
 
     def hold(self, key: str, holder: str, until: float) -> None:
-        """Hold a slot, or hold it longer."""
+        """Hold a slot, or extend it."""
 
     def release(self, key: str, holder: str) -> None:
-        """Give it back, if it is held."""
+        """Release a slot, if it is held."""
 
     def holds(self, key: str, holder: str) -> bool:
-        """Whether this holder has a slot."""
+        """True if the holder has a slot."""
 
     def spent(self, key: str) -> float:
-        """What was spent of a budget."""
+        """Return the amount spent of a budget."""
 
     def spend(self, key: str, amount: float, until: float) -> None:
-        """Spend more, or less; the budget may be forgotten after `until`."""
+        """Add to the amount spent, or subtract. The budget may be dropped after `until`."""
 
 
 def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> Verdict:
-    """Meet all demands, or none of them."""
+    """Meet all demands, or none of them, and return the decision."""
     levels: list[Level] = []
     refused: int | None = None
     for index, demand in enumerate(demands):
@@ -73,8 +73,8 @@ def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
             full_at = now
         after = full_at + amount / per_s
         wait_s = after - now - depth_s
-        # What is more than the whole bucket is let through a full one, into debt: otherwise it
-        # never could be.
+        # A demand larger than the bucket is admitted when the bucket is full, which puts it into
+        # debt. Otherwise it could never be admitted.
         if wait_s > _EPSILON and (amount <= size or full_at > now + _EPSILON):
             if amount > size:
                 wait_s = full_at - now

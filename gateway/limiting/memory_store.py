@@ -1,4 +1,4 @@
-"""Limits in this process's memory."""
+"""Limit store in the memory of this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SWEEP_SIZE = 4096
 
 
 class MemoryStore:
-    """Exact for one process. What has no effect any more is forgotten."""
+    """Exact limits for a single process. Entries without effect are dropped."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -25,7 +25,7 @@ class MemoryStore:
         return self.decide_now(demands)
 
     def decide_now(self, demands: Sequence[Demand]) -> Verdict:
-        """As `decide`, for those who cannot wait."""
+        """Decide like `decide`, synchronously."""
         now = self._now()
         if len(self._full_at) + len(self._held) + len(self._spent) > self._sweep_size:
             self._sweep(now)
@@ -76,7 +76,7 @@ class MemoryStore:
         self._spent[key] = (self.spent(key) + amount, until)
 
     def _sweep(self, now: float) -> None:
-        """Forget full buckets, expired slots, past budgets. Amortised over as many new keys."""
+        """Drop full buckets, expired slots and past budgets. Amortised over as many new keys."""
         self._full_at = {key: at for key, at in self._full_at.items() if at > now}
         self._held = {key: s for key, s in self._held.items() if any(u > now for u in s.values())}
         self._spent = {key: s for key, s in self._spent.items() if s[1] > now}

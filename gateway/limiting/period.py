@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 
 def current(period: str, now: datetime) -> tuple[str, float]:
-    """The name of the day, week or month that `now` is in, and the seconds until it ends."""
+    """Return the name of the day, week or month that
+    contains `now`, and the seconds until it ends.
+    """
     now = now.astimezone(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if period == "day":

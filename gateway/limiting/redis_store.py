@@ -1,4 +1,4 @@
-"""Limits in Redis, shared by replicas: one Lua script, one call for each turn of the event loop."""
+"""Limit store in Redis, shared by replicas: one Lua script, one call per turn of the event loop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 
 
 class RedisStore:
-    """Exact for all who share a Redis."""
+    """Exact limits for all gateways that share a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Raise ValueError or ConfigurationError for a URL that cannot be used."""
+        """Raise ValueError or ConfigurationError if the URL is not usable."""
         self._client: Any = connect(url, timeout_s)
         self._timeout_s = timeout_s
         self._digest: str | None = None
@@ -42,7 +42,7 @@ class RedisStore:
 
     async def _send(self, batch: Batch) -> Sequence[Verdict]:
         keys = [PREFIX + demand.key for demands in batch for demand in demands]
-        # One argument of JSON costs a fifth of a thousand arguments.
+        # One JSON argument costs a fifth of a thousand arguments.
         asked = orjson.dumps(
             [
                 [
@@ -58,10 +58,10 @@ class RedisStore:
 
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:
-        """Within the time it has, and every way to fail as one. Raise StoreUnavailable.
+        """Limit the time of a call. Raise StoreUnavailable for every kind of failure.
 
-        The answer may be there, unread, because this process itself was held up. So when the time
-        is over the sockets are looked at once more.
+        The reply may have arrived without being read, because this process was busy. So when the
+        time is over, the sockets are checked once more.
         """
         loop = asyncio.get_running_loop()
         with answering():
@@ -80,7 +80,7 @@ class RedisStore:
             try:
                 known: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, asked)
                 return known
-            except NoScriptError:  # a new Redis, or one that was flushed
+            except NoScriptError:  # Redis was replaced or flushed
                 pass
         self._digest = await self._client.script_load(_SCRIPT)
         loaded: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, asked)

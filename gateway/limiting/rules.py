@@ -1,4 +1,4 @@
-"""A limit as a route applies it: whose key, how much, and what a request demands of it."""
+"""A limit as a route applies it: the key, the amount, and a request's demand on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.limiting.period import current
 from gateway.usage import Usage
 
 LEASE_TTL_S = 60.0
-"""How long the slot of a killed gateway stays taken."""
+"""Time after which the slots of a killed gateway are free again."""
 _KEY_CHARACTERS = 128
 _holders = itertools.count()
 _PROCESS = secrets.token_hex(6)
@@ -29,7 +29,7 @@ KeyPart = Callable[[Exchange], str]
 
 
 class Unit(StrEnum):
-    """What is counted."""
+    """Unit in which a limit counts."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -38,14 +38,14 @@ class Unit(StrEnum):
     BUDGET_MONEY = "budget_money"
 
 
-# A member looked up in its class costs as much as a call, and these are for every request.
+# Looking up an enum member costs as much as a call, and every request needs these.
 _REQUESTS, _TOKENS, _CONCURRENCY = Unit.REQUESTS, Unit.TOKENS, Unit.CONCURRENCY
 _TAKE, _LEASE = Kind.TAKE, Kind.LEASE
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much: of a rate, what flows in a second and the most at once; else just how much."""
+    """Size of a limit. For a rate: `size` is the burst, and `per_s` the refill rate."""
 
     size: float
     per_s: float = 0.0
@@ -54,19 +54,19 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Micro-units of money for one token; that is units for a million."""
+    """Prices in micro-units of money for one token, which equals units for a million tokens."""
 
     input: float
     output: float
     cache_read: float
-    """For a token of the input that came from the backend's cache."""
+    """Price of an input token read from the backend's cache."""
     cache_write: float
-    """For one that went into it."""
+    """Price of an input token written to the backend's cache."""
     reasoning: float
-    """For a token of the output that is a thought."""
+    """Price of an output token that is reasoning."""
 
     def of(self, usage: Usage) -> float:
-        """What a request costs, in micro-units."""
+        """Return the cost of a request in micro-units."""
         cost = usage.input * self.input + usage.output * self.output
         if usage.cached:
             cost += usage.cached * (self.cache_read - self.input)
@@ -79,7 +79,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One limit, counted in one unit."""
+    """A limit in one unit."""
 
     name: str
     unit: Unit
@@ -89,24 +89,24 @@ class Rule:
     on_store_error: OnStoreError
     prices: Mapping[str, Price]
     prefix: str = field(init=False, repr=False, compare=False)
-    """What all its keys begin with."""
+    """Prefix of all its keys."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prefix", f"{self.name}:{self.unit.value}:")
 
     @property
     def needs_model(self) -> bool:
-        """Whether the model, or the body, has to be known first."""
+        """True if the model or the body has to be known before the limit can be applied."""
         return self.unit not in (Unit.REQUESTS, Unit.CONCURRENCY) or model_key in self.key
 
     def amount_for(self, exchange: Exchange) -> Amount:
-        """How much this caller has: its tier's, or what everybody has."""
+        """Return the caller's amount: that of its tier, else the default."""
         principal = exchange.principal
         tier = principal.tier if principal is not None else None
         return self.tiers.get(tier, self.amount) if tier is not None else self.amount
 
     def demand(self, exchange: Exchange, asked: Usage) -> Demand:
-        """What a request demands; `asked` is what it may use."""
+        """Return the demand of a request. `asked` is the usage that it may reach."""
         amount, unit = self.amount_for(exchange), self.unit
         key = self.prefix + self._identity(exchange)
         if unit is _REQUESTS:
@@ -114,7 +114,7 @@ class Rule:
         if unit is _TOKENS:
             return Demand(_TAKE, key, float(asked.total), amount.size, amount.per_s)
         if unit is _CONCURRENCY:
-            # Workers are forks: they have the random part in common, and not the process id.
+            # Forked workers share the random part but not the process id.
             holder = f"{_PROCESS}-{os.getpid()}-{next(_holders)}"
             return Demand(_LEASE, key, 1.0, amount.size, 0.0, LEASE_TTL_S, holder)
         name, left_s = current(amount.period, datetime.now(UTC))
@@ -122,7 +122,7 @@ class Rule:
         return Demand(Kind.SPEND, f"{key}:{name}", cost, amount.size, ttl_s=left_s)
 
     def cost(self, exchange: Exchange, usage: Usage) -> float:
-        """What usage costs in the rule's unit."""
+        """Return the cost of usage in the rule's unit."""
         if self.unit is Unit.BUDGET_MONEY:
             price = self.prices.get(exchange.served or exchange.model or "")
             return price.of(usage) if price is not None else 0.0
@@ -131,7 +131,7 @@ class Rule:
     def _identity(self, exchange: Exchange) -> str:
         if len(self.key) == 1:
             text = self.key[0](exchange)
-        else:  # lengths before several parts: no two lists of parts make one text
+        else:  # each part is prefixed with its length, so that the text is unambiguous
             text = "".join([f"{len(part)}:{part}" for key in self.key for part in (key(exchange),)])
         if len(text) > _KEY_CHARACTERS or not text.isprintable():
             return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -139,13 +139,13 @@ class Rule:
 
 
 def subject_key(exchange: Exchange) -> str:
-    """Each caller alone; without a principal, each address as `ip_key` tells it."""
+    """Return the caller's own key; without a principal, that of its address, as in `ip_key`."""
     principal = exchange.principal
     return f"{principal.provider}/{principal.subject}" if principal else ip_key(exchange)
 
 
 def tenant_key(exchange: Exchange) -> str:
-    """All of a tenant together. A caller without one has a key of its own."""
+    """Return the tenant's key. A caller without a tenant has a key of its own."""
     principal = exchange.principal
     if principal is not None and principal.tenant:
         return f"t:{principal.tenant}"
@@ -153,8 +153,8 @@ def tenant_key(exchange: Exchange) -> str:
 
 
 def ip_key(exchange: Exchange) -> str:
-    """Each client address, as trusted proxies tell it; of IPv6 the network of 64 bits, within which
-    a caller can have any.
+    """Return the key of the client's address, as trusted proxies report it. For IPv6 it is the /64
+    network, because a caller can use any address in it.
     """
     address = exchange.client_ip
     if ":" not in address:
@@ -166,23 +166,23 @@ def ip_key(exchange: Exchange) -> str:
 
 
 def route_key(exchange: Exchange) -> str:
-    """All on one route together."""
+    """Return the key of the route."""
     return exchange.route or ""
 
 
 def model_key(exchange: Exchange) -> str:
-    """Each model, by the name callers use."""
+    """Return the key of the model, by the name that callers use."""
     return exchange.model or ""
 
 
 def api_key_key(exchange: Exchange) -> str:
-    """Each API key; other credentials by their subject."""
+    """Return the id of the API key. Other credentials are counted by subject."""
     principal = exchange.principal
     return principal.key_id if principal and principal.key_id else f"s:{subject_key(exchange)}"
 
 
 def claim_key(name: str) -> KeyPart:
-    """Each value of a claim; without it, each caller alone."""
+    """Return a function that makes the key from a claim. A caller without it has its own key."""
 
     def key(exchange: Exchange) -> str:
         value = claim(exchange.principal.claims, name) if exchange.principal else None
@@ -201,4 +201,4 @@ KEYS: Mapping[str, KeyPart] = {
     "model": model_key,
     "api_key": api_key_key,
 }
-"""The YAML word to whose key it is; `claim.NAME` is made by `claim_key`."""
+"""Key function by its name in YAML. `claim_key` makes that of `claim.NAME`."""

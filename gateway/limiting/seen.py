@@ -1,7 +1,7 @@
-"""What limits have met of late: under which keys was counted, and who was refused.
+"""Recent activity of limits, for operators: the keys in use, and the refused requests.
 
-For operators to look at. A store holds the keys of everybody, for months; here are those of the
-last requests, so that looking costs the same however many callers there are.
+A store contains the keys of all callers for months. Here are only those of recent requests, so that
+the cost of a look does not grow with the number of callers.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _REFUSALS_CAP = 100
 
 @dataclass(slots=True)
 class SeenKey:
-    """A key that was counted under."""
+    """A key with recent requests."""
 
     rule: Rule
     parts: tuple[str, ...]
-    """Who it is, a part for each word of the limit's `key`."""
+    """Values that make up the key, one for each word of the limit's `key`."""
     look: Demand
-    """Asks what is left."""
+    """Demand that reports what the key has left."""
     refused: int = 0
     refused_at: float | None = None
     """Seconds since the epoch."""
@@ -35,7 +35,7 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One request that was over a limit."""
+    """A request that exceeded a limit."""
 
     at: float
     """Seconds since the epoch."""
@@ -51,27 +51,27 @@ class Refusal:
 
 
 class Seen:
-    """Of one process."""
+    """Recent activity of one process."""
 
     def __init__(self) -> None:
         self._keys: dict[str, SeenKey] = {}
         self.refusals: deque[Refusal] = deque(maxlen=_REFUSALS_CAP)
-        """The last ones, the newest at the end."""
+        """Latest refusals, the newest last."""
 
     @property
     def keys(self) -> Iterable[SeenKey]:
-        """Those seen last, about."""
+        """Approximately the most recent keys."""
         return self._keys.values()
 
     def note(self, rules: Sequence[Rule], demands: Sequence[Demand], exchange: Exchange) -> None:
-        """A request is counted under these. Called for each: a known key costs a look-up."""
+        """Record a request's keys. Called for every request; a known key costs one look-up."""
         for rule, demand in zip(rules, demands, strict=True):
             known = self._keys.get(demand.key)
             if known is None or known.rule is not rule:
                 self._add(rule, demand, exchange)
 
     def refuse(self, rule: Rule, demand: Demand, wait_s: float, exchange: Exchange) -> None:
-        """A request was over a limit."""
+        """Record a request that exceeded a limit."""
         now = time.time()
         found = self._keys.get(demand.key) or self._add(rule, demand, exchange)
         found.refused += 1
@@ -93,7 +93,7 @@ class Seen:
         )
 
     def _add(self, rule: Rule, demand: Demand, exchange: Exchange) -> SeenKey:
-        # A key that is pushed out while it is in use comes back with its next request.
+        # A key in use that is evicted is added again by its next request.
         old = self._keys.pop(demand.key, None)
         while len(self._keys) >= _KEYS_CAP:
             del self._keys[next(iter(self._keys))]

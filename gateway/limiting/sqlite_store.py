@@ -1,9 +1,9 @@
-"""Limits in a SQLite file, shared by the processes of one machine.
+"""Limit store in a SQLite file, shared by the processes of one machine.
 
-Why SQLite: it comes with Python, locks across processes, lets go of a killed one's lock, keeps
-budgets over a restart, and one short transaction for each turn of the event loop is cheap: about
-20 µs, shared by all requests of the turn. The file is not synced to the disk at each commit, so
-that a power failure may cost the last moments of it; the end of a process costs nothing.
+Reasons for SQLite: it comes with Python, locks across processes, releases the lock of a killed
+process and keeps budgets over a restart. It is also cheap: one short transaction of about 20 µs for
+each turn of the event loop, shared by all requests of that turn. Commits are not synced to the
+disk, so a power failure may lose the last moments. The end of a process loses nothing.
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ CREATE TABLE IF NOT EXISTS budgets (key TEXT PRIMARY KEY, spent REAL, until REAL
 
 
 def _since_2025() -> float:
-    """The machine's own clock. A smaller number has finer steps: 15 ns here."""
+    """Return the system time as seconds since 2025.
+    A smaller number has a finer resolution (15 ns).
+    """
     return time.time() - 1_735_689_600.0
 
 
 class SqliteStore:
-    """Exact for all who share a file."""
+    """Exact limits for all processes that share a file."""
 
     def __init__(
         self, path: Path, *, timeout_s: float = TIMEOUT_S, now: Callable[[], float] = _since_2025
     ) -> None:
-        """Raise OSError or sqlite3.Error if there cannot be such a file."""
-        # Waiting for a lock is ours: SQLite's own waiting would stop the event loop.
+        """Raise OSError or sqlite3.Error if the file cannot be created or opened."""
+        # `_send` waits for the lock, because SQLite's own waiting would block the event loop.
         self._db = open_private(path, timeout_s=0.0)
         prepare(self._db, "PRAGMA busy_timeout=1000;" + _SCHEMA + "PRAGMA busy_timeout=0;")
         self._timeout_s = timeout_s
@@ -64,7 +66,7 @@ class SqliteStore:
         self._db.close()
 
     async def _send(self, batch: Batch) -> Sequence[Verdict]:
-        """Decide once no other process holds the lock. Raise StoreUnavailable."""
+        """Decide as soon as no other process holds the lock. Raise StoreUnavailable."""
         give_up_at = time.monotonic() + self._timeout_s
         while True:
             try:
@@ -91,7 +93,7 @@ class SqliteStore:
         return verdicts
 
     def _sweep(self, now: float) -> None:
-        """Forget what has no effect any more."""
+        """Drop entries without effect."""
         self._db.execute("DELETE FROM buckets WHERE full_at <= ?", (now,))
         self._db.execute("DELETE FROM slots WHERE until <= ?", (now,))
         self._db.execute("DELETE FROM budgets WHERE until <= ?", (now,))

@@ -1,4 +1,4 @@
-"""What a store of limits is to those who use it."""
+"""Interface of a limit store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gateway.limiting.demand import Demand, Verdict
 
 
 class Store(Protocol):
-    """Decides on demands, all or none, exactly, for everybody who shares it."""
+    """Decide on demands, all or none, exactly for all processes that share the store."""
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
-        """Raise StoreUnavailable."""
+        """Return the decision on the demands. Raise StoreUnavailable."""
 
     def post(self, demands: Sequence[Demand]) -> None:
-        """Have these met when it can be: releases, renewals, corrections. Nobody waits for it."""
+        """Execute releases, renewals and corrections when possible. Does not wait."""
 
     async def close(self) -> None:
-        """Meet what was posted, and let go of everything."""
+        """Execute what was posted, and close the store."""

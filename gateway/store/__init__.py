@@ -1,1 +1,1 @@
-"""What the processes and replicas of a gateway know together, beside their limits."""
+"""Data shared by the processes and replicas of a gateway, except limits."""

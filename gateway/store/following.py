@@ -1,7 +1,6 @@
-"""A kind of records, followed: every process keeps a copy, so that a request asks nobody.
+"""A local copy of one kind of records, so that requests need not ask the store.
 
-The store is asked twice a second whether anything was put. While it is away the copy stays as it
-was.
+The store is polled twice a second for changes. While it is not available, the copy stays as it was.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ _EVERY_S = 0.5
 
 
 class Following:
-    """The records of one kind, at most half a second old. `found` may be looked at whenever."""
+    """Copy of the records of one kind, at most half
+    a second old. Read it in `found` at any time.
+    """
 
     def __init__(
         self,
@@ -25,12 +26,12 @@ class Following:
         changed: Callable[[Mapping[str, bytes]], None] = lambda found: None,
         report: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`changed` is given the records when they are others; `report` is told once when the
-        store cannot be asked.
+        """`changed` is called with the records when they have changed. `report` is called once when
+        the store is not available.
         """
         self.found: Mapping[str, bytes] = {}
         self.ready = asyncio.Event()
-        """Set once they were read."""
+        """Set when the records have been read for the first time."""
         self._records = records
         self._kind = kind
         self._changed = changed
@@ -40,11 +41,11 @@ class Following:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start to poll the store."""
         self._task = asyncio.create_task(self._follow())
 
     def close(self) -> None:
-        """Stop."""
+        """Stop polling the store."""
         if self._task is not None:
             self._task.cancel()
 

@@ -1,4 +1,4 @@
-"""Records in this process's memory."""
+"""Records in the memory of this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SWEEP_SIZE = 1024
 
 
 class MemoryRecords:
-    """For one process; gone when it ends."""
+    """Records of a single process. They are lost when it ends."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -21,7 +21,7 @@ class MemoryRecords:
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
         now = self._now()
         if len(self._values) >= self._sweep_size:
-            # Forget what has expired; amortised over as many new ones.
+            # Drop what has expired. Amortised over as many new records.
             self._values = {place: held for place, held in self._values.items() if held[1] > now}
             self._sweep_size = max(_SWEEP_SIZE, 2 * len(self._values))
         self._values[kind, key] = (value, float("inf") if ttl_s is None else now + ttl_s)

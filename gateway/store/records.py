@@ -1,6 +1,6 @@
-"""Records: small values that all processes share, each under a kind and a key.
+"""Records: small values that all processes share, each with a kind and a key.
 
-Revoked tokens, API keys and tickets are records. Counting is not done here: that is `limiting/`.
+Revoked tokens, API keys and tickets are records. Counters of limits are in `limiting/`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ from typing import Protocol
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer in time; the text says why, for the log."""
+    """The store did not answer in time. The message gives the reason, for the log."""
 
 
 class Records(Protocol):
-    """Where they are kept. Every method but `close` raises StoreUnavailable."""
+    """Record store. Every method except `close` raises StoreUnavailable."""
 
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
-        """Keep a value, for so many seconds if it says so; one that was there is replaced."""
+        """Store a value, replacing any previous one. It expires after `ttl_s` seconds, if given."""
 
     async def take(self, kind: str, key: str) -> bytes | None:
-        """Remove a value and return it. Of all who try, one gets it; the others get None."""
+        """Remove a value and return it. If several
+        callers try, one gets it; the others get None.
+        """
 
     async def all(self, kind: str) -> Mapping[str, bytes]:
-        """The values of a kind by their keys."""
+        """Return the values of a kind by key."""
 
     async def version(self, kind: str) -> str:
-        """Another text whenever a record of that kind was put; taking and expiry do not count."""
+        """Return a text that changes with every `put` of
+        this kind. `take` and expiry do not change it.
+        """
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close the store."""

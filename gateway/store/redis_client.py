@@ -1,4 +1,4 @@
-"""A connection to Redis as one of `limits`' storages makes it: they know Sentinel and Cluster."""
+"""Redis clients, created by the storages of the library `limits`: it knows Sentinel and Cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError, RedisClusterException, RedisError
 from gateway.store.records import StoreUnavailable
 
 PREFIX = "{llm-gateway}:"
-"""Before every key. Its hash tag keeps them on one node of a Cluster, where a script sees all."""
+"""Prefix of every key. Its hash tag keeps all keys on one node of a Cluster, as scripts need."""
 
 
 _TLS = (
@@ -27,17 +27,17 @@ _TLS = (
     "ssl_cert_reqs",
     "ssl_check_hostname",
 )
-"""What the query of a rediss URL may say, by redis-py's names."""
+"""Options that the query of a rediss URL may contain, by redis-py's names."""
 UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""All the ways in which a Redis does not answer."""
+"""Errors that mean that Redis does not answer."""
 
 
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
-    """Around calls of a client: every way to fail as one. Raise StoreUnavailable.
+    """Context for calls of a client. Raise StoreUnavailable for every kind of failure.
 
-    A cancellation that came while redis-py looked whether a connection is alive was taken by the
-    `asyncio.timeout(0)` it looks with, and told to nobody. It is raised here.
+    When redis-py checks whether a connection is alive, its `asyncio.timeout(0)` can swallow a
+    cancellation that arrives at that moment. Here it is raised again.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
@@ -53,13 +53,13 @@ def answering() -> Iterator[None]:
 
 
 def connect(url: str, timeout_s: float) -> Any:
-    """An asyncio client of redis-py; nothing is sent yet. Raise ValueError or ConfigurationError.
+    """Return an asyncio client of redis-py. Sends nothing. Raise ValueError or ConfigurationError.
 
     `url` is redis://, rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster:// or
     rediss+cluster://, as docs/limits.md describes them.
     """
     scheme, kind, parts = _taken_apart(url)
-    # The time a call has is kept by who calls, and knows when it was itself that was late.
+    # The caller limits the time of a call, and can tell whether it was late itself.
     options: dict[str, Any] = _within(2 * timeout_s)
     if kind:
         url = f"redis+{kind}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -67,7 +67,8 @@ def connect(url: str, timeout_s: float) -> Any:
     if kind == "sentinel":
         if parts.path.strip("/") == "":
             raise ValueError("name the master: redis+sentinel://HOST:PORT,HOST:PORT/NAME")
-        # They are asked one after the other, and then the master: one that hangs leaves time.
+        # The sentinels are asked one after the other, then the master. One that hangs must leave
+        # time for the others.
         sentinels = parts.netloc.count(",") + 1
         options["sentinel_kwargs"] |= _within(timeout_s / (sentinels + 1))
     storage = storage_from_string(f"async+{url}", implementation="redispy", **options)
@@ -77,24 +78,25 @@ def connect(url: str, timeout_s: float) -> Any:
 
 
 async def disconnect(client: Any) -> None:
-    """Close what `connect` made, and the connections to sentinels with it."""
+    """Close a client of `connect`, and its connections to sentinels."""
     await client.aclose()
-    pool = getattr(client, "connection_pool", None)  # a Cluster has one for each node
+    pool = getattr(client, "connection_pool", None)  # a Cluster has one pool per node
     sentinel = getattr(pool, "sentinel_manager", None)
     if sentinel is not None:
         await sentinel.aclose()
 
 
 def _taken_apart(url: str) -> tuple[str, str, SplitResult]:
-    """The scheme before a +, what follows it, and the parts of the URL."""
+    """Return the scheme before a +, the word after it, and the parts of the URL."""
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     return scheme, kind, parts
 
 
 def _access(scheme: str, kind: str, parts: SplitResult) -> dict[str, Any]:
-    """Credentials and TLS of a Sentinel's or a Cluster's URL, as redis-py takes them. `limits`
-    reads neither escapes nor the query. Raise ValueError.
+    """Return the credentials and TLS options of a Sentinel or Cluster URL in redis-py's form.
+
+    `limits` decodes no escapes and ignores the query. Raise ValueError.
     """
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     shared: dict[str, Any] = {}
@@ -109,7 +111,7 @@ def _access(scheme: str, kind: str, parts: SplitResult) -> dict[str, Any]:
     if kind == "sentinel":
         if "db" in query:
             options["db"] = int(query.pop("db"))
-        # Empty is another word for none; where nothing is said they have those of the master.
+        # An empty value means none. If not given, sentinels have the credentials of the master.
         own = {name: query.pop(f"sentinel_{name}", credentials.get(name)) or None for name in given}
         options["sentinel_kwargs"] = {**shared, **own}
     if query:
@@ -121,7 +123,7 @@ def _within(seconds: float) -> dict[str, Any]:
     return {
         "socket_connect_timeout": seconds,
         "socket_timeout": seconds,
-        # A connection that turns out to be closed is made anew, once; there is no time to wait
-        # between attempts, and none for another one after a timeout.
+        # A connection that proves to be closed is reopened once. There is no time to wait between
+        # attempts, nor for another attempt after a timeout.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
     }

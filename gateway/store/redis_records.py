@@ -16,10 +16,10 @@ _PUT = Path(__file__).with_name("put_record.lua").read_text()
 
 
 class RedisRecords:
-    """For all who share a Redis."""
+    """Records shared by all gateways that use a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        """Raise ValueError or ConfigurationError for a URL that cannot be used."""
+        """Raise ValueError or ConfigurationError if the URL is not usable."""
         self._client: Any = connect(url, timeout_s)
         self._timeout_s = timeout_s
 
@@ -55,7 +55,7 @@ class RedisRecords:
 
     @contextlib.asynccontextmanager
     async def _reachable(self) -> AsyncIterator[None]:
-        """Within the time it has, and every way to fail as one. Raise StoreUnavailable."""
+        """Limit the time of a call. Raise StoreUnavailable for every kind of failure."""
         with answering():
             async with asyncio.timeout(self._timeout_s):
                 yield

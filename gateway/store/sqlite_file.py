@@ -1,4 +1,4 @@
-"""How a SQLite file that several processes share is begun."""
+"""Opening of SQLite files that several processes share."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ _PRIVATE = 0o600
 def open_private(
     path: Path, *, timeout_s: float, check_same_thread: bool = True
 ) -> sqlite3.Connection:
-    """A connection in autocommit mode to a file that only its owner can read. Raise OSError or
-    sqlite3.Error.
+    """Return a connection in autocommit mode to a file that only its owner can read.
 
-    What SQLite puts beside it (-wal, -shm) gets the same mode; a file that an earlier version left
-    readable for others is closed to them.
+    The files that SQLite adds (-wal, -shm) get the same mode. A file that an earlier version left
+    readable for others becomes private. Raise OSError or sqlite3.Error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Never open one that is there: closing it would drop the locks that SQLite has on it for other
+    # Never open an existing file: closing it would drop the locks that SQLite holds on it for other
     # connections of this process (https://sqlite.org/howtocorrupt.html, section 2.2).
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
     for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        with contextlib.suppress(FileNotFoundError, PermissionError):  # or it is another user's
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # may be another user's file
             if name.stat().st_mode & 0o077:
                 name.chmod(_PRIVATE)
     return sqlite3.connect(
@@ -37,17 +36,18 @@ def open_private(
 
 
 def why(exc: Exception) -> str:
-    """Why a file cannot be used, for people."""
+    """Return the reason why a file cannot be used, for people."""
     if isinstance(exc, OSError) and exc.strerror:
         return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
     return str(exc)
 
 
 def prepare(db: sqlite3.Connection, schema: str) -> None:
-    """Run a script that may be run twice. Raise sqlite3.Error; blocks, so only at the start.
+    """Run a script that can be run repeatedly. Blocks, so call it only at startup.
 
-    While another process turns a new file to WAL, SQLite says that it is locked without any
-    waiting (https://sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode").
+    While another process switches a new file to WAL, SQLite reports a lock without waiting
+    (https://sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode"). The script is
+    then tried again, for 5 s at most. Raise sqlite3.Error.
     """
     give_up_at = time.monotonic() + _PATIENCE_S
     while True:

@@ -27,10 +27,12 @@ CREATE TABLE IF NOT EXISTS versions (kind TEXT PRIMARY KEY, version INTEGER) WIT
 
 
 class SqliteRecords:
-    """For all who share a file. One thread of its own waits for locks and for the disk."""
+    """Records shared by all processes that use a
+    file. A thread waits for locks and for the disk.
+    """
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
-        """Raise OSError or sqlite3.Error if there cannot be such a file."""
+        """Raise OSError or sqlite3.Error if the file cannot be created or opened."""
         self._db = open_private(path, timeout_s=_TIMEOUT_S, check_same_thread=False)
         prepare(self._db, _SCHEMA)
         self._now = now
@@ -84,7 +86,7 @@ class SqliteRecords:
         self._db.close()
 
     async def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Do it in the thread. Raise StoreUnavailable."""
+        """Run a function in the thread. Raise StoreUnavailable."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, work, self._db)
@@ -94,7 +96,7 @@ class SqliteRecords:
 
 @contextlib.contextmanager
 def _writing(db: sqlite3.Connection) -> Iterator[None]:
-    """One transaction that is alone."""
+    """Run statements in one exclusive transaction."""
     with db:
         db.execute("BEGIN IMMEDIATE")
         yield
