@@ -1,4 +1,4 @@
-"""JSON of whatever there is to tell: who calls is called what a token says."""
+"""JSON encoding that accepts any value, since tokens and requests may contain anything."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import orjson
 
 
 def as_json(document: Any) -> bytes:
-    """Its bytes. What JSON does not know is told as text, and what UTF-8 does not know as `?`."""
+    """Encode as JSON. Other types become text; characters that UTF-8 cannot encode become `?`."""
     try:
         return orjson.dumps(document, default=str)
-    except TypeError:  # half of a surrogate pair, or a number of more than 64 bits
+    except TypeError:  # half of a surrogate pair, or an integer of more than 64 bits
         return orjson.dumps(_clean(document))
 
 

@@ -1,4 +1,4 @@
-"""Secrets in text: found by their form, and masked, before a log line or a trace leaves."""
+"""Masking of secrets in text, recognised by their form, before a log line or a trace leaves."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _SECRET_NAMES = (
     rb"ticket|token|access_token|refresh_token|id_token|client_secret|api[-_]?key|apikey|key|secret"
     rb"|(?:sentinel_)?password|passwd|sig|signature|x-amz-signature"
 )
-# As in a header line, a JSON object, or a printed tuple of bytes.
+# Separator between a name and its value in a header line, a JSON object or a printed tuple of
+# bytes.
 _SAYS = rb"(?:[\\\"']*\s*[:=]|[\\\"']+\s*,)\s*[\\\"'b]*"
-# What has to be in a text, in lower case, before the pattern is worth trying; the pattern, of which
-# the first group stays.
+# Pairs of a marker and a pattern. The pattern is tried only if the text contains the marker in
+# lower case. The pattern's first group is kept.
 _RULES: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
     (marker, re.compile(pattern, re.IGNORECASE))
     for marker, pattern in (
@@ -41,7 +42,7 @@ _OURS = frozenset(
     {"event", "level", "request_id", "trace_id", "client", "method", "route", "upstream"}
     | {"endpoint", "end"}
 )
-"""Fields that are made here, stand in the configuration, or are checked to be an id or address."""
+"""Fields set by the gateway or by the configuration, or validated as an id or address."""
 _PLAIN = frozenset[type]({int, float, bool, type(None)})
 _SHORT = 256
 _CACHED = 2048
@@ -49,7 +50,7 @@ _EMAIL = r"([\w.+-]{1,64})@[\w-]{1,63}(?:\.[\w-]{1,63})+"
 
 
 def mask(text: bytes) -> bytes:
-    """A text in which no bearer token, key, JWT, credential header or password of a URL is left."""
+    """Mask bearer tokens, keys, JWTs, credential headers and passwords in URLs."""
     lowered = text.lower()
     for marker, pattern in _RULES:
         if marker in lowered:
@@ -58,7 +59,7 @@ def mask(text: bytes) -> bytes:
 
 
 def mask_text(text: str) -> str:
-    """The same, of a str."""
+    """Mask secrets as `mask` does, in a str."""
     return mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
@@ -66,13 +67,13 @@ _remembered = lru_cache(_CACHED)(mask_text)
 
 
 def mask_event(_: object, __: str, event: EventDict) -> EventDict:
-    """structlog's processor: masks every text of a line, however deep inside it."""
+    """structlog processor that masks every text of an event, at any depth."""
     for name, value in event.items():
         kind = value.__class__
         if kind in _PLAIN or name in _OURS:
             continue
         if kind is str:
-            # The same paths, subjects and models come again and again: a microsecond each is saved.
+            # The same paths, subjects and models recur. The cache saves a microsecond for each.
             if name.lower() in _SECRET_KEYS:
                 event[name] = "***"
             else:
@@ -95,13 +96,13 @@ def _masked(name: str, value: object) -> object:
 
 
 class Redaction:
-    """For prompts and answers: masks e-mail addresses and what the operator names, too."""
+    """Masking for prompts and answers: also e-mail addresses and the operator's patterns."""
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self._patterns = [re.compile(pattern) for pattern in (_EMAIL, *patterns)]
 
     def __call__(self, text: str) -> str:
-        """The text without what is not for everybody."""
+        """Return the text with secrets, e-mail addresses and the patterns' matches masked."""
         text = mask_text(text)
         for pattern in self._patterns:
             text = pattern.sub("***", text)

@@ -1,9 +1,9 @@
-"""The names of attributes, all of them here: OpenTelemetry renames those for GenAI still.
+"""Names of trace attributes, all in one place, because OpenTelemetry still renames those for GenAI.
 
-`1.44` are the names of the semantic conventions 1.44 (https://opentelemetry.io/docs/specs/semconv/);
-`next` those of their GenAI part since it has a repository of its own
-(https://github.com/open-telemetry/semantic-conventions-genai). What no convention has a name for
-begins with `gateway.`.
+`1.44` are the names of the semantic conventions 1.44
+(https://opentelemetry.io/docs/specs/semconv/); `next` are those of the GenAI conventions since they
+have a repository of their own (https://github.com/open-telemetry/semantic-conventions-genai). Names
+that are in no convention begin with `gateway.`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class GenAiNames:
-    """Of attributes of a request to a model."""
+    """Attribute names of a request to a model."""
 
     schema_url: str
     operation: str = "gen_ai.operation.name"
@@ -44,7 +44,7 @@ NAMES: Mapping[str, GenAiNames] = {
         _PINNED, schema_url="", cache_written_tokens="gen_ai.usage.cache_write.input_tokens"
     ),
 }
-"""The word of `telemetry.traces.semconv` to the names."""
+"""Attribute names by the value of `telemetry.traces.semconv`."""
 
 _PROVIDERS = {
     "api.anthropic.com": "anthropic",
@@ -77,8 +77,8 @@ _OPERATION_PATHS = tuple(end for end, _ in _OPERATIONS)
 
 
 def http_route(route_path: str, path: str) -> str:
-    """`http.route`: a route's path, with the operation's where the request names one right below
-    it. Nothing else of a path, so that clients cannot make up values.
+    """Return `http.route`: the route's path, with the operation if the request names one directly
+    below it. No other part of a path is used, so that clients cannot create values.
     """
     base = route_path.rstrip("/")
     if path.startswith(base) and path[len(base) :].removeprefix("/v1") in _OPERATION_PATHS:
@@ -87,7 +87,7 @@ def http_route(route_path: str, path: str) -> str:
 
 
 def provider(dialect: str, host: str) -> str:
-    """`gen_ai.provider.name`, by the upstream's host, else by what it speaks."""
+    """Return `gen_ai.provider.name` by the upstream's host, or else its dialect."""
     if host.endswith(_AZURE):
         return "azure.ai.openai"
     if host.startswith("bedrock") and host.endswith(".amazonaws.com"):
@@ -96,11 +96,11 @@ def provider(dialect: str, host: str) -> str:
 
 
 def is_operation(path: str) -> bool:
-    """Whether `operation` has a name for it."""
+    """True if `operation` has a name for the path."""
     return path.endswith(_OPERATION_PATHS)
 
 
 def operation(path: str) -> str | None:
-    """`gen_ai.operation.name`, by the end of a path; None where it is none for a model."""
+    """Return `gen_ai.operation.name` by the end of a path, or None if it is no model operation."""
     path = path.rstrip("/")
     return next((name for end, name in _OPERATIONS if path.endswith(end)), None)

@@ -1,1 +1,1 @@
-"""The log: lines made and written off the event loop, what of them is written, and the last few."""
+"""The structured log: rendering, writing off the event loop, runtime control, recent lines."""

@@ -1,4 +1,4 @@
-"""Log lines for people at a terminal: one line a request, its status first."""
+"""Log lines for people at a terminal: one line for each request, its status first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[
 
 
 def has_colours(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether lines are coloured: on a terminal, unless NO_COLOR (no-color.org) or FORCE_COLOR is
-    set and not empty.
+    """True if lines are coloured: on a terminal or with FORCE_COLOR, but never with NO_COLOR
+    (no-color.org). A variable that is empty counts as not set.
     """
     if environment.get("NO_COLOR"):
         return False
@@ -25,7 +25,7 @@ def has_colours(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 class ConsoleRenderer:
-    """The last processor: makes bytes of an event."""
+    """Last structlog processor: render an event as bytes."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
@@ -44,7 +44,9 @@ class ConsoleRenderer:
 
 
 def request_line(time: str, fields: Mapping[str, Any], *, colours: bool) -> str:
-    """The access line in at most 160 columns; the request id, by which all else is found, last."""
+    """Return the access line in at most 160 columns.
+    The request id comes last, as the search key.
+    """
     status = int(fields["status"])
     failed = fields.get("error") is not None or fields.get("end", "complete") != "complete"
     words = [str(fields.get("method", "")), _cut(str(fields.get("path", "")), _PATH_WIDTH)]
@@ -95,14 +97,14 @@ def _cut(text: str, width: int) -> str:
 
 
 def _printable(value: object) -> object:
-    """Without control characters and line breaks, which could steer a terminal."""
+    """Escape control characters and line breaks, which could control a terminal."""
     if not isinstance(value, str) or value.isprintable():
         return value
     return value.encode("unicode_escape").decode()
 
 
 def _printable_lines(value: object) -> object:
-    """The same, but a traceback keeps its lines."""
+    """Escape control characters, but keep the lines of a traceback."""
     if not isinstance(value, str) or value.isprintable():
         return value
     return "\n".join(str(_printable(line)) for line in value.split("\n"))

@@ -1,4 +1,4 @@
-"""What of the log is written, to be changed while it runs."""
+"""Log level and access log sampling, adjustable at run time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class LogControl:
-    """Of one process: the lowest level, and the share of access lines."""
+    """Log settings of one process: the minimum level and the sampled share of access lines."""
 
     def __init__(self, level: str = "info", sample: float = 1.0) -> None:
         self.set(level, sample)
 
     def set(self, level: str, sample: float) -> None:
-        """From now on. `sample` is of requests that went well; the others are always written."""
+        """Change the settings. `sample` applies to
+        successful requests; others are always written.
+        """
         self.level = level
         self.sample = sample
         self._least = LEVELS[level]
 
     def wants_access(self, status: int | None, *, complete: bool) -> bool:
-        """Whether a request's line is written."""
+        """True if the access line of a request is written."""
         if self._least > LEVELS["info"]:
             return False
         sample = self.sample
@@ -32,7 +34,9 @@ class LogControl:
         return random.random() < sample  # noqa: S311 -- no secret
 
     def drop_below(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """structlog's processor: the first, so that what is not written costs nothing more."""
+        """structlog processor that drops events below
+        the level. It comes first, to save the others.
+        """
         if LEVELS.get(method, 50) < self._least:
             raise structlog.DropEvent
         return event

@@ -1,7 +1,7 @@
-"""The structured log: structlog to bytes, one line an event, written off the event loop.
+"""The structured log: structlog renders bytes, one line an event, written off the event loop.
 
-Every line is JSON in ASCII (orjson escapes control characters; we escape the rest), so nothing a
-client sends can begin a second line or colour a terminal.
+Every line is JSON in ASCII (orjson escapes control characters, this module the rest). Client input
+can therefore neither start a second line nor send colours to a terminal.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from gateway.telemetry.logs.control import LEVELS, LogControl
 from gateway.telemetry.masking import mask_event
 
 LogSink = Callable[[bytes], None]
-"""Takes one finished line, newline included. Must not block."""
+"""Take one finished line, newline included. Must not block."""
 
 
 class LogOptions(Protocol):
-    """What the configuration says of the log."""
+    """Log settings in the configuration."""
 
     @property
     def format(self) -> str:
-        """auto, json or console."""
+        """Output format: auto, json or console."""
 
     @property
     def level(self) -> str:
-        """The lowest level kept."""
+        """Minimum level that is written."""
 
 
 _BACKLOG_CAP_BYTES = 8 * 1024 * 1024
@@ -49,8 +49,8 @@ _GATHER_S = 0.02
 def make_logger(
     sink: LogSink, *, level: str, console: bool, control: LogControl | None = None
 ) -> FilteringBoundLogger:
-    """A logger whose lines go to `sink`: text for people, or JSON. With a `control`, that
-    decides on the level.
+    """Return a logger that passes its lines to `sink`: text for people, or JSON. If there is a
+    `control`, it sets the level.
     """
     control = control or LogControl(level)
     render = ConsoleRenderer(colours=has_colours()) if console else _render_json
@@ -69,14 +69,14 @@ def make_logger(
 
 
 def writes(logger: FilteringBoundLogger) -> Callable[[str, str, EventDict], None]:
-    """What writes a line of a logger that `make_logger` made, given its level, event and fields:
-    without the copies that keyword arguments cost on their way.
+    """Return a function that writes a line of a `make_logger` logger, given level, event and
+    fields. It avoids copying the fields as keyword arguments.
     """
     return cast(_Logger, logger.bind()).write
 
 
 class _Logger(structlog.make_filtering_bound_logger(LEVELS["debug"])):  # type: ignore[misc]
-    """structlog's, and a way in for those who have their fields in a dict."""
+    """structlog's bound logger, with a method that takes the fields as a dict."""
 
     def write(self, level: str, event: str, fields: EventDict) -> None:
         line: Any = {**self._context, **fields, "event": event}
@@ -87,7 +87,7 @@ class _Logger(structlog.make_filtering_bound_logger(LEVELS["debug"])):  # type: 
 
 
 class _SinkLogger:
-    """What structlog calls with a rendered line."""
+    """Logger that structlog calls with a rendered line."""
 
     __slots__ = ("debug", "error", "info", "warning")
 
@@ -97,7 +97,7 @@ class _SinkLogger:
 
 def _format_exception(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
     if "exc_info" not in event:
-        return event  # as nearly all
+        return event  # the usual case
     return structlog.processors.format_exc_info(logger, level, event)
 
 
@@ -114,7 +114,7 @@ def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
             default=str,
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
         )
-    except TypeError:  # half of a surrogate pair, or a number of more than 64 bits
+    except TypeError:  # half of a surrogate pair, or an integer of more than 64 bits
         return json.dumps(event, default=str).encode() + b"\n"
     if line.isascii() and b"\x7f" not in line:
         return line
@@ -123,7 +123,7 @@ def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
 
 
 class StreamWriter:
-    """A sink that writes to a file descriptor from its own thread.
+    """A sink that writes to a stream from a thread of its own.
 
     A blocked or full standard output never blocks serving: lines beyond a backlog of 8 MiB are
     dropped and counted.
@@ -137,7 +137,7 @@ class StreamWriter:
         self._awake = False
         self._closing = False
         self.dropped = 0
-        """Lines lost because nobody took them."""
+        """Number of lines lost because they could not be written in time."""
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -152,7 +152,7 @@ class StreamWriter:
             self._wake.set()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Write what is left, for at most `timeout_s`."""
+        """Write the remaining lines, for at most `timeout_s` seconds."""
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_s)
@@ -161,8 +161,8 @@ class StreamWriter:
         while not self._closing:
             self._wake.wait()
             self._wake.clear()
-            # Waking a thread costs more than a line: let a few gather. Lines that come after
-            # `_awake` is cleared wake us again.
+            # Waking a thread costs more than writing a line, so gather a few lines first. Lines
+            # that come after `_awake` is cleared wake the thread again.
             time.sleep(_GATHER_S)
             self._awake = False
             self._write_pending()
@@ -181,15 +181,15 @@ class StreamWriter:
                 self._stream.write(data)
                 self._stream.flush()
             except (OSError, ValueError):
-                # Disk full or pipe closed: there is nowhere to complain to.
+                # The disk is full or the pipe is closed, so the error cannot be logged either.
                 self.dropped += count
             self._pending_bytes -= len(data)
 
 
 def _in_pieces(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Whole lines, as many as a pipe takes at once, and how many they are.
+    """Join whole lines up to the size of an atomic pipe write. Yield the bytes and the line count.
 
-    Several processes write to one pipe, and what is longer may be cut up between them (pipe(7)).
+    Several processes write to one pipe, and longer writes may be interleaved (pipe(7)).
     """
     piece: list[bytes] = []
     size = 0
@@ -204,12 +204,14 @@ def _in_pieces(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def is_console(options: LogOptions) -> bool:
-    """Whether lines are for people."""
+    """True if lines are for people."""
     return options.format == "console" or (options.format == "auto" and sys.stdout.isatty())
 
 
 def direct_logger(options: LogOptions) -> FilteringBoundLogger:
-    """A logger without a thread, for a process that forks: lines nobody takes now are lost."""
+    """Return a logger without a thread, for a process
+    that forks. Lines that would block are lost.
+    """
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):

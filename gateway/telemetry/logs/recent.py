@@ -1,4 +1,4 @@
-"""The last lines of a worker's log, kept so that operators can look at those of one request."""
+"""The latest log lines of a worker, so that operators can see those of one request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class RecentLines:
-    """A sink before a sink."""
+    """A sink that keeps the latest 2000 lines and passes each line on."""
 
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
@@ -26,13 +26,15 @@ class RecentLines:
         self._sink(line)
 
     def of(self, identity: str) -> list[dict[str, Any]]:
-        """Those that name a request or a trace, the oldest first. Reads them all."""
+        """Return the lines that contain a request id
+        or trace id, oldest first. Searches all lines.
+        """
         wanted = identity.encode("utf-8", "surrogateescape")
         return [_read(line) for line in self._lines if wanted in line]
 
 
 def _read(line: bytes) -> dict[str, Any]:
-    """As it was written; of a line for people, its text."""
+    """Parse a JSON line. Of a line for people, return the text as `event`."""
     try:
         document: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Metrics: what is counted where requests end, put together of all workers, and told to others.
+"""Metrics: counted at the end of requests, merged from all workers, and exported.
 
 worker   registry ◀── middleware/metrics        admin   fleet ──▶ merge ──▶ exposition, otlp
              └── snapshot ──▶ (Unix socket) ─────────▶                 └──▶ history ──▶ /api/now

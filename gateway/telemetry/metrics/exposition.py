@@ -1,4 +1,4 @@
-"""Merged metrics in Prometheus' text format, or as OpenMetrics with exemplars, as is asked for."""
+"""Merged metrics in Prometheus' text format, or as OpenMetrics with exemplars, as requested."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from gateway.telemetry.metrics.renaming import renamed
 
 
 def exposed(merged: Merged, accept: str, *, newer: bool = False) -> tuple[bytes, str]:
-    """The page and its content type. `newer`: GenAI metrics by their newer names."""
+    """Return the page and its content type. `newer`: use the newer names of GenAI metrics."""
     encode, content_type = choose_encoder(accept)
     return encode(_Metrics(merged, newer)), content_type
 
 
 class _Metrics(Collector):
-    """What prometheus_client's encoders take in place of a registry."""
+    """Collector that prometheus_client's encoders accept as a registry."""
 
     def __init__(self, merged: Merged, newer: bool) -> None:
         self._merged = merged

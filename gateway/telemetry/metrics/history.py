@@ -1,8 +1,8 @@
 """The last hour of the merged metrics, from which rates and quantiles are computed.
 
-Every few seconds what was added since the last time is kept: of the last five minutes each step, of
-the hour each minute. Only a few metrics are remembered, and of each step at most so many series,
-the busiest, so that the hour has a bound in memory.
+Every few seconds the increase since the last call is stored: every step of the last five minutes,
+and every minute of the last hour. Only a few metrics are stored, and only the busiest series of
+each step, so that memory is bounded.
 
     window = history.window(60)
     window.rate(REQUESTS)                            all requests in a second
@@ -25,7 +25,7 @@ from gateway.telemetry.metrics.merge import Buckets, Merged, Value
 from gateway.telemetry.metrics.registry import Labels
 
 STEP_S = 5.0
-"""How often `add` should be called."""
+"""Interval at which `add` should be called."""
 _FINE = 60
 _STEPS_A_MINUTE = 12
 _MINUTES = 60
@@ -51,7 +51,7 @@ KEPT = (
     table.RETRIES,
     table.STALLS,
 )
-"""The counters and histograms that are remembered."""
+"""The counters and histograms that are stored."""
 GAUGES = (
     table.ACTIVE_REQUESTS,
     table.ACTIVE_STREAMS,
@@ -63,7 +63,7 @@ GAUGES = (
     table.LOOP_LAG,
     table.MEMORY,
 )
-"""The gauges of which a sum over all labels is remembered; of lag, the worst."""
+"""The gauges that are stored, summed over all labels. Of a PEAK, the maximum is stored."""
 
 Where = Callable[[Mapping[str, str]], bool]
 
@@ -74,19 +74,19 @@ def _anything(labels: Mapping[str, str]) -> bool:
 
 @dataclass(slots=True)
 class Step:
-    """What was added in a while, and how things stood at its end."""
+    """The increase in a period, and the gauges at its end."""
 
     at: float
-    """Seconds since the epoch, of its end."""
+    """End of the period, in seconds since the epoch."""
     seconds: float
     added: Merged = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
     told: dict[str, float | None] | None = None
-    """What was computed of it; once it is over, it does not change."""
+    """Cache of the values computed from this step."""
 
 
 class History:
-    """Of one gateway."""
+    """The history of one gateway."""
 
     def __init__(self) -> None:
         self._fine: deque[Step] = deque(maxlen=_FINE)
@@ -95,7 +95,7 @@ class History:
         self._last: tuple[float, Merged] | None = None
 
     def add(self, now: float, merged: Merged) -> None:
-        """Remember what came since the last call; `now` are seconds since the epoch."""
+        """Store the increase since the last call. `now` is in seconds since the epoch."""
         totals = {one.name: merged[one.name] for one in KEPT if one.name in merged}
         last, self._last = self._last, (now, totals)
         if last is None or now <= last[0]:
@@ -108,7 +108,7 @@ class History:
             self._minute = []
 
     def window(self, seconds: float) -> Window:
-        """The last so many seconds, of an hour at most."""
+        """Return the last `seconds` seconds, an hour at most."""
         fine = list(self._fine)
         if not fine:
             return Window([])
@@ -119,36 +119,36 @@ class History:
         return Window([*steps, *self._minute])
 
     def points(self) -> list[Step]:
-        """Its minutes, oldest first, the one that has begun at the end."""
+        """Return the minutes of the last hour, oldest first. The last one may be incomplete."""
         begun = [_joined(self._minute)] if self._minute else []
         return [*self._minutes, *begun]
 
     @property
     def gauges(self) -> Mapping[str, float]:
-        """How things stand, by metric: sums over all labels."""
+        """Latest gauges by metric name, summed over all labels."""
         return self._fine[-1].gauges if self._fine else {}
 
 
 class Window:
-    """Some time in the past: what was added, by metric and labels."""
+    """A period in the past: increases by metric and labels."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.seconds = sum(step.seconds for step in steps)
-        """How long it is; less than asked for while the gateway is young."""
+        """Length of the period; shorter than requested soon after a start."""
         self._steps = steps
 
     def total(self, instrument: Instrument, where: Where = _anything) -> float:
-        """What a counter grew by, or how many values a histogram got."""
+        """Return the increase of a counter, or the number of new values of a histogram."""
         return sum(_count(value) for _, value in self._found(instrument, where))
 
     def rate(self, instrument: Instrument, where: Where = _anything) -> float:
-        """The same in a second."""
+        """Return `total` per second."""
         return self.total(instrument, where) / self.seconds if self.seconds else 0.0
 
     def total_by(
         self, instrument: Instrument, label: str, where: Where = _anything
     ) -> dict[str, float]:
-        """What a counter grew by, for each value of a label."""
+        """Return the increase of a counter by the value of a label."""
         place = instrument.labels.index(label)
         totals: dict[str, float] = {}
         for labels, value in self._found(instrument, where):
@@ -158,7 +158,7 @@ class Window:
     def rate_by(
         self, instrument: Instrument, label: str, where: Where = _anything
     ) -> dict[str, float]:
-        """The same in a second."""
+        """Return `total_by` per second."""
         seconds = self.seconds
         totals = self.total_by(instrument, label, where)
         return {name: total / seconds for name, total in totals.items()} if seconds else {}
@@ -166,8 +166,8 @@ class Window:
     def quantiles(
         self, instrument: Instrument, shares: Sequence[float], where: Where = _anything
     ) -> list[float] | None:
-        """Of a histogram's values, as Prometheus' histogram_quantile has them; None: there are
-        none.
+        """Return quantiles of a histogram's values, computed as in Prometheus' histogram_quantile.
+        Return None if there are no values.
         """
         whole = Buckets(0.0, [0] * (len(instrument.buckets) + 1))
         for _, value in self._found(instrument, where):
@@ -184,7 +184,7 @@ class Window:
         shares: Sequence[float],
         where: Where = _anything,
     ) -> dict[str, list[float]]:
-        """The same for each value of a label."""
+        """Return the quantiles by the value of a label."""
         place = instrument.labels.index(label)
         wholes: dict[str, Buckets] = {}
         for labels, value in self._found(instrument, where):
@@ -208,8 +208,10 @@ class Window:
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> float:
-    """Where so large a share of the values lies below, straight within a bucket. `counts` has one
-    bucket more than there are bounds; what lies there is said to be the last bound.
+    """Return the value below which `share` of the values lie, interpolated linearly in a bucket.
+
+    `counts` has one bucket more than there are bounds. Values in that bucket count as the last
+    bound.
     """
     rank = share * sum(counts)
     below = 0
@@ -228,7 +230,7 @@ def _count(value: Value) -> float:
 
 
 def _added(before: Merged, now: Merged) -> Merged:
-    """What is in `now` and was not before; of a counter that began anew, all of it."""
+    """Return the increase from `before` to `now`. A counter that was reset counts in full."""
     found: list[tuple[float, str, Labels, Value]] = []
     for name, series in now.items():
         known = before.get(name, {})
@@ -266,7 +268,7 @@ def _gauges(merged: Merged) -> dict[str, float]:
 
 
 def _joined(steps: Sequence[Step]) -> Step:
-    """Several as one: what they added, and the highest gauges."""
+    """Join several steps into one: the sum of the increases, and the highest gauges."""
     whole = Step(steps[-1].at, sum(step.seconds for step in steps))
     for step in steps:
         for name, value in step.gauges.items():

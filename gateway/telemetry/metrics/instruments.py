@@ -1,9 +1,9 @@
-"""The table of every metric: its name, kind, unit, labels, buckets, and what it says.
+"""The table of all metrics: name, kind, unit, labels, buckets and help text.
 
-The names of `http.*` and `gen_ai.*` are those of OpenTelemetry's semantic conventions, in the form
-Prometheus gives them. The GenAI ones have a repository of their own now and are being renamed:
-`RENAMED` says how. What the conventions do not know begins with `gateway_`.
-Everything else that tells of metrics (the endpoint, OTLP, the documentation) reads this table.
+The names of `http.*` and `gen_ai.*` are those of OpenTelemetry's semantic conventions, in
+Prometheus' spelling. The GenAI conventions now have a repository of their own and rename metrics;
+`RENAMED` has the new names. Names that are in no convention begin with `gateway_`. All other code
+for metrics (the endpoint, OTLP, the documentation) reads this table.
 """
 
 from __future__ import annotations
@@ -13,53 +13,53 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 SEMCONV = "1.44"
-"""The version of the semantic conventions the names are taken from."""
+"""Version of the semantic conventions from which the names are taken."""
 
 
 class Kind(Enum):
-    """What a metric is, and so how several workers' make one."""
+    """Kind of a metric, which decides how the values of several workers are merged."""
 
     COUNTER = "counter"
-    """Only grows; workers' are added, those of dead ones too."""
+    """Counter that only grows. The values of all workers are added, including dead ones."""
     GAUGE = "gauge"
-    """As it is now; workers' are added."""
+    """Current value. The values of live workers are added."""
     PEAK = "peak"
-    """A gauge of which the highest of the workers' counts."""
+    """Gauge of which the maximum over all workers is taken."""
     HISTOGRAM = "histogram"
-    """Counts by bucket; workers' are added, those of dead ones too."""
+    """Counts by bucket. The values of all workers are added, including dead ones."""
 
     @property
     def prometheus(self) -> str:
-        """Prometheus' word for it."""
+        """Prometheus' name of the kind."""
         return "gauge" if self is Kind.PEAK else self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One metric. `name` is Prometheus', without `_total`."""
+    """A metric. `name` is the Prometheus name, without `_total`."""
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
     help: str
     unit: str = ""
-    """UCUM, for OTLP; `{…}` are annotations."""
+    """Unit in UCUM, for OTLP. `{…}` are annotations."""
     buckets: tuple[float, ...] = ()
     otel: str = field(default="", compare=False)
-    """Its dotted name; default: the same with dots."""
+    """Dotted name, if it is not `name` with its prefix `gateway_` replaced by `gateway.`."""
 
     @property
     def dotted(self) -> str:
-        """Its name in OTLP."""
+        """Name in OTLP."""
         return self.otel or self.name.replace("gateway_", "gateway.", 1)
 
     @property
     def exposed(self) -> str:
-        """The name queries use."""
+        """Name in Prometheus queries."""
         return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
 
 
-# The conventions' buckets, and on top of them what reasoning models take.
+# The buckets of the conventions, extended for reasoning models, which take longer.
 _HTTP = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _HTTP_LONG = (*_HTTP, 30.0, 60.0, 120.0, 300.0, 600.0)
 _OPERATION = tuple(round(0.01 * 2**n, 2) for n in range(17))
@@ -305,9 +305,9 @@ COUNTED = (
     UPSTREAM_FIRST_BYTE,
     UPSTREAM_ATTEMPTS,
 )
-"""In the registry of each worker."""
+"""Metrics in the registry of each worker."""
 
-# -- read when somebody asks -----------------------------------------------------------------------
+# -- read on request -------------------------------------------------------------------------------
 
 ACTIVE_REQUESTS = Instrument(
     "http_server_active_requests",
@@ -598,7 +598,7 @@ ATTRIBUTES: Mapping[str, str] = {
         "http.route",
     )
 }
-"""What the conventions call those labels that are theirs."""
+"""Attribute names of the conventions, by label."""
 
 # -- newer names -----------------------------------------------------------------------------------
 
@@ -616,4 +616,4 @@ RENAMED: Mapping[str, tuple[str, str]] = {
         "gen_ai.client.inference.operation.output_tokens",
     ),
 }
-"""What the GenAI conventions' own repository calls them; of token usage by the type of token."""
+"""Names in the GenAI conventions' own repository. Token usage is split by the type of token."""

@@ -1,7 +1,7 @@
-"""The snapshots of all workers, put together so that what only grows never falls.
+"""Merge the snapshots of all workers, so that counters never fall.
 
-A worker that died keeps what it last told: its successor begins at nothing, and both are added.
-What is as it is now (gauges) is only taken of workers that answer.
+The last snapshot of a worker that died is kept and added to that of its successor, which starts at
+zero. Gauges are only taken from workers that answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _LASTING = (Kind.COUNTER, Kind.HISTOGRAM)
 
 @dataclass(slots=True)
 class Buckets:
-    """A histogram's series: how many values lie in each bucket (not below it), and their sum."""
+    """A series of a histogram: the number of values
+    in each bucket (not cumulative), and the sum.
+    """
 
     sum: float
     counts: list[int]
@@ -27,11 +29,11 @@ class Buckets:
 
     @property
     def count(self) -> int:
-        """How many values."""
+        """Number of values."""
         return sum(self.counts)
 
     def add(self, other: Buckets) -> None:
-        """Add another's; of two exemplars the later stays."""
+        """Add another series. Of two exemplars for a bucket, the later is kept."""
         self.sum += other.sum
         for index, count in enumerate(other.counts):
             self.counts[index] += count
@@ -40,20 +42,22 @@ class Buckets:
                 self.exemplars[index] = one
 
     def copy(self) -> Buckets:
-        """One that can be changed."""
+        """Return a copy that can be modified."""
         return Buckets(self.sum, list(self.counts), dict(self.exemplars))
 
 
 Value = float | Buckets
 Merged = dict[str, dict[Labels, Value]]
-"""By metric, by labels in the order of its table row."""
+"""Values by metric name, then by labels in the order of `Instrument.labels`."""
 
 
 class Merge:
-    """Of one gateway's workers, through their deaths."""
+    """Merged metrics of one gateway's workers, across restarts of workers."""
 
     def __init__(self, tenants: int = 1) -> None:
-        """`tenants` is how many are told apart, in all workers together."""
+        """`tenants` is the number of tenants with
+        their own label value, in all workers together.
+        """
         self._tenants = Known(tenants)
         self._gone: Merged = {}
         self._last: dict[int, tuple[str, Snapshot]] = {}
@@ -61,16 +65,16 @@ class Merge:
 
     @property
     def starts(self) -> Mapping[int, int]:
-        """By worker: how often it was seen to start."""
+        """Number of observed starts, by worker."""
         return self._starts
 
     def tell_apart(self, tenants: int) -> None:
-        """So many tenants, from now on."""
+        """Change the number of tenants with their own label value."""
         self._tenants.cap = tenants
 
     def merge(self, told: Mapping[int, tuple[str, Snapshot] | None]) -> Merged:
-        """Everything now, by what each worker has told: which life of it this is, and its
-        snapshot; None if it does not answer.
+        """Return the current totals. `told` maps each worker to an id of its current process and
+        its snapshot, or to None if it does not answer.
         """
         for worker, one in told.items():
             if one is None:
@@ -101,7 +105,7 @@ class Merge:
 
 
 def add(series: dict[Labels, Value], key: Labels, value: Value, kind: Kind) -> None:
-    """Add a value to a series, as its kind has it."""
+    """Add a value to a series, according to the metric's kind."""
     known = series.get(key)
     if known is None:
         series[key] = value
@@ -131,7 +135,7 @@ def _copied(merged: Merged) -> Merged:
 
 
 def rows(merged: Merged) -> Iterator[tuple[Instrument, dict[Labels, Value]]]:
-    """In the order of the table."""
+    """Yield the metrics in the order of the table."""
     for name, instrument in ALL.items():
         if name in merged:
             yield instrument, merged[name]

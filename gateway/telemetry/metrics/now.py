@@ -1,16 +1,17 @@
-"""What goes on now, and did in the last hour, as one document; for dashboards.
+"""The current state and the last hour as one document, for dashboards.
 
     at            seconds since the epoch
-    window_s      what rates and quantiles are of: the last minute, less while the gateway is young
-    total         one row, of everything
+    window_s      period of rates and quantiles: the last minute, less after a start
+    total         one row, for all requests
     routes, models, upstreams, tenants           rows, the busiest first
-    errors        by code, in a second
-    hour          arrays, one value a minute, oldest first; null: there was none
+    errors        rate per second, by code
+    hour          arrays, one value a minute, oldest first; null if there was none
 
-A row has `name`, `requests_per_s`, `errors_per_s`, `active_streams` (not of tenants), and as p50,
-p95 and p99, or null: `ttft_s`, `duration_s` (not of tenants) and `tokens_per_s`. Of tokens in a
-second, p95 is what 95 of 100 streams had at least. `total` also has `tokens_in_per_s`,
-`tokens_out_per_s`, `cost_per_hour` by currency, and the gauges by their metric names.
+A row has `name`, `requests_per_s`, `errors_per_s`, `active_streams` (not for tenants), and as p50,
+p95 and p99, or null: `ttft_s`, `duration_s` (not for tenants) and `tokens_per_s`. The p95 of
+`tokens_per_s` is the speed that 95 of 100 streams reached at least. `total` also has
+`tokens_in_per_s`, `tokens_out_per_s`, `cost_per_hour` by currency, and the gauges by their metric
+names.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ Row = dict[str, Any]
 
 
 def failed(labels: Mapping[str, str]) -> bool:
-    """Whether a request that `gateway_requests` counts failed, and not by its client's doing."""
+    """True if a request counted by `gateway_requests` failed, and its client did not cause it."""
     return labels["code"] == "5xx" or labels["end"] in _BAD_ENDS
 
 
 def now(history: History, merged: Merged, at: float) -> Row:
-    """The document. `merged` is how things stand."""
+    """Return the document. `merged` contains the current values."""
     window = history.window(WINDOW_S)
     return {
         "at": at,

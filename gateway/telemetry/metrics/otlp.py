@@ -1,6 +1,6 @@
-"""Merged metrics by OTLP over HTTP (protobuf), from the admin process: no worker waits for it.
+"""Export merged metrics by OTLP over HTTP (protobuf) from the admin process, not from workers.
 
-Only imported where it is asked for: the exporter brings 20 MiB of modules.
+Import only if configured: the exporter loads 20 MiB of modules.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from gateway.telemetry.metrics.renaming import renamed
 _PATH = "/v1/metrics"
 _TIMEOUT_S = 5.0
 _NO_SPAN = 0
-"""Without a number for it, the encoder leaves the trace out."""
+"""Span id for exemplars. The encoder drops the trace id if there is no span id."""
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 class OtlpMetrics:
-    """Sends all metrics to a collector, again and again."""
+    """Send all metrics to a collector periodically."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class OtlpMetrics:
         newer: bool,
         report: Callable[[str], None],
     ) -> None:
-        """`read` gives the merged metrics. `report` is told once when sending fails, and when it
-        works again.
+        """`read` returns the merged metrics. `report` is called when sending starts to fail, and
+        when it works again.
         """
         self._read = read
         self._interval_s = interval_s
@@ -66,14 +66,14 @@ class OtlpMetrics:
         self._resource = Resource.create(
             {"service.name": "llm-gateway", "service.version": gateway.__version__}
         )
-        # It logs each failure, with a stack, to wherever; that it fails is reported here.
+        # The exporter logs each failure with a stack trace. Here `report` does that instead.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         if not url.endswith(_PATH):
             url = url.rstrip("/") + _PATH
         self._exporter = OTLPMetricExporter(url, timeout=_TIMEOUT_S)
 
     async def keep(self) -> None:
-        """Send, for as long as this runs."""
+        """Send periodically until cancelled."""
         try:
             while True:
                 merged = await self._read()
@@ -95,7 +95,7 @@ class OtlpMetrics:
 def document(
     merged: Merged, resource: Resource, began_ns: int, now_ns: int, *, newer: bool = False
 ) -> MetricsData:
-    """The metrics as the SDK has them; times in nanoseconds since the epoch."""
+    """Return the metrics in the SDK's types. Times are in nanoseconds since the epoch."""
     found = rows(merged)
     metrics = [
         Metric(
@@ -144,7 +144,7 @@ def _points(
 
 
 def attributes(instrument: Instrument, labels: Labels) -> dict[str, str]:
-    """Labels by their dotted names; one without a value is none."""
+    """Return the labels by their dotted names, without empty values."""
     pairs = zip(instrument.labels, labels, strict=True)
     return {ATTRIBUTES.get(name, name): value for name, value in pairs if value}
 

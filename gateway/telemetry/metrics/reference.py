@@ -1,4 +1,4 @@
-"""`python -m gateway.telemetry.metrics.reference`: the table of metrics, as documentation."""
+"""Reference table of metrics as Markdown: `python -m gateway.telemetry.metrics.reference`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SECTIONS = (
 
 
 def document() -> str:
-    """Markdown."""
+    """Return the reference as Markdown."""
     parts = [_HEAD]
     for title, instruments in _SECTIONS:
         parts.append(f"## {title}\n\n{_table(instruments)}")

@@ -1,8 +1,8 @@
-"""What one worker has counted: numbers by metric and labels, in plain lists of integers.
+"""The counters and histograms of one worker, as plain numbers by metric and labels.
 
-A look-up by labels costs a dict's, and is kept by whoever counts again and again. Labels are closed
-sets: what clients can make up is `other` before it comes here, and a metric that has as many series
-as it may counts what comes beyond in one that is `other` throughout.
+Finding a series costs one dict look-up, and frequent callers keep the series. Label values are
+bounded: values that clients can invent are replaced by `other` beforehand. When a metric has its
+maximum number of series, further labels are counted in a series whose labels are all `other`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from gateway.telemetry.metrics.instruments import COUNTED, Instrument, Kind
 
 OTHER = "other"
 SERIES_CAP = 5_000
-"""Of each metric."""
+"""Maximum number of series of each metric."""
 
 Labels = tuple[str, ...]
 Exemplar = tuple[str, float, float]
-"""A trace's id, the value, and when, in seconds since the epoch."""
+"""Trace id, value, and time in seconds since the epoch."""
 Snapshot = dict[str, list[Any]]
-"""By metric: rows of labels and value. A histogram's is its sum, its counts, and its exemplars,
-each behind the number of its bucket."""
+"""Rows of labels and value, by metric name. A histogram's value is its sum, its counts and its
+exemplars, each preceded by its bucket's index.
+"""
 
 
 class Count:
-    """A number that grows."""
+    """A counter value."""
 
     __slots__ = ("value",)
 
@@ -36,7 +37,7 @@ class Count:
 
 
 class Distribution:
-    """Counts by bucket. `add` is spelled out where it is on the path of every request."""
+    """Histogram counts by bucket. Hot paths contain the code of `add` inline."""
 
     __slots__ = ("bounds", "counts", "exemplars", "sum")
 
@@ -47,7 +48,7 @@ class Distribution:
         self.exemplars: dict[int, Exemplar] = {}
 
     def add(self, value: float, trace_id: str | None = None) -> None:
-        """Count a value; of the trace, the last one of each bucket is kept."""
+        """Count a value. The last `trace_id` of each bucket is kept as its exemplar."""
         index = bisect_left(self.bounds, value)
         self.counts[index] += 1
         self.sum += value
@@ -56,7 +57,7 @@ class Distribution:
 
 
 class Family:
-    """All series of one metric."""
+    """The series of one metric."""
 
     __slots__ = ("_cap", "_other", "instrument", "overflows", "series")
 
@@ -64,12 +65,12 @@ class Family:
         self.instrument = instrument
         self.series: dict[Labels, Any] = {}
         self.overflows = 0
-        """Labels that got no series of their own."""
+        """Number of times that labels got no series of their own."""
         self._cap = cap
         self._other = tuple(OTHER for _ in instrument.labels)
 
     def find(self, labels: Labels) -> Any:
-        """The series with these labels, made if need be."""
+        """Return the series with these labels. Create it if necessary."""
         found = self.series.get(labels)
         if found is None:
             if len(self.series) >= self._cap - 1 and labels != self._other:
@@ -84,7 +85,7 @@ class Family:
         return Count()
 
     def rows(self) -> list[Any]:
-        """For a snapshot."""
+        """Return the rows for a snapshot."""
         if self.instrument.kind is Kind.HISTOGRAM:
             return [
                 [labels, [one.sum, one.counts, [(i, *e) for i, e in one.exemplars.items()]]]
@@ -94,8 +95,8 @@ class Family:
 
 
 class Known:
-    """The first so many distinct values; what comes after them is `other`. None is a value too,
-    beside them.
+    """The first distinct values up to a limit; all later ones are replaced by `other`. The empty
+    text is a value too, and does not count.
     """
 
     __slots__ = ("_values", "cap")
@@ -105,7 +106,7 @@ class Known:
         self._values = {"": "", OTHER: OTHER}
 
     def __call__(self, value: str) -> str:
-        """The value, or `other`."""
+        """Return the value, or `other`."""
         found = self._values.get(value)
         if found is None:
             if len(self._values) >= self.cap + 2:
@@ -115,33 +116,33 @@ class Known:
 
 
 class Registry:
-    """Of one worker. It outlives reloads."""
+    """The registry of one worker. It is kept across reloads."""
 
     def __init__(self, instruments: Iterable[Instrument] = COUNTED) -> None:
         self._families: Mapping[str, Family] = {one.name: Family(one) for one in instruments}
         self._known: dict[str, Known] = {}
 
     def known(self, label: str, cap: int) -> Known:
-        """What values a label has; the same through reloads."""
+        """Return the known values of a label. They are kept across reloads."""
         known = self._known.setdefault(label, Known(cap))
         known.cap = cap
         return known
 
     def count(self, instrument: Instrument, *labels: str) -> Count:
-        """A counter."""
+        """Return a counter by its labels."""
         found: Count = self._families[instrument.name].find(labels)
         return found
 
     def distribution(self, instrument: Instrument, *labels: str) -> Distribution:
-        """A histogram."""
+        """Return a histogram by its labels."""
         found: Distribution = self._families[instrument.name].find(labels)
         return found
 
     @property
     def overflows(self) -> dict[str, int]:
-        """By metric: labels that got no series of their own."""
+        """Number of times that labels got no series of their own, by metric."""
         return {name: one.overflows for name, one in self._families.items() if one.overflows}
 
     def snapshot(self) -> Snapshot:
-        """Everything, as it can be told as JSON."""
+        """Return all values in a form that JSON can represent."""
         return {name: family.rows() for name, family in self._families.items() if family.series}

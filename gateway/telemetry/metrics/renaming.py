@@ -1,4 +1,4 @@
-"""The GenAI metrics by the names that their conventions' own repository has for them."""
+"""GenAI metrics under the newer names of the GenAI conventions' own repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Found = tuple[Instrument, dict[Labels, Value]]
 
 
 def renamed(found: Iterable[_Found]) -> Iterator[_Found]:
-    """The same under newer names: token usage is two metrics there, without a type."""
+    """Rename the metrics. Token usage becomes two metrics, without the label for the type."""
     for instrument, series in found:
         if instrument.name in RENAMED:
             name, otel = RENAMED[instrument.name]
