@@ -441,10 +441,17 @@ def _resolve(
             fallback=targets.upstream(route.upstream) if route.upstream else None,
             listing=ModelListing(route.path, dialect),
             reader=_reader(config, route, parts),
-            reads_usage=config.telemetry.metrics is None or config.telemetry.metrics.tokens,
+            reads_usage=_reads_usage(config.telemetry),
             metered=any(rule.needs_model for name in route.limits for rule in named[name]),
         )
     )
+
+
+def _reads_usage(telemetry: models.Telemetry) -> bool:
+    """True if somebody reports the tokens of requests. Limits read usage by themselves."""
+    if telemetry.metrics is not None:
+        return telemetry.metrics.tokens
+    return telemetry.log.access or telemetry.traces is not None
 
 
 def _preface(route: models.Route) -> bytes:
