@@ -199,9 +199,8 @@ async def test_a_request_is_found_by_filters_and_opened_by_keys(
     await expect(page.get_by_role("link", name="Open in Jaeger")).to_have_attribute(
         "href", re.compile("^http://jaeger.test/trace/[0-9a-f]{32}$")
     )
-    await expect(page.get_by_role("region", name="Log lines")).to_contain_text(
-        "error=upstream_reset"
-    )
+    line = page.get_by_role("table", name="Log line request")
+    await expect(line.get_by_role("row", name="error ")).to_contain_text("upstream_reset")
     await page.keyboard.press("Escape")
     await expect(page).to_have_url(f"{opened.origin}/requests?model=demo-reset&id={broken[:12]}")
 
@@ -225,6 +224,156 @@ async def test_what_is_new_appears_by_itself_unless_one_is_reading(
         await expect(rows.first).to_be_focused()
         await newer.click()
         await expect(rows).to_have_count(2)
+
+
+async def test_twenty_requests_are_in_sight_and_filters_take_one_row(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="mia", org="many") as session:
+        await asyncio.gather(*(chat(session) for _ in range(25)))
+    opened = await open_page(gateway, "/requests?tenant=many", Screen(1440, "light", 900))
+    rows = opened.page.get_by_role("region", name="Kept requests").locator("tbody tr")
+    await expect(rows).to_have_count(25)
+    in_sight = await rows.evaluate_all(
+        "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length"
+    )
+    assert in_sight >= 20
+    tops = await opened.page.locator(".filters :is(input, select)").evaluate_all(
+        "fields => fields.map((field) => Math.round(field.getBoundingClientRect().top))"
+    )
+    assert len(set(tops)) == 1
+
+
+async def test_requests_are_sorted_filtered_by_time_and_caller_and_exported(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="sol", org="sorters") as session:
+        for model in ("demo", "demo-reset", "demo"):
+            await chat(session, model)
+    opened = await open_page(gateway, "/requests?tenant=sorters&upstream=demo")
+    page = opened.page
+    kept = page.get_by_role("region", name="Kept requests")
+    await expect(kept.get_by_role("link")).to_have_count(3)
+    await page.get_by_label("Subject").fill("sol")
+    await page.get_by_label("Subject").press("Enter")
+    await page.get_by_label("When").select_option("1h")
+    await expect(page).to_have_url(re.compile("subject=sol&last=1h$"))
+    took = kept.get_by_role("columnheader", name="Took")
+    await took.get_by_role("button").click()
+    await expect(took).to_have_attribute("aria-sort", "descending")
+    await took.get_by_role("button").click()
+    await expect(took).to_have_attribute("aria-sort", "ascending")
+    await opened.settled()
+    await expect(kept.get_by_role("link").first).to_have_text("demo-reset")  # it ended early
+    await page.get_by_label("Outcome").select_option("end=upstream_reset")
+    await expect(kept.get_by_role("link")).to_have_count(1)
+    async with page.expect_download() as downloading:
+        await page.get_by_role("link", name="JSON lines").click()
+    text = Path(await (await downloading.value).path()).read_text()
+    (one,) = map(json.loads, text.splitlines())
+    assert (one["subject"], one["end"]) == ("sol", "upstream_reset")
+    await page.get_by_label("When").select_option("between")
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("From").fill("2020-01-01T00:00")
+    await dialog.get_by_label("Until").fill("2020-01-02T00:00")
+    assert await opened.axe() == []
+    await dialog.get_by_role("button", name="Show").click()
+    await expect(page.get_by_text("No kept request fits the filters.")).to_be_visible()
+
+
+async def test_the_list_stands_still_under_the_pointer(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="pia", org="pointers") as session:
+        await chat(session)
+        opened = await open_page(gateway, "/requests?tenant=pointers")
+        page = opened.page
+        rows = page.get_by_role("region", name="Kept requests").get_by_role("link")
+        await expect(rows).to_have_count(1)
+        await rows.first.hover()
+        await expect(page.get_by_text("paused while you read")).to_be_visible()
+        await chat(session)
+        await expect(page.get_by_role("button", name="Show newer requests")).to_be_visible()
+        await expect(rows).to_have_count(1)
+        await page.mouse.move(1, 1)
+        await expect(rows).to_have_count(2)
+
+
+async def test_a_silent_stream_is_found_by_how_long_no_token_came(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/requests?tenant=waiters")
+    page = opened.page
+    async with (
+        client(gateway, sub="wim", org="waiters") as session,
+        session.post("/v1/chat/completions", json=asked("demo-stall")) as response,
+    ):
+        await response.content.readany()
+        row = page.get_by_role("region", name="Requests under way").get_by_role("row", name="wim")
+        await expect(row).to_contain_text("streams")
+        await page.get_by_label("No token for").fill("10m")
+        await expect(page.get_by_text("No request under way fits the filters.")).to_be_visible()
+        await page.get_by_label("No token for").fill("100ms")
+        await expect(row).to_be_visible()
+        assert await opened.axe() == []
+        await row.get_by_role("link").click()
+        verdict = page.get_by_role("status").filter(has_text="sends its answer")
+        await expect(verdict).to_contain_text("first token after")
+
+
+async def test_a_request_is_copied_as_curl_without_its_credential(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="ann", org="acme") as session:
+        last = await chat(session)
+        secret = session.headers["Authorization"].split()[-1]
+    opened = await open_page(gateway, f"/requests/{last}")
+    page = opened.page
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    button = page.get_by_role("button", name="Copy as curl")
+    await button.click()
+    await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(f"curl -N 'http://127.0.0.1:{gateway.port}/v1/chat/completions'")
+    assert '-H "Authorization: Bearer $TOKEN"' in copied
+    assert '"model":"demo"' in copied
+    assert secret not in copied
+    log = page.get_by_role("table", name="Log line request")
+    await log.get_by_role("button", name="Copy subject").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == "ann"
+
+
+async def test_attempts_are_listed_with_why_each_was_made_and_how_it_failed(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with (
+        client(gateway, sub="ann", org="acme") as session,
+        session.post("/pair/v1/chat/completions", json=asked("x")) as response,
+    ):
+        identity = response.headers["X-Request-ID"]
+    opened = await open_page(gateway, f"/requests/{identity}")
+    rows = opened.page.get_by_role("region", name="Attempts").locator("tbody tr")
+    await expect(rows.nth(1)).to_contain_text("retry: upstream_connect_failed")
+    await expect(rows.nth(1)).to_contain_text("http://127.0.0.1:")
+    assert await opened.axe() == []
+
+
+async def test_who_resumed_a_stream_is_a_link_away(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="ann", org="acme") as session:
+        async with session.post("/v1/chat/completions", json=asked("demo")) as response:
+            await response.read()
+            begun, stream = response.headers["X-Request-ID"], response.headers["X-Stream-Id"]
+        async with session.get(f"/v1/streams/{stream}") as response:
+            await response.read()
+            resumed = response.headers["X-Request-ID"]
+    opened = await open_page(gateway, f"/requests/{resumed}")
+    page = opened.page
+    await page.get_by_role("link", name="began it").click()
+    await expect(page).to_have_url(f"{opened.origin}/requests/{begun}")
+    await page.get_by_role("link", name="resumed it").click()
+    await expect(page).to_have_url(f"{opened.origin}/requests/{resumed}")
 
 
 async def test_a_request_under_way_is_listed_and_ended(

@@ -27,6 +27,7 @@ class Screen:
 
     width: int = 1280
     scheme: Literal["light", "dark"] = "light"
+    height: int = 800
 
 
 class Opened:
@@ -46,7 +47,7 @@ class Opened:
     ) -> Self:
         """Open a path of the admin listener; returns when its view is there."""
         context = await browser.new_context(
-            viewport={"width": screen.width, "height": 800},
+            viewport={"width": screen.width, "height": screen.height},
             color_scheme=screen.scheme,
             reduced_motion="reduce",
         )

@@ -581,7 +581,12 @@ def _seconds(value: float) -> str:
     if value < 100:
         return f"{value:.0f} s"
     minutes, seconds = divmod(round(value), 60)
-    return f"{minutes} min {seconds} s" if minutes < 10 and seconds else f"{minutes} min"
+    if minutes < 10:
+        return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 2:
+        return f"{minutes} min"
+    return f"{hours} h {rest} min" if rest and hours < 48 else f"{hours} h"
 
 
 def _figure(value: float) -> str:

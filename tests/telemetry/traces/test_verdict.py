@@ -99,6 +99,15 @@ def test_a_limit_is_named_with_the_time_to_wait() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "1 s"), (75, "75 s"), (150, "2 min 30 s"), (3600, "60 min"), (86_400, "24 h")],
+)
+def test_times_are_told_in_units_that_people_use(seconds: int, text: str) -> None:
+    told, _ = failed_early("rate_limit_exceeded", 429, limit="l", retry_after_s=seconds)
+    assert told == f"Limit 'l' refused it; wait {text}."
+
+
 def test_the_backends_own_words_are_said() -> None:
     answered = [attempt(1, 0.1, 0.4, status=500)]
     assert judged(status=500, reason="CUDA out of memory.", attempts=answered) == (

@@ -89,6 +89,8 @@ function wrong({ now, workers, upstreams, config }) {
         `${one.name}: ${out.length} of ${one.endpoints.length} endpoints out (${out[0].why ?? out[0].state})`, "/upstreams"]);
     }
   }
+  const silent = now.total.gateway_silent_streams ?? 0;
+  if (silent > 0) found.push(["warn", `${silent} ${silent === 1 ? "stream is" : "streams are"} silent: nothing from the backend for 30 s`, "/requests?silent=30s"]);
   if (config?.last_reload && !config.last_reload.ok) found.push(["bad", "the changed configuration was refused", "/config"]);
   const codes = Object.entries(now.errors ?? {}).filter(([, rate]) => rate > 0).sort((a, b) => b[1] - a[1]).slice(0, 4);
   if (codes.length) {

@@ -41,8 +41,47 @@ export function table(label, head, rows, attributes = {}) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label, ...attributes },
     h("table", {},
       h("thead", {}, h("tr", {}, head.map((cell) =>
-        typeof cell === "string" ? h("th", { scope: "col" }, cell) : h("th", { scope: "col", class: cell.class ?? null }, cell.unseen ? h("span", { class: "unseen" }, cell.unseen) : cell.text)))),
+        cell instanceof Node ? cell : typeof cell === "string" ? h("th", { scope: "col" }, cell) : h("th", { scope: "col", class: cell.class ?? null }, cell.unseen ? h("span", { class: "unseen" }, cell.unseen) : cell.text)))),
       h("tbody", {}, rows)));
+}
+
+const COPIED_MS = 1500;
+let copied = null;
+
+/** A button that copies a text. `key` tells it from the others of the page. */
+export function copyButton(context, key, text, { label = "Copy", what = "" } = {}) {
+  return h("button", {
+    type: "button", class: "copy", "data-key": `copy ${key}`, "aria-label": what ? `${label} ${what}` : null,
+    onclick: async () => {
+      await copy(text);
+      copied = key;
+      context.refresh();
+      setTimeout(() => {
+        if (copied === key) copied = null;
+        context.refresh();
+      }, COPIED_MS);
+    },
+  }, copied === key ? "Copied" : label);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without TLS there is no clipboard to write to, unless it is localhost.
+    const field = h("textarea", { class: "unseen", "aria-hidden": "true" }, text);
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+}
+
+/** The head of a column that the table can be sorted by. `sorted`: "ascending", "descending" or null. */
+export function sortable(text, sorted, onclick, attributes = {}) {
+  const arrow = { ascending: "↑", descending: "↓" }[sorted];
+  return h("th", { scope: "col", "aria-sort": sorted, ...attributes },
+    h("button", { type: "button", class: "sort", onclick }, text, h("span", { "aria-hidden": "true" }, arrow ? ` ${arrow}` : "")));
 }
 
 /** A field that is part of the address. */

@@ -1,22 +1,17 @@
 // One request: its facts, the waterfall of its spans, how its tokens came, and what the log says.
 
 import { get } from "../api.js";
+import { asCurl } from "../curl.js";
 import { h } from "../dom.js";
 import { bytes, clock, known, number, seconds } from "../format.js";
-import { empty, heading, loading, state } from "./parts.js";
+import { ENDS, FAULTS, KEPT, STATES, spaced } from "../words.js";
+import { copyButton, empty, heading, loading, state, table } from "./parts.js";
 import { outcome } from "./requests.js";
 import { timeline } from "./timeline.js";
 
 const shown = { id: null, found: null, problem: null, lines: null };
-/** Whose fault an outcome is: how it is marked, and in words. */
-const FAULTS = {
-  nobody: ["good", ""],
-  client: ["warn", "the client's fault"],
-  configuration: ["bad", "the gateway's configuration or capacity"],
-  backend: ["bad", "the backend's fault"],
-  operator: ["off", "an operator's doing"],
-  gateway: ["bad", "the gateway's fault"],
-};
+/** Errors whose reason is in the backend's own words. */
+const TOLD_BY_BACKENDS = ["backend_error", "upstream_rejected"];
 const AGAIN_MS = 1000;
 const TAIL_STALL_S = 1;
 
@@ -37,19 +32,27 @@ export const detail = {
       },
     }, "← Requests"), h("span", { class: "quiet-text" }, " Esc"));
     if (shown.found) return [back, shown.found.requests.map((one) => request(context, one, shown.found))];
-    const running = context.data.requests?.requests.find((one) => one.request_id === shown.id);
+    const running = underWayNow(context);
     if (running) return [back, underWay(running)];
     if (shown.problem) {
       return [back, heading("Request"), empty(shown.problem,
         "Errors, slow requests and those over a limit are kept; of the others a sample. A request that has just ended is there in a second."),
-      log()];
+      log(context)];
     }
     return [back, heading("Request"), loading()];
   },
 };
 
+const underWayNow = (context) => context.data.requests?.requests.find((one) => one.request_id === shown.id);
+
 async function load(context) {
   const { id } = shown;
+  if (underWayNow(context)) { // nothing is kept of it before its end
+    setTimeout(() => {
+      if (shown.id === id && !shown.found) load(context);
+    }, AGAIN_MS);
+    return;
+  }
   try {
     const found = await get(`/api/traces/${encodeURIComponent(id)}`);
     if (shown.id === id) Object.assign(shown, { found, problem: null });
@@ -71,46 +74,103 @@ async function load(context) {
 }
 
 function underWay(one) {
+  const [kind, words] = STATES[one.state] ?? ["off", spaced(one.state)];
   return [
     heading(`${one.model ?? one.path}: under way`),
-    facts([["For", seconds(one.age_s)], ["Status", one.status ?? "no answer yet"], ["Route", one.route], ["Tenant", one.tenant],
-      ["Subject", one.subject], ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Sent", bytes(one.bytes_out)],
+    sentence(one.verdict),
+    facts([["State", state(kind, words)], ["For", seconds(one.age_s)], ["No token for", known(one.silent_s) && seconds(one.silent_s)],
+      ["First token", known(one.ttft_s) && seconds(one.ttft_s)], ["Status", one.status ?? "no answer yet"], ["Route", one.route], ["Tenant", one.tenant],
+      ["Subject", one.subject], ["Asked for", one.model], ["Served by", one.served], ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Sent", bytes(one.bytes_out)],
       ["Client", one.client], ["Request id", h("code", {}, one.request_id)]]),
   ];
 }
 
 /** What happened, whose fault it is, and what to do. */
 function sentence({ text, fault, remedy }) {
-  const [kind, words] = FAULTS[fault];
+  const [kind, words] = FAULTS[fault] ?? ["off", fault];
   return h("div", { class: `card verdict ${kind}`, role: "status" },
-    h("p", { class: "verdict-text" }, text),
-    (words || remedy) && h("p", { class: "verdict-more" }, words && state(kind, words), remedy && h("span", {}, h("b", {}, "What to do: "), remedy)));
+    h("p", { class: "verdict-text" }, coded(text)),
+    (words || remedy) && h("p", { class: "verdict-more" }, words && state(kind, words), remedy && h("span", {}, h("b", {}, "What to do: "), coded(remedy))));
+}
+
+/** What stands between backticks is code. */
+function coded(text) {
+  return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }
 
 function facts(pairs) {
-  return h("dl", { class: "card pairs" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+  return h("dl", { class: "card pairs" }, pairs.filter(([, value]) => known(value) && value !== "" && value !== false)
     .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
 function request(context, one, trace) {
   // An answer in one piece has no flow of tokens: its first one is there when all of it is.
   const speed = one.streamed !== false && one.tokens_out > 1 && one.ttft_s !== null && one.s > one.ttft_s ? (one.tokens_out - 1) / (one.s - one.ttft_s) : null;
+  const answered = one.spans.map((span) => span.attributes["gen_ai.response.model"]).find(Boolean);
   return h("article", { "data-key": one.span },
-    heading(one.model ?? `${one.method} ${one.path}`, h("div", { class: "actions" }, links(context, one, trace))),
+    heading(one.model ?? `${one.method} ${one.path}`, h("div", { class: "actions" },
+      copyButton(context, `curl ${one.span}`, asCurl(one), { label: "Copy as curl" }), links(context, one, trace))),
     sentence(one.verdict),
     h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`)),
+    said(context, one),
     facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Tokens/s", speed && number(speed)],
-      ["Tokens", one.tokens_out !== null && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
-      ["Route", one.route], ["Tenant", one.tenant], ["Subject", one.subject],
-      ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Served by", one.served],
-      ["Continued", one.continued && `${one.continued} ×`], ["Fallbacks", one.fallbacks?.join(", ")],
-      ["Limit", one.limit], ["Retry after", known(one.retry_after_s) && seconds(one.retry_after_s)],
-      ["Queued", one.queue_s && `${seconds(one.queue_s)}, ${one.queue_position} before it`],
-      ["Bytes", `${bytes(one.bytes_in)} in, ${bytes(one.bytes_out)} out`], ["Client", one.client], ["Kept as", one.kept],
+      ["Tokens", known(one.tokens_out) && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
+      ["How it ended", ENDS[one.end] ?? spaced(one.end)], ["Error", one.error && h("code", {}, one.error)],
+      ["Limit", one.limit], ["To wait", known(one.retry_after_s) && seconds(one.retry_after_s)],
+      ["In the queue", known(one.queue_s) && `${seconds(one.queue_s)}, ${number(one.queue_position)} before it`],
+      ["Model asked for", one.model], ["Model that served", one.model && (one.served ?? one.model)], ["Its name at the backend", answered !== one.model && answered],
+      ["Route", one.route], ["Upstream", one.upstream], ["Endpoint", one.endpoint],
+      ["Models that failed", one.fallbacks?.join(", ")], ["Gone on with", one.continued && `${one.continued} × by another backend`],
+      ["Tenant", one.tenant], ["Subject", one.subject], ["Client", one.client],
+      ["Bytes", `${bytes(one.bytes_in)} in, ${bytes(one.bytes_out)} out`], ["Kept because", KEPT[one.kept] ?? one.kept],
+      ["Socket", one.bridge && h("a", { href: `/requests/${encodeURIComponent(one.bridge)}` }, one.bridge)],
       ["Request id", h("code", {}, one.request_id)], ["Trace id", h("code", {}, trace.trace_id)]]),
+    attempts(one),
+    stream(one),
     h("h2", {}, "Spans"), waterfall(one.spans),
     tokens(one),
-    log());
+    log(context));
+}
+
+/** The reason in full: a backend's own words, or what was wrong. */
+function said(context, one) {
+  if (!one.reason) return null;
+  const backend = !one.error || TOLD_BY_BACKENDS.includes(one.error);
+  return h("section", { class: "card said-error" },
+    h("div", { class: "card-head" }, h("h2", {}, backend ? "What the backend said" : "Reason"),
+      copyButton(context, `reason ${one.span}`, one.reason, { what: "the reason" })),
+    h("p", { class: "words" }, one.reason));
+}
+
+function attempts(one) {
+  const made = one.spans.filter((span) => span.attributes["gateway.attempt.number"])
+    .sort((a, b) => a.attributes["gateway.attempt.number"] - b.attributes["gateway.attempt.number"]);
+  if (made.length < 2 && !made.some((span) => span.error)) return null;
+  return [h("h2", {}, "Attempts"), table("Attempts", [
+    { text: "#", class: "num-left" }, "Outcome", "Upstream", "Endpoint", { text: "Model", class: "wide" }, { text: "Made because", class: "wide" }, { text: "Took", class: "num" },
+  ], made.map(({ attributes, error, start, end, span_id }) => h("tr", { "data-key": span_id },
+    h("td", { class: "num-left" }, attributes["gateway.attempt.number"]),
+    h("td", { class: "main-cell" }, error ? state("bad", /^[0-9]+$/.test(error) ? `status ${error}` : spaced(error)) : state("good", "answered"),
+      attributes["gateway.reason"] && h("span", { class: "why" }, attributes["gateway.reason"])),
+    h("td", {}, attributes["gateway.upstream"]),
+    h("td", { class: "main-cell" }, h("code", {}, attributes["gateway.endpoint"])),
+    h("td", { class: "wide" }, attributes["gen_ai.request.model"] ?? "–"),
+    h("td", { class: "wide" }, attributes["gateway.attempt.reason"] ?? "first"),
+    h("td", { class: "num" }, seconds(end - start)))))];
+}
+
+/** The other requests of its kept stream. */
+function stream(one) {
+  if (one.reads === undefined) return null;
+  const others = one.same_stream ?? [];
+  if (!others.length && !one.reads) return null;
+  return [h("h2", {}, "The same stream"), others.length
+    ? table("Requests of the same stream", ["When", "What it did", "Outcome", { text: "Took", class: "num" }], others.map((other) => h("tr", { "data-key": other.request_id },
+      h("td", { class: "time" }, clock(other.at)),
+      h("td", { class: "main-cell" }, h("a", { href: `/requests/${encodeURIComponent(other.request_id)}`, "data-row": "" }, other.reads ? "resumed it" : "began it")),
+      h("td", {}, outcome(other)),
+      h("td", { class: "num" }, seconds(other.s)))))
+    : h("p", { class: "hint" }, "It resumed a stream; the request that began it was not kept.")];
 }
 
 function links(context, one, trace) {
@@ -210,16 +270,22 @@ function gaps(bounds, counts, longest) {
 
 // -- log -------------------------------------------------------------------------------------
 
-function log() {
+function log(context) {
   if (!shown.lines) return null;
   return [h("h2", {}, "Log"), shown.lines.length
-    ? h("pre", { class: "card log", tabindex: "0", role: "region", "aria-label": "Log lines" }, shown.lines.map((line) => h("span", { class: "line" }, text(line), "\n")))
+    ? shown.lines.map((line, index) => logLine(context, line, index))
     : empty("The workers remember no line of it any more.", "The log itself has them, under the request id.")];
 }
 
-function text(line) {
-  const { time, level, event, request_id: _, ...rest } = line;
-  const words = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === "string" && /[\s"]/.test(value) ? JSON.stringify(value) : value}`);
-  return [h("span", { class: "quiet-text" }, String(time ?? "").slice(11, 23)), " ",
-    h("span", { class: level === "error" ? "bad" : level === "warning" ? "warn" : "key" }, event ?? ""), " ", words.join(" ")];
+function logLine(context, line, index) {
+  const { time, level, event, ...rest } = line;
+  return h("details", { class: "section log-line", "data-key": `line ${index}`, open: event === "request" || shown.lines.length === 1 },
+    h("summary", {}, h("span", { class: level === "error" ? "bad" : level === "warning" ? "warn" : "key" }, event ?? "line"), " ",
+      h("span", { class: "quiet-text" }, `${level ?? ""} ${String(time ?? "").replace("T", " ").slice(0, 23)}`)),
+    h("p", { class: "actions" }, copyButton(context, `line ${index}`, JSON.stringify(line), { label: "Copy the line as JSON" })),
+    h("table", { class: "log-table", "aria-label": `Log line ${event ?? ""}` }, h("tbody", {}, Object.entries(rest).map(([name, value]) => {
+      const text = typeof value === "string" ? value : JSON.stringify(value);
+      return h("tr", { "data-key": name }, h("th", { scope: "row" }, name), h("td", {}, h("code", {}, text)),
+        h("td", { class: "act" }, copyButton(context, `${index} ${name}`, text, { what: name })));
+    }))));
 }
