@@ -1,5 +1,5 @@
-"""Traces: what a worker writes down of a request, made into spans, kept and told to others.
+"""Traces: recorded by workers, built into spans in the admin process, stored and exported.
 
 worker   middleware/tracing ──▶ recording        admin   admin/collecting ──▶ spans ──▶ export
-          (context, gaps, content, said) └─ one line of JSON ─▶           └──▶ store ──▶ reader
+         (context, gaps, content, said) └─ one line of JSON ─▶           └──▶ store ──▶ reader
 """

@@ -1,5 +1,5 @@
-"""Prompts and answers, where a route records them: found in bodies of every dialect, redacted, cut,
-and put into the shape of OpenTelemetry's GenAI conventions.
+"""Content recording: prompts and answers of every dialect, redacted, truncated and converted to
+OpenTelemetry's GenAI conventions.
 
 https://github.com/open-telemetry/semantic-conventions-genai: gen-ai-input-messages.json,
 gen-ai-output-messages.json and gen-ai-system-instructions.json.
@@ -15,9 +15,9 @@ import orjson
 
 PROMPT_CAP_BYTES = 256 * 1024
 ANSWER_CAP_BYTES = 512 * 1024
-"""Of bodies, while they are on their way to be cut: an event has little text in many bytes."""
+"""Size limit of recorded bodies before truncation. It is large, as events contain little text."""
 _ENDLESS = 10_000
-"""Messages of one prompt that are looked at."""
+"""Maximum number of messages of a prompt that are processed."""
 _FINISHES = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -32,7 +32,9 @@ _FINISHES = {
     "refusal": "content_filter",
     "failed": "error",
 }
-"""Each dialect's words to the convention's; the others are the same, or passed."""
+"""Finish reasons of the conventions by the dialects'
+words. Other words are passed on as they are.
+"""
 
 Part = dict[str, Any]
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "refusal", "transcript")
@@ -40,7 +42,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
 class Content:
-    """The answer of one exchange as it passes, up to a cap."""
+    """Buffer of one exchange's answer, up to a size limit."""
 
     __slots__ = ("answer",)
 
@@ -48,7 +50,7 @@ class Content:
         self.answer = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """A piece of it."""
+        """Add a piece of the answer."""
         room = ANSWER_CAP_BYTES - len(self.answer)
         if room > 0:
             self.answer += data[:room]
@@ -56,7 +58,7 @@ class Content:
 
 @dataclass(slots=True)
 class Message:
-    """Of one role; of an answer, with why it ended."""
+    """A message of one role. Messages of an answer have a finish reason."""
 
     role: str
     parts: list[Part]
@@ -72,11 +74,11 @@ def messages(
     finish: str | None = None,
     complete: bool = True,
 ) -> dict[str, str]:
-    """`input`, `output` and, if there are any, `system` instructions as JSON. Each is redacted
-    first and then cut, so that nothing is cut in two that should have been masked.
+    """Return `input`, `output` and, if there are any, `system` instructions as JSON. Each is
+    redacted before it is truncated, so that truncation cannot split a text that must be masked.
 
-    `finish` is why the answer ended where its recorded part does not say it; `complete` is false
-    where it broke off.
+    `finish` is the finish reason, used if the recorded part of the answer does not contain it.
+    `complete` is False if the answer broke off.
     """
     system, asked = _prompt(prompt)
     said = _answer(answer)
@@ -101,7 +103,9 @@ def _dumped(value: object) -> str:
 def _cut(
     found: Iterable[Message], redact: Callable[[str], str], cap_bytes: int
 ) -> list[dict[str, Any]]:
-    """The messages as the convention has them, with so much text in all."""
+    """Return the messages in the conventions' form,
+    with at most `cap_bytes` bytes of text in all.
+    """
     shaped = []
     left = cap_bytes
     for message in found:
@@ -122,8 +126,8 @@ def _cut(
 
 
 def _cut_part(part: Part, redact: Callable[[str], str], left: int) -> tuple[Part, int]:
-    """The part with its texts redacted, and the one that may be long cut; what it takes of `left`
-    bytes.
+    """Return the part, with texts redacted and the long one truncated, and the bytes used of
+    `left`.
     """
     shaped = {name: _redacted(value, redact) for name, value in part.items()}
     for name in ("content", "response", "arguments", "uri"):
@@ -139,7 +143,7 @@ def _cut_part(part: Part, redact: Callable[[str], str], left: int) -> tuple[Part
 
 
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """A text redacted; of JSON its text, which stays JSON unless a mask breaks it."""
+    """Redact a text. JSON is redacted as text, and stays JSON unless a mask breaks it."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict | list):
@@ -153,7 +157,7 @@ def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 def _prompt(body: str) -> tuple[list[Part], list[Message]]:
-    """Instructions that stand beside the conversation, and the conversation."""
+    """Return the separate system instructions, and the conversation."""
     document = _parsed(body)
     if not isinstance(document, dict):
         return [], [Message("user", [_text(body)])] if body else []
@@ -165,7 +169,7 @@ def _prompt(body: str) -> tuple[list[Part], list[Message]]:
 
 
 def _asked(one: Any) -> Message:
-    """A message of a prompt, or an item of the Responses API."""
+    """Return the message for a prompt's message or an item of the Responses API."""
     if not isinstance(one, dict):
         return Message("user", _parts(one))
     role = one.get("role")
@@ -178,12 +182,12 @@ def _asked(one: Any) -> Message:
     parts = [*_thoughts(one), *_parts(one.get("content")), *_calls(one)]
     parts += [_blob("image", None) for _ in _list(one.get("images"))]
     if role == "user" and parts and all(one["type"] == "tool_call_response" for one in parts):
-        role = "tool"  # Anthropic's results of tools are the user's
+        role = "tool"  # Anthropic sends tool results with the role user
     return Message(role, parts)
 
 
 def _role_of(kind: Any) -> str:
-    """Of an item without one."""
+    """Return the role of an item that has none, by its type."""
     if not isinstance(kind, str):
         return "user"
     if kind.endswith("_call_output"):
@@ -195,7 +199,7 @@ def _role_of(kind: Any) -> str:
 
 
 def _parts(value: Any) -> list[Part]:
-    """What a message's content is made of, in any dialect."""
+    """Return the parts of a message's content, in any dialect."""
     if isinstance(value, str):
         return [_text(value)] if value else []
     if isinstance(value, list):
@@ -225,7 +229,9 @@ def _block(block: Mapping[str, Any]) -> list[Part]:
 
 
 def _medium(kind: str, block: Mapping[str, Any]) -> Part | None:
-    """An image, a sound or a document: its address if it has one, never its bytes."""
+    """Return the part for an image, a sound or a
+    document: its URI if it has one, never its bytes.
+    """
     modality = next((one for one in ("image", "audio", "video") if one in kind), None)
     if modality is None:
         if kind not in ("file", "input_file", "document"):
@@ -285,7 +291,7 @@ def _result(call_id: Any, content: Any) -> Part:
 
 
 def _thoughts(message: Mapping[str, Any]) -> list[Part]:
-    """What stands beside the content of a message."""
+    """Return the reasoning that a message has outside its content."""
     for name in _THOUGHTS:
         if isinstance(text := message.get(name), str) and text:
             return [_thought(text)]
@@ -293,7 +299,7 @@ def _thoughts(message: Mapping[str, Any]) -> list[Part]:
 
 
 def _calls(message: Mapping[str, Any]) -> list[Part]:
-    """The calls of tools of a whole message of OpenAI's or Ollama's."""
+    """Return the tool calls of a complete message from OpenAI or Ollama."""
     calls = []
     for one in [*_list(message.get("tool_calls")), {"function": message.get("function_call")}]:
         function = one.get("function") if isinstance(one, dict) else None
@@ -303,7 +309,7 @@ def _calls(message: Mapping[str, Any]) -> list[Part]:
 
 
 def _plain(value: Any) -> str:
-    """The text in a text, a content block, or a list of them."""
+    """Return the text of a string, of a content block, or of a list of them."""
     if isinstance(value, str):
         return value
     return "\n".join(part["content"] for part in _parts(value) if part.get("type") == "text")
@@ -318,17 +324,19 @@ def _list(value: Any) -> list[Any]:
 
 @dataclass(slots=True)
 class _Said:
-    """One choice of an answer, as its pieces come."""
+    """A choice of an answer, assembled from its pieces."""
 
     parts: list[Part] = field(default_factory=list)
     pieces: list[list[str]] = field(default_factory=list)
-    """Of the parts that came in pieces, which are joined at the end."""
+    """Pieces of each part that is assembled; `message` joins them."""
     calls: dict[Any, Part] = field(default_factory=dict)
-    """Those whose arguments may still come, by their index."""
+    """Tool calls whose arguments may be incomplete, by their index."""
     finish: str | None = None
 
     def add(self, kind: str, text: Any) -> None:
-        """A piece of text or reasoning: it goes on with the part before it, if that is alike."""
+        """Add a piece of text or reasoning. It continues
+        the last part if that is of the same kind.
+        """
         if not isinstance(text, str) or not text:
             return
         if self.parts and self.parts[-1]["type"] == kind and self.pieces:
@@ -338,7 +346,7 @@ class _Said:
             self.parts.append({"type": kind, "content": self.pieces[-1]})
 
     def call(self, key: Any, call_id: Any, name: Any, arguments: Any) -> None:
-        """A call, or a piece of its arguments."""
+        """Add a tool call, or a piece of its arguments."""
         part = self.calls.get(key)
         if part is None:
             part = self.calls[key] = _call(None, "", [])
@@ -353,7 +361,7 @@ class _Said:
             part["arguments"] = arguments
 
     def message(self) -> Message:
-        """All that has come."""
+        """Return the complete message."""
         for part in self.calls.values():
             if isinstance(pieces := part["arguments"], list):
                 part |= _call(part["id"], part["name"], "".join(pieces))
@@ -364,7 +372,7 @@ class _Said:
 
 
 class _Answer:
-    """An answer in any dialect: one document, a stream of events, or a document a line."""
+    """An answer in any dialect: a document, a stream of events, or one document a line."""
 
     def __init__(self) -> None:
         self.choices: dict[Any, _Said] = {}
@@ -375,7 +383,7 @@ class _Answer:
         return self.choices.setdefault(index, _Said())
 
     def hear(self, document: Mapping[str, Any]) -> None:
-        """Take in a document of it."""
+        """Add a document of the answer."""
         choices, kind = document.get("choices"), document.get("type")
         if isinstance(choices, list):
             for choice in choices:
@@ -409,7 +417,7 @@ class _Answer:
 
     @staticmethod
     def _message(said: _Said, message: Mapping[str, Any]) -> None:
-        """Of OpenAI's or Ollama's, or a piece of one."""
+        """Add a message of OpenAI or Ollama, or a piece of one."""
         for part in [*_thoughts(message), *_parts(message.get("content"))]:
             if part["type"] in ("text", "reasoning"):
                 said.add(part["type"], part["content"])
@@ -428,7 +436,7 @@ class _Answer:
             said.call("function_call", None, function.get("name"), function.get("arguments"))
 
     def _typed(self, kind: str, document: Mapping[str, Any]) -> None:
-        """Anthropic's messages and events, and those of the Responses API."""
+        """Add a message or event of Anthropic's, or an event of the Responses API."""
         said, delta = self.choice(), document.get("delta")
         block = document.get("content_block")
         if kind == "message":
@@ -461,7 +469,7 @@ class _Answer:
                 self._output([] if said.parts else response.get("output"), response)
 
     def _output(self, output: Any, response: Mapping[str, Any]) -> None:
-        """Of a whole response."""
+        """Add the output of a complete response."""
         said = self.choice()
         said.parts += _parts(output)
         details = response.get("incomplete_details")
@@ -476,7 +484,7 @@ def _key(index: Any) -> Any:
 
 
 def _answer(body: str) -> list[Message]:
-    """The messages of an answer, one for each choice; none if it has no text and no call."""
+    """Return a message for each choice of an answer that has text, a call or a finish reason."""
     answer = _Answer()
     document = _parsed(body)
     if isinstance(document, dict):

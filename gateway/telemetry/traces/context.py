@@ -1,4 +1,4 @@
-"""W3C Trace Context: what `traceparent`, `tracestate` and `baggage` of a request say.
+"""W3C Trace Context: parsing and cleaning of `traceparent`, `tracestate` and `baggage`.
 
 https://www.w3.org/TR/trace-context/ sections 3.2 and 3.3, https://www.w3.org/TR/baggage/
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?")
 _STATE_CAP = 512
-"""Characters of a tracestate that are passed on; longer ones lose their oldest members."""
+"""Maximum length of a tracestate that is passed on, in characters; more members are cut off."""
 _STATE_MEMBERS = 32
 _MEMBER = re.compile(
     r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
@@ -22,7 +22,7 @@ _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
 class Parent(NamedTuple):
-    """The span a request was sent from."""
+    """Span from which a request was sent."""
 
     trace_id: str
     span_id: str
@@ -30,7 +30,9 @@ class Parent(NamedTuple):
 
 
 def parse_parent(values: Sequence[str]) -> Parent | None:
-    """The parent that one valid traceparent names; None for none, several, or a malformed one."""
+    """Return the parent in a valid traceparent. None
+    if there is none, several, or a malformed one.
+    """
     if len(values) != 1:
         return None
     match = _PARENT.fullmatch(values[0].strip())
@@ -45,12 +47,12 @@ def parse_parent(values: Sequence[str]) -> Parent | None:
 
 
 def clean_state(values: Sequence[str]) -> str:
-    """A tracestate as it may be passed on: whole members up to the cap; empty if one is malformed,
-    or a key comes twice.
+    """Return the tracestate to pass on: whole members up to the length limit. Empty if a member is
+    malformed or a key occurs twice.
     """
     text = ",".join(values)
     if len(text) > 16 * _STATE_CAP:
-        return ""  # not worth reading
+        return ""  # far too long to parse
     kept: list[str] = []
     keys: set[str] = set()
     size = 0
@@ -69,6 +71,6 @@ def clean_state(values: Sequence[str]) -> str:
 
 
 def clean_baggage(values: Sequence[str]) -> str:
-    """A baggage as it may be passed on; empty if it is too long, or no header value."""
+    """Return the baggage to pass on. Empty if it is too long or not valid as a header value."""
     text = ",".join(values).strip()
     return text if len(text) <= _BAGGAGE_CAP and text.isascii() and text.isprintable() else ""

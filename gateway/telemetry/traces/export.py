@@ -1,8 +1,8 @@
-"""Spans on their way to a collector: OTLP over HTTP or gRPC, by OpenTelemetry's own exporters.
+"""Export of spans to a collector: OTLP over HTTP or gRPC, by OpenTelemetry's own exporters.
 
-One thread of the admin process sends; a collector that is down or hangs costs spans, which are
-counted, and nothing else. What the configuration leaves open, the OTEL_EXPORTER_OTLP_* variables
-say.
+A thread of the admin process sends. If the collector is down or hangs, spans are lost and counted,
+and nothing else is affected. The variables OTEL_EXPORTER_OTLP_* supply what the configuration
+leaves open.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SERVICE = "llm-gateway"
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Where spans go. What is None, the environment says, or the exporter's default."""
+    """Target of the export. None: taken from the environment, or the exporter's default."""
 
     url: str | None = None
     protocol: str | None = None
@@ -38,17 +38,17 @@ class ExportOptions:
 
 @dataclass(slots=True)
 class ExportCounts:
-    """What became of spans."""
+    """Numbers of exported and lost spans."""
 
     sent: int = 0
     lost: int = 0
-    """Because the collector did not take them, or not fast enough."""
+    """Spans that the collector did not accept, or not fast enough."""
     why: str = ""
-    """The last time."""
+    """Reason for the last loss."""
 
 
 class Export:
-    """Sends spans from a thread of its own."""
+    """Sender of spans, with a thread of its own."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Export:
         report: Callable[[str | None], None],
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`exporter` is called in that thread: importing one takes a while. `report` too, when
-        sending begins to fail, with why, and with None once it works again.
+        """`exporter` is called in that thread, because importing one takes long. So is `report`:
+        with the reason when sending starts to fail, and with None when it works again.
         """
         self.counts = ExportCounts()
         self._make = exporter
         self._report = report
-        # The SDK's batch processor reads the same.
+        # The SDK's batch processor reads the same variables.
         self._most = _number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 8192)
         self._batch = min(_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), self._most)
         self._delay_s = _number(environ, "OTEL_BSP_SCHEDULE_DELAY", 1000) / 1e3
@@ -78,7 +78,7 @@ class Export:
         self._thread.start()
 
     def add(self, trace_id: str, spans: Sequence[Span]) -> None:
-        """Send them soon. Never blocks; drops them, and counts that, where too many wait."""
+        """Queue spans. Never blocks: if too many are waiting, the spans are dropped and counted."""
         if len(self._queue) + len(spans) > self._most:
             self.counts.lost += len(spans)
             self.counts.why = "the collector is too slow"
@@ -88,7 +88,7 @@ class Export:
             self._wake.set()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Send what is left, for at most `timeout_s`."""
+        """Send the remaining spans, for at most `timeout_s` seconds."""
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_s)
@@ -119,7 +119,7 @@ class Export:
         try:
             done = exporter.export(spans)
             why = None if done is SpanExportResult.SUCCESS else "the collector did not take it"
-        except Exception as exc:  # an exporter's own fault must not end the thread
+        except Exception as exc:  # an error in the exporter must not end the thread
             why = f"{type(exc).__name__}: {exc}"
         if why is None:
             self.counts.sent += len(spans)
@@ -134,7 +134,7 @@ class Export:
             self._failing = failing
             self._report(why)
 
-    # -- OpenTelemetry's shapes ------------------------------------------------------------
+    # -- OpenTelemetry's types -------------------------------------------------------------
 
     def _readable(self, trace_id: str, span: Span) -> ReadableSpan:
         trace = int(trace_id, 16)
@@ -156,7 +156,7 @@ class Export:
 
 
 def otlp_exporter(options: ExportOptions, environ: Mapping[str, str]) -> SpanExporter:
-    """The exporter for a collector. Raise ImportError, ValueError."""
+    """Return the exporter for a collector. Raise ImportError or ValueError."""
     protocol = (
         options.protocol
         or environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
@@ -164,7 +164,7 @@ def otlp_exporter(options: ExportOptions, environ: Mapping[str, str]) -> SpanExp
         or "http"
     )
     headers = dict(options.headers) if options.headers else None
-    # Both take a while to import, and nobody else needs them.
+    # Imported here, because both take long to import and only this function needs them.
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 
@@ -179,7 +179,9 @@ def otlp_exporter(options: ExportOptions, environ: Mapping[str, str]) -> SpanExp
 
 
 def _resource(environ: Mapping[str, str]) -> Resource:
-    """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, on top of our own name."""
+    """Return the resource: OTEL_SERVICE_NAME and
+    OTEL_RESOURCE_ATTRIBUTES, else the default name.
+    """
     found = Resource.create({"service.version": __version__})
     if str(found.attributes.get("service.name", "")).startswith("unknown_service"):
         found = found.merge(Resource({"service.name": _SERVICE}))

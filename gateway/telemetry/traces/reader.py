@@ -1,4 +1,4 @@
-"""Questions about the local trace store: which requests, one trace, usage by day, its size."""
+"""Queries on the local trace store: list of requests, single traces, usage by day, size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Sort(StrEnum):
-    """What a list is sorted by, and the word for it in a question."""
+    """Sort orders of a list, by their names in a query."""
 
     AT = "at"
     TOOK = "took"
@@ -38,41 +38,41 @@ _SORTED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which requests a list holds. None: it does not matter."""
+    """Filters, sort order and page of a list of requests. None: no filter."""
 
     route: str | None = None
     model: str | None = None
-    """The one asked for, or the one that served it."""
+    """Model requested, or model that served the request."""
     tenant: str | None = None
     subject: str | None = None
     upstream: str | None = None
     status: str | None = None
-    """A number, or a class such as 5xx."""
+    """Status code, or a class such as 5xx."""
     end: str | None = None
     kept: str | None = None
-    """sampled, error, slow, limited or aborted."""
+    """Reason for keeping: sampled, error, slow, limited or aborted."""
     slower_s: float | None = None
-    """Whose first token took longer; where there is none, the whole request."""
+    """Minimum time to the first token; of requests without tokens, minimum duration."""
     id: str | None = None
-    """The beginning of a trace id or request id."""
+    """Prefix of a trace id or request id."""
     since: float | None = None
     until: float | None = None
     """Seconds since the epoch."""
     before: str | None = None
-    """The `next` of the page before this one."""
+    """Value of `next` from the previous page."""
     limit: int = 50
     sort: Sort = Sort.AT
     ascending: bool = False
 
 
 class TraceReader:
-    """Answers questions about the file. Blocks: to be asked in a thread."""
+    """Queries on the file. All methods block, so call them in a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def requests(self, wanted: Wanted) -> Row:
-        """`requests` in the order wanted, and `next` for the page after, or None."""
+        """Return `requests` in sort order, and `next` for the following page, or None."""
         clauses, values = _conditions(wanted)
         limit = max(1, min(wanted.limit, _LONGEST_LIST))
         column, order = _SORTED_BY[wanted.sort], "ASC" if wanted.ascending else "DESC"
@@ -90,7 +90,7 @@ class TraceReader:
         }
 
     def trace(self, identity: str) -> list[Row]:
-        """The records of a trace, or of one request, by its whole id; the oldest first."""
+        """Return the records of a trace or of one request, by its complete id, oldest first."""
         rows = self._select(
             "SELECT record FROM requests WHERE trace = ? OR request = ? ORDER BY at LIMIT 100",
             (identity, identity),
@@ -98,7 +98,7 @@ class TraceReader:
         return [orjson.loads(record) for (record,) in rows]
 
     def of_stream(self, stream: str) -> list[Row]:
-        """The records of those who began and who read a kept stream; the oldest first."""
+        """Return the records of the requests that began or read a kept stream, oldest first."""
         rows = self._select(
             "SELECT record FROM requests WHERE stream = ? ORDER BY at LIMIT 100", (stream,)
         )
@@ -107,8 +107,10 @@ class TraceReader:
     def usage(
         self, *, since: str | None = None, until: str | None = None, by: Sequence[str] = ()
     ) -> list[Row]:
-        """Sums for the days from `since` to `until` (YYYY-MM-DD, both included), one row for each
-        value of `by`: of day, tenant, route and model. Money of different currencies is not added.
+        """Return sums for the days from `since` to `until` (YYYY-MM-DD, inclusive).
+
+        There is one row for each combination of the columns in `by`: day, tenant, route, model.
+        Different currencies are never added.
         """
         columns = [name for name in ("day", "tenant", "route", "model") if name in by]
         names = [*columns, "currency"]
@@ -121,12 +123,14 @@ class TraceReader:
         return [dict(zip((*names, *_COUNTS), row, strict=True)) for row in rows]
 
     def newest(self) -> int | None:
-        """A number that grows with each request that is kept."""
+        """Return a number that grows with every stored request, or None if there are none."""
         rows = self._select("SELECT max(id) FROM requests")
         return rows[0][0] if rows else None
 
     def names(self) -> dict[str, list[str]]:
-        """The routes, models, upstreams, tenants, subjects and ends there are, for filters."""
+        """Return the existing routes, models, upstreams,
+        tenants, subjects and ends, for filters.
+        """
         return {
             "routes": self._distinct("route"),
             "models": sorted({*self._distinct("model"), *self._distinct("asked")}),
@@ -144,7 +148,9 @@ class TraceReader:
         return [value for (value,) in rows]
 
     def size(self) -> Row:
-        """How much is in the file."""
+        """Return the number of requests, the oldest
+        and newest time, and the size on disk in bytes.
+        """
         rows = self._select("SELECT count(*), min(at), max(at) FROM requests")
         count, oldest, newest = rows[0] if rows else (0, None, None)
         files = [self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm")]
@@ -152,7 +158,7 @@ class TraceReader:
         return {"requests": count, "oldest": oldest, "newest": newest, "bytes": on_disk}
 
     def _select(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Nothing, if there is no file yet. Raise sqlite3.Error."""
+        """Run a query. Return no rows if there is no file yet. Raise sqlite3.Error."""
         if not self.path.exists():
             return []
         with contextlib.closing(

@@ -1,8 +1,8 @@
-"""What a worker writes down of each request, and keeps until the admin process takes it.
+"""Recording of requests in a worker, and the buffer from which the admin process takes the records.
 
-A request is recorded in a few appends; no span is made here. What it becomes at its end, if it is
-kept, is one line of JSON; spans are built of that in the admin process (`spans.py`), so that no
-collector and no disk ever takes time from a stream. What is not kept is counted and forgotten.
+Recording a request costs a few appends and creates no spans. At its end, a request that is kept
+becomes one line of JSON. The admin process builds spans from it (`spans.py`), so that neither a
+collector nor a disk ever delays a stream. Requests that are not kept are only counted.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 _BACKLOG_RECORDS = 4096
 _BACKLOG_BYTES = 16 * 1024 * 1024
 _BATCH_RECORDS = 250
-"""Taken at once: joining them holds the event loop for a tenth of a millisecond."""
+"""Maximum number of records in a batch. Joining them blocks the event loop for 0.1 ms."""
 _MOST_EVENTS = 50
 _DIGITS = "0123456789abcdef"
 _MOST_TALLIES = 2000
-"""Of those who are told apart between two looks; the others are counted together."""
+"""Maximum number of separate tallies in a batch. Further tenants are counted together."""
 OTHERS = "(others)"
 
 
 class Kept(StrEnum):
-    """Why a request is written down."""
+    """Reasons for keeping a request."""
 
     SAMPLED = "sampled"
     ERROR = "error"
@@ -46,17 +46,17 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeepRules:
-    """What is kept beside what is sampled."""
+    """Rules for keeping requests that are not sampled."""
 
     errors: bool = True
-    """Also streams that broke off, whoever did it."""
+    """Keep errors, and streams that broke off, whoever caused it."""
     slow_s: float | None = 10.0
-    """Seconds to the first token, or to the first byte of an answer that is not a model's."""
+    """Threshold in seconds to the first token; for other answers, to the first byte. None: off."""
     limited: bool = True
 
 
 class Mark:
-    """Something done before a request is sent on, from now until `ended` is set."""
+    """A phase before a request is sent on. It begins now and lasts until `ended` is set."""
 
     __slots__ = ("began", "ended", "name")
 
@@ -64,11 +64,11 @@ class Mark:
         self.name = name
         self.began = time.perf_counter()
         self.ended: float | None = None
-        """None: it ended the request."""
+        """End of the phase. None: the request ended in this phase."""
 
 
 class Trace:
-    """One request's part of a trace. Times are `time.perf_counter` seconds."""
+    """The part of a trace that one request makes up. Times are in `time.perf_counter` seconds."""
 
     __slots__ = (
         "attempts",
@@ -91,34 +91,35 @@ class Trace:
         self.id = trace_id
         self.sampled = sampled
         self.stem = f"1{trace_id[:14]}"
-        """Of its span's id, all but the last digit, which is 0: the spans inside count up from it.
-        Where the trace begins here, its own digits are as good as others.
+        """First 15 digits of the ids of the request's spans. The id of its own span ends in 0, and
+        those of inner spans count up from it. They are derived from the trace id, which saves
+        drawing a random number.
         """
         self.parent: Parent | None = None
-        """The caller's span, if the caller is believed."""
+        """Span of the caller, if its trace context is trusted."""
         self.link: Parent | None = None
-        """The caller's span, if it is not."""
+        """Span of the caller, if its trace context is not trusted."""
         self.carried = b""
-        """Header lines passed on: tracestate and baggage."""
+        """Header lines to pass on: tracestate and baggage."""
         self.marks: list[Mark] = []
         self.attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = []
-        """Number, begin and end of waiting for a head, endpoint, upstream, model, status, and what
-        it failed of.
+        """Attempts: number, begin and end of the wait for a head, endpoint, upstream, model, status
+        and error.
         """
         self.stream: str | None = None
-        """The kept stream that it began, or reads."""
+        """Id of the kept stream that the request began or reads."""
         self.reads = False
-        """It reads a stream that another request began."""
+        """True if the request reads a stream that another request began."""
         self.words: dict[int, str] = {}
-        """What backends said of errors that were not passed on, by the attempt's number."""
+        """Error messages of backends that were not passed on, by the attempt's number."""
         self.events: list[tuple[str, float, str]] = []
-        """What happened to its stream."""
+        """Events of the stream: name, time and detail."""
         self.gaps: Gaps | None = None
         self.content: Content | None = None
-        """Prompt and answer, where the route records them."""
+        """Prompt and answer, if the route records them."""
 
     def header_lines(self, attempt: int) -> bytes:
-        """What tells the upstream where in the trace it is."""
+        """Return the header lines that tell the upstream its place in the trace."""
         flags = "01" if self.sampled else "00"
         span = self.stem + _DIGITS[attempt] if attempt < 16 else f"{int(self.span, 16) + attempt:x}"
         line = f"traceparent: 00-{self.id}-{span}-{flags}\r\n".encode()
@@ -126,41 +127,41 @@ class Trace:
 
     @property
     def span(self) -> str:
-        """The id of the request's own span."""
+        """Id of the request's own span."""
         return f"{self.stem}0"
 
     def begin(self, name: str) -> Mark:
-        """Something begins."""
+        """Record the beginning of a phase."""
         mark = Mark(name)
         self.marks.append(mark)
         return mark
 
     def event(self, name: str, detail: str = "") -> None:
-        """Something happened to the stream."""
+        """Record an event of the stream. Only the first 50 are kept."""
         if len(self.events) < _MOST_EVENTS:
             self.events.append((name, time.perf_counter(), detail))
 
 
 @dataclass(slots=True)
 class Tally:
-    """Of all requests of one kind, kept or not."""
+    """Counts of all requests of one kind, kept or not."""
 
     requests: int = 0
     errors: int = 0
     limited: int = 0
     counted: int = 0
-    """Of these the tokens are known."""
+    """Number of requests whose tokens are known."""
     tokens_in: int = 0
     tokens_out: int = 0
     cached: int = 0
-    """Of those in: read from a backend's cache."""
+    """Input tokens that were read from a backend's cache."""
     cache_write: int = 0
-    """Of those in: written to it."""
+    """Input tokens that were written to a backend's cache."""
     reasoning: int = 0
-    """Of those out: thoughts."""
+    """Output tokens of reasoning."""
 
     def add(self, used: Usage) -> None:
-        """Count the tokens of one request."""
+        """Add the tokens of one request."""
         self.counted += 1
         self.tokens_in += used.input
         self.tokens_out += used.output
@@ -170,7 +171,7 @@ class Tally:
 
     @property
     def used(self) -> Usage:
-        """All tokens."""
+        """Sum of all tokens."""
         return Usage(self.tokens_in, self.tokens_out, self.cached, self.cache_write, self.reasoning)
 
 
@@ -179,29 +180,29 @@ TallyKey = tuple[str, str, str]
 
 
 class Records:
-    """Of one worker: what it keeps until it is taken, and the tallies of everything."""
+    """Buffer of one worker: records until they are taken, and tallies of all requests."""
 
     def __init__(self) -> None:
         self.boot = secrets.token_hex(8)
-        """Tells this process from the one before it."""
+        """Id of this process, which distinguishes it from its predecessor."""
         self.dropped = 0
-        """Records lost because nobody took them in time."""
+        """Number of records lost because they were not taken in time."""
         self.wanted = True
-        """False: there is nowhere to put them."""
+        """False if records have no destination."""
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._tallies: dict[TallyKey, Tally] = {}
         self._given: tuple[int, bytes] | None = None
         self._number = 0
         self.price: Callable[[str, Usage], tuple[float, str]] = _free
-        """What tokens of a model cost, and in which currency."""
+        """Cost of a model's tokens, and its currency."""
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Keep one. Drops it, and counts that, where too many wait."""
-        line = as_json(record)  # bytes: the garbage collector skips them
+        """Add a record. If too many are waiting, it is dropped and counted."""
+        line = as_json(record)  # as bytes, which the garbage collector does not scan
         if len(self._lines) >= _BACKLOG_RECORDS or self._bytes + len(line) > _BACKLOG_BYTES:
             self.dropped += 1
             return
@@ -209,7 +210,7 @@ class Records:
         self._lines.append(line)
 
     def tally(self, key: TallyKey) -> Tally:
-        """Where a request is counted."""
+        """Return the tally in which a request is counted."""
         tally = self._tallies.get(key)
         if tally is None:
             if len(self._tallies) >= _MOST_TALLIES:
@@ -218,8 +219,8 @@ class Records:
         return tally
 
     def take(self, acknowledged: int = 0) -> bytes:
-        """A batch as JSON: what was added since the last one, or that one again if it was not
-        acknowledged by its number.
+        """Return a batch as JSON: what was added since the last batch, or the last batch again if
+        its number is not `acknowledged`.
         """
         if self._given is not None and self._given[0] != acknowledged:
             return self._given[1]
@@ -240,7 +241,7 @@ class Records:
         return batch
 
     def rest(self) -> list[bytes]:
-        """All that is left, in batches; nobody will acknowledge them."""
+        """Return everything that is left, in batches. They need no acknowledgement."""
         batches = [self.take()] if self._given is not None else []
         while self._lines or self._tallies:
             batches.append(self.take(self._number))

@@ -1,4 +1,4 @@
-"""What a model's answer says of itself, found in the beginning and the end of its bytes."""
+"""Metadata of a model's answer, found in the first and last bytes of its body."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FINISHES = (b'"finish_reason"', b'"stop_reason"', b'"done_reason"')
 
 
 def said(head: bytes, tail: bytes | bytearray) -> dict[str, str]:
-    """Its `model`, `id` and `finish` reason, where they are there.
+    """Return the answer's `model`, `id` and `finish` reason, as far as they are found.
 
-    Quotes inside an answer's text are escaped, so nothing a model writes passes for them. Plain
-    searches: patterns would cost ten times as much.
+    Quotes in the answer's text are escaped, so text from the model cannot match. The keys are found
+    by plain search, because regular expressions would take ten times as long.
     """
     head, end = head[:_HEAD_BYTES], bytes(tail[-_TAIL_BYTES:])
     found: dict[str, str] = {}
@@ -40,7 +40,7 @@ def _first(text: bytes, key: bytes) -> str | None:
 
 
 def _last(text: bytes, key: bytes) -> str | None:
-    """The last that is not null."""
+    """Return the last value that is not null."""
     at = text.rfind(key)
     while at >= 0:
         match = _NAME.match(text, at + len(key))

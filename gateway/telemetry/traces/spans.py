@@ -1,4 +1,4 @@
-"""Spans, built of what a worker wrote down of a request: for a collector, and for operators.
+"""Spans, built from a worker's record of a request, for collectors and operators.
 
 SERVER    POST /v1/chat/completions  the whole request
 INTERNAL  ├ auth, limits, admission
@@ -20,7 +20,8 @@ Attributes = dict[str, Any]
 _METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"]
 )
-# Attempts count up from the request's own span by their number; what else there is, from here.
+# Ids of attempts count up from the request's own span, by the attempt's number; other ids from
+# here.
 _MARKS_FROM = 1 << 16
 _STREAM = 1 << 17
 _WHO = {
@@ -33,12 +34,12 @@ _WHO = {
     "cancelled": "operator",
     "internal_error": "gateway",
 }
-"""Who ended a stream, by how it ended."""
+"""Party that ended a stream, by the reason for its end."""
 
 
 @dataclass(slots=True)
 class Event:
-    """Something that happened at a moment. Times are seconds since the epoch."""
+    """An event in a span. Times are in seconds since the epoch."""
 
     name: str
     at: float
@@ -47,11 +48,11 @@ class Event:
 
 @dataclass(slots=True)
 class Span:
-    """As OpenTelemetry has it. Times are seconds since the epoch."""
+    """A span with OpenTelemetry's fields. Times are in seconds since the epoch."""
 
     name: str
     kind: str
-    """server, client or internal."""
+    """Span kind: server, client or internal."""
     span_id: str
     parent_id: str | None
     start: float
@@ -59,18 +60,18 @@ class Span:
     attributes: Attributes = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
-    """Trace and span."""
+    """Links to other spans: trace id and span id."""
     error: str | None = None
-    """What went wrong; None: nothing did."""
+    """Error of the span, or None."""
 
     @property
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """The span as a document for JSON."""
         return asdict(self)
 
 
 def build(record: Mapping[str, Any], names: GenAiNames) -> list[Span]:
-    """The spans of a request, its own first, each before those inside it."""
+    """Return the spans of a request, its own first, and every span before its children."""
     server = _server(record, names)
     spans = [server]
     base, start = int(record["span"], 16), record["at"]
@@ -136,7 +137,7 @@ def _server(record: Mapping[str, Any], names: GenAiNames) -> Span:
                 "gateway.reason": record.get("reason"),
                 "gateway.kept": record["kept"],
                 **_limit(record),
-                **_content(record, names),  # trace stores show a trace by its root
+                **_content(record, names),  # here too, as trace stores show a trace's root span
             }
         ),
     )
@@ -154,7 +155,7 @@ def _server(record: Mapping[str, Any], names: GenAiNames) -> Span:
 
 
 def _limit(record: Mapping[str, Any]) -> Attributes:
-    """Which limit refused the request, and how long to wait."""
+    """Return the limit that refused the request, and the time to wait."""
     return {
         "gateway.limit": record.get("limit"),
         "gateway.retry_after_s": record.get("retry_after_s"),
@@ -162,14 +163,14 @@ def _limit(record: Mapping[str, Any]) -> Attributes:
 
 
 def _attempts(record: Mapping[str, Any], server: Span, names: GenAiNames) -> list[Span]:
-    """A span for each, the one whose answer was taken last."""
+    """Return a span for each attempt. The one whose answer was used comes last."""
     spans: list[tuple[bool, Span]] = []
     listed = sorted(record["attempts"])
     first_byte_s = _first_byte_s(record)
     for index, one in enumerate(listed):
         number, begun, ended, url, upstream, model, dialect, status, outcome = one
-        # Of several heads the last is the answer; before it are those of streams that broke off,
-        # and errors that were not taken.
+        # Of several attempts with a head, the last is the answer. Earlier ones are streams that
+        # broke off, or errors that were not passed on.
         later = [other for other in listed[index + 1 :] if not other[8]]
         taken = not outcome and (not later or (first_byte_s or 0.0) < later[0][1])
         end = ended
@@ -221,7 +222,7 @@ def _attempts(record: Mapping[str, Any], server: Span, names: GenAiNames) -> lis
 
 
 def _reason(attempts: list[Any], index: int, first_byte_s: float | None) -> str | None:
-    """Why it was made, seen from those before it; None of the first."""
+    """Return the reason for the attempt, derived from those before it; None for the first."""
     if not index:
         return None
     begun, upstream, model = (attempts[index][place] for place in (1, 4, 5))
@@ -235,7 +236,7 @@ def _reason(attempts: list[Any], index: int, first_byte_s: float | None) -> str 
 
 
 def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
-    """What the model's answer told."""
+    """Return the attributes from the model's answer."""
     told: Mapping[str, Any] = record.get("said") or {}
     return _known(
         {
@@ -256,7 +257,7 @@ def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
 
 
 def _content(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
-    """Prompt and answer, where they are recorded."""
+    """Return prompt and answer, if they are recorded."""
     content: Mapping[str, str] = record.get("content") or {}
     return {
         names.system_instructions: content.get("system"),
@@ -313,7 +314,9 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
 
 
 def _first_byte_s(record: Mapping[str, Any]) -> float | None:
-    """Records of older versions have one figure, which was the first byte's."""
+    """Return the time to the first byte. In records
+    of older versions, `ttft_s` has this meaning.
+    """
     found: float | None = record.get("first_byte_s", record.get("ttft_s"))
     return found
 

@@ -1,7 +1,7 @@
-"""The local trace store: requests that were kept, and usage by day, in a SQLite file.
+"""The local trace store: kept requests and usage by day, in a SQLite file.
 
-One thread of the admin process writes; whatever goes wrong there is told once, counted, and tried
-again later. Nobody waits for it. `reader.py` reads, beside it (WAL).
+A thread of the admin process writes. An error is reported once, counted, and followed by a retry.
+No other code waits for the thread. `reader.py` reads at the same time (WAL).
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ PRAGMA user_version=3;
 COMMIT;
 """,
 }
-"""From each version to the next. `asked` is the model that the caller asked for; `model` is the one
-that served it.
+"""Migration scripts from each version to the next. `asked` is the model that the caller requested;
+`model` is the one that served it.
 """
 _BACKLOG_BATCHES = 256
 _RETRY_S = 10.0
 _TIDY_S = 30.0
 _TIDY_SHARE = 0.1
-"""Of the file that is made free at once when it is full."""
+"""Share of the requests that is deleted in one step when the file is full."""
 _BUSY_S = 2.0
 _BROKEN = ("malformed", "not a database")
 
@@ -78,19 +78,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one worker told at once."""
+    """Records and tallies that a worker delivered together."""
 
     boot: str
     number: int
     records: Sequence[Row] = ()
     tallies: Sequence[Sequence[Any]] = ()
-    """Rows as `Records` makes them: route, model, tenant, and the counts."""
+    """Rows from `Records`: route, model, tenant, and the counts."""
     at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things stay, and how large the file may grow."""
+    """Limits on the age of records and on the size of the file."""
 
     age_s: float = 7 * 86400.0
     size_bytes: int = 256 * 1024**2
@@ -108,7 +108,7 @@ class _State:
 
 
 class TraceStore:
-    """Writes to the file, from a thread of its own."""
+    """Writer of the file, with a thread of its own."""
 
     def __init__(
         self,
@@ -118,8 +118,8 @@ class TraceStore:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`report` is called in that thread when writing begins to fail, with why, and with None
-        once it works again.
+        """`report` is called in that thread: with the reason when writing starts to fail, and with
+        None when it works again.
         """
         self.path = path
         self._retention = retention
@@ -132,18 +132,18 @@ class TraceStore:
 
     @property
     def lost(self) -> int:
-        """Records that were not written."""
+        """Number of records that were not written."""
         return self._state.lost
 
     def add(self, batch: Batch) -> None:
-        """Write it soon. Never blocks; drops it, and counts that, where too much waits."""
+        """Queue a batch. Never blocks: if too much is waiting, the batch is dropped and counted."""
         try:
             self._queue.put_nowait(batch)
         except queue.Full:
             self._state.lost += len(batch.records)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was added is written, or lost. False: it takes longer."""
+        """Wait until everything queued is written or lost. Return False if that takes longer."""
         with contextlib.suppress(queue.Full):
             self._state.idle.clear()
             self._queue.put(None, timeout=timeout_s)
@@ -151,7 +151,7 @@ class TraceStore:
         return False
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Write what is left, for at most `timeout_s`."""
+        """Write the remaining batches, for at most `timeout_s` seconds."""
         self._state.closing = True
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout_s)
@@ -163,10 +163,10 @@ class TraceStore:
         state = self._state
         db: sqlite3.Connection | None = None
         try:
-            # Now, for whoever reads before something is written, and to report what is wrong.
+            # Open now, for readers that come before the first write, and to report errors early.
             db = _opened(self.path)
         except (sqlite3.Error, OSError) as exc:
-            if not _is_broken(exc):  # which writing mends
+            if not _is_broken(exc):  # the next write replaces a broken file
                 self._told(why(exc))
         while not (state.closing and self._queue.empty()):
             batches = self._next()
@@ -192,7 +192,9 @@ class TraceStore:
             db.close()
 
     def _next(self) -> list[Batch]:
-        """All that waits; at least one thing, or nothing when it is time to tidy up."""
+        """Return all waiting batches. Wait for the first,
+        but not longer than until the next tidy-up.
+        """
         found = []
         with contextlib.suppress(queue.Empty):
             found.append(self._queue.get(timeout=_TIDY_S))
@@ -217,7 +219,9 @@ class TraceStore:
             tidy(db, self._retention, self._now())
 
     def _is_new(self, db: sqlite3.Connection, batch: Batch) -> bool:
-        """Whether it was not written before: a worker repeats what nobody acknowledged."""
+        """True if the batch was not written before.
+        Workers repeat batches without acknowledgement.
+        """
         changed = db.execute(
             "INSERT INTO batches VALUES (?, ?, ?) ON CONFLICT (boot) DO UPDATE "
             "SET number = excluded.number, at = excluded.at WHERE number < excluded.number",
@@ -227,9 +231,9 @@ class TraceStore:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """Raise OSError or sqlite3.Error."""
+    """Open the file, and migrate it if necessary. Raise OSError or sqlite3.Error."""
     _convert(path)
-    db = open_private(path, timeout_s=_BUSY_S)  # who asked what is nobody else's business
+    db = open_private(path, timeout_s=_BUSY_S)  # private, because it tells who asked what
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
@@ -246,7 +250,7 @@ def _is_broken(exc: Exception) -> bool:
 
 
 def _convert(path: Path) -> None:
-    """Bring a file of an older version up to this one. Raise sqlite3.Error, OSError."""
+    """Migrate a file of an older version. Raise sqlite3.Error, OSError."""
     if not path.exists():
         return
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as db:
@@ -256,7 +260,7 @@ def _convert(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """A file that cannot be read any more makes room for a new one."""
+    """Rename a file that is unreadable, so that a new one can be created."""
     with contextlib.suppress(OSError):
         path.replace(path.with_name(path.name + ".broken"))
         for end in ("-wal", "-shm"):
@@ -297,7 +301,7 @@ _TALLY = (
 
 
 def tidy(db: sqlite3.Connection, retention: Retention, now: float) -> None:
-    """Delete what is too old, and of the rest the oldest until the file is small enough."""
+    """Delete what is too old, then the oldest requests until the file is small enough."""
     db.execute("DELETE FROM requests WHERE at < ?", (now - retention.age_s,))
     oldest = datetime.fromtimestamp(now, UTC) - timedelta(seconds=retention.usage_age_s)
     db.execute("DELETE FROM usage WHERE day < ?", (oldest.date().isoformat(),))
@@ -310,7 +314,7 @@ def tidy(db: sqlite3.Connection, retention: Retention, now: float) -> None:
             "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY at LIMIT ?)",
             (max(1, int(count * _TIDY_SHARE)),),
         )
-    db.executescript("PRAGMA incremental_vacuum;")  # `execute` would free a single page
+    db.executescript("PRAGMA incremental_vacuum;")  # `execute` frees only one page
 
 
 def _used_bytes(db: sqlite3.Connection) -> int:

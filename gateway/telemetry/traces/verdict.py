@@ -1,7 +1,7 @@
-"""The verdict on a request: one sentence on what happened, whose fault it is, and what to do.
+"""The verdict on a request: a sentence on what happened, the party at fault, and the remedy.
 
-Computed from the record that a worker wrote, or from a row of the requests under way. The page, the
-API and the tests take it from here. No I/O, no clock.
+It is computed from a worker's record, or from a row of the requests in progress. The dashboard, the
+API and the tests all use it. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from enum import StrEnum
 from typing import Any
 
 _LONGEST_REASON = 300
-"""Characters of a reason in the sentence; the page shows the whole."""
+"""Maximum length of a reason in the sentence, in characters. The page also shows it in full."""
 
 Record = Mapping[str, Any]
 
 
 class Fault(StrEnum):
-    """Whose fault the outcome is."""
+    """Party at fault for the outcome."""
 
     NOBODY = "nobody"
     CLIENT = "client"
     CONFIGURATION = "configuration"
-    """The gateway's, or its capacity."""
+    """The configuration of the gateway, or its capacity."""
     BACKEND = "backend"
     OPERATOR = "operator"
     GATEWAY = "gateway"
-    """The gateway itself, or a service that it depends on: identity provider, store."""
+    """The gateway itself, or a service that it depends on, such as identity provider or store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`remedy` is empty where there is nothing to do."""
+    """Verdict on a request. `remedy` is empty if there is nothing to do."""
 
     text: str
     fault: Fault
@@ -40,14 +40,14 @@ class Verdict:
 
     @property
     def document(self) -> dict[str, str]:
-        """For JSON."""
+        """The verdict as a document for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Templates of one error code. `{why}` is the reason behind a colon, or empty; `_facts` has the
-    other fields.
+    """Templates for one error code. `{why}` is a colon and the reason, or empty. `_facts` returns
+    all fields.
     """
 
     fault: Fault
@@ -361,7 +361,7 @@ ERRORS: Mapping[str, _Words] = {
         "Look at the Upstreams page: let an endpoint in, or correct the discovery.",
     ),
 }
-"""By the `code` of an error."""
+"""Templates by the `code` of an error."""
 
 ENDS: Mapping[str, _Words] = {
     "client_abort": _Words(
@@ -379,7 +379,7 @@ ENDS: Mapping[str, _Words] = {
     "cancelled": ERRORS["request_cancelled"],
     "internal_error": ERRORS["internal_error"],
 }
-"""By why a request ended, where no error says more. `complete` is judged by the status."""
+"""Templates by the end of a request, used without an error. `complete` is judged by the status."""
 
 _STATUSES: Mapping[int, tuple[Fault, str]] = {
     400: (_CLIENT, "The client has to correct the request: the backend says what is wrong."),
@@ -391,11 +391,11 @@ _STATUSES: Mapping[int, tuple[Fault, str]] = {
     422: (_CLIENT, "The client has to correct the request: the backend says what is wrong."),
     429: (_BACKEND, "The provider's own limit: raise the quota there, or add a fallback."),
 }
-"""Of a backend's answer: whose fault, and what to do."""
+"""Fault and remedy by the status of a backend's answer."""
 
 
 def verdict(record: Record) -> Verdict:
-    """On a request that has ended."""
+    """Return the verdict on a request that has ended."""
     error, end, status = record.get("error"), record.get("end"), record.get("status") or 0
     facts = _facts(record)
     if error is not None:
@@ -411,7 +411,7 @@ def verdict(record: Record) -> Verdict:
 
 
 def under_way(row: Record) -> Verdict:
-    """On a request that has not ended: a row of `/api/requests`."""
+    """Return the verdict on a request in progress, given its row of `/api/requests`."""
     state, age, backend = row.get("state"), _seconds(row["age_s"]), _backend(row)
     if state == "silent":
         return Verdict(
@@ -448,7 +448,7 @@ def _filled(words: _Words, facts: Mapping[str, str]) -> Verdict:
 
 
 def _of_status(record: Record, facts: Mapping[str, str], code: str) -> Verdict:
-    """An error response that has no words of its own: a backend's, or a plug-in's."""
+    """Return the verdict on an error without templates: a backend's, or a plug-in's."""
     status = record.get("status") or 0
     if not record.get("attempts"):
         fault = _CLIENT if status < 500 else _GATEWAY
@@ -487,7 +487,7 @@ def _success(record: Record, facts: Mapping[str, str]) -> Verdict:
 
 
 def _slowest(record: Record) -> tuple[str, Fault, str]:
-    """Where most of the time before the first token went."""
+    """Return where most of the time before the first token went, with fault and remedy."""
     queue_s = record.get("queue_s") or 0.0
     attempts = sorted(record.get("attempts") or ())
     failed_s = sum(ended - begun for _, begun, ended, *_, outcome in attempts if outcome)
@@ -516,7 +516,7 @@ def _slowest(record: Record) -> tuple[str, Fault, str]:
 
 
 def _facts(record: Record) -> dict[str, str]:
-    """What templates name, as pieces of a sentence."""
+    """Return the fields of the templates, as parts of a sentence."""
     reason, attempts = record.get("reason"), record.get("attempts") or ()
     why = ""
     if reason:
@@ -551,7 +551,7 @@ def _backend(record: Record) -> str:
 
 
 def _when(record: Record) -> str:
-    """How far the answer had come."""
+    """Return how far the answer had come."""
     if record.get("first_byte_s") is None:
         return "before the answer began"
     if record.get("streamed", True) and record.get("ttft_s") is None:
@@ -567,7 +567,7 @@ def _all_failed(attempts: Any) -> bool:
 
 
 def _stopped_reading(record: Record) -> bool:
-    """Whether the client was behind when it left."""
+    """True if the client was reading too slowly when it left."""
     names = [name for name, *_ in record.get("events") or ()]
     told = [name for name in names if name in ("client_behind", "client_caught_up")]
     return bool(told) and told[-1] == "client_behind"
