@@ -1,3 +1,1 @@
-"""Admission control: a fair queue for a busy
-backend, with limits on its length and waiting time.
-"""
+"""Admission control: a fair queue for a busy backend, with limits on length and waiting time."""

@@ -71,9 +71,7 @@ class FairQueue:
         return None
 
     def position(self, entry: Entry) -> int:
-        """Return the number of entries ahead, 0 for
-        the first. Linear in the length of the queue.
-        """
+        """Return the number of entries ahead, 0 for the first. Linear in the queue's length."""
         return sum(1 for other in self._heap if other.waiting and other < entry)
 
     def _tidy(self) -> None:

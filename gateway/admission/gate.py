@@ -132,9 +132,7 @@ class Gate:
                 turn.set_result(None)
 
     def _give_up(self, entry: Entry, turn: asyncio.Future[None]) -> None:
-        """Remove a request that stops waiting. If it
-        was just admitted, admit the next one instead.
-        """
+        """Remove a request that stops waiting. If it was just admitted, admit the next one."""
         if turn.done() and not turn.cancelled():
             self.passing -= 1
             self._wake()

@@ -43,9 +43,7 @@ class Batcher:
         return await future
 
     def post(self, demands: Sequence[Demand]) -> None:
-        """Send demands without waiting for the result.
-        The effect of a failure expires with its TTL.
-        """
+        """Send demands without waiting for the result. A failure's effect expires with its TTL."""
         if self._failing:
             self._owe(demands)
         else:

@@ -11,9 +11,7 @@ from enum import IntEnum
 
 
 class Kind(IntEnum):
-    """Operation on a key. The first three can be
-    refused; then the request changes nothing at all.
-    """
+    """Operation on a key. The first three can be refused; then the request changes nothing."""
 
     TAKE = 1
     """Take `amount` from a token bucket of `size` that refills at `per_s`."""
@@ -22,9 +20,7 @@ class Kind(IntEnum):
     SPEND = 3
     """Spend `amount` of a budget of `size` whose period ends after `ttl_s` seconds."""
     ADJUST = 4
-    """Take `amount` more from a bucket, or give it
-    back if negative. The bucket may go into debt.
-    """
+    """Take `amount` more from a bucket, or give it back if negative. Debt is possible."""
     RELEASE = 5
     """Release a slot."""
     RENEW = 6
@@ -68,9 +64,7 @@ class Level:
 
     remaining: int
     wait_s: float
-    """Seconds. If refused: until the same demand can
-    be met. If admitted: until the limit is full.
-    """
+    """Seconds. If refused: until the demand can be met. If admitted: until the limit is full."""
 
 
 @dataclass(slots=True)

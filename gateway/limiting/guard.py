@@ -99,9 +99,7 @@ class GuardedStore:
             self._local.post([demand for demand in demands if demand.counted is Counted.LOCAL])
 
     def spend(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
-        """Post demands that correct nothing: to the
-        store, or by their modes if it is not available.
-        """
+        """Post demands that correct nothing: to the store, or by their modes if it is away."""
         if self.state is not Breaker.CLOSED:
             _mark(demands, modes)
         self.post(demands)

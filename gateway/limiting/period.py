@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 def current(period: str, now: datetime) -> tuple[str, float]:
-    """Return the name of the day, week or month that
-    contains `now`, and the seconds until it ends.
-    """
+    """Return the name of the day, week or month that contains `now`, and the seconds to its end."""
     now = now.astimezone(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if period == "day":

@@ -34,9 +34,7 @@ CREATE TABLE IF NOT EXISTS budgets (key TEXT PRIMARY KEY, spent REAL, until REAL
 
 
 def _since_2025() -> float:
-    """Return the system time as seconds since 2025.
-    A smaller number has a finer resolution (15 ns).
-    """
+    """Return the system time in seconds since 2025. Smaller numbers have finer steps (15 ns)."""
     return time.time() - 1_735_689_600.0
 
 

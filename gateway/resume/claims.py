@@ -8,9 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The request that holds an Idempotency-Key: the
-    digest of its body, and the stream that answers.
-    """
+    """Holder of an Idempotency-Key: the digest of the request's body, and the answering stream."""
 
     body: bytes
     stream: str

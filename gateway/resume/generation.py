@@ -135,9 +135,7 @@ class Generation:
                 log.append(kept)
 
     def _wait_for_readers(self) -> None:
-        """Pause the upstream while all readers lag, so
-        that the log need not drop events they lack.
-        """
+        """Pause the upstream while all readers lag, so that the log keeps the events they lack."""
         if self.log.lag_bytes() > self._half_bytes:
             self._waits = True
             self._body.pause()

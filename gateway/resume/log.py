@@ -104,9 +104,7 @@ class StreamLog:
         return self.state is not State.RUNNING
 
     def append(self, event: bytes) -> None:
-        """Add the next event. `wake` notifies the
-        readers, once for all events that came together.
-        """
+        """Add the next event. `wake` notifies the readers, once for events that came together."""
         self._events.append(event)
         size = len(event)
         self.size_bytes += size

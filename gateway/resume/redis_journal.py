@@ -41,9 +41,7 @@ class Journal:
         timeout_s: float,
         changed: Callable[[bool, str], None],
     ) -> None:
-        """`changed` is called with the availability of
-        Redis, and the reason if it is not available.
-        """
+        """`changed` is called with the availability of Redis, and the reason for an outage."""
         self._client = client
         self._process = process
         self._timeout_s = timeout_s
@@ -55,9 +53,7 @@ class Journal:
         self._closing = False
 
     async def open(self, log: StreamLog, ttl_s: float) -> None:
-        """Register the stream in Redis, and write its
-        events from now on. Raise StoreUnavailable.
-        """
+        """Register a stream in Redis, and write its events from now on. Raise StoreUnavailable."""
         written = _Written(log, ttl_s)
         pipeline = self._client.pipeline(transaction=False)
         share = written.share(pipeline, self._process)
@@ -72,9 +68,7 @@ class Journal:
             self._task = asyncio.create_task(self._write())
 
     def announce(self, process: str, stream: str) -> None:
-        """Notify a process of a stream's new events,
-        after those that exist now have been written.
-        """
+        """Notify a process of a stream's new events, once those that exist now are written."""
         self._news.setdefault(process, set()).add(stream)
         if self._task is None:
             self._task = asyncio.create_task(self._write())
@@ -118,9 +112,7 @@ class Journal:
             self._task = None
 
     async def _write_some(self) -> None:
-        """Write one batch, then send its notifications.
-        On StoreUnavailable, all of it is queued again.
-        """
+        """Write one batch, then send its notifications. On StoreUnavailable, it is queued again."""
         streams = [*self._dirty][:_BATCH_STREAMS]
         news = {} if len(streams) < len(self._dirty) else self._news
         if news:

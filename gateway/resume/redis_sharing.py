@@ -129,8 +129,8 @@ class RedisSharing:
         return True
 
     async def _whereabouts(self, stream: str) -> tuple[str, int, bytes] | None:
-        """Return the process of a stream, its size limit
-        and its owner, or None. Raise StoreUnavailable.
+        """Return the process of a stream, its size limit and its owner, or None. Raise
+        StoreUnavailable.
         """
         async with self.reachable():
             found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
@@ -141,9 +141,7 @@ class RedisSharing:
             self._spawn(self._say(mirror.process, "leave", [mirror.log.id]))
 
     async def _say(self, process: str, word: str, streams: Iterable[str]) -> None:
-        """Send a message that may be lost: it is
-        repeated, or its content is found out otherwise.
-        """
+        """Send a message that may be lost: it is repeated, or its content found out otherwise."""
         try:
             async with self.reachable():
                 text = f"{word} {self.process} {' '.join(streams)}"

@@ -74,9 +74,7 @@ def place(log: StreamLog, sequence: int) -> int:
 
 
 def may_be_background(body: bytes) -> bool:
-    """True if a request may ask to continue without
-    its client. Searches the body, without parsing.
-    """
+    """True if a request may ask to continue without its client. Searches the body, unparsed."""
     return b'"background"' in body
 
 

@@ -54,6 +54,6 @@ class Sharing(Protocol):
         """
 
     async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
-        """End the generation of a stream. False if the
-        owners have no such stream. Raise StoreUnavailable.
+        """End the generation of a stream. False if the owners have no such stream. Raise
+        StoreUnavailable.
         """

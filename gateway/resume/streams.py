@@ -26,9 +26,7 @@ class Streams:
     """Streams of one process, within a limit on their total size."""
 
     def __init__(self, cap_bytes: int, *, slot: int = 0, sharing: Sharing | None = None) -> None:
-        """`slot` is that of this worker. `sharing`
-        connects it to other processes, if there are any.
-        """
+        """`slot` is that of this worker. `sharing` connects it to other processes, if any."""
         self.cap_bytes = cap_bytes
         self.size_bytes = 0
         self.evicted = 0
@@ -97,9 +95,7 @@ class Streams:
                 waiting.set_result(None)
 
     def name(self, stream: str, alias: bytes) -> None:
-        """Register an alias of a stream of this process
-        for `named`. Does not wait for the store.
-        """
+        """Register an alias of a stream of this process for `named`. Does not wait."""
         kept = self._kept.get(stream)
         if kept is None or kept.alias is not None:
             return

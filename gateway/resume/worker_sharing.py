@@ -156,9 +156,7 @@ class WorkerSharing:
             log.end(State.LOST, StreamLost())
 
     async def ask(self, slot: int, question: Document) -> Document | None:
-        """Return another worker's reply, or None if it
-        is gone. Raise StoreUnavailable if it is late.
-        """
+        """Return a worker's reply, or None if it is gone. Raise StoreUnavailable if it is late."""
         try:
             _, writer, answer = await self._ask(slot, question)
         except _GONE:
@@ -313,9 +311,7 @@ class WorkerClaims:
 
     def __init__(self, sharing: WorkerSharing) -> None:
         self.local = LocalClaims()
-        """Claims of the keys that belong to this worker,
-        and of others while their worker is gone.
-        """
+        """Claims of the keys that belong to this worker, or to workers that are gone."""
         self._sharing = sharing
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
@@ -372,8 +368,6 @@ def _say(writer: asyncio.StreamWriter, document: Document) -> None:
 
 
 async def _until_closed(reader: asyncio.StreamReader, task: asyncio.Task[Any]) -> None:
-    """Cancel the task when the peer closes. A follower
-    sends nothing, so any input means the end.
-    """
+    """Cancel the task when the peer closes. A follower sends nothing, so any input is the end."""
     await reader.read(1)
     task.cancel()

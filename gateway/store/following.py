@@ -14,9 +14,7 @@ _EVERY_S = 0.5
 
 
 class Following:
-    """Copy of the records of one kind, at most half
-    a second old. Read it in `found` at any time.
-    """
+    """Copy of the records of one kind, at most half a second old. Read `found` at any time."""
 
     def __init__(
         self,

@@ -20,17 +20,13 @@ class Records(Protocol):
         """Store a value, replacing any previous one. It expires after `ttl_s` seconds, if given."""
 
     async def take(self, kind: str, key: str) -> bytes | None:
-        """Remove a value and return it. If several
-        callers try, one gets it; the others get None.
-        """
+        """Remove a value and return it. If several callers try, one gets it; others get None."""
 
     async def all(self, kind: str) -> Mapping[str, bytes]:
         """Return the values of a kind by key."""
 
     async def version(self, kind: str) -> str:
-        """Return a text that changes with every `put` of
-        this kind. `take` and expiry do not change it.
-        """
+        """Return a text that changes with every `put` of this kind, not with `take` or expiry."""
 
     async def close(self) -> None:
         """Close the store."""

@@ -27,9 +27,7 @@ CREATE TABLE IF NOT EXISTS versions (kind TEXT PRIMARY KEY, version INTEGER) WIT
 
 
 class SqliteRecords:
-    """Records shared by all processes that use a
-    file. A thread waits for locks and for the disk.
-    """
+    """Records shared by all processes that use a file. A thread waits for locks and the disk."""
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         """Raise OSError or sqlite3.Error if the file cannot be created or opened."""

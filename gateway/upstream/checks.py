@@ -26,9 +26,7 @@ class CheckOptions:
     body: bytes | None = None
     """Bytes that the response body must contain."""
     jitter: float = 0.2
-    """Share of the interval by which each interval
-    varies, so that gateways do not check in step.
-    """
+    """Share of the interval by which it varies, so that gateways do not check in step."""
 
 
 class Checks:

@@ -47,9 +47,7 @@ class State(Enum):
 
 
 class UpstreamConnection(asyncio.BufferedProtocol):
-    """A connection that `EndpointPool` opened and
-    that reports to it by `on_idle` and `on_closed`.
-    """
+    """A connection that `EndpointPool` opened. It reports to it by `on_idle` and `on_closed`."""
 
     __slots__ = (
         "_backlog",
@@ -216,9 +214,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._close()
 
     def hang_up(self, data: bytes) -> None:
-        """Write the last data of a tunnel, and close
-        when it is sent, or after 1 s at the latest.
-        """
+        """Write the last data of a tunnel, and close when it is sent, or after 1 s."""
         transport = self.transport
         if self.state is not State.ACTIVE or transport is None:
             return
@@ -241,9 +237,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._loop.time() - (self._deadline - self._idle_s)
 
     def pause(self) -> None:
-        """Pause reading. The idle timeout does not run,
-        as the upstream is not the cause of the silence.
-        """
+        """Pause reading. Stops the idle timeout, as the upstream does not cause the silence."""
         if not self._paused and self.transport is not None:
             self._paused = True
             self._deadline = float("inf")

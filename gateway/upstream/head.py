@@ -125,9 +125,7 @@ class ResponseHead:
 
 
 def _find(name: bytes) -> int:
-    """Return the kind of a field by its name as sent.
-    The spelling is cached for the next response.
-    """
+    """Return the kind of a field by its name as sent. The spelling is cached."""
     what = _NOTABLE.get(name.lower(), _PLAIN)
     if len(name) <= _LONGEST_KNOWN:
         if len(_known) >= _MOST_KNOWN:

@@ -132,9 +132,7 @@ class Health:
 
     @property
     def failing(self) -> bool:
-        """True if failures suffice for an ejection that
-        did not happen, since too many are ejected.
-        """
+        """True if it should be ejected for failures, but too many endpoints are already ejected."""
         counts = self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING
         return counts and self._streak >= self.options.failures
 
@@ -159,9 +157,7 @@ class Health:
         return True
 
     def failed(self, now: float) -> bool:
-        """Record a missing answer or a server error.
-        Return True if the endpoint should be ejected.
-        """
+        """Record a missing answer or server error. Return True if an ejection is due."""
         self._pass_time(now)
         if self._phase is _Phase.HALF_OPEN:
             self._streak = 0

@@ -31,9 +31,7 @@ class Quantile:
         insort(self._sorted, value)
 
     def at(self, share: float) -> float | None:
-        """Return the value below which `share` of the
-        values lie. None if there are fewer than 20.
-        """
+        """Return the value below which `share` of the values lie. None for fewer than 20."""
         if len(self._sorted) < _ENOUGH:
             return None
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
@@ -58,9 +56,7 @@ class SlownessOptions:
 
 
 class Beginning(NamedTuple):
-    """A streamed answer whose first byte has arrived.
-    All times are from one monotonic clock, in seconds.
-    """
+    """A streamed answer whose first byte has arrived. Times are seconds of one monotonic clock."""
 
     at: float
     """Time of the first byte."""
@@ -96,9 +92,7 @@ class _Record:
     def __init__(self) -> None:
         self.recent: deque[_Sample] = deque(maxlen=_RECENT)
         self.slow: list[tuple[float, float]] = []
-        """Slow answers since the last quick one: time
-        to first byte, and the median of its siblings.
-        """
+        """Slow answers since the last quick one: time to first byte, and the siblings' median."""
         self.last_at = 0.0
         """Time at which the last slow answer began."""
         self._peaks = (0, 0)
@@ -106,9 +100,7 @@ class _Record:
         self._peaks_until = 0.0
 
     def slots(self, beginning: Beginning, period_s: float) -> int:
-        """Return the number of answers that the endpoint
-        has recently given at once, this one included.
-        """
+        """Return the number of simultaneous answers seen recently, this one included."""
         before, latest = self._peaks
         if beginning.at >= self._peaks_until:
             before, latest = latest, 0

@@ -1,6 +1,4 @@
-"""Optional request fields that a backend accepts:
-from the configuration, or learnt from its answers.
-"""
+"""Optional request fields that a backend accepts, as configured or as learnt from answers."""
 
 from __future__ import annotations
 

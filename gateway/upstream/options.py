@@ -11,9 +11,7 @@ from gateway.upstream.latencies import SlownessOptions
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Time limit of each phase in seconds. `total_s`
-    runs from the request's arrival to the last byte.
-    """
+    """Time limits in seconds. `total_s` runs from the request's arrival to the last byte."""
 
     connect_s: float
     first_byte_s: float
@@ -28,9 +26,7 @@ class RetryOptions:
     attempts: int = 2
     """Maximum number of retries, in addition to the first attempt."""
     post: bool = False
-    """Retry requests that are not idempotent too: the
-    model may have begun an answer that nobody received.
-    """
+    """Retry non-idempotent requests too: the model may have begun an answer that was lost."""
     statuses: frozenset[int] = frozenset({502, 503, 504})
     per_try_s: float | None = None
     """First-byte timeout while another attempt may follow; replaces that of `Timeouts`."""
@@ -42,9 +38,7 @@ class RetryOptions:
 
 
 class Continues(Enum):
-    """Method by which an upstream is asked to continue
-    an answer that has begun (mid-stream failover).
-    """
+    """Method to ask an upstream to continue an answer that has begun (mid-stream failover)."""
 
     PREFILL = "prefill"
     """Append the text so far as a last message of role assistant."""
@@ -65,9 +59,7 @@ class UpstreamOptions:
     continues: Continues | None = None
     """Method to ask this upstream to continue an answer that another one began, if it can."""
     balance: object = None
-    """Balancing policy and its key. If it is unchanged
-    after a reload, the balancer keeps its state.
-    """
+    """Balancing policy and its key. If a reload does not change it, its state is kept."""
     budget_share: float = 0.2
     budget_reserve: float = 3.0
     health: HealthOptions = field(default_factory=HealthOptions)

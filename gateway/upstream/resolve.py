@@ -14,9 +14,7 @@ from typing import Any
 from gateway.address_policy import AddressPolicy, is_address
 
 SocketAddress = tuple[str, int]
-"""An IP address (with its zone, if any) and a port.
-`create_connection` takes it without a look-up.
-"""
+"""An IP address (with its zone, if any) and a port; `create_connection` needs no look-up."""
 
 
 class AddressRefused(OSError):

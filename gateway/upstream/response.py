@@ -99,9 +99,7 @@ class UpstreamResponse:
         return data
 
     async def begun(self) -> None:
-        """Wait for the first byte of the body or its
-        end. Raise the error if it breaks off before.
-        """
+        """Wait for the body's first byte or its end. Raise the error if it breaks off before."""
         while not self.unread and not self.complete:
             await self._change()
 

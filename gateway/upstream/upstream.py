@@ -362,9 +362,7 @@ class Upstream:
         self._look()
 
     def _eject(self, endpoint: Endpoint, why: str, *, slow: bool) -> None:
-        """Eject an endpoint unless too many are ejected.
-        One that fails replaces one that is slow.
-        """
+        """Eject an endpoint unless too many are. One that fails replaces one that is slow."""
         if not self.options.outliers:
             return
         now = self._now()
@@ -499,9 +497,7 @@ class Upstream:
             part.start()
 
     def close(self) -> None:
-        """Stop the background activities and close
-        idle connections. Exchanges in flight continue.
-        """
+        """Stop the background activities, close idle connections. Exchanges in flight continue."""
         for part in self.parts:
             part.close()
         for endpoint in self.endpoints:

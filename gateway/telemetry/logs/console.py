@@ -44,9 +44,7 @@ class ConsoleRenderer:
 
 
 def request_line(time: str, fields: Mapping[str, Any], *, colours: bool) -> str:
-    """Return the access line in at most 160 columns.
-    The request id comes last, as the search key.
-    """
+    """Return the access line in at most 160 columns. The request id, the search key, is last."""
     status = int(fields["status"])
     failed = fields.get("error") is not None or fields.get("end", "complete") != "complete"
     words = [str(fields.get("method", "")), _cut(str(fields.get("path", "")), _PATH_WIDTH)]

@@ -17,9 +17,7 @@ class LogControl:
         self.set(level, sample)
 
     def set(self, level: str, sample: float) -> None:
-        """Change the settings. `sample` applies to
-        successful requests; others are always written.
-        """
+        """Change the settings. `sample` applies only to requests that succeed."""
         self.level = level
         self.sample = sample
         self._least = LEVELS[level]
@@ -34,9 +32,7 @@ class LogControl:
         return random.random() < sample  # noqa: S311 -- no secret
 
     def drop_below(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """structlog processor that drops events below
-        the level. It comes first, to save the others.
-        """
+        """structlog processor that drops events below the level. It comes first, to save time."""
         if LEVELS.get(method, 50) < self._least:
             raise structlog.DropEvent
         return event

@@ -209,9 +209,7 @@ def is_console(options: LogOptions) -> bool:
 
 
 def direct_logger(options: LogOptions) -> FilteringBoundLogger:
-    """Return a logger without a thread, for a process
-    that forks. Lines that would block are lost.
-    """
+    """Return a logger without a thread, for a process that forks. Drops lines that would block."""
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):

@@ -26,9 +26,7 @@ class RecentLines:
         self._sink(line)
 
     def of(self, identity: str) -> list[dict[str, Any]]:
-        """Return the lines that contain a request id
-        or trace id, oldest first. Searches all lines.
-        """
+        """Return the lines with a request id or trace id, oldest first. Searches all lines."""
         wanted = identity.encode("utf-8", "surrogateescape")
         return [_read(line) for line in self._lines if wanted in line]
 

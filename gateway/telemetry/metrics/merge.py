@@ -19,9 +19,7 @@ _LASTING = (Kind.COUNTER, Kind.HISTOGRAM)
 
 @dataclass(slots=True)
 class Buckets:
-    """A series of a histogram: the number of values
-    in each bucket (not cumulative), and the sum.
-    """
+    """A histogram's series: the number of values in each bucket (not cumulative), and the sum."""
 
     sum: float
     counts: list[int]
@@ -55,9 +53,7 @@ class Merge:
     """Merged metrics of one gateway's workers, across restarts of workers."""
 
     def __init__(self, tenants: int = 1) -> None:
-        """`tenants` is the number of tenants with
-        their own label value, in all workers together.
-        """
+        """`tenants` is the number of tenants with their own label value, over all workers."""
         self._tenants = Known(tenants)
         self._gone: Merged = {}
         self._last: dict[int, tuple[str, Snapshot]] = {}

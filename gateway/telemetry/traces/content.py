@@ -32,9 +32,7 @@ _FINISHES = {
     "refusal": "content_filter",
     "failed": "error",
 }
-"""Finish reasons of the conventions by the dialects'
-words. Other words are passed on as they are.
-"""
+"""Finish reasons of the conventions by the dialects' words. Other words are passed on."""
 
 Part = dict[str, Any]
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "refusal", "transcript")
@@ -103,9 +101,7 @@ def _dumped(value: object) -> str:
 def _cut(
     found: Iterable[Message], redact: Callable[[str], str], cap_bytes: int
 ) -> list[dict[str, Any]]:
-    """Return the messages in the conventions' form,
-    with at most `cap_bytes` bytes of text in all.
-    """
+    """Return the messages in the conventions' form, with at most `cap_bytes` of text in all."""
     shaped = []
     left = cap_bytes
     for message in found:
@@ -229,9 +225,7 @@ def _block(block: Mapping[str, Any]) -> list[Part]:
 
 
 def _medium(kind: str, block: Mapping[str, Any]) -> Part | None:
-    """Return the part for an image, a sound or a
-    document: its URI if it has one, never its bytes.
-    """
+    """Return the part for an image, sound or document: its URI if it has one, never its bytes."""
     modality = next((one for one in ("image", "audio", "video") if one in kind), None)
     if modality is None:
         if kind not in ("file", "input_file", "document"):
@@ -334,9 +328,7 @@ class _Said:
     finish: str | None = None
 
     def add(self, kind: str, text: Any) -> None:
-        """Add a piece of text or reasoning. It continues
-        the last part if that is of the same kind.
-        """
+        """Add a piece of text or reasoning. It continues the last part if of the same kind."""
         if not isinstance(text, str) or not text:
             return
         if self.parts and self.parts[-1]["type"] == kind and self.pieces:

@@ -30,9 +30,7 @@ class Parent(NamedTuple):
 
 
 def parse_parent(values: Sequence[str]) -> Parent | None:
-    """Return the parent in a valid traceparent. None
-    if there is none, several, or a malformed one.
-    """
+    """Return the parent in a valid traceparent. None if it is missing, repeated or malformed."""
     if len(values) != 1:
         return None
     match = _PARENT.fullmatch(values[0].strip())

@@ -179,9 +179,7 @@ def otlp_exporter(options: ExportOptions, environ: Mapping[str, str]) -> SpanExp
 
 
 def _resource(environ: Mapping[str, str]) -> Resource:
-    """Return the resource: OTEL_SERVICE_NAME and
-    OTEL_RESOURCE_ATTRIBUTES, else the default name.
-    """
+    """Return the resource: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, or the default."""
     found = Resource.create({"service.version": __version__})
     if str(found.attributes.get("service.name", "")).startswith("unknown_service"):
         found = found.merge(Resource({"service.name": _SERVICE}))

@@ -128,9 +128,7 @@ class TraceReader:
         return rows[0][0] if rows else None
 
     def names(self) -> dict[str, list[str]]:
-        """Return the existing routes, models, upstreams,
-        tenants, subjects and ends, for filters.
-        """
+        """Return all routes, models, upstreams, tenants, subjects and ends, for filters."""
         return {
             "routes": self._distinct("route"),
             "models": sorted({*self._distinct("model"), *self._distinct("asked")}),
@@ -148,9 +146,7 @@ class TraceReader:
         return [value for (value,) in rows]
 
     def size(self) -> Row:
-        """Return the number of requests, the oldest
-        and newest time, and the size on disk in bytes.
-        """
+        """Return the number of requests, oldest and newest time, and size on disk in bytes."""
         rows = self._select("SELECT count(*), min(at), max(at) FROM requests")
         count, oldest, newest = rows[0] if rows else (0, None, None)
         files = [self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm")]

@@ -314,9 +314,7 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
 
 
 def _first_byte_s(record: Mapping[str, Any]) -> float | None:
-    """Return the time to the first byte. In records
-    of older versions, `ttft_s` has this meaning.
-    """
+    """Return the time to the first byte. In records of older versions this is `ttft_s`."""
     found: float | None = record.get("first_byte_s", record.get("ttft_s"))
     return found
 

@@ -192,9 +192,7 @@ class TraceStore:
             db.close()
 
     def _next(self) -> list[Batch]:
-        """Return all waiting batches. Wait for the first,
-        but not longer than until the next tidy-up.
-        """
+        """Return all waiting batches. Wait for the first, until the next tidy-up at most."""
         found = []
         with contextlib.suppress(queue.Empty):
             found.append(self._queue.get(timeout=_TIDY_S))
@@ -219,9 +217,7 @@ class TraceStore:
             tidy(db, self._retention, self._now())
 
     def _is_new(self, db: sqlite3.Connection, batch: Batch) -> bool:
-        """True if the batch was not written before.
-        Workers repeat batches without acknowledgement.
-        """
+        """True if the batch was not written before. Workers repeat unacknowledged batches."""
         changed = db.execute(
             "INSERT INTO batches VALUES (?, ?, ?) ON CONFLICT (boot) DO UPDATE "
             "SET number = excluded.number, at = excluded.at WHERE number < excluded.number",

@@ -22,9 +22,7 @@ class Found:
 
 
 Changed = Callable[[Sequence[Found]], None]
-"""Called with the new endpoints when they differ
-from the last: sorted, unique by URL, never empty.
-"""
+"""Called with the endpoints when they have changed: sorted, unique by URL, never empty."""
 Report = Callable[[str], None]
 """Called with a message once when a source starts to fail, and once when it has recovered."""
 
@@ -58,9 +56,7 @@ class Latest:
             self._changed(settled)
 
     def failing(self, text: str, trouble: Hashable) -> None:
-        """Report that the endpoints cannot be had,
-        unless the last report has the same `trouble`.
-        """
+        """Report that endpoints cannot be had, unless the last report has the same `trouble`."""
         state = "the endpoints stay as they were" if self._found else "there are no endpoints yet"
         self.warn(f"{state}: {text}", trouble)
 
