@@ -25,6 +25,10 @@ _AUDIO_BYTES_PER_S = 4000.0
 """Bytes a second of compressed audio: 32 kbit/s, a low rate, so that the duration is not
 underestimated.
 """
+_AUDIO_MOST_BYTES_PER_S = 1_536_000.0
+"""Maximum accepted from the head of a file: two channels of 192 kHz, four bytes a sample."""
+_SHORT_CHARS = 1024
+"""Maximum length of a text that is taken for a URL, a name or an id, not for data."""
 _HEAD_CHARS = 64
 _JPEG_CHARS = 128 * 1024
 """Characters of base64 searched for a JPEG's size: metadata and a preview may come before it."""
@@ -63,19 +67,29 @@ def media(document: Mapping[str, Any]) -> Media:
                 continue
             if type(inner := part.get("content")) is list:
                 waiting.append(inner)
-            if type(inner := part.get("output")) is list:
+            if type(inner := part.get("output")) is list or type(inner) is dict:
                 waiting.append(inner)
+            if type(inner := part.get("source")) is dict and type(inner.get("content")) is list:
+                waiting.append(inner["content"])
             kind = part.get("type")
             if type(kind) is str and (cost_of := _KINDS.get(kind)) is not None:
                 size, cost = cost_of(part)
                 chars += size
                 tokens += cost
-            if type(images := part.get("images")) is list:  # Ollama
-                for image in images[: max(0, left)]:
-                    left -= 1
-                    if isinstance(image, str):
-                        chars += len(image)
-                        tokens += _by_area(_size(image))
+            images = part.get("images")  # Ollama, and OpenAI's edits of images
+            images = images[: max(0, left)] if type(images) is list else []
+            if type(image := part.get("image")) is str and len(image) > _SHORT_CHARS:
+                images = [*images, image]
+            left -= len(images)
+            for image in images:
+                if isinstance(image, str):
+                    data = _data(image) or image
+                    chars += len(data)
+                    tokens += _by_area(_size(data))
+                elif isinstance(image, dict):
+                    size, cost = _image_url(image)
+                    chars += size
+                    tokens += cost
     return Media(chars, tokens)
 
 
@@ -120,6 +134,7 @@ def _document(part: Mapping[str, Any]) -> tuple[int, int]:
 _KINDS = {
     "image_url": _image_url,
     "input_image": _image_url,
+    "computer_screenshot": _image_url,
     "image": _image,
     "input_audio": _audio,
     "audio_url": _audio,
@@ -140,10 +155,12 @@ def _source(part: Mapping[str, Any]) -> str:
 
 
 def _data(url: object) -> str:
-    """Return the base64 data of a `data:` URL; an empty string for any other URL."""
-    if not isinstance(url, str) or not url.startswith("data:"):
+    """Return the base64 data of a `data:` URL, or of a text that is too long for another URL."""
+    if not isinstance(url, str):
         return ""
-    return url.partition(",")[2]
+    if url[:5].lower() == "data:":
+        return url.partition(",")[2]
+    return "" if len(url) <= _SHORT_CHARS or "://" in url[:16] else url
 
 
 # -- tokens --------------------------------------------------------------------------------------
@@ -176,7 +193,8 @@ def _seconds(data: str) -> float:
     head = _decoded(data, _HEAD_CHARS)
     rate = _AUDIO_BYTES_PER_S
     if len(head) >= 32 and head.startswith(b"RIFF") and head[8:12] == b"WAVE":
-        rate = max(rate, float(struct.unpack_from("<I", head, 28)[0]))
+        told = float(struct.unpack_from("<I", head, 28)[0])
+        rate = min(max(rate, told), _AUDIO_MOST_BYTES_PER_S)
     return len(data) * 3 / 4 / rate
 
 

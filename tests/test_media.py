@@ -104,6 +104,17 @@ def test_anthropics_images_cost_by_their_pixels(kind: Any) -> None:
         (message({"type": "image_url", "image_url": {"url": "https://x/y.png"}}), 1600),
         (message({"type": "image", "source": {"type": "url", "url": "https://x/y"}}), 1600),
         (openai(b"no image at all, whatever its type says" * 10), 1600),
+        (message({"type": "image_url", "image_url": {"url": b64(png(9, 9))}}), 255),
+        (message({"type": "image_url", "image_url": url(png(9, 9)).replace("data", "DATA")}), 255),
+        ({"input": [{"type": "computer_call_output", "output":
+            {"type": "computer_screenshot", "image_url": url(png(9, 9))}}]}, 255),
+        (message({"type": "document", "source": {"type": "content", "content":
+            anthropic(png(300, 250))["messages"][0]["content"]}}), 100),
+        ({"prompt": "x", "images": [url(png(300, 250))]}, 100),
+        ({"prompt": "x", "images": [{"image_url": url(png(9, 9))}]}, 255),
+        ({"prompt": "x", "image": url(png(300, 250))}, 100),
+        ({"input": [{"image": b64(png(300, 250))}]}, 100),
+        ({"prompt": "x", "image": "cat.png"}, 0),
     ],
 )  # fmt: skip
 def test_images_are_found_in_every_dialect(document: dict[str, Any], tokens: int) -> None:
@@ -115,6 +126,13 @@ def test_audio_costs_by_its_seconds() -> None:
     assert media(message(part)) == Media(len(b64(wav(30))), 300)
     part = {"type": "input_audio", "input_audio": {"data": b64(b"\0" * 80_000), "format": "mp3"}}
     assert media(message(part)).tokens == 200
+
+
+def test_audio_that_claims_an_impossible_rate_costs_by_a_possible_one() -> None:
+    data = bytearray(wav(1000))
+    data[28:32] = b"\xff" * 4
+    part = {"type": "input_audio", "input_audio": {"data": b64(bytes(data)), "format": "wav"}}
+    assert media(message(part)).tokens == 312
 
 
 def test_a_file_costs_by_its_pages() -> None:
