@@ -254,7 +254,7 @@ class RedisSharing:
 
 
 class RemoteReader:
-    """Another process that follows a stream of this one, on behalf of its readers."""
+    """A reader for another process, which follows a stream on behalf of its own readers."""
 
     def __init__(self, journal: Journal, log: StreamLog, process: str) -> None:
         self.log = log

@@ -1,4 +1,4 @@
-"""All streams of a process: those it runs, those it keeps, and those it follows elsewhere."""
+"""The streams of a process: those it runs, those it keeps, and those it follows elsewhere."""
 
 from __future__ import annotations
 

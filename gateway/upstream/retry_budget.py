@@ -1,10 +1,10 @@
-"""Retry budget: retries are limited to a share of requests, so that they never bury a failing
-backend.
+"""Retry budget: retries are limited to a share of requests, so that they cannot bury a backend.
 
 The design is that of Finagle's RetryBudget (Twitter): each request deposits a fraction of a retry,
-and each retry withdraws a whole one. It reacts less directly than Envoy's limit on the share of
-active requests, but gives a stronger guarantee: over any period, retries are at most `reserve +
-share * requests`.
+and each retry withdraws a whole one. Envoy instead limits retries to a share of the active
+requests. Here the total is limited: since the start, retries are at most
+`reserve + share * requests`. In a shorter period they can exceed `share * requests` by the balance
+saved before, which is 100 at most (or `reserve`, if that is larger).
 """
 
 from __future__ import annotations
