@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
+_LONGEST_REASON = 2000
+"""Characters kept of a message; a backend's words are cut at the same length."""
+
+
 class EndReason(StrEnum):
     """Reason why an exchange ended."""
 
@@ -448,7 +452,8 @@ class Exchange:
         self.error_code, self.reason = error.code, error.reason
         self.limit, self.retry_after_s = error.limit, error.retry_after_s
         if self.reason is None and error.limit is None and error.message != error.default_message:
-            self.reason = error.message  # the message describes this particular request
+            # The message describes this particular request. A plug-in's may be a whole page.
+            self.reason = error.message[:_LONGEST_REASON]
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Register a callback for the end of the exchange. It is called once; the newest runs

@@ -8,6 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.dialects.usage_tap import UsageTap
+from gateway.errors import (
+    BodyTooLarge,
+    GatewayError,
+    ModelNotFound,
+    RateLimited,
+    RequestError,
+    UpstreamReset,
+)
 from gateway.exchange import EndReason, Exchange
 
 
@@ -64,3 +72,21 @@ async def test_usage_that_cannot_be_read_stops_nothing(
     exchange.end(EndReason.COMPLETE)
     assert done == [None]
     assert failures == ["of a callback"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UpstreamReset("connection lost"), "connection lost"),
+        (BodyTooLarge(99), "The request body is larger than the 99 bytes allowed here."),
+        (ModelNotFound(), None),  # its code says as much
+        (RateLimited("per-user", 3), None),  # the limit is told by its name
+        (RequestError("x" * 9999, code="http_400"), "x" * 2000),
+    ],
+)
+def test_the_reason_of_an_error_is_what_is_special_about_this_request(
+    error: GatewayError, reason: str | None
+) -> None:
+    exchange = Exchange("GET", "127.0.0.1", trusted_peer=False)
+    exchange.failed(error)
+    assert (exchange.error_code, exchange.reason) == (error.code, reason)

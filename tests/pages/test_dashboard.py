@@ -191,7 +191,8 @@ async def test_a_request_is_found_by_filters_and_opened_by_keys(
     await expect(page.locator(".waterfall .span-name")).to_have_text(
         ["■ POST /v1/chat/completions", "auth", "limits", "■ chat demo-reset", "■ stream"]
     )
-    verdict = page.get_by_role("status").filter(has_text="Backend 'demo' closed the connection")
+    verdict = page.get_by_role("region", name="What happened")
+    await expect(verdict).to_contain_text("Backend 'demo' closed the connection")
     await expect(verdict).to_contain_text("the backend's fault")
     await expect(verdict).to_contain_text("What to do:")
     timeline = page.locator(".timeline svg")
@@ -317,7 +318,8 @@ async def test_a_silent_stream_is_found_by_how_long_no_token_came(
         await expect(row).to_be_visible()
         assert await opened.axe() == []
         await row.get_by_role("link").click()
-        verdict = page.get_by_role("status").filter(has_text="sends its answer")
+        verdict = page.get_by_role("region", name="What happened")
+        await expect(verdict).to_contain_text("sends its answer")
         await expect(verdict).to_contain_text("first token after")
 
 

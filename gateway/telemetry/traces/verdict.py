@@ -399,6 +399,8 @@ def verdict(record: Record) -> Verdict:
     error, end, status = record.get("error"), record.get("end"), record.get("status") or 0
     facts = _facts(record)
     if error is not None:
+        if error == "backend_error" and status >= 400:
+            return _of_status(record, facts, "")  # which says whose fault it is
         words = ERRORS.get(error)
         if words is not None:
             return _filled(words, facts)
@@ -464,6 +466,8 @@ def _of_status(record: Record, facts: Mapping[str, str], code: str) -> Verdict:
 
 def _success(record: Record, facts: Mapping[str, str]) -> Verdict:
     first_s, s, tokens = record.get("ttft_s"), record["s"], record.get("tokens_out")
+    if record.get("status") == 101:
+        return Verdict(f"A WebSocket session of {_seconds(s)} ended well.", Fault.NOBODY)
     told = ["read a kept stream"] if record.get("reads") else []
     if record.get("streamed", True) and first_s is not None:
         told.append(f"first token after {_seconds(first_s)}")
@@ -532,7 +536,7 @@ def _facts(record: Record) -> dict[str, str]:
     return {
         "why": why,
         "backend": _backend(record),
-        "gate": str(reason or "the backend"),
+        "gate": f"'{reason}'" if reason else "the backend",
         "model": f"model '{model}'" if model else "this model",
         "limit": f"'{record['limit']}'" if record.get("limit") else "of the route",
         "wait": f"; wait {_seconds(retry_s)}" if retry_s is not None else "",

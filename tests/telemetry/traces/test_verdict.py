@@ -82,6 +82,11 @@ def test_a_success_of_another_model_or_after_failures_says_so() -> None:
     assert fault is Fault.NOBODY
 
 
+def test_a_session_that_ended_well_says_how_long_it_was() -> None:
+    text, fault = judged(status=101, s=200.0, ttft_s=None)
+    assert (text, fault) == ("A WebSocket session of 3 min 20 s ended well.", Fault.NOBODY)
+
+
 def test_a_slow_success_says_where_the_time_went() -> None:
     slow = {"kept": "slow", "ttft_s": 12.0, "s": 14.0, "attempts": [attempt(1, 10.2, 12.0)]}
     text, fault = judged(**slow, queue_s=10.0, queue_position=4)
@@ -136,6 +141,24 @@ def test_an_error_that_a_backend_told_by_a_code_of_its_own_is_the_backends() -> 
     assert judged(**own) == (
         "Backend 'main' answered with status 400 (context_length_exceeded): too long.",
         Fault.CLIENT,
+    )
+
+
+def test_an_error_that_a_backend_told_is_judged_by_its_status() -> None:
+    told = {"error": "backend_error", "reason": "bad schema"}
+    assert judged(**told, status=400) == (
+        "Backend 'main' answered with status 400: bad schema.",
+        Fault.CLIENT,
+    )
+    text, fault = judged(**told, tokens_out=3)
+    assert text == "Backend 'main' reported an error after 3 tokens: bad schema."
+    assert fault is Fault.BACKEND
+
+
+def test_a_full_queue_names_the_gate_and_the_time_to_wait() -> None:
+    assert failed_early("queue_full", 503, reason="llama", retry_after_s=3) == (
+        "Too many requests wait for 'llama' already; wait 3 s.",
+        Fault.CONFIGURATION,
     )
 
 

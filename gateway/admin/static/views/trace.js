@@ -88,7 +88,7 @@ function underWay(one) {
 /** What happened, whose fault it is, and what to do. */
 function sentence({ text, fault, remedy }) {
   const [kind, words] = FAULTS[fault] ?? ["off", fault];
-  return h("div", { class: `card verdict ${kind}`, role: "status" },
+  return h("section", { class: `card verdict ${kind}`, "aria-label": "What happened" },
     h("p", { class: "verdict-text" }, coded(text)),
     (words || remedy) && h("p", { class: "verdict-more" }, words && state(kind, words), remedy && h("span", {}, h("b", {}, "What to do: "), coded(remedy))));
 }
