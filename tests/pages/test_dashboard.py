@@ -321,6 +321,9 @@ async def test_a_silent_stream_is_found_by_how_long_no_token_came(
         verdict = page.get_by_role("region", name="What happened")
         await expect(verdict).to_contain_text("sends its answer")
         await expect(verdict).to_contain_text("first token after")
+        await page.get_by_role("button", name="End").click()
+        await page.get_by_role("button", name="End it").click()
+        await expect(verdict).to_contain_text("An operator ended it after")
 
 
 async def test_a_request_is_copied_as_curl_without_its_credential(

@@ -299,7 +299,8 @@ function who(one) {
   return [one.tenant, one.subject].filter(Boolean).join(" · ") || "–";
 }
 
-async function end(context, one) {
+/** End a request under way, once that was confirmed. */
+export async function end(context, one) {
   const answer = await ask("End this request?",
     h("p", {}, `The backend stops, and ${one.subject ?? "the caller"} gets the error request_cancelled.`),
     [{ label: "Let it go on", value: "" }, { label: "End it", value: "yes", kind: "danger" }]);

@@ -6,7 +6,7 @@ import { h } from "../dom.js";
 import { bytes, clock, known, number, seconds } from "../format.js";
 import { ENDS, FAULTS, KEPT, STATES, spaced } from "../words.js";
 import { copyButton, empty, heading, loading, state, table } from "./parts.js";
-import { outcome } from "./requests.js";
+import { end, outcome } from "./requests.js";
 import { timeline } from "./timeline.js";
 
 const shown = { id: null, found: null, problem: null, lines: null };
@@ -33,7 +33,7 @@ export const detail = {
     }, "← Requests"), h("span", { class: "quiet-text" }, " Esc"));
     if (shown.found) return [back, shown.found.requests.map((one) => request(context, one, shown.found))];
     const running = underWayNow(context);
-    if (running) return [back, underWay(running)];
+    if (running) return [back, underWay(context, running)];
     if (shown.problem) {
       return [back, heading("Request"), empty(shown.problem,
         "Errors, slow requests and those over a limit are kept; of the others a sample. A request that has just ended is there in a second."),
@@ -73,10 +73,11 @@ async function load(context) {
   context.refresh();
 }
 
-function underWay(one) {
+function underWay(context, one) {
   const [kind, words] = STATES[one.state] ?? ["off", spaced(one.state)];
   return [
-    heading(`${one.model ?? one.path}: under way`),
+    heading(`${one.model ?? one.path}: under way`, h("div", { class: "actions" },
+      h("button", { onclick: () => end(context, one) }, "End"))),
     sentence(one.verdict),
     facts([["State", state(kind, words)], ["For", seconds(one.age_s)], ["No token for", known(one.silent_s) && seconds(one.silent_s)],
       ["First token", known(one.ttft_s) && seconds(one.ttft_s)], ["Status", one.status ?? "no answer yet"], ["Route", one.route], ["Tenant", one.tenant],
