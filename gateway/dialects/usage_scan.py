@@ -70,7 +70,7 @@ class UsageScanner:
 
     def feed(self, data: bytes) -> None:
         """Scan the next chunk of the response."""
-        at = self._past_string(data) if self._in_string else 0
+        at = self._past_string(data) if self._in_string and data else 0
         size = len(data)
         while at < size:
             looks = self._depth == self._path
@@ -95,7 +95,7 @@ class UsageScanner:
 
     def _past_string(self, data: bytes) -> int:
         """Return the index after the string that an earlier chunk began, or the end of the data."""
-        start = 1 if self._escaped and data else 0
+        start = 1 if self._escaped else 0
         match = _STRING_END.match(data, start)
         if match is None:
             end = len(data)

@@ -124,10 +124,16 @@ async def test_a_model_leads_to_its_upstream_under_the_upstreams_name(
     assert json.loads(upstream.requests[0].body) == {"model": sent, "n": 1}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":"\\/","model":"same" , "b":[1.0,2E+1]}',
+        rb'{"model":"same","x":"half a character \ud83d"}',
+    ],
+)
 async def test_a_body_whose_model_keeps_its_name_is_forwarded_byte_for_byte(
-    gateway: RunningGateway, upstream: ScriptedUpstream
+    gateway: RunningGateway, upstream: ScriptedUpstream, body: bytes
 ) -> None:
-    body = b'{"a":"\\/","model":"same" , "b":[1.0,2E+1]}'
     assert (await post(gateway, body)).status == 200
     assert upstream.requests[0].body == body
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -75,6 +74,7 @@ _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 """Characters that Anthropic forbids in the id and name of a tool call."""
 _LONGEST_NAME = 128
 _NO_RESULT = "There is no result of this call."
+_EMPTY_RESULT = "A tool returned nothing."
 _LONGEST_USER = 256
 _MOST_CACHES = 4
 """Maximum number of `cache_control` members in one request; Anthropic refuses more."""
@@ -335,9 +335,11 @@ class _Writer:
                 turns[-1]["content"] += blocks
             else:
                 turns.append({"role": message.role.value, "content": blocks})
-        for turn, following in itertools.pairwise(turns):
-            if turn["role"] == "assistant":
-                _answer_calls(turn["content"], following["content"])
+        said: list[dict[str, Any]] = []
+        for turn in turns:
+            if turn["role"] == "user":
+                _answer_calls(said, turn["content"])
+            said = turn["content"]
         if turns and turns[-1]["role"] == "assistant":
             last = turns[-1]["content"][-1]
             if last["type"] == "text":
@@ -405,21 +407,30 @@ class _Writer:
 
 def _answer_calls(said: list[dict[str, Any]], following: list[dict[str, Any]]) -> None:
     """Move the results of a turn's calls to the start of the next turn, and add missing ones.
+    Results without a call, and second results of one call, become ordinary content.
 
-    Anthropic refuses a history with an unanswered call, such as an interrupted one, in every later
-    turn.
+    Anthropic refuses a history with an unanswered call, such as an interrupted one, or with a
+    result whose call was cut off, in every later turn.
     """
-    calls = [block["id"] for block in said if block["type"] == "tool_use"]
-    if not calls:
-        return
-    results = [block for block in following if block["type"] == "tool_result"]
-    answered = {block["tool_use_id"] for block in results}
+    unanswered = {block["id"] for block in said if block["type"] == "tool_use"}
+    results: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for block in following:
+        if block["type"] != "tool_result":
+            others.append(block)
+        elif block["tool_use_id"] in unanswered:
+            unanswered.remove(block["tool_use_id"])
+            results.append(block)
+        else:
+            content = block.get("content", _EMPTY_RESULT)
+            text = isinstance(content, str)
+            others += [{"type": "text", "text": content}] if text else content
     results += [
-        {"type": "tool_result", "tool_use_id": call, "content": _NO_RESULT, "is_error": True}
-        for call in calls
-        if call not in answered
+        {"type": "tool_result", "tool_use_id": block["id"], "content": _NO_RESULT, "is_error": True}
+        for block in said
+        if block["type"] == "tool_use" and block["id"] in unanswered
     ]
-    following[:] = results + [block for block in following if block["type"] != "tool_result"]
+    following[:] = results + others
 
 
 def _written_tool(tool: Tool) -> dict[str, Any]:

@@ -64,8 +64,10 @@ class Fields:
         raise self.wrong(key, "true or false")
 
     def whole(self, key: str) -> int | None:
-        """Read an integer."""
+        """Read an integer, which some clients write as a float."""
         value = self._left.pop(key, None)
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
         raise self.wrong(key, "a whole number")

@@ -119,6 +119,8 @@ def read(document: dict[str, Any]) -> Conversation:
     asked.user = fields.text("safety_identifier") or asked.user
     most = fields.whole("max_completion_tokens")
     asked.max_tokens = asked.max_tokens if most is None else most
+    if asked.max_tokens is not None and asked.max_tokens <= 0:  # -1: unlimited, for llama.cpp
+        asked.max_tokens = None
     asked.choice, asked.chosen = _choice(fields)
     _read_thinking(fields, asked)
     fields.drop(*DROPPED)

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from gateway import sound_json
 from gateway.dialects import DIALECTS
 from gateway.dialects.translation import (
     anthropic_answers,
@@ -257,8 +258,11 @@ class Translation:
 
     def ask_body(self, path: str, body: bytes, refused: Collection[str] = ()) -> Asked:
         """Translate a request from its unparsed body; see `ask`."""
-        document = parsed(body)
-        if document is None:
+        try:
+            document = sound_json.loads(body)
+        except orjson.JSONDecodeError:
+            document = None
+        if not isinstance(document, dict):
             raise RequestError("The request body is not one JSON object.", code="invalid_json")
         return self.ask(path, document, refused)
 

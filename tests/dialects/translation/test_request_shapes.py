@@ -19,6 +19,7 @@ from gateway.dialects.translation import (
 )
 from gateway.dialects.translation.conversation import Conversation, estimated_tokens
 from gateway.dialects.translation.options import EFFORTS, ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
 from gateway.errors import RequestError
 from tests.dialects.translation.wire import NAMES, SIDES
 
@@ -121,6 +122,30 @@ def test_a_result_that_answers_no_call_is_refused_by_its_place() -> None:
     with pytest.raises(RequestError) as caught:
         read("openai", chat(HI, {"role": "tool", "content": "7"}))
     assert caught.value.param == "messages[1].tool_call_id"
+
+
+def test_a_result_whose_call_was_cut_off_becomes_text_for_anthropic() -> None:
+    result = {"role": "tool", "tool_call_id": "gone", "content": "7"}
+    content = translated("openai", "anthropic", chat(result, HI))["messages"][0]["content"]
+    assert content == [{"type": "text", "text": "7"}, {"type": "text", "text": "Hi"}]
+    twice = history("{}")
+    twice["messages"].append({"role": "tool", "tool_call_id": "c", "content": "8"})
+    content = translated("openai", "anthropic", twice)["messages"][-1]["content"]
+    assert [block["type"] for block in content] == ["tool_result", "text"]
+    empty = chat({**result, "content": ""})
+    assert translated("openai", "anthropic", empty)["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(("told", "sent"), [(-1, 4096), (0, 4096), (10.0, 10)])
+def test_a_maximum_is_what_anthropic_takes(told: float, sent: int) -> None:
+    assert translated("openai", "anthropic", chat(max_tokens=told))["max_tokens"] == sent
+
+
+def test_half_a_character_in_a_large_body_is_translated() -> None:
+    body = rb'{"model":"m","messages":[{"role":"user","content":"cut\ud83d"}]}'
+    translation = Translation("openai", "anthropic", TranslationOptions())
+    asked = translation.ask_body("/v1/chat/completions", body)
+    assert orjson.loads(asked.body)["messages"][0]["content"] == "cut\ufffd"
 
 
 def test_legacy_function_calls_of_earlier_turns_are_calls() -> None:
