@@ -1,1 +1,1 @@
-"""The listener and the process around it."""
+"""Listener for client connections, and the server of one process around it."""

@@ -1,9 +1,9 @@
-"""One client connection: aiohttp's protocol, with the caps and clocks a front door needs.
+"""Client connection: aiohttp's protocol class, with the caps and timeouts of a public server.
 
-aiohttp parses requests and offers the request and response objects; what is different here is
-that heads have a total cap and a deadline, refusals are fixed bytes that reflect nothing, one
-task serves a whole connection, and a client that has left is told from one that only stopped
-sending.
+aiohttp parses requests and provides the request and response objects. The differences: request
+heads have a total size cap and a deadline; refusals are fixed bytes that repeat nothing of the
+request; one task serves a whole connection; and a client that is gone is distinguished from one
+that only stopped sending.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
 _TURNED_AWAY_S = 0.5
 _LAST_REQUEST_S = 0.5
-"""Until an idle connection is closed when the gateway drains."""
+"""Seconds until an idle connection is closed when the gateway drains."""
 _EARLY_CAP_BYTES = 64 * 1024
-"""Of another protocol, that a client has begun before it was told it may."""
+"""Bytes of another protocol to buffer before its handler takes over; reading pauses beyond that."""
 _NEVER = float("inf")
 _LONGEST_S = 3600.0
-"""Until a credential's expiry is looked at again."""
+"""Longest time between two checks of a credential's expiry, in seconds."""
 _BLANK_LINE = b"\r\n\r\n"
 
 
 class Owner(Protocol):
-    """What a connection needs of the listener that accepted it."""
+    """Interface of the listener that a connection uses."""
 
     runtime: Runtime
     options: models.Server
@@ -76,23 +76,23 @@ class Owner(Protocol):
     refusals: Counter[str]
 
     def __call__(self) -> Connection:
-        """Another connection."""
+        """Return a new connection."""
 
     def admits(self, connection: Connection) -> bool:
-        """Count a connection in; False: there are too many, and it is not counted."""
+        """Count a connection in. Return False, without counting it, if there are too many."""
 
     def lost(self, connection: Connection) -> None:
-        """Count it out."""
+        """Count a closed connection out."""
 
     def opened(self, exchange: Exchange) -> None:
-        """Count an exchange in, until it ends."""
+        """Count an exchange in until it ends."""
 
     def kept(self, exchange: Exchange) -> None:
-        """Know of one that goes on without its client."""
+        """Track an exchange that continues without its client."""
 
 
 class Connection(RequestHandler):
-    """Serves the requests of one client connection, one after the other."""
+    """Protocol of one client connection. Serves its requests one after the other."""
 
     __slots__ = (
         "_body",
@@ -132,25 +132,27 @@ class Connection(RequestHandler):
         super().__init__(manager, keepalive_timeout=0, access_log=None, **options)  # type: ignore[arg-type]
         self._listener = listener
         self.exchange: Exchange | None = None
-        """The exchange under way."""
+        """Exchange in flight, if any."""
         self._peer = ""
         self._trusted = False
         self._voucher: Voucher | None = None
         self._tcp: asyncio.Transport | None = None
         self._head_bytes = 0
-        """Of a request head that has begun and is not complete."""
+        """Bytes received of a request head that is not complete yet; 0 if none has begun."""
         self._body: StreamReader | None = None
-        """Of the last request that was parsed. It is the one being received until its EOF."""
+        """Body of the request that was parsed last. It is being received until its EOF."""
         self._served_body: StreamReader | None = None
-        """Of the request that is served; others may be received already."""
+        """Body of the request being served; bodies of later requests may follow already."""
         self._body_length = 0
         """Content-Length of `_body`; 0 if it is chunked."""
         self._trailing = b""
-        """The last bytes parsed, up to three: they may begin the blank line that ends a head."""
+        """Last bytes parsed, up to three. They may begin the blank line that ends a head."""
         self._unparsed = b""
-        """Received and not parsed yet: over this turn's budget, or while the parser is paused."""
+        """Bytes received and not parsed yet: over this turn's budget, or while parsing pauses."""
         self._parsed = 0
-        """How much of `_unparsed` is parsed all the same: to cut it off would be to copy it."""
+        """Length of the part of `_unparsed` that is parsed already. Cutting it off would copy the
+        rest.
+        """
         self._in_backlog = False
         self._refusal: GatewayError | None = None
         self._ending: GatewayError | None = None
@@ -170,7 +172,7 @@ class Connection(RequestHandler):
         self._stall: StallWatch | None = None
         self._half_closed: HalfClosed | None = None
 
-    # -- asyncio calls these -------------------------------------------------------------
+    # -- asyncio callbacks ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         listener = self._listener
@@ -181,14 +183,14 @@ class Connection(RequestHandler):
         peer = tcp.get_extra_info("peername")
         self._peer = "127.0.0.1"
         if isinstance(peer, tuple):
-            # Without the zone of a link-local address.
+            # Drop the zone of a link-local address.
             self._peer = client_address(peer[0].partition("%")[0]) or peer[0]
         self._trusted = listener.runtime.proxies.trusts(self._peer)
-        # A client is behind as soon as the kernel does not take all: see `BodyWriter.pause`.
+        # Pause a writer as soon as the kernel does not take all bytes: see `BodyWriter.pause`.
         tcp.set_write_buffer_limits(high=0)
         self._set_deadline(self._loop.time() + listener.options.header_timeout)
         if listener.draining:
-            self._expect_the_last()  # it was accepted just before nobody listened any more
+            self._expect_the_last()  # accepted just before the listening sockets were closed
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -215,7 +217,8 @@ class Connection(RequestHandler):
         if self._upgraded:
             self._after_upgrade(data)
         elif not data:
-            # aiohttp goes on with the part of a body that its parser held back while it was paused.
+            # aiohttp calls this without data so that its parser, which was paused, continues with
+            # the part of a body that it held back.
             self._feed(data, in_body=True)
         elif self._unparsed:
             self._unparsed = self._unparsed[self._parsed :] + data
@@ -224,7 +227,7 @@ class Connection(RequestHandler):
             self._parse(data, 0)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more. True keeps the connection open for the response."""
+        """Handle the client's FIN. Return True to keep the connection open for the response."""
         self._last = self._read_to_the_end = True
         if self._discarding is not None:
             if not self._discarding.done():
@@ -238,8 +241,9 @@ class Connection(RequestHandler):
         return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # A body says this at its end and after each piece, though nothing was paused: aiohttp
-        # then looks for more to parse and tells the transport to go on, twice for each request.
+        # aiohttp's body reader calls this at its end and after each piece, even if nothing was
+        # paused. aiohttp would then look for data to parse and resume the transport, twice for
+        # each request.
         if self._reading_paused or self._buffer_paused:
             super().resume_reading(resume_parser)
 
@@ -254,10 +258,10 @@ class Connection(RequestHandler):
         if self._writer is not None:
             self._writer.resume()
 
-    # -- what a relay asks ---------------------------------------------------------------
+    # -- interface for relays ------------------------------------------------------------
 
     def may_keep_alive(self) -> bool:
-        """Whether another request may follow: not when this one's body is still coming in."""
+        """Tell whether another request may follow. False while this one's body is incomplete."""
         exchange = self.exchange
         return not (self._last or (exchange is not None and exchange.must_close)) and (
             self._served_body is None or self._served_body.is_eof()
@@ -269,7 +273,7 @@ class Connection(RequestHandler):
 
     @property
     def backlog(self) -> Backlog:
-        """Where work for later turns of the event loop goes."""
+        """Queue for work to do in later turns of the event loop."""
         return self._listener.backlog
 
     def attach(self, writer: BodyWriter) -> None:
@@ -283,26 +287,30 @@ class Connection(RequestHandler):
             writer.pause()
 
     def detach(self) -> None:
-        """The body is done."""
+        """Stop telling the writer: the body has ended."""
         if self._writer is not None:
             self._listener.turns.streams -= 1
             self._writer = None
 
     def take_over(self, sink: ByteSink) -> bytes:
-        """Give what the client sends from now on to `sink`; what it has sent since its request."""
+        """Give all bytes that the client sends from now on to `sink`. Return the bytes that the
+        client has sent since its request.
+        """
         self._sink = sink
         early, self._early = self._early, b""
         self.resume_reading()
         return early
 
     def branch(self, voucher: Voucher) -> Connection:
-        """Another connection of the same client, for a request of its session."""
+        """Return another connection of the same client, for a request of its session."""
         branch = self._listener()
         branch._voucher = voucher
         return branch
 
     def _after_upgrade(self, data: bytes) -> None:
-        """Bytes of another protocol. Until somebody speaks it, they wait; nobody forwards them."""
+        """Give bytes of another protocol to the sink. Until there is one, buffer them and forward
+        nothing.
+        """
         if self._sink is not None:
             self._sink.received(data)
             return
@@ -343,7 +351,7 @@ class Connection(RequestHandler):
                     options = listener.options
                     patience_s = options.header_timeout if self._head_bytes else options.keepalive
                     self._set_deadline(loop.time() + patience_s)
-                    if messages:  # pipelined: others are served in between
+                    if messages:  # pipelined: let other connections have their turn in between
                         await self._next(self.backlog.add)
                 elif self._refusal is not None:
                     listener.refusals[self._refusal.code] += 1
@@ -367,7 +375,7 @@ class Connection(RequestHandler):
         await self._finish()
 
     async def _next(self, call: Callable[[Callable[[], None]], None] | None = None) -> None:
-        """Wait until `_wake` is called, which is left to `call` if it is given."""
+        """Wait until `_wake` is called. If `call` is given, it receives `_wake` and calls it."""
         self._waiter = self._loop.create_future()
         if call is not None:
             call(self._wake)
@@ -377,7 +385,7 @@ class Connection(RequestHandler):
             self._waiter = None
 
     async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        """Answer one request. True if the connection may serve another."""
+        """Answer one request. Return True if the connection may serve another."""
         listener = self._listener
         exchange = Exchange(message.method, self._peer, self._trusted)
         exchange.must_close = message.should_close
@@ -404,7 +412,7 @@ class Connection(RequestHandler):
                     exchange.commit = Commit.ANSWERED
             await response.prepare(request)
             if exchange.on_drain is not None and listener.draining:
-                exchange.on_drain()  # the others were told before it began
+                exchange.on_drain()  # the drain began before this callback was set
             await response.write_eof()
             if not exchange.bytes_out:
                 exchange.bytes_out = response.body_length
@@ -412,7 +420,8 @@ class Connection(RequestHandler):
             if not response.keep_alive:
                 return False
             if listener.draining and not (self._once or self._read_to_the_end):
-                # It was told that it may go on before the drain began.
+                # The response was sent without `Connection: close` before the drain began, so the
+                # client may send another request.
                 self._once, self._last = True, bool(self._messages)
                 return not exchange.must_close and payload.is_eof()
             return self.may_keep_alive()
@@ -425,7 +434,7 @@ class Connection(RequestHandler):
                 raise
             return False
         except Exception:
-            # The head may be half-sent: there is no honest way on but to cut.
+            # Part of the head may be sent, so no error response is possible: cut the connection.
             listener.logger.exception("response_failed", request_id=exchange.request_id)
             if self._tcp is not None:
                 self._tcp.abort()
@@ -443,17 +452,19 @@ class Connection(RequestHandler):
         exchange.status = response.status
         for name, value in exchange.response_headers:
             response.headers[name] = value
-        response.headers["Server"] = "gateway"  # or aiohttp would tell its version
+        response.headers["Server"] = "gateway"  # otherwise aiohttp sends its version
         if not self.may_keep_alive():
             response.force_close()
 
     # -- parsing -------------------------------------------------------------------------
 
     def _parse(self, data: bytes, at: int) -> bool:
-        """Parse `data` from an index up to this turn's budget. False: the rest is in `_unparsed`.
+        """Parse `data` from index `at`, up to this turn's budget. Return False if data remains; it
+        is then in `_unparsed`.
 
-        The parser is given a head, a body, or a part of one of them at a time: what follows a
-        request is then never mistaken for its part, nor does a fault in it lose the request.
+        Each call of the parser gets one head or one body, or a part of one. So bytes after a
+        request are never taken for a part of it, and a syntax error in them does not lose the
+        request.
         """
         end, lines_left = len(data), LINES_A_TURN
         while at < end and self._refusal is None:
@@ -481,8 +492,8 @@ class Connection(RequestHandler):
         return True
 
     def _piece_end(self, data: bytes, at: int, end: int) -> int:
-        """The index behind the next blank line, where a head ends, and a chunked body; `end` if
-        there is none before it.
+        """Return the index after the next blank line, which ends a head or a chunked body; `end`
+        if there is none before it.
         """
         found = data.find(_BLANK_LINE, at, end)
         cut = end if found < 0 else found + len(_BLANK_LINE)
@@ -498,8 +509,8 @@ class Connection(RequestHandler):
         return cut
 
     def _feed(self, piece: bytes, in_body: bool) -> None:
-        """Parse what is a part of one request, of its body if `in_body`. If it is empty, parse on
-        where the parser paused.
+        """Parse a piece of one request, or of its body if `in_body`. With an empty piece, the
+        parser continues where it paused.
         """
         assert self._parser is not None
         try:
@@ -515,12 +526,14 @@ class Connection(RequestHandler):
             self._await_head(piece)
 
     def _is_full(self) -> bool:
-        """Whether the body or the queue of requests has no room; aiohttp says when it has again."""
+        """Tell whether the body or the request queue has no room. aiohttp calls
+        `_resume_transport_reading` when there is room again.
+        """
         return self._reading_paused or self._buffer_paused
 
     def _resume_transport_reading(self) -> None:
-        # aiohttp calls this when its parser or its queue has room again: what was read before
-        # comes first, a turn's budget at a time.
+        # aiohttp calls this when its parser or its queue has room again. Bytes that were read
+        # before are parsed first, one budget in each turn.
         if not self._unparsed:
             super()._resume_transport_reading()
         elif not (self._in_backlog or self._is_full()):
@@ -535,7 +548,9 @@ class Connection(RequestHandler):
                 self._resume_transport_reading()
 
     def _accept(self, messages: Any, size: int) -> None:
-        """Queue the request whose head ends with these `size` bytes."""
+        """Queue the request whose head ends with the last `size` bytes. Refuse it if its head is
+        too large.
+        """
         if self._head_bytes + size > self._listener.options.header_bytes:
             self._refuse(HeadersTooLarge())
             return
@@ -551,10 +566,12 @@ class Connection(RequestHandler):
             self._pause_reading_for_buffer()
 
     def _await_head(self, piece: bytes) -> None:
-        """A head has begun, or goes on, and is not complete."""
+        """Count bytes of an incomplete request head, and set its deadline when it begins. Refuse
+        the request if its head is too large.
+        """
         options = self._listener.options
         if not self._head_bytes:
-            piece = piece.lstrip(b"\r\n")  # of no head (RFC 9112 section 2.2)
+            piece = piece.lstrip(b"\r\n")  # empty lines before a head (RFC 9112 section 2.2)
             if not piece:
                 return
             if not self._messages and self.exchange is None:
@@ -564,14 +581,14 @@ class Connection(RequestHandler):
             self._refuse(HeadersTooLarge())
 
     def _refuse(self, error: GatewayError) -> None:
-        """Answer `error` when the requests before it are answered, then close."""
+        """Answer earlier requests, then send `error` and close."""
         self._refusal = error
         self._unparsed = b""
         body = self._body
         if self._messages and self._messages[-1][1] is body and not self._body_is_received:
-            self._messages.pop()  # its body broke before it began
+            self._messages.pop()  # its body is malformed, and its handler has not begun
         elif body is not None and not body.is_eof():
-            # It broke inside a body somebody may be waiting for.
+            # The syntax error is inside a body that a handler may be waiting for.
             body.set_exception(web.RequestPayloadError("malformed"))
         self._wake()
 
@@ -583,8 +600,8 @@ class Connection(RequestHandler):
     # -- closing -------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Serve what is under way, or has begun to come, and no more; where nothing has, one more
-        request at most, if it comes soon.
+        """Serve requests that are in flight or have begun to arrive, then close. An idle connection
+        serves at most one more request, if it begins within `_LAST_REQUEST_S`.
         """
         exchange = self.exchange
         if exchange is not None or self._messages:
@@ -598,8 +615,9 @@ class Connection(RequestHandler):
             self._expect_the_last()
 
     def _expect_the_last(self) -> None:
-        """The client has not been told yet that the connection will close: what it sends meanwhile
-        is answered, and tells it. To close at once would lose a request that is on its way.
+        """Serve at most one more request, then close. The client does not know yet that the
+        connection will close, and its next request may be on the way: closing at once would lose
+        it. The response says `Connection: close`.
         """
         self._once = True
         if not self._head_bytes:
@@ -607,15 +625,15 @@ class Connection(RequestHandler):
 
     @property
     def awaited(self) -> bool:
-        """Whether a request is here, or about to come, that has not begun and will be served."""
+        """True if a request has arrived, or may arrive, that has not begun and will be served."""
         if self._ending is not None:
             return False
         begun = self.exchange is None and bool(self._messages or self._head_bytes or self._unparsed)
         return begun or (self._once and not self._last)
 
     def end(self, error: GatewayError) -> None:
-        """End the exchange under way with an error the client can read, and close. Requests that
-        have not begun are refused with it.
+        """End the exchange in flight with an error that the client can read, then close. Requests
+        that have not begun are refused with the same error.
         """
         exchange = self.exchange
         self._last = True
@@ -628,7 +646,7 @@ class Connection(RequestHandler):
             self._writer.fail(error)
         elif self._task_handler is not None:
             if exchange.early is not None:
-                exchange.early.close()  # or it might yet open a stream, and nobody would end it
+                exchange.early.close()  # otherwise it might open a stream that nobody ends
             self._task_handler.cancel()
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
@@ -639,12 +657,14 @@ class Connection(RequestHandler):
         return end_reason(error)
 
     def cut(self) -> None:
-        """Close now, whatever is under way."""
+        """Abort the connection now, whatever is in flight."""
         if self._tcp is not None:
             self._tcp.abort()
 
     def _turn_away(self, tcp: asyncio.Transport) -> None:
-        """One connection too many: say so, and give the client a moment to read it."""
+        """Refuse a connection beyond the cap: send an error, and abort after `_TURNED_AWAY_S`, so
+        that the client can read it.
+        """
         self._discarding = self._loop.create_future()
         error = Unavailable(code="too_many_connections")
         self._listener.refusals[error.code] += 1
@@ -654,7 +674,7 @@ class Connection(RequestHandler):
         self._timer = self._loop.call_later(_TURNED_AWAY_S, tcp.abort)
 
     async def _finish(self) -> None:
-        """Close so that the last response arrives (RFC 9112 section 9.6)."""
+        """Close the connection so that the last response arrives (RFC 9112 section 9.6)."""
         tcp = self._tcp
         if tcp is None:
             return
@@ -665,7 +685,8 @@ class Connection(RequestHandler):
             or not self._body_is_received
         )
         if unread and not self._read_to_the_end:
-            # The client may be sending still; closing on it would reset what we sent.
+            # The client may still be sending. If the socket is closed before its data is read, the
+            # kernel sends a reset, and the client may lose the response.
             self._discarding = self._loop.create_future()
             self._unparsed = b""
             if tcp.can_write_eof():
@@ -684,10 +705,12 @@ class Connection(RequestHandler):
         if self._tcp is not None:
             self._tcp.write(data)
 
-    # -- clocks --------------------------------------------------------------------------
+    # -- timeouts ------------------------------------------------------------------------
 
     def _set_deadline(self, deadline: float) -> None:
-        """Like the upstream connection's: one timer, and moving it later costs nothing."""
+        """Set the deadline of the connection. As in the upstream connection, there is one timer,
+        and moving the deadline later costs nothing.
+        """
         self._deadline = deadline
         if self._timer is not None:
             if self._timer_at <= deadline:
@@ -710,9 +733,10 @@ class Connection(RequestHandler):
             self._wake()
 
     def _look_at_expiry(self) -> None:
-        """End the stream under way if its caller's credential has expired; else look again then.
+        """End the stream in flight if its caller's credential has expired; otherwise check again
+        when it expires.
 
-        The one timer of an exchange: what attaches itself after another goes on with it.
+        An exchange has one such timer. A writer that is attached later restarts it.
         """
         exchange, writer = self.exchange, self._writer
         if self._expiry is not None:
@@ -722,22 +746,22 @@ class Connection(RequestHandler):
             return
         left_s = exchange.expires_at - time.time()
         if left_s > 0:
-            # By the wall clock, which may be set meanwhile.
+            # The expiry is wall-clock time, and the clock may be set meanwhile.
             self._expiry = self._loop.call_later(min(left_s, _LONGEST_S), self._look_at_expiry)
         elif writer.is_stream:
-            # What attaches itself is not ready to be ended yet.
+            # A writer that is just being attached cannot be ended yet.
             self._expiry = self._loop.call_soon(self.end, CredentialExpired())
 
     def _watch_stall(self) -> None:
-        """Cut a client that takes no byte of what waits for it for `send_timeout`."""
+        """Cut the connection if the client reads no waiting byte for `send_timeout`."""
         if self._tcp is not None:
             if self._stall is None:
                 self._stall = StallWatch(self._loop, self._tcp)
             self._stall.begin(self._listener.options.send_timeout)
 
     def _say_nothing(self) -> None:
-        """Send bytes that mean nothing: what the relay knows, or an interim response (RFC 9110
-        section 15.2).
+        """Send bytes without meaning, to detect a dead client: those of the writer, or an interim
+        response (RFC 9110 section 15.2) if there is no writer and no response yet.
         """
         exchange = self.exchange
         if self._writer is not None:

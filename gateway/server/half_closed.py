@@ -1,7 +1,8 @@
-"""After a client's FIN: has it only stopped sending, or is it gone?
+"""Detection of clients that are gone after their FIN.
 
-TCP does not say. But one that is gone answers any byte with a reset, so it is sent some that mean
-nothing, and the kernel is asked what came of it.
+TCP does not tell a client that is gone from one that only stopped sending. But a client that is
+gone answers any byte with a reset. So the gateway sends bytes without meaning, and asks the kernel
+for the state of the connection.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ _TCP_CLOSE = 7  # linux/tcp_states.h
 _FIRST_S, _LONGEST_S = 0.001, 1.0
 
 CAN_TELL = _TCP_INFO is not None
-"""Whether this system's kernel can be asked."""
+"""True if the kernel of this system reports the state of a TCP connection."""
 
 
 class HalfClosed:
-    """Of one connection whose client sends no more: it is cut when the client is gone."""
+    """Watch over one connection after its client's FIN. Cuts it when the client is gone."""
 
     __slots__ = ("_delay_s", "_loop", "_tcp", "_timer")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, tcp: asyncio.Transport, say: Callable[[], None]
     ) -> None:
-        """`say` sends the bytes that mean nothing."""
+        """Start to watch. `say` sends bytes without meaning; it is called once, here."""
         self._loop = loop
         self._tcp = tcp
         self._delay_s = _FIRST_S
@@ -34,12 +35,12 @@ class HalfClosed:
         self._timer = loop.call_later(self._delay_s, self._look)
 
     def close(self) -> None:
-        """The connection is gone."""
+        """Stop watching: the connection is closed."""
         self._timer.cancel()
 
     def _look(self) -> None:
         assert _TCP_INFO is not None
-        # The event loop does not poll a socket that was read to its end.
+        # The event loop does not poll a socket after its EOF, so ask the kernel.
         said = self._tcp.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)
         if said[0] == _TCP_CLOSE:
             self._tcp.abort()

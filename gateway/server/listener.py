@@ -1,4 +1,4 @@
-"""The public listener: accepts connections, counts what is open, hands requests to a runtime."""
+"""Public listener: accepts and counts connections, and hands their requests to a runtime."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gateway.server.connection import Connection
 from gateway.server.turns import Turns
 
 _FAREWELL_S = 0.5
-"""For the last words of a drain to be written."""
+"""Seconds for the final errors of a drain to be sent."""
 
 
 def _connection_options(options: models.Server) -> dict[str, Any]:
-    """What aiohttp's protocol is made with."""
+    """Return the arguments for aiohttp's protocol class."""
     return {
         "loop": asyncio.get_running_loop(),
         "max_line_size": options.header_bytes,
@@ -44,15 +44,15 @@ class Listener:
         self.logger = logger
         self.overload = runtime.overload
         self.turns = Turns(asyncio.get_running_loop())
-        """Which requests begin now, of a crowd."""
+        """Pacing of requests that arrive at the same time."""
         self.backlog = Backlog(asyncio.get_running_loop())
-        """What connections have left to do."""
+        """Work that connections leave to later turns of the event loop."""
         self.draining = False
-        """No more connections are accepted."""
+        """True once no more connections are accepted."""
         self.cutting = False
-        """Connections are being closed before their time."""
+        """True once exchanges are ended before they are complete."""
         self.refusals: Counter[str] = Counter()
-        """Connections refused before there was a request, by the code of the error."""
+        """Number of refusals before a request began, by error code."""
         self._connections: set[Connection] = set()
         self._kept: set[Exchange] = set()
         self._all_ended: asyncio.Future[None] | None = None
@@ -60,7 +60,7 @@ class Listener:
         self._connection_options = _connection_options(options)
 
     def replace(self, runtime: Runtime) -> None:
-        """Serve new requests by another runtime."""
+        """Serve new requests with another runtime."""
         self.runtime = runtime
         self.options = runtime.config.server
         self._connection_options = _connection_options(self.options)
@@ -70,40 +70,40 @@ class Listener:
         raise AssertionError("connections call the runtime themselves")
 
     def __call__(self) -> Connection:
-        """A new connection; asyncio's protocol factory."""
+        """Return a new connection. asyncio calls this as its protocol factory."""
         return Connection(self, self._manager, **self._connection_options)
 
     @property
     def open_exchanges(self) -> int:
-        """Requests under way, streams included."""
+        """Number of requests in flight, streams included."""
         return self.overload.requests
 
     @property
     def open_connections(self) -> int:
-        """Client connections that are open."""
+        """Number of open client connections."""
         return len(self._connections)
 
     def admits(self, connection: Connection) -> bool:
-        """Count a connection in, unless there are too many."""
+        """Count a connection in. Return False, without counting it, if there are too many."""
         if len(self._connections) >= self.options.max_connections:
             return False
         self._connections.add(connection)
         return True
 
     def lost(self, connection: Connection) -> None:
-        """Count a connection out."""
+        """Count a closed connection out."""
         self._connections.discard(connection)
         self._look()
 
     def opened(self, exchange: Exchange) -> None:
-        """Count an exchange in, until it ends."""
+        """Count an exchange in until it ends."""
         self.overload.requests += 1
         runtime = self.runtime
         runtime.exchanges += 1
         exchange.at_end(lambda _: self._ended(runtime))
 
     def kept(self, exchange: Exchange) -> None:
-        """Know of one that goes on without its client."""
+        """Track an exchange that continues without its client."""
         self._kept.add(exchange)
         exchange.at_end(self._kept.discard)
 
@@ -116,7 +116,7 @@ class Listener:
         self._look()
 
     def _look(self) -> None:
-        """Tell whoever waits for it that nothing is under way any more."""
+        """Wake the drain if no exchange is in flight any more."""
         waiter = self._all_ended
         if waiter is not None and not waiter.done() and self._is_empty():
             waiter.set_result(None)
@@ -126,12 +126,12 @@ class Listener:
 
     @property
     def exchanges(self) -> Iterator[Exchange]:
-        """Those under way, with or without a client."""
+        """Exchanges in flight, with or without a client."""
         yield from (c.exchange for c in self._connections if c.exchange is not None)
         yield from self._kept
 
     def cancel(self, request_id: str) -> bool:
-        """End a request, for an operator. False if it is not under way here."""
+        """End a request for an operator. Return False if it is not in flight here."""
         for connection in self._connections:
             exchange = connection.exchange
             if exchange is not None and exchange.request_id == request_id:
@@ -144,8 +144,8 @@ class Listener:
         return False
 
     async def drain(self, grace_s: float) -> None:
-        """Close idle connections; let exchanges end within `grace_s`; then end them, so that their
-        clients are told; then cut.
+        """Close idle connections, and let exchanges end within `grace_s` seconds. Then end the
+        others with an error that their clients can read, and cut the connections that remain.
         """
         self.draining = True
         for connection in list(self._connections):
@@ -161,15 +161,18 @@ class Listener:
         await self._empty(_FAREWELL_S)
         for connection in list(self._connections):
             connection.cut() if self.open_exchanges else connection.drain()
-        # Connections close in their own callbacks; give the loop a turn for each floor of them.
+        # Closing a connection takes several callbacks, each scheduled by the one before: let the
+        # loop run them.
         for _ in range(5):
             await asyncio.sleep(0)
 
     async def _empty(self, longest_s: float) -> bool:
-        """Wait until no exchange is under way or about to begin. False if that takes longer."""
+        """Wait until no exchange is in flight or about to begin. Return False if that takes longer
+        than `longest_s`.
+        """
         try:
             async with asyncio.timeout(longest_s):
-                # Until this goes on, another one may have begun.
+                # Another exchange may begin before this coroutine resumes.
                 while not self._is_empty():
                     self._all_ended = asyncio.get_running_loop().create_future()
                     await self._all_ended

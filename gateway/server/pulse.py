@@ -1,4 +1,4 @@
-"""The pulse of an event loop: how late it runs, and how much memory its process holds."""
+"""Monitor of an event loop: its lag, and the memory of its process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gateway.overload import Overload
 
 _EVERY_S = 0.25
 _REMEMBERED = 40
-"""Beats: 10 s of them."""
+"""Number of lags that are kept: those of the last 10 s."""
 _WORTH_A_LINE_S = 1.0
 
 
 class Pulse:
-    """Beats four times a second, and notices when that is late."""
+    """Monitor that measures lag and memory four times a second, and logs a long lag."""
 
     def __init__(self, overload: Overload, logger: FilteringBoundLogger) -> None:
         self._overload = overload
@@ -26,15 +26,15 @@ class Pulse:
 
     @property
     def worst_lag_s(self) -> float:
-        """In the last ten seconds."""
+        """Longest lag in the last ten seconds."""
         return max(self._lags_s, default=0.0)
 
     def start(self) -> None:
-        """Begin."""
+        """Start to measure. Needs a running event loop."""
         self._task = asyncio.create_task(self._beat())
 
     def close(self) -> None:
-        """Stop."""
+        """Stop measuring."""
         if self._task is not None:
             self._task.cancel()
 
@@ -47,5 +47,5 @@ class Pulse:
             lag_s = max(0.0, loop.time() - due)
             self._lags_s.append(lag_s)
             if lag_s > _WORTH_A_LINE_S:
-                # A plug-in that blocks, most likely; or a machine that swaps.
+                # Most likely a plug-in blocks the loop; otherwise the machine swaps.
                 self._logger.warning("loop_blocked", seconds=round(lag_s, 3))

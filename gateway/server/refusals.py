@@ -1,5 +1,5 @@
-"""Answers to bytes that made no request: fixed but for the request's ID, since nothing of the bytes
-may be in them.
+"""Error responses to bytes that are no valid request. A response is fixed except for its request
+id, since it must not repeat anything of those bytes.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _REASONS = {
 
 
 def refusal_for(exc: HttpProcessingError) -> GatewayError:
-    """What to answer to a head or body aiohttp's parser did not accept."""
+    """Return the error for a head or body that aiohttp's parser rejected."""
     if isinstance(exc, LineTooLong) or exc.message == "Too many headers received":
         return HeadersTooLarge()
     return RequestError("The request is not valid HTTP/1.1.", code="invalid_http")
 
 
 def refusal_for_version(version: HttpVersion) -> GatewayError:
-    """What to answer to a request of another version than HTTP/1.1."""
-    if version < HttpVersion10:  # so the parser takes a request line without one
+    """Return the error for a request whose version is not HTTP/1.1."""
+    if version < HttpVersion10:  # the parser's result for a request line without a version
         return RequestError("The request line has to end with HTTP/1.1.", code="invalid_http")
     return VersionNotSupported()
 
 
 def fixed_response(error: GatewayError, request_id: str) -> bytes:
-    """The bytes of a whole response, after which the connection closes."""
+    """Return the bytes of a whole response, after which the connection closes."""
     body = DIALECTS["openai"].error_body(error, request_id)
     head = (
         f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\nContent-Type: application/json\r\n"

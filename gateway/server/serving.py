@@ -1,4 +1,4 @@
-"""One serving process: the listener, and the runtime behind it, which a reload replaces."""
+"""Server of one process: the listener, and its runtime, which a reload replaces."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _GC_YOUNG_OBJECTS = 10_000
 
 
 class CannotStart(Exception):
-    """The process cannot serve; the text says why and what to do."""
+    """The process cannot serve. The text says why, and what to do."""
 
 
 class Server:
-    """Serves a configuration in the running event loop."""
+    """Server of one configuration in the running event loop."""
 
     def __init__(self, config: Config, state: ProcessState) -> None:
         self.state = state
@@ -32,7 +32,7 @@ class Server:
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
-        """Configurations taken over since."""
+        """Number of reloads since the start."""
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
@@ -41,17 +41,17 @@ class Server:
 
     @property
     def listener(self) -> Listener:
-        """The public listener; there is one after `start`."""
+        """Public listener. Exists after `start`."""
         assert self._listener is not None
         return self._listener
 
     @property
     def runtime(self) -> Runtime:
-        """What serves requests now."""
+        """Runtime that serves new requests."""
         return self.listener.runtime
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve what arrives at these listening sockets. Raise CannotStart, or CannotBuild."""
+        """Serve the connections of these listening sockets. Raise CannotStart or CannotBuild."""
         require_c_parser()
         runtime = Runtime(self._config, self.state)
         runtime.start()
@@ -61,7 +61,7 @@ class Server:
         self.pulse.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Stop listening, let what is under way end within `grace_s`, then end it."""
+        """Stop listening, let exchanges end within `grace_s` seconds, then end the others."""
         if self._stopped:
             return
         for each in self._servers:
@@ -78,19 +78,19 @@ class Server:
     # -- reload ----------------------------------------------------------------------------
 
     async def prepare(self, config: Config) -> None:
-        """Build all of another configuration; nothing of it serves yet. Raise CannotBuild."""
+        """Build the runtime of another configuration, without serving it. Raise CannotBuild."""
         await self.abandon()
         self._prepared = Runtime(config, self.state, previous=self.runtime)
 
     async def abandon(self) -> None:
-        """Forget what was prepared."""
+        """Close the prepared runtime, if there is one."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             await prepared.close(self.runtime)
 
     def commit(self) -> None:
-        """Serve what was prepared: new requests by it, those under way by what they began with. Who
-        has prepared nothing has begun with it.
+        """Serve new requests with the prepared runtime; requests in flight stay with the old one. Do
+        nothing if no runtime is prepared: this process started with the new configuration.
         """
         new, old = self._prepared, self.runtime
         if new is None:
@@ -112,10 +112,10 @@ class Server:
 
 
 def settle_garbage_collector() -> None:
-    """Keep what lives for ever out of collections, and collect in larger steps.
+    """Exclude permanent objects from garbage collection, and collect less often.
 
-    A full collection walks every module and model and stops the loop for 25 ms; requests leave
-    next to no cycles behind.
+    A full collection visits every module and model, and stops the loop for 25 ms. Requests leave
+    almost no reference cycles behind.
     """
     gc.collect()
     gc.freeze()
@@ -123,9 +123,10 @@ def settle_garbage_collector() -> None:
 
 
 def require_c_parser() -> None:
-    """Raise CannotStart if aiohttp fell back to its Python parser.
+    """Raise CannotStart if aiohttp uses its Python parser.
 
-    That one is slower and had request smuggling faults the C one had not (CVE-2025-53643).
+    That parser is slower, and had a request smuggling vulnerability that the C parser did not have
+    (CVE-2025-53643).
     """
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise CannotStart(

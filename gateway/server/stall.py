@@ -1,15 +1,15 @@
-"""A client that takes nothing: its connection is cut when it has taken no byte for too long."""
+"""Send timeout: a connection is cut when its client has read no byte for too long."""
 
 from __future__ import annotations
 
 import asyncio
 
 _LOOKS = 10
-"""At a client that is behind, within its timeout."""
+"""Number of checks of a slow client within its timeout."""
 
 
 class StallWatch:
-    """Of one connection. It watches while something waits to be sent, and costs nothing before."""
+    """Send timeout of one connection. Uses a timer only while bytes wait to be sent."""
 
     __slots__ = ("_buffered", "_looks", "_loop", "_tcp", "_timer")
 
@@ -21,14 +21,16 @@ class StallWatch:
         self._looks = 0
 
     def begin(self, timeout_s: float) -> None:
-        """Something waits for the client: cut it if it takes no byte of that for so long."""
+        """Start to watch, since bytes wait for the client. Cut the connection if the client reads
+        none of them for `timeout_s`.
+        """
         if self._timer is None:
             self._buffered = self._tcp.get_write_buffer_size()
             self._looks = 0
             self._wait(timeout_s)
 
     def close(self) -> None:
-        """The connection is gone."""
+        """Stop watching: the connection is closed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

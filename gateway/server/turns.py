@@ -1,8 +1,9 @@
-"""Letting requests begin a few at a time, so that streams are not kept waiting.
+"""Pacing of new requests: only a few begin in one turn of the event loop, so that streams are not
+delayed.
 
-When a crowd of requests arrives at once, the event loop would begin all of them before it looks at
-a socket again: 200 of them hold every stream up for 15 ms. Between a few of them it looks. How few
-is a trade: looking costs, and where nothing streams nobody waits for it.
+If many requests arrive at once, the event loop would begin all of them before it polls its sockets
+again: 200 requests delay every stream by 15 ms. With pacing, the loop polls after every few
+requests. Their number is a trade-off: polling costs time, and is of no use without streams.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ _ALONE = 16
 
 
 class Turns:
-    """Of one event loop."""
+    """Pacing of the new requests of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.streams = 0
-        """Responses that are under way."""
+        """Number of response bodies being sent."""
         self._loop = loop
         self._left = _ALONE
         self._waiting: deque[Callable[[], None]] = deque()
         self._scheduled = False
 
     def take(self, begin: Callable[[], None]) -> None:
-        """Call `begin` now, or in a later turn of the loop if this one has begun enough."""
+        """Call `begin` now, or in a later turn of the loop if enough requests began in this one."""
         if self._left:
             self._left -= 1
             begin()
