@@ -1,1 +1,1 @@
-"""The processes of a gateway: a master, its workers, and the one for operators."""
+"""Processes of a gateway: the master, its workers, the admin process, and the demo backend."""

@@ -1,4 +1,4 @@
-"""The admin process: the operator's listener, and what is done for all workers together."""
+"""Admin process: the operator's listener, and the tasks that are done once for all workers."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ async def serve_admin(
     said: int,
     master: int,
 ) -> None:
-    """Serve until told to stop.
+    """Serve until SIGTERM or the end of the master.
 
-    `kept` is the file with the configuration that is served, `workers` are their sockets, `public`
-    is the URL of the public listener, `said` and `master` are the pipes of a child. Without
-    `listening` there is no API, but SIGHUP reloads.
+    `kept` is the file with the configuration that is served, `workers` are the sockets of the
+    workers, `public` is the URL of the public listener, `said` and `master` are the pipes of a
+    child. Without `listening` there is no API, but SIGHUP still reloads.
     """
     loaded = load_kept(kept)
     loop = asyncio.get_running_loop()
@@ -123,8 +123,8 @@ async def serve_admin(
 
 
 class _Faults(logging.Handler):
-    """Passes on what aiohttp logs of exceptions, but for requests that are malformed: they are
-    answered with 400, are no fault of this process, and may hold a token.
+    """Log handler that passes on the exceptions that aiohttp logs. It drops those of malformed
+    requests: they are answered with 400, are no error of this process, and may contain a token.
     """
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
@@ -132,21 +132,23 @@ class _Faults(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line of the gateway's log."""
+        """Write a line to the gateway's log."""
         exc_info = record.exc_info
         if exc_info is None or not isinstance(exc_info[1], HttpProcessingError):
             self._logger.error("unhandled", exc_info=exc_info or None)
 
 
 def _faults_to(logger: FilteringBoundLogger) -> logging.Logger:
-    """A logger for aiohttp's server that writes to the gateway's log."""
+    """Return a logger for aiohttp's server that writes to the gateway's log."""
     faults = logging.Logger("gateway.admin", logging.WARNING)
     faults.addHandler(_Faults(logger))
     return faults
 
 
 async def _collect_the_rest(collector: Collector, stop: asyncio.Queue[str]) -> None:
-    """Until no worker is left: after an upgrade they drain for a while still."""
+    """Collect traces until no worker is left, or until a second signal to stop. After an upgrade,
+    workers still drain for a while.
+    """
     while await collector.once():
         try:
             async with asyncio.timeout(_EVERY_S):

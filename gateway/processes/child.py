@@ -1,4 +1,4 @@
-"""What every child of the master does: say how it is, and stop when told to."""
+"""Common code of the master's children: reporting their start, and stopping."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import os
 import signal
 
 _SAID_CAP_BYTES = 32 * 1024
-"""A pipe holds 64 KiB: whatever is said, saying it does not block."""
+"""Cap of a report. A pipe holds 64 KiB, so that a write never blocks."""
 
 
 def say_ready(pipe: int, where: str = "") -> None:
-    """Tell the master that everything is there, and where."""
+    """Report to the master that this child is ready, with its URL if it has one."""
     os.write(pipe, b"ready\0" + where.encode())
     os.close(pipe)
 
 
 def say_why(pipe: int, text: str, code: int) -> None:
-    """Tell the master why it cannot start, and the exit code to end with."""
+    """Report to the master why this child cannot start, and the exit code for the master."""
     os.write(pipe, text.encode()[:_SAID_CAP_BYTES] + b"\0%d" % code)
 
 
 def orders(master: int) -> asyncio.Queue[str]:
-    """The signals to stop, as they come. The end of the master, behind that pipe, is one: nobody
-    would end this process otherwise.
+    """Return a queue that receives each signal to stop. The end of the master, which closes the
+    pipe, counts as a signal: nothing else would end this process then.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str] = asyncio.Queue()

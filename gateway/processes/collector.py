@@ -1,4 +1,4 @@
-"""The part of the admin process that takes traces in: made of the configuration, and ended."""
+"""Trace collection in the admin process: its construction from the configuration, and its end."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ _PATIENCE_S = 0.5
 
 
 class Collector:
-    """The store, the way to OpenTelemetry's collector, and what fills both."""
+    """Trace store, export to OpenTelemetry's collector, and the task that fills both."""
 
     def __init__(
         self, loaded: Loaded, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
     ) -> None:
-        """`folder` is the one the workers share."""
+        """Open the store and the export, if they are configured. `folder` is shared by the
+        workers.
+        """
         traces = loaded.config.telemetry.traces
         self.store: TraceStore | None = None
         self.export: Export | None = None
@@ -61,11 +63,13 @@ class Collector:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        """What it answers to operators."""
+        """Routes of the admin API for traces."""
         return self._api.routes
 
     def counts(self) -> Merged:
-        """What became of what was taken in, for the metrics."""
+        """Return the counts of stored and exported traces that were lost or sent, for the
+        metrics.
+        """
         counts: Merged = {}
         if self.store is not None:
             counts[TRACE_STORE_LOSSES.name] = {(): float(self.store.lost)}
@@ -79,20 +83,22 @@ class Collector:
 
     @property
     def topics(self) -> Mapping[str, Source]:
-        """What it tells operators as it changes."""
+        """Topics of the admin feed about traces, with their sources."""
         return {"kept": self._api.newest}
 
     async def run(self) -> None:
-        """Take in what the workers write down, for ever."""
+        """Collect traces from the workers until cancelled."""
         if self.collecting is not None:
             await self.collecting.run()
 
     async def once(self) -> bool:
-        """Take in what there is. False: no worker answers, or nobody asks them."""
+        """Collect traces once. Return False if no worker answers, or if traces are not
+        collected.
+        """
         return self.collecting is not None and await self.collecting.once()
 
     def close(self) -> None:
-        """Write and send what is left, for a moment at most."""
+        """Write and send the remaining traces, for at most `_PATIENCE_S` each."""
         if self.store is not None:
             self.store.close(_PATIENCE_S)
         if self.export is not None:
@@ -102,7 +108,7 @@ class Collector:
 def _export(
     traces: models.Traces, names: GenAiNames, report: Callable[[str | None], None]
 ) -> Export:
-    # OpenTelemetry's SDK is large, and no other process needs it.
+    # Imported here, since OpenTelemetry's SDK is large and no other process needs it.
     from gateway.telemetry.traces.export import Export, ExportOptions, otlp_exporter
 
     headers = {name: value.reveal().decode("latin-1") for name, value in traces.headers.items()}

@@ -1,4 +1,4 @@
-"""The demo backend as a process of its own."""
+"""Demo backend as a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from gateway.processes.sockets import split_address
 async def serve_demo(
     options: models.Demo, listening: socket.socket, said: int, master: int
 ) -> None:
-    """Serve until told to stop; `said` and `master` are the pipes of a child."""
+    """Serve until SIGTERM or the end of the master. `said` and `master` are the pipes of a
+    child.
+    """
     backend = DemoBackend(pace_s=options.pace)
     await backend.start(split_address(options.listen)[0], listening=listening)
     stop = orders(master)

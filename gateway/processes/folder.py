@@ -1,4 +1,4 @@
-"""The private folder of one gateway: for the configuration it serves, and for Unix sockets."""
+"""Private folder of one gateway, for the configuration that it serves and for Unix sockets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from gateway.server.serving import CannotStart
 
 _PREFIX = "gateway-"
 _LONGEST_PATH_BYTES = 107 if sys.platform == "linux" else 103
-"""Of a Unix socket: the kernel keeps 108 bytes, or 104, with a NUL behind the path (unix(7))."""
+"""Longest path of a Unix socket. The kernel has room for 108 bytes, or 104 outside Linux, with a
+NUL after the path (unix(7)).
+"""
 _LONGEST_NAME = "streams-9999.sock"
-"""Of the sockets in it."""
+"""Longest name of a socket in the folder."""
 
 
 def private_folder(
     report: Callable[[str], None],
 ) -> tempfile.TemporaryDirectory[str]:
-    """A new folder where files and Unix sockets can be made. Raise CannotStart if there is none.
+    """Return a new folder in which files and Unix sockets can be created. Raise CannotStart if no
+    place allows that.
 
-    `report` is told why the folder that TMPDIR names is not used.
+    `report` is called with the reason if the folder named by TMPDIR is not used.
     """
     refused: list[str] = []
     for parent in _candidates():
@@ -45,19 +48,21 @@ def private_folder(
 
 
 def _candidates() -> Iterator[str]:
-    """Where it may be, the best first. /dev/shm is there where the file system is read-only."""
+    """Yield possible parent folders, the best first. /dev/shm is writable even if the file system
+    is read-only.
+    """
     places = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     places += ["/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "/run"]  # noqa: S108
     yield from dict.fromkeys(os.path.abspath(place) for place in places if place)
 
 
 def _fault(folder: Path) -> str | None:
-    """Why it cannot be used, if so."""
+    """Return why a folder cannot be used, or None."""
     if len(os.fsencode(folder / _LONGEST_NAME)) > _LONGEST_PATH_BYTES:
         return f"too long for a Unix socket, whose path has at most {_LONGEST_PATH_BYTES} bytes"
     trial = folder / "trial"
     try:
-        trial.write_bytes(b"x" * 4096)  # a full disk still makes folders
+        trial.write_bytes(b"x" * 4096)  # on a full disk, folders can still be created
         trial.unlink()
     except OSError as exc:
         return str(exc.strerror)

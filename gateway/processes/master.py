@@ -1,11 +1,11 @@
-"""The master: owns the listening sockets, forks the processes that do the work, and keeps them up.
+"""Master process: owns the listening sockets, forks the child processes, and restarts them.
 
-It runs no event loop and no thread, so that it can fork at any time: a worker that dies is
-replaced within milliseconds, by one whose modules are loaded already. Beside the workers there is
-one process for the admin listener, so that no dashboard ever takes time from a stream, and one for
-the demo backend where there is one.
+The master runs no event loop and no thread, so that it can fork at any time. A worker that dies is
+replaced within milliseconds by one whose modules are already loaded. Besides the workers, there is
+one process for the admin listener, so that a dashboard never takes time from a stream, and one for
+the demo backend, if it is configured.
 
-    SIGTERM, SIGINT  drain the workers, then end; a second one ends at once
+    SIGTERM, SIGINT  drain the workers, then end; a second signal ends at once
     SIGHUP           reload the configuration
     SIGUSR2          start another master on the same sockets, and drain once it serves
 """
@@ -39,18 +39,18 @@ from gateway.server.serving import CannotStart, require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 
 _PREDECESSOR = "GATEWAY_PREDECESSOR"
-"""Environment variable with the pid of the master that this one replaces."""
+"""Name of the environment variable with the pid of the master that this one replaces."""
 _QUICK_S = 10.0
-"""Who dies sooner after its start died of it."""
+"""A child that exits within this time counts as a failed start."""
 _QUICK_DEATHS = 5
 _PAUSE_S = 30.0
-"""Between two starts, once it is known to be a loop."""
+"""Pause between two starts of a child in a crash loop."""
 _START_S = 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 
 class Phase(Enum):
-    """Of the master's life."""
+    """Phases of the master."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -59,30 +59,34 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Child:
-    """A process the master keeps up."""
+    """Child process that the master keeps running."""
 
     name: str
     keeps: Sequence[socket.socket]
-    """Of the listening sockets: a fork has them all, and closes the others."""
+    """Listening sockets that the child uses. The fork inherits all of them, and closes the
+    others.
+    """
     run: Callable[[int], None]
-    """What it does; takes the pipe on which it says that it is ready, or why not."""
+    """Work of the child. Takes the writing end of the pipe on which the child reports that it is
+    ready, or why it cannot start.
+    """
     pid: int = 0
-    """0: it is not running."""
+    """Process id; 0 if the child is not running."""
     said: int = -1
-    """The reading end of that pipe."""
+    """Reading end of the pipe; -1 if it is closed."""
     ready: bool = False
     where: str = ""
-    """What it said beside that it is ready."""
+    """URL that the child reported when it became ready, or an empty text."""
     started_at: float = 0.0
     deaths: int = 0
-    """In a row, each soon after its start."""
+    """Consecutive failed starts, see `_QUICK_S`."""
     start_at: float = 0.0
-    """When it is to be started again."""
+    """Time of the next start, in `time.monotonic` seconds."""
     words: bytearray = field(default_factory=bytearray)
 
 
 class Failed(Exception):
-    """A child said why it cannot start, and with which exit code to end."""
+    """A child cannot start. Has the reason, and the exit code for the master."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -90,10 +94,10 @@ class Failed(Exception):
 
 
 class Master:
-    """Of one gateway. `run` returns its exit code."""
+    """Master process of one gateway. `run` returns its exit code."""
 
     def __init__(self, loaded: Loaded, command: Sequence[str]) -> None:
-        """`command` starts another one like this."""
+        """Prepare a master; `run` starts it. `command` is the command line for an upgrade."""
         self._loaded = loaded
         self._command = list(command)
         self._phase = Phase.STARTING
@@ -105,11 +109,11 @@ class Master:
         self._demo: socket.socket | None = None
         self.on_ready: Callable[[str, str | None, str | None], None] = lambda *_: None
         """Called once every process is ready, with the URLs of the gateway, of the admin listener
-        and of the demo backend, where there are these.
+        and of the demo backend; None if there is no such listener.
         """
 
     def run(self) -> int:
-        """Serve until a signal ends it. Raise CannotStart."""
+        """Serve until a signal ends the master, and return the exit code. Raise CannotStart."""
         require_c_parser()
         config = self._loaded.config
         with self._stack:
@@ -131,7 +135,8 @@ class Master:
                 signal.signal(number, _noted)
             signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
             self._stack.callback(self._end_children)
-            # What is loaded by now is not looked through by each child, and stays shared with it.
+            # Garbage collection in the children then skips everything loaded so far, and the memory
+            # stays shared with them.
             gc.freeze()
             try:
                 for child in self._children:
@@ -163,7 +168,9 @@ class Master:
     def _kept_or_bound(
         self, passed: list[socket.socket], address: str, count: int, setting: str
     ) -> list[socket.socket]:
-        """What the master before this one passed on, or others where the address is another."""
+        """Return the sockets passed on by the previous master if they have this address, otherwise
+        new ones.
+        """
         if passed and sockets.listens_on(passed[0], address):
             found = passed + sockets.beside(passed[0], max(0, count - len(passed)))
         else:
@@ -178,7 +185,7 @@ class Master:
 
     @property
     def _listening(self) -> Sequence[socket.socket]:
-        """All that are open."""
+        """Open listening sockets, the public one of each worker first."""
         others = (self._admin, self._demo)
         return [
             *(one for one in self._sockets if one.fileno() >= 0),
@@ -186,7 +193,7 @@ class Master:
         ]
 
     def _cast(self) -> list[Child]:
-        """Everybody there has to be."""
+        """Return all child processes that have to run."""
         config = self._loaded.config
         count = config.server.workers
         kept = self._folder / CONFIG
@@ -203,7 +210,7 @@ class Master:
                 )
             )
         for slot in range(count):
-            own = self._sockets[slot::count] or self._sockets  # one socket for all, off Linux
+            own = self._sockets[slot::count] or self._sockets  # outside Linux, all share one socket
             worker = Child(f"worker {slot}", own, lambda _: None)
             worker.run = self._worker(slot, count, worker)
             children.append(worker)
@@ -237,16 +244,16 @@ class Master:
         child.words.clear()
 
     def _be(self, child: Child, said: int) -> None:
-        """What happens in the child. Does not return."""
+        """Run the child's work in the forked process. Does not return."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            # A terminal sends these to all processes; the master decides what follows.
+            # A terminal sends these signals to all processes; only the master reacts to them.
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)
-            os.close(self._life)  # or it would not end with the master
+            os.close(self._life)  # otherwise the child does not see the end of the master
             for each in self._listening:
                 if each not in child.keeps:
                     each.close()
@@ -256,12 +263,12 @@ class Master:
             traceback.print_exc()
         finally:
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # nobody takes it, or the disk is full
+                with suppress(OSError, ValueError):  # the reader is gone, or the disk is full
                     stream.flush()
             os._exit(code)
 
     def _watch(self) -> None:
-        """Until there is no child left."""
+        """Handle signals and children until the master drains and no child is left."""
         while any(child.pid for child in self._children) or self._phase is not Phase.DRAINING:
             pipes = {child.said: child for child in self._children if child.said >= 0}
             readable, _, _ = select.select([self._wakeup, *pipes], [], [], self._patience_s())
@@ -299,7 +306,7 @@ class Master:
             if self._phase is Phase.STARTING and all(c.ready for c in self._children):
                 self._serve()
         elif text:
-            # After the start it is logged, and tried again.
+            # Once the gateway serves, a failed start is logged, and tried again.
             if self._phase is Phase.STARTING:
                 raise Failed(text.decode(), int(code or b"3"))
             self._logger.error("cannot_start", process=child.name, reason=text.decode())
@@ -336,7 +343,7 @@ class Master:
 
     def _died(self, child: Child, status: int) -> None:
         if child.said >= 0:
-            self._hear(child)  # its last words
+            self._hear(child)  # the reason of a failed start, if the child reported one
         was, child.pid = child.pid, 0
         if self._phase is Phase.DRAINING:
             if not any(c.pid for c in self._children if c.name.startswith("worker")):
@@ -359,8 +366,9 @@ class Master:
             )
 
     def _leave_to_siblings(self, child: Child) -> None:
-        """Close the sockets of a worker that is away for long, so that the kernel gives its share
-        of connections to those who serve: they would wait in its queue until it is tried again.
+        """Close the sockets of a worker that will be down for long, so that the kernel gives its
+        share of connections to the other workers. Otherwise they would wait in the queue of its
+        sockets until it starts again.
         """
         siblings = [
             other for other in self._children if other is not child and other.ready and other.pid
@@ -372,7 +380,7 @@ class Master:
                     one.close()
 
     def _open_again(self, child: Child) -> None:
-        """Sockets for a worker whose own were closed, in their places."""
+        """Replace the sockets of a worker that were closed, each in its place."""
         for index, one in enumerate(self._sockets):
             if one in child.keeps and one.fileno() < 0:
                 open_one = next(other for other in self._sockets if other.fileno() >= 0)
@@ -413,10 +421,10 @@ class Master:
         self._phase = Phase.DRAINING
         self._logger.info("stopping", signal=why, at_once=again)
         if self._successor is not None:
-            # The next one has an admin process of its own on the same socket.
+            # The next master has its own admin process on the same socket.
             self._tell("admin", signal.SIGTERM)
         for each in self._sockets:
-            # The last one who has it open: from then on, connections are refused.
+            # Connections are refused once the last process has closed the socket.
             each.close()
         self._tell("worker", signal.SIGTERM)
         if not any(c.pid for c in self._children if c.name.startswith("worker")):
@@ -450,7 +458,7 @@ class Master:
                 os.kill(child.pid, number)
 
     def _end_children(self) -> None:
-        """Nobody is left behind, however the master ends."""
+        """Kill all children that still run, and wait for them, however the master ends."""
         left = [child.pid for child in self._children if child.pid]
         for pid in left:
             with suppress(ProcessLookupError):
@@ -461,4 +469,4 @@ class Master:
 
 
 def _noted(number: int, frame: object) -> None:
-    """The wake-up pipe has it."""
+    """Do nothing: the signal number is in the wake-up pipe."""

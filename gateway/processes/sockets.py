@@ -1,8 +1,9 @@
-"""The public listening sockets: one for each worker, owned by the master and inherited.
+"""Public listening sockets: one for each worker, owned by the master and inherited.
 
-Each has SO_REUSEPORT, so the kernel spreads connections by their hash: measured beside one shared
-socket, which gave a burst of 20 connections to two workers as 19 and 1. As the master holds them
-open too, what waits in their queues outlives a worker that dies, and a master that is replaced.
+Each socket has SO_REUSEPORT, so that the kernel spreads connections over the workers by a hash. One
+shared socket was measured to be worse: of a burst of 20 connections, one of two workers got 19. The
+master also keeps the sockets open, so connections that wait in their queues survive the death of a
+worker, and the replacement of the master.
 """
 
 from __future__ import annotations
@@ -18,20 +19,22 @@ from gateway.server.serving import CannotStart
 
 BACKLOG = 4096
 INHERITED = "GATEWAY_SOCKETS"
-"""Environment variable with the descriptors that an old master passes on."""
+"""Name of the environment variable with the descriptors that the previous master passes on."""
 _SPREADS = sys.platform == "linux"
 
 
 def bind(address: str, count: int, setting: str = "server.listen") -> list[socket.socket]:
-    """So many sockets on one address; one, where the kernel would not spread connections.
+    """Return `count` listening sockets on one address; only one if the kernel does not spread
+    connections over several.
 
-    Port 0 asks the kernel for one. Raise CannotStart.
+    Port 0 lets the kernel choose a port. Raise CannotStart.
     """
     host, port = split_address(address)
     sockets: list[socket.socket] = []
     try:
         if _SPREADS and port:
-            # Another gateway of the same user would be let in beside us, and take its share.
+            # SO_REUSEPORT would let in a second gateway of the same user, which would take some of
+            # the connections. A socket without it fails if the address is in use.
             _bound(host, port, shared=False).close()
         for _ in range(count if _SPREADS else 1):
             sockets.append(_bound(host, port, shared=_SPREADS))
@@ -44,7 +47,9 @@ def bind(address: str, count: int, setting: str = "server.listen") -> list[socke
 
 
 def cannot_listen(address: str, exc: OSError, setting: str) -> str:
-    """Why nobody can listen there, and what to do: in words of ours, for asyncio has its own."""
+    """Return why the address cannot be listened on, and what to do. The text does not depend on
+    asyncio's wording.
+    """
     unknown = isinstance(exc, socket.gaierror)
     why = exc.strerror if unknown or exc.errno is None else os.strerror(exc.errno)
     if exc.errno == errno.EADDRINUSE:
@@ -57,7 +62,7 @@ def cannot_listen(address: str, exc: OSError, setting: str) -> str:
 
 
 def _bound(host: str | None, port: int, *, shared: bool) -> socket.socket:
-    """`shared`: other sockets of ours may have the same address."""
+    """Return a listening socket. `shared`: other sockets of this gateway may have its address."""
     family, place, dual = _place(host, port)
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -76,7 +81,7 @@ def _bound(host: str | None, port: int, *, shared: bool) -> socket.socket:
 
 
 def _place(host: str | None, port: int) -> tuple[socket.AddressFamily, tuple[str, int], bool]:
-    """Family and address to bind to, and whether it is every address of both families."""
+    """Return family and address to bind to, and True if that is every address of both families."""
     if host is None:
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
@@ -87,14 +92,14 @@ def _place(host: str | None, port: int) -> tuple[socket.AddressFamily, tuple[str
 
 
 def url_of(one: socket.socket) -> str:
-    """How to reach it from this machine, no slash at the end."""
+    """Return the URL of a socket as seen from this machine, without a slash at the end."""
     host, port = one.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def beside(one: socket.socket, count: int) -> list[socket.socket]:
-    """More sockets on the address of one; none where the kernel would not spread connections."""
+    """Return more sockets on the address of one; none if the kernel does not spread connections."""
     if not _SPREADS:
         return []
     host, port = one.getsockname()[:2]
@@ -102,13 +107,13 @@ def beside(one: socket.socket, count: int) -> list[socket.socket]:
 
 
 def split_address(address: str) -> tuple[str | None, int]:
-    """Host and port of `HOST:PORT`; an empty host is every interface."""
+    """Return host and port of `HOST:PORT`. An empty host means every interface and becomes None."""
     host, _, port = address.rpartition(":")
     return host.strip("[]") or None, int(port)
 
 
 def listens_on(one: socket.socket, address: str) -> bool:
-    """Whether it is bound to this address; port 0 is any."""
+    """Tell whether a socket is bound to this address. Port 0 matches any port."""
     host, port = split_address(address)
     try:
         family, place, _ = _place(host, port)
@@ -120,7 +125,7 @@ def listens_on(one: socket.socket, address: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """The sockets of the master before this one."""
+    """Sockets of the previous master."""
 
     public: list[socket.socket]
     admin: socket.socket | None
@@ -130,18 +135,20 @@ class Inherited:
 def pass_on(
     public: Sequence[socket.socket], admin: socket.socket | None, demo: socket.socket | None
 ) -> str:
-    """What a new master finds in `INHERITED`; the descriptors have to be passed to it."""
+    """Return the value of `INHERITED` for a new master. The caller must also pass it the
+    descriptors.
+    """
     groups = (public, [admin] if admin else [], [demo] if demo else [])
     return ";".join(",".join(str(one.fileno()) for one in group) for group in groups)
 
 
 def inherited() -> Inherited | None:
-    """What the master before this one passed on, if there was one."""
+    """Return the sockets that the previous master passed on, or None."""
     text = os.environ.pop(INHERITED, None)
     if not text:
         return None
     public, admin, demo = (
         [socket.socket(fileno=int(number)) for number in group.split(",") if number]
-        for group in f"{text};;".split(";")[:3]  # an older version passes fewer
+        for group in f"{text};;".split(";")[:3]  # an older version passes fewer groups
     )
     return Inherited(public, admin[0] if admin else None, demo[0] if demo else None)

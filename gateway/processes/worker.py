@@ -1,4 +1,4 @@
-"""A worker: one serving process, forked by the master, from its first breath to its drain."""
+"""Worker: one serving process, forked by the master, from its start to its drain."""
 
 from __future__ import annotations
 
@@ -23,36 +23,38 @@ from gateway.telemetry.logs.logger import LogSink, StreamWriter, is_console, mak
 from gateway.telemetry.logs.recent import RecentLines
 
 CONFIG = "config.json"
-"""In the folder: the configuration that every worker serves now, or would after its start."""
+"""Name of the file with the configuration that every worker serves; a worker reads it at start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Where a worker stands, and what connects it with its master."""
+    """Context of a worker: its slot, its sockets, and its pipes to the master."""
 
     slot: int
     workers: int
     sockets: Sequence[socket.socket]
     folder: Path
-    """Private to this gateway; the workers share it."""
+    """Private folder of this gateway, which the workers share."""
     said: int
-    """A pipe to the master: `ready`, or why not, and the exit code behind a NUL."""
+    """Pipe to the master. The worker writes `ready`, or the reason why it cannot start; then a NUL
+    and, after a reason, the exit code.
+    """
     master: int
-    """A pipe that ends with the master."""
+    """Pipe whose other end closes when the master ends."""
 
     @property
     def socket_path(self) -> Path:
-        """Where this worker answers the admin process."""
+        """Path of the Unix socket on which this worker answers the admin process."""
         return socket_path(self.folder, self.slot)
 
 
 def socket_path(folder: Path, slot: int) -> Path:
-    """Where a worker answers the admin process."""
+    """Return the path of the Unix socket on which a worker answers the admin process."""
     return folder / f"worker-{slot}.sock"
 
 
 async def work(post: Post) -> None:
-    """Serve until SIGTERM, then drain. A second signal ends at once."""
+    """Serve until SIGTERM, then drain. A second signal ends the process at once."""
     try:
         loaded = load_kept(post.folder / CONFIG)
         with StreamWriter() as writer:
@@ -86,7 +88,8 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
         stack.push_async_callback(server.stop)
         api = await WorkerApi(server, post.slot, recent).start(post.socket_path)
         stack.push_async_callback(api.cleanup)
-        # A reload asks those whom it can reach; it may have gone past while this one started.
+        # A reload asks only workers that can be reached, so it may have missed this one while it
+        # started.
         newest = load_kept(post.folder / CONFIG)
         if newest.text != loaded.text:
             await server.prepare(newest.config)
@@ -112,7 +115,7 @@ async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
 
 
 async def _drain(server: Server, delay_s: float, grace_s: float) -> None:
-    server.listener.draining = True  # whoever asks for readiness sees it
+    server.listener.draining = True  # readiness checks see it from now on
     await asyncio.sleep(delay_s)
     await server.stop(grace_s)
 

@@ -34,7 +34,7 @@ def _connection_options(options: models.Server) -> dict[str, Any]:
 
 
 class Listener:
-    """All client connections of a process. `runtime` serves the requests; it may be replaced."""
+    """Client connections of a process. `runtime` serves the requests; a reload replaces it."""
 
     def __init__(
         self, runtime: Runtime, options: models.Server, logger: FilteringBoundLogger

@@ -34,7 +34,7 @@ class Pulse:
         self._task = asyncio.create_task(self._beat())
 
     def close(self) -> None:
-        """Stop measuring."""
+        """Stop the measurements."""
         if self._task is not None:
             self._task.cancel()
 

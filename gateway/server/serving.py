@@ -89,8 +89,8 @@ class Server:
             await prepared.close(self.runtime)
 
     def commit(self) -> None:
-        """Serve new requests with the prepared runtime; requests in flight stay with the old one. Do
-        nothing if no runtime is prepared: this process started with the new configuration.
+        """Serve new requests with the prepared runtime; requests in flight stay with the old one.
+        Do nothing if no runtime is prepared: this process started with the new configuration.
         """
         new, old = self._prepared, self.runtime
         if new is None:

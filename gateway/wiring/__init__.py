@@ -1,1 +1,1 @@
-"""From the configuration's models to what runs; `app` puts the parts together."""
+"""Construction of the runtime's parts from the configuration models; `app` combines the parts."""

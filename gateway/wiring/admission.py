@@ -1,4 +1,4 @@
-"""The queues in front of models and upstreams, out of their `admission` settings."""
+"""Construction of the queues in front of models and upstreams, from their `admission` settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.middleware.admission import Admission, Shares
 
 
 def admission(config: Config) -> Admission | None:
-    """The gates, or None where nobody ever waits."""
+    """Return the admission middleware, or None if no model or upstream has a queue."""
 
     def gates(
         kind: str, sections: Mapping[str, models.Model] | Mapping[str, models.Upstream]

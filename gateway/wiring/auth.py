@@ -1,4 +1,4 @@
-"""Identity providers out of the `auth` section."""
+"""Construction of identity providers from the `auth` section."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.store.following import Following
 from gateway.store.records import Records
 
 Report = Callable[[str, str], None]
-"""Takes a provider's name and what went wrong with it."""
+"""Function that takes a provider's name and what went wrong with it."""
 
 
 def providers(
@@ -34,8 +34,8 @@ def providers(
     faults: list[Fault],
     kept: Mapping[str, Provider],
 ) -> Mapping[str, Provider]:
-    """The providers by name; those in `kept` are used again. What cannot be built is added to
-    `faults`.
+    """Return the providers by name. Providers in `kept` are used again, except those that issue
+    tickets. A provider that cannot be built is added to `faults`.
     """
     built: dict[str, Provider] = {}
     for name, options in config.auth.items():
@@ -108,7 +108,7 @@ def _keys(options: models.JwtProvider, report: Callable[[str], None]) -> KeySet:
             report=report,
         )
     given = options.secret or options.public_key
-    assert given is not None  # check.py has seen to it
+    assert given is not None  # ensured by check.py
     assert options.algorithm is not None
     prepared = jwt.get_algorithm_by_name(options.algorithm).prepare_key(given.reveal())
     return StaticKey(VerificationKey(None, options.algorithm, prepared))

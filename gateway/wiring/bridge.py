@@ -1,4 +1,4 @@
-"""The end of a bridge's route: its socket, in front of another route."""
+"""Final handler of a bridge route: a WebSocket whose requests another route serves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GENERATING = {
     "anthropic": ("messages",),
     "ollama": ("chat", "generate"),
 }
-"""Below a route's path; chats first."""
+"""Paths that generate text, below a route's path, by dialect. The first is the chat endpoint."""
 _KEPT_HEADERS = (
     "Host",
     "User-Agent",
@@ -35,7 +35,7 @@ _KEPT_HEADERS = (
     "X-Forwarded-Proto",
     "X-Forwarded-Host",
 )
-"""What the handshake says of the client, and every request of its socket, too."""
+"""Headers about the client that are copied from the handshake to each request of the socket."""
 
 
 def bridged(
@@ -46,7 +46,7 @@ def bridged(
     providers: Mapping[str, Provider],
     offload: Offload,
 ) -> Handler:
-    """What answers the handshakes of a bridge that stands in front of `target`."""
+    """Return the handler for the handshakes of a bridge whose requests go to `target`."""
     assert route.bridge is not None
     options = _options(route.bridge, target, dialect, offload)
     session = session_options(sockets)
@@ -63,7 +63,7 @@ def bridged(
             f"{name}: {', '.join(headers.getall(name))}\r\n"
             for name in _KEPT_HEADERS
             if name in headers
-        ).encode("utf-8", "surrogateescape")  # as they were decoded
+        ).encode("utf-8", "surrogateescape")  # aiohttp decoded them with the same codec
 
         def begin(client: ClientConnection) -> ClientSocket:
             bridge = Bridge(options, client, voucher, head)

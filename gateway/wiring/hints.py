@@ -1,4 +1,4 @@
-"""What a balancer is told of a request: nothing, its body, or the value it is hashed by."""
+"""Input of a balancer from a request: nothing, the body, or the value to hash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = Callable[[GatewayRequest, bytes | None], str | None]
 
 
 def hint_of(balance: str | models.HashKey) -> HintOf:
-    """How the hint is made that an upstream's balancer needs."""
+    """Return the function that makes the hint for an upstream's balancer."""
     if isinstance(balance, models.HashKey):
         value = _value(balance.hash)
         return lambda request, body: Hint(key=value(request, body))
@@ -25,7 +25,7 @@ def hint_of(balance: str | models.HashKey) -> HintOf:
 
 
 def reads_json(balance: str | models.HashKey) -> bool:
-    """Whether it needs the body parsed."""
+    """Tell whether the balancer needs the parsed body."""
     return isinstance(balance, models.HashKey) and balance.hash.startswith("body.")
 
 

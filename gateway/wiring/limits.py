@@ -1,4 +1,4 @@
-"""The rules of the `limits` section."""
+"""Construction of limit rules from the `limits` section."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.wiring.prices import prices
 
 
 def rules(config: Config) -> Mapping[str, Sequence[Rule]]:
-    """The rules of each limit: one for each unit it counts in."""
+    """Return the rules of each limit: one rule for each unit that the limit counts."""
     of_models = {name: price for name, (price, _) in prices(config).items()}
     return {name: _rules(name, limit, of_models) for name, limit in config.limits.items()}
 
@@ -55,7 +55,7 @@ def _amounts(limit: models.Limit | models.Tier) -> dict[Unit, Amount]:
 
 
 def per_second(text: str) -> tuple[float, float]:
-    """A valid rate by the second, and as much as it lets through at once."""
+    """Return a rate per second, and its burst size. `text` must be a valid rate."""
     amount = _rate(text, None)
     return amount.per_s, amount.size
 

@@ -1,4 +1,6 @@
-"""What is counted, out of the `telemetry.metrics` section, and what its labels may be."""
+"""Construction of the request metrics from the `telemetry.metrics` section, and the allowed values
+of their labels.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from gateway.wiring.prices import prices
 
 
 def counting(config: Config, registry: Registry) -> Counting | None:
-    """What counts requests, or None where nobody would see it."""
+    """Return what counts requests, or None if there is neither an admin listener nor an export."""
     options = config.telemetry.metrics
     if options is None or (config.admin is None and options.otlp is None):
         return None

@@ -1,4 +1,4 @@
-"""What models cost, out of their `price`."""
+"""Prices of models, from their `price` settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.limiting.rules import Price
 
 
 def prices(config: Config) -> Mapping[str, tuple[Price, str]]:
-    """The price of each model that has one, with its currency."""
+    """Return price and currency of each model that has a price."""
     return {
         name: (_price(model.price), model.price.currency)
         for name, model in config.models.items()
@@ -18,7 +18,7 @@ def prices(config: Config) -> Mapping[str, tuple[Price, str]]:
 
 
 def _price(told: models.Price) -> Price:
-    """Tokens whose kind has no price of its own cost what the others cost."""
+    """Fill in missing prices: cached input costs as much as input, and reasoning as output."""
     return Price(
         told.input,
         told.output,

@@ -1,4 +1,6 @@
-"""What the `resume` section of a route asks for, and where streams are shared."""
+"""Construction of stream resumption from the `resume` sections of routes, and of the stores that
+workers share for it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from gateway.wiring.store import store_parts
 
 
 def resumes(config: Config) -> bool:
-    """Whether any route keeps streams."""
+    """Tell whether any route keeps streams."""
     return any(route.resume is not None for route in config.routes)
 
 
@@ -32,9 +34,9 @@ def streams(
     report: Callable[[str, str], None],
     faults: list[Fault],
 ) -> Streams | None:
-    """Where they are kept, of the worker in this slot; `folder` is what the workers share, if there
-    are several. `report` is told of a store that goes and comes back. What cannot be opened is
-    added to `faults`.
+    """Return the streams that the worker in this slot keeps, or None if the store cannot be used;
+    that is added to `faults`. `folder` is shared by the workers, if there are several. `report` is
+    called when the store fails and when it works again.
     """
     cap_bytes = config.store.stream_bytes
     scheme, url, _ = store_parts(config.store)
@@ -54,14 +56,14 @@ def streams(
 
 
 def streams_path(route: models.Route) -> str:
-    """Below which the streams of a route are."""
+    """Return the path prefix of a route's streams."""
     return route.path.removesuffix("/") + "/streams/"
 
 
 def resume_options(
     config: Config, route: models.Route, resume: models.Resume, dialect: str, reader: BodyReader
 ) -> ResumeOptions:
-    """What its middleware is made with."""
+    """Return the options of the route's resume middleware."""
     way = OnDisconnect(resume.on_disconnect)
     all_scopes = [scope for model in config.models.values() for scope in model.scopes]
     served = {name: config.models[name].scopes for name in route.models}

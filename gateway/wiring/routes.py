@@ -1,4 +1,6 @@
-"""The route table, and the chain of each route: composed here, once, and only called later."""
+"""Construction of the route table, and of each route's middleware chain. Chains are composed once;
+requests only call them.
+"""
 
 from __future__ import annotations
 
@@ -57,25 +59,25 @@ from gateway.wiring.resume import resume_options, streams_path
 from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Middleware]]
-"""The plug-ins of each route, by its name."""
+"""Plug-ins of each route, by route name."""
 Named = Mapping[str, Sequence[Rule]]
-"""The rules of each limit, by its name."""
+"""Rules of each limit, by limit name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """To whom the gateway tells what requests did."""
+    """Telemetry sinks of requests: log, traces and metrics."""
 
     logger: FilteringBoundLogger
     log: LogControl
-    """What of it is written."""
+    """Setting of which log lines are written."""
     traced: TracingOf | None
     counting: Counting | None
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What routes share."""
+    """Parts that all routes share."""
 
     providers: Mapping[str, Provider]
     upstreams: Mapping[str, Upstream]
@@ -91,7 +93,7 @@ class Parts:
 
 
 def outer(config: Config, telling: Telling, route: models.Route | None = None) -> list[Middleware]:
-    """What stands before everything else: what refused requests pass as well."""
+    """Return the outermost middleware, which refused requests pass too."""
     traced, counting = telling.traced, telling.counting
     chain: list[Middleware] = [request_id if traced is None else traced(route)]
     if config.telemetry.log.access:
@@ -102,7 +104,7 @@ def outer(config: Config, telling: Telling, route: models.Route | None = None) -
 
 
 def routes(config: Config, parts: Parts) -> list[RouteEntry]:
-    """The table's entries, each with its whole chain."""
+    """Return the entries of the route table, each with its whole chain."""
     named = rules(config)
     entries = []
     for route in config.routes:
@@ -166,7 +168,9 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
 def _gatekeepers(
     route: models.Route, parts: Parts, methods: Sequence[str] = ()
 ) -> list[Middleware]:
-    """Who may come in at all, by the route's methods or by these."""
+    """Return the middleware that decides whether a request is admitted: CORS, upgrades and
+    authentication. `methods` replaces the route's methods for CORS.
+    """
     chain: list[Middleware] = []
     if route.cors is not None:
         chain.append(_cors(route.cors, methods or route.methods))
@@ -191,13 +195,15 @@ def _towards_upstream(
     parts: Parts,
     heartbeats: Heartbeats | None,
 ) -> list[Middleware]:
-    """How much of it, and to whom."""
+    """Return the middleware between admission and forwarding: limits, plug-ins, the choice of a
+    target, early heads, fallbacks and queues.
+    """
     dialect = route_dialect(config, route)
     resolve = _resolve(config, route, named, parts, dialect)
     reader = _reader(config, route, parts)
     limits = _limits(config, route, named, parts)
     chain: list[Middleware]
-    # What needs no body is decided before one is read, what does as soon as it was.
+    # Limits that need no body are checked before it is read, the others right after.
     if _needs_body(route, named):
         chain = [*(HeadLimits(one, reader) for one in limits), resolve, *limits]
         chain += parts.plugins[route.name]
@@ -232,14 +238,14 @@ def _sending(config: Config, route: models.Route, parts: Parts) -> SendOptions:
 
 
 def _needs_body(route: models.Route, named: Named) -> bool:
-    """Whether a limit of the route, or one that a principal may bring, depends on the body."""
+    """Tell whether a limit of the route, or one that a principal may have, depends on the body."""
     names = route.limits if route.auth == "anonymous" else named
     return any(rule.needs_model for name in names for rule in named[name])
 
 
 def _limits(config: Config, route: models.Route, named: Named, parts: Parts) -> list[Limits]:
     own = [rule for name in route.limits for rule in named[name]]
-    # A principal may have limits of its own.
+    # An authenticated principal may have limits of its own.
     if not own and not (named and route.auth != "anonymous"):
         return []
     return [
@@ -261,7 +267,7 @@ def _limits(config: Config, route: models.Route, named: Named, parts: Parts) -> 
 
 
 def _methods(route: models.Route) -> frozenset[str]:
-    """What is routed: preflights too, where they are answered."""
+    """Return the methods to route. They include OPTIONS if the route answers preflights."""
     methods = frozenset[str](route.methods)
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
@@ -279,7 +285,7 @@ def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
 
 
 def plugins(config: Config, faults: list[Fault]) -> Plugins:
-    """Load the plug-ins. Those that cannot be used are added to `faults`."""
+    """Load the plug-ins. A plug-in that cannot be used is added to `faults`."""
     loaded: dict[str, list[Middleware]] = {}
     for number, route in enumerate(config.routes):
         loaded[route.name] = []
@@ -292,7 +298,7 @@ def plugins(config: Config, faults: list[Fault]) -> Plugins:
 
 
 def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
-    """The routes for people, in the order they are tried."""
+    """Return the routes in readable form, in the order in which they are matched."""
     by_name = {route.name: route for route in config.routes}
     rows = []
     for entry in table.routes:
@@ -321,7 +327,7 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
 
 
 def route_dialect(config: Config, route: models.Route) -> Dialect:
-    """What callers speak on a route: what it says, else what its upstream speaks."""
+    """Return the dialect of a route's callers: the configured one, or that of its upstream."""
     if route.dialect is not None:
         return route.dialect
     if route.issues is not None:
@@ -337,7 +343,7 @@ def _route(config: Config, name: str) -> models.Route:
 
 
 class _Targets:
-    """A route's way to each upstream it may use."""
+    """Construction of a route's targets: one for each model or upstream that it may use."""
 
     def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
@@ -346,14 +352,15 @@ class _Targets:
         self._upstreams = parts.upstreams
         self._traced = parts.telling.traced is not None
         providers = parts.providers.values()
-        # Of every provider: what says who somebody is on one route says nothing on another.
+        # Headers of every provider: a header that identifies callers on one route must not be
+        # believed on another.
         self._identity = frozenset[bytes]().union(
             *(provider.sent_headers for provider in providers),
             {provider.header.lower().encode() for provider in providers if provider.header},
         )
 
     def model(self, name: str) -> Target:
-        """Under a model's name, with what stands in for it."""
+        """Return the target of a model, with the targets of its fallbacks."""
         model = self._config.models[name]
         others = model.fallbacks
         fallbacks = [(other, self._alone(other, legible=other != others[-1])) for other in others]
@@ -371,7 +378,7 @@ class _Targets:
         *,
         legible: bool = False,
     ) -> Target:
-        """As it is."""
+        """Return the target of an upstream. `legible`: its responses must be readable."""
         upstream = self._upstreams[name]
         options = self._config.upstreams[name]
         general, own = upstream.options.timeouts, self._route.timeouts
@@ -403,7 +410,7 @@ class _Targets:
 
 
 def _access(config: Config, upstream: str) -> ModelAccess:
-    """What callers may name to an upstream."""
+    """Return the models that callers may name to an upstream."""
     served: dict[str, list[ServedModel]] = {}
     for name, model in config.models.items():
         if model.upstream == upstream:
@@ -415,7 +422,9 @@ def _access(config: Config, upstream: str) -> ModelAccess:
 def _translation(
     dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
 ) -> Translation | None:
-    """None where callers and upstream speak the same: then no byte is touched."""
+    """Return the translation between callers and upstream, or None if both use the same dialect:
+    then bytes are relayed unchanged.
+    """
     if dialect == options.dialect:
         return None
     said = options.translation

@@ -1,4 +1,4 @@
-"""What the `store` section asks for: where limits are counted, and where records are kept."""
+"""Construction of the stores from the `store` section: one for limits, and one for records."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gateway.store.sqlite_records import SqliteRecords
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Both, open."""
+    """Open stores for limits and records."""
 
     limits: GuardedStore
     records: Records
 
     async def close(self) -> None:
-        """Let go of them."""
+        """Close both stores."""
         await self.limits.close()
         await self.records.close()
 
@@ -40,10 +40,10 @@ def stores(
     report: Callable[[str, str], None],
     faults: list[Fault],
 ) -> Stores | None:
-    """The stores; `report` is told of the breaker's changes. What cannot be opened is added to
-    `faults`.
+    """Open the stores. Return None if they cannot be opened; the reason is added to `faults`.
+    `report` is called when the state of the store's circuit breaker changes.
 
-    With several workers, who share a `folder`, the memory they have together is a file in it.
+    With several workers, which share a `folder`, `memory://` means an SQLite file in that folder.
     """
     options = config.store
     if folder is not None and options.url == "memory://":
@@ -62,14 +62,16 @@ def _limits(options: models.Store) -> Store:
         return MemoryStore()
     if scheme == "sqlite":
         return SqliteStore(path)
-    # Imported where it is asked for: redis-py takes a tenth of a second of every start.
+    # Imported only if it is used, since importing redis-py takes 0.1 s.
     from gateway.limiting.redis_store import RedisStore
 
     return RedisStore(url)
 
 
 def open_records(options: models.Store) -> Records:
-    """The records alone. Raise OSError, sqlite3.Error, ConfigurationError or ValueError."""
+    """Open the store for records. Raise OSError, sqlite3.Error, ConfigurationError or
+    ValueError.
+    """
     scheme, url, path = store_parts(options)
     if scheme == "memory":
         return MemoryRecords()
@@ -81,7 +83,7 @@ def open_records(options: models.Store) -> Records:
 
 
 def store_parts(options: models.Store) -> tuple[str, str, Path]:
-    """The scheme of its URL, all of it, and the path if it is a file's."""
+    """Return the scheme of the store's URL, the whole URL, and the path if the store is a file."""
     url = options.url if isinstance(options.url, str) else options.url.reveal().decode()
     scheme, _, rest = url.partition("://")
     return scheme, url, Path(rest)

@@ -1,4 +1,6 @@
-"""How each route is traced, out of `telemetry.traces` and OpenTelemetry's environment variables."""
+"""Construction of each route's tracing, from `telemetry.traces` and OpenTelemetry's environment
+variables.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from gateway.wiring.prices import prices
 
 _SAMPLE = 0.1
 TracingOf = Callable[[models.Route | None], Tracing]
-"""The middleware of a route; None: of requests that no route serves."""
+"""Function that returns the middleware of a route. None stands for requests without a route."""
 
 
 def tracing(config: Config, records: Records) -> TracingOf | None:
-    """How to make it; None: nothing is traced. The records learn what models cost."""
+    """Return the function that makes the tracing middleware, or None if nothing is traced. Sets the
+    prices that `records` uses.
+    """
     traces = config.telemetry.traces
     if traces is None or disabled(os.environ):
         return None
@@ -55,7 +59,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
 
 
 def collector(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
-    """The URL spans go to, if to any."""
+    """Return the URL to which spans are exported, or None."""
     if environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
         return None
     return (
@@ -67,7 +71,7 @@ def collector(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
 
 
 def disabled(environ: Mapping[str, str]) -> bool:
-    """Whether OpenTelemetry is turned off for this process."""
+    """Tell whether OpenTelemetry is disabled for this process."""
     return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
@@ -77,7 +81,9 @@ _COUNTS = ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY")
 
 
 def misread(traces: models.Traces, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """OpenTelemetry's variables that mean nothing, and what is done instead. No value is told."""
+    """Yield each OpenTelemetry variable with an invalid value, and what applies instead. The text
+    does not contain the value.
+    """
     if disabled(environ):
         return
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
@@ -108,7 +114,7 @@ def misread(traces: models.Traces, environ: Mapping[str, str]) -> Iterator[tuple
 
 
 def _is(kind: Callable[[str], object], text: str | None) -> bool:
-    """Whether a variable can be read. One that is not set can."""
+    """Tell whether the value of a variable is valid. A variable that is not set is valid."""
     try:
         kind(text or "0")
     except ValueError:
@@ -117,7 +123,9 @@ def _is(kind: Callable[[str], object], text: str | None) -> bool:
 
 
 def head_sampling(traces: models.Traces, environ: Mapping[str, str]) -> tuple[float, bool]:
-    """The share of requests that is sampled, and whether a believed caller's decision counts."""
+    """Return the share of requests to sample, and True if a trusted caller's sampling decision is
+    followed.
+    """
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
     follow = traces.follow or sampler.startswith("parentbased_")
     if traces.sample is not None:
@@ -131,6 +139,6 @@ def head_sampling(traces: models.Traces, environ: Mapping[str, str]) -> tuple[fl
         try:
             ratio = float(environ.get("OTEL_TRACES_SAMPLER_ARG", "1"))
         except ValueError:
-            ratio = 1.0  # as the specification says of what cannot be read
+            ratio = 1.0  # the specification's default for an invalid value
         return min(max(ratio, 0.0), 1.0), follow
     return _SAMPLE, follow

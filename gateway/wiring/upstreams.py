@@ -1,4 +1,4 @@
-"""Upstreams and their endpoints out of the `upstreams` section."""
+"""Construction of upstreams and their endpoints from the `upstreams` section."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ from gateway.wiring.discovery import address_policy, source
 Tell = Callable[[str], None]
 _PRESERVE = "preserve"
 _HOSTS = ("upstream", _PRESERVE)
-"""Words of `host` that are not a name."""
+"""Values of `host` that are not a host name."""
 Fields = Sequence[tuple[str, str]]
 Told = Callable[[str, Endpoint, State, str], None]
-"""Takes an upstream's name, an endpoint of it, the state it is in now, and why."""
+"""Function that takes an upstream's name, one of its endpoints, the endpoint's new state, and the
+reason.
+"""
 
 
 def upstreams(
     config: Config, report: Told, tell: Callable[[str, str], None]
 ) -> Mapping[str, Upstream]:
-    """The upstreams by name. `tell` takes an upstream's name, and what is wrong with its discovery
-    or that it is over.
+    """Return the upstreams by name. `tell` takes an upstream's name, and a text: that its discovery
+    fails, or that it works again.
     """
     return {
         name: _upstream(name, options, _told(report, name), partial(tell, name))
@@ -88,7 +90,7 @@ def _upstream(name: str, options: models.Upstream, report: Report, tell: Tell) -
 
 
 class _EndpointMaker:
-    """Makes the endpoints of one upstream, wherever they were found."""
+    """Factory for the endpoints of one upstream, both configured and discovered ones."""
 
     def __init__(self, options: models.Upstream, fields: Fields) -> None:
         self._options = options
@@ -100,7 +102,7 @@ class _EndpointMaker:
         self._context: ssl.SSLContext | None = None
 
     def make(self, found: Found) -> Endpoint:
-        """A new one."""
+        """Return a new endpoint."""
         options = self._options
         name = options.tls.server_name or urlsplit(f"//{found.authority}").hostname
         authority = options.host if options.host not in _HOSTS else found.authority
@@ -122,7 +124,9 @@ class _EndpointMaker:
         )
 
     def follow(self, endpoints: Sequence[Endpoint], found: Sequence[Found]) -> list[Endpoint]:
-        """The endpoints that were found: those that are the same stay as they are."""
+        """Return the endpoints that were found. Unchanged endpoints are used again, with their
+        connections and health; weight and priority are updated.
+        """
         known = {endpoint.key: endpoint for endpoint in endpoints}
         followed = []
         for one in found:
@@ -134,7 +138,7 @@ class _EndpointMaker:
         return followed
 
     def _signature(self, found: Found) -> object:
-        """What makes it another endpoint if it changes."""
+        """Return the settings that make it a different endpoint if one of them changes."""
         options = self._options
         return (
             found.authority,
@@ -157,7 +161,7 @@ class _EndpointMaker:
 
 
 def _fields(options: models.Upstream) -> Fields:
-    """The headers that stand on every request, the credential among them."""
+    """Return the headers to send with every request, including the credential."""
     fields = list(options.headers.items())
     shown = options.credentials
     if shown is not None and shown.bearer is not None:
@@ -228,7 +232,7 @@ def _checks(options: models.HealthCheck) -> CheckOptions:
 
 
 _PREFIX_SLACK = 1.5
-"""How much more than its share an endpoint may have for the sake of its cache."""
+"""Load that an endpoint may have for the sake of its cache, as a multiple of its fair share."""
 _BALANCERS: Mapping[str, Callable[[], Balancer]] = {
     "least_requests": LeastRequests,
     "round_robin": RoundRobin,

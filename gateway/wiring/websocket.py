@@ -1,4 +1,4 @@
-"""WebSockets of a route: the judge of its handshakes, and what makes its sessions."""
+"""Construction of a route's WebSocket parts: the check of handshakes, and the sessions."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from gateway.wiring.limits import per_second
 
 
 def settings(route: models.Route) -> models.WebSocket | None:
-    """What the route says about WebSockets; None: it serves none."""
+    """Return the route's WebSocket options, or None if it serves no WebSockets."""
     if isinstance(route.websocket, models.WebSocket):
         return route.websocket
     return models.WebSocket() if route.websocket or route.bridge is not None else None
 
 
 def upgrade(options: models.WebSocket) -> Upgrade:
-    """What judges the handshakes of clients."""
+    """Return the middleware that checks the handshakes of clients."""
     return Upgrade(options.origins, deflate=options.deflate)
 
 
 def switched(
     options: models.WebSocket, providers: Mapping[str, Provider]
 ) -> Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse]:
-    """What makes a session out of the upstream's 101."""
+    """Return the function that makes a session from the upstream's 101 response."""
     session = session_options(options)
 
     def switch(upstream: UpstreamResponse, request: GatewayRequest) -> web.StreamResponse:
@@ -58,7 +58,7 @@ def switched(
 
 
 def session_options(options: models.WebSocket) -> SessionOptions:
-    """What a session is held to."""
+    """Return the limits and timeouts of a session."""
     return SessionOptions(
         max_message_bytes=options.max_message,
         idle_s=options.idle,
@@ -68,14 +68,16 @@ def session_options(options: models.WebSocket) -> SessionOptions:
 
 
 class Standing:
-    """Whether the provider that vouched for a caller would do so still."""
+    """Credential validity of a session's caller, as its provider sees it now."""
 
     def __init__(self, providers: Mapping[str, Provider], principal: Principal) -> None:
         self._provider = providers.get(principal.provider)
         self._principal = principal
 
     def holds(self) -> bool:
-        """Where that cannot be told now, it was told before."""
+        """Tell whether the credential is still valid. If the provider cannot tell now, the
+        credential stays valid until it expires.
+        """
         if self.left_s() <= 0 or self._provider is None:
             return False
         try:
@@ -84,7 +86,7 @@ class Standing:
             return True
 
     def left_s(self) -> float:
-        """Seconds until the credential expires."""
+        """Return the seconds until the credential expires; infinite if it does not."""
         expires_at = self._principal.expires_at
         return float("inf") if expires_at is None else expires_at - time.time()
 
