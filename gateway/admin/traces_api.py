@@ -47,7 +47,7 @@ _COLUMNS = (
     *("retry_after_s", "queue_s", "first_byte_s", "ttft_s", "s", "tokens_in", "tokens_out"),
     *("bytes_in", "bytes_out", "kept", "fault", "verdict"),
 )
-"""Of the CSV."""
+"""Columns of the CSV export."""
 _BY = ("day", "tenant", "route", "model")
 _INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
 """Of a record: what its spans tell."""
@@ -118,7 +118,7 @@ class TracesApi:
         content_type: str,
         written: Callable[[Iterable[Mapping[str, Any]]], str],
     ) -> web.Response:
-        """All that a question finds, as a file."""
+        """Return everything the query finds as a file."""
         try:
             wanted = wanted_by(request.query)
         except BadQuestion as exc:
@@ -269,7 +269,7 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 
 
 def _all(reader: TraceReader, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
-    """What a question finds, page by page, as far as an export goes."""
+    """Yield the records a query finds, page by page, up to the cap of an export."""
     wanted = replace(wanted, limit=_PAGE_OF_EXPORT)
     for _ in range(_LONGEST_EXPORT // _PAGE_OF_EXPORT):
         page = reader.requests(wanted)

@@ -436,7 +436,7 @@ def under_way(row: Record) -> Verdict:
     if state == "following":
         return Verdict("It reads a kept stream, which another request began.", Fault.NOBODY)
     if state == "session":
-        return Verdict(f"A WebSocket session is open since {age}.", Fault.NOBODY)
+        return Verdict(f"A WebSocket session has been open for {age}.", Fault.NOBODY)
     if state == "waiting":
         return Verdict(f"{backend} was asked and has not begun its answer.", Fault.NOBODY)
     return Verdict(f"It came {age} ago and was not sent to a backend yet.", Fault.NOBODY)

@@ -236,7 +236,7 @@ def test_a_long_reason_is_cut_and_braces_in_it_are_text() -> None:
         ("answering", "Backend 'main' sends its answer: first token after 0.4 s.", "nobody"),
         ("waiting", "Backend 'main' was asked and has not begun its answer.", "nobody"),
         ("following", "It reads a kept stream, which another request began.", "nobody"),
-        ("session", "A WebSocket session is open since 50 s.", "nobody"),
+        ("session", "A WebSocket session has been open for 50 s.", "nobody"),
         ("held", "It came 50 s ago and was not sent to a backend yet.", "nobody"),
     ],
 )
