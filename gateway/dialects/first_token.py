@@ -29,7 +29,12 @@ _CONTENT = (
     *("thinking_blocks", "tool_calls", "function_call", "refusal", "audio", "text", "response"),
 )
 """Members of a delta, message or line that hold generated output."""
-_EMPTY_ITEMS = ("response.output_item.added", "response.content_part.added")
+_EMPTY_ITEMS = (
+    *("response.output_item.added", "response.content_part.added"),
+    "response.reasoning_summary_part.added",
+)
+_KINDS = frozenset({"type", "index", "format"})
+_DEEPEST = 5
 _WITHOUT_TOKEN = frozenset(
     {"ping", "error", "message_start", "message_delta", "message_stop", "content_block_stop"}
     | {"response.created", "response.queued", "response.in_progress", "response.failed"}
@@ -101,7 +106,21 @@ def _of_choice(choice: Mapping[str, Any]) -> bool:
 
 
 def _any(holder: Mapping[str, Any], names: Iterable[str] = _CONTENT) -> bool:
-    return any(holder.get(name) for name in names)
+    return any(_holds(holder.get(name), _DEEPEST) for name in names)
+
+
+def _holds(value: Any, depth: int) -> bool:
+    """True if a value holds anything but empty members and names of its kind: backends open a part
+    or a call with empty text.
+    """
+    if not depth:
+        return bool(value)
+    if isinstance(value, list):
+        return any(_holds(item, depth - 1) for item in value)
+    if isinstance(value, dict):
+        members = value.items()
+        return any(_holds(item, depth - 1) for name, item in members if name not in _KINDS)
+    return bool(value)
 
 
 def _typed(kind: str, document: Mapping[str, Any]) -> bool:
@@ -116,7 +135,7 @@ def _typed(kind: str, document: Mapping[str, Any]) -> bool:
     if kind.endswith("delta"):
         delta = document.get("delta")
         if isinstance(delta, dict):  # Anthropic
-            return any(value for name, value in delta.items() if name != "type")
+            return _holds(delta, _DEEPEST)
         return bool(delta) or _any(document)
     return True
 

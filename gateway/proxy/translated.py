@@ -36,6 +36,7 @@ from gateway.proxy.json_body import TRANSLATED_OBJECT_US, is_heavy
 from gateway.proxy.remade import abort_soon, head_for, made, whole
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import Target
+from gateway.proxy.usage_chunk import UsageFilter
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 
@@ -142,7 +143,9 @@ async def translated_call(
     exchange = request.exchange
     if request.method != "POST":
         raise NotTranslatable("method", "only POST can")
-    telling = Telling(exchange.request_id, time.time(), model=exchange.model or "")
+    counted = exchange.tap is not None
+    name = exchange.model or ""
+    telling = Telling(exchange.request_id, time.time(), model=name, counted=counted)
     path = exchange.path
     if is_heavy(body, TRANSLATED_OBJECT_US):
         asked = await send.reader.offload.run(translation.ask_body, path, body, refused)
@@ -173,6 +176,8 @@ async def _answer(
         return made(head, 200, body)
     if not head.content_type.lower().startswith(translation.backend_stream_type):
         raise await _no_stream(raw, exchange.endpoint or "")
+    if call.hides_usage:
+        exchange.filter = UsageFilter()
     return _Translating(raw, call.reader, call.writer, translation.stream_type, exchange).response
 
 

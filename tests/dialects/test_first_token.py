@@ -34,6 +34,9 @@ BEFORE: dict[str, list[bytes]] = {
         delta(),
         event({"choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]}),
         event({"choices": [], "usage": {"completion_tokens": 1}}),
+        delta(content=[{"type": "text", "text": ""}, {"type": "thinking", "thinking": []}]),
+        delta(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": ""}]),
+        delta(tool_calls=[{"index": 1, "type": "function", "function": {"arguments": ""}}]),
         event({"error": {"message": "out of memory"}}),
         b"data: \n\n",
         b"data: [DONE]\n\n",
@@ -53,6 +56,7 @@ BEFORE: dict[str, list[bytes]] = {
         typed("response.in_progress", response={}),
         typed("response.output_item.added", item={"type": "message", "content": []}),
         typed("response.content_part.added", part={"type": "output_text", "text": ""}),
+        typed("response.reasoning_summary_part.added", part={"type": "summary_text"}),
         typed("response.output_text.delta", delta=""),
     ],
 }
@@ -60,7 +64,9 @@ TOKENS: dict[str, bytes] = {
     "content": delta(content="a"),
     "reasoning_content": delta(role="assistant", content="", reasoning_content="hm"),
     "reasoning": delta(reasoning="hm"),
-    "parts": delta(content=[{"type": "thinking", "thinking": []}]),
+    "parts": delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]),
+    "deep parts": delta(content=[[[[[[{"text": "a"}]]]]]]),
+    "id of a call": delta(tool_calls=[{"index": 0, "id": "c"}]),
     "tool call": delta(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": ""}}]),
     "refusal": delta(refusal="no"),
     "completions": event({"choices": [{"text": "a"}]}),
@@ -92,7 +98,9 @@ def test_the_first_token_of_lines_is_the_first_with_content() -> None:
     for message in ({"content": ""}, {"role": "assistant", "content": "", "thinking": ""}):
         assert not first.feed(json.dumps({"message": message, "done": False}).encode() + b"\n")
     assert not first.feed(b'{"response":"","done":false}\n')
-    assert first.feed(b'{"message":{"content":"","tool_calls":[{}]},"done":false}\n')
+    assert first.feed(
+        b'{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]},"done":false}\n'
+    )
     assert FirstToken(lines=True).feed(b'{"response":"a","done":false}\n')
     assert FirstToken(lines=True).feed(b'{"message":{"thinking":"a"}}\n')
 

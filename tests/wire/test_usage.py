@@ -278,3 +278,27 @@ async def test_an_estimate_is_the_same_whoever_asks(
         await post(gateway)
         logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
     assert (logged["tokens_in"], logged["tokens_out"]) == (10_012, 3)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
+async def test_a_translated_stream_has_the_tokens_that_the_backend_reports(
+    start_gateway: StartGateway, auth: Auth, limited: bool, options: dict[str, Any]
+) -> None:
+    lines = [
+        {"message": {"content": "hi"}, "done": False},
+        {"message": {}, "done": True, "done_reason": "stop"}
+        | {"prompt_eval_count": 30, "eval_count": 20},
+    ]
+    head = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
+    reply = sse_reply([json.dumps(line).encode() + b"\n" for line in lines], head=head)
+    async with ScriptedUpstream(reply) as upstream:
+        document = config(upstream, auth, limited=limited)
+        document["upstreams"]["main"]["dialect"] = "ollama"
+        document["routes"][0]["dialect"] = "openai"
+        gateway = await start_gateway(document)
+        messages = [{"role": "user", "content": "hi"}]
+        response = await post(gateway, stream=True, messages=messages, **options)
+        logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert (logged["tokens_in"], logged["tokens_out"]) == (30, 20)
+    assert (b'"usage":{' in response.body) is bool(options)

@@ -159,6 +159,8 @@ class Telling:
     include_thinking: bool = True
     model: str = ""
     """Model name to report instead of the backend's; empty for the backend's."""
+    counted: bool = False
+    """The gateway reads the usage in the translated stream, whether or not the client asked."""
     input_estimate: int = 0
     """Estimated input tokens, for a writer that reports them before the backend does."""
 

@@ -188,6 +188,8 @@ class TranslatedCall:
     writer: StreamWriter | None = None
     dropped: tuple[str, ...] = ()
     """Names of request fields that are not passed on."""
+    hides_usage: bool = False
+    """True if the stream ends with token usage that the client did not ask for."""
 
 
 class Translation:
@@ -284,7 +286,7 @@ class Translation:
             )
         telling = replace(
             telling,
-            include_usage=asked.include_usage,
+            include_usage=asked.include_usage or telling.counted,
             include_thinking=asked.include_thinking,
             model=model,
             input_estimate=asked.input_estimate,
@@ -356,6 +358,7 @@ class Translation:
             reader,
             asking.writer(telling) if asked.stream else None,
             asked.dropped,
+            telling.counted and not asked.include_usage,
         )
 
     def _ask_embeddings(self, ending: str, document: dict[str, Any]) -> Asked:
