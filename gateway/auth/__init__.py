@@ -1,1 +1,1 @@
-"""Who is calling: principals, and the providers that establish them."""
+"""Authentication: principals, and the providers that verify credentials."""

@@ -1,8 +1,8 @@
-"""API keys: how one looks, how it is kept, and how it is checked. No I/O here.
+"""API keys: format, hashing and verification, without I/O.
 
-A key is `sk-gw-ID-SECRET`. Of the secret, 256 random bits, only a salted hash is kept: it cannot
-be guessed, so a slow hash would only slow down requests. The ID finds the record, so a look-up
-takes the same time whatever the secret is.
+A key is `sk-gw-ID-SECRET`. The secret has 256 random bits, and only its salted hash is stored. Such
+a secret cannot be guessed, so a slow hash would only slow down requests. Records are found by the
+ID, so the time of a look-up does not depend on the secret.
 """
 
 from __future__ import annotations
@@ -26,39 +26,41 @@ _KEY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is kept of a key. Times are aware datetimes."""
+    """Stored part of an API key. Times are aware datetimes."""
 
     id: str
     salt: bytes
     hash: bytes
     owner: str
-    """The subject of whoever comes with it."""
+    """Subject of the principal that uses the key."""
     created: datetime
     tenant: str | None = None
     tier: str | None = None
     models: tuple[str, ...] | None = None
-    """The only models it may use; None: whatever the route serves."""
+    """Models that the key may use; None means every model that the route serves."""
     limits: tuple[str, ...] = ()
-    """Names of limits of its own, beside the route's."""
+    """Names of the key's own limits, in addition to the route's."""
     scopes: tuple[str, ...] = ()
     expires: datetime | None = None
     revoked: datetime | None = None
 
     def usable(self, now: datetime) -> bool:
-        """Neither revoked nor expired."""
+        """Tell whether the key is neither revoked nor expired."""
         return self.revoked is None and (self.expires is None or now < self.expires)
 
     def revoke(self, now: datetime) -> ApiKey:
-        """The same key, of no use from now on."""
+        """Return the same key, revoked at `now`."""
         return replace(self, revoked=now)
 
     def matches(self, secret: str) -> bool:
-        """Whether this is its secret. Takes the same time for a right and a wrong one."""
+        """Tell whether a secret belongs to this key. Takes the same time for a right and a wrong
+        secret.
+        """
         return hmac.compare_digest(_hash(self.salt, secret), self.hash)
 
 
 def generate() -> tuple[str, str, bytes, bytes]:
-    """A new key, with the id, salt and hash to keep of it."""
+    """Return a new key, and the id, salt and hash to store."""
     key_id = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARACTERS))
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     salt = secrets.token_bytes(_SALT_BYTES)
@@ -66,7 +68,7 @@ def generate() -> tuple[str, str, bytes, bytes]:
 
 
 def split(key: str) -> tuple[str, str] | None:
-    """Id and secret of what looks like a key; None for anything else."""
+    """Return id and secret of a well-formed key, or None for any other text."""
     match = _KEY.fullmatch(key)
     return None if match is None else (match["id"], match["secret"])
 

@@ -1,4 +1,4 @@
-"""The provider for API keys."""
+"""Identity provider for API keys."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _DECOY = ApiKey("decoy", b"\0" * 16, b"\0" * 32, "nobody", datetime.fromtimestam
 
 
 class KeyStore(Protocol):
-    """Where keys are kept."""
+    """Storage of API keys."""
 
     def find(self, key_id: str) -> ApiKey | None:
-        """The key of that id, or None. Raise AuthUnavailable where that is not known now."""
+        """Return the key with this id, or None. Raise AuthUnavailable if that is not known now."""
 
     @property
     def ready(self) -> bool:
-        """Whether it has been read."""
+        """True if the keys have been read."""
 
     def start(self) -> None:
-        """Begin to follow changes; there is an event loop now."""
+        """Start to follow changes. Needs a running event loop."""
 
     def close(self) -> None:
-        """End what `start` began."""
+        """Stop following changes."""
 
 
 class ApiKeyProvider:
-    """Accepts keys that are in its store, unless they expired or were revoked."""
+    """Provider that accepts the keys of its store, unless they are expired or revoked."""
 
     sent_headers: frozenset[bytes] = frozenset()
 
@@ -55,7 +55,7 @@ class ApiKeyProvider:
             raise Rejected("not an API key")
         key_id, secret = parts
         key = self._keys.find(key_id)
-        # An unknown id costs what a known one does.
+        # An unknown id takes as much time as a known one.
         if not (key or _DECOY).matches(secret) or key is None:
             raise Rejected("unknown key, or a wrong secret", "The API key is not known here")
         if key.revoked:

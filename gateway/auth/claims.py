@@ -1,4 +1,4 @@
-"""From a token's claims to a principal: which claim is what, which ones are required."""
+"""Mapping of a token's claims to a principal, and the check of required claims."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ Wanted = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class ClaimMap:
-    """Names of claims. A dotted name looks inside: `realm_access.roles`."""
+    """Names of the claims to use. A dotted name reads a nested value: `realm_access.roles`."""
 
     subject: str = "sub"
     tenant: str | None = None
     tier: str | None = None
     groups: str | None = None
     scopes: tuple[str, ...] = ("scope", "scp", "roles")
-    """All of these together, each a text of words or a list."""
+    """Claims whose values are combined. Each is a text of words, or a list."""
     required: Mapping[str, tuple[Wanted, ...]] = field(default_factory=dict)
-    """Values one of which the claim has to have; empty: it has to be there."""
+    """Required claims, each with its allowed values. Without values, the claim must exist."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Header names for the upstream, and the claims they are filled from."""
+    """Names of headers for the upstream, each with the claim that it is filled from."""
 
 
 def principal_of(
     claims: Mapping[str, Any], names: ClaimMap, provider: str, expires_at: float | None = None
 ) -> Principal:
-    """Whom the claims speak of. Raise Rejected where a required claim is not as it has to be."""
+    """Return the principal that the claims describe. Raise Rejected if a required claim is missing
+    or has a wrong value.
+    """
     for name, values in names.required.items():
         found = claim(claims, name)
         held = found if isinstance(found, list) else [found]
@@ -62,7 +64,9 @@ def principal_of(
 
 
 def claim(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim's value, or None. A name with dots is a claim of that name, or else a way inside."""
+    """Return a claim's value, or None. A name with dots is first tried as the name of a claim, then
+    as the path to a nested value.
+    """
     if name in claims:
         return claims[name]
     value: Any = claims
@@ -79,27 +83,29 @@ def _text(claims: Mapping[str, Any], name: str | None) -> str | None:
 
 
 def _words(value: Any) -> Sequence[str]:
-    """The words of a text (RFC 8693 section 4.2), or the texts of a list."""
+    """Return the words of a text (RFC 8693 section 4.2), or the texts of a list."""
     return value.split() if isinstance(value, str) else _listed(value)
 
 
 def _listed(value: Any) -> Sequence[str]:
-    """The texts of a list; a text alone is a list of one, whatever characters it holds."""
+    """Return the texts of a list. A single text counts as a list of one, whatever it contains."""
     if isinstance(value, str):
         return (value,)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()
 
 
 def _same(value: Any, wanted: Wanted) -> bool:
-    # In Python, True is 1.
+    # In Python, True equals 1.
     return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
 
 
 def _header_lines(claims: Mapping[str, Any], names: ClaimMap) -> bytes:
-    """Header lines for the upstream. A claim with a character that no header can hold is left out.
+    """Return the header lines for the upstream. A claim with a character that is not allowed in
+    headers is omitted.
 
-    A list is joined with commas. A comma inside an item is percent-encoded, so that no group or
-    scope becomes two; a percent sign is, too, so that this can be undone.
+    The items of a list are joined with commas. A comma inside an item is percent-encoded, so that
+    one group or scope does not become two. A percent sign is encoded too, so that the encoding can
+    be reversed.
     """
     lists = {names.groups, *names.scopes}
     lines = []

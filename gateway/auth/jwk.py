@@ -1,7 +1,7 @@
-"""JSON Web Keys (RFC 7517) as they come from an issuer: which of them may verify what.
+"""Parser for an issuer's JSON Web Keys (RFC 7517): which keys may verify which signatures.
 
-The algorithm is pinned to the key, never taken from a token's header (RFC 8725 section 3.1).
-Keys that cannot be used safely are left out, with the reason, and do not spoil the others.
+The algorithm is pinned to the key, and never taken from a token's header (RFC 8725 section 3.1).
+Keys that cannot be used safely are skipped with a reason; the other keys remain usable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEY_CAP = 100
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, or a shared secret, with the one algorithm it is used with."""
+    """Public key or shared secret, with the only algorithm that it may be used with."""
 
     kid: str | None
     algorithm: str
@@ -32,16 +32,16 @@ class VerificationKey:
 
 
 class UnusableKeySet(Exception):
-    """What the issuer sent is not a set of keys, or none of them can be used."""
+    """The issuer's response is not a set of keys, or none of its keys can be used."""
 
 
 def parse_key_set(
     document: object, algorithms: Sequence[str] = ASYMMETRIC
 ) -> tuple[list[VerificationKey], list[str]]:
-    """The usable keys of a JWK Set, and why each of the others is not.
+    """Return the usable keys of a JWK Set, and the reason for each key that is skipped.
 
-    `algorithms` are those accepted; the first that fits a key without `alg` is pinned to it.
-    Raise UnusableKeySet.
+    `algorithms` are the accepted ones. A key without `alg` gets the first one that fits. Keys after
+    the first 100 are ignored. Raise UnusableKeySet.
     """
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
@@ -76,7 +76,9 @@ def _parse_key(item: Any, algorithms: Sequence[str]) -> VerificationKey:
 
 
 def _pin(item: dict[str, Any], algorithms: Sequence[str]) -> str:
-    """The algorithm of a key: what it says, or what its type and curve allow."""
+    """Return the algorithm of a key: its `alg`, or the first one that its type and curve allow.
+    Raise ValueError if it is not accepted.
+    """
     kind, said = item.get("kty"), item.get("alg")
     families = _FAMILIES.get(str(kind))
     if families is None:

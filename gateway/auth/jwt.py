@@ -1,8 +1,8 @@
-"""JSON Web Tokens (RFC 7519), verified with PyJWT; each key has its one algorithm.
+"""Provider for JSON Web Tokens (RFC 7519), verified with PyJWT. Each key has exactly one algorithm.
 
-Verifying costs 40 to 70 µs, so a token that was good is remembered by its digest until it
-expires: within that time nothing about it can change but its key's withdrawal, which empties the
-memory, and the age of the keys and its revocation, which are looked at each time.
+A verification costs 40 to 70 µs, so a valid token is cached by its digest until it expires. Before
+that, only three things can make it invalid: the withdrawal of its key, which clears the cache, and
+the age of the keys and the revocation of the token, which are checked each time.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from gateway.auth.provider import Rejected
 from gateway.store.following import Following
 
 REVOKED = "revoked"
-"""The kind of record that takes a token back before it expires; its key is the `jti`."""
+"""Kind of the records that revoke a token before it expires. The record's key is the `jti`."""
 _CACHED_TOKENS = 10_000
 _CACHED_CHARACTERS = 16 * 1024 * 1024
-"""Characters of all remembered tokens together: their claims take memory in proportion."""
+"""Characters of all cached tokens together. The memory of their claims is proportional to it."""
 _SHOWN_CHARACTERS = 200
-"""Characters of a claim's value that the log shows."""
+"""Longest claim value that the log shows, in characters."""
 _KID_CAP_CHARACTERS = 256
 _TIMES = ("exp", "nbf", "iat")
 _TOLD: dict[type[jwt.PyJWTError], str] = {
@@ -45,7 +45,7 @@ _FARTHEST_EXPIRY = 253_402_300_800  # the year 10000
 
 
 def _is_canonical(token: str) -> bool:
-    """Whether it is three parts of base64url, each in its one spelling (RFC 7515 section 2)."""
+    """Tell whether a token has three parts in canonical base64url (RFC 7515 section 2)."""
     parts = token.split(".")
     if len(parts) != 3:
         return False
@@ -56,7 +56,7 @@ def _is_canonical(token: str) -> bool:
 
 
 class JwtProvider:
-    """Verifies bearer tokens of one issuer for its audiences."""
+    """Provider for the bearer tokens of one issuer, for given audiences."""
 
     header: str | None = None
 
@@ -71,7 +71,9 @@ class JwtProvider:
         claims: ClaimMap,
         revoked: Following,
     ) -> None:
-        """`revoked` are the records of kind `REVOKED`, by the `jti` of a token."""
+        """Create the provider. `revoked` follows the records of kind `REVOKED`, by the `jti` of a
+        token.
+        """
         self.name = name
         self.sent_headers = frozenset(header.lower().encode() for header in claims.headers)
         self._keys = keys
@@ -82,7 +84,7 @@ class JwtProvider:
         self._revoked = revoked
         self._verifier = jwt.PyJWT()
         self._verified: OrderedDict[bytes, tuple[float, Principal, int]] = OrderedDict()
-        """When a token expires, whom it names, and how many characters it has; by its digest."""
+        """Expiry, principal and number of characters of each cached token, by its digest."""
         self._verified_characters = 0
         keys.changed = self.forget
 
@@ -103,7 +105,7 @@ class JwtProvider:
 
     def _remember(self, digest: bytes, expires_at: float, principal: Principal, size: int) -> None:
         verified = self._verified
-        if (old := verified.pop(digest, None)) is not None:  # another request was quicker
+        if (old := verified.pop(digest, None)) is not None:  # cached by a concurrent request
             self._verified_characters -= old[2]
         verified[digest] = (expires_at, principal, size)
         self._verified_characters += size
@@ -117,11 +119,11 @@ class JwtProvider:
 
     @property
     def keys(self) -> KeySet:
-        """What tokens are verified with."""
+        """Keys that tokens are verified with."""
         return self._keys
 
     def forget(self) -> None:
-        """Verify every token anew."""
+        """Clear the cache, so that every token is verified again."""
         self._verified.clear()
         self._verified_characters = 0
 
@@ -135,7 +137,7 @@ class JwtProvider:
         self._keys.close()
 
     async def _verify(self, token: str) -> Mapping[str, Any]:
-        """The claims of a good token."""
+        """Return the claims of a valid token. Raise Rejected or AuthUnavailable."""
         if not _is_canonical(token):
             raise Rejected("not a JWT")
         try:
@@ -144,7 +146,8 @@ class JwtProvider:
             raise Rejected(type(exc).__name__, _MALFORMED, is_ours=False) from exc
         issuer = said["payload"].get("iss")
         if issuer != self._issuer:
-            # Its key is not looked for: where keys cannot be had, that would hold up the token.
+            # Do not look for the key of another issuer's token: if keys cannot be fetched, the
+            # request would wait for nothing.
             raise Rejected(
                 f"not of this issuer: iss is {_shown(issuer)}, expected {_shown(self._issuer)}",
                 "The token is of another issuer",
@@ -156,7 +159,7 @@ class JwtProvider:
         if kid is not None and not (isinstance(kid, str) and len(kid) <= _KID_CAP_CHARACTERS):
             raise Rejected("kid is not a short string", _MALFORMED)
         claims = self._claims_by(await self._keys.find(kid, algorithm), token)
-        # PyJWT takes the text of a number for one; RFC 7519 section 2 does not.
+        # PyJWT accepts a number in a string; RFC 7519 section 2 does not.
         if not all(isinstance(claims.get(name, 0), int | float) for name in _TIMES):
             raise Rejected("exp, nbf or iat is not a number", _MALFORMED)
         if not 0 < claims["exp"] < _FARTHEST_EXPIRY:
@@ -164,7 +167,9 @@ class JwtProvider:
         return claims
 
     def _claims_by(self, keys: Sequence[VerificationKey], token: str) -> Mapping[str, Any]:
-        """The claims, by the first key whose signature it is."""
+        """Return the claims, verified with the first of `keys` that matches the signature. Raise
+        Rejected.
+        """
         for key in keys:
             try:
                 claims: Mapping[str, Any] = self._verifier.decode(
@@ -186,7 +191,7 @@ class JwtProvider:
         raise Rejected("no key for this token", "The token's key is not known")
 
     def _rejected(self, exc: jwt.PyJWTError, token: str) -> Rejected:
-        """The rejection for an error of PyJWT, with the audiences that were expected and found."""
+        """Return the rejection for an error of PyJWT, with the expected and the found audiences."""
         reason = type(exc).__name__
         if isinstance(exc, jwt.InvalidAudienceError):
             found = self._verifier.decode(token, options={"verify_signature": False}).get("aud")
@@ -195,5 +200,5 @@ class JwtProvider:
 
 
 def _shown(value: object) -> str:
-    """A claim's value, for the log."""
+    """Return a claim's value for the log."""
     return ascii(value)[:_SHOWN_CHARACTERS]

@@ -1,4 +1,4 @@
-"""API keys in a YAML file: read when it changes, written whole or not at all.
+"""API keys in a YAML file, which is read when it changes, and written atomically.
 
 keys:
   - id: k7m2…
@@ -26,11 +26,11 @@ from gateway.auth.api_key import ApiKey
 from gateway.auth.key_record import KeyRecord, from_record, to_record
 
 _CHECK_S = 0.5
-"""How often a change is looked for: a revocation takes effect within that."""
+"""Time between two checks for changes. A revocation takes effect within it."""
 
 
 class BadKeyFile(Exception):
-    """The file is not a list of keys; the text says what is wrong, and shows no hash."""
+    """The file is not a list of keys. The text says what is wrong, and contains no hash."""
 
 
 class _File(BaseModel):
@@ -40,7 +40,7 @@ class _File(BaseModel):
 
 
 class KeyFile:
-    """The keys of a file, by id."""
+    """API keys of a file, by id."""
 
     def __init__(
         self,
@@ -49,9 +49,10 @@ class KeyFile:
         now: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`report` is told of a change that cannot be read; the keys before it stay.
+        """Read the file. If a later change cannot be read, the keys before it stay in use, and
+        `report` is called with the reason.
 
-        Raise BadKeyFile. A file that is not there holds no keys.
+        Raise BadKeyFile. A missing file counts as a file without keys.
         """
         self._path = path
         self._now = now
@@ -61,7 +62,7 @@ class KeyFile:
         self._keys = read(path)
 
     def find(self, key_id: str) -> ApiKey | None:
-        """The key of that id, as the file has it now or had it half a second ago."""
+        """Return the key with this id, or None. The result is at most half a second old."""
         now = self._now()
         if now >= self._looked_at + _CHECK_S:
             self._looked_at = now
@@ -73,7 +74,7 @@ class KeyFile:
         return True
 
     def start(self) -> None:
-        pass  # looked at when a key is asked for
+        pass  # changes are looked for when a key is requested
 
     def close(self) -> None:
         pass
@@ -97,7 +98,7 @@ class KeyFile:
 
 
 def read(path: Path) -> dict[str, ApiKey]:
-    """All keys of a file by id; none if there is no file. Raise BadKeyFile."""
+    """Return all keys of a file by id; none if there is no file. Raise BadKeyFile."""
     try:
         document: Any = yaml.safe_load(path.read_bytes())
         parsed = _File.model_validate(document or {})
@@ -116,9 +117,9 @@ def read(path: Path) -> dict[str, ApiKey]:
 
 @contextlib.contextmanager
 def editing(path: Path) -> Iterator[dict[str, ApiKey]]:
-    """Change the keys of a file: what is in the dict at the end is what the file will hold.
+    """Edit the keys of a file: yield them in a dict, and write the dict to the file at the end.
 
-    Editors wait for each other; readers see the file before or after, never between. Raise
+    Editors wait for each other. Readers see the file either before or after the change. Raise
     BadKeyFile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

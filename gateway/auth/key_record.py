@@ -1,4 +1,4 @@
-"""How an API key is written down, in a file or in the store."""
+"""Stored form of an API key, in a file or in the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.auth.api_key import ApiKey
 
 
 class KeyRecord(BaseModel):
-    """A key in plain types. Reading one raises pydantic's ValidationError."""
+    """API key in plain types. Parsing an invalid record raises pydantic's ValidationError."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,7 +29,7 @@ class KeyRecord(BaseModel):
 
 
 def from_record(record: KeyRecord) -> ApiKey:
-    """The key a record describes."""
+    """Return the key that a record describes."""
     _, salt, digest = record.hash.split(":")
     return ApiKey(
         salt=bytes.fromhex(salt),
@@ -39,7 +39,7 @@ def from_record(record: KeyRecord) -> ApiKey:
 
 
 def to_record(key: ApiKey) -> dict[str, Any]:
-    """What is written down of a key; what it does not say is left out."""
+    """Return the record of a key. Fields without a value are omitted."""
     record: dict[str, Any] = {
         "id": key.id,
         "owner": key.owner,

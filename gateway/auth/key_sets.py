@@ -1,8 +1,8 @@
-"""Where a token's verification key comes from: the configuration, or the issuer's JWKS endpoint.
+"""Sources of verification keys: the configuration, or the issuer's JWKS endpoint.
 
-The remote one is ours because PyJWKClient blocks and serves no stale keys. Keys are fresh for 10
-minutes; then they are fetched anew beside the requests, which go on with the old ones for up to an
-hour of failures. A `kid` nobody knows makes one fetch each 30 s at most.
+PyJWKClient is not used, because it blocks and serves no stale keys. Keys are fresh for 10 minutes.
+Then they are fetched again in the background, while requests use the old keys; if fetching fails,
+for up to one hour. An unknown `kid` causes at most one fetch every 30 s.
 """
 
 from __future__ import annotations
@@ -26,42 +26,44 @@ UNKNOWN_KID_S = 30.0
 RETRY_S = 1.0
 _TIMEOUT_S = 5.0
 _TRIED_KEYS = 8
-"""Keys tried for one token: each costs a signature check, and anybody can send a token."""
+"""Number of keys to try for one token. Each costs a signature check, and anyone can send tokens."""
 _SIZE_CAP_BYTES = 256 * 1024
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""Gets a document by its URL. Raises OSError, TimeoutError, aiohttp.ClientError or ValueError."""
+"""Function that fetches a document by its URL. Raises OSError, TimeoutError, aiohttp.ClientError or
+ValueError.
+"""
 
 
 class KeySet(Protocol):
-    """Finds verification keys."""
+    """Set of verification keys."""
 
     changed: Callable[[], None]
-    """Called when keys were withdrawn: what was verified with them counts no more."""
+    """Called when keys were withdrawn: tokens verified with them are no longer valid."""
 
     @property
     def ready(self) -> bool:
-        """Whether there are keys that may be used."""
+        """True if there are keys that may be used."""
 
     def current(self) -> bool:
-        """Whether what was verified with these keys still counts. Sees to it that they are fetched
-        anew when that is due; costs a look at the clock.
+        """Tell whether tokens verified with these keys are still valid. Starts to fetch the keys
+        again if that is due. Costs one reading of the clock.
         """
 
     async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
-        """The keys that may have signed a token with this header, to be tried in turn: `kid` is a
-        hint and need not be unique (RFC 7517 section 4.5). Raise AuthUnavailable.
+        """Return the keys to try, in order, for a token with this header. `kid` is a hint and need
+        not be unique (RFC 7517 section 4.5). Raise AuthUnavailable.
         """
 
     def start(self) -> None:
-        """Begin to fetch, so that the first request need not wait."""
+        """Start to fetch keys, so that the first request need not wait for them."""
 
     def close(self) -> None:
-        """Stop fetching."""
+        """Cancel a fetch in progress."""
 
 
 class StaticKey:
-    """One key, from the configuration."""
+    """Key set with one key, from the configuration."""
 
     def __init__(self, key: VerificationKey) -> None:
         self._key = key
@@ -85,7 +87,7 @@ class StaticKey:
 
 
 class RemoteKeySet:
-    """The keys at a JWKS URL, or at the one that an issuer's OpenID configuration names."""
+    """Keys of a JWKS URL, either given or named by the issuer's OpenID configuration."""
 
     def __init__(
         self,
@@ -97,14 +99,14 @@ class RemoteKeySet:
         now: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`url` None: discover it (OpenID Connect Discovery 1.0 section 4). `report` is told what
-        goes wrong, for the log.
+        """Create the key set without fetching. Without `url`, discover it (OpenID Connect Discovery
+        1.0 section 4). `report` is called with each problem, for the log.
         """
         self.changed: Callable[[], None] = _nothing
         self.fetches = 0
-        """How often the keys were fetched."""
+        """Number of successful fetches."""
         self.failures = 0
-        """How often that failed."""
+        """Number of failed fetches."""
         self._issuer = issuer
         self._url = url
         self._fetch = fetch
@@ -119,7 +121,7 @@ class RemoteKeySet:
 
     @property
     def ready(self) -> bool:
-        """Whether there are keys that may be used."""
+        """True if there are keys that may be used."""
         return bool(self._keys) and self._now() < self._fetched_at + STALE_S
 
     def current(self) -> bool:
@@ -136,13 +138,13 @@ class RemoteKeySet:
         if kid is not None and not self._knows(kid):
             await self._refresh(UNKNOWN_KID_S)
             if self._failing and not self._knows(kid):
-                # It may be a new one that we cannot see now.
+                # It may be a new key that cannot be fetched now.
                 raise AuthUnavailable("unknown kid, and the keys cannot be refreshed")
         fitting = [key for key in self._keys if key.algorithm == algorithm]
         if kid is None:
             return fitting if len(fitting) == 1 else ()
         named = [key for key in self._keys if key.kid == kid]
-        # One that is for another algorithm says so, when it is tried.
+        # A key for another algorithm is returned too: its error says that the algorithm is wrong.
         return [key for key in fitting if key.kid == kid][:_TRIED_KEYS] or named[:1]
 
     def start(self) -> None:
@@ -158,11 +160,11 @@ class RemoteKeySet:
     async def _refresh(self, pause_s: float) -> None:
         self._begin_refresh(pause_s)
         if self._task is not None:
-            # A request that gives up must not take the fetch with it: others wait for it too.
+            # A cancelled request must not cancel the fetch: other requests wait for it too.
             await asyncio.shield(self._task)
 
     def _begin_refresh(self, pause_s: float) -> None:
-        """Fetch, unless that is under way or was tried less than `pause_s` ago."""
+        """Start a fetch, unless one is in progress or was tried less than `pause_s` ago."""
         now = self._now()
         if self._task is None and now >= self._tried_at + pause_s:
             self._tried_at = now
@@ -179,7 +181,7 @@ class RemoteKeySet:
             self._failing = False
             self.fetches += 1
             self._fetched_at = self._now()
-            # A key that comes anew under an old name is another one.
+            # A new key with the kid of an old one counts as a replacement of the old one.
             withdrawn = any(key not in keys for key in self._keys)
             self._keys = keys
             if withdrawn:
@@ -198,7 +200,7 @@ class RemoteKeySet:
             await self._fetch(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         )
         if not isinstance(document, dict) or document.get("issuer") != self._issuer:
-            # Section 4.3: it has to be the very issuer that was asked for.
+            # The issuer must be identical to the requested one (section 4.3).
             raise ValueError("the OpenID configuration is another issuer's")
         url = document.get("jwks_uri")
         if not isinstance(url, str) or not is_trustworthy(url):
@@ -207,11 +209,11 @@ class RemoteKeySet:
 
 
 def http_fetch(context: ssl.SSLContext | None) -> Fetch:
-    """A Fetch over HTTP: 5 s and 256 KiB at most, no redirect, no proxy."""
+    """Return a Fetch over HTTP: at most 5 s and 256 KiB, no redirects, no proxy."""
 
     async def fetch(url: str) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        # One session for each fetch: there is one in ten minutes.
+        # One session for each fetch suffices, since there is one fetch in ten minutes.
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(

@@ -1,4 +1,4 @@
-"""The principal: who a request is from, once a provider has vouched for it."""
+"""Principal: the authenticated caller of a request."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller."""
+    """Authenticated caller of a request."""
 
     subject: str
     provider: str
-    """The name of the provider that vouched."""
+    """Name of the provider that verified the credential."""
     tenant: str | None = None
     tier: str | None = None
     groups: tuple[str, ...] = ()
     scopes: frozenset[str] = frozenset()
-    """What it may do: the token's scopes and roles."""
+    """Permissions: the scopes and roles of the token, or the scopes of the API key."""
     models: frozenset[str] | None = None
-    """The only models it may use; None: whatever the route serves."""
+    """Models that the caller may use; None means every model that the route serves."""
     limits: tuple[str, ...] = ()
-    """Limits of its own, beside the route's."""
+    """Names of the caller's own limits, in addition to the route's."""
     key_id: str | None = None
-    """The API key it came with."""
+    """Id of the API key, if the caller used one."""
     token_id: str | None = None
-    """The `jti` of its token."""
+    """`jti` claim of the token, if the caller used one."""
     expires_at: float | None = None
-    """When it stops being one, in seconds since the epoch; None: not by itself."""
+    """Time when the credential expires, in seconds since the epoch; None if it does not expire."""
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     headers: bytes = field(default=b"", compare=False, repr=False)
-    """Header lines that tell the upstream of it, as the provider's allow-list says."""
+    """Header lines that describe the caller to the upstream, by the provider's allow-list."""

@@ -1,4 +1,4 @@
-"""What every identity provider has in common: a credential goes in, a principal comes out."""
+"""Interface of identity providers: a provider turns a credential into a principal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from gateway.auth.principal import Principal
 
 
 class Rejected(Exception):
-    """The credential is not acceptable.
+    """The credential is not accepted.
 
-    The text is for the log. It may name claims that were expected and found, never the credential.
+    The text is for the log. It may contain expected and found claims, but never the credential.
     """
 
     def __init__(self, reason: str, told: str | None = None, *, is_ours: bool = True) -> None:
-        """`told` is the `error_description` for the caller (RFC 6750 section 3): one sentence
-        without its full stop. None: the credential is of another kind than this provider's.
-        `is_ours`: this provider is the one that would have accepted it.
+        """Create a rejection. `told` is the `error_description` for the caller (RFC 6750
+        section 3): one sentence without a full stop; None if the credential is of a kind that this
+        provider does not handle. `is_ours`: the credential is meant for this provider.
         """
         super().__init__(reason)
         self.told = told
@@ -24,27 +24,29 @@ class Rejected(Exception):
 
 
 class Provider(Protocol):
-    """Verifies one kind of credential."""
+    """Identity provider that verifies one kind of credential."""
 
     name: str
     header: str | None
-    """A header of its own that carries the credential, beside Authorization and x-api-key."""
+    """Additional header that may carry the credential, besides Authorization and x-api-key."""
     sent_headers: frozenset[bytes]
-    """Lower-cased names of the headers its principals bring to the upstream."""
+    """Lower-case names of the headers that describe its principals to the upstream."""
 
     async def verify(self, credential: str) -> Principal:
-        """The principal a credential speaks for. Raise Rejected, or AuthUnavailable where that
-        cannot be told now.
+        """Return the principal of a credential. Raise Rejected, or AuthUnavailable if the
+        credential cannot be verified now.
         """
 
     def stands(self, principal: Principal) -> bool:
-        """Whether one that this provider vouched for would be accepted still."""
+        """Tell whether the credential of a principal is still valid. The principal must be of this
+        provider. Raise AuthUnavailable if that cannot be told now.
+        """
 
     def not_ready(self) -> str | None:
-        """Why it cannot verify anything yet, or None."""
+        """Return why the provider cannot verify credentials yet, or None if it can."""
 
     def start(self) -> None:
-        """Begin what goes on beside requests; there is an event loop now."""
+        """Start background tasks. Needs a running event loop."""
 
     def close(self) -> None:
-        """End what `start` began."""
+        """Stop the background tasks."""

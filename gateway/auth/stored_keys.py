@@ -1,4 +1,4 @@
-"""API keys in the store, for replicas that share no file."""
+"""API keys in the store, for replicas that do not share a file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from gateway.store.records import Records
 
 
 class StoredKeys:
-    """The keys of one provider, by id, as the store has them or had them half a second ago."""
+    """API keys of one provider, by id. They are at most half a second old while the store works."""
 
     def __init__(
         self, records: Records, provider: str, *, report: Callable[[str], None] = lambda _: None
     ) -> None:
-        """`report` is told when keys cannot be read; those before them stay."""
+        """Create the key store without reading. If keys cannot be read, the keys before them stay
+        in use, and `report` is called with the reason.
+        """
         self._report = report
         self._keys: Mapping[str, ApiKey] = {}
         self._following = Following(
@@ -50,12 +52,12 @@ class StoredKeys:
 
 
 def kind_of(provider: str) -> str:
-    """The kind of record that holds a provider's keys."""
+    """Return the kind of the records with a provider's keys."""
     return f"key:{provider}"
 
 
 def parse(found: Mapping[str, bytes]) -> tuple[Mapping[str, ApiKey], list[str]]:
-    """Keys by their ids, and the ids of those that cannot be read."""
+    """Return the keys by id, and the ids of the records that cannot be parsed."""
     keys, bad = {}, []
     for key_id, value in found.items():
         try:
@@ -66,10 +68,10 @@ def parse(found: Mapping[str, bytes]) -> tuple[Mapping[str, ApiKey], list[str]]:
 
 
 def dump(key: ApiKey) -> bytes:
-    """What is kept of a key."""
+    """Return the stored form of a key."""
     return orjson.dumps(to_record(key))
 
 
 async def put(records: Records, provider: str, key: ApiKey) -> None:
-    """Keep a key, or what has become of it. Raise StoreUnavailable."""
+    """Store a new or changed key. Raise StoreUnavailable."""
     await records.put(kind_of(provider), key.id, dump(key))

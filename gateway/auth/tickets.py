@@ -1,8 +1,8 @@
-"""Tickets: short-lived, single-use credentials for clients that can set no header.
+"""Tickets: short-lived, single-use credentials for clients that cannot set headers.
 
-A browser's WebSocket and EventSource send no Authorization. Their page asks for a ticket, with its
-own credential, and puts it into the query: `?ticket=tk-...`. The store holds who it speaks for
-under a digest of it, and gives it out once.
+A browser's WebSocket and EventSource cannot send Authorization. Their page requests a ticket with
+its own credential, and puts the ticket into the query: `?ticket=tk-...`. The store keeps the
+principal under the ticket's digest, and returns it only once.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gateway.errors import AuthUnavailable
 from gateway.store.records import Records, StoreUnavailable
 
 PARAMETER = "ticket"
-"""The query parameter that carries one."""
+"""Query parameter that carries a ticket."""
 _KIND = "ticket"
 _TICKET = re.compile(r"tk-[A-Za-z0-9_-]{43}")
 _SECRET_BYTES = 32
 
 
 class TicketProvider:
-    """Issues tickets, and accepts each once."""
+    """Provider that issues tickets, and accepts each ticket once."""
 
     header: str | None = None
     sent_headers: frozenset[bytes] = frozenset()
@@ -36,14 +36,16 @@ class TicketProvider:
     def __init__(
         self, name: str, records: Records, providers: Mapping[str, Provider], *, ttl_s: float
     ) -> None:
-        """`providers` are those that vouch for whoever asks for a ticket, by name."""
+        """Create the provider. `providers` are the other providers, by name: they verify the
+        callers that request a ticket.
+        """
         self.name = name
         self.ttl_s = ttl_s
         self._records = records
         self._providers = providers
 
     async def issue(self, principal: Principal) -> str:
-        """A ticket that speaks for a principal. Raise AuthUnavailable without the store."""
+        """Return a new ticket for a principal. Raise AuthUnavailable if the store fails."""
         ticket = "tk-" + secrets.token_urlsafe(_SECRET_BYTES)
         try:
             await self._records.put(_KIND, _digest(ticket), _dump(principal), self.ttl_s)
@@ -89,7 +91,7 @@ def _digest(ticket: str) -> str:
 def _dump(principal: Principal) -> bytes:
     fields = {field.name: getattr(principal, field.name) for field in dataclasses.fields(Principal)}
     fields["headers"] = principal.headers.decode("latin-1")
-    # Not orjson: a claim may hold a number of more than 64 bits.
+    # orjson cannot be used: a claim may contain an integer of more than 64 bits.
     return json.dumps(fields, default=list).encode()
 
 
