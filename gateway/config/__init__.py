@@ -1,4 +1,4 @@
-"""The configuration: one YAML file, fully checked before anything is built from it."""
+"""Configuration: one YAML file, which is checked completely before anything is built from it."""
 
 from __future__ import annotations
 

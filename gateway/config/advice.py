@@ -1,4 +1,4 @@
-"""Warnings about a configuration that is valid: what it says is allowed, and rarely meant."""
+"""Warnings about a valid configuration: settings that are allowed, but rarely intended."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 
 _WIDEST_IPV4, _WIDEST_IPV6 = 8, 16
-"""Prefix lengths below which a trusted network is nobody's own."""
+"""Prefix lengths below which a trusted network is too large to belong to one operator."""
 _CALLS = (
     *("/completions", "/embeddings", "/responses", "/messages", "/count_tokens"),
     *("/chat", "/generate", "/embed", "/models", "/rerank", "/realtime", "/transcriptions"),
     *("/speech", "/translations", "/generations", "/edits", "/moderations", "/tags", "/tokenize"),
 )
-"""How paths of the dialects' APIs end."""
+"""Endings of the paths of the dialects' APIs."""
 
 
 def advise(config: models.Config) -> Iterator[Finding]:
-    """Every warning. A gateway with these works, perhaps not as its owner thinks."""
+    """Yield every warning. The gateway works with such settings, but perhaps not as intended."""
     yield from _trusted_proxies(config)
     for index, route in enumerate(config.routes):
         path: ConfigPath = ("routes", index)
@@ -55,7 +55,7 @@ def _exact_path(path: ConfigPath, route: models.Route) -> Iterator[Finding]:
 
 
 def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
-    """A limit by tenant, where no caller has one: all of them share one bucket."""
+    """Warn about a limit by tenant if no caller has a tenant: all callers share one bucket then."""
     if route.auth == "anonymous":
         nobody_has = True
     else:
@@ -90,7 +90,7 @@ def _anonymous(path: ConfigPath, route: models.Route, config: models.Config) -> 
 
 
 def _versions(config: models.Config) -> Iterator[Finding]:
-    """An endpoint that ends in /v1, whose requests begin with /v1 as well."""
+    """Warn about an endpoint that ends in /v1 if its requests begin with /v1 too."""
     versioned: set[str] = set()
     for route in config.routes:
         if not route.strip and route.path.startswith("/v1"):

@@ -1,4 +1,4 @@
-"""Checks of a configuration that need more than one of its values."""
+"""Checks of a configuration that involve more than one of its values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
 
 
 def check(config: models.Config) -> Iterator[Finding]:
-    """Every problem of a configuration whose single values are fine."""
+    """Yield every problem of a configuration whose single values are valid."""
     yield from _check_addresses(config)
     for name, provider in config.auth.items():
         yield from check_provider(("auth", name), provider)
@@ -81,7 +81,7 @@ def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -
 
 
 def _unpriced(limit: models.Limit) -> str | None:
-    """The currency of a budget in money."""
+    """Return the currency of a limit's budget, or None if it has no budget in money."""
     unit = parse_budget(limit.budget)[1] if limit.budget is not None else "tokens"
     return None if unit == "tokens" else unit
 
@@ -158,7 +158,7 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
 def _check_issuing(
     path: ConfigPath, route: models.Route, config: models.Config
 ) -> Iterator[Finding]:
-    """A route that gives out tickets: to callers who are known by something else."""
+    """Check a route that issues tickets. Its callers must be authenticated by another provider."""
     if route.upstream is not None or route.models:
         yield (*path, "issues"), "is the end of the route", "take `models` and `upstream` away"
     if route.resume is not None:
@@ -182,7 +182,7 @@ def _check_issuing(
 def _check_bridge(
     path: ConfigPath, route: models.Route, bridge: models.Bridge, config: models.Config
 ) -> Iterator[Finding]:
-    """A route whose sockets carry the requests of another."""
+    """Check a bridge route, whose WebSockets carry the requests of another route."""
     here = (*path, "bridge")
     if route.upstream is not None or route.models or route.issues is not None:
         hint = "take `models`, `upstream` and `issues` away"
@@ -239,7 +239,7 @@ def _check_websocket(
 
 
 def _models_of(route: models.Route, config: models.Config) -> list[str]:
-    """The models that may serve a route's requests: those it names, and their fallbacks."""
+    """Return the models that may serve a route's requests: the named ones and their fallbacks."""
     named = [name for name in route.models if name in config.models]
     others = [other for name in named for other in config.models[name].fallbacks]
     return list(dict.fromkeys(named + [other for other in others if other in config.models]))

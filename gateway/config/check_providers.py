@@ -1,4 +1,4 @@
-"""Checks of identity providers: that their keys are there, and are what their algorithm needs."""
+"""Checks of identity providers: their keys must exist, and must fit their algorithm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
 
 def check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Finding]:
-    """Problems of one identity provider."""
+    """Yield the problems of one identity provider."""
     if isinstance(provider, models.JwtProvider):
         yield from _check_keys(path, provider)
         for header in provider.headers:
@@ -40,7 +40,7 @@ def check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Find
 def check_key_store(
     path: ConfigPath, provider: models.ApiKeyProvider, store: models.Store
 ) -> Iterator[Finding]:
-    """Whether an API key provider has somewhere to keep its keys."""
+    """Check that an API key provider has a place for its keys, and a usable header."""
     if provider.header and provider.header.lower() in RESERVED_HEADERS:
         yield (*path, "header"), "cannot carry a key", None
     if provider.file is None and store.url == "memory://":
@@ -49,7 +49,9 @@ def check_key_store(
 
 
 def _check_keys(path: ConfigPath, provider: models.JwtProvider) -> Iterator[Finding]:
-    """One source of keys, with what belongs to it."""
+    """Check that a JWT provider has exactly one source of keys, and only the settings of that
+    source.
+    """
     secret, public_key = provider.secret, provider.public_key
     if provider.jwks is not None:
         for name in ("secret", "public_key", "algorithm"):
@@ -83,7 +85,7 @@ def _check_secret(
     if secret is None:
         yield path, f"{algorithm} needs `secret`", None
     elif b"-----BEGIN" in secret.reveal():
-        # With a public key as HMAC secret everybody could sign (RFC 8725 section 2.1).
+        # If a public key were the HMAC secret, everyone could sign (RFC 8725 section 2.1).
         yield (*path, "secret"), "holds a PEM key, which is no secret", "use RS256 or its like"
     elif len(secret.reveal()) < least_bytes:
         yield (*path, "secret"), f"is shorter than {least_bytes} bytes", None

@@ -1,4 +1,4 @@
-"""Checks of upstreams: that requests can be sent to what they name."""
+"""Checks of upstreams: requests must be able to reach their endpoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _DIALECTS = {
     "max_tokens_field": ("openai",),
     "efforts": ("openai", "anthropic"),
 }
-"""Which settings of `translation` are for upstreams of which dialects."""
+"""Settings of `translation`, each with the dialects of the upstreams that it is for."""
 
 
 def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
-    """Problems of one upstream."""
+    """Yield the problems of one upstream."""
     for index, endpoint in enumerate(upstream.endpoints):
         where = (*path, "endpoints", index, "url")
         yield from _check_url(where, endpoint.url, upstream.allow_addresses)
@@ -84,7 +84,7 @@ def _check_discover(
 
 
 def check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:
-    """Whether a PEM file can be used as the authority to trust."""
+    """Check that a PEM file can be used as the certificate authority to trust."""
     try:
         ssl.create_default_context(cafile=file)
     except ssl.SSLError:

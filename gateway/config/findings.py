@@ -1,11 +1,11 @@
-"""What checks of a configuration say, and what several of them need."""
+"""Result type of configuration checks, and a constant that several checks share."""
 
 from __future__ import annotations
 
 from gateway.config.problems import ConfigPath
 
 Finding = tuple[ConfigPath, str, str | None]
-"""Where, what, and a hint."""
+"""Path of a value, the problem with it, and a hint or None."""
 
 RESERVED_HEADERS = frozenset(
     {
@@ -22,4 +22,4 @@ RESERVED_HEADERS = frozenset(
         "x-request-id",
     }
 )
-"""What no configured header may be called."""
+"""Names that no configured header may have, in lower case."""

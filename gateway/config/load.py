@@ -1,4 +1,6 @@
-"""Reading a configuration file: YAML with positions, `${ENV}`, and every problem in one go."""
+"""Loader for a configuration file: reads YAML with positions, expands `${ENV}`, and reports all
+problems at once.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +35,29 @@ _VARIABLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration and where it came from."""
+    """Loaded configuration, with its source."""
 
     config: Config
     source: Source
     text: str
     base: Path
-    """The folder its relative paths start from."""
+    """Folder that relative paths start from."""
 
     def warnings(self) -> list[Problem]:
-        """What is valid and rarely meant, by line."""
+        """Return the warnings about settings that are valid but rarely intended, by line."""
         found = (self.source.problem(*finding) for finding in advise(self.config))
         return sorted(found, key=lambda one: (one.line, one.column))
 
 
 def load(path: Path) -> Config:
-    """The configuration in a file. Raise ConfigError with every problem found."""
+    """Return the configuration of a file. Raise ConfigError with every problem found."""
     return load_source(path).config
 
 
 def load_source(path: Path) -> Loaded:
-    """As `load`, with the positions, for those who find problems later."""
+    """Load a file like `load`, and return its positions too, for problems that are found later.
+    Raise ConfigError.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_SIZE_CAP_BYTES + 1)
@@ -69,12 +73,14 @@ def load_source(path: Path) -> Loaded:
 
 
 def load_source_text(text: str, *, name: str, base: Path) -> Loaded:
-    """As `load_source`, of a text."""
+    """Load a text like `load_source`. Raise ConfigError."""
     return _load(text, name, base)
 
 
 def keep(loaded: Loaded, path: Path) -> None:
-    """Write down what was loaded, so that another process can load the same: no secret is in it."""
+    """Write the loaded text to a file, so that another process can load the same. The file contains
+    no secrets, only references to them.
+    """
     kept = {"text": loaded.text, "name": loaded.source.name, "base": str(loaded.base.absolute())}
     fresh = path.with_name(path.name + ".new")
     fresh.write_bytes(orjson.dumps(kept))
@@ -82,13 +88,15 @@ def keep(loaded: Loaded, path: Path) -> None:
 
 
 def load_kept(path: Path) -> Loaded:
-    """What `keep` wrote down. Raise ConfigError."""
+    """Load a file that `keep` has written. Raise ConfigError."""
     kept = orjson.loads(path.read_bytes())
     return _load(kept["text"], kept["name"], Path(kept["base"]))
 
 
 def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> Config:
-    """The configuration in a text; `base` is the folder its relative paths start from."""
+    """Return the configuration of a text. Relative paths start from the folder `base`. Raise
+    ConfigError.
+    """
     return _load(text, name, base).config
 
 
@@ -98,7 +106,7 @@ def _load(text: str, name: str, base: Path) -> Loaded:
     if document is None:
         raise ConfigError(reader.problems)
     source = Source(name, reader.positions)
-    # What could not be read is not judged as well.
+    # A value that could not be read is reported only once.
     unread = {problem.path for problem in reader.problems}
     problems = [source.problem(*finding) for finding in check_references(document)]
     config: Config | None = None
@@ -120,7 +128,7 @@ def _whole(name: str, message: str, hint: str | None = None) -> Problem:
 
 
 class _Reader:
-    """Turns YAML into plain values, remembering where each of them stands."""
+    """Reader that turns YAML into plain values, and records the position of each."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -179,7 +187,7 @@ class _Reader:
         if "${" in text:
             text = self._expand(node, path)
             if isinstance(node, yaml.ScalarNode) and node.style is None:
-                # Written plain, not quoted: it may have become a number.
+                # The scalar is not quoted, so its expanded text may be a number.
                 tag = constructor.resolve(yaml.ScalarNode, text, (True, False))
         if tag == "tag:yaml.org,2002:timestamp":
             return text
@@ -199,7 +207,7 @@ class _Reader:
             if match["name"] is None:
                 return "${"
             value = os.environ.get(match["name"])
-            # As in a shell, `:-` stands in for an empty value too.
+            # As in a shell, `:-` also replaces an empty value.
             if not value and match["default"] is not None:
                 return match["default"]
             if value is None:
@@ -231,7 +239,7 @@ class _Reader:
 
 def _translate(errors: Sequence[ErrorDetails], source: Source, document: Any) -> list[Problem]:
     problems = []
-    # A list of which some items are bad counts as too short, too: that is noise.
+    # pydantic also reports a list with invalid items as too short: drop that error.
     errors = [e for e in errors if e["type"] != "too_short" or not _has_inner(e, errors)]
     found = [(error, _walk(error["loc"], document)) for error in errors]
     for error, place in found:
@@ -255,17 +263,18 @@ def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an error is."""
+    """Place of an error."""
 
     path: ConfigPath
-    """As people write it."""
+    """Path as it is written in the file."""
     model: type[BaseModel] | None
-    """Of the mapping that the path's last part stands in."""
+    """Model of the mapping that contains the last part of the path."""
     fields: tuple[str, ...]
-    """What may stand there, if it is a mapping of known keys."""
+    """Keys that are allowed in that place, if it is a mapping with known keys."""
     aside: ConfigPath | None
-    """Where a word, a list or a mapping may stand, and the error is about what was not written:
-    what is said of the other is worth more."""
+    """Path of a value with several allowed types (word, list, mapping), if the error is about a
+    type that was not written. Errors about the written type are more helpful, and are preferred.
+    """
 
 
 def _meant(place: _Place, path: ConfigPath) -> bool:
@@ -273,9 +282,10 @@ def _meant(place: _Place, path: ConfigPath) -> bool:
 
 
 def _walk(location: ConfigPath, value: Any) -> _Place:
-    """The place of an error in a document.
+    """Return the place of an error in a document.
 
-    pydantic's own location also names the branch it took where there are several: a tag, a type.
+    pydantic's location also contains the branch of a union that it tried: a tag or a type. That
+    part is left out of the path.
     """
     path: list[str | int] = []
     model: type[BaseModel] | None = None
@@ -305,7 +315,7 @@ def _walk(location: ConfigPath, value: Any) -> _Place:
 
 
 def _inside(value: Any, part: str | int) -> Any:
-    """What a document has at one part of a path; None where it has nothing."""
+    """Return the value at one part of a path, or None if there is none."""
     if isinstance(value, dict):
         return value.get(part)
     if isinstance(value, tuple) and isinstance(part, int) and part < len(value):
@@ -314,7 +324,7 @@ def _inside(value: Any, part: str | int) -> Any:
 
 
 def _branches(kind: Any) -> list[Any]:
-    """What a type may be, None left out."""
+    """Return the alternatives of a type, without None."""
     if get_origin(kind) is Annotated:
         return _branches(get_args(kind)[0])
     if isinstance(kind, UnionType) or get_origin(kind) is Union:
@@ -328,7 +338,7 @@ def _fields(kinds: list[Any]) -> list[str]:
 
 
 def _tag(kind: Any) -> str | None:
-    """The `type` a model of a tagged union has."""
+    """Return the `type` of a model in a tagged union, or None."""
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return None
     field = kind.model_fields.get("type")
@@ -337,13 +347,13 @@ def _tag(kind: Any) -> str | None:
 
 
 def _is_branch(part: str | int, kind: Any) -> bool:
-    """Whether that is what pydantic calls a type in a location: its tag, or its name."""
+    """Tell whether a part of a location is pydantic's name of a type: its tag, or its name."""
     name = _name(kind)
     return part in (_tag(kind), name) or (name is not None and str(part).endswith(f", {name}]"))
 
 
 def _shape(part: str | int, kind: Any, value: Any) -> type:
-    """What has to be written for a branch: a mapping, a list, or a word as the value is."""
+    """Return the Python type that a branch requires: dict, tuple, or the type of a scalar value."""
     if _name(kind) is not None:
         return dict
     if str(part).startswith("tuple["):
@@ -352,11 +362,11 @@ def _shape(part: str | int, kind: Any, value: Any) -> type:
 
 
 def _name(kind: Any) -> str | None:
-    """The name of a model, None for any other type."""
+    """Return the name of a model, or None for any other type."""
     return kind.__name__ if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def nearest(word: str, known: Any) -> str | None:
-    """A hint with the known word that looks most like this one, or None."""
+    """Return a hint with the known word that is most similar to this one, or None."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean '{close[0]}'?" if close else None

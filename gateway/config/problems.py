@@ -1,4 +1,4 @@
-"""Configuration problems: where, what is wrong, what would be right."""
+"""Configuration problems: the place, the error, and a hint for the fix."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 ConfigPath = tuple[str | int, ...]
-"""The way to a value: `("routes", 0, "auth")`."""
+"""Path to a value, such as `("routes", 0, "auth")`."""
 Fault = tuple[ConfigPath, str]
-"""The path of a value, and what is wrong with it; `Source.problem` finds its line."""
+"""Path of a value, and what is wrong with it. `Source.problem` finds its line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a configuration file. Lines and columns count from 1."""
+    """Error in a configuration file. Lines and columns count from 1."""
 
     file: str
     line: int
@@ -28,7 +28,7 @@ class Problem:
         return _one_line(where + what + (f"; {self.hint}" if self.hint else ""))
 
     def as_dict(self) -> dict[str, str | int | None]:
-        """For programs."""
+        """Return the problem in machine-readable form."""
         return {
             "file": self.file,
             "line": self.line,
@@ -40,7 +40,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; holds every problem found in it."""
+    """The configuration cannot be used. Has every problem found, in the order of their lines."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: Sequence[Problem] = sorted(problems, key=lambda p: (p.line, p.column))
@@ -49,14 +49,16 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A configuration file's name, and where in it everything stands."""
+    """Name of a configuration file, and the positions of its values."""
 
     name: str
     positions: Mapping[ConfigPath, tuple[int, int]]
-    """Line and column of every value; of a mapping's entry, where its key stands."""
+    """Line and column of every value; for an entry of a mapping, those of its key."""
 
     def problem(self, path: ConfigPath, message: str, hint: str | None = None) -> Problem:
-        """A problem at a path, or at the nearest part of it that is written in the file."""
+        """Return a problem with the position of a path, or of its longest prefix that is in the
+        file.
+        """
         known = path
         while known and known not in self.positions:
             known = known[:-1]
@@ -65,12 +67,12 @@ class Source:
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks and other control characters, which a key may hold."""
+    """Escape line breaks and other control characters, which a key may contain."""
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def dotted(path: ConfigPath) -> str:
-    """`routes[0].auth`."""
+    """Return a path as text, such as `routes[0].auth`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

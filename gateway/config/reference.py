@@ -1,4 +1,4 @@
-"""`python -m gateway.config.reference`: the configuration reference, from the models."""
+"""Configuration reference, generated from the models by `python -m gateway.config.reference`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
 
 
 def reference() -> str:
-    """The whole page, in Markdown."""
+    """Return the whole page in Markdown."""
     return "\n".join([_INTRO, *(_section(title, model) for title, model in _ORDER)])
 
 

@@ -1,4 +1,4 @@
-"""Checks that everything a configuration names is there."""
+"""Check that all names used in a configuration are defined in it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SECTIONS = {
 
 
 def check_references(document: object) -> Iterator[Finding]:
-    """Names of things that are not there.
+    """Yield every reference to a name that is not defined.
 
-    Looks at the plain document, so that it finds them beside values that are wrong in themselves.
+    Works on the plain document, so that these problems are found even if other values are invalid.
     """
     file = _mapping(document)
     for name, model in _mapping(file.get("models")).items():

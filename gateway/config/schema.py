@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration, for editors."""
+"""JSON Schema of the configuration, for editors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12. Wherever a value stands, `${ENV}` may stand too."""
+    """Return the JSON Schema (2020-12). Every scalar value may also be a variable `${ENV}`."""
     schema = Config.model_json_schema()
     _allow_variables(schema)
     return {
@@ -21,7 +21,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _allow_variables(node: Any) -> None:
-    """Let a variable stand for any scalar; keep each definition's own wording."""
+    """Allow a variable for any scalar. Descriptions and defaults stay as they are."""
     if isinstance(node, list):
         for item in node:
             _allow_variables(item)

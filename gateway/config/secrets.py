@@ -1,7 +1,7 @@
-"""Secrets: `{env: NAME}`, `{file: PATH}`, or a file made at first start; never shown again.
+"""Secrets in the configuration: `{env: NAME}`, `{file: PATH}`, or a file generated at first start.
 
-A `Secret` prints as `***` wherever it lands. Its value is read when the configuration is loaded,
-so a missing one is an error of the file, not of the first request.
+A `Secret` is always printed as `***`. Its value is read when the configuration is loaded, so a
+missing secret is an error of the configuration, and not of the first request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GENERATED_BYTES = 32
 
 
 class Secret(BaseModel):
-    """A value that is kept outside the file."""
+    """Secret value that is kept outside the configuration file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -67,7 +67,7 @@ class Secret(BaseModel):
         return value
 
     def reveal(self) -> bytes:
-        """The value. Whoever asks must not log it."""
+        """Return the value. The caller must not log it."""
         return self._value
 
     @model_serializer
@@ -82,7 +82,7 @@ class Secret(BaseModel):
 
 def _generate(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes may start at once: the first to create the file decides.
+    # If two processes start at once, the first to create the file determines the secret.
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -1,7 +1,7 @@
-"""The kinds of text that settings are made of: names, URLs, rates, budgets, header names.
+"""Text types of settings: names, URLs, rates, budgets, header names.
 
-Each is a string that was checked against its form, with an error in plain words, and a pattern for
-the JSON Schema. Durations and sizes are in `units.py`, secrets in `secrets.py`.
+Each type is a string with a check of its form, and an error message in plain words. Most also have
+a pattern for the JSON Schema. Durations and sizes are in `units.py`, secrets in `secrets.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 Dialect = Literal["openai", "anthropic", "ollama"]
-"""What a caller or an upstream speaks; decides the shape of errors."""
+"""API dialect of a caller or an upstream. It determines the form of errors."""
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -40,10 +40,11 @@ _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
 def _must_match(pattern: str, otherwise: str) -> BeforeValidator:
-    """A check against a pattern; `otherwise` says in plain words what was expected."""
+    """Return a check against a pattern. `otherwise` is the error message: what was expected."""
     compiled = re.compile(pattern)
 
-    # Before it is known to be text: of a bare number, what was expected says more.
+    # This runs before pydantic's type check: for a bare number, this message is more helpful than
+    # the message that a text is required.
     def check(value: object) -> object:
         if not isinstance(value, str) or compiled.fullmatch(value) is None:
             raise ValueError(otherwise)
@@ -62,7 +63,7 @@ def _file_name(value: str, info: ValidationInfo) -> str:
 
 
 def check_listen(value: str) -> str:
-    """The address itself. Raise ValueError unless it is HOST:PORT."""
+    """Return the address unchanged. Raise ValueError unless it is HOST:PORT."""
     match = _LISTEN.fullmatch(value)
     if match is None or int(match["port"]) > 65535:
         raise ValueError("not an address to listen on: write HOST:PORT, such as 127.0.0.1:8080")
@@ -102,7 +103,7 @@ def _providers(value: object) -> object:
 
 
 def _listen(value: object) -> str:
-    """`listen: 8080` is a number in YAML."""
+    """Check an address to listen on. `listen: 8080` is a number in YAML, and gets a better hint."""
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"not an address to listen on: write HOST:PORT, such as 127.0.0.1:{value}")
     if not isinstance(value, str):
@@ -119,7 +120,7 @@ LinkTemplate = Annotated[
     _pattern(_LINK),
 ]
 FileName = Annotated[str, AfterValidator(_file_name)]
-"""A file, seen from the configuration's folder."""
+"""Path of a file, relative to the configuration's folder."""
 Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
@@ -158,7 +159,7 @@ DottedName = Annotated[
     str, _must_match(_DOTTED, "not a dotted name, such as acme.headers.Stamp"), _pattern(_DOTTED)
 ]
 Identity = Annotated[tuple[Name, ...] | Literal["anonymous"], BeforeValidator(_providers)]
-"""Who vouches for callers."""
+"""Identity providers of a route, or `anonymous`."""
 
 AsymmetricAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -216,14 +217,16 @@ Nameserver = Annotated[str, AfterValidator(_nameserver)]
 
 
 def parse_budget(text: str) -> tuple[float, str, str]:
-    """Amount, unit (`tokens` or a currency) and period of a valid budget."""
+    """Return amount, unit (`tokens` or a currency) and period of a valid budget."""
     amount, _, rest = text.partition(" ")
     unit, _, period = rest.partition("/")
     return float(amount), unit, period
 
 
 def parse_nameserver(text: str) -> tuple[str, int]:
-    """Address and port. Raise ValueError unless it is ADDRESS or ADDRESS:PORT."""
+    """Return address and port (default 53). Raise ValueError unless `text` is ADDRESS or
+    ADDRESS:PORT.
+    """
     match = _NAMESERVER.fullmatch(text)
     try:
         host = str(ipaddress.ip_address(match["host"].strip("[]"))) if match else ""

@@ -1,4 +1,4 @@
-"""Durations, sizes and rates as people write them in YAML: `30s`, `10MiB`, `60/minute`."""
+"""Durations, sizes and shares in the form used in YAML: `30s`, `10MiB`, `20%`."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ _SIZE_BYTES = {
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of `500ms`, `30s`, `5m`, `1h` or `1d`. ValueError says what is accepted."""
+    """Return the seconds of `500ms`, `30s`, `5m`, `1h` or `1d`. Raise ValueError with the accepted
+    forms.
+    """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         return float(match[1]) * _DURATION_S[match[2]]
     raise ValueError("not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h")
 
 
 def parse_size(value: object) -> int:
-    """Bytes of `512B`, `64KiB` or `10MiB`. ValueError says what is accepted."""
+    """Return the bytes of `512B`, `64KiB` or `10MiB`. Raise ValueError with the accepted forms."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(match[1]) * _SIZE_BYTES[match[2]]
     raise ValueError("not a size: write a whole number with its unit, such as 64KiB or 10MiB")
 
 
 def parse_share(value: object) -> float:
-    """A number from 0 to 1 out of `20%`. ValueError says what is accepted."""
+    """Return a number from 0 to 1 for a text such as `20%`. Raise ValueError with the accepted
+    form.
+    """
     if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
         share = float(match[1]) / 100
         if share <= 1.0:
@@ -57,11 +61,11 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["30s"]}),
 ]
-"""A time span; seconds once validated."""
+"""Time span; in seconds after validation."""
 
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
     WithJsonSchema({"type": "string", "pattern": rf"^{_SIZE.pattern}$", "examples": ["10MiB"]}),
 ]
-"""An amount of data; bytes once validated."""
+"""Amount of data; in bytes after validation."""

@@ -1,4 +1,4 @@
-"""pydantic's errors, in the words of whoever wrote the file."""
+"""Plain messages for pydantic's errors, in the terms of the configuration file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _WORDS: Mapping[str, str] = {
 def in_words(
     kind: str, message: str, context: Mapping[str, Any], fields: Sequence[str] = ()
 ) -> str:
-    """What to say of an error: its `type`, `msg` and `ctx`, and the keys that may stand there."""
+    """Return the message for an error of pydantic, given by its `type`, `msg` and `ctx`. `fields`
+    are the keys that are allowed in its place.
+    """
     if kind in _WORDS:
         return _WORDS[kind]
     if kind in ("model_type", "model_attributes_type"):

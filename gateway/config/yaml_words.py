@@ -1,4 +1,4 @@
-"""YAML's syntax errors in plain words: what stands where, and what to write instead."""
+"""Plain messages for YAML's syntax errors: what is wrong where, and what to write instead."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _OPENED = re.compile(r"while parsing a flow (?P<kind>sequence|mapping)")
 
 
 def in_plain_words(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
-    """Line and column, from 1, and what to say of the error. A bracket or quote that is not closed
-    is told where it opens.
+    """Return line and column, counted from 1, and the message for an error. The position of an
+    unclosed bracket or quote is where it opens.
     """
     mark, context = error.problem_mark, error.context_mark
     problem, where = error.problem or "", error.context or ""

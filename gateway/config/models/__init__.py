@@ -1,8 +1,9 @@
-"""The shape of `config.yaml`, a file for each part of it.
+"""Models of `config.yaml`, with one module for each part of the file.
 
-Models describe YAML and nothing else: no behaviour, no I/O. Checks that need more than one section
-(does this route's upstream exist?) are in `check.py`; reading files, `${ENV}` and line numbers in
-`load.py`. Field descriptions are the source of `docs/configuration.md`.
+Models describe YAML and nothing else: no behaviour, and no I/O except for secrets. Checks that need
+more than one section (does this route's upstream exist?) are in `check.py` and `references.py`.
+Reading files, `${ENV}` and line numbers are in `load.py`. Docstrings and field descriptions are the
+source of `docs/configuration.md`.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ __all__ = [
 
 
 class Config(Section):
-    """The whole file."""
+    """Complete configuration file."""
 
     server: Server = Field(default_factory=Server, description="The public listener.")
     admin: Admin | None = Field(

@@ -1,4 +1,4 @@
-"""Section `auth`: who may enter."""
+"""Section `auth`: identity providers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.config.units import Duration
 
 
 class Claims(Section):
-    """Which claims of a token say what; a dotted name looks inside: `realm_access.roles`."""
+    """Claims of a token to use. A dotted name reads a nested value: `realm_access.roles`."""
 
     subject: str = Field("sub", min_length=1, description="Who it is.")
     tenant: str | None = Field(None, description="Whose budget and limits it shares.")
@@ -33,7 +33,7 @@ class Claims(Section):
 
 
 class JwtProvider(Section):
-    """Bearer tokens of one issuer, verified here."""
+    """Bearer tokens (JWT) of one issuer, verified by the gateway."""
 
     type: Literal["jwt"]
     issuer: str = Field(min_length=1, description="The `iss` a token must carry.")
@@ -76,7 +76,7 @@ class JwtProvider(Section):
 
 
 class ApiKeyProvider(Section):
-    """API keys made by `gateway keys create`."""
+    """API keys that `gateway keys create` makes."""
 
     type: Literal["api_key"]
     file: FileName | None = Field(
@@ -90,9 +90,8 @@ class ApiKeyProvider(Section):
 
 
 class TicketProvider(Section):
-    """Single-use tickets in the query, for WebSocket and EventSource, which can set no header.
-
-    A route that `issues` them gives them out.
+    """Single-use tickets in the query, for WebSocket and EventSource, which cannot set headers. A
+    route with `issues` hands them out.
     """
 
     type: Literal["ticket"]

@@ -1,4 +1,4 @@
-"""Sections `limits`, `store` and `shares`: how much callers may, and where that is counted."""
+"""Sections `limits`, `store` and `shares`: limits of callers, and where they are counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.config.units import Size
 
 
 class Tier(Section):
-    """What callers of one tier have, instead of what the limit says for everybody."""
+    """Amounts for the callers of one tier. They replace those of the limit."""
 
     requests: Rate | None = Field(None, description="Rate, such as 600/minute.")
     burst: int | None = Field(None, ge=1, description="How many requests at once.")
@@ -24,7 +24,7 @@ class Tier(Section):
 
 
 class Limit(Section):
-    """How much callers may, counted in one unit or several; a request has to fit in all."""
+    """Limit for callers, counted in one or several units. A request must be within each of them."""
 
     key: Key | tuple[Key, ...] = Field(
         description="Who shares: subject, tenant, ip, route, model, api_key or claim.NAME; "
@@ -59,7 +59,7 @@ class Limit(Section):
 
 
 class Store(Section):
-    """Where limits are counted, and resumable streams are kept."""
+    """Store that counts limits, and keeps resumable streams."""
 
     url: StoreUrl | Secret = Field(
         "memory://",
@@ -76,7 +76,7 @@ class Store(Section):
 
 
 class Shares(Section):
-    """Who gets how much of a busy backend: while nobody waits, this changes nothing."""
+    """Shares of a busy backend. They have no effect while no request waits."""
 
     weights: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default_factory=dict,

@@ -1,4 +1,4 @@
-"""Section `routes`: which requests go where."""
+"""Section `routes`: matching of requests, and where they are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.config.units import Duration, Size
 
 
 class Middleware(Section):
-    """A plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
+    """Plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
 
     use: DottedName = Field(
         description="Dotted name, such as acme.headers.stamp.",
@@ -33,7 +33,7 @@ class Middleware(Section):
 
 
 class Cors(Section):
-    """Which web pages may call the route from a browser."""
+    """Web pages that may call the route from a browser (CORS)."""
 
     origins: tuple[Origin, ...] = Field(
         min_length=1, description="Exact origins, such as https://app.example.com; or *."
@@ -43,7 +43,7 @@ class Cors(Section):
             *("Authorization", "X-Api-Key", "Api-Key", "Content-Type", "User-Agent"),
             *("X-Request-ID", "X-Request-Timeout", "Last-Event-ID", "Idempotency-Key"),
             *("X-On-Disconnect", "Traceparent", "Tracestate"),
-            # What SDKs of OpenAI and Anthropic send of themselves.
+            # Headers that the SDKs of OpenAI and Anthropic add by themselves.
             *("OpenAI-*", "Anthropic-*", "X-Stainless-*"),
         ),
         description="Request headers a page may set. One that ends in * stands for all that begin "
@@ -65,7 +65,7 @@ class Cors(Section):
 
 
 class WebSocket(Section):
-    """How a route serves WebSockets. `websocket: true` takes it all as it is."""
+    """WebSocket options of a route. `websocket: true` uses all the defaults."""
 
     origins: tuple[Origin, ...] = Field(
         (),
@@ -93,7 +93,7 @@ class WebSocket(Section):
 
 
 class Bridge(Section):
-    """Many generations over one WebSocket, which `websocket` has the options of."""
+    """Bridge: many generations over one WebSocket, whose options are in `websocket`."""
 
     to: Name = Field(
         description="The route whose chain each generation passes: its limits, models, resume."
@@ -102,7 +102,7 @@ class Bridge(Section):
 
 
 class RouteTimeouts(Section):
-    """What differs on this route from the timeouts of its upstreams."""
+    """Timeouts of this route that differ from those of its upstreams."""
 
     connect: Duration | None = Field(None, gt=0, description="TCP and TLS.")
     first_byte: Duration | None = Field(None, gt=0, description="Request sent to response head.")
@@ -111,7 +111,9 @@ class RouteTimeouts(Section):
 
 
 class Resume(Section):
-    """Keep the event streams of the route, so that whoever began one may come back to it."""
+    """Resumable event streams: the route keeps its streams, so that the caller who began one can
+    return to it.
+    """
 
     on_disconnect: Literal["cancel", "grace", "detach"] = Field(
         "cancel",
@@ -150,7 +152,7 @@ class Resume(Section):
 
 
 class Route(Section):
-    """Which requests go where, and what they must pass on the way."""
+    """Route: the requests it matches, where they are sent, and the checks they must pass."""
 
     name: Name = Field(description="Shown in logs and by `gateway routes`.")
     path: Path = Field(

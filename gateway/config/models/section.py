@@ -1,4 +1,4 @@
-"""What every section of the file has in common: unknown keys are errors, nothing is coerced."""
+"""Base class of all sections of the file: unknown keys are errors, and values are not coerced."""
 
 from __future__ import annotations
 

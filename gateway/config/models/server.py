@@ -1,4 +1,4 @@
-"""Sections `server`, `telemetry` and `demo`: the process itself."""
+"""Sections `server`, `admin`, `telemetry` and `demo`: the gateway's own processes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Server(Section):
 
 
 class Admin(Section):
-    """The operator's listener: health, state, reload, dashboards. Never on the public port."""
+    """Operator's listener: health, state, reload, dashboards. Never on the public port."""
 
     listen: Listen = Field("127.0.0.1:9090", description="Address and port, for operators only.")
     token: Secret | None = Field(
@@ -95,7 +95,7 @@ class Admin(Section):
 
 
 class Log(Section):
-    """The structured log on standard output."""
+    """Structured log on standard output."""
 
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON lines elsewhere."
@@ -113,7 +113,7 @@ class Log(Section):
 
 
 class Metrics(Section):
-    """Metrics: `/metrics` on the admin listener, and what its dashboard shows."""
+    """Metrics, for `/metrics` on the admin listener and for its dashboard."""
 
     tokens: bool = Field(
         True,
@@ -138,7 +138,7 @@ class Metrics(Section):
 
 
 class Telemetry(Section):
-    """What the gateway tells about itself."""
+    """Logs, metrics and traces of the gateway."""
 
     log: Log = Field(default_factory=Log, description="The log.")
     metrics: Metrics | None = Field(
@@ -150,7 +150,7 @@ class Telemetry(Section):
 
 
 class Demo(Section):
-    """A built-in backend that plays OpenAI, Ollama and Anthropic; for trying things out."""
+    """Built-in backend for trials. It imitates OpenAI, Ollama and Anthropic."""
 
     listen: Listen = Field("127.0.0.1:8081", description="Where the demo backend listens.")
     pace: Duration = Field(0.02, description="Time between two tokens.")

@@ -1,4 +1,4 @@
-"""Section `telemetry.traces`: what is written down of requests, and where it goes."""
+"""Section `telemetry.traces`: what is recorded of requests, and where it is sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class KeepTraces(Section):
-    """What is kept locally of requests that were not sampled."""
+    """Requests that are kept locally although they were not sampled."""
 
     errors: bool = Field(
         True, description="Answers of 500 and above, streams that broke off, clients that left."
@@ -40,7 +40,7 @@ class KeepTraces(Section):
 
 
 class Traces(Section):
-    """What is written down of requests: spans for a collector, and a local store for operators."""
+    """Traces of requests: spans for a collector, and a local store for operators."""
 
     sample: Ratio | None = Field(
         None,
@@ -99,7 +99,7 @@ class Traces(Section):
 
 
 class RouteTraces(Section):
-    """What differs on this route."""
+    """Trace settings of this route that differ from `telemetry.traces`."""
 
     sample: Ratio | None = Field(None, description="Another share of its requests.")
     content: bool = Field(

@@ -1,4 +1,4 @@
-"""Sections `upstreams` and `models`: backends, and what stands on them."""
+"""Sections `upstreams` and `models`: backends, and the models that they serve."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.config.units import Duration, Share
 
 
 class Endpoint(Section):
-    """One address of an upstream."""
+    """Address of an upstream."""
 
     url: Url = Field(
         description="http(s)://host[:port][/base]; the base path is put before the request's path.",
@@ -38,7 +38,7 @@ class Endpoint(Section):
 
 
 class Discover(Section):
-    """Where endpoints are found; while a source fails or names none, those named before stay."""
+    """Source of endpoints. While it fails or names none, the endpoints found before stay in use."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": [key]} for key in ("dns", "srv", "file")]}
@@ -74,7 +74,7 @@ class Discover(Section):
 
 
 class Timeouts(Section):
-    """How long each phase of an upstream exchange may take."""
+    """Timeouts for the phases of an upstream exchange."""
 
     connect: Duration = Field(5.0, gt=0, description="TCP and TLS; 504 upstream_connect_timeout.")
     first_byte: Duration = Field(
@@ -90,7 +90,9 @@ class Timeouts(Section):
 
 
 class HashKey(Section):
-    """Requests with the same value go to the same endpoint, unless it has too much to do."""
+    """Consistent hashing: requests with the same value go to the same endpoint, unless it is
+    overloaded.
+    """
 
     hash: HashedValue = Field(
         description="What is hashed: subject, tenant, ip, model, header.NAME, claim.NAME, or "
@@ -99,8 +101,8 @@ class HashKey(Section):
 
 
 class Retries(Section):
-    """When a request is sent again. What made no connection is, to each endpoint; what was sent,
-    only if it is idempotent or `post` is set, and never once a byte of the answer has come.
+    """Retries. If no connection could be made, each endpoint is tried. A request that was sent is
+    retried only if it is idempotent or `post` is set, and never after a byte of the answer came.
     """
 
     attempts: int = Field(2, ge=0, le=10, description="How often, beside the first time.")
@@ -125,9 +127,9 @@ class Retries(Section):
 
 
 class Hedge(Section):
-    """A second endpoint is asked when the first is late; the faster answer is taken.
-
-    Only for what may be sent twice: see `retries.post`. Counts against the retry budget.
+    """Hedged requests: a second endpoint is asked when the first is late, and the faster answer is
+    used. Only requests that may be sent twice are hedged: see `retries.post`. Each hedge counts
+    against the retry budget.
     """
 
     after: Duration | None = Field(
@@ -136,7 +138,7 @@ class Hedge(Section):
 
 
 class HealthCheck(Section):
-    """Asks each endpoint how it is, whether requests go there or not."""
+    """Active health checks of each endpoint, independent of its traffic."""
 
     path: str = Field(pattern=r"/[!-~]*", description="Asked with GET; below the endpoint's base.")
     interval: Duration = Field(10.0, gt=0, description="Time between two checks, more or less.")
@@ -150,7 +152,9 @@ class HealthCheck(Section):
 
 
 class Outliers(Section):
-    """Takes endpoints out by what they answer, for a time, and lets them back in step by step."""
+    """Outlier detection: ejects endpoints for a time because of their responses, then lets them
+    back in gradually.
+    """
 
     enabled: bool = Field(True, description="Whether to.")
     failures: int = Field(
@@ -189,7 +193,7 @@ class Outliers(Section):
 
 
 class Tls(Section):
-    """TLS towards an upstream; the certificate is always verified unless `verify` says no."""
+    """TLS to an upstream. The certificate is verified unless `verify` is false."""
 
     ca: FileName | None = Field(
         None, description="PEM file of the authority to trust instead of the system's."
@@ -201,7 +205,9 @@ class Tls(Section):
 
 
 class Credentials(Section):
-    """What the gateway shows the upstream: a bearer token, or a secret in a header of its own."""
+    """Credential that the gateway sends to the upstream: a bearer token, or a secret in another
+    header.
+    """
 
     bearer: Secret | None = Field(None, description="Sent as `Authorization: Bearer …`.")
     header: HeaderName | None = Field(
@@ -219,7 +225,7 @@ class Credentials(Section):
 
 
 class Admission(Section):
-    """How many requests pass at once, and how the others wait: in fair order by tenant."""
+    """Concurrency limit with a queue. Waiting requests are served in fair order by tenant."""
 
     concurrency: int = Field(ge=1, description="Requests under way at once.")
     queue: int = Field(100, ge=0, description="Requests that may wait; one more is 503 queue_full.")
@@ -227,7 +233,7 @@ class Admission(Section):
 
 
 class Translation(Section):
-    """How requests are written for callers who speak another dialect."""
+    """Translation of requests for callers that use another dialect."""
 
     max_tokens: int = Field(
         4096, ge=1, description="Where the caller names no maximum, which Anthropic needs."
@@ -260,7 +266,7 @@ class Translation(Section):
 
 
 class Upstream(Section):
-    """A model backend: one or more equal endpoints."""
+    """Model backend with one or more equivalent endpoints."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["endpoints"]}, {"required": ["discover"]}]}
@@ -344,7 +350,7 @@ class Upstream(Section):
 
 
 class Price(Section):
-    """What a model costs: for budgets in money, metrics and usage."""
+    """Price of a model, for budgets in money, metrics and usage."""
 
     input: float = Field(ge=0, description="For a million tokens in.")
     output: float = Field(ge=0, description="For a million tokens out.")
@@ -365,7 +371,7 @@ class Price(Section):
 
 
 class Model(Section):
-    """A model name callers use, and what stands behind it."""
+    """Model name that callers use, and the upstream that serves it."""
 
     upstream: Name = Field(description="The upstream that serves it.")
     model: str | None = Field(
