@@ -235,6 +235,7 @@ async def test_twenty_requests_are_in_sight_and_filters_take_one_row(
     opened = await open_page(gateway, "/requests?tenant=many", Screen(1440, "light", 900))
     rows = opened.page.get_by_role("region", name="Kept requests").locator("tbody tr")
     await expect(rows).to_have_count(25)
+    await expect(opened.page.get_by_role("region", name="Requests under way")).to_have_count(0)
     in_sight = await rows.evaluate_all(
         "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length"
     )
@@ -304,6 +305,7 @@ async def test_a_silent_stream_is_found_by_how_long_no_token_came(
     gateway: GatewayProcess, open_page: OpenPage
 ) -> None:
     opened = await open_page(gateway, "/requests?tenant=waiters")
+    opened.expected = ("Failed to load resource",)  # it is kept a moment after its end
     page = opened.page
     async with (
         client(gateway, sub="wim", org="waiters") as session,
