@@ -1,4 +1,4 @@
-"""The command line."""
+"""Command line of the gateway."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""How commands fail, but for a bad configuration: by a wrong command line, or by the world."""
+"""Errors of commands, except for an invalid configuration."""
 
 from __future__ import annotations
 
 
 class WrongUsage(Exception):
-    """The command line asks for something that cannot be; the text says what to write."""
+    """The command line asks for something impossible. The text says what to write instead."""
 
 
 class CannotDo(Exception):
-    """What was asked for cannot be done now: the store, the gateway or a backend does not do its
-    part. The text says why.
+    """The command cannot be done now, because the store, the gateway or a backend fails. The text
+    says why.
     """

@@ -1,4 +1,4 @@
-"""`gateway init`: write a configuration for backends that describe themselves."""
+"""`gateway init`: write a configuration for backends, from what they report about themselves."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gateway.config import load_text
 from gateway.config.types import Dialect
 
 _MOST_MODELS = 20
-"""Listed without being asked for; the others are counted in a comment."""
+"""Number of models of an upstream that are listed; the others are only counted in a comment."""
 _INDENT = "  "
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What `gateway init` takes."""
+    """Add the options of `gateway init`."""
     parser.add_argument(
         "--upstream",
         action="append",
@@ -89,7 +89,9 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _asked() -> list[str]:
-    """The URLs that the user types, one a line."""
+    """Ask the user for URLs, one on each line. Raise WrongUsage if there is no terminal or no
+    URL.
+    """
     if not sys.stdin.isatty():
         raise WrongUsage("name a backend: gateway init --upstream http://HOST:PORT")
     urls: list[str] = []
@@ -137,7 +139,9 @@ def _next_steps(found: Sequence[Found], output: Path, *, anonymous: bool) -> Ite
 
 
 def _with_secrets(text: str) -> str:
-    """The text with made-up secrets: what the user has not set yet is no mistake of the file."""
+    """Replace all secrets by a variable that is set, so that the check of the text does not fail
+    because the user has not set them yet.
+    """
     return re.sub(r"\{env: \w+\}", "{env: PATH}", text)
 
 
@@ -146,7 +150,7 @@ def _with_secrets(text: str) -> str:
 
 @dataclass(slots=True)
 class _Upstream:
-    """Backends of one kind with the same models: endpoints of one upstream."""
+    """Upstream whose endpoints are backends of the same kind, with the same models."""
 
     name: str
     first: Found
@@ -154,7 +158,7 @@ class _Upstream:
 
 
 def configuration(found: Sequence[Found], *, anonymous: bool) -> str:
-    """A configuration as YAML, with comments, for these backends."""
+    """Return a commented YAML configuration for the backends."""
     upstreams = _grouped(found)
     lines = [
         "# Made by `gateway init`; docs/configuration.md has every key.",
@@ -284,6 +288,6 @@ def _route(
 
 
 def _quoted(text: str) -> str:
-    """A YAML scalar that is read as this text: JSON's strings are YAML's."""
+    """Return a YAML scalar that is read as this text. A JSON string is also a YAML string."""
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", text) and yaml.safe_load(text) == text
     return text if plain else json.dumps(text, ensure_ascii=False)

@@ -21,7 +21,7 @@ from gateway.config.units import parse_duration
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """The three commands, below `gateway keys`."""
+    """Add the three commands of `gateway keys`."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = commands.add_parser(
         "create",
@@ -126,7 +126,7 @@ def _state(key: ApiKey, now: datetime) -> str:
 
 
 def _as_dict(key: ApiKey, now: datetime) -> dict[str, object]:
-    """A key for programs, without its hash."""
+    """Return a key in machine-readable form, without its hash."""
     record = to_record(key)
     del record["hash"]
     return {**record, "state": _state(key, now)}
@@ -146,13 +146,13 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 class _Cabinet(Protocol):
-    """Where the keys of a provider are."""
+    """Storage of a provider's keys."""
 
     def all(self) -> Mapping[str, ApiKey]:
-        """The keys by id, oldest first."""
+        """Return the keys by id, oldest first."""
 
     def put(self, key: ApiKey) -> None:
-        """Keep a key, or what has become of it."""
+        """Store a new or changed key."""
 
 
 class _FileCabinet:

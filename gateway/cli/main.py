@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | reload | check | schema | routes | token | keys | ...`."""
+"""Command line: `gateway serve | reload | check | schema | routes | token | keys | ...`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_CANNOT_DO
     except BrokenPipeError:
-        # Whoever read the output has enough, as `head` does. Python would complain at its end.
+        # The reader of the output, such as `head`, has enough. Without this, Python would report an
+        # error when it flushes the output at exit.
         standard_streams.give_up_output()
         return EXIT_OK
     except OSError as exc:
@@ -226,14 +227,14 @@ def _completion(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
-    """The file, as an argument or as an option."""
+    """Add the configuration file, as an argument or as an option."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file (config.yaml)")
     where.add_argument("--config", "-c", type=Path, metavar="FILE", help="the same")
 
 
 def _file(arguments: argparse.Namespace) -> Path:
-    """Which file `_config_option` was given."""
+    """Return the file that was given for `_config_option`, or its default."""
     file: Path = arguments.file or arguments.config or Path("config.yaml")
     return file
 
@@ -246,7 +247,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Problems and warnings, by line; a file with warnings alone is good unless `--strict`."""
+    """Print problems and warnings by line. Warnings alone are no failure unless `--strict`."""
     errors: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     try:
@@ -270,7 +271,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _loaded(path: Path) -> Loaded:
-    """The file; `-` is standard input. Raise ConfigError."""
+    """Load a file; `-` means standard input. Raise ConfigError."""
     if str(path) == "-":
         return load_source_text(sys.stdin.read(), name="<stdin>", base=Path())
     return load_source(path)
@@ -346,10 +347,11 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _build(loaded: Loaded) -> Runtime:
-    """Build what a file describes, so that `check` and `routes` say what `serve` would meet.
+    """Build the runtime of a file, so that `check` and `routes` find the same problems as `serve`.
+    Raise ConfigError or CannotStart.
 
-    No store is made where there is none yet: it would belong to whoever checks the file, who may be
-    another user than the one that serves it.
+    An SQLite store that does not exist is not created: it would belong to the user who checks the
+    file, who may be another than the one who serves it.
     """
     require_c_parser()
     config = loaded.config
@@ -362,7 +364,7 @@ def _build(loaded: Loaded) -> Runtime:
 
 @contextlib.contextmanager
 def _placing_faults(loaded: Loaded) -> Iterator[None]:
-    """Say of parts that cannot be built where in the file they stand."""
+    """Add the position in the file to problems of parts that cannot be built."""
     try:
         yield
     except CannotBuild as exc:
@@ -377,7 +379,9 @@ def mint(
     tenant: str | None = None,
     scopes: str | None = None,
 ) -> str:
-    """A token the provider accepts, valid for `ttl_s` seconds. `scopes` are words of one text."""
+    """Return a token that the provider accepts, valid for `ttl_s` seconds. `scopes` are words,
+    separated by spaces.
+    """
     assert provider.secret is not None
     now = int(time.time())
     claims: dict[str, object] = {
@@ -396,7 +400,7 @@ def mint(
 
 
 def _signing_provider(config: Config) -> str | None:
-    """The first provider whose tokens can be signed here: it has a shared secret."""
+    """Return the first provider with a shared secret, whose tokens can be signed here, or None."""
     for name, provider in config.auth.items():
         if isinstance(provider, config_models.JwtProvider) and provider.secret is not None:
             return name
@@ -404,13 +408,13 @@ def _signing_provider(config: Config) -> str | None:
 
 
 def _command() -> str:
-    """How this program was called, for others to call it again."""
+    """Return the command that started this program, for use in messages."""
     name = sys.argv[0]
     return "python -m gateway" if name.endswith("__main__.py") else name
 
 
 def _welcome(config: Config, url: str, admin: str | None, demo: str | None) -> None:
-    """With the demo backend: where everything is, and a request to paste."""
+    """Print all URLs and a sample request, if there is a demo backend."""
     name = _signing_provider(config)
     provider = config.auth.get(name or "")
     if demo is None or not isinstance(provider, config_models.JwtProvider):

@@ -1,6 +1,6 @@
-"""What a model backend says of itself: product, dialect, models, context sizes.
+"""Probe of a model backend: its product, dialect, models and context sizes.
 
-Asked by HTTP, with nothing but GETs of listings (and Ollama's POST /api/show, which reads too).
+Sends only GET requests for listings over HTTP, and Ollama's POST /api/show, which only reads too.
 Nothing is generated.
 """
 
@@ -23,24 +23,24 @@ from gateway.urls import endpoint_fault
 _TIMEOUT_S = 10.0
 _LARGEST_BYTES = 8 * 1024 * 1024
 _DESCRIBED = 20
-"""Ollama models whose context size is asked for, one request each."""
+"""Number of Ollama models whose context size is requested, with one request each."""
 _ANTHROPIC_VERSION = "2023-06-01"
 
 
 class ProbeError(Exception):
-    """The backend cannot be described; the text says why and what to do."""
+    """The backend cannot be described. The text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """How a provider is shown a key, and the environment variable that holds it."""
+    """Environment variable with a provider's key, and the header to send the key in."""
 
     variable: str
     header: str = ""
-    """Empty: `Authorization: Bearer`."""
+    """Name of the header; empty for `Authorization: Bearer`."""
 
     def headers(self) -> dict[str, str]:
-        """What a request carries; nothing where the variable is not set."""
+        """Return the headers of a request; none if the variable is not set."""
         key = os.environ.get(self.variable)
         if not key:
             return {}
@@ -49,7 +49,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model that the backend lists. `context_tokens` is None where it does not say."""
+    """Model that the backend lists. `context_tokens` is None if the backend does not report it."""
 
     name: str
     context_tokens: int | None = None
@@ -57,19 +57,19 @@ class FoundModel:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A backend, as it described itself."""
+    """Description of a backend, from its own responses."""
 
     product: str
     """vLLM, SGLang, llama.cpp, Ollama, Anthropic, Azure OpenAI, OpenAI, or OpenAI-compatible."""
     dialect: Dialect
     endpoint: str
-    """The endpoint's URL for the configuration: what stands before the request's own path."""
+    """URL of the endpoint for the configuration, to which the path of a request is appended."""
     models: tuple[FoundModel, ...]
     credential: Credential | None = None
     versioned: bool = True
-    """Whether its API is below /v1; else its paths follow the endpoint's URL at once."""
+    """True if its API is below /v1. Otherwise its paths directly follow the endpoint's URL."""
     health: str | None = None
-    """Path of its health check."""
+    """Path of its health check, if known."""
 
 
 _CREDENTIALS: Mapping[str, Credential] = {
@@ -83,11 +83,13 @@ _PRODUCTS: Mapping[str, str] = {
     "llamacpp": "llama.cpp",
     "llama.cpp": "llama.cpp",
 }
-"""By what their models are `owned_by`."""
+"""Names of products, by the `owned_by` of their models."""
 
 
 def credential_for(url: str, variable: str | None) -> Credential | None:
-    """The credential of a known provider, or one in the environment variable named by the user."""
+    """Return the credential for a backend: that of a known provider, or one in the environment
+    variable named by the user; None if there is neither.
+    """
     host = urlsplit(url).hostname or ""
     known = next((one for end, one in _CREDENTIALS.items() if host.endswith(end)), None)
     if variable is None:
@@ -206,8 +208,8 @@ class _Probe:
         return Found(product, "openai", endpoint, models, self._credential, versioned, health)
 
     async def _described(self, found: Found) -> Found:
-        """With the context size that llama.cpp's server was started with: its listing tells the
-        one the model was trained with.
+        """Return the description with the context size with which llama.cpp's server was started.
+        Its listing contains only the size with which the model was trained.
         """
         if found.product != "llama.cpp":
             return found
@@ -222,7 +224,9 @@ class _Probe:
         )
 
     async def _ask(self, url: str, body: Any = None) -> tuple[int, dict[str, Any]]:
-        """Status and JSON object; an empty one where the answer is none. Raise ProbeError."""
+        """Return status and JSON object of a response; an empty object if it is not one. Raise
+        ProbeError.
+        """
         method = "GET" if body is None else "POST"
         try:
             async with self._session.request(
@@ -252,7 +256,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The models of a listing of OpenAI's or Anthropic's, or None if it is none."""
+    """Return the models of a listing in OpenAI's or Anthropic's form, or None if it has another."""
     data = document.get("data")
     if not isinstance(data, list):
         return None
@@ -260,7 +264,9 @@ def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _context(entry: Mapping[str, Any]) -> int | None:
-    """Context size in tokens: vLLM's and SGLang's max_model_len, Anthropic's max_input_tokens."""
+    """Return the context size of a model in tokens, or None: max_model_len (vLLM, SGLang),
+    max_input_tokens (Anthropic), context_length, or n_ctx_train (llama.cpp).
+    """
     meta = entry.get("meta")
     places = [
         entry.get("max_model_len"),
@@ -272,7 +278,9 @@ def _context(entry: Mapping[str, Any]) -> int | None:
 
 
 def _is_name(entry: Mapping[str, Any], key: str) -> bool:
-    """Whether it has a name that a configuration can hold: `${` would be a reference there."""
+    """Tell whether an entry has a name that is usable in a configuration, where `${` would begin a
+    variable.
+    """
     name = entry.get(key)
     return isinstance(name, str) and bool(name) and name.isprintable() and "${" not in name
 

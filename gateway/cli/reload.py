@@ -1,4 +1,4 @@
-"""`gateway reload`: ask a running gateway to read its file again."""
+"""`gateway reload`: make a running gateway read its file again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 60.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What `gateway reload` takes."""
+    """Add the options of `gateway reload`."""
     parser.add_argument(
         *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
     )
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reload(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)  # a bad file is told of here, before anybody is asked
+    config = load(arguments.config)  # an invalid file is reported before the gateway is asked
     document = asyncio.run(_ask(config))
     for problem in document["problems"]:
         print(problem)

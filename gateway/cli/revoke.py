@@ -1,4 +1,4 @@
-"""`gateway revoke`: take a token back before it expires."""
+"""`gateway revoke`: revoke a token before it expires."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.config.units import parse_duration
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What `gateway revoke` takes."""
+    """Add the options of `gateway revoke`."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("token", nargs="?", help="the token; it is refused until it expires")
     what.add_argument("--id", help="its `jti`, if the token is not at hand")
@@ -42,19 +42,19 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> tuple[str, float]:
-    """The id of a token, and the seconds for which it has to be remembered."""
+    """Return the id of a token, and the seconds for which its revocation must be stored."""
     if arguments.id is not None:
         try:
             return arguments.id, parse_duration(arguments.span)
         except ValueError as exc:
             raise WrongUsage(f"--for: {exc}") from exc
     try:
-        # Whether it is genuine does not matter here: to refuse a forged one does no harm.
+        # The signature need not be checked: revoking a forged token does no harm.
         claims = jwt.decode(arguments.token, options={"verify_signature": False})
     except jwt.PyJWTError as exc:
         raise WrongUsage("that is not a JWT") from exc
     token_id, expires = claims.get("jti"), claims.get("exp")
     if not isinstance(token_id, str) or not isinstance(expires, int | float):
         raise WrongUsage("the token has no `jti` and `exp`, so it cannot be told from others")
-    # A day more than it has: leeway may be granted.
+    # Keep the revocation one day longer than the token, since a provider may allow a leeway.
     return token_id, max(0.0, expires - time.time()) + 86400.0

@@ -1,4 +1,4 @@
-"""Standard input, output and error of a command that was started without some of them."""
+"""Handling of standard input, output and error if some are closed, or cannot be written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ _NOWHERE = frozenset({errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errn
 
 
 def replace_closed() -> None:
-    """Put the null device in place of those that are closed.
+    """Replace closed standard streams by the null device.
 
     Otherwise a socket would get the descriptor 0, 1 or 2: log lines would be written to a client,
-    and libuv ends the process when it closes one. Writing to an output that is not there fails.
+    and libuv ends the process when it closes such a descriptor. Writing to a standard output that
+    was closed still fails.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -31,12 +32,12 @@ def replace_closed() -> None:
 
 
 def cannot_write(exc: OSError) -> bool:
-    """Whether an error is that standard output takes nothing."""
+    """Tell whether an error means that standard output cannot be written."""
     return exc.errno in _NOWHERE
 
 
 def give_up_output() -> None:
-    """What is left in the buffer goes nowhere: Python would complain at its end."""
+    """Discard the rest of the output buffer. Otherwise Python would report an error at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What commands share that work on the store of a configuration."""
+"""Common code of commands that work on the store of a configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 def with_records(
     options: models.Store, act: Callable[[Records], Coroutine[Any, Any, Result]]
 ) -> Result:
-    """Open the records, act on them, close them. Raise CannotDo."""
+    """Open the records, call `act` with them, close them, and return its result. Raise CannotDo."""
 
     async def run() -> Result:
         records = open_records(options)

@@ -1,1 +1,1 @@
-"""`gateway doctor`: look at everything a configuration depends on, and say what to do."""
+"""`gateway doctor`: check everything that a configuration depends on, and suggest remedies."""

@@ -1,4 +1,6 @@
-"""The command: runs the checks beside each other, shows progress, and prints the findings."""
+"""Command `gateway doctor`: runs the checks one after the other, shows progress, and prints the
+findings.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ _MARKS: Mapping[Verdict, str] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What `gateway doctor` takes."""
+    """Add the options of `gateway doctor`."""
     parser.add_argument(
         *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
     )
@@ -78,7 +80,7 @@ async def _later(findings: Iterable[Finding]) -> AsyncIterator[Finding]:
 def _run(
     checks: Iterable[tuple[str, AsyncIterator[Finding]]], *, progress: bool
 ) -> Iterator[Finding]:
-    """The findings of all checks, which run one after the other, each as soon as it is there."""
+    """Run the checks one after the other, and yield each finding as soon as it is known."""
     with asyncio.Runner() as runner:
         for name, check in checks:
             while True:

@@ -1,4 +1,4 @@
-"""One finding of the doctor: what was looked at, the verdict, and a remedy."""
+"""Findings of the doctor: the subject of a check, its verdict, and a remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a check ended, from good to bad."""
+    """Results of a check, from good to bad."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -18,37 +18,37 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check."""
+    """Result of one check, with a text and a remedy."""
 
     subject: str
-    """What was looked at, such as `upstreams.vllm http://10.0.0.5:8000`."""
+    """Subject of the check, such as `upstreams.vllm http://10.0.0.5:8000`."""
     verdict: Verdict
     text: str
     remedy: str = ""
-    """What to do; empty where there is nothing."""
+    """Instruction for the operator; empty if there is nothing to do."""
 
 
 def ok(subject: str, text: str) -> Finding:
-    """A check that passed."""
+    """Return the finding for a check that passed."""
     return Finding(subject, Verdict.OK, text)
 
 
 def skipped(subject: str, text: str) -> Finding:
-    """A check that was not made."""
+    """Return the finding for a check that was skipped."""
     return Finding(subject, Verdict.SKIPPED, text)
 
 
 def warning(subject: str, text: str, remedy: str) -> Finding:
-    """Something that works now, and may not later."""
+    """Return the finding for something that works now, but may fail later."""
     return Finding(subject, Verdict.WARNING, text, remedy)
 
 
 def failed(subject: str, text: str, remedy: str) -> Finding:
-    """Something that does not work."""
+    """Return the finding for something that does not work."""
     return Finding(subject, Verdict.FAILED, text, remedy)
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:
-    """The worst verdict among them; OK where there are none."""
+    """Return the worst verdict of the findings; OK if there are none."""
     order: Sequence[Verdict] = list(Verdict)
     return max((one.verdict for one in findings), key=order.index, default=Verdict.OK)

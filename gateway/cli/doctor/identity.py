@@ -1,4 +1,4 @@
-"""Identity providers: the keys that verify tokens, and the issuer's clock."""
+"""Checks of identity providers: the keys that verify tokens, and the issuer's clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 5.0
 
 
 async def identity(config: Config) -> AsyncIterator[Finding]:
-    """Every provider that fetches its keys."""
+    """Check every provider that fetches its keys."""
     for name, options in config.auth.items():
         if isinstance(options, models.JwtProvider) and options.jwks is not None:
             async for finding in _issuer(f"auth.{name}", options):
@@ -70,7 +70,9 @@ async def _issuer(subject: str, options: models.JwtProvider) -> AsyncIterator[Fi
 
 
 def _clock(subject: str, ahead_s: float, leeway_s: float) -> Finding:
-    """`ahead_s`: how far the issuer's clock is ahead of this machine's. Date has whole seconds."""
+    """Return the finding for a clock difference. `ahead_s` is the issuer's time minus this
+    machine's; it has an error of about 1 s, since the Date header has whole seconds.
+    """
     if abs(ahead_s) <= max(2.0, leeway_s / 2):
         return ok(subject, f"its clock and this machine's differ by {abs(ahead_s):.0f} s")
     text = (

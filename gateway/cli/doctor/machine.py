@@ -1,4 +1,4 @@
-"""The machine: open files, disk, and the addresses to listen on."""
+"""Checks of the machine: open files, disk space, and the addresses to listen on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gateway.config import Config
 from gateway.processes.sockets import split_address
 
 _SPARE_FILES = 200
-"""Beside connections: listeners, log, stores, pipes between the processes."""
+"""Open files besides connections: listeners, log, stores, pipes between processes."""
 _LEAST_FREE_BYTES = 1024**3
 
 
 def machine(config: Config) -> Iterator[Finding]:
-    """Everything that this machine has to give."""
+    """Check everything that the gateway needs of this machine."""
     yield _open_files(config)
     yield from _disk(config)
     yield _address("server.listen", config.server.listen)
@@ -30,7 +30,7 @@ def machine(config: Config) -> Iterator[Finding]:
 def _open_files(config: Config) -> Finding:
     subject = "open files"
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Each request under way may hold one more, to its upstream.
+    # Each request in flight may hold another connection, to its upstream.
     needed = config.server.max_connections + config.server.max_requests + _SPARE_FILES
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return ok(subject, f"the limit is {limit}")
@@ -56,7 +56,7 @@ def _disk(config: Config) -> Iterator[Finding]:
 
 def _writable(subject: str, path: Path) -> Finding:
     folder = path.absolute().parent
-    while not folder.exists():  # the gateway makes the folders that are missing
+    while not folder.exists():  # the gateway creates missing folders
         folder = folder.parent
     if not os.access(path if path.exists() else folder, os.W_OK):
         return failed(
@@ -91,6 +91,6 @@ def _address(subject: str, listen: str) -> Finding:
                 "choose a port of 1024 or above, or give the process CAP_NET_BIND_SERVICE",
             )
         except OSError as exc:
-            # As a rule by the gateway that this file is for.
+            # Usually the gateway itself already runs with this file.
             return skipped(subject, f"{listen} is in use or is no address of this machine: {exc}")
     return ok(subject, f"{listen} is free")

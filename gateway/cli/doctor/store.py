@@ -1,4 +1,4 @@
-"""The shared store: whether it answers, and how soon."""
+"""Check of the shared store: that it answers, and how fast."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gateway.store.records import StoreUnavailable
 from gateway.wiring.store import open_records, store_parts
 
 _SLOW_S = 0.025
-"""Half of the time after which limits do without the store."""
+"""Half of the time after which limits proceed without the store."""
 _KIND = "doctor"
 
 
 async def store(config: Config) -> AsyncIterator[Finding]:
-    """Nothing where it is memory."""
+    """Check that the store returns what was put, and how fast. A store in memory is not checked."""
     scheme, url, _ = store_parts(config.store)
     if scheme == "memory":
         return
-    # No password: neither before the host nor in the query.
+    # Show no password, which may be before the host or in the query.
     shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
     subject = f"store.url {scheme}://{shown}"
     remedy = "start it, or correct store.url; limits go by their `on_store_error` meanwhile"

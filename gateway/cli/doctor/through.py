@@ -1,4 +1,6 @@
-"""Buffering in front of the gateway: a stream through the public URL, and when its events come."""
+"""Check for buffering in front of the gateway: request a stream through the public URL, and look at
+the arrival times of its events.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ _TIMEOUT_S = 60.0
 _LEAST_EVENTS = 4
 _LEAST_SPREAD_S = 0.02
 _SHARE = 0.2
-"""Events that all come within this share of the whole time were collected on their way."""
+"""If all events arrive within this share of the total time, something in between buffers them."""
 
 
 async def through(url: str, token: str | None, model: str) -> AsyncIterator[Finding]:
-    """A short generation of `model` by OpenAI's API at `url`; it is generated, and counted."""
+    """Request a short generation of `model` at `url` by OpenAI's API, and judge its events. The
+    generation is a real one, which limits and budgets count.
+    """
     address = url.rstrip("/").removesuffix("/v1")
     subject = f"through {address}"
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -55,7 +59,7 @@ async def through(url: str, token: str | None, model: str) -> AsyncIterator[Find
 
 
 def judged(subject: str, arrivals: Sequence[float]) -> Finding:
-    """Whether events that came at these times, in seconds from the request, were collected."""
+    """Return the finding for the arrival times of events, in seconds since the request."""
     if len(arrivals) < _LEAST_EVENTS:
         return skipped(
             subject, f"{len(arrivals)} events are too few to judge: name another --model"

@@ -1,4 +1,4 @@
-"""Upstreams: name, connection, certificate, dialect and models of every endpoint."""
+"""Checks of upstreams: DNS, connection, certificate, dialect and models of every endpoint."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gateway.upstream.tls import client_context
 _TIMEOUT_S = 5.0
 _EXPIRES_SOON_DAYS = 14
 _SHOWN = 10
-"""Listed models that a finding names."""
+"""Number of listed models that a finding names."""
 
 
 async def upstreams(config: Config) -> AsyncIterator[Finding]:
-    """Every endpoint of every upstream, and what its models need of it."""
+    """Check every endpoint of every upstream, and that it lists the configured models."""
     for name, options in config.upstreams.items():
         if options.discover is not None:
             yield skipped(
@@ -68,7 +68,7 @@ async def _endpoint(
 
 
 def _headers(options: models.Upstream) -> dict[str, str]:
-    """What the gateway itself would send."""
+    """Return the headers that the gateway itself would send."""
     headers = dict(options.headers)
     shown = options.credentials
     if shown is not None and shown.bearer is not None:
@@ -81,7 +81,7 @@ def _headers(options: models.Upstream) -> dict[str, str]:
 async def _reached(
     parts: SplitResult, context: ssl.SSLContext | None, server_name: str | None, subject: str
 ) -> list[Finding]:
-    """DNS, TCP and TLS, one after the other."""
+    """Check DNS, TCP and TLS, one after the other. Stop at the first failure."""
     host = parts.hostname or ""
     port = parts.port or (443 if context is not None else 80)
     loop = asyncio.get_running_loop()
@@ -150,7 +150,7 @@ def _described(
     else:
         yield ok(subject, f"{found.product}, {len(found.models)} model(s)")
     listed = {model.name for model in found.models}
-    # Ollama lists `qwen3:latest` for what is asked for as `qwen3`.
+    # Ollama lists the model `qwen3` as `qwen3:latest`.
     listed |= {name.removesuffix(":latest") for name in listed}
     if missing := sorted(wanted - listed):
         yield warning(
