@@ -209,3 +209,7 @@ class Call(asyncio.Transport):
             self._say(messages)
             if self.answer.over:
                 self._ended(self)
+                if self._behind:
+                    # Nobody tells it any more when the socket takes something again, and the
+                    # gateway's side would wait for that with its end.
+                    asyncio.get_running_loop().call_soon(self.resume)

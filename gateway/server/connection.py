@@ -326,6 +326,8 @@ class Connection(RequestHandler):
         messages = self._messages
         listener = self._listener
         try:
+            if messages:  # of a bridge, whose request is here before this task begins
+                await self._next(listener.turns.take)
             while not self._force_close:
                 if messages:
                     message, payload = messages.popleft()
@@ -560,8 +562,12 @@ class Connection(RequestHandler):
         self._body_length = 0
         if not (message.chunked or self._body.is_eof()):
             self._body_length = int(message.headers.get(CONTENT_LENGTH, 0))
+        # One turn for each time that the task waits for a request: a turn that wakes nobody would
+        # keep others waiting all the same.
+        waits = self._waiter is not None and not self._messages
         self._messages.extend(messages)
-        self._listener.turns.take(self._wake)
+        if waits:
+            self._listener.turns.take(self._wake)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
 

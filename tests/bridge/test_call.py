@@ -109,6 +109,22 @@ async def test_nothing_is_said_while_the_socket_is_behind_and_all_of_it_after_th
     assert not rig.branch.paused
 
 
+async def test_a_generation_whose_last_message_fills_the_socket_lets_its_request_end() -> None:
+    rig = Rig()
+
+    def fill(messages: Sequence[bytes]) -> None:
+        Rig.say(rig, messages)
+        if rig.types[-1] == "done":
+            rig.call.pause()
+
+    rig.call._say = fill
+    rig.call.write(STREAM_HEAD + chunk(b"data: 1\n\n"))
+    rig.call.write(LAST_CHUNK)
+    await rig.end()
+    await asyncio.sleep(0)
+    assert not rig.branch.paused
+
+
 async def test_a_response_that_ends_early_is_an_error_behind_its_last_event() -> None:
     rig = Rig()
     rig.call.write(STREAM_HEAD + chunk(b"data: 1\n\n" * MANY))

@@ -37,6 +37,34 @@ from tests.support.websocket import close, frame, opened, read_frame
 KIB = 1024
 
 
+# -- many requests ---------------------------------------------------------------------------------
+
+
+async def test_generations_wait_for_their_turns_and_leave_none_behind(
+    start_gateway: StartGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start_gateway(bridged(upstream.url, bridge={"generations": 4}))
+    turns = gateway.server.listener.turns
+    creates = b"".join(
+        frame('{"op":"create","id":%d,"path":"/none","body":{}}' % number) for number in range(200)
+    )
+    longest = 0
+    async with (
+        RawClient(gateway.port) as one,
+        RawClient(gateway.port) as two,
+        RawClient(gateway.port) as three,
+    ):
+        for client in (one, two, three):
+            await opened(client, "/v1/stream")
+        for client in (one, two, three):
+            await client.send(creates)
+        for client in (one, two, three):
+            for _ in range(200):
+                await read_frame(client)
+                longest = max(longest, len(turns._waiting))
+    assert longest <= 3 * 4, "no more than there are generations at once"
+
+
 # -- slow readers ----------------------------------------------------------------------------------
 
 
