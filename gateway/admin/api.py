@@ -31,7 +31,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import __version__
@@ -142,9 +142,11 @@ class AdminApi:
             response = answer({"error": exc.reason}, exc.status)
         except web.RequestPayloadError:
             response = answer({"error": "the body is not what its headers say"}, 400)
-        except ClientConnectionResetError:
-            # Whoever asked has left before the answer began. That is nothing to log; aiohttp tries
-            # to send this one, and sees it, too.
+        except ConnectionResetError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            # Whoever asked has left, before all of the body came or before the answer began. That
+            # is nothing to log; aiohttp tries to send this one, and sees it, too.
             response = web.Response()
         return response
 

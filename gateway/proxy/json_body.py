@@ -269,15 +269,16 @@ def _pruned(value: Any) -> Any:
 
 
 def _also_named(document: Mapping[str, Any]) -> list[str]:
-    """Return the further models of a request: OpenRouter's fallback list `models`, and models of a
-    backend's tools.
+    """Return the further models of a request: OpenRouter's fallback list `models`, LiteLLM's
+    `fallbacks`, and models of a backend's tools.
     """
-    models = document.get("models")
-    names = [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
-    tools = document.get("tools")
-    if isinstance(tools, list):
-        named = [tool.get("model") for tool in tools if isinstance(tool, dict)]
-        names += [name for name in named if isinstance(name, str)]
+    names: list[str] = []
+    for key in ("models", "fallbacks", "tools"):
+        value = document.get(key)
+        for entry in value if isinstance(value, list) else [value]:
+            name = entry.get("model") if isinstance(entry, dict) else entry
+            if isinstance(name, str):
+                names.append(name)
     return names
 
 

@@ -15,9 +15,13 @@ from urllib.parse import parse_qsl, unquote
 
 from gateway.auth.principal import Principal
 
-_DEPLOYMENT = re.compile(r"/(?:deployments|model|engines)/([^/]+)/")
-"""Paths of Azure, of Bedrock, and of older OpenAI clients."""
-_BELOW_MODELS = re.compile(r"/models/(.+)")
+_DEPLOYMENT = re.compile(r"/(?:deployments|model|engines|endpoints)/([^/]+)", re.IGNORECASE)
+"""Paths of Azure, which takes them in any case, of Bedrock, Vertex, and older OpenAI clients."""
+_BELOW_MODELS = re.compile(r"/(?:tuned)?models/(.+)", re.IGNORECASE)
+_ELSEWHERE = re.compile(
+    r"/(?:batches|files|uploads|fine_tuning|evals|(?:un)?load_lora_adapter)(?:/|$)", re.IGNORECASE
+)
+"""Paths whose requests use models that a file or another resource names."""
 _VERB = re.compile(
     r":[A-Za-z]+$|(?:/versions/[^/]+)?/(?:infer|generate|generate_stream|ready|config|stats)$"
 )
@@ -79,7 +83,7 @@ class ModelAccess:
 
 def names_in_path(path: str) -> list[str]:
     """Return the models named in a canonical path."""
-    names = [unquote(name) for name in _DEPLOYMENT.findall(path)]
+    names = [unquote(_VERB.sub("", name)) for name in _DEPLOYMENT.findall(path)]
     below = _BELOW_MODELS.search(path)
     if below is not None:
         names.append(unquote(_VERB.sub("", below[1])))
@@ -87,8 +91,16 @@ def names_in_path(path: str) -> list[str]:
 
 
 def names_in_query(query: str) -> list[str]:
-    """Return the models named in a query."""
-    return [value for key, value in parse_qsl(query) if key.lower() in _IN_QUERY] if query else []
+    """Return the models named in a query. Some servers divide it at semicolons, too."""
+    fields = parse_qsl(query.replace(";", "&")) if query else []
+    return [value for key, value in fields if key.lower() in _IN_QUERY]
+
+
+def is_indirect(path: str) -> bool:
+    """Tell whether models may be named in something that is not in the request. A `model` in its
+    body says nothing then.
+    """
+    return _ELSEWHERE.search(path) is not None
 
 
 def names_for_management(path: str, document: Mapping[str, Any]) -> list[str]:

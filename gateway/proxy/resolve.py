@@ -32,6 +32,7 @@ from gateway.proxy.body import BodyReader
 from gateway.proxy.json_body import JsonBody
 from gateway.proxy.model_access import (
     ModelAccess,
+    is_indirect,
     names_for_management,
     names_in_path,
     names_in_query,
@@ -384,6 +385,8 @@ class Resolve:
         principal, access = exchange.principal, target.access
         if not access.restricts(principal):
             return
+        if is_indirect(exchange.path):
+            raise ModelUnknown("a restricted caller, and a resource that may name other models")
         names = [*names_in_path(exchange.path), *names_in_query(exchange.query), *named]
         if body is not None:
             names += body.also_named

@@ -6,6 +6,7 @@ the pieces before it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,9 @@ class ModelCheck:
         return self._opcode, message
 
     def _check(self, message: bytes) -> None:
-        if b"model" not in message.lower() and b"\\u" not in message:
+        named = message.lower().count(b"model")
+        escaped = b"\\u" in message
+        if not (named or escaped):
             return
         if is_heavy(message):
             raise Violation(Code.POLICY, "too complex a message to tell its model")
@@ -59,18 +62,39 @@ class ModelCheck:
             if message.lstrip(b" \t\r\n\0\xef\xbb\xbf\xfe\xff").startswith(b"{"):
                 raise Violation(Code.POLICY, "a message that is not valid JSON") from None
             return
+        if named > 1 or escaped:
+            _check_repeated(message)
         if not all(self._allows(name) for name in _names(document, _DEPTH)):
             raise Violation(Code.POLICY, "this model does not exist here, or you may not use it")
 
 
+def _check_repeated(message: bytes) -> None:
+    """Raise Violation if an object names its model twice: parsers disagree on which one counts."""
+    try:
+        json.loads(message, object_pairs_hook=_named_once)
+    except RecursionError:
+        raise Violation(Code.POLICY, "too complex a message to tell its model") from None
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> None:
+    if sum(key.lower() == "model" for key, _ in pairs) > 1:
+        raise Violation(Code.POLICY, "a message that names its model more than once")
+
+
 def _names(value: Any, depth: int) -> list[str]:
-    """Return the model names in an object and in nested ones: `session.model`, `response.model`."""
+    """The models named in an object, and in those inside it: `session.model`, `response.model`,
+    `session.tools[].model`.
+    """
     names: list[str] = []
-    if not isinstance(value, dict) or not depth:
+    if not depth:
         return names
-    for key, inner in value.items():
-        if key.lower() == "model" and isinstance(inner, str):
-            names.append(inner)
-        elif key not in _FREE:
+    if isinstance(value, list):
+        for inner in value:
             names += _names(inner, depth - 1)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key.lower() == "model" and isinstance(inner, str):
+                names.append(inner)
+            elif key not in _FREE:
+                names += _names(inner, depth - 1)
     return names

@@ -149,3 +149,18 @@ async def test_only_the_playgrounds_own_fetch_is_passed_on(
         gateway = await start_gateway_process(simple_config(upstream.url))
         assert (await admin(gateway, "GET", "/play/api/v1/x", None, line)).status == 403
         assert not upstream.requests
+
+
+async def test_a_client_that_leaves_within_its_body_is_no_fault(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:9"))
+    for path in ("/play/api/v1/x", "/api/session"):
+        async with RawClient(gateway.admin_port) as client:
+            await client.send(
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf".encode()
+            )
+            await admin(gateway, "GET", "/livez")  # the handler reads by then
+    await admin(gateway, "POST", "/api/reload")
+    await gateway.log.wait_for(lambda line: line["event"] == "reloaded")
+    assert not [line for line in gateway.log.lines if line["event"] == "unhandled"]

@@ -46,7 +46,8 @@ async def test_generations_wait_for_their_turns_and_leave_none_behind(
     gateway = await start_gateway(bridged(upstream.url, bridge={"generations": 4}))
     turns = gateway.server.listener.turns
     creates = b"".join(
-        frame('{"op":"create","id":%d,"path":"/none","body":{}}' % number) for number in range(200)
+        frame(f'{{"op":"create","id":{number},"path":"/none","body":{{}}}}')
+        for number in range(200)
     )
     longest = 0
     async with (

@@ -118,6 +118,17 @@ NAMES_ANOTHER: dict[str, tuple[bytes | None, list[str], str, str]] = {
         "POST",
     ),
     "alternatives": (b'{"model":"small","models":["big"]}', [JSON], CHAT, "POST"),
+    "fallbacks": (b'{"model":"small","fallbacks":[{"model":"big"}]}', [JSON], CHAT, "POST"),
+    "a query with semicolons": (b'{"model":"small"}', [JSON], CHAT + "?a=1;model=big", "POST"),
+    "a path that ends there": (b'{"model":"small"}', [JSON], "/openai/deployments/big", "POST"),
+    "a path in another case": (b'{"model":"small"}', [JSON], "/Deployments/big/chat", "POST"),
+    "Gemini's path of a tuned model": (
+        b'{"model":"small"}',
+        [JSON],
+        "/v1beta/tunedModels/big:generateContent",
+        "POST",
+    ),
+    "Vertex's path": (b'{"model":"small"}', [JSON], "/v1/endpoints/big:predict", "POST"),
     "a tool": (b'{"model":"small","tools":[{"type":"x","model":"big"}]}', [JSON], CHAT, "POST"),
     "shown by its old name": (b'{"model":"small","name":"big"}', [JSON], "/api/show", "POST"),
     "made from": (b'{"model":"small","from":"big"}', [JSON], "/api/create", "POST"),
@@ -127,6 +138,25 @@ NAMES_ANOTHER: dict[str, tuple[bytes | None, list[str], str, str]] = {
 CANNOT_BE_KNOWN: dict[str, tuple[bytes | None, list[str], str, str]] = {
     "no model": (b'{"messages":[]}', [JSON], CHAT, "POST"),
     "no body": (None, [], "/v1/files", "GET"),
+    "a batch, whose file names models": (
+        b'{"model":"small","input_file_id":"f"}',
+        [JSON],
+        "/v1/batches",
+        "POST",
+    ),
+    "a batch of messages": (
+        b'{"model":"small","requests":[{"params":{"model":"big"}}]}',
+        [JSON],
+        "/v1/messages/batches",
+        "POST",
+    ),
+    "a file for a batch": (
+        form("model=small", "purpose=batch", "file=x"),
+        ["Content-Type: multipart/form-data; boundary=b"],
+        "/v1/files",
+        "POST",
+    ),
+    "an adapter": (b'{"model":"small","lora_name":"big"}', [JSON], "/v1/load_lora_adapter", "POST"),
     "audio": (b"RIFF....", ["Content-Type: audio/wav"], "/v1/audio", "POST"),
     "audio at a path with a model": (
         b"RIFF....",
