@@ -28,6 +28,8 @@ _TLS = (
     "ssl_check_hostname",
 )
 """Options that the query of a rediss URL may contain, by redis-py's names."""
+_PORTS = {"": 6379, "cluster": 6379, "sentinel": 26379}
+"""Default ports, by the word after the + of a URL's scheme."""
 UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 """Errors that mean that Redis does not answer."""
 
@@ -61,12 +63,20 @@ def connect(url: str, timeout_s: float) -> Any:
     scheme, kind, parts = _taken_apart(url)
     # The caller limits the time of a call, and can tell whether it was late itself.
     options: dict[str, Any] = _within(2 * timeout_s)
+    access, at, hosts = parts.netloc.rpartition("@")
+    hosts = _with_ports(hosts, _PORTS[kind])
     if kind:
-        url = f"redis+{kind}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        url = f"redis+{kind}://{hosts}{parts.path}"
         options |= _access(scheme, kind, parts)
+    else:
+        url = parts._replace(netloc=f"{access}{at}{hosts}").geturl()
+    if kind != "sentinel":
+        _check_database(kind, parts.path.strip("/"))
     if kind == "sentinel":
         if parts.path.strip("/") == "":
             raise ValueError("name the master: redis+sentinel://HOST:PORT,HOST:PORT/NAME")
+        if "/" in parts.path.strip("/"):
+            raise ValueError("choose a database by ?db=NUMBER, not behind the master's name")
         # The sentinels are asked one after the other, then the master. One that hangs must leave
         # time for the others.
         sentinels = parts.netloc.count(",") + 1
@@ -91,6 +101,30 @@ def _taken_apart(url: str) -> tuple[str, str, SplitResult]:
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     return scheme, kind, parts
+
+
+def _with_ports(hosts: str, default: int) -> str:
+    """Return the hosts, each with its port. Raise ValueError."""
+    told = []
+    for host in hosts.split(","):
+        name, colon, port = host.rpartition(":")
+        if not colon or "]" in port:
+            name, port = host, ""
+        port = port or str(default)
+        if not name:
+            raise ValueError("a host is missing in the store's URL")
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError("a port in the store's URL is not 1 to 65535")
+        told.append(f"{name}:{port}")
+    return ",".join(told)
+
+
+def _check_database(kind: str, database: str) -> None:
+    """Raise ValueError if the path of a URL, without slashes, names no database."""
+    if kind and database not in ("", "0"):
+        raise ValueError("a Redis Cluster has database 0 only")
+    if database and not (database.isascii() and database.isdecimal()):
+        raise ValueError("the database is a number: redis://HOST:PORT/NUMBER")
 
 
 def _access(scheme: str, kind: str, parts: SplitResult) -> dict[str, Any]:

@@ -179,7 +179,12 @@ async def test_tls_is_spoken_to_a_sentinel_and_its_master(
         ("redis+sentinel://a:26379,b:26379", "name the master"),
         ("redis+sentinel://a:26379/main?sentinal_password=x", "sentinal_password"),
         ("redis+cluster://a:6379?db=1", "unknown in a store's URL: db"),
-        ("redis+cluster://:secret@a", "Missing host or port"),
+        ("redis+sentinel://:secret@a/main/2", "by [?]db=NUMBER"),
+        ("redis+cluster://:secret@a:6379,", "a host is missing"),
+        ("redis+cluster://:secret@a/3", "database 0 only"),
+        ("redis://:secret@a:0", "not 1 to 65535"),
+        ("redis://:secret@a:99999", "not 1 to 65535"),
+        ("redis://:secret@a/main", "a number"),
     ],
 )
 def test_what_is_missing_or_unknown_in_a_url_is_said_without_its_password(
@@ -188,3 +193,28 @@ def test_what_is_missing_or_unknown_in_a_url_is_said_without_its_password(
     with pytest.raises((ValueError, ConfigurationError), match=said) as failure:
         connect(url, 1.0)
     assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("redis://h", "h", 6379),
+        ("redis://user:p%40ss@h/3", "h", 6379),
+        ("rediss://[::1]", "::1", 6379),
+        ("redis://[::1]:7000", "::1", 7000),
+    ],
+)
+def test_a_redis_without_a_port_has_the_usual_one(url: str, host: str, port: int) -> None:
+    told = connect(url, 1.0).connection_pool.connection_kwargs
+    assert (told["host"], told.get("port", 6379)) == (host, port)
+
+
+def test_sentinels_without_a_port_have_the_usual_one() -> None:
+    client = connect("redis+sentinel://a,b:7000,[::1]/main", 1.0)
+    sentinels = client.connection_pool.sentinel_manager.sentinels
+    told = [one.connection_pool.connection_kwargs for one in sentinels]
+    assert [(one["host"], one["port"]) for one in told] == [
+        ("a", 26379),
+        ("b", 7000),
+        ("::1", 26379),
+    ]
