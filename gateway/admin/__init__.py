@@ -1,1 +1,1 @@
-"""The operator's side: what a worker tells of itself, and the listener that tells it of all."""
+"""Admin API for operators: the internal API of each worker, and the listener that combines them."""

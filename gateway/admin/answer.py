@@ -1,4 +1,4 @@
-"""What the admin API answers with: JSON, a line of it."""
+"""JSON responses of the admin API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiohttp import web
 
 
 def answer(document: Any, status: int = 200) -> web.Response:
-    """A response that says `document`."""
+    """Return a response with a document as one line of JSON."""
     return web.Response(
         status=status,
         body=orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),

@@ -1,21 +1,21 @@
-"""The admin API: what all workers tell, put together; and what operators may do.
+"""Admin API: the combined state of all workers, and the actions of operators.
 
-GET    /livez                       every worker answers
-GET    /readyz                      every worker would serve; says why not
-GET    /metrics                     of all workers; for Prometheus
+GET    /livez                       200 if every worker answers
+GET    /readyz                      200 if every worker is ready; otherwise the reasons
+GET    /metrics                     metrics of all workers, for Prometheus
 GET    /api/now                     rates, latencies and loads, now and in the last hour
 GET    /api/workers                 processes: load, memory, lag
 GET    /api/upstreams               endpoints, their state and why
-POST   /api/upstreams/{name}/drain  {"endpoint": URL}: no more requests there
+POST   /api/upstreams/{name}/drain  {"endpoint": URL}: send no more requests to it
 POST   /api/upstreams/{name}/undrain
-GET    /api/routes                  in the order they are tried
+GET    /api/routes                  routes in the order in which they are matched
 GET    /api/config                  the effective configuration, secrets masked
-GET    /api/requests                under way
+GET    /api/requests                requests in flight
 GET    /api/logs?id=                the last lines that name a request or a trace
-GET    /api/limits                  what is left, by key; who was refused of late
-GET    /api/events?topics=A,B       the same as server-sent events, as it changes
-GET    /api/session                 who one is here; POST {"token": ...} signs in, DELETE out
-DELETE /api/requests/{id}           end one
+GET    /api/limits                  remaining amounts by key, and recent refusals
+GET    /api/events?topics=A,B       the same documents as server-sent events, when they change
+GET    /api/session                 own session; POST {"token": ...} signs in, DELETE out
+DELETE /api/requests/{id}           end a request
 POST   /api/reload                  read the file again
        /api/traces, /api/usage      see `traces_api.py`
        /api/log                     see `log_settings.py`
@@ -50,7 +50,7 @@ from gateway.telemetry.metrics.now import now
 
 _HEALTH = ("/livez", "/readyz")
 _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
-"""What anybody may ask for: it tells nothing."""
+"""Paths that need no authentication: they reveal nothing."""
 _IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _QUERY_PASSWORD = re.compile(r"(?<=password=)[^&]*")
@@ -67,7 +67,7 @@ no page of another origin can embed them.
 
 
 class AdminApi:
-    """The handlers."""
+    """Handlers of the admin API."""
 
     def __init__(
         self,
@@ -79,7 +79,9 @@ class AdminApi:
         more: Sequence[web.RouteDef] = (),
         topics: Mapping[str, Source] | None = None,
     ) -> None:
-        """`more` are routes of others behind the same door, `topics` what they tell of changes."""
+        """Create the API. `more` are further routes behind the same authentication, and `topics`
+        are further topics of the feed.
+        """
         self._fleet = fleet
         self._reloader = reloader
         self._drained = drained
@@ -99,7 +101,7 @@ class AdminApi:
         )
 
     def application(self) -> web.Application:
-        """Routes to the handlers, behind the check of who asks."""
+        """Return the application: the routes, behind authentication."""
         app = web.Application(middlewares=[self._admit])
         app.add_routes(
             [
@@ -145,14 +147,17 @@ class AdminApi:
         except ConnectionResetError:
             if request.transport is not None and not request.transport.is_closing():
                 raise
-            # Whoever asked has left, before all of the body came or before the answer began. That
-            # is nothing to log; aiohttp tries to send this one, and sees it, too.
+            # The client left before it sent the whole body, or before the response began. Nothing
+            # needs to be logged. aiohttp tries to send this response, and notices that the client
+            # is gone.
             response = web.Response()
         return response
 
     @staticmethod
     async def _protect(_: web.Request, response: web.StreamResponse) -> None:
-        """Add the headers before the head is sent, which a streamed answer does by itself."""
+        """Add the headers just before the head is sent. A streamed response sends its head before
+        the middleware sees it.
+        """
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
 
@@ -172,7 +177,7 @@ class AdminApi:
             refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
 
-    # -- who one is --------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------
 
     async def _session(self, request: web.Request) -> web.Response:
         refusal = self._door.refusal(request)
@@ -219,7 +224,7 @@ class AdminApi:
         document = {"ready": not reasons, "reasons": reasons, "degraded": degraded}
         return answer(document, 503 if reasons else 200)
 
-    # -- what there is -----------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------
 
     async def _exposed(self, request: web.Request) -> web.Response:
         options = self._reloader.loaded.config.telemetry.metrics
@@ -295,7 +300,7 @@ class AdminApi:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._feed.serve(request, lambda one: self._door.refusal(one) is None)
 
-    # -- what can be done --------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------------
 
     async def _cancel(self, request: web.Request) -> web.Response:
         request_id = quote(request.match_info["id"], safe="")
@@ -327,7 +332,9 @@ class AdminApi:
 
 
 def together(said: Sequence[Said]) -> list[dict[str, Any]]:
-    """Each upstream once: loads added up, and of each endpoint the state in every worker."""
+    """Combine the upstreams of all workers: each upstream once, with the sum of its loads, and the
+    state of each endpoint in every worker.
+    """
     merged: dict[str, dict[str, Any]] = {}
     for one in said:
         for upstream in one.document:
@@ -358,8 +365,8 @@ def together(said: Sequence[Said]) -> list[dict[str, Any]]:
 
 
 def masked(config: Config) -> Any:
-    """The configuration without secrets: passwords in URLs, values of headers, and what plug-ins
-    are given, whose meaning is not known here.
+    """Return the configuration without secrets. Passwords in URLs and values of headers are masked,
+    and also the options of plug-ins, since their meaning is unknown.
     """
     document = config.model_dump(mode="json")
     url = document["store"]["url"]

@@ -1,7 +1,8 @@
-"""Collecting: what the workers wrote down of requests goes to the local store and the collector.
+"""Trace collection: takes the records of requests from the workers, and passes them to the local
+store and to OpenTelemetry's collector.
 
-The workers are asked twice a second, over their sockets; what one has left when it ends, it leaves
-in a file. A batch that was not acknowledged comes again, and is written once all the same.
+The workers are asked twice a second over their sockets. A worker that ends writes its remaining
+records to a file. A batch that was not acknowledged is sent again, but stored only once.
 """
 
 from __future__ import annotations
@@ -30,30 +31,32 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.5
 _MOST_IN_A_ROW = 20
-"""Batches taken without a pause; then others may have a turn."""
+"""Number of rounds without a pause, after which other work has its turn."""
 _LEFT = "left-*.json"
-"""Files of workers that have ended."""
+"""Pattern of the files that ended workers left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where records go."""
+    """Destinations of records, and how records are written."""
 
     store: TraceStore | None
     export: Export | None
     names: GenAiNames
     redact: Redaction
     content_bytes: int
-    """Of a prompt or an answer, at most."""
+    """Largest size of a recorded prompt or answer."""
 
 
 class Collecting:
-    """From all workers."""
+    """Collection of the records of all workers."""
 
     def __init__(
         self, fleet: Fleet, folder: Path, ends: Ends, logger: FilteringBoundLogger
     ) -> None:
-        """`folder` is the one in which workers leave files."""
+        """Create the collection without starting it. `folder` is where workers leave their
+        files.
+        """
         self._logger = logger
         self._fleet = fleet
         self._folder = folder
@@ -61,26 +64,26 @@ class Collecting:
         self._acknowledged: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
         self.records = 0
-        """Taken in, since the start."""
+        """Number of records taken since the start."""
         self.on_record: Callable[[dict[str, Any]], None] | None = None
-        """Called with each of them, masked."""
+        """Called with each record, after masking."""
 
     @property
     def dropped(self) -> int:
-        """Records that workers lost because they were not asked in time."""
+        """Number of records that workers lost because they were not asked in time."""
         return sum(self._dropped.values())
 
     async def run(self) -> None:
-        """For ever."""
+        """Collect records twice a second until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             try:
                 await self.once()
-            except Exception:  # one bad record must not end it
+            except Exception:  # one bad record must not end the collection
                 self._logger.exception("collecting")
 
     async def once(self) -> bool:
-        """Take all there is. False: no worker answers."""
+        """Take all available records. Return False if no worker answers."""
         for path in sorted(self._folder.glob(_LEFT)):
             with contextlib.suppress(OSError, orjson.JSONDecodeError):
                 for line in path.read_bytes().splitlines():
@@ -127,10 +130,10 @@ class Collecting:
 
 
 def leave(records: Records, folder: Path, slot: int) -> None:
-    """What a worker that ends has left, where the admin process finds it."""
+    """Write the remaining records of a worker that ends to a file for the admin process."""
     if batches := records.rest():
         path = folder / f"left-{slot}-{records.boot}.json"
         fresh = path.with_suffix(".new")
-        with contextlib.suppress(OSError):  # a full disk costs these records only
+        with contextlib.suppress(OSError):  # on a full disk, only these records are lost
             fresh.write_bytes(b"\n".join(batches))
             fresh.replace(path)

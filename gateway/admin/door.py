@@ -1,8 +1,8 @@
-"""Who may come in on the admin listener: a program by its token, a browser by a session.
+"""Authentication of the admin listener: a program uses the token, a browser uses a session.
 
-A page can set no header on what a browser loads by itself, so it shows the token once, and is known
-by a cookie afterwards. The cookie says nothing of the token, and its sessions are kept here, as
-digests: ending one ends it everywhere.
+A page cannot set headers on what a browser loads by itself. So it shows the token once, and is
+recognized by a cookie afterwards. The cookie does not contain the token. Sessions are kept here, as
+digests: a session that is ended here is ended everywhere.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FREE_GUESSES = 5
 _LONGEST_DELAY_S = 10.0
 _REPORT_S = 10.0
 _OWN_SITES = ("same-origin", "none")
-"""Values of Sec-Fetch-Site that are answered; `none` is an address that a person typed."""
+"""Accepted values of Sec-Fetch-Site. `none` means that a person entered the address."""
 
 
 class Door:
-    """Of one admin listener."""
+    """Authentication of one admin listener."""
 
     def __init__(
         self,
@@ -40,15 +40,15 @@ class Door:
         now: Callable[[], float] = time.monotonic,
         report: Callable[[str | None, int], None] = lambda _client, _count: None,
     ) -> None:
-        """`token` is asked for; None: whoever reaches the listener is an operator. `report` is told
-        of wrong tokens: the address of the last client, and how many there were since the last
-        report.
+        """Create the check. `token` is required of clients; with None, everyone who reaches the
+        listener is an operator. `report` is called about wrong tokens, with the address of the last
+        client and the number of wrong tokens since the last report.
         """
         self._token = token
         self._now = now
         self._report = report
         self._guesses = 0
-        """Wrong tokens that were not reported yet."""
+        """Number of wrong tokens that were not reported yet."""
         self._reported_at = -_REPORT_S
         self._answered_at = 0.0
         """Time at which the last answer to a wrong token is due."""
@@ -56,14 +56,16 @@ class Door:
 
     @property
     def needs_token(self) -> bool:
-        """Whether one is asked for."""
+        """True if a token is required."""
         return self._token is not None
 
     def foreign(self, request: web.Request, *, is_document: bool = False) -> tuple[int, str] | None:
-        """Status and reason, if a page of another origin sent it, in whatever way.
+        """Return status and reason of the refusal if a page of another origin sent the request,
+        otherwise None.
 
-        Fetch Metadata (W3C) tells of reads that come without an Origin, such as scripts and images.
-        Programs send neither header. Any page may link to a document, which tells nothing.
+        Fetch Metadata (W3C) reveals requests without an Origin, such as those for scripts and
+        images. Programs send neither header. Any page may link to a document, which contains no
+        data.
         """
         headers = request.headers
         foreign = not all(
@@ -74,14 +76,14 @@ class Door:
         return (403, "not from another origin") if foreign else None
 
     def refusal(self, request: web.Request) -> tuple[int, str] | None:
-        """Status and reason for which this request is not answered."""
+        """Return status and reason if the request is refused, otherwise None."""
         if self._token is None:
-            # A page whose name was pointed at this address would have its own name in Host.
+            # DNS rebinding: a page whose name resolves to this address has its own name in Host.
             if host_name(_host(request)) not in _LOCAL:
                 return 403, "ask for it as localhost, or set admin.token"
             return None
         if self.has_session(request):
-            # Browsers say where a change comes from; what says nothing is no page of ours.
+            # Browsers send Origin with every change. A request without it is not from our page.
             if request.method in _SAFE or "Origin" in request.headers:
                 return None
             return 403, "a session changes things from its own page only"
@@ -91,7 +93,7 @@ class Door:
         return 401, "a token is needed: Authorization: Bearer ..."
 
     def has_session(self, request: web.Request) -> bool:
-        """Whether it comes with a cookie that is good now."""
+        """Tell whether a request has the cookie of a valid session."""
         shown = request.cookies.get(_cookie(request))
         if shown is None:
             return False
@@ -99,7 +101,9 @@ class Door:
         return until is not None and until > self._now()
 
     def enter(self, request: web.Request, token: str, response: web.StreamResponse) -> bool:
-        """Give a session to whoever shows the token; False if it is another one."""
+        """Start a session, and set its cookie, if the token is right. Return False if it is
+        wrong.
+        """
         shown = token.encode("utf-8", "surrogateescape")
         if self._token is None or not hmac.compare_digest(shown, self._token):
             return False
@@ -115,16 +119,16 @@ class Door:
             max_age=int(SESSION_S),
             httponly=True,
             samesite="Strict",
-            # What terminates TLS before this listener is seen by what the browser calls us.
+            # If a proxy terminates TLS in front of this listener, only the Origin shows it.
             secure=request.headers.get("Origin", "").startswith("https:"),
         )
         return True
 
     def delay_s(self, client: str | None) -> float:
-        """Count a wrong token; how long its answer has to wait.
+        """Count a wrong token, and return the seconds to wait before its answer.
 
-        All wrong tokens wait in one line, whoever sends them: about five a second are answered. The
-        right token never waits, so nobody can keep an operator out by guessing.
+        All wrong tokens wait in one queue, regardless of the client: about five are answered in a
+        second. The right token never waits, so guessing cannot lock an operator out.
         """
         now = self._now()
         self._guesses += 1
@@ -137,11 +141,11 @@ class Door:
         return max(0.0, due - now)
 
     async def hold_back(self, request: web.Request) -> None:
-        """Wait before a wrong token is answered."""
+        """Count a wrong token, and wait as long as its answer must be delayed."""
         await asyncio.sleep(self.delay_s(request.remote))
 
     def leave(self, request: web.Request, response: web.StreamResponse) -> None:
-        """End its session."""
+        """End the session of a request, and delete its cookie."""
         shown = request.cookies.get(_cookie(request))
         if shown is not None:
             self._sessions.pop(_digest(shown), None)
@@ -149,14 +153,16 @@ class Door:
 
 
 def _host(request: web.Request) -> str:
-    """The authority that was asked. aiohttp looks its own name up in the DNS where there is none,
-    and would hold up the event loop for it.
+    """Return the Host header, or an empty text. aiohttp's `request.host` would look up its own name
+    in the DNS if the header is missing, which blocks the event loop.
     """
     return request.headers.get("Host", "")
 
 
 def _cookie(request: web.Request) -> str:
-    """Cookies are shared by the ports of a host: two gateways of a machine are told apart."""
+    """Return the name of the session cookie. All ports of a host share cookies, so the port is part
+    of the name: it distinguishes two gateways on one machine.
+    """
     port = _host(request).rpartition(":")[2]
     return f"gateway_session_{port}" if port.isdecimal() else "gateway_session"
 

@@ -1,4 +1,6 @@
-"""Endpoints that operators took out: remembered here, for workers and endpoints that come later."""
+"""Endpoints drained by operators. They are remembered here, for workers that start or reload
+later.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ _EVERY_S = 1.0
 
 
 class Drained:
-    """Of all upstreams."""
+    """Drained endpoints of all upstreams."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -18,7 +20,7 @@ class Drained:
         self._known: list[tuple[int, int]] = []
 
     async def set(self, upstream: str, endpoint: str, *, out: bool) -> bool:
-        """Take an endpoint out, or let it back in. False if no worker knows it."""
+        """Drain an endpoint, or let it back in. Return False if no worker knows it."""
         if out:
             self._out.add((upstream, endpoint))
         else:
@@ -29,7 +31,9 @@ class Drained:
         return done
 
     async def keep(self) -> None:
-        """Tell workers that started since, and those that have reloaded."""
+        """Drain the endpoints again in workers that have started or reloaded. Runs until
+        cancelled.
+        """
         while True:
             await asyncio.sleep(_EVERY_S)
             if not self._out:

@@ -1,8 +1,7 @@
-"""What pages are told as it changes, as server-sent events.
+"""Live updates for the pages, as server-sent events.
 
-The workers are asked once for all who look, and only for what somebody looks at. Each topic is a
-whole state, so a viewer who is behind is told the newest and never what lies between: nothing
-queues for anybody.
+The workers are asked once for all viewers, and only for topics that somebody views. An event holds
+the whole state of its topic, so a slow viewer gets only the newest state: nothing is queued.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from aiohttp import web
 from gateway.sse import EVENT_STREAM
 
 Source = Callable[[], Awaitable[Any]]
-"""Gives a topic's document."""
+"""Function that returns a topic's document."""
 
 _EVERY_S = 1.0
 _HEARTBEAT_S = 10.0
@@ -29,7 +28,7 @@ _RETRY_MS = 1000
 
 
 class Feed:
-    """All topics, and all who look."""
+    """Feed of all topics to all viewers."""
 
     def __init__(
         self,
@@ -54,7 +53,9 @@ class Feed:
     async def serve(
         self, request: web.Request, admitted: Callable[[web.Request], bool]
     ) -> web.StreamResponse:
-        """Tell one viewer until it leaves, or is not admitted any more."""
+        """Send events to one viewer until it leaves, or is no longer admitted. Raise HTTPBadRequest
+        or HTTPServiceUnavailable.
+        """
         topics = [one for one in request.query.get("topics", "").split(",") if one in self._sources]
         if not topics:
             raise web.HTTPBadRequest(reason=f"topics are {', '.join(self._sources)}")
@@ -82,13 +83,13 @@ class Feed:
                 if frames:
                     await response.write(frames)
         except ConnectionResetError:
-            pass  # it has left
+            pass  # the viewer has left
         finally:
             self._leave(topics)
         return response
 
     async def close(self, _: object = None) -> None:
-        """Let everybody go."""
+        """End the streams of all viewers."""
         self._closing = True
         async with self._news:
             self._news.notify_all()
@@ -97,7 +98,7 @@ class Feed:
         self._viewers += 1
         for topic in topics:
             if not self._wanted[topic]:
-                self._told.pop(topic, None)  # it is old
+                self._told.pop(topic, None)  # outdated: nobody viewed the topic meanwhile
                 self._hurry.set()
             self._wanted[topic] += 1
         if self._asking is None or self._asking.done():
@@ -111,11 +112,13 @@ class Feed:
             self._asking = None
 
     def _failed(self) -> bool:
-        """Whether nobody asks any more; the viewer will be back, and begin it anew."""
+        """Tell whether the task that asks the workers has ended. The viewer then reconnects, which
+        starts it again.
+        """
         return self._asking is None or self._asking.done()
 
     def _seen(self, last: str) -> int:
-        """The number of the last event a viewer has had from us."""
+        """Return the number of the last event that a viewer has from this process, or 0."""
         run, _, number = last.partition("-")
         return int(number) if run == self._run and number.isdecimal() else 0
 
@@ -128,7 +131,7 @@ class Feed:
         return b"".join(frame for _, frame in newer)
 
     async def _silent(self, topics: Sequence[str], seen: int) -> bool:
-        """Wait for news; True if there were none for so long that a sign of life is due."""
+        """Wait for news. Return True if there were none for so long that a heartbeat is due."""
         try:
             async with asyncio.timeout(self._heartbeat_s), self._news:
                 await self._news.wait_for(lambda: self._closing or self._newer(topics, seen))

@@ -1,4 +1,4 @@
-"""All workers, asked at once over their Unix sockets."""
+"""Client of all workers: sends a request to each over its Unix socket, concurrently."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import orjson
 from yarl import URL
 
 _TIMEOUT_S = 1.0
-"""A worker whose loop is blocked for longer does not answer, and is said not to."""
+"""Timeout of a request. A worker whose loop is blocked for longer counts as not answering."""
 _BUILD_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one worker answered; `status` 0 and no document: nothing, in time."""
+    """Reply of one worker. `status` is 0 and `document` None if it did not answer in time."""
 
     worker: int
     status: int
     document: Any
     absent: bool = False
-    """There is none at the moment: it has died, and was not started again yet."""
+    """True if the worker does not run at the moment: it has died, and was not restarted yet."""
 
     @property
     def ok(self) -> bool:
-        """Whether it did what it was asked."""
+        """True if the worker has fulfilled the request."""
         return self.status == 200
 
 
 class Fleet:
-    """The workers of one gateway, by the paths of their sockets."""
+    """Workers of one gateway, reached by the paths of their sockets."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._sessions = [
@@ -46,9 +46,9 @@ class Fleet:
     async def ask(
         self, method: str, path: str, document: Any = None, *, timeout_s: float = _TIMEOUT_S
     ) -> list[Said]:
-        """The same of everybody; answers in the order of the workers.
+        """Send the same request to every worker. Return the replies in the order of the workers.
 
-        `path` is sent as it is: whoever puts another's text into it escapes that.
+        `path` is sent unchanged: the caller must escape foreign text in it.
         """
         return await asyncio.gather(
             *(
@@ -58,11 +58,11 @@ class Fleet:
         )
 
     async def build(self, document: Any) -> list[Said]:
-        """Have everybody prepare a configuration, which may take a while."""
+        """Let every worker prepare a configuration, for at most `_BUILD_S` seconds."""
         return await self.ask("POST", "/prepare", document, timeout_s=_BUILD_S)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections to the workers."""
         for session in self._sessions:
             await session.close()
 
@@ -77,7 +77,7 @@ class Fleet:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 body = await response.read()
-                # A refusal by aiohttp, of a path that does not exist there, is plain text.
+                # aiohttp refuses an unknown path with plain text.
                 is_json = response.content_type == "application/json"
                 return Said(number, response.status, orjson.loads(body) if is_json else None)
         except aiohttp.ClientConnectorError:

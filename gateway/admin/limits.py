@@ -1,4 +1,4 @@
-"""What operators see of limits: by key what is left of them, and who was refused of late."""
+"""Limits as operators see them: the remaining amount by key, and the recent refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _NOTHING = 0.001
 
 
 async def seen_by(runtime: Runtime) -> dict[str, Any]:
-    """Of one worker: each key it has counted under of late, with what its store says is left."""
+    """Return the limits of one worker: each key that it used recently, with the remaining amount
+    from its store.
+    """
     keys = list(runtime.seen.keys)
     levels = await runtime.stores.limits.look([key.look for key in keys]) if keys else ()
     limits = runtime.config.limits
@@ -39,7 +41,9 @@ async def seen_by(runtime: Runtime) -> dict[str, Any]:
 
 
 def together(said: Sequence[Said]) -> dict[str, Any]:
-    """Of all workers: each key once, those that are short first; refusals newest first."""
+    """Combine the limits of all workers: each key once, the scarcest first; refusals newest
+    first.
+    """
     keys: dict[tuple[str, ...], dict[str, Any]] = {}
     refused: list[dict[str, Any]] = []
     for one in said:
@@ -59,7 +63,9 @@ def together(said: Sequence[Said]) -> dict[str, Any]:
 
 
 def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
-    """Those with nothing left first, then those with little; the others in an order that stays."""
+    """Return a sort key: exhausted limits first, then those with less than 20 % left, then the
+    others; each group in a stable order by name.
+    """
     share = key["remaining"] / key["size"]
     group = 0 if share <= _NOTHING else 1 if share < 0.2 else 2
     return group, key["limit"], key["unit"], key["parts"]

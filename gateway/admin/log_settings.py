@@ -1,4 +1,4 @@
-"""What of the log is written, changed while the gateway runs: in all workers, and in those to come.
+"""Log settings that are changed at runtime, in all workers and in those that start later.
 
 GET /api/log
 PUT /api/log  {"level": "debug", "sample": 0.1}, or one of both
@@ -21,10 +21,12 @@ _EVERY_S = 1.0
 
 
 class LogSettings:
-    """Of all processes."""
+    """Log settings of all processes."""
 
     def __init__(self, fleet: Fleet, own: LogControl, logger: FilteringBoundLogger) -> None:
-        """`own` is the admin process's; it has what the configuration says."""
+        """Create the settings. `own` are those of the admin process, taken from the
+        configuration.
+        """
         self._fleet = fleet
         self._own = own
         self._logger = logger
@@ -33,16 +35,16 @@ class LogSettings:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        """For the application."""
+        """Routes to add to the application."""
         return [web.get("/api/log", self._get), web.put("/api/log", self._put)]
 
     @property
     def document(self) -> dict[str, Any]:
-        """As it is now."""
+        """Current settings as a document."""
         return {"level": self._own.level, "sample": self._own.sample}
 
     async def keep(self) -> None:
-        """Tell workers that started since."""
+        """Send changed settings to workers that start later. Runs until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             if self._changed:

@@ -1,4 +1,4 @@
-"""The metrics of the whole gateway: asked of all workers, put together, remembered for an hour."""
+"""Metrics of the whole gateway: those of all workers, merged, with a history of one hour."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TIMEOUT_S = 2.0
 
 
 class GatewayMetrics:
-    """Of all workers."""
+    """Merged metrics of all workers."""
 
     def __init__(
         self, fleet: Fleet, reloader: Reloader, traces: Callable[[], Merged] = dict
     ) -> None:
-        """`traces` tells what became of traces after the workers."""
+        """Create the metrics. `traces` returns the counts of stored and exported traces."""
         self.history = History()
         self._traces = traces
         self._fleet = fleet
@@ -35,14 +35,14 @@ class GatewayMetrics:
         self._asking: asyncio.Task[Merged] | None = None
 
     async def now(self) -> Merged:
-        """All there is. Those who ask at the same time get the same answer."""
+        """Return all metrics. Concurrent callers share one request to the workers."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
             self._asking.add_done_callback(self._asked)
         return await asyncio.shield(self._asking)
 
     async def keep(self) -> None:
-        """Remember, for as long as this runs."""
+        """Add the metrics to the history every `STEP_S` seconds, until cancelled."""
         while True:
             self.history.add(time.time(), await self.now())
             await asyncio.sleep(STEP_S)

@@ -1,7 +1,7 @@
-"""The pages of the admin listener: files that come with the package, and nothing from elsewhere.
+"""Pages of the admin listener: only files of this package, and nothing from other servers.
 
-Files are read once. Their address has a digest of them all in it, so that a browser may keep them
-for ever, and an upgrade is seen at once; the document that names them is asked for again each time.
+Files are read once. Their URLs contain a digest of all files, so a browser may cache them forever
+and still sees an upgrade at once. The document that refers to them is revalidated each time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway import __version__
 
 FOLDER = Path(__file__).with_name("static")
 VIEWS = ("/", "/requests", "/requests/{id}", "/upstreams", "/limits", "/usage", "/config", "/play")
-"""Addresses of the one document, which shows the view that its address names."""
+"""Paths of the single document, which shows the view that its path names."""
 _TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
@@ -43,7 +43,7 @@ _PRELOAD = '<link rel="modulepreload" href="{{base}}/{}">'
 
 
 class Pages:
-    """The document, and the files that it names."""
+    """Document of the pages, and the files that it refers to."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         files = {
@@ -57,7 +57,7 @@ class Pages:
         self._packed = {name: gzip.compress(body, mtime=0) for name, body in files.items()}
         document = (folder / "index.html").read_text(encoding="utf-8")
         for name, value in (
-            # Modules name one another; asked for at once, they come in one round trip.
+            # Modules import one another; with these links, a browser fetches all in one round trip.
             ("modules", "\n".join(_PRELOAD.format(name) for name in files if _is_module(name))),
             ("base", self._base),
             ("version", __version__),
@@ -67,7 +67,7 @@ class Pages:
         self._etag = f'"{digest}"'
 
     def routes(self) -> list[web.RouteDef]:
-        """Where they are."""
+        """Return the routes of the pages and files."""
         return [
             *(web.get(path, self._view) for path in VIEWS),
             web.get("/favicon.ico", self._icon),

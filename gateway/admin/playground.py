@@ -1,14 +1,16 @@
-"""The playground's way to the gateway: what its page asks is asked of the public listener.
+"""Proxy from the playground page to the public listener.
 
-The page is of the admin listener's origin, and the API is of another. Passing requests on needs no
-CORS on the routes, and shows what any client would see: the same door, the same limits. The
-operator's own cookie and token stay here.
+The page has the origin of the admin listener, and the API has another. A proxy needs no CORS on the
+routes, and shows what any client would see, with the same authentication and limits. The operator's
+cookie and token are not forwarded.
 
-A backend's body is data for the page's `fetch`, never a document, script or worker of this origin.
-Other uses are refused, and the API's headers (see `api.py`) keep what is opened from running.
+A backend's body is data for the page's `fetch`, and never a document, script or worker of this
+origin. Other uses are refused, and the API's headers (see `api.py`) keep a body that is opened in
+the browser from running scripts.
 
-An answer that was cut off is cut off here too, after all that came of it: its last event says why.
-aiohttp's client drops what it has not handed out by then, so the connection is read here.
+If the gateway cuts a response, this proxy cuts it too, after it has sent everything that came: the
+last event says why. aiohttp's client would drop the bytes not read by then, so this module reads
+the connection itself.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _SENT = (
     "X-Demo-Fault",
     "X-On-Disconnect",
 )
-"""Request headers that are passed on."""
+"""Request headers that are forwarded."""
 _RETURNED = frozenset(
     (
         "content-encoding",
@@ -45,31 +47,33 @@ _RETURNED = frozenset(
         "x-stream-id",
     )
 )
-"""Response headers that are passed on. A backend's others would act on the admin origin: cookies,
-policies, redirects, the scope of a service worker.
+"""Response headers that are forwarded. Other headers of a backend would affect the admin origin:
+cookies, policies, redirects, the scope of a service worker.
 """
 PASSED_ON = "X-From-Gateway"
-"""Tells the page whose answer it is: the gateway's, or the admin listener's own."""
+"""Header that marks responses of the gateway; those of the admin listener itself do not have it."""
 _LOOK_S = 0.1
 _LAST_WORDS_S = 0.2
 _READ_BYTES = 64 * 1024
 
 
 class Playground:
-    """Passes requests on to one gateway."""
+    """Proxy that forwards requests to one gateway."""
 
     def __init__(self, url: str) -> None:
-        """`url` is the public listener's."""
+        """Create the proxy. `url` is that of the public listener."""
         parts = urlsplit(url)
         self._authority = parts.netloc
         self._host, self._port = parts.hostname, parts.port
 
     def routes(self) -> list[web.RouteDef]:
-        """Where it is."""
+        """Return the routes of the proxy."""
         return [web.route(method, "/play/api/{path:.*}", self.serve) for method in _METHODS]
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """The gateway's answer, as it comes. When the page leaves, so does its client."""
+        """Return the gateway's response, streamed as it arrives. If the page leaves, close the
+        connection to the gateway. Raise HTTPForbidden or HTTPBadGateway.
+        """
         if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
             raise web.HTTPForbidden(reason="only for fetch() of the playground")
         asked = self._head(request, body := await request.read()) + body
@@ -95,19 +99,19 @@ class Playground:
 
 
 class _Answer:
-    """What httptools tells of a response."""
+    """Response as parsed by httptools."""
 
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.body = bytearray()
-        """What has come and was not taken yet."""
+        """Bytes of the body that have arrived and were not forwarded yet."""
         self.complete = False
 
     @property
     def has_head(self) -> bool:
-        """Whether its status and headers are there; those of interim responses do not count."""
+        """True if status and headers have arrived; interim responses do not count."""
         return self.status >= HTTPStatus.OK
 
     def on_message_begin(self) -> None:
@@ -144,8 +148,8 @@ async def _pass_on(request: web.Request, reader: asyncio.StreamReader) -> web.St
     if response is None:
         raise ConnectionResetError("the gateway closed the connection")
     if not answer.complete:
-        # A page's stream that fails drops what was not read of it (Streams Standard,
-        # ReadableByteStreamControllerError); the last event is to be read.
+        # When a page's stream fails, it drops the bytes that were not read (Streams Standard,
+        # ReadableByteStreamControllerError). Give the page time to read the last event.
         await asyncio.sleep(_LAST_WORDS_S)
         if request.transport is not None:
             request.transport.close()
@@ -162,7 +166,9 @@ def _begun(answer: _Answer) -> web.StreamResponse:
 
 
 async def _cancel_when_gone(request: web.Request, serving: asyncio.Task[object]) -> None:
-    """A page that leaves while nothing is sent would go unnoticed until something is."""
+    """Cancel `serving` when the page leaves. Otherwise that would be noticed only at the next
+    write.
+    """
     while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_S)
     serving.cancel()

@@ -1,7 +1,7 @@
-"""The playground's way to a bridge: a WebSocket of the page's, passed on to the public listener.
+"""Proxy from the playground's WebSocket to a bridge of the public listener.
 
-A page's WebSocket can set no header, so its first message is the Authorization header, as a caller
-has it, and goes no further; the handshake with the gateway shows it.
+A page's WebSocket cannot set headers. So its first message is the value of the Authorization
+header. It is not forwarded as a message, but sent in the handshake with the gateway.
 """
 
 from __future__ import annotations
@@ -25,25 +25,29 @@ _MESSAGE_BYTES = 16 * 1024 * 1024
 _FIRST_S = 10.0
 _PING_S = 20.0
 _NEVER_SENT = (1005, 1006)
-"""What stands for an end without a code, or without a close frame (RFC 6455 section 7.4.1)."""
+"""Codes that stand for a close without a code, or without a close frame (RFC 6455 section
+7.4.1).
+"""
 
 _Socket = ClientWebSocketResponse[bool] | web.WebSocketResponse[bool]
 
 
 class PlaygroundSocket:
-    """Passes sockets on to one gateway."""
+    """Proxy that forwards WebSockets to one gateway."""
 
     def __init__(self, url: str) -> None:
-        """`url` is the public listener's."""
+        """Create the proxy. `url` is that of the public listener."""
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
 
     def routes(self) -> list[web.RouteDef]:
-        """Where it is."""
+        """Return the route of the proxy."""
         return [web.get("/play/socket", self.serve)]
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Until one side closes; the other one is closed alike."""
+        """Forward messages until one side closes; then close the other side with the same code.
+        Raise HTTPBadRequest.
+        """
         path = request.query.get("path", "")
         if not path.startswith("/"):
             raise web.HTTPBadRequest(text="the query has to name the bridge: ?path=/...")
@@ -63,7 +67,7 @@ class PlaygroundSocket:
         except WSServerHandshakeError as exc:
             await _refuse(page, exc.status)
         except TimeoutError:
-            pass  # the page said nothing
+            pass  # the page sent no first message in time
         except (ClientError, ValueError):
             await _refuse(page, HTTPStatus.BAD_GATEWAY)
         finally:

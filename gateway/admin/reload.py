@@ -1,7 +1,7 @@
-"""Reloading: a file that is good in every part replaces the configuration of all workers, or none.
+"""Reload of the configuration: a valid file replaces the configuration of all workers, or of none.
 
-First the file is read and checked here, then every worker builds all of it beside what it serves,
-and only when each of them could do they change over.
+First the file is read and checked here. Then every worker builds the new runtime beside the current
+one. The workers switch only if all of them succeeded.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from gateway.config import Config, ConfigError, Loaded, keep, load_source
 
 _WATCH_S = 0.5
 _PATIENCE_S = 15.0
-"""For a worker that died while it was asked: another one takes its place."""
+"""Time to wait for the replacement of a worker that died during a reload."""
 _AGAIN_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one reload."""
+    """Outcome of one reload."""
 
     at: float
-    """Seconds since the epoch."""
+    """Time of the reload, in seconds since the epoch."""
     problems: tuple[str, ...] = ()
-    """Why nothing was changed; none: it was."""
+    """Reasons why nothing was changed; empty if the reload succeeded."""
     restart: tuple[str, ...] = ()
-    """Settings of what is served that take effect after a restart only."""
+    """Changed settings that take effect only after a restart."""
 
     @property
     def document(self) -> dict[str, Any]:
-        """For the API."""
+        """Outcome as a document of the API."""
         return {
             "ok": not self.problems,
             "at": self.at,
@@ -47,17 +47,19 @@ class Outcome:
 
 
 class Reloader:
-    """Of one configuration file."""
+    """Reload of one configuration file, for all workers."""
 
     def __init__(
         self, loaded: Loaded, kept: Path, fleet: Fleet, logger: FilteringBoundLogger
     ) -> None:
-        """`kept` is the file by which a worker that starts later serves the same."""
+        """Create the reloader. `kept` is the file from which workers that start later load the
+        configuration.
+        """
         self.loaded = loaded
-        """What is served."""
+        """Configuration that is served now."""
         self.last: Outcome | None = None
         self.outcomes: Counter[str] = Counter(ok=0, failed=0)
-        """How many reloads ended how."""
+        """Number of reloads by outcome: `ok` or `failed`."""
         self._started = loaded.config
         self._kept = kept
         self._fleet = fleet
@@ -67,7 +69,7 @@ class Reloader:
         self._seen = self._version()
 
     async def reload(self, why: str) -> Outcome:
-        """Read the file again."""
+        """Read the file again, apply it if possible, and log the outcome."""
         async with self._one_at_a_time:
             self._seen = self._version()
             self.last = outcome = await self._reload()
@@ -80,11 +82,11 @@ class Reloader:
 
     @property
     def file(self) -> Path:
-        """The file that is read, as others on this machine find it."""
+        """Absolute path of the configuration file."""
         return self._file.absolute()
 
     async def watch(self) -> None:
-        """Reload whenever the file changes, while the configuration says so."""
+        """Reload when the file changes, while `server.watch` is set. Runs until cancelled."""
         while True:
             await asyncio.sleep(_WATCH_S)
             version = self._version()
@@ -107,21 +109,23 @@ class Reloader:
             told = [p for one in said if one.document for p in one.document.get("problems", ())]
             silent = [f"worker {one.worker} does not answer" for one in said if not one.status]
             return self._outcome(*(dict.fromkeys([*told, *silent]) or ["it cannot be built"]))
-        # A worker that starts from here on serves the new one; one that dies before it changed
-        # over starts with it.
+        # A worker that starts from now on serves the new configuration. So does the replacement of
+        # a worker that dies before it has switched.
         keep(loaded, self._kept)
         await self._fleet.ask("POST", "/commit")
         self.loaded = loaded
         return self._outcome()
 
     def _outcome(self, *problems: str) -> Outcome:
-        # Against what was started, not what was served last: it is needed until there is one.
+        # Compare with the configuration at the start, not with the last one served: the restart
+        # stays necessary until it happens.
         restart = _needs_restart(self._started, self.loaded.config)
         return Outcome(time.time(), problems, restart)
 
     async def _built(self, document: Any) -> list[Said]:
-        """What the workers say of it, those that are there: one that has died begins with it. One
-        that died meanwhile is waited for.
+        """Let the workers build a configuration, and return their replies, without those of absent
+        workers: these will start with it. If a worker dies meanwhile, wait for its replacement, and
+        build again.
         """
         patience = asyncio.get_running_loop().time() + _PATIENCE_S
         while True:
@@ -161,7 +165,7 @@ def _sends(config: Config) -> tuple[str, float] | None:
 
 
 def _collected(config: Config) -> object:
-    """What the admin process was started with; the rest of it is the workers'."""
+    """Return the trace settings that the admin process uses; only the workers use the others."""
     traces = config.telemetry.traces
     if traces is None:
         return None

@@ -1,4 +1,4 @@
-"""The admin API's part on traces and usage.
+"""Admin API for traces and usage.
 
 GET /api/traces        requests that were kept, the newest first
 GET /api/traces.csv    the same for spreadsheets, and .jsonl for programs; at most 10 000
@@ -50,15 +50,15 @@ _COLUMNS = (
 """Columns of the CSV export."""
 _BY = ("day", "tenant", "route", "model")
 _INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
-"""Of a record: what its spans tell."""
+"""Fields of a record that its spans show, and its outline omits."""
 
 
 class BadQuestion(Exception):
-    """A parameter means nothing; the text says which and what would."""
+    """A query parameter is invalid. The text says which, and what is accepted."""
 
 
 class TracesApi:
-    """The handlers. `reader` is None where there is no local store."""
+    """Handlers for traces and usage. `reader` is None if there is no local store."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class TracesApi:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        """For the application."""
+        """Routes to add to the application."""
         return [
             web.get("/api/traces", self._traces),
             web.get("/api/traces.csv", self._traces_csv),
@@ -118,7 +118,7 @@ class TracesApi:
         content_type: str,
         written: Callable[[Iterable[Mapping[str, Any]]], str],
     ) -> web.Response:
-        """Return everything the query finds as a file."""
+        """Return all requests that the query finds, up to the cap of an export, as a file."""
         try:
             wanted = wanted_by(request.query)
         except BadQuestion as exc:
@@ -161,7 +161,7 @@ class TracesApi:
         return await self._read(read)
 
     async def newest(self) -> dict[str, Any]:
-        """What changes when another request is kept."""
+        """Return a document that changes when another request is kept."""
         reader = self._reader
         if reader is None:
             return {"newest": None}
@@ -227,7 +227,7 @@ class TracesApi:
 
 
 def wanted_by(query: Mapping[str, str]) -> Wanted:
-    """What a query asks for. Raise BadQuestion."""
+    """Parse the parameters of a query. Raise BadQuestion."""
     identity, status, page = query.get("id"), query.get("status"), query.get("before")
     for name, value, pattern in (
         ("id", identity, _IDENTITY),
@@ -280,7 +280,9 @@ def _all(reader: TraceReader, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
 
 
 def _same_stream(reader: TraceReader, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The other requests of its kept stream: the one that began it, and those that read it."""
+    """Return the other requests of a record's kept stream: the one that began the stream, and those
+    that read it.
+    """
     stream = record.get("stream")
     if stream is None:
         return []
@@ -302,13 +304,15 @@ def _csv_row(outlined: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A request in a list: its verdict and what is known of it, without what goes on inside."""
+    """Return a record as shown in a list: with its verdict, and without the details of its
+    spans.
+    """
     told = {name: value for name, value in record.items() if name not in _INNER}
     return {**told, "verdict": verdict(record).document}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """A line for each row, below their names."""
+    """Return CSV text with a header line and one line for each row."""
     text = io.StringIO()
     if names := columns or list(rows[0] if rows else ()):
         writer = csv.DictWriter(text, names)
@@ -318,13 +322,15 @@ def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> st
 
 
 def _cell(value: Any) -> Any:
-    """A name that a spreadsheet would take for a formula is one no more."""
+    """Prefix a text that a spreadsheet would run as a formula with an apostrophe."""
     formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
     return f"'{value}" if formula else value
 
 
 def _moment(query: Mapping[str, str], name: str) -> float | None:
-    """Seconds since the epoch, or a time in ISO 8601."""
+    """Return the time of a parameter in seconds since the epoch, or None if it is missing. It may
+    be given in seconds or in ISO 8601. Raise BadQuestion.
+    """
     text = query.get(name)
     if text is None:
         return None

@@ -1,6 +1,7 @@
-"""What one worker tells and does for the admin process: HTTP on a Unix socket in a private folder.
+"""Internal API of one worker for the admin process: HTTP on a Unix socket in a private folder.
 
-Whoever can open the socket is trusted: the folder belongs to the gateway's user alone.
+Every client that can open the socket is trusted, since only the gateway's user can access the
+folder.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gateway.wiring.routes import shown
 
 
 class WorkerApi:
-    """The handlers of one worker."""
+    """Handlers of one worker's internal API."""
 
     def __init__(self, server: Server, slot: int, recent: RecentLines) -> None:
         self._server = server
@@ -41,7 +42,7 @@ class WorkerApi:
         self._metrics = WorkerMetrics(server, slot)
 
     def application(self) -> web.Application:
-        """Routes to the handlers."""
+        """Return the application with its routes."""
         app = web.Application()
         app.add_routes(
             [
@@ -64,11 +65,11 @@ class WorkerApi:
         return app
 
     async def start(self, path: Path) -> web.AppRunner:
-        """Serve on a Unix socket; to be cleaned up by the caller."""
+        """Serve on a Unix socket. The caller must call `cleanup` of the runner."""
         runner = web.AppRunner(self.application(), access_log=None)
         await runner.setup()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # of one that died
+            os.unlink(path)  # left by a worker that died
         await web.UnixSite(runner, str(path)).start()
         return runner
 
@@ -94,7 +95,7 @@ class WorkerApi:
         )
 
     def _reasons(self) -> list[str]:
-        """Why it should get no requests now."""
+        """Return why the worker should get no requests now; empty if it is ready."""
         server = self._server
         reasons = []
         if server.listener.draining:
@@ -111,7 +112,7 @@ class WorkerApi:
         return reasons
 
     def _degraded(self) -> list[str]:
-        """Why some of its requests fail, while it serves the others."""
+        """Return why some requests fail, while the worker serves the others."""
         away = self._providers_away()
         return away if len(away) < self._providers() else []
 
@@ -123,7 +124,9 @@ class WorkerApi:
         ]
 
     def _providers(self) -> int:
-        """How many identity providers verify credentials; those of tickets rely on them."""
+        """Return the number of identity providers, without those for tickets, which depend on the
+        others.
+        """
         found = self._server.runtime.providers.values()
         return sum(not isinstance(provider, TicketProvider) for provider in found)
 
@@ -152,7 +155,7 @@ class WorkerApi:
         return answer(self.requests())
 
     def requests(self) -> list[dict[str, Any]]:
-        """A row for each request under way."""
+        """Return a row for each request in flight."""
         return [_told(exchange) for exchange in self._server.listener.exchanges]
 
     async def _limits(self, _: web.Request) -> web.Response:
@@ -199,7 +202,7 @@ class WorkerApi:
 
 
 def answer(document: Any, status: int = 200) -> web.Response:
-    """A document as JSON."""
+    """Return a response with a document as JSON."""
     return web.Response(status=status, body=as_json(document), content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""What one worker tells of itself as metrics: what it has counted, and what can be seen now."""
+"""Metrics of one worker: its counters, and its current state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.upstream.upstream import Upstream
 
 
 class WorkerMetrics:
-    """Of one worker, through its reloads."""
+    """Metrics of one worker. Counters keep their values across reloads."""
 
     def __init__(self, server: Server, slot: int) -> None:
         self._server = server
@@ -29,7 +29,7 @@ class WorkerMetrics:
         self._snapshot: Snapshot = {}
 
     def snapshot(self) -> Snapshot:
-        """Everything, now."""
+        """Return the current values of all metrics."""
         self._snapshot = self._server.state.registry.snapshot()
         self._requests()
         self._process()
@@ -45,7 +45,9 @@ class WorkerMetrics:
         self._snapshot.setdefault(instrument.name, []).append([labels, value])
 
     def _lasting(self, instrument: Instrument, value: float, labels: Labels) -> float:
-        """A counter whose owner a reload may replace with one that begins at nothing."""
+        """Return the total of a counter. A reload may replace its owner by one that starts at 0, so
+        the value before it is added.
+        """
         base, last = self._seen.get((instrument.name, labels), (0.0, 0.0))
         if value < last:
             base += last
@@ -55,7 +57,7 @@ class WorkerMetrics:
     def _requests(self) -> None:
         listener = self._server.listener
         routes = self._server.runtime.routes.routes
-        # Nothing is a number too: a graph of what is not there has gaps.
+        # Report 0 for routes without requests: a graph has gaps where a series is missing.
         active: Counter[Labels] = Counter({("POST", route.name): 0 for route in routes})
         streams: Counter[Labels] = Counter({(route.name, "", ""): 0 for route in routes})
         silent = Counter(streams)
