@@ -24,13 +24,14 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import EndReason, Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore, OnStoreError
-from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.redis_store import RedisStore
 from gateway.limiting.rules import Price
-from gateway.limiting.sqlite_store import SqliteStore
+from gateway.limiting.store import Store
 from gateway.middleware.metrics import Counting, Names
 from gateway.store.following import Following
-from gateway.store.memory_records import MemoryRecords
+from gateway.stores.memory.limits import MemoryLimits
+from gateway.stores.memory.records import MemoryRecords
+from gateway.stores.redis.limits import RedisLimits
+from gateway.stores.sqlite.limits import SqliteLimits
 from gateway.telemetry.metrics.registry import Registry
 
 _CALLS = 20_000
@@ -54,13 +55,13 @@ def render(costs_us: Mapping[str, float]) -> str:
 async def _measure(folder: Path, core: set[int]) -> dict[str, float]:
     found = {
         "a JWT that was verified before": await _cost(_cached_jwt(), 1),
-        "two limits in memory": await _limits(GuardedStore(MemoryStore()), 1),
+        "two limits in memory": await _limits(_guarded(MemoryLimits()), 1),
     }
-    stored = GuardedStore(SqliteStore(folder / "limits.db"))
+    stored = _guarded(SqliteLimits(folder / "limits.db"))
     found[f"two limits in SQLite, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
     await stored.close()
     with _redis(folder, core) as url:
-        stored = GuardedStore(RedisStore(url, timeout_s=5.0))
+        stored = _guarded(RedisLimits(url, timeout_s=5.0))
         found[f"two limits in Redis, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
         await stored.close()
     found |= {f"metrics: {name}": cost for name, cost in _metrics().items()}
@@ -124,6 +125,10 @@ def _cached_jwt() -> Callable[[], Awaitable[object]]:
     )
     token = bearer()
     return lambda: provider.verify(token)
+
+
+def _guarded(store: Store) -> GuardedStore:
+    return GuardedStore(store, local=MemoryLimits())
 
 
 async def _limits(store: GuardedStore, concurrent: int) -> float:

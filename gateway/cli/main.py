@@ -43,7 +43,6 @@ from gateway.processes.sockets import cannot_listen, split_address
 from gateway.server.serving import CannotStart, require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 from gateway.wiring.routes import shown
-from gateway.wiring.store import store_parts
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START, EXIT_CANNOT_DO = range(5)
 
@@ -355,8 +354,8 @@ def _build(loaded: Loaded) -> Runtime:
     """
     require_c_parser()
     config = loaded.config
-    scheme, _, path = store_parts(config.store)
-    if scheme == "sqlite" and not path.exists():
+    path = config.store.location.path
+    if path is not None and not path.exists():
         config = config.model_copy(update={"store": config_models.Store()})
     with _placing_faults(loaded):
         return Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))

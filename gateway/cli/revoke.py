@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    if config.store.url == "memory://":
+    if not config.store.location.is_shared:
         raise WrongUsage(
             "revoking needs a store that is shared: set store.url to SQLite or a Redis"
         )

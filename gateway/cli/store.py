@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-
-from limits.errors import ConfigurationError
 
 from gateway.cli.failures import CannotDo
 from gateway.config import models
 from gateway.store.records import Records, StoreUnavailable
-from gateway.wiring.store import open_records
+from gateway.stores.makers import UNUSABLE, makers
 
 Result = TypeVar("Result")
 
@@ -23,7 +20,7 @@ def with_records(
     """Open the records, call `act` with them, close them, and return its result. Raise CannotDo."""
 
     async def run() -> Result:
-        records = open_records(options)
+        records = makers(options.location).open_records(options.location)
         try:
             return await act(records)
         finally:
@@ -33,5 +30,5 @@ def with_records(
         return asyncio.run(run())
     except StoreUnavailable as exc:
         raise CannotDo(f"the store does not answer: {exc}") from exc
-    except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
+    except UNUSABLE as exc:
         raise CannotDo(f"the store cannot be used: {exc}") from exc

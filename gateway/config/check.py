@@ -75,7 +75,7 @@ def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -
         for unit in counted:
             if getattr(one, unit) is not None and getattr(limit, unit) is None:
                 yield (*where, unit), f"the limit itself has no `{unit}`", None
-    if limit.budget is not None and config.store.url == "memory://":
+    if limit.budget is not None and not config.store.location.is_shared:
         hint = "set store.url to sqlite:///PATH or a Redis"
         yield (*path, "budget"), "would be forgotten at every restart", hint
 

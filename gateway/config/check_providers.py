@@ -43,7 +43,7 @@ def check_key_store(
     """Check that an API key provider has a place for its keys, and a usable header."""
     if provider.header and provider.header.lower() in RESERVED_HEADERS:
         yield (*path, "header"), "cannot carry a key", None
-    if provider.file is None and store.url == "memory://":
+    if provider.file is None and not store.location.is_shared:
         hint = "give it a `file`, or set store.url to SQLite or a Redis"
         yield path, "keeps its keys in the store, which is the memory of one process", hint
 

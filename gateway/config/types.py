@@ -18,6 +18,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gateway.store import location
+
 Dialect = Literal["openai", "anthropic", "ollama"]
 """API dialect of a caller or an upstream. It determines the form of errors."""
 
@@ -31,7 +33,6 @@ _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 _KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
 _HASHED = r"subject|tenant|ip|model|header\.[A-Za-z0-9-]+|claim\..+|body\.[A-Za-z0-9_-]+"
 _BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
-_STORE = r"memory://|sqlite:///.+|rediss?(?:\+sentinel|\+cluster)?://.+"
 _SERVICE = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 _NAMESERVER = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
@@ -195,8 +196,8 @@ Budget = Annotated[
 ]
 StoreUrl = Annotated[
     str,
-    _must_match(_STORE, "not a store: write memory://, sqlite:///PATH, or the URL of a Redis"),
-    _pattern(_STORE),
+    _must_match(location.PATTERN, location.EXPECTED),
+    _pattern(location.PATTERN),
 ]
 Origin = Annotated[
     str,

@@ -13,8 +13,7 @@ from enum import Enum
 
 from gateway.errors import LimitsUnavailable
 from gateway.limiting.demand import Counted, Demand, Level, Verdict
-from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.store import Store
+from gateway.limiting.store import LocalStore, Store
 from gateway.store.records import StoreUnavailable
 
 _FIRST_PAUSE_S = 0.25
@@ -47,12 +46,15 @@ class GuardedStore:
         self,
         store: Store,
         *,
+        local: LocalStore,
         now: Callable[[], float] = time.monotonic,
         report: Callable[[str, str], None] = lambda state, reason: None,
     ) -> None:
-        """`report` is called with each change of the breaker, for the log."""
+        """`local` counts while the store is not available. `report` is called with each change of
+        the breaker, for the log.
+        """
         self._store = store
-        self._local = MemoryStore()
+        self._local = local
         self._now = now
         self._report = report
         self._pause_s = _FIRST_PAUSE_S

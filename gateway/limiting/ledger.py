@@ -2,7 +2,7 @@
 
 A bucket is one number: the time at which it will be full. This is the generic cell rate algorithm
 (GCRA, ITU-T I.371), read as a leaky bucket. It admits exactly what a token bucket of the same rate
-and burst admits, and never drifts. `take.lua` is the same in Redis. No clock and no I/O.
+and burst admits, and never drifts. `stores/redis/take.lua` is the same in Redis. No clock, no I/O.
 """
 
 from __future__ import annotations

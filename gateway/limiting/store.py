@@ -19,3 +19,10 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Execute what was posted, and close the store."""
+
+
+class LocalStore(Store, Protocol):
+    """Limit store in this process, which never has to wait."""
+
+    def decide_now(self, demands: Sequence[Demand]) -> Verdict:
+        """Decide like `decide`, synchronously."""

@@ -1,1 +1,1 @@
-"""Data shared by the processes and replicas of a gateway, except limits."""
+"""Records, and where a store is. The stores themselves are in `gateway.stores`."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from limits.errors import ConfigurationError
-
 from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
@@ -18,8 +16,8 @@ from gateway.resume.access import StreamAccess
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
+from gateway.stores.makers import UNUSABLE, makers
 from gateway.wiring.limits import per_second
-from gateway.wiring.store import store_parts
 
 
 def resumes(config: Config) -> bool:
@@ -39,20 +37,20 @@ def streams(
     called when the store fails and when it works again.
     """
     cap_bytes = config.store.stream_bytes
-    scheme, url, _ = store_parts(config.store)
-    if not resumes(config) or (scheme in ("memory", "sqlite") and folder is None):
+    if not resumes(config):
         return Streams(cap_bytes)
-    if scheme in ("memory", "sqlite"):
-        assert folder is not None
-        siblings = WorkerSharing(folder, slot, config.server.workers)
-        return Streams(cap_bytes, slot=slot, sharing=siblings)
-    from gateway.resume.redis_sharing import RedisSharing  # see `wiring.store`
-
+    location = config.store.location
     try:
-        return Streams(cap_bytes, sharing=RedisSharing(url, report=report))
-    except (ConfigurationError, ValueError) as exc:
+        sharing = makers(location).open_sharing(location, report)
+    except UNUSABLE as exc:
         faults.append((("store", "url"), f"cannot be used: {exc}"))
         return None
+    if sharing is not None:
+        return Streams(cap_bytes, sharing=sharing)
+    if folder is None:
+        return Streams(cap_bytes)
+    siblings = WorkerSharing(folder, slot, config.server.workers)
+    return Streams(cap_bytes, slot=slot, sharing=siblings)
 
 
 def streams_path(route: models.Route) -> str:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from limits.errors import ConfigurationError
-
-from gateway.config import Config, models
+from gateway.config import Config
 from gateway.config.problems import Fault
 from gateway.limiting.guard import GuardedStore
-from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.sqlite_store import SqliteStore
-from gateway.limiting.store import Store
-from gateway.store.memory_records import MemoryRecords
+from gateway.store.location import locate
 from gateway.store.records import Records
 from gateway.store.sqlite_file import why
-from gateway.store.sqlite_records import SqliteRecords
+from gateway.stores.makers import UNUSABLE, makers
+from gateway.stores.memory.limits import MemoryLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,45 +40,13 @@ def stores(
 
     With several workers, which share a `folder`, `memory://` means an SQLite file in that folder.
     """
-    options = config.store
-    if folder is not None and options.url == "memory://":
-        options = models.Store(url=f"sqlite://{folder / 'store.db'}")
+    location = config.store.location
+    if folder is not None and not location.is_shared:
+        location = locate(f"sqlite://{folder / 'store.db'}")
     try:
-        limits, records = _limits(options), open_records(options)
-    except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
+        store = makers(location)
+        limits, records = store.open_limits(location), store.open_records(location)
+    except UNUSABLE as exc:
         faults.append((("store", "url"), f"cannot be used: {why(exc)}"))
         return None
-    return Stores(GuardedStore(limits, report=report), records)
-
-
-def _limits(options: models.Store) -> Store:
-    scheme, url, path = store_parts(options)
-    if scheme == "memory":
-        return MemoryStore()
-    if scheme == "sqlite":
-        return SqliteStore(path)
-    # Imported only if it is used, since importing redis-py takes 0.1 s.
-    from gateway.limiting.redis_store import RedisStore
-
-    return RedisStore(url)
-
-
-def open_records(options: models.Store) -> Records:
-    """Open the store for records. Raise OSError, sqlite3.Error, ConfigurationError or
-    ValueError.
-    """
-    scheme, url, path = store_parts(options)
-    if scheme == "memory":
-        return MemoryRecords()
-    if scheme == "sqlite":
-        return SqliteRecords(path)
-    from gateway.store.redis_records import RedisRecords
-
-    return RedisRecords(url)
-
-
-def store_parts(options: models.Store) -> tuple[str, str, Path]:
-    """Return the scheme of the store's URL, the whole URL, and the path if the store is a file."""
-    url = options.url if isinstance(options.url, str) else options.url.reveal().decode()
-    scheme, _, rest = url.partition("://")
-    return scheme, url, Path(rest)
+    return Stores(GuardedStore(limits, local=MemoryLimits(), report=report), records)

@@ -31,7 +31,7 @@ from gateway.auth.key_sets import RemoteKeySet, StaticKey
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.store.following import Following
-from gateway.store.memory_records import MemoryRecords
+from gateway.stores.memory.records import MemoryRecords
 from tests.support.figures import Report
 
 SECRET = b"a-secret-of-thirty-two-characters-or-more"

@@ -14,7 +14,7 @@ from gateway.auth.provider import Rejected
 from gateway.auth.stored_keys import StoredKeys
 from gateway.errors import AuthUnavailable
 from gateway.store import following
-from gateway.store.memory_records import MemoryRecords
+from gateway.stores.memory.records import MemoryRecords
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.auth.tickets import TicketProvider
 from gateway.errors import AuthUnavailable
-from gateway.store.memory_records import MemoryRecords
 from gateway.store.records import StoreUnavailable
+from gateway.stores.memory.records import MemoryRecords
 
 ANN = Principal(
     "ann",

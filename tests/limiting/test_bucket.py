@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.limiting.demand import Demand, Kind, Level
-from gateway.limiting.memory_store import MemoryStore
+from gateway.stores.memory.limits import MemoryLimits
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Buckets:
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
         self._now = 0.0
-        self._store = MemoryStore(lambda: self._now)
+        self._store = MemoryLimits(lambda: self._now)
 
     def __len__(self) -> int:
         return len(self._store)
@@ -142,7 +142,7 @@ def test_it_decides_as_a_token_bucket_does_for_any_interleaving(
     # Powers of two, so that no float is rounded and the decisions are the same to the bit. It
     # sweeps at every turn, which must not show.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.limiting.memory_store._SWEEP_SIZE", 0)
+        patch.setattr("gateway.stores.memory.limits._SWEEP_SIZE", 0)
         buckets = Buckets(Rate(per_s, burst))
         assert_as_the_textbook(buckets, per_s, burst, uptime_s, calls)
 

@@ -10,13 +10,13 @@ import pytest
 from gateway.errors import LimitsUnavailable
 from gateway.limiting.demand import Demand, Kind, Verdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
-from gateway.limiting.memory_store import MemoryStore
 from gateway.store.records import StoreUnavailable
+from gateway.stores.memory.limits import MemoryLimits
 
 OPEN, CLOSED, LOCAL = OnStoreError.OPEN, OnStoreError.CLOSED, OnStoreError.LOCAL
 
 
-class Flaky(MemoryStore):
+class Flaky(MemoryLimits):
     """Fails as long as it is told, and counts who asks."""
 
     def __init__(self) -> None:
@@ -37,9 +37,11 @@ class Setting:
     def __init__(self) -> None:
         self.now = 0.0
         self.store = Flaky()
+        self.local = MemoryLimits()
         self.reports: list[tuple[str, str]] = []
         self.guarded = GuardedStore(
             self.store,
+            local=self.local,
             now=lambda: self.now,
             report=lambda state, why: self.reports.append((state, why)),
         )
@@ -118,7 +120,7 @@ def budget() -> Demand:
 
 def spent(setting: Setting) -> tuple[float, float]:
     """By the store, and by this process without it."""
-    return setting.store.spent("b"), setting.guarded._local.spent("b")
+    return setting.store.spent("b"), setting.local.spent("b")
 
 
 async def test_what_the_store_took_is_no_credit_without_it(setting: Setting) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.store import following
 from gateway.store.following import Following
-from gateway.store.memory_records import MemoryRecords
 from gateway.store.records import StoreUnavailable
+from gateway.stores.memory.records import MemoryRecords
 
 
 class Faulty(MemoryRecords):

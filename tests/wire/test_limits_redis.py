@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from gateway.auth.jwt import REVOKED
-from gateway.limiting.redis_store import RedisStore
-from gateway.store.redis_records import RedisRecords
+from gateway.stores.redis.limits import RedisLimits
+from gateway.stores.redis.records import RedisRecords
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import (
@@ -38,9 +38,9 @@ PATIENCE_S = 10.0
 def stores_wait(seconds: float) -> str:
     """For a gateway process whose machine may be busy: how long its stores wait for an answer."""
     return f"""
-from gateway.limiting.redis_store import RedisStore
-from gateway.limiting.sqlite_store import SqliteStore
-for store in (RedisStore, SqliteStore):
+from gateway.stores.redis.limits import RedisLimits
+from gateway.stores.sqlite.limits import SqliteLimits
+for store in (RedisLimits, SqliteLimits):
     store.__init__.__kwdefaults__["timeout_s"] = {seconds}
 """
 
@@ -48,7 +48,7 @@ for store in (RedisStore, SqliteStore):
 @pytest.fixture
 def patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for gateways in this process."""
-    defaults = RedisStore.__init__.__kwdefaults__ or {}
+    defaults = RedisLimits.__init__.__kwdefaults__ or {}
     monkeypatch.setitem(defaults, "timeout_s", 5.0)
 
 

@@ -43,10 +43,8 @@ def _open_files(config: Config) -> Finding:
 
 def _disk(config: Config) -> Iterator[Finding]:
     places = {}
-    url = config.store.url if isinstance(config.store.url, str) else config.store.url.reveal()
-    text = url if isinstance(url, str) else url.decode()
-    if text.startswith("sqlite://"):
-        places["store.url"] = Path(text.removeprefix("sqlite://"))
+    if config.store.location.path is not None:
+        places["store.url"] = config.store.location.path
     traces = config.telemetry.traces
     if traces is not None and traces.local is not None:
         places["telemetry.traces.local"] = Path(traces.local)

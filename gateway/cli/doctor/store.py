@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import AsyncIterator
-
-from limits.errors import ConfigurationError
 
 from gateway.cli.doctor.finding import Finding, failed, ok, warning
 from gateway.config import Config
 from gateway.store.records import StoreUnavailable
-from gateway.wiring.store import open_records, store_parts
+from gateway.stores.makers import UNUSABLE, makers
 
 _SLOW_S = 0.025
 """Half of the time after which limits proceed without the store."""
@@ -20,16 +17,14 @@ _KIND = "doctor"
 
 async def store(config: Config) -> AsyncIterator[Finding]:
     """Check that the store returns what was put, and how fast. A store in memory is not checked."""
-    scheme, url, _ = store_parts(config.store)
-    if scheme == "memory":
+    location = config.store.location
+    if not location.is_shared:
         return
-    # Show no password, which may be before the host or in the query.
-    shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
-    subject = f"store.url {scheme}://{shown}"
+    subject = f"store.url {location.shown}"
     remedy = "start it, or correct store.url; limits go by their `on_store_error` meanwhile"
     try:
-        records = open_records(config.store)
-    except (OSError, sqlite3.Error, ConfigurationError, ValueError) as exc:
+        records = makers(location).open_records(location)
+    except UNUSABLE as exc:
         yield failed(subject, f"cannot be used: {exc}", remedy)
         return
     try:

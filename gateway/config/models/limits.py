@@ -10,6 +10,7 @@ from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
 from gateway.config.types import Budget, Key, Rate, StoreUrl
 from gateway.config.units import Size
+from gateway.store.location import Location, locate
 
 
 class Tier(Section):
@@ -73,6 +74,11 @@ class Store(Section):
         description="What each worker keeps of resumable streams in memory; beyond it the oldest "
         "finished ones are forgotten.",
     )
+
+    @property
+    def location(self) -> Location:
+        """Where the store is. Not for logs: the URL may contain a password."""
+        return locate(self.url if isinstance(self.url, str) else self.url.reveal().decode())
 
 
 class Shares(Section):

@@ -15,14 +15,15 @@ import pytest
 
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
-from gateway.limiting.redis_store import RedisStore
 from gateway.store.records import StoreUnavailable
+from gateway.stores.memory.limits import MemoryLimits
+from gateway.stores.redis.limits import RedisLimits
 from tests.support.figures import Report, percentile
 from tests.support.redis import SlowLink, StartRedis
 
 MIB = 1024 * 1024
 OPEN = [OnStoreError.OPEN]
-Closable = TypeVar("Closable", RedisStore, GuardedStore)
+Closable = TypeVar("Closable", RedisLimits, GuardedStore)
 
 
 @contextlib.asynccontextmanager
@@ -40,6 +41,10 @@ def settled_heap() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+def guarded_by(url: str) -> GuardedStore:
+    return GuardedStore(RedisLimits(url), local=MemoryLimits())
 
 
 def take(key: str, size: float = 1000.0) -> Demand:
@@ -66,7 +71,7 @@ async def test_r2_a_decision_takes_50_ms_at_most_while_redis_hangs(
     redis = await start_redis()
     spent_s: list[float] = []
 
-    async def give_up(store: RedisStore) -> None:
+    async def give_up(store: RedisLimits) -> None:
         for _ in range(20):
             started = time.perf_counter()
             with pytest.raises(StoreUnavailable):
@@ -74,7 +79,9 @@ async def test_r2_a_decision_takes_50_ms_at_most_while_redis_hangs(
             spent_s.append(time.perf_counter() - started)
 
     async with contextlib.AsyncExitStack() as stack:
-        stores = [await stack.enter_async_context(closing(RedisStore(redis.url))) for _ in range(5)]
+        stores = [
+            await stack.enter_async_context(closing(RedisLimits(redis.url))) for _ in range(5)
+        ]
         for store in stores:
             await store.decide([take("k")])
         redis.signal(signal.SIGSTOP)
@@ -90,7 +97,7 @@ async def test_r2_only_the_first_decision_waits_for_a_redis_that_hangs(
     start_redis: StartRedis, report: Report
 ) -> None:
     redis = await start_redis()
-    async with closing(GuardedStore(RedisStore(redis.url))) as guarded:
+    async with closing(guarded_by(redis.url)) as guarded:
         await guarded.decide([take("k")], OPEN)
         redis.signal(signal.SIGSTOP)
         (first_s,) = await decisions(guarded, 1)
@@ -107,7 +114,10 @@ async def test_r2_a_slow_redis_is_not_waited_for(
     start_redis: StartRedis, how: str, report: Report
 ) -> None:
     redis = await start_redis("--enable-debug-command", "local")
-    async with SlowLink(redis) as link, closing(GuardedStore(RedisStore(link.url))) as guarded:
+    async with (
+        SlowLink(redis) as link,
+        closing(guarded_by(link.url)) as guarded,
+    ):
 
         def is_spared() -> bool:
             return guarded.state is not Breaker.CLOSED
@@ -136,7 +146,7 @@ async def test_r2_a_stall_of_our_own_is_not_taken_for_a_redis_that_hangs(
     start_redis: StartRedis,
 ) -> None:
     redis = await start_redis()
-    async with closing(RedisStore(redis.url)) as store:
+    async with closing(RedisLimits(redis.url)) as store:
         await store.decide([take("first")])
         for n in range(5):
             asked = asyncio.create_task(store.decide([take("k", 100.0)]))
@@ -148,19 +158,19 @@ async def test_r2_a_stall_of_our_own_is_not_taken_for_a_redis_that_hangs(
 
 async def test_r2_what_was_given_up_is_charged_once(start_redis: StartRedis) -> None:
     redis = await start_redis()
-    async with closing(RedisStore(redis.url)) as store:
+    async with closing(RedisLimits(redis.url)) as store:
         await store.decide([take("first")])
         redis.signal(signal.SIGSTOP)
         with pytest.raises(StoreUnavailable):
             await store.decide([take("k")])
         redis.signal(signal.SIGCONT)
-    async with closing(RedisStore(redis.url, timeout_s=5.0)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=5.0)) as store:
         assert (await store.decide([take("k")])).levels[0].remaining == 1000 - 2
 
 
 async def test_r2_a_redis_10_ms_away_is_still_asked(start_redis: StartRedis) -> None:
     redis = await start_redis()
-    async with SlowLink(redis) as link, closing(RedisStore(link.url)) as store:
+    async with SlowLink(redis) as link, closing(RedisLimits(link.url)) as store:
         await store.decide([take("first")])
         link.delay_s = 0.01
         said = [(await store.decide([take("k", 3.0)])).admitted for _ in range(5)]
@@ -177,7 +187,7 @@ async def test_r6_a_cancelled_command_leaves_its_answer_to_nobody(
     redis = await start_redis()
     dice = random.Random(6)
     crossed = cancelled = 0
-    async with closing(RedisStore(redis.url, timeout_s=5.0)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=5.0)) as store:
         await store.decide([take("first")])
         for n in range(count):
             redis.signal(signal.SIGSTOP)  # its answer cannot come before it is cancelled
@@ -210,7 +220,7 @@ async def test_r6_an_answer_that_comes_too_late_is_given_to_nobody(
 
     async def ask(name: int) -> None:
         nonlocal crossed, late
-        async with SlowLink(redis) as link, closing(RedisStore(link.url, timeout_s=0.02)) as store:
+        async with SlowLink(redis) as link, closing(RedisLimits(link.url, timeout_s=0.02)) as store:
             for n in range(200):
                 link.delay_s = dice.choice([0.0, 0.0, 0.0, 0.0, 0.03])
                 size = 100.0 + n
@@ -249,7 +259,7 @@ async def test_r7_every_one_of_very_many_keys_expires(
 ) -> None:
     redis = await start_redis()
     demands = [every_kind(n) for n in range(count)]
-    async with closing(RedisStore(redis.url, timeout_s=5.0)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=5.0)) as store:
         await store.decide([take("first")])
         before = int((await redis.info("memory"))["used_memory"])
         for start in range(0, count, 400):

@@ -15,14 +15,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.errors import StreamNotFound
-from gateway.resume import redis_keys as keys
 from gateway.resume.log import StreamLog
-from gateway.resume.redis_claims import RedisClaims
-from gateway.resume.redis_journal import ALIVE_S, Journal
-from gateway.resume.redis_mirrors import Mirror, Mirrors
 from gateway.resume.streams import Streams
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import answering, connect, disconnect
+from gateway.stores.redis.client import answering, connect, disconnect
+from gateway.stores.redis.streams import keys
+from gateway.stores.redis.streams.claims import RedisClaims
+from gateway.stores.redis.streams.journal import ALIVE_S, Journal
+from gateway.stores.redis.streams.mirrors import Mirror, Mirrors
 
 _TIMEOUT_S = 2.0
 _TICK_S = 1.0

@@ -11,7 +11,7 @@ from gateway.limiting.ledger import decide
 _SWEEP_SIZE = 4096
 
 
-class MemoryStore:
+class MemoryLimits:
     """Exact limits for a single process. Entries without effect are dropped."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.errors import ResumeUnavailable, StreamLost, StreamTrimmed
-from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
-from gateway.resume.redis_journal import parse_entry
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import answering
+from gateway.stores.redis.client import answering
+from gateway.stores.redis.streams import keys
+from gateway.stores.redis.streams.journal import parse_entry
 
 _COUNT = 256
 """Maximum number of entries of one stream in one reply."""

@@ -11,10 +11,10 @@ import trustme
 from limits.errors import ConfigurationError
 
 from gateway.limiting.demand import Demand, Kind
-from gateway.limiting.redis_store import RedisStore
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import answering, connect, disconnect
-from gateway.store.redis_records import RedisRecords
+from gateway.stores.redis.client import answering, connect, disconnect
+from gateway.stores.redis.limits import RedisLimits
+from gateway.stores.redis.records import RedisRecords
 from tests.support.redis import Redis, StartRedis, free_port
 
 ONE_OF_TWO = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
@@ -51,7 +51,7 @@ QUOTED = quote(PASSWORD, safe="")
 
 async def works(url: str) -> None:
     """Records are put and taken, and limits decided, over one URL, within their time."""
-    store = RedisStore(url, timeout_s=5.0)
+    store = RedisLimits(url, timeout_s=5.0)
     records = RedisRecords(url, timeout_s=5.0)
     try:
         await records.put("kind", "name", b"value", 10.0)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from gateway.resume import redis_keys as keys
 from gateway.resume.claims import Claim
 from gateway.store.records import StoreUnavailable
+from gateway.stores.redis.streams import keys
 
 _CLAIM_S = 15.0
 """Time for which a key is held without renewal by its holder."""

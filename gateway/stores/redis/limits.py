@@ -13,14 +13,14 @@ from redis.exceptions import NoScriptError
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Level, Verdict
-from gateway.store.redis_client import PREFIX, answering, connect, disconnect
+from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
 
 TIMEOUT_S = 0.04
 _LAST_LOOK_S = 0.002
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 
 
-class RedisStore:
+class RedisLimits:
     """Exact limits for all gateways that share a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:

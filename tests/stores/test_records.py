@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store import sqlite_records
-from gateway.store.memory_records import MemoryRecords
 from gateway.store.records import Records, StoreUnavailable
-from gateway.store.redis_records import RedisRecords
-from gateway.store.sqlite_records import SqliteRecords
+from gateway.stores.memory.records import MemoryRecords
+from gateway.stores.redis.records import RedisRecords
+from gateway.stores.sqlite import records as sqlite_records
+from gateway.stores.sqlite.records import SqliteRecords
 from tests.support.redis import StartRedis
 
 

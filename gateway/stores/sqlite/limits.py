@@ -38,7 +38,7 @@ def _since_2025() -> float:
     return time.time() - 1_735_689_600.0
 
 
-class SqliteStore:
+class SqliteLimits:
     """Exact limits for all processes that share a file."""
 
     def __init__(

@@ -15,10 +15,10 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from gateway.resume import redis_keys as keys
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.store.records import StoreUnavailable
-from gateway.store.redis_client import answering
+from gateway.stores.redis.client import answering
+from gateway.stores.redis.streams import keys
 
 _GATHER_S = 0.005
 _PAUSE_S = 0.25

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.store.redis_client import PREFIX, answering, connect, disconnect
+from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
 
 _TIMEOUT_S = 1.0
 _PUT = Path(__file__).with_name("put_record.lua").read_text()

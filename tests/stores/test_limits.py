@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from gateway.limiting.demand import Demand, Kind, Verdict
-from gateway.limiting.memory_store import MemoryStore
-from gateway.limiting.redis_store import RedisStore
-from gateway.limiting.sqlite_store import SqliteStore
 from gateway.limiting.store import Store
 from gateway.store.records import StoreUnavailable
+from gateway.stores.memory.limits import MemoryLimits
+from gateway.stores.redis.limits import RedisLimits
+from gateway.stores.sqlite.limits import SqliteLimits
 from tests.support.figures import Report
 from tests.support.redis import Redis, StartRedis
 
@@ -27,15 +27,15 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from gateway.limiting.demand import Demand, Kind
-from gateway.limiting.redis_store import RedisStore
-from gateway.limiting.sqlite_store import SqliteStore
+from gateway.stores.redis.limits import RedisLimits
+from gateway.stores.sqlite.limits import SqliteLimits
 
 async def main() -> None:
     url = sys.argv[1]
     if url.startswith("redis"):
-        store = RedisStore(url, timeout_s=5.0)
+        store = RedisLimits(url, timeout_s=5.0)
     else:
-        store = SqliteStore(Path(url), timeout_s=5.0)
+        store = SqliteLimits(Path(url), timeout_s=5.0)
     demand = Demand(Kind.TAKE, "shared", 1.0, 100.0, 100 / 86400)
     said = await asyncio.gather(*(store.decide([demand]) for _ in range(1000)))
     print(sum(verdict.admitted for verdict in said))
@@ -51,11 +51,11 @@ async def store(
 ) -> AsyncIterator[Store]:
     made: Store
     if request.param == "memory":
-        made = MemoryStore()
+        made = MemoryLimits()
     elif request.param == "sqlite":
-        made = SqliteStore(tmp_path / "store.db", timeout_s=2.0)
+        made = SqliteLimits(tmp_path / "store.db", timeout_s=2.0)
     else:
-        made = RedisStore((await start_redis()).url, timeout_s=2.0)
+        made = RedisLimits((await start_redis()).url, timeout_s=2.0)
     yield made
     await made.close()
 
@@ -198,9 +198,9 @@ async def test_r8_any_text_is_a_key_of_its_own(store: Store, key: str) -> None:
 
 async def test_the_stores_agree_with_each_other(tmp_path: Path, start_redis: StartRedis) -> None:
     stores: list[Store] = [
-        MemoryStore(),
-        SqliteStore(tmp_path / "store.db", timeout_s=2.0),
-        RedisStore((await start_redis()).url, timeout_s=2.0),
+        MemoryLimits(),
+        SqliteLimits(tmp_path / "store.db", timeout_s=2.0),
+        RedisLimits((await start_redis()).url, timeout_s=2.0),
     ]
     dice = random.Random(7)
     for _ in range(150):
@@ -248,16 +248,16 @@ async def test_r1_four_workers_share_a_limit_exactly(
 
 
 async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
-    first = SqliteStore(tmp_path / "store.db")
+    first = SqliteLimits(tmp_path / "store.db")
     await first.decide([spend("b", 60)])
     await first.close()
-    second = SqliteStore(tmp_path / "store.db")
+    second = SqliteLimits(tmp_path / "store.db")
     assert (await second.decide([spend("b", 10)])).levels[0].remaining == 30
     await second.close()
 
 
 async def test_a_locked_file_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
-    one, other = SqliteStore(tmp_path / "store.db"), SqliteStore(tmp_path / "store.db")
+    one, other = SqliteLimits(tmp_path / "store.db"), SqliteLimits(tmp_path / "store.db")
     other._db.execute("BEGIN IMMEDIATE")
     started = time.perf_counter()
     with pytest.raises(StoreUnavailable, match="locked"):
@@ -276,7 +276,7 @@ async def test_r2_a_redis_that_hangs_is_given_up_in_time(
     start_redis: StartRedis, report: Report
 ) -> None:
     redis = await start_redis()
-    store = RedisStore(redis.url)
+    store = RedisLimits(redis.url)
     assert (await store.decide([take("k")])).admitted
     redis.signal(signal.SIGSTOP)
     started = time.perf_counter()
@@ -302,7 +302,7 @@ async def decided(store: Store, demands: list[Demand]) -> Verdict:
 
 async def test_r3_a_new_redis_and_a_flushed_one_are_used_at_once(start_redis: StartRedis) -> None:
     redis = await start_redis()
-    store = RedisStore(redis.url)
+    store = RedisLimits(redis.url)
     await store.decide([take("k", 5.0)])
     await redis.command("SCRIPT", "FLUSH")
     assert not (await store.decide([take("k")])).admitted
@@ -328,7 +328,7 @@ async def test_r10_a_redis_that_refuses_is_unavailable(
 ) -> None:
     redis = await start_redis()
     await redis.command(*trouble)
-    store = RedisStore(redis.url)
+    store = RedisLimits(redis.url)
     with pytest.raises(StoreUnavailable):
         await store.decide([take("k")])
     await store.close()
@@ -336,7 +336,7 @@ async def test_r10_a_redis_that_refuses_is_unavailable(
 
 async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
     redis = await start_redis()
-    store = RedisStore(redis.url, timeout_s=2.0)
+    store = RedisLimits(redis.url, timeout_s=2.0)
     await store.decide([take("k"), lease("c", "h"), spend("b", 1.0)])
     keys = [key async for key in store._client.scan_iter()]
     assert len(keys) == 3
@@ -348,7 +348,7 @@ async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: Sta
 
 async def test_one_turn_of_the_loop_is_one_call(start_redis: StartRedis) -> None:
     redis: Redis = await start_redis()
-    store = RedisStore(redis.url, timeout_s=2.0)
+    store = RedisLimits(redis.url, timeout_s=2.0)
     await store.decide([take("k")])
     before = await store._client.info("commandstats")
     await asyncio.gather(*(store.decide([take(f"k{n}")]) for n in range(64)))

@@ -1,0 +1,1 @@
+"""The stores, one package each, for limits, records and streams. See `gateway.stores.makers`."""

@@ -1,0 +1,46 @@
+"""Find the makers of a store by the kind of its URL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol, cast
+
+from limits.errors import ConfigurationError
+
+from gateway.limiting.store import Store
+from gateway.resume.sharing import Sharing
+from gateway.store.location import EXPECTED, Location
+from gateway.store.records import Records
+
+Report = Callable[[str, str], None]
+UNUSABLE = (OSError, sqlite3.Error, ConfigurationError, ValueError)
+"""Errors that mean that a store cannot be opened."""
+
+
+class Makers(Protocol):
+    """Interface of the module `makers` of each store's package. Each raises one of UNUSABLE."""
+
+    def open_limits(self, location: Location) -> Store:
+        """Open the store for limits."""
+
+    def open_records(self, location: Location) -> Records:
+        """Open the store for records."""
+
+    def open_sharing(self, location: Location, report: Report) -> Sharing | None:
+        """Open the store for streams. Return None if this kind of store does not keep streams.
+
+        `report` is called with `lost` and the reason, or with `back`, when the store fails or works
+        again.
+        """
+
+
+def makers(location: Location) -> Makers:
+    """Return the makers of a store. Raise ValueError if the URL is not that of a store.
+
+    A store is imported only if it is used, since importing redis-py takes 0.1 s.
+    """
+    if location.kind is None:
+        raise ValueError(EXPECTED)
+    return cast(Makers, import_module(f"gateway.stores.{location.kind.name}.makers"))

@@ -1,0 +1,21 @@
+"""Makers of the memory store; see `gateway.stores.makers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.store.location import Location
+from gateway.stores.memory.limits import MemoryLimits
+from gateway.stores.memory.records import MemoryRecords
+
+
+def open_limits(location: Location) -> MemoryLimits:
+    return MemoryLimits()
+
+
+def open_records(location: Location) -> MemoryRecords:
+    return MemoryRecords()
+
+
+def open_sharing(location: Location, report: Callable[[str, str], None]) -> None:
+    """Return None: the workers of one machine share streams without a store."""

@@ -1,0 +1,1 @@
+"""Store in Redis, shared by replicas."""

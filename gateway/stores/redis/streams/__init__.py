@@ -1,0 +1,1 @@
+"""Streams in Redis: any replica serves streams that another has begun."""

@@ -1,0 +1,1 @@
+"""Store in an SQLite file, shared by the processes of one machine."""

@@ -1,0 +1,27 @@
+"""Makers of the SQLite store; see `gateway.stores.makers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.store.location import Location
+from gateway.stores.sqlite.limits import SqliteLimits
+from gateway.stores.sqlite.records import SqliteRecords
+
+
+def open_limits(location: Location) -> SqliteLimits:
+    return SqliteLimits(_path(location))
+
+
+def open_records(location: Location) -> SqliteRecords:
+    return SqliteRecords(_path(location))
+
+
+def open_sharing(location: Location, report: Callable[[str, str], None]) -> None:
+    """Return None: the workers of one machine share streams without a store."""
+
+
+def _path(location: Location) -> Path:
+    assert location.path is not None
+    return location.path
