@@ -1,1 +1,1 @@
-"""Benchmarks: the gateway beside its peers, in one run, as ratios. See README.md."""
+"""Benchmarks: the gateway and its peers, measured in the same run, as ratios. See README.md."""

@@ -1,9 +1,9 @@
-"""`python -m benchmarks`: the table; `memory`: what slow readers cost; `costs`: auth, limits and
-telemetry by themselves; `chain`: the same in place; `balancing`: what the policies cost and find;
-`translation`: what other dialects cost; `websockets`: what a message and a connection cost;
-`journals`: what it costs to keep streams; `cuts`: streams whose clients are cut at random and come
-back; `compression`: what codings cost and save; `holds`: how long a request body holds the event
-loop."""
+"""`python -m benchmarks`: comparison with the peers; `memory`: memory of slow readers; `costs`:
+auth, limits and telemetry in isolation; `chain`: the same in a running gateway; `balancing`: cost
+and cache hits of the policies; `translation`: cost of other dialects; `websockets`: cost of a
+message and of a connection; `journals`: cost of keeping streams; `cuts`: streams whose clients are
+cut at random and resume; `compression`: cost and savings of codings; `holds`: how long a request
+body holds the event loop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from benchmarks.table import render
 
 
 def main() -> int:
-    """Run what is asked for. 1 if a peer answers wrongly or cannot be run."""
+    """Run the chosen benchmark. Return 1 if a peer answers wrongly or cannot be run."""
     arguments = _parser().parse_args()
     others = OtherWork()
     results: Mapping[str, object]
@@ -51,7 +51,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
             folder = Path(name)
-            # nginx's workers run as another user.
+            # nginx's workers run as another user, who must be able to enter the folder.
             folder.chmod(0o711)
             mockllm, sseload = compile_tools(folder)
             if arguments.what == "costs":

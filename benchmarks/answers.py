@@ -1,4 +1,4 @@
-"""Does a peer answer as the backend does? Asked before anything is timed."""
+"""Check that a peer answers like the backend, made before anything is timed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _STREAM = {"model": "mock-10-20000", "stream": True, "messages": []}
 
 
 class WrongAnswer(Exception):
-    """A peer did not answer as the backend does."""
+    """A peer did not answer like the backend."""
 
 
 def check(port: int, backend: int, token: str | None) -> None:
     """Compare a peer's answers with the backend's own. Raise WrongAnswer.
 
-    A GET, a chat and a stream must be the same byte for byte but for the times in the events; a
-    stream must not be collected; and who asks for a token must refuse requests without one.
+    A GET, a chat and a stream must be identical except for the times in the events. A stream must
+    not be buffered. A peer that requires a token must refuse requests without one.
     """
     try:
         for method, path, body in (("GET", "/v1/models", None), ("POST", _CHAT, _UNARY)):
@@ -55,7 +55,7 @@ def _check_stream(port: int, backend: int, token: str | None) -> None:
 def _ask(
     port: int, method: str, path: str, body: object, token: str | None
 ) -> tuple[int, str | None, bytes]:
-    """Status, content type and body."""
+    """Send a request. Return status, content type and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
     try:
         response = _send(connection, method, path, body, token)
@@ -65,7 +65,9 @@ def _ask(
 
 
 def _ask_stream(port: int, token: str | None) -> tuple[int, str | None, list[tuple[bytes, int]]]:
-    """Status, content type, and each line with the time it was read at, CLOCK_MONOTONIC ns."""
+    """Request a stream. Return status, content type, and each line with the time at which it was
+    read (CLOCK_MONOTONIC, in ns).
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
     try:
         response = _send(connection, "POST", _CHAT, _STREAM, token)

@@ -1,4 +1,4 @@
-"""What each policy's pick costs, and how much of each prompt it finds cached."""
+"""Cost of a pick for each balancing policy, and the share of each prompt that it finds cached."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ _POLICIES: Mapping[str, Callable[[], Balancer]] = {
 }
 
 Costs = dict[str, dict[int, float]]
-"""µs a pick, by policy and by how many endpoints there are."""
+"""µs for a pick, by policy and number of endpoints."""
 Trace = dict[str, tuple[float, float]]
-"""Percent of the prompts found cached, and requests of the busiest endpoint over the mean."""
+"""Percentage of prompt blocks found cached, and the requests of the busiest endpoint divided by the
+mean.
+"""
 
 
 class _Endpoint:
-    """What a policy sees, as cheap to look at as the real one."""
+    """Endpoint as seen by a policy. Reading it costs as much as reading a real one."""
 
     def __init__(self, number: int) -> None:
         self.key = f"http://10.0.0.{number}:8000"
@@ -46,7 +48,7 @@ class _Endpoint:
 
 
 def measure() -> tuple[Costs, Trace]:
-    """Takes half a minute."""
+    """Measure all policies. Takes half a minute."""
     keys = [Hint(key=f"user-{number}") for number in range(1000)]
     costs = {name: _by_size(policy, keys, 20_000) for name, policy in _POLICIES.items()}
     for name, size_bytes in _BODIES.items():
@@ -57,7 +59,7 @@ def measure() -> tuple[Costs, Trace]:
 
 
 def render(costs: Costs, trace: Trace) -> str:
-    """Two tables."""
+    """Return two tables: costs, and cache hits."""
     heads = " | ".join(f"{size} endpoints" for size in _SIZES)
     lines = [f"| µs a pick | {heads} |", "|---|" + "---:|" * len(_SIZES)]
     lines += [
@@ -76,7 +78,7 @@ def _by_size(policy: Callable[[], Balancer], hints: Sequence[Hint], count: int) 
 
 
 def _cost_us(balancer: Balancer, size: int, hints: Sequence[Hint], count: int) -> float:
-    """The least of some rounds: what else the machine does only adds."""
+    """Return µs for a pick, the minimum of several rounds, since other work only adds time."""
     candidates: list[Candidate] = [_Endpoint(number) for number in range(size)]
     for hint in hints:
         balancer.pick(candidates, hint)
@@ -90,7 +92,7 @@ def _cost_us(balancer: Balancer, size: int, hints: Sequence[Hint], count: int) -
 
 
 def _body(number: int, size_bytes: int) -> bytes:
-    """One of several conversations with the same system prompt of 1 KiB."""
+    """Return the body of one of several conversations with the same system prompt of 1 KiB."""
     drawn = random.Random(number)
     messages = [{"role": "system", "content": "You are. " * 113}]
     size = 1024

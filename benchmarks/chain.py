@@ -1,7 +1,7 @@
-"""What each part of a chain costs in place: µs of a worker's CPU for each request.
+"""Cost of each part of a chain in a running gateway: µs of a worker's CPU for each request.
 
-By themselves the same parts cost less (`costs`): here they share the processor's caches with all
-that a request is besides, and what the admin process asks for is counted with them.
+In isolation, the same parts cost less (see `costs`): here they share the processor's caches with
+the rest of the request, and the worker's replies to the admin process are counted too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CONNECTIONS = 64
 def measure(
     mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: int
 ) -> dict[str, list[float]]:
-    """µs of CPU a request, of each part in each round; they take turns."""
+    """Return µs of CPU for each request, for each part and round. The rounds are interleaved."""
     ours, theirs = cores()
     (backend,) = free_ports(1)
     load = Load(sseload, theirs, seconds)
@@ -74,13 +74,15 @@ def measure(
                 port, worker = started[name]
                 before = _cpu_us(worker)
                 requests = load.requests(port, bearer(), _CONNECTIONS)
-                if turn:  # the first warms up
+                if turn:  # the first round is a warm-up
                     found[name].append((_cpu_us(worker) - before) / requests)
     return found
 
 
 def render(found: Mapping[str, list[float]]) -> str:
-    """As a table: medians of the rounds, and of the differences within each."""
+    """Return a table with the median of the rounds, and the median difference to the bare
+    gateway.
+    """
     rows = ["| | µs of CPU a request | more than bare |", "|---|---:|---:|"]
     for name, costs in found.items():
         more = statistics.median(a - b for a, b in zip(costs, found[_BARE], strict=True))
@@ -89,8 +91,8 @@ def render(found: Mapping[str, list[float]]) -> str:
 
 
 def _settled(admin: int, elsewhere: set[int]) -> int:
-    """The pid of the one worker. Whoever else belongs to it is sent to another core: what the admin
-    process does with records is not the worker's.
+    """Return the pid of the only worker. Move the other child processes to another core: the admin
+    process's work on records must not disturb the worker.
     """
     deadline = time.monotonic() + 15.0
     while True:
@@ -113,7 +115,7 @@ def _settled(admin: int, elsewhere: set[int]) -> int:
 
 
 def _cpu_us(pid: int) -> float:
-    """CPU time of all threads of a process."""
+    """Return the CPU time of all threads of a process, in µs."""
     spent = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         spent += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])

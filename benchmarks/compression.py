@@ -1,4 +1,4 @@
-"""What compressing streams saves and costs, in bytes, CPU time and memory."""
+"""Savings and costs of compression: bytes, CPU time and memory."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one coding."""
+    """Savings and costs of one coding."""
 
     saved: float
-    """Of a stream of chat completion chunks, percent."""
+    """Bytes saved of a stream of chat completion chunks, in percent."""
     event_us: float
     stream_kib: float
     body_saved: float
-    """Of a whole answer, percent."""
+    """Bytes saved of a whole answer, in percent."""
     body_us: float
 
 
 def measure() -> Mapping[str, Cost]:
-    """Takes some seconds. Each in a process of its own, whose memory nobody else has used."""
+    """Measure every coding, each in a fresh process, so that memory is comparable. Takes some
+    seconds.
+    """
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return {coding: pool.apply(_measure, (coding,)) for coding in _CODINGS}
 
 
 def render(costs: Mapping[str, Cost]) -> str:
-    """A table."""
+    """Return the costs as a table."""
     lines = ["coding  saved %  µs/event  KiB/stream  whole body: saved %     µs"]
     lines += [
         f"{name:6}{cost.saved:9.1f}{cost.event_us:10.1f}{cost.stream_kib:12.0f}"
@@ -83,7 +85,7 @@ def _measure(coding: Coding) -> Cost:
 
 
 def _tokens() -> list[str]:
-    """Of an answer in English, which does not repeat itself more than such answers do."""
+    """Return the tokens of an English text that is about as repetitive as a real answer."""
     text = Path(__file__).with_name("README.md").read_text()
     return [*tokens_of("Hello"), *(f" {word}" for word in text.split())]
 

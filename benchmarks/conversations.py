@@ -1,7 +1,6 @@
-"""Made-up conversations, put to endpoints that cache the beginnings of prompts.
+"""Simulation of conversations with endpoints that cache prompt prefixes, to rate the policies.
 
-What a policy's picks are worth, in virtual time: nothing here waits, and the same seed gives the
-same conversations.
+It runs in virtual time: nothing here waits, and the same seed gives the same conversations.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ from functools import partial
 from gateway.upstream.balancing.balancer import Balancer, Candidate, Hint
 
 SYSTEM_BYTES = 4096
-"""The system prompt that all conversations have in common."""
+"""Size of the system prompt that all conversations have in common."""
 _BLOCK_BYTES = 64
-"""16 tokens of 4 bytes: what vLLM's cache holds or forgets at once."""
+"""Size of a cache block: 16 tokens of 4 bytes, as in vLLM."""
 _OWN = 1_000_000
-"""Blocks of a conversation's own are numbered from here on, times the conversation's number."""
+"""Number range of a conversation's own blocks. Conversation n has the numbers from (n + 1) times
+this value.
+"""
 _PREFILL_BYTES_PER_S = 20_000
 _DECODE_BYTES_PER_S = 300
 _LATENCY_S = 0.1
@@ -28,7 +29,7 @@ _LATENCY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question, its answer, and how long it takes to think of the next question."""
+    """Question, answer, and the pause before the next question."""
 
     question_bytes: int
     answer_bytes: int
@@ -37,7 +38,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns, each with all before it in its prompt."""
+    """Turns of one conversation. The prompt of each contains all turns before it."""
 
     begins_s: float
     turns: tuple[Turn, ...]
@@ -45,26 +46,28 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one policy's picks."""
+    """Result of one policy's picks."""
 
     cached: float
     """Share of all prompt blocks that the picked endpoint had cached."""
     requests: tuple[int, ...]
-    """Of each endpoint."""
+    """Number of requests of each endpoint."""
     blocks: tuple[int, ...]
     in_flight: float
-    """Mean over time, of all endpoints."""
+    """Requests in flight at all endpoints together, as a mean over time."""
 
 
 def imbalance(loads: Sequence[int]) -> float:
-    """The most over the mean: 1 is even."""
+    """Return the maximum divided by the mean; 1 means even loads."""
     return max(loads) * len(loads) / sum(loads)
 
 
 def made_up(
     *, count: int = 500, turns: int = 8, within_s: float = 400.0, seed: int = 1
 ) -> list[Conversation]:
-    """Conversations that begin at any time `within_s`; a few messages are very long."""
+    """Return random conversations that begin within the first `within_s` seconds. A few messages
+    are very long.
+    """
     drawn = random.Random(seed)
 
     def size_bytes(least: int) -> int:
@@ -83,19 +86,21 @@ def made_up(
 
 
 class CachingEndpoint:
-    """An endpoint whose cache forgets what was not read for longest."""
+    """Endpoint with a cache of prompt blocks, which evicts the least recently used block."""
 
     def __init__(self, key: str, cache_blocks: int, workers: int) -> None:
         self.key = key
         self.in_flight = [0] * workers
-        """Requests of each worker of the gateway."""
+        """Requests in flight, for each worker of the gateway."""
         self.requests = 0
         self.blocks = 0
         self._cache_blocks = cache_blocks
         self._cached: OrderedDict[int, None] = OrderedDict()
 
     def read(self, conversation: int, size_bytes: int) -> int:
-        """How many blocks from the beginning were cached. All of them are, afterwards."""
+        """Read a prompt. Return how many blocks from its beginning were cached. Afterwards all of
+        its blocks are.
+        """
         shared = SYSTEM_BYTES // _BLOCK_BYTES
         own = _OWN * (conversation + 1)
         blocks = [
@@ -114,7 +119,7 @@ class CachingEndpoint:
 
 
 class _Seen:
-    """An endpoint as one worker sees it, which knows of its own requests only."""
+    """Endpoint as seen by one worker, which knows only its own requests."""
 
     weight = 1.0
 
@@ -129,7 +134,7 @@ class _Seen:
 
 
 class Replay:
-    """Puts conversations to endpoints, each request through any of the workers."""
+    """Replay of conversations, with each request through a random worker."""
 
     def __init__(
         self,
@@ -141,7 +146,7 @@ class Replay:
     ) -> None:
         self._conversations = conversations
         self._balancers = balancers
-        """One for each worker."""
+        """Balancers, one for each worker."""
         workers = len(balancers)
         self._endpoints = [
             CachingEndpoint(f"http://10.0.0.{number}:8000", cache_blocks, workers)
@@ -159,7 +164,7 @@ class Replay:
         self._busy_s = 0.0
 
     def run(self) -> Outcome:
-        """Until the last answer."""
+        """Run until the last answer, and return the outcome."""
         for number, conversation in enumerate(self._conversations):
             self._at(conversation.begins_s, partial(self._ask, number, 0))
         now_s = 0.0

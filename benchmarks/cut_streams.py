@@ -1,7 +1,7 @@
-"""Streams whose clients are cut at random and come back, to either of two gateways with one Redis.
+"""Streams whose clients are cut at random, and resume at either of two gateways with one Redis.
 
-Every event has its number in its id, and its own time in its text: what is lost or comes twice
-shows in both.
+Every event has its number in its id, and its own time in its text, so that a lost or duplicate
+event shows in both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.processes import cores, free_ports, running
 _EVENT = re.compile(rb"id: ([0-9a-f]{34}\.([0-9]+))\ndata: ([^\n]*)\n\n")
 _TIME = re.compile(rb"t=([0-9]+) ")
 _BESIDE = 2
-"""Events that have no time: the first one, and [DONE]."""
+"""Number of events without a time: the first one, and [DONE]."""
 _RESUME = {"on_disconnect": "grace", "grace": "30s", "ttl": "2m", "on_store_error": "refuse"}
 _PAUSE_S = 0.5
 _STAGGER_S = 5.0
@@ -36,7 +36,7 @@ _STAGGER_S = 5.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of all of them."""
+    """Totals of all streams."""
 
     streams: int = 0
     finished: int = 0
@@ -45,13 +45,15 @@ class Outcome:
     duplicates: int = 0
     cuts: int = 0
     moved: int = 0
-    """Cuts after which the other gateway was asked."""
+    """Number of cuts after which the client used the other gateway."""
     refused: int = 0
     put_off: int = 0
-    """Answered 503, and asked again: the machine was too busy for Redis to answer in time."""
+    """Number of 503 responses after which the client tried again: the machine was too busy for
+    Redis to answer in time.
+    """
     seconds: float = 0.0
     gateway_us: float = 0.0
-    """CPU of both gateways for each event that was read."""
+    """CPU time of both gateways for each event read, in µs."""
 
     def __str__(self) -> str:
         return (
@@ -65,7 +67,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Stream:
-    """What a client has seen of one stream."""
+    """State of one stream as seen by its client."""
 
     id: str = ""
     last: int = 0
@@ -75,7 +77,9 @@ class _Stream:
 
 
 def measure(mockllm: Path, folder: Path, streams: int, events: int, every_ms: int) -> Outcome:
-    """Run that many streams. Raise WrongAnswer if one breaks off."""
+    """Run that many streams of `events` events, one every `every_ms` ms. Raise WrongAnswer if a
+    stream contains something else than events.
+    """
     ours, theirs = cores()
     ports = free_ports(3)
     backend, doors = ports[0], ports[1:]
@@ -107,7 +111,7 @@ def measure(mockllm: Path, folder: Path, streams: int, events: int, every_ms: in
                 telemetry={"log": {"access": False}},
                 admin=None,
             )
-            # Both cores: two gateways, their load and Redis are more than one can carry.
+            # Use both cores: one is not enough for two gateways, their load and Redis.
             process = stack.enter_context(running(command, port, core=ours | theirs, log=log))
             pids.append(process.pid)
         before = sum(map(cpu_s, pids))
@@ -137,7 +141,7 @@ async def _one(
     while not stream.complete:
         client = _Client(port, stream, model, outcome)
         await loop.create_connection(partial(_same, client), "127.0.0.1", port)
-        # Until its first event nobody but the gateway knows its id.
+        # Do not cut before the first event: only the gateway knows the stream's id until then.
         patience_s = draw.expovariate(1 / 4) if stream.id else None
         try:
             async with asyncio.timeout(patience_s):
@@ -164,7 +168,9 @@ def _same(client: _Client) -> _Client:
 
 
 class _Client(asyncio.Protocol):
-    """One connection. Its first one ends by itself with the first event, to be cut from then on."""
+    """Connection of a client to its stream. The first connection of a stream cuts itself after the
+    first event; later ones are cut at random.
+    """
 
     def __init__(self, port: int, stream: _Stream, model: str, outcome: Outcome) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -181,7 +187,7 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def cut(self) -> None:
-        """Be gone, without a word."""
+        """Abort the connection without a close."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -1,4 +1,6 @@
-"""What it costs to keep a stream: µs of the gateway's CPU for each event, by where it is kept."""
+"""Cost of keeping streams: µs of the gateway's CPU for each event, by the place where they are
+kept.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _STREAMS = 200
 def measure(
     mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: int
 ) -> dict[str, Any]:
-    """Each way in turn, so many rounds: µs for each event, of the gateway and of Redis."""
+    """Measure each way in turn, for so many rounds. Return the medians of µs of CPU for each event,
+    for the gateway and for Redis.
+    """
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in _WAYS}
     for _ in range(rounds):
         for way in _WAYS:
@@ -35,7 +39,7 @@ def measure(
 
 
 def render(costs: Mapping[str, Mapping[str, float]]) -> str:
-    """As a table."""
+    """Return the costs as a table."""
     lines = ["| µs of CPU an event | gateway | Redis |", "|---|---:|---:|"]
     for way, cost in costs.items():
         redis = f"{cost['redis_us']:.1f}" if cost["redis_us"] else ""
@@ -69,7 +73,7 @@ def _once(
 
 @contextmanager
 def redis_server(folder: Path, core: set[int]) -> Iterator[tuple[int, str]]:
-    """A Redis of its own: its pid and its URL."""
+    """Run a private Redis during the block. Yield its pid and URL."""
     (port,) = free_ports(1)
     command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     log = folder / "redis.log"
@@ -78,7 +82,9 @@ def redis_server(folder: Path, core: set[int]) -> Iterator[tuple[int, str]]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of a process and its children: a gateway's workers are those of its master."""
+    """Return the CPU seconds of a process and its children. A gateway's workers are children of its
+    master.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ticks = 0
     for each in (str(pid), *children):

@@ -1,4 +1,4 @@
-"""The load: runs sseload and reads its figures."""
+"""Load generator: runs sseload and reads its figures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from benchmarks.answers import WrongAnswer
 
 _COUNTED = 1 / 1.2
-"""Of the time: before that, sseload warms up."""
+"""Share of the time that sseload counts; it warms up before."""
 UNARY, STREAM = "mock-20-0", "mock-50-20000"
-"""Models of mockllm: an answer at once; 50 events, 20 ms apart."""
+"""Models of mockllm: an immediate answer, and 50 events at intervals of 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One peer in one round; times in µs."""
+    """Figures of one peer in one round. Times are in µs."""
 
     rps: float
     single_p50: float
@@ -30,7 +30,7 @@ class Figures:
 
 
 class Load:
-    """Requests to one port, from one core."""
+    """Load from one core."""
 
     def __init__(self, tool: Path, core: set[int], seconds: int) -> None:
         self._tool = tool
@@ -38,7 +38,7 @@ class Load:
         self._seconds = seconds
 
     def measure(self, port: int, token: str | None) -> Figures:
-        """All figures of a peer. Raise WrongAnswer."""
+        """Return all figures of a peer. Raise WrongAnswer."""
         many = self._run(port, token, connections=64)
         one = self._run(port, token, connections=1)
         streams = self._run(port, token, connections=200, stream=True)
@@ -52,12 +52,14 @@ class Load:
         )
 
     def events(self, port: int, connections: int) -> int:
-        """How many events so many streams have brought, about. Raise WrongAnswer."""
+        """Return the approximate number of events of so many concurrent streams. Raise
+        WrongAnswer.
+        """
         counted = self._run(port, None, connections=connections, stream=True)["events"]
         return int(counted / _COUNTED)
 
     def requests(self, port: int, token: str, connections: int) -> int:
-        """How many requests were answered, about. Raise WrongAnswer."""
+        """Return the approximate number of requests answered. Raise WrongAnswer."""
         counted = self._run(port, token, connections=connections)["reqs"]
         return int(counted / _COUNTED)
 
@@ -76,10 +78,11 @@ class Load:
             preexec_fn=lambda: os.sched_setaffinity(0, self._core),
         )
         figures: dict[str, Any] = json.loads(said.stdout)
-        # What is under way when the time is over counts as neither.
+        # Requests in flight at the end count neither as errors nor as requests.
         if figures["errors"] or figures["non200"] or not figures["reqs"]:
             raise WrongAnswer(f"under load: {said.stdout}")
-        # Of a stream that ends as the warm-up does, sseload may count the end without its [DONE].
+        # For a stream that ends just when the warm-up ends, sseload may count the end without its
+        # [DONE].
         if stream and figures["done"] < figures["reqs"] - connections:
             raise WrongAnswer(f"streams without [DONE]: {said.stdout}")
         for needed in ("total_us", "ttfb_us", "relay_us")[: 3 if stream else 1]:

@@ -1,9 +1,9 @@
-"""How long a request body holds the event loop, by its size and shape.
+"""Time for which a request body holds the event loop, by the size and shape of the body.
 
-A gateway serves in this process, beside a task that takes every turn of the loop. Client and
-backend are other processes. A hold is the longest time between two of these turns while one
-request is served: what everybody else waits for. It is told in wall time, which other programs on
-the core lengthen, and in CPU time of the whole process, which they do not.
+A gateway serves in this process, next to a task that runs in every turn of the loop. Client and
+backend are other processes. A hold is the longest time between two turns while one request is
+served: all other requests wait that long. It is measured in wall time, which other programs on the
+core lengthen, and in CPU time of the whole process, which they do not.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ MODELS = {"renamed, counted": b'"m"', "translated": b'"t"'}
 
 @dataclass(frozen=True)
 class Hold:
-    """The longest hold, the least of several rounds, in milliseconds."""
+    """Longest hold for one body, the minimum of several rounds, in milliseconds."""
 
     route: str
     shape: str
@@ -74,13 +74,13 @@ class Hold:
 
 
 def measure(rounds: int = _ROUNDS) -> list[Hold]:
-    """Of every size and shape."""
+    """Return the holds for every route, shape and size."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_measure(rounds))
 
 
 def render(holds: Sequence[Hold]) -> str:
-    """A table."""
+    """Return the holds as a table."""
     sizes = list(SIZES)
     lines = [f"{'ms of wall time / of CPU time':44}" + "".join(f"{size:>16}" for size in sizes)]
     for route in MODELS:
@@ -96,7 +96,7 @@ def render(holds: Sequence[Hold]) -> str:
 async def _measure(rounds: int) -> list[Hold]:
     holds = []
     async with _backend() as backend, _gateway(backend) as port:
-        await _worst(port, SHAPES["empty lists"](MIB))  # starts the helper
+        await _worst(port, SHAPES["empty lists"](MIB))  # starts the helper process
         for route, model in MODELS.items():
             for shape, make in SHAPES.items():
                 for name, size in SIZES.items():
@@ -109,7 +109,9 @@ async def _measure(rounds: int) -> list[Hold]:
 
 
 async def _worst(port: int, body: bytes) -> tuple[float, float, int]:
-    """Of one request: the longest hold by two clocks, in seconds, and the status."""
+    """Send one request. Return the longest hold in wall time and in CPU time, in seconds, and the
+    status.
+    """
     client = await asyncio.create_subprocess_exec(
         *(sys.executable, "-S", "-c", _CLIENT, str(port)),
         stdin=subprocess.PIPE,
@@ -120,7 +122,7 @@ async def _worst(port: int, body: bytes) -> tuple[float, float, int]:
     client.stdin.write(body)
     await client.stdin.drain()
     client.stdin.close()
-    await client.stdout.readline()  # it has all of it, and begins to send
+    await client.stdout.readline()  # the client has the whole body, and starts to send
     answered = asyncio.create_task(client.stdout.read())
     wall = cpu = 0.0
     while not answered.done():

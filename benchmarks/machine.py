@@ -1,4 +1,4 @@
-"""Where a run takes place, and how much of the machine others used meanwhile."""
+"""Description of the machine, and the CPU time that other programs used during a run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 _USER, _NICE, _SYSTEM = 1, 2, 3
-"""Columns of /proc/stat. Interrupts are left out: they belong to nobody, load or not."""
+"""Columns of /proc/stat. Interrupts are omitted, since they cannot be attributed to a program."""
 
 
 def description() -> str:
-    """CPU, cores, kernel, Python."""
+    """Return CPU, number of cores, kernel and Python version as text."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -25,14 +25,16 @@ def description() -> str:
 
 
 class OtherWork:
-    """CPU time that neither this program nor what it started has used, since it was made."""
+    """CPU time of programs other than this one and its children, since the object was created."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._others_s = _busy_s() - _ours_s()
 
     def percent_of_a_core(self) -> float:
-        """100 is one core all the time. Programs still running count as others."""
+        """Return the share of other work in percent; 100 is one core all the time. Children that
+        still run count as other programs.
+        """
         elapsed_s = time.monotonic() - self._started
         return max(0.0, 100 * (_busy_s() - _ours_s() - self._others_s) / elapsed_s)
 

@@ -1,4 +1,6 @@
-"""What is compared: nginx, a plain aiohttp proxy, the gateway bare, and with its whole chain."""
+"""Peers to compare: nginx, a plain aiohttp proxy, the bare gateway, and the gateway with its whole
+chain.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +41,18 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One program: how it is started, what it wants to see from callers."""
+    """Program to compare: its start command, and whether callers need a token."""
 
     name: str
     command: Callable[[Path, int, int], list[str]]
-    """The command, given a folder of its own, its port and the backend's."""
+    """Function that returns the command for a private folder, the peer's port, and the backend's
+    port.
+    """
     token: bool = False
 
 
 def bearer() -> str:
-    """A token the whole chain accepts."""
+    """Return a token that the whole chain accepts."""
     claims = {"iss": "bench", "aud": "bench", "sub": "load", "exp": int(time.time()) + 3600}
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
@@ -92,7 +96,9 @@ def gateway(
     route: Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any] | None,
 ) -> list[str]:
-    """The gateway with one route; what is given is added to its configuration."""
+    """Write a configuration with one route and the given additions. Return the command that serves
+    it.
+    """
     file = folder / "config.yaml"
     endpoint = {"url": f"http://127.0.0.1:{upstream}"}
     config: dict[str, Any] = {
@@ -116,4 +122,6 @@ PEERS = {
         Peer("gateway-whole", _whole, token=True),
     )
 }
-"""`gateway` has one anonymous route; `gateway-whole` JWT, a limit and the access log."""
+"""Peers by name. `gateway` has one anonymous route; `gateway-whole` adds JWT, a limit, the
+access log, metrics and traces.
+"""

@@ -1,4 +1,4 @@
-"""The peer to beat: a straightforward streaming proxy of aiohttp's server and aiohttp's client.
+"""Reference peer: a simple streaming proxy made of aiohttp's server and aiohttp's client.
 
 python -m benchmarks.plain_proxy LISTEN_PORT UPSTREAM_PORT
 """
@@ -18,7 +18,7 @@ _DROPPED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
-    """Pass one request on and its response back, chunk by chunk as they come."""
+    """Forward one request, and return its response chunk by chunk as it arrives."""
     session = request.app[_SESSION]
     if request.headers.get("Upgrade", "").lower() == "websocket":
         return await talk(request, session)
@@ -39,7 +39,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
 
 
 async def talk(request: web.Request, session: aiohttp.ClientSession) -> web.StreamResponse:
-    """Pass messages on, both ways."""
+    """Forward WebSocket messages in both directions."""
     client = web.WebSocketResponse(autoping=True)
     async with session.ws_connect(request.path_qs) as upstream:
         await client.prepare(request)
@@ -56,7 +56,7 @@ async def talk(request: web.Request, session: aiohttp.ClientSession) -> web.Stre
 
 
 async def pump(source: _Socket, target: _Socket) -> None:
-    """One way, until it closes."""
+    """Forward messages in one direction until the source closes."""
     async for message in source:
         if message.type is aiohttp.WSMsgType.TEXT:
             await target.send_str(message.data)
@@ -68,7 +68,7 @@ _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
 def main() -> None:
-    """Serve until it is ended."""
+    """Serve until the process is ended."""
     port, upstream = int(sys.argv[1]), int(sys.argv[2])
     application = web.Application(client_max_size=16 * 2**20)
     application.router.add_route("*", "/{path:.*}", forward)

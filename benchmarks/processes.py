@@ -1,4 +1,4 @@
-"""Programs under test: started on one core, waited for, stopped by pid."""
+"""Processes of the benchmark: started on one core, awaited, and stopped by pid."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ _STOP_S = 5.0
 
 
 class CannotRun(Exception):
-    """Something this needs is missing or does not start; the text says what."""
+    """A required program is missing or does not start. The text says which."""
 
 
 def raise_file_limit() -> None:
-    """As many open files as the system allows, here and in what is started from here."""
+    """Raise the limit of open files to the system's maximum, for this process and its children."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """One core for what is measured, one for the backend and the load. Raise CannotRun."""
+    """Return one core for the measured program, and one for the backend and the load. Raise
+    CannotRun.
+    """
     available = sorted(os.sched_getaffinity(0))
     if len(available) < 2:
         raise CannotRun("needs two cores: one for what is measured, one for the load")
@@ -36,7 +38,7 @@ def cores() -> tuple[set[int], set[int]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports nobody listens on now."""
+    """Return different ports that are free now."""
     with ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
         for sock in held:
@@ -45,7 +47,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def program(name: str, *elsewhere: str) -> str:
-    """Where a program is, on PATH or at one of the other places. Raise CannotRun."""
+    """Return the path of a program, from PATH or one of the other places. Raise CannotRun."""
     for place in (name, *elsewhere):
         if found := shutil.which(place):
             return found
@@ -53,7 +55,9 @@ def program(name: str, *elsewhere: str) -> str:
 
 
 def compile_tools(folder: Path) -> tuple[Path, Path]:
-    """The backend and the load, built into a folder. Raise CannotRun."""
+    """Compile the backend and the load generator into a folder. Return both paths. Raise
+    CannotRun.
+    """
     built = []
     for name in ("mockllm", "sseload"):
         source = Path(__file__).with_name(f"{name}.c")
@@ -68,7 +72,7 @@ def compile_tools(folder: Path) -> tuple[Path, Path]:
 def running(
     command: Sequence[str], port: int, *, core: set[int], log: Path, stdout: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program on one core, from when it listens on `port` to the end of the block.
+    """Run a program on the cores `core` during the block, which begins when it listens on `port`.
 
     Raise CannotRun if it does not listen in time.
     """

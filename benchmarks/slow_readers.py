@@ -1,4 +1,4 @@
-"""What a reader costs that does not read: memory of the gateway for each such stream."""
+"""Memory of the gateway for each stream whose client does not read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.answers import WrongAnswer, check
 from benchmarks.peers import gateway
 from benchmarks.processes import cores, free_ports, running
 
-_BUFFER_BYTES = 32 * 1024  # Linux doubles it
+_BUFFER_BYTES = 32 * 1024  # Linux doubles this value
 _PATIENCE_S = 60.0
 _POLL_S = 0.2
 _SETTLED_KIB = 512
@@ -24,7 +24,7 @@ _TCP_ESTABLISHED = 1
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Resident memory of the gateway before the readers came, and with them."""
+    """Resident memory of the gateway, before the readers came and with them."""
 
     readers: int
     before_kib: int
@@ -39,9 +39,10 @@ class Cost:
 
 
 def measure(mockllm: Path, folder: Path, readers: int) -> Cost:
-    """Open streams, read each one's head and no more, and wait until the gateway's memory rests.
+    """Open streams, read only the start of each head, and wait until the gateway's memory is
+    stable.
 
-    Raise WrongAnswer if one of them is refused or cut.
+    Raise WrongAnswer if a stream is refused or cut, or if the memory does not become stable.
     """
     ours, theirs = cores()
     backend, port = free_ports(2)
@@ -50,7 +51,7 @@ def measure(mockllm: Path, folder: Path, readers: int) -> Cost:
         folder,
         port,
         backend,
-        # Long enough that none is cut for being slow while this looks.
+        # Long enough that no stream is cut for being slow during the measurement.
         server={"send_timeout": "5m", "max_connections": room},
         mock={"max_connections": room},
     )
@@ -71,7 +72,7 @@ def measure(mockllm: Path, folder: Path, readers: int) -> Cost:
 
 
 def _stream(port: int) -> socket.socket:
-    """A stream of 200 MB of which only the start of the head is looked at."""
+    """Open a stream of 200 MB, and read only the start of its head. Raise WrongAnswer."""
     body = json.dumps({"model": "mock-200000-0-1000", "stream": True}, separators=(",", ":"))
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
@@ -100,7 +101,9 @@ def _is_open(one: socket.socket) -> bool:
 
 
 def rss_kib(pid: int) -> int:
-    """Of a process and its children: a gateway's workers are those of its master."""
+    """Return the resident memory of a process and its children, in KiB. A gateway's workers are
+    children of its master.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = 0
     for each in (str(pid), *children):
@@ -109,7 +112,9 @@ def rss_kib(pid: int) -> int:
 
 
 def _rss_at_rest_kib(pid: int) -> int:
-    """The memory once it has not changed for a second. Raise WrongAnswer if it never rests."""
+    """Return the memory once it has been stable for a second. Raise WrongAnswer if it does not
+    become stable within a minute.
+    """
     deadline = time.monotonic() + _PATIENCE_S
     last, same = rss_kib(pid), 0
     while same < _SETTLED_POLLS:

@@ -1,4 +1,4 @@
-"""Medians over rounds, as a table of figures and one of ratios."""
+"""Medians of the rounds, as a table of figures and a table of ratios."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADS = {
 
 
 def medians(rounds: Sequence[Figures]) -> Figures:
-    """The median of each figure."""
+    """Return the median of each figure."""
     return Figures(
         **{
             field.name: statistics.median(getattr(one, field.name) for one in rounds)
@@ -29,7 +29,9 @@ def medians(rounds: Sequence[Figures]) -> Figures:
 
 
 def render(results: Mapping[str, Sequence[Figures]]) -> str:
-    """Two tables in Markdown: the figures of each peer, and what the gateway is to the others."""
+    """Return two tables in Markdown: the figures of each peer, and the ratios of the gateway to the
+    other peers.
+    """
     lines = _table("times in µs", {name: medians(rounds) for name, rounds in results.items()}, 0)
     ratios = {
         f"{ours} / {peer}": medians(
@@ -53,5 +55,5 @@ def _table(title: str, rows: Mapping[str, Figures], digits: int) -> list[str]:
 
 
 def _ratio(ours: Figures, peer: Figures) -> Figures:
-    """Each figure of one peer over that of another, in the same round."""
+    """Return each figure of one peer divided by that of another, in the same round."""
     return Figures(**{key: getattr(ours, key) / getattr(peer, key) for key in _HEADS})

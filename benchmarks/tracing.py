@@ -1,4 +1,6 @@
-"""What tracing adds to a request, and to a piece of a stream: µs of CPU over a request id alone."""
+"""Cost of tracing for a request and for a piece of a stream: µs of CPU more than a request id
+alone.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _ATTEMPT = cast(
 
 
 async def measure() -> dict[str, float]:
-    """By what is done; the least of several rounds, which take turns."""
+    """Return the cost of each operation, the minimum of several interleaved rounds."""
     records = Records()
     kinds: dict[str, Middleware] = {
         "": request_id,
@@ -68,7 +70,7 @@ async def _cost(middleware: Middleware) -> float:
 
 
 async def _served(request: GatewayRequest) -> web.StreamResponse:
-    """What the rest of a chain tells a trace: authentication, limits, one attempt."""
+    """Record what the rest of a chain records in a trace: authentication, limits, one attempt."""
     exchange = request.exchange
     exchange.status = 200
     exchange.first_byte_at = now = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What translating an event of a stream costs, and a request, for every pair of dialects."""
+"""Cost of translating an event of a stream, and a request, for every pair of dialects."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OPTIONS = TranslationOptions(continues="prefill")
 _TELLING = Telling("0" * 32, 1_700_000_000.0)
 
 Costs = dict[str, tuple[float, float]]
-"""µs an event and µs a request, by the pair."""
+"""µs for an event and µs for a request, by pair of dialects."""
 
 
 def measure() -> Costs:
-    """CPU time, the least of some rounds. Takes a few seconds."""
+    """Measure the CPU time, the minimum of several rounds. Takes a few seconds."""
     return {
         f"{caller} caller, {backend} backend": (
             min(_event_us(caller, backend) for _ in range(_ROUNDS)),
@@ -37,7 +37,7 @@ def measure() -> Costs:
 
 
 def render(costs: Costs) -> str:
-    """A table."""
+    """Return the costs as a table."""
     lines = [f"{'':36}{'µs an event':>14}{'µs a request':>14}"]
     lines += [f"{name:36}{event:14.1f}{asked:14.1f}" for name, (event, asked) in costs.items()]
     return "\n".join(lines)
@@ -66,7 +66,7 @@ def _request_us(caller: str, backend: str) -> float:
 
 
 def _document(caller: str) -> dict[str, Any]:
-    """A conversation of ten turns, 4 KiB."""
+    """Return a conversation of 11 messages, 4 KiB."""
     roles = ("user", "assistant")
     messages = [{"role": roles[turn % 2], "content": "words and " * 40} for turn in range(11)]
     document: dict[str, Any] = {"model": "m", "messages": messages, "stream": True}

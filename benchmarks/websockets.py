@@ -1,7 +1,8 @@
-"""What a WebSocket costs: CPU for each message, the time it takes, and memory for each connection.
+"""Cost of WebSockets: CPU time for each message, latency of an echo, memory for each connection.
 
-Clients and the upstream, which says everything back, share this process and one core; what is
-measured has the other to itself. CPU time for a message does not depend on how fast they are.
+The clients and the upstream, which echoes every message, share this process and one core. The
+measured program has the other core to itself. The CPU time for a message does not depend on the
+speed of the clients.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one peer in one round. A message is one way: an echo is two."""
+    """Cost of one peer in one round. An echo counts as two messages, one in each direction."""
 
     cpu_us: float
     echo_p50_us: float
@@ -37,7 +38,7 @@ class Cost:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
-    """Both peers, in turns."""
+    """Return the costs of both peers, measured in turn."""
     found: dict[str, list[Cost]] = {"aiohttp": [], "gateway": []}
     ours, theirs = cores()
     os.sched_setaffinity(0, theirs)
@@ -51,7 +52,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
 
 
 def render(found: dict[str, list[Cost]]) -> str:
-    """The medians, as a table."""
+    """Return the medians as a table."""
     lines = [
         "| | CPU, µs per message | echo p50, 1 conn., µs | KiB per connection |",
         "|---|---:|---:|---:|",
@@ -101,7 +102,9 @@ async def _measure(name: str, folder: Path, core: set[int]) -> Cost:
 
 
 async def _talk(http: aiohttp.ClientSession, url: str, seconds: float) -> tuple[int, list[float]]:
-    """Say something, wait until it comes back, and again: how often, and how long each took."""
+    """Send a message and wait for its echo, for so many seconds. Return the number of echoes and
+    the seconds of each.
+    """
     times: list[float] = []
     async with http.ws_connect(url) as socket:
         end = time.perf_counter() + seconds
@@ -140,7 +143,9 @@ def _clients() -> aiohttp.ClientSession:
 
 
 def _cpu_s(pid: int) -> float:
-    """Of a process and its children: a gateway's workers are those of its master."""
+    """Return the CPU seconds of a process and its children. A gateway's workers are children of its
+    master.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ticks = 0
     for each in (str(pid), *children):
