@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+SERVER = "gateway"
+"""`Server` header of every response. aiohttp's own tells its version."""
+
 
 def answer(document: Any, status: int = 200) -> web.Response:
     """Return a response with a document as one line of JSON."""

@@ -36,7 +36,7 @@ from aiohttp.typedefs import Handler
 
 from gateway import __version__
 from gateway.admin import limits
-from gateway.admin.answer import answer
+from gateway.admin.answer import SERVER, answer
 from gateway.admin.door import Door
 from gateway.admin.drained import Drained
 from gateway.admin.feed import Feed, Source
@@ -160,6 +160,7 @@ class AdminApi:
         """
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
+        response.headers["Server"] = SERVER
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         resource = request.match_info.route.resource

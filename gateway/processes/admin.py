@@ -23,6 +23,7 @@ from gateway.admin.pages import Pages
 from gateway.admin.playground import Playground
 from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
+from gateway.admin.runner import AdminRunner
 from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
 from gateway.processes.collector import Collector
@@ -105,7 +106,7 @@ async def serve_admin(
                     ),
                 )
                 api = AdminApi(fleet, reloader, drained, door, metrics, more, collector.topics)
-                runner = web.AppRunner(
+                runner = AdminRunner(
                     api.application(),
                     access_log=None,
                     shutdown_timeout=_SHUTDOWN_S,

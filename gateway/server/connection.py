@@ -327,7 +327,7 @@ class Connection(RequestHandler):
         listener = self._listener
         try:
             if messages:  # of a bridge, whose request is here before this task begins
-                await self._next(listener.turns.take)
+                await self._next(self._take_turn)
             while not self._force_close:
                 if messages:
                     message, payload = messages.popleft()
@@ -375,6 +375,11 @@ class Connection(RequestHandler):
                 self._tcp.abort()
             raise
         await self._finish()
+
+    def _take_turn(self, begin: Callable[[], None]) -> None:
+        """Call `begin` when it is the turn of this client; a bridge's generations share one."""
+        voucher = self._voucher
+        self._listener.turns.take(begin, self if voucher is None else voucher.request_id)
 
     async def _next(self, call: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Wait until `_wake` is called. If `call` is given, it receives `_wake` and calls it."""
@@ -567,7 +572,7 @@ class Connection(RequestHandler):
         waits = self._waiter is not None and not self._messages
         self._messages.extend(messages)
         if waits:
-            self._listener.turns.take(self._wake)
+            self._take_turn(self._wake)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
 

@@ -19,7 +19,7 @@ async def begun_in_each_turn(turns: Turns, count: int) -> list[int]:
     """How many of a crowd begin at once, and then in each turn; all in their order."""
     begun: list[int] = []
     for number in range(count):
-        turns.take(lambda number=number: begun.append(number))  # type: ignore[misc]
+        turns.take(lambda number=number: begun.append(number), number)  # type: ignore[misc]
     seen = [0, len(begun)]
     while len(begun) < count:
         await asyncio.sleep(0)
@@ -48,3 +48,14 @@ async def test_after_a_crowd_one_begins_at_once_again(turns: Turns) -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert await begun_in_each_turn(turns, 1) == [1]
+
+
+async def test_clients_that_wait_take_turns_however_much_each_of_them_begins(turns: Turns) -> None:
+    begun: list[str] = []
+    for number in range(_ALONE + 40):  # those that begin at once, and 40 that wait
+        turns.take(lambda: begun.append("crowd"), "one" if number >= _ALONE else number)
+    turns.take(lambda: begun.append("alone"), "other")
+    for _ in range(40):
+        await asyncio.sleep(0)
+    assert begun.index("alone") == _ALONE + 1
+    assert len(begun) == _ALONE + 41
