@@ -158,9 +158,9 @@ class Continuation:
     async def _ask(
         self, target: Target, name: str | None, tried: Sequence[Endpoint]
     ) -> UpstreamResponse | None:
-        body = await self._continued(target, name)
         request, send, translation = self._request, self._send, target.translation
         try:
+            body = await self._continued(target, name)
             if translation is None:
                 response = await Attempts(request, target, body, send, tried).send()
             else:

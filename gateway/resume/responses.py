@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from gateway.errors import RequestError
+from gateway.proxy import json_body
 from gateway.resume.log import StreamLog
 
 _PATH = re.compile(r".*/responses/([A-Za-z0-9_.:-]{1,128})(/cancel)?")
@@ -79,10 +80,12 @@ def may_be_background(body: bytes) -> bool:
 
 
 def without_background(body: bytes) -> bytes:
-    """Return the request without `background`, for an upstream that does not support it."""
+    """Return the request without `background`, for an upstream that does not support it. Raise
+    RequestError if it is nested too deeply.
+    """
     document = _object(body)
     document.pop("background", None)
-    return orjson.dumps(document)
+    return json_body.encoded(document)
 
 
 def cancelled(response: str) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.proxy.json_body import is_heavy, read, read_elsewhere
+from gateway.proxy.json_body import continued, is_heavy, read, read_elsewhere
 
 
 def model_of(body: bytes) -> str | None:
@@ -267,3 +267,13 @@ def test_what_is_long_in_a_body_read_elsewhere_stays_there() -> None:
 )
 def test_a_body_is_heavy_by_what_is_in_it_not_by_its_size(body: bytes, heavy: bool) -> None:
     assert is_heavy(body) is heavy
+
+
+def test_what_is_nested_too_deeply_to_be_written_again_is_refused() -> None:
+    deep = b"[" * 300 + b"]" * 300
+    parsed = read(b'{"model": "m", "stream": true, "stream_options": {"x": %b}}' % deep)
+    assert parsed.ask_for_usage()
+    with pytest.raises(RequestError, match="nested too deeply"):
+        parsed.rendered()
+    with pytest.raises(RequestError, match="nested too deeply"):
+        continued(b'{"messages": [], "x": %b}' % deep, "text", 1, None, final=False)

@@ -9,6 +9,7 @@ import pytest
 from tests.resume.streams import ask, payload, stream_id
 from tests.support.client import RawClient, request
 from tests.support.gateway import StartGateway, simple_config
+from tests.support.refusal import assert_error
 from tests.support.upstream import ScriptedUpstream, sse_reply, stepped_stream
 
 ID = "resp_0123456789abcdef"
@@ -88,6 +89,21 @@ async def test_a_response_in_the_background_goes_on_without_its_client(
         sent = json.loads(upstream.requests[0].body)
         assert ("background" in sent) == (not own)
         assert sent["input"] == "hi"
+
+
+@pytest.mark.parametrize("key", [(), ("Idempotency-Key: k",)])
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_a_request_that_is_nested_too_deeply_to_be_changed_is_refused(
+    start_gateway: StartGateway, key: tuple[str, ...], size: int
+) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={"background": True}))
+        deep = b",".join([b"[" * 300 + b"]" * 300] * size)
+        body = b'{"model": "m", "stream": true, "background": true, "x": [%b]}' % deep
+        lines = ["Content-Type: application/json", *key]
+        raw = request("POST", "/v1/responses", headers=lines, body=body)
+        assert_error(await ask(gateway, raw, "POST"), 400, code="invalid_json")
+        assert not upstream.requests
 
 
 async def test_a_response_is_cancelled_by_its_id(start_gateway: StartGateway) -> None:
