@@ -58,7 +58,26 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "short strings": _filled(b'"a"', b'"input":[', b"]}"),
     "keys": _keys,
 }
-MODELS = {"renamed, counted": b'"m"', "translated": b'"t"'}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How bodies are sent."""
+
+    model: bytes
+    """What stands for `"m"` in them."""
+    path: str = "/v1/chat/completions"
+    header: str = "X-Ignored: 1"
+
+
+WAYS = {
+    "renamed, counted": Way(b'"m"'),
+    "translated": Way(b'"t"'),
+    # Hashed, parsed, and sent without `background`.
+    "kept, with a key": Way(
+        b'"m","stream":true,"background":true', "/v1/responses", "Idempotency-Key: k"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,7 @@ def render(holds: Sequence[Hold]) -> str:
     """Return the holds as a table."""
     sizes = list(SIZES)
     lines = [f"{'ms of wall time / of CPU time':44}" + "".join(f"{size:>16}" for size in sizes)]
-    for route in MODELS:
+    for route in WAYS:
         for shape in SHAPES:
             found = [h for h in holds if (h.route, h.shape) == (route, shape)]
             cells = "".join(f"{h.wall_ms:9.1f} /{h.cpu_ms:5.1f}" for h in found)
@@ -96,24 +115,24 @@ def render(holds: Sequence[Hold]) -> str:
 async def _measure(rounds: int) -> list[Hold]:
     holds = []
     async with _backend() as backend, _gateway(backend) as port:
-        await _worst(port, SHAPES["empty lists"](MIB))  # starts the helper process
-        for route, model in MODELS.items():
+        await _worst(port, WAYS["translated"], SHAPES["empty lists"](MIB))  # starts the helper
+        for route, way in WAYS.items():
             for shape, make in SHAPES.items():
                 for name, size in SIZES.items():
-                    body = make(size).replace(b'"m"', model, 1)
+                    body = make(size - 50).replace(b'"m"', way.model, 1)
                     assert len(body) <= size, (shape, len(body), size)
-                    found = [await _worst(port, body) for _ in range(rounds)]
+                    found = [await _worst(port, way, body) for _ in range(rounds)]
                     wall, cpu = (min(one[at] for one in found) * 1e3 for at in (0, 1))
                     holds.append(Hold(route, shape, name, wall, cpu, found[0][2]))
     return holds
 
 
-async def _worst(port: int, body: bytes) -> tuple[float, float, int]:
+async def _worst(port: int, way: Way, body: bytes) -> tuple[float, float, int]:
     """Send one request. Return the longest hold in wall time and in CPU time, in seconds, and the
     status.
     """
     client = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-S", "-c", _CLIENT, str(port)),
+        *(sys.executable, "-S", "-c", _CLIENT, str(port), way.path, way.header),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -139,8 +158,10 @@ import socket, sys
 body = sys.stdin.buffer.read()
 sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 print(flush=True)
-sock.sendall(b"POST /v1/chat/completions HTTP/1.1\\r\\nHost: a\\r\\n"
-    b"Content-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body))
+path, header = (word.encode() for word in sys.argv[2:])
+sock.sendall(b"POST %b HTTP/1.1\\r\\nHost: a\\r\\n%b\\r\\n"
+    b"Content-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n"
+    % (path, header, len(body)))
 sock.sendall(body)
 print(sock.recv(65536).split(b"\\r\\n")[0].decode())
 """
@@ -198,6 +219,7 @@ async def _gateway(backend: str) -> AsyncIterator[int]:
                 "models": ["m", "t"],
                 "limits": ["all"],
                 "dialect": "openai",
+                "resume": {"background": True},
             }
         ],
         "telemetry": {"log": {"access": False}},

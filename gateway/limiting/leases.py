@@ -34,9 +34,9 @@ class Leases:
             self._task = asyncio.create_task(self._renew())
 
     def release(self, demand: Demand) -> None:
-        """Release a slot."""
-        self._held.pop(demand.holder, None)
-        self._store.post([replace(demand, kind=Kind.RELEASE)])
+        """Release a slot, unless it was released before."""
+        if self._held.pop(demand.holder, None) is not None:
+            self._store.post([replace(demand, kind=Kind.RELEASE)])
 
     def close(self) -> None:
         """Stop renewing the slots."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from aiohttp import web
@@ -21,7 +21,7 @@ from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Amount, Rule, Unit
 from gateway.limiting.seen import Seen
-from gateway.proxy.body import SMALL_BYTES, BodyReader
+from gateway.proxy.body import BodyReader
 from gateway.proxy.usage_chunk import UsageFilter
 from gateway.routing import Handler
 from gateway.usage import Usage, estimate_unread
@@ -35,7 +35,8 @@ Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 class HeadLimits:
     """First phase of a route's `Limits`: check what needs no body before the body is read.
 
-    If the body arrived with the head, `Limits` checks everything at once instead.
+    If the body arrived with the head, `Limits` checks everything at once instead. A middleware that
+    reads bodies before `Limits` runs asks for this check first.
     """
 
     def __init__(self, limits: Limits, reader: BodyReader) -> None:
@@ -44,11 +45,27 @@ class HeadLimits:
 
     def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
         """Check the limits that need no body. Raise RateLimited or LimitsUnavailable."""
-        if request.body_exists:
-            body = self._reader.readable(request)
-            if body is None or len(body) > SMALL_BYTES:
-                return self._limits.on_head(request, handler)
+        if request.body_exists and self._is_due(request):
+            return self._then(request, handler)
         return handler(request)
+
+    async def _then(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+        await self._limits.on_head(request.exchange)
+        return await handler(request)
+
+    async def decide(self, request: GatewayRequest) -> None:
+        """Check the limits that need no body, unless the body is here or that was done. Raise
+        RateLimited or LimitsUnavailable.
+        """
+        if self._is_due(request):
+            await self._limits.on_head(request.exchange)
+
+    def undo(self, exchange: Exchange) -> None:
+        """Give back what the request took: it follows another one."""
+        self._limits.undo(exchange)
+
+    def _is_due(self, request: GatewayRequest) -> bool:
+        return request.exchange.decided is None and self._reader.comes_late(request)
 
 
 class Limits:
@@ -104,13 +121,25 @@ class Limits:
                 _ask_for_usage(exchange)
         return await handler(request)
 
-    async def on_head(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    async def on_head(self, exchange: Exchange) -> None:
         """Check the limits that need no body. Raise RateLimited or LimitsUnavailable."""
-        exchange = request.exchange
         rules = [rule for rule in self._rules_of(exchange) if not rule.needs_model]
         if rules:
             await self._decide(exchange, rules, _NOTHING)
-        return await handler(request)
+
+    def undo(self, exchange: Exchange) -> None:
+        """Give back what was taken on the head, slots too, as if nothing had been decided."""
+        if exchange.decided is None:
+            return
+        rules, demands, verdict = exchange.decided
+        self._give_back(exchange.decided)
+        for demand in demands:
+            if demand.kind is _LEASE:
+                self._leases.release(demand)
+        if self._show:
+            names = {name for name, _ in self._told(rules, verdict.levels, exchange)}
+            exchange.response_headers = _without(exchange.response_headers, names)
+        exchange.decided = None
 
     def _rules_of(self, exchange: Exchange) -> Sequence[Rule]:
         """Return the rules of the route and those of the caller."""
@@ -155,8 +184,7 @@ class Limits:
             told = self._told(exchange.decided[0], exchange.decided[2].levels, exchange)
             if before is not None:
                 names = {name for name, _ in told}
-                others = [one for one in exchange.response_headers if one[0] not in names]
-                exchange.response_headers = others
+                exchange.response_headers = _without(exchange.response_headers, names)
             exchange.response_headers += told
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
@@ -303,6 +331,10 @@ def _joined(head: Decided, body: Decided) -> Decided:
             None if refused is None else len(head[0]) + refused,
         ),
     )
+
+
+def _without(headers: list[tuple[str, str]], names: Collection[str]) -> list[tuple[str, str]]:
+    return [one for one in headers if one[0] not in names]
 
 
 def _refused(rule: Rule, wait_s: float) -> RateLimited:

@@ -1,8 +1,8 @@
 """Resumable streams: event streams of a route are stored, and their caller may reconnect to them.
 
 The middleware runs after authentication and before the limits, since reconnecting to an admitted
-stream is no new request. A caller cannot tell a stream of another caller from one that does not
-exist.
+stream is no new request. Before it reads the body of a new request, it has the limits checked that
+need no body. A caller cannot tell a stream of another caller from one that does not exist.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -31,14 +32,15 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange, GatewayRequest
 from gateway.limiting.rules import ip_key
+from gateway.middleware.limits import HeadLimits
 from gateway.proxy import json_body
-from gateway.proxy.body import BodyReader
+from gateway.proxy.body import LARGE_BYTES, BodyReader
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.resume import responses
 from gateway.resume.access import StreamAccess, digest
-from gateway.resume.claims import Claim
+from gateway.resume.claims import Claim, body_digest
 from gateway.resume.generation import Generation
 from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
 from gateway.resume.log import State, StreamLog
@@ -87,9 +89,15 @@ class ResumeOptions:
 class Resume:
     """Middleware of one route."""
 
-    def __init__(self, options: ResumeOptions, streams: Streams) -> None:
+    def __init__(
+        self, options: ResumeOptions, streams: Streams, limits: Sequence[HeadLimits] = ()
+    ) -> None:
+        """`limits` check what needs no body."""
         self._options = options
         self._streams = streams
+        self._limits = tuple(limits)
+        self._arriving: Counter[bytes] = Counter()
+        """Number of admitted requests whose body is arriving, by digest of owner, path and key."""
         self._reads = None if options.reads is None else ReadLimit(*options.reads)
 
     async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
@@ -228,25 +236,28 @@ class Resume:
                 code="invalid_idempotency_key",
                 param="Idempotency-Key",
             )
-        exchange, options, streams = request.exchange, self._options, self._streams
-        options.reader.check(request)
-        body = await options.reader.whole(request)
+        exchange, streams = request.exchange, self._streams
         whose = self._owner(exchange)
         place = digest(whose, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
-        stream = streams.new_id()
-        mine = Claim(digest(body, exchange.query.encode()), stream)
+        mine, counted = await self._arrived(request, place)
+        stream = mine.stream
         streams.expect(stream)
         try:
             while (claim := await streams.claims.take(place, mine)) != mine:
+                for one in self._limits:
+                    one.undo(exchange)
                 if claim.body != mine.body:
                     raise IdempotencyConflict
-                self._open_if_silent(request, body)
+                self._open_if_silent(request)
                 await streams.arrived(claim.stream)
                 log = await self._followed(exchange, claim.stream)
                 if log is not None:
                     if log.first > 1:
                         raise StreamTrimmed
-                    self._count_read(exchange)
+                    if not counted:
+                        self._count_read(exchange)
+                    if exchange.let_body_go():
+                        request._read_bytes = b""
                     return self._replay(log, 0, request)
                 # The other request has failed, or its stream has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
@@ -261,11 +272,38 @@ class Resume:
         finally:
             streams.settled(stream)
 
-    def _open_if_silent(self, request: GatewayRequest, body: bytes) -> None:
+    async def _arrived(self, request: GatewayRequest, place: bytes) -> tuple[Claim, bool]:
+        """Wait for the body. Return the claim of the request, and whether it counted as a read.
+
+        A body that did not come with the head is read only if the head admits it: `reads` if the
+        key is known, the limits if it is new. Raise RateLimited, LimitsUnavailable,
+        StoreUnavailable, and what reading a body raises.
+        """
+        exchange, reader, streams = request.exchange, self._options.reader, self._streams
+        reader.check(request)
+        repeats = False
+        if reader.comes_late(request):
+            repeats = place in self._arriving or await streams.claims.find(place) is not None
+            if repeats:
+                self._count_read(exchange)
+            for one in () if repeats else self._limits:
+                await one.decide(request)
+        if not repeats:  # a repeat passed no limit, so it admits no other
+            self._arriving[place] += 1
+        try:
+            body = await reader.whole(request)
+            return Claim(await body_digest(body, exchange.query), streams.new_id()), repeats
+        finally:
+            if not repeats:
+                self._arriving[place] -= 1
+                if not self._arriving[place]:
+                    del self._arriving[place]
+
+    def _open_if_silent(self, request: GatewayRequest) -> None:
         """Open the client's stream early, as for the request that is followed. The stream id is not
         sent, because this request may still have to begin a stream of its own.
         """
-        options = self._options
+        options, body = self._options, request._read_bytes
         if options.heartbeats is not None and is_event_stream(options.dialect.stream_type):
             open_if_silent(request, body, options.dialect, options.heartbeats, options.preface)
 
@@ -323,10 +361,12 @@ class Resume:
 
     async def _in_background(self, request: GatewayRequest) -> bool:
         """Tell whether the request asks to continue without its client, by `background` and with no
-        header that overrides it.
+        header that overrides it. Raise RateLimited, before the body is read.
         """
         options = self._options
         options.reader.check(request)
+        for one in self._limits:
+            await one.decide(request)
         body = await options.reader.whole(request)
         if not responses.may_be_background(body):
             return False
@@ -338,7 +378,7 @@ class Resume:
             return False
         if options.own_background:
             without = responses.without_background
-            heavy = json_body.is_heavy(body)
+            heavy = len(body) > LARGE_BYTES or json_body.is_heavy(body)
             rest = await options.reader.offload.run(without, body) if heavy else without(body)
             request._read_bytes, request.exchange.json = rest, None
         return HEADER not in request._message.headers

@@ -29,7 +29,7 @@ from gateway.proxy.json_body import JsonBody
 
 SMALL_BYTES = 32 * 1024
 """A body of this size may come in one piece: aiohttp does not pause a connection for so little."""
-_LARGE_BYTES = 1024 * 1024
+LARGE_BYTES = 1024 * 1024
 """Above this size, reading a body yields to the event loop between its steps."""
 _ENOUGH_BYTES = 64 * 1024
 """Bytes of a body that must arrive before memory is reserved for it; aiohttp buffers twice as
@@ -193,6 +193,13 @@ class BodyReader:
             return None
         return self.here(request)
 
+    def comes_late(self, request: GatewayRequest) -> bool:
+        """Whether a body still has to be read, or is larger than what comes with a head. Raise
+        BodyTooLarge.
+        """
+        body = self.readable(request)
+        return body is None or len(body) > SMALL_BYTES
+
     async def held(self, request: GatewayRequest) -> bytes:
         """Wait for the whole body and return it, without decoding it. The caller has already sent
         `100 Continue` where needed (`ask`).
@@ -274,17 +281,17 @@ class BodyReader:
         return read
 
     async def _parse(self, body: bytes) -> JsonBody:
-        if len(body) > _LARGE_BYTES:
+        if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)  # joining the pieces has just taken a while
         heavy = json_body.is_heavy(body)
-        if len(body) > _LARGE_BYTES:
+        if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)
         if heavy:
             read = await self.offload.run(json_body.read_elsewhere, body)
             read.raw = body
             return read
         read = json_body.read(body)
-        if len(body) > _LARGE_BYTES:
+        if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)
         return read
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from gateway import sound_json
 from gateway.errors import RequestError
 from gateway.proxy import json_body
 from gateway.resume.log import StreamLog
@@ -80,10 +81,10 @@ def may_be_background(body: bytes) -> bool:
 
 
 def without_background(body: bytes) -> bytes:
-    """Return the request without `background`, for an upstream that does not support it. Raise
-    RequestError if it is nested too deeply.
+    """Return a request, a JSON object, without `background`, for an upstream that does not support
+    it. Raise RequestError if it is nested too deeply.
     """
-    document = _object(body)
+    document = sound_json.loads(body)
     document.pop("background", None)
     return json_body.encoded(document)
 
@@ -91,11 +92,3 @@ def without_background(body: bytes) -> bytes:
 def cancelled(response: str) -> bytes:
     """Return the answer to a cancellation if the upstream does not know the response."""
     return orjson.dumps({"id": response, "object": "response", "status": "cancelled", "output": []})
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}

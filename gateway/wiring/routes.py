@@ -116,12 +116,14 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
             ErrorMapping(DIALECTS[dialect], parts.telling.logger),
         ]
         chain = [*before, *_gatekeepers(route, parts)]
+        limits = _limits(config, route, named, parts)
+        on_head = [HeadLimits(one, _reader(config, route, parts)) for one in limits]
         if route.resume is not None:
             options = resume_options(
                 config, route, route.resume, dialect, _reader(config, route, parts)
             )
             options = replace(options, heartbeats=heartbeats, preface=_preface(route))
-            resume = Resume(options, parts.streams)
+            resume = Resume(options, parts.streams, on_head)
             chain.append(resume)
             entries.append(
                 RouteEntry(
@@ -140,16 +142,19 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         if route.issues is not None:
             tickets = parts.providers[route.issues]
             assert isinstance(tickets, TicketProvider)
-            chain += [*_limits(config, route, named, parts), *parts.plugins[route.name]]
+            chain += [*limits, *parts.plugins[route.name]]
             end = IssueTicket(tickets)
         elif route.bridge is not None:
             sockets = websocket.settings(route)
             assert sockets is not None
-            chain += [*_limits(config, route, named, parts), *parts.plugins[route.name]]
+            chain += [*limits, *parts.plugins[route.name]]
             target = _route(config, route.bridge.to)
             end = bridged(route, target, dialect, sockets, parts.providers, parts.offload)
         else:
-            chain += _towards_upstream(config, route, named, parts, heartbeats)
+            # Limits that need no body are checked before it is read, the others right after.
+            if _needs_body(route, named):
+                chain += on_head
+            chain += _towards_upstream(config, route, named, parts, limits, heartbeats)
             end = _forward(config, route, parts, dialect, heartbeats)
         entries.append(
             RouteEntry(
@@ -193,6 +198,7 @@ def _towards_upstream(
     route: models.Route,
     named: Named,
     parts: Parts,
+    limits: Sequence[Limits],
     heartbeats: Heartbeats | None,
 ) -> list[Middleware]:
     """Return the middleware between admission and forwarding: limits, plug-ins, the choice of a
@@ -200,13 +206,9 @@ def _towards_upstream(
     """
     dialect = route_dialect(config, route)
     resolve = _resolve(config, route, named, parts, dialect)
-    reader = _reader(config, route, parts)
-    limits = _limits(config, route, named, parts)
     chain: list[Middleware]
-    # Limits that need no body are checked before it is read, the others right after.
     if _needs_body(route, named):
-        chain = [*(HeadLimits(one, reader) for one in limits), resolve, *limits]
-        chain += parts.plugins[route.name]
+        chain = [resolve, *limits, *parts.plugins[route.name]]
     else:
         chain = [*limits, *parts.plugins[route.name], resolve]
     if heartbeats is not None and is_event_stream(DIALECTS[dialect].stream_type):
@@ -215,7 +217,7 @@ def _towards_upstream(
                 DIALECTS[dialect],
                 heartbeats,
                 _preface(route),
-                reader=reader,
+                reader=_reader(config, route, parts),
             )
         )
     if any(config.models[name].fallbacks for name in route.models):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from tests.support.client import RawClient, Response, request
+from tests.support.client import Head, RawClient, Response, request
 from tests.support.upstream import ScriptedUpstream
 
 EVENTS = [b'data: {"n": %d}\n\n' % n for n in range(1, 9)]
@@ -35,7 +35,7 @@ def post(*headers: str, body: bytes = BODY) -> bytes:
     return request("POST", "/v1/chat/completions", headers=headers, body=body)
 
 
-def stream_id(response: Response) -> str:
+def stream_id(response: Response | Head) -> str:
     """What the response says."""
     value = response.value("x-stream-id")
     assert value is not None

@@ -106,6 +106,16 @@ async def test_a_request_that_is_nested_too_deeply_to_be_changed_is_refused(
         assert not upstream.requests
 
 
+async def test_a_request_with_half_a_character_goes_on_whole_in_the_background(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={"background": True}))
+        await ask(gateway, post(background=True, input="cut \ud83d"), "POST")
+        sent = json.loads(upstream.requests[0].body)
+        assert sent == {"model": "m", "stream": True, "input": "cut \ufffd"}
+
+
 async def test_a_response_is_cancelled_by_its_id(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(stepped_stream()) as upstream:
         gateway = await start_gateway(

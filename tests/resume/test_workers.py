@@ -102,6 +102,21 @@ async def test_a_key_is_single_flight_among_workers(
     assert await served_by(gateway, _TRIES) == {0, 1}
 
 
+async def test_a_repeat_passes_no_limit_on_either_worker(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        document = {**config(upstream), "limits": {"one": {"key": "ip", "requests": "1/day"}}}
+        document["routes"][0]["limits"] = ["one"]
+        gateway = await start_gateway_process(document)
+        # Too long to come with the head: whether it is a repeat is decided before it is read.
+        raw = post("Idempotency-Key: k1", body=b'{"stream": true, "x": "%b"}' % (b"x" * 100_000))
+        for _ in range(_TRIES):
+            assert payload((await ask(gateway, raw, "POST")).body) == EVENTS
+        assert len(upstream.requests) == 1
+        assert await served_by(gateway, _TRIES) == {0, 1}
+
+
 async def test_e12_readers_of_a_killed_worker_get_an_error_and_its_streams_are_gone(
     upstream: ScriptedUpstream, start_gateway_process: StartGatewayProcess
 ) -> None:

@@ -141,8 +141,9 @@ class Resume(Section):
     )
     reads: Rate | None = Field(
         "600/minute",
-        description="How often one caller may read kept streams, in each worker; more is 429. On "
-        "an anonymous route each address is a caller. null: no limit.",
+        description="How often one caller may read kept streams, in each worker; more is 429. "
+        "Requests that repeat an Idempotency-Key count, too. On an anonymous route each address is "
+        "a caller. null: no limit.",
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
