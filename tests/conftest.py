@@ -30,13 +30,13 @@ from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
 _FIGURE = "figure"
 _figures: list[Figure] = []
-"""Of the run. Each comes with its test's report, from whichever process ran the test."""
+"""Figures of the run. Each comes with the report of its test, from the process that ran it."""
 
-# How long an example takes says how busy the machine is.
+# No deadline: the duration of an example depends on how busy the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# Gateways start as processes by the dozen: without bytecode each compiles all that it imports.
+# Tests start dozens of gateway processes. Without bytecode files, each would compile its imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
@@ -48,13 +48,15 @@ def pytest_asyncio_loop_factories(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: most tests wait now and then, for programs and for clocks."""
+    """Return the number of cores plus one, since most tests sometimes wait for programs or
+    timers.
+    """
     mine = getattr(os, "sched_getaffinity", None)  # not on macOS
     return (len(mine(0)) if mine else os.cpu_count() or 1) + 1
 
 
 def pytest_collection(session: pytest.Session) -> None:
-    """Tests and what they import stay until the end: no collection of garbage looks at them."""
+    """Exclude tests and their imports from garbage collection, since they live until the end."""
     gc.disable()
 
 
@@ -64,7 +66,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who takes long begins first: at the end, nobody is waited for alone."""
+    """Run long tests first, so that no single test is waited for at the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
@@ -88,7 +90,7 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
 @pytest.fixture
 async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayProcess]:
     running: list[GatewayProcess] = []
-    numbers = itertools.count()  # several may be starting at once
+    numbers = itertools.count()  # several may start at the same time
 
     async def start(
         config: Mapping[str, Any] | str,
@@ -161,7 +163,7 @@ async def start_prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
 
 @pytest.fixture
 def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
-    """An `auth` section whose tokens `tests.support.tokens.bearer` makes."""
+    """Return an `auth` section that accepts the tokens of `tests.support.tokens.bearer`."""
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     return copy.deepcopy(CORP)
 

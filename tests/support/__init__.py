@@ -1,1 +1,1 @@
-"""What tests drive the gateway with: raw clients, scripted upstreams, running gateways."""
+"""Tools for tests: raw clients, scripted upstreams, and running gateways."""

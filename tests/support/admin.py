@@ -1,4 +1,4 @@
-"""The admin listener of a gateway process, as an operator asks it."""
+"""Requests to the admin listener of a gateway process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.gateway import GatewayProcess
 
 _PATIENCE_S = 10.0
 _ANSWER_PATIENCE_S = 30.0
-"""A reload waits for a worker that is being replaced."""
+"""Seconds to wait for a response. A reload waits for a worker that is being replaced."""
 
 
 async def admin(
     gateway: GatewayProcess, method: str, path: str, body: Any = None, *lines: str
 ) -> Response:
-    """Its answer."""
+    """Send a request to the admin listener. Return the response."""
     data = b"" if body is None else json.dumps(body).encode()
     host = () if any(line.lower().startswith("host:") for line in lines) else ("Host: localhost",)
     head = [f"{method} {path} HTTP/1.1", *host, "Connection: close", *lines]
@@ -27,14 +27,14 @@ async def admin(
 
 
 async def told(gateway: GatewayProcess, path: str) -> Any:
-    """The document at a path."""
+    """Return the document at a path."""
     response = await admin(gateway, "GET", path)
     assert response.status == 200, response.body
     return response.json()
 
 
 async def until(gateway: GatewayProcess, path: str, wanted: Callable[[Any], bool]) -> Any:
-    """The document at a path, once it is as wanted."""
+    """Poll the document at a path until `wanted` accepts it. Return it. Raise TimeoutError."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             document = (await admin(gateway, "GET", path)).json()

@@ -1,4 +1,4 @@
-"""A plug-in that waits for the backend and then answers itself."""
+"""Plug-in that waits for the backend, and then returns a response of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ _ANSWERS = {
 async def answer(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """What the request asks for in `X-Answer`."""
+    """Return the response that the request selects with `X-Answer`."""
     await handler(request)
     return _ANSWERS[request.headers["X-Answer"]]()

@@ -1,4 +1,4 @@
-"""A model backend that is a process of its own, so that it can be killed as one."""
+"""Model backend in a separate process, so that it can be killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ asyncio.run(main())
 
 
 class BackendProcess:
-    """Answers every request with one event, `first_byte_s` late."""
+    """Backend that answers every request with one event, after `first_byte_s` seconds."""
 
     def __init__(self, first_byte_s: float = 0.0) -> None:
         self._first_byte_s = first_byte_s
@@ -39,11 +39,11 @@ class BackendProcess:
 
     @property
     def url(self) -> str:
-        """For the configuration."""
+        """URL for the configuration."""
         return f"http://127.0.0.1:{self._port}"
 
     async def kill(self) -> None:
-        """SIGKILL; return when it is gone."""
+        """Send SIGKILL, and wait until the process has ended."""
         self._process.kill()
         await self._process.wait()
 

@@ -1,4 +1,4 @@
-"""A client of bridges, on the `websockets` library."""
+"""Client for bridges, based on the `websockets` library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
 
 Message = dict[str, Any]
 ENDS = ("done", "error", "cancelled", "response")
-"""The types of message a generation ends with."""
+"""Message types that end a generation."""
 _PATIENCE_S = 10.0
 
 
@@ -28,7 +28,7 @@ def bridged(
     auth: Any = "anonymous",
     **route: Any,
 ) -> dict[str, Any]:
-    """`simple_config`, with a bridge in front of its route."""
+    """Return `simple_config` with a bridge in front of its route."""
     config = simple_config(upstream_url, auth=auth, **route)
     config["routes"].append(
         {
@@ -43,30 +43,32 @@ def bridged(
 
 
 class BridgeClient:
-    """One socket."""
+    """Client on one WebSocket."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self.seen: list[Message] = []
-        """Everything that was said, in order."""
+        """Messages received, in order."""
 
     async def say(self, op: str, **fields: Any) -> None:
         """Send a message."""
         await self.connection.send(json.dumps({"op": op, **fields}))
 
     async def create(self, tag: str | int, **fields: Any) -> None:
-        """Begin a generation."""
+        """Start a generation."""
         await self.say("create", **{"id": tag, "body": {"model": "m"}, **fields})
 
     async def hear(self) -> Message:
-        """The next message."""
+        """Return the next message."""
         async with asyncio.timeout(_PATIENCE_S):
             said: Message = json.loads(await self.connection.recv())
         self.seen.append(said)
         return said
 
     async def hear_until(self, *types: str, tag: str | int | None = None) -> list[Message]:
-        """All messages up to the first of these types; of one generation only, if it is named."""
+        """Return all messages up to the first of these types. With `tag`, only those of that
+        generation.
+        """
         heard = []
         while True:
             said = await self.hear()
@@ -76,11 +78,11 @@ class BridgeClient:
                     return heard
 
     async def end_of(self, tag: str | int) -> list[Message]:
-        """What is said of a generation, to its end."""
+        """Return all messages of a generation up to its end."""
         return await self.hear_until(*ENDS, tag=tag)
 
     async def closed(self) -> tuple[int, str]:
-        """The code and the reason it is closed with."""
+        """Wait for the close. Return its code and reason."""
         async with asyncio.timeout(_PATIENCE_S):
             await self.connection.wait_closed()
         return self.connection.close_code or 0, self.connection.close_reason or ""
@@ -90,34 +92,36 @@ class BridgeClient:
 async def bridge_client(
     port: int, path: str = "/v1/stream", *, door: str = "", **options: Any
 ) -> AsyncIterator[BridgeClient]:
-    """A socket that is open; `door` is the origin of what stands in front of the gateway."""
+    """Yield a client with an open socket. `door` is the origin of a proxy in front of the
+    gateway.
+    """
     url = f"{door or f'ws://127.0.0.1:{port}'}{path}"
     async with connect(url, max_size=None, **options) as connection:
         yield BridgeClient(connection)
 
 
 def texts(messages: list[Message]) -> list[Any]:
-    """The data of the events among them."""
+    """Return the data of the event messages."""
     return [message["data"] for message in messages if message["type"] == "event"]
 
 
 def carried(line: LogLine) -> bool:
-    """Whether it is the access line of a generation."""
+    """Tell whether a line is the access line of a generation."""
     return "bridge" in line
 
 
 def of_socket(line: LogLine) -> bool:
-    """Whether it is the access line of a socket."""
+    """Tell whether a line is the access line of a socket."""
     return line.get("route") == "bridge"
 
 
 def headers(*lines: str) -> dict[str, Any]:
-    """For `bridge_client`: header lines of the handshake."""
+    """Return options for `bridge_client` that add header lines to the handshake."""
     return {"additional_headers": [tuple(line.split(": ", 1)) for line in lines]}
 
 
 async def endless(connection: UpstreamConnection) -> None:
-    """An event every millisecond, until nobody reads them."""
+    """Send an event every millisecond until the peer leaves."""
     await connection.read_request()
     await connection.send(STREAM_HEAD)
     while True:
@@ -129,7 +133,7 @@ FLOOD = b'data: {"text": "%b"}\n\n' % (b"x" * 32 * 1024)
 
 
 async def flood(connection: UpstreamConnection) -> None:
-    """As much as is taken."""
+    """Send events as fast as the peer reads them."""
     await connection.read_request()
     await connection.send(STREAM_HEAD)
     while True:
@@ -137,7 +141,7 @@ async def flood(connection: UpstreamConnection) -> None:
 
 
 async def under_way(client: BridgeClient, *tags: str | int) -> None:
-    """Begin generations, and wait for their heads."""
+    """Start generations, and wait for their heads."""
     for tag in tags:
         await client.create(tag)
     begun: set[str | int] = set()

@@ -1,4 +1,4 @@
-"""Pages in a real Chromium, watched: what they may not do is a fault of the test."""
+"""Pages in a real Chromium, which is watched: forbidden actions of a page fail the test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a page is looked at with."""
+    """Screen size and color scheme for a page."""
 
     width: int = 1280
     scheme: Literal["light", "dark"] = "light"
@@ -31,21 +31,21 @@ class Screen:
 
 
 class Opened:
-    """One page, in a profile of its own."""
+    """Open page in its own browser profile."""
 
     def __init__(self, context: BrowserContext, page: Page, origin: str) -> None:
         self.page = page
         self.origin = origin
         self.faults: list[str] = []
         self.expected: tuple[str, ...] = ()
-        """What the console may say."""
+        """Console messages that are allowed."""
         self._context = context
 
     @classmethod
     async def start(
         cls, browser: Browser, gateway: GatewayProcess, path: str, screen: Screen
     ) -> Self:
-        """Open a path of the admin listener; returns when its view is there."""
+        """Open a path of the admin listener. Return when its view is complete."""
         context = await browser.new_context(
             viewport={"width": screen.width, "height": screen.height},
             color_scheme=screen.scheme,
@@ -63,19 +63,19 @@ class Opened:
         return opened
 
     async def settled(self) -> None:
-        """Until its view has what it shows, or asks for the token."""
+        """Wait until the view has its data, or asks for the token."""
         ready = "main[data-view]:not(:has([aria-busy=true]:not(.text))), dialog[open]"
         await self.page.locator(ready).first.wait_for()
 
     async def close(self) -> list[str]:
-        """Its faults."""
+        """Close the page. Return its faults."""
         violations = await self.page.evaluate("window.violations")
         await self._context.close()
         return self.faults + [f"policy: {one}" for one in violations]
 
     async def axe(self) -> list[str]:
-        """What axe finds that keeps people out, a line each."""
-        # Evaluated by the debugger, it is none of the page's scripts, and no policy is in its way.
+        """Return the accessibility violations found by axe, one line each."""
+        # The debugger evaluates axe, so the page's content security policy does not block it.
         if not await self.page.evaluate("'axe' in window"):
             await self.page.evaluate(AXE.read_text())
         found: list[dict[str, Any]] = await self.page.evaluate(
@@ -96,7 +96,7 @@ class Opened:
 
 
 class OpenPage(Protocol):
-    """The fixture of that name."""
+    """Type of the fixture `open_page`."""
 
     def __call__(
         self, gateway: GatewayProcess, path: str, screen: Screen = ...

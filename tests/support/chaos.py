@@ -1,4 +1,4 @@
-"""Backends that are killed, hung and slowed; clients that judge what they get of them."""
+"""Backends that die, hang or become slow, and clients that judge their responses."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodin
 
 
 class Mode(Enum):
-    """How a backend behaves."""
+    """Behaviours of a backend."""
 
     WELL = "well"
     SLOW = "slow"
-    """It answers after a second."""
+    """The backend answers after one second."""
     HUNG = "hung"
-    """It accepts, and says nothing more, in the middle of a stream either."""
+    """The backend accepts connections, but sends nothing more, even in the middle of a stream."""
     DEAD = "dead"
-    """Nobody listens; what was open is reset."""
+    """The port is closed, and open connections are reset."""
 
 
 class Backend:
-    """An OpenAI-shaped backend on one port, whatever happens to it."""
+    """OpenAI-compatible backend, which keeps its port when it dies and returns."""
 
     def __init__(self) -> None:
         self.mode = Mode.WELL
         self.port = 0
         self.died_under: set[str] = set()
-        """Ids of requests that were under way when it died or hung."""
+        """Ids of the requests that were in flight when it died or hung."""
         self._server: asyncio.Server | None = None
         self._awake = asyncio.Event()
         self._awake.set()
@@ -42,11 +42,11 @@ class Backend:
 
     @property
     def url(self) -> str:
-        """Where it is, or was."""
+        """URL of the backend, which stays the same."""
         return f"http://127.0.0.1:{self.port}"
 
     async def become(self, mode: Mode) -> None:
-        """Behave like that from now on."""
+        """Change the behaviour."""
         if mode in (Mode.DEAD, Mode.HUNG):
             self.died_under |= {number for number in self._open.values() if number is not None}
         self.mode = mode
@@ -60,7 +60,7 @@ class Backend:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Nobody listens any more, and every connection is reset."""
+        """Stop listening, and reset every connection."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -112,20 +112,22 @@ _COMPLETE = b"".join(b"data: %d\n\n" % number for number in range(EVENTS)) + b"d
 
 
 class Clients:
-    """Asks and asks, and counts what comes of it."""
+    """Clients that send requests continuously, and count the outcomes."""
 
     def __init__(self, port: int) -> None:
         self.outcomes: Counter[str] = Counter()
         self.suspects: list[tuple[str, str, float, bytes]] = []
-        """Id, outcome, time and bytes of what neither completed nor ended by an error event."""
+        """Id, outcome, time and bytes of requests that neither completed nor ended with an error
+        event.
+        """
         self.told: list[str] = []
-        """Ids of streams that ended by an error event."""
+        """Ids of the streams that ended with an error event."""
         self.running = True
         self._port = port
         self._numbers = iter(range(10**9))
 
     async def ask_on(self, *, stream: bool) -> None:
-        """Ask until `running` is off."""
+        """Send requests until `running` is False."""
         while self.running:
             number = f"{'s' if stream else 'u'}{next(self._numbers)}"
             began = asyncio.get_running_loop().time()
@@ -178,7 +180,7 @@ class Clients:
 
 
 def _unchunked(body: bytes) -> tuple[bytes, bool]:
-    """The data of the chunks, and whether the last one is there."""
+    """Return the data of the chunks, and True if the last chunk is there."""
     data = b""
     while body:
         line, separator, rest = body.partition(b"\r\n")

@@ -1,8 +1,8 @@
-"""A client that says exactly the bytes a test gives it, and judges strictly what comes back.
+"""Raw client that sends exactly the bytes of a test, and parses responses strictly.
 
-It breaks every rule of HTTP the test wants broken, and forgives the gateway none: a response
-that is not well-formed raises MalformedResponse. Building requests beyond the simplest, and
-what an answer ought to be, is the test's business.
+It can break every rule of HTTP, but tolerates no fault of the gateway: a malformed response raises
+MalformedResponse. The test itself builds all but the simplest requests, and decides what the right
+response is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Self, cast
 
 HOST = "gateway.test"
 PATIENCE_S = 10.0
-"""How long a read waits before it says what is missing."""
+"""Seconds that a read waits before it reports what is missing."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ([\t\x20-\x7e\x80-\xff]*)")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
@@ -29,15 +29,15 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 
 
 class MalformedResponse(Exception):
-    """What arrived breaks RFC 9112."""
+    """The response violates RFC 9112."""
 
 
 class ConnectionEnded(ConnectionError):
-    """The gateway ended the connection before what the test waits for."""
+    """The gateway ended the connection before the expected bytes came."""
 
 
 class End(Enum):
-    """How far the gateway's side of the connection has come to its end."""
+    """State of the gateway's side of the connection."""
 
     OPEN = "open"
     CLOSED = "closed"  # FIN
@@ -45,7 +45,7 @@ class End(Enum):
 
 
 class Framing(Enum):
-    """What says where a body ends (RFC 9112 section 6.3)."""
+    """Framing of a body, which determines where it ends (RFC 9112 section 6.3)."""
 
     NONE = "none"
     LENGTH = "content-length"
@@ -55,7 +55,7 @@ class Framing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A status line and its header fields, in order, as they came."""
+    """Status line and header fields, in order, as received."""
 
     status: int
     reason: bytes
@@ -76,15 +76,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A final response with as much of its body as came."""
+    """Final response with as much of its body as arrived."""
 
     head: Head
     body: bytes
     framing: Framing
     clean_end: bool
-    """The body ended as its framing says; a stream cut short did not."""
+    """True if the body ended as its framing says, and was not cut short."""
     interim: tuple[Head, ...]
-    """The 1xx responses before it."""
+    """Interim (1xx) responses before it."""
 
     @property
     def status(self) -> int:
@@ -103,15 +103,15 @@ class Response:
         return self.head.value(name)
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body, parsed as JSON."""
         return json.loads(self.body)
 
 
 class RawClient(asyncio.Protocol):
-    """One TCP (or TLS) connection to the gateway; an async context manager.
+    """TCP or TLS connection to the gateway, as an async context manager.
 
-    `receive_buffer_bytes` sets SO_RCVBUF before connecting (Linux doubles it), for clients
-    that are slow to read.
+    `receive_buffer_bytes` sets SO_RCVBUF before connecting (Linux doubles it), for clients that
+    read slowly.
     """
 
     def __init__(
@@ -170,13 +170,13 @@ class RawClient(asyncio.Protocol):
     # -- writing -------------------------------------------------------------------------
 
     async def send(self, data: bytes) -> None:
-        """Write, and wait while the gateway takes too little. Raise ConnectionEnded."""
+        """Write data, and wait while the send buffer is full. Raise ConnectionEnded."""
         self._live().write(data)
         await self._writable.wait()
         self._live()
 
     async def send_until_answered(self, pieces: Iterable[bytes]) -> int:
-        """Write pieces for as long as nothing comes back; how many bytes were written."""
+        """Write pieces until something comes back. Return the number of bytes written."""
         sent = 0
         for piece in pieces:
             if self._transport is None or self._answered():
@@ -191,16 +191,18 @@ class RawClient(asyncio.Protocol):
         return sent
 
     def half_close(self) -> None:
-        """Send FIN and go on reading."""
+        """Send FIN, and continue to read."""
         self._live().write_eof()
 
     def close(self) -> None:
-        """Close both directions: FIN, and an RST for whatever still comes (RFC 9293 3.6.1)."""
+        """Close both directions: send FIN, and RST for data that still comes (RFC 9293 section
+        3.6.1).
+        """
         if self._transport is not None:
             self._transport.close()
 
     def reset(self) -> None:
-        """Close with RST."""
+        """Close the connection with RST."""
         if self._transport is not None:
             linger = struct.pack("ii", 1, 0)
             self.raw_socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -209,7 +211,7 @@ class RawClient(asyncio.Protocol):
     # -- reading -------------------------------------------------------------------------
 
     async def read_response(self, method: str = "GET") -> Response:
-        """The next final response. A body cut short is returned, with `clean_end` False.
+        """Return the next final response. If its body is cut short, `clean_end` is False.
 
         Raise ConnectionEnded if not even its head is complete.
         """
@@ -230,17 +232,18 @@ class RawClient(asyncio.Protocol):
                 while True:
                     body += await self.read_some()
         except ConnectionEnded:
-            # A body that ends with the connection cannot end otherwise; a reset cuts even it.
+            # A body framed by the close of the connection ends cleanly with FIN, but not with RST.
             clean_end = framing is Framing.CLOSE and self.end is End.CLOSED
         return Response(head, bytes(body), framing, clean_end, tuple(interim))
 
     async def read_head(self) -> Head:
-        """The next head, interim ones included."""
+        """Return the next head, which may be an interim one."""
         return _parse_head(await self.read_until(b"\r\n\r\n"))
 
     async def read_chunk(self) -> bytes | None:
-        """The data of the next chunk of a body, None for the last. Trailers are malformed here:
-        the gateway sends none."""
+        """Return the data of the next chunk of a body, or None for the last chunk. Trailers count
+        as malformed, since the gateway sends none.
+        """
         line = (await self.read_until(b"\r\n"))[:-2]
         if not _CHUNK_SIZE.fullmatch(line):
             raise MalformedResponse(f"chunk size line {line!r}")
@@ -251,49 +254,51 @@ class RawClient(asyncio.Protocol):
         return data[:-2] if size else None
 
     async def read_some(self, at_most: int | None = None) -> bytes:
-        """Whatever has arrived, at least one byte."""
+        """Return the bytes that have arrived; wait for at least one."""
         while not self._buffer:
             await self._more("any byte")
         return self._take(len(self._buffer) if at_most is None else at_most)
 
     async def read_exactly(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Return the next `count` bytes."""
         while len(self._buffer) < count:
             await self._more(f"{count} bytes")
         return self._take(count)
 
     async def read_until(self, end: bytes) -> bytes:
-        """Everything up to and with `end`."""
+        """Return everything up to and including `end`."""
         while (index := self._buffer.find(end)) < 0:
             await self._more(repr(end))
         return self._take(index + len(end))
 
     async def read_to_end(self) -> bytes:
-        """Everything until the gateway ends the connection; `end` says how it did."""
+        """Return everything until the gateway ends the connection; `end` then says how."""
         await self._ended()
         return self._take(len(self._buffer))
 
     async def wait_closed(self) -> float:
-        """Loop time at which the gateway's FIN or RST was seen; what comes before is dropped."""
+        """Wait for the gateway's FIN or RST, and drop all data before. Return the loop time at
+        which it came.
+        """
         await self._ended(discard=True)
         assert self.ended_at is not None
         return self.ended_at
 
     @property
     def unread(self) -> bytes:
-        """What has arrived and was not read yet."""
+        """Bytes that have arrived and were not read yet."""
         return bytes(self._buffer)
 
     def pause_reading(self) -> None:
-        """Take nothing more from the socket, so that its window closes."""
+        """Stop reading from the socket, so that its receive window closes."""
         self._live().pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the socket."""
         self._live().resume_reading()
 
     def raw_socket(self) -> socket.socket:
-        """The socket, for options that only a test would set."""
+        """Return the socket, for options that only a test sets."""
         return cast(socket.socket, self._live().get_extra_info("socket"))
 
     # -- private -------------------------------------------------------------------------
@@ -333,7 +338,7 @@ class RawClient(asyncio.Protocol):
     def _answered(self) -> bool:
         return self.received_bytes > 0 or self.end is not End.OPEN
 
-    # -- asyncio calls these -------------------------------------------------------------
+    # -- asyncio callbacks ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -377,7 +382,9 @@ def request(
     body: bytes | None = None,
     host: str | None = HOST,
 ) -> bytes:
-    """A request; with Content-Length where there is a body, without Host where `host` is None."""
+    """Return the bytes of a request. It has Content-Length if there is a body, and no Host if
+    `host` is None.
+    """
     lines = [f"{method} {target} HTTP/1.1".encode("latin-1")]
     if host is not None:
         lines.append(b"Host: " + host.encode("latin-1"))
@@ -388,7 +395,7 @@ def request(
 
 
 async def ask(port: int, raw: bytes, method: str = "GET", *, patience_s: float = 4.0) -> Response:
-    """Send a request on a connection of its own; the response."""
+    """Send a request on a new connection. Return the response."""
     async with RawClient(port, patience_s=patience_s) as client:
         await client.send(raw)
         return await client.read_response(method)

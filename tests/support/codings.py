@@ -1,4 +1,4 @@
-"""Decoding, by decoders that are not the gateway's."""
+"""Decoders for content codings, independent of the gateway's."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ else:
     from backports import zstd
 
 Decoder = Callable[[bytes], bytes]
-"""Of one body: what can be read by now."""
+"""Function that takes the next bytes of a body, and returns what can be decoded so far."""
 
 
 def decoder(coding: str) -> Decoder:
-    """For a content coding by its name."""
+    """Return a decoder for a content coding."""
     if coding == "gzip":
         inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
         return lambda data: inflate.decompress(data)

@@ -1,6 +1,6 @@
-"""An innocent client beside an attack: it keeps asking, and counts how it is served.
+"""Control client during an attack: it sends requests regularly, and measures how it is served.
 
-Every case of the reliability bar owes its innocent clients: no 5xx, and an answer in time.
+In every reliability case, such clients must get no 5xx, and an answer in time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _PERIOD_S = 0.02
 
 
 def beside_control(script: Script) -> Script:
-    """Answer control requests; let `script` play every other.
+    """Return a script that answers control requests, and passes all others to `script`.
 
-    `script` finds its first request in `connection.requests`, already read.
+    `script` finds its first request, which is already read, in `connection.requests`.
     """
 
     async def play(connection: UpstreamConnection) -> None:
@@ -33,15 +33,15 @@ def beside_control(script: Script) -> Script:
 
 
 async def control_request(port: int) -> float:
-    """Ask once, on a connection of its own; seconds it took. It must be served."""
-    started = time.perf_counter()  # the loop's own clock counts in milliseconds
+    """Send one request on a new connection; it must be served. Return the seconds it took."""
+    started = time.perf_counter()  # the loop's clock has a resolution of 1 ms
     response = await ask(port, request(target=CONTROL_TARGET))
     assert response.status == 200, f"an innocent client was answered {response.head.raw!r}"
     return time.perf_counter() - started
 
 
 class Control:
-    """Control requests every 20 ms while the block runs; the first that fails is raised."""
+    """Control requests every 20 ms while the block runs. The first failure is raised."""
 
     def __init__(self, port: int) -> None:
         self.latencies_s: list[float] = []
@@ -51,18 +51,18 @@ class Control:
         self._task: asyncio.Task[None] | None = None
 
     async def served(self, count: int) -> None:
-        """Return when so many have been served."""
+        """Wait until so many requests have been served."""
         while len(self.latencies_s) < count and self._task and not self._task.done():
             self._served.clear()
             await self._served.wait()
 
     @property
     def p99_ms(self) -> float:
-        """How long 99 in 100 control requests took at most."""
+        """99th percentile of the control requests' latency."""
         return percentile(self.latencies_s, 99) * 1e3
 
     def report(self, report: Report, case: str) -> None:
-        """Hand in this client's figures."""
+        """Report the figures of this client."""
         report(case, "control request p99, ms", self.p99_ms)
 
     async def __aenter__(self) -> Self:

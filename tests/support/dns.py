@@ -1,4 +1,4 @@
-"""A DNS server whose every answer a test decides: UDP and TCP on one port of the loopback.
+"""DNS server whose answers a test determines, by UDP and TCP on one loopback port.
 
 async with DnsServer() as server:
     server.put("vllm.test", "A", "10.0.0.5", "10.0.0.6", ttl_s=30)
@@ -27,7 +27,7 @@ _PATIENCE_S = 10.0
 
 
 class Fault(Enum):
-    """What it does instead of answering."""
+    """Faults of the server, instead of an answer."""
 
     SERVFAIL = "servfail"
     SILENT = "silent"
@@ -35,18 +35,18 @@ class Fault(Enum):
 
 
 class DnsServer:
-    """A running server; an async context manager.
+    """Running DNS server, as an async context manager.
 
-    A name that nothing was put for does not exist; one that has other records has none of the type
-    asked for. UDP answers above 512 bytes are cut short, as RFC 1035 section 4.2.1 wants.
+    A name without any records does not exist. A name with records of other types gets an empty
+    answer. UDP answers above 512 bytes are truncated (RFC 1035 section 4.2.1).
     """
 
     def __init__(self) -> None:
         self.port = 0
         self.faults: dict[tuple[str, str], Fault] = {}
-        """By name and type, such as ("vllm.test", "A"); a type of "" is every type."""
+        """Faults by name and type, such as ("vllm.test", "A"). The type "" means every type."""
         self.asked: list[tuple[str, str, str]] = []
-        """Name, type, and udp or tcp, of every question."""
+        """Name, type and transport (udp or tcp) of every question."""
         self._records: dict[tuple[str, str], dns.rrset.RRset] = {}
         self._news = asyncio.Event()
         self._udp: asyncio.DatagramTransport | None = None
@@ -54,7 +54,7 @@ class DnsServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Its address and port, for `nameservers`."""
+        """Address and port, for `nameservers`."""
         return "127.0.0.1", self.port
 
     async def __aenter__(self) -> Self:
@@ -65,7 +65,7 @@ class DnsServer:
             port = sock.getsockname()[1]
             try:
                 self._tcp = await asyncio.start_server(self._serve, "127.0.0.1", port)
-            except OSError:  # taken, by another's TCP
+            except OSError:  # another program uses this TCP port
                 sock.close()
                 continue
             self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=sock)
@@ -86,7 +86,9 @@ class DnsServer:
         await self._tcp.wait_closed()
 
     def put(self, name: str, kind: str, *values: str, ttl_s: int = 60) -> None:
-        """The records of a name, as in a zone file; without values, none of that type."""
+        """Set the records of a name, in the form of a zone file. Without values, the name has no
+        records of that type.
+        """
         rrset = dns.rrset.RRset(
             dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(kind)
         )
@@ -95,19 +97,19 @@ class DnsServer:
         self._records[name, kind] = rrset
 
     async def wait_for(self, name: str, kind: str) -> None:
-        """Return when that has been asked."""
+        """Wait until a name and type have been asked for."""
         async with asyncio.timeout(_PATIENCE_S):
             while not any(asked[:2] == (name, kind) for asked in self.asked):
                 self._news.clear()
                 await self._news.wait()
 
     def forget(self, name: str) -> None:
-        """The name does not exist any more."""
+        """Remove a name with all its records."""
         for key in [key for key in self._records if key[0] == name]:
             del self._records[key]
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
-        """The reply to a query; None for silence."""
+        """Return the reply to a query, or None if there is none."""
         query = dns.message.from_wire(wire)
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True)
@@ -132,7 +134,9 @@ class DnsServer:
         return data
 
     def _fill(self, reply: dns.message.Message, name: str, kind: str) -> bool:
-        """Put what there is into a reply, along CNAMEs. False if there is no such name."""
+        """Add the records of a name to a reply, following CNAMEs. Return False if the name does not
+        exist.
+        """
         alias = self._records.get((name, "CNAME"))
         if alias is not None:
             reply.answer.append(alias)

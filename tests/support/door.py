@@ -1,4 +1,4 @@
-"""A gateway whose one route asks for a credential, and requests that bring one."""
+"""Gateway whose only route requires a credential, and requests with credentials."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def get(path: str = "/v1/x", *lines: str) -> bytes:
 
 
 async def with_token(gateway: RunningGateway, token: str, path: str = "/v1/x") -> Response:
-    """What is answered to whoever brings this token."""
+    """Send a request with a token. Return the response."""
     return await ask(gateway.port, get(path, f"Authorization: Bearer {token}"))

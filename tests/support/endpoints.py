@@ -1,4 +1,4 @@
-"""Endpoints as a balancing policy sees them, with what is in flight counted by hand."""
+"""Endpoints as a balancing policy sees them, whose requests in flight a test sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.upstream.balancing.balancer import Balancer, Hint
 
 @dataclass(slots=True)
 class Server:
-    """A candidate."""
+    """Candidate for a balancing policy."""
 
     key: str
     weight: float = 1.0
@@ -21,7 +21,7 @@ class Server:
 
 
 def servers(count: int, *, weights: Sequence[float] = ()) -> list[Server]:
-    """Idle ones, of weight 1 unless `weights` are given."""
+    """Return idle servers, of weight 1 unless `weights` are given."""
     return [
         Server(f"http://10.0.0.{number}:8000", weights[number] if weights else 1.0)
         for number in range(count)
@@ -29,12 +29,14 @@ def servers(count: int, *, weights: Sequence[float] = ()) -> list[Server]:
 
 
 def picked(balancer: Balancer, candidates: Sequence[Server], hint: Hint) -> str:
-    """The key of the one picked."""
+    """Return the key of the picked candidate."""
     return candidates[balancer.pick(candidates, hint)].key
 
 
 def has_room(server: Server, candidates: Sequence[Server], slack: str = "1.25") -> bool:
-    """in_flight + 1 <= ceil(slack * (all in flight + 1) * share of the weights), exactly."""
+    """Tell whether in_flight + 1 <= ceil(slack * (all in flight + 1) * share of the weights),
+    computed exactly.
+    """
     requests = sum(one.in_flight for one in candidates) + 1
     share = Fraction(server.weight) / sum(Fraction(one.weight) for one in candidates)
     return server.in_flight + 1 <= -(-Fraction(slack) * requests * share // 1)
@@ -52,4 +54,4 @@ crowds = st.lists(
         for number, weight, in_flight in found
     ]
 )
-"""Some endpoints of whole weights, busy at random."""
+"""Strategy for some endpoints with integer weights and random loads."""

@@ -1,4 +1,4 @@
-"""An EventSource server that builds its redirects from the Host header, as web frameworks do."""
+"""EventSource server that builds redirects from the Host header, as web frameworks do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ STREAM = b"id: 1\ndata: here\n\n"
 
 
 class EventSourceServer:
-    """`/redirect/STATUS/FORM` leads to `/stream`, which answers with one event."""
+    """Server with a redirect at `/redirect/STATUS/FORM` to `/stream`, which sends one event."""
 
     def __init__(self) -> None:
         self.hosts: list[str] = []
-        """The Host of every request."""
+        """Host header of every request."""
         app = web.Application()
         app.router.add_get("/{base:(?:base/)?}redirect/{status}/{form}", self._redirect)
         app.router.add_get("/{base:(?:base/)?}stream", self._stream)
@@ -21,7 +21,7 @@ class EventSourceServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self._server.port}"
 
     async def __aenter__(self) -> EventSourceServer:

@@ -1,4 +1,4 @@
-"""Whole exchanges in one call, for tests that care about what comes back and not about how."""
+"""Whole exchanges in one call, for tests of the response only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EVENTS = (b'data: {"n":1}\n\n', b'data: {"n":2}\n\n')
 
 
 async def ask(port: int, raw: bytes = POST, method: str = "POST") -> Response:
-    """The response to one request on a connection of its own."""
+    """Send one request on a new connection. Return the response."""
     async with RawClient(port) as client:
         await client.send(raw)
         return await client.read_response(method)
 
 
 async def read_stream(client: RawClient) -> tuple[bytes, bool]:
-    """What is left of a chunked body, and whether its last chunk came."""
+    """Return the rest of a chunked body, and True if its last chunk came."""
     data = b""
     try:
         while (piece := await client.read_chunk()) is not None:

@@ -1,4 +1,4 @@
-"""A plug-in middleware with a bug."""
+"""Plug-in middleware with a bug."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from aiohttp import web
 async def fail(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Fail as code fails that nobody has tried."""
+    """Raise an unexpected error."""
     raise RuntimeError(f"canary7f3a {request.path}")

@@ -1,4 +1,6 @@
-"""The numbers tests measure: collected by the `report` fixture, printed when the run ends."""
+"""Figures that tests measure. The `report` fixture collects them, and the end of the run prints
+them.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Report = Callable[[str, str, float | str], None]
-"""`report("S6", "abort to upstream closed, p99 ms", 3.2)`: a figure of one reliability case."""
+"""Function that reports a figure of a reliability case, such as
+`report("S6", "abort to upstream closed, p99 ms", 3.2)`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number; its unit is part of the name."""
+    """Measured number. Its unit is part of the name."""
 
     case: str
     name: str
@@ -21,13 +25,13 @@ class Figure:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile: a value that occurred, never one between two."""
+    """Return the nearest-rank percentile: always a value that occurred."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
 
 
 def table(figures: Iterable[Figure]) -> list[str]:
-    """Lines of a table, cases in their natural order."""
+    """Return the lines of a table, with cases in natural order."""
     rows = [
         (figure.case, figure.name, _written(figure.value))
         for figure in sorted(figures, key=lambda figure: _natural(figure.case))

@@ -1,4 +1,4 @@
-"""Streams faster than any client, and clients that take nothing of them."""
+"""Streams that are faster than any client, and clients that do not read them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ KIB = 1024
 VAST_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n"
 PAGE = b"data: " + b"x" * (4 * KIB - 8) + b"\n\n"
 _AT_ONCE = 8
-"""Pages a write: until the kernel's buffers are full, an upstream gets rid of megabytes."""
+"""Pages in one write. An upstream writes megabytes until the kernel's buffers are full."""
 
 
 class Flood:
-    """Streams without end, chunked or of a vast length; counts the pages it gets rid of."""
+    """Script for endless streams, chunked or with a huge length. Counts the pages written."""
 
     def __init__(self, *, chunked: bool = True) -> None:
         self.sent = 0
@@ -29,7 +29,7 @@ class Flood:
             self.sent += _AT_ONCE
 
     async def stalled(self) -> None:
-        """Return when nobody has taken anything for 150 ms."""
+        """Wait until nothing could be written for 150 ms."""
         sent = -1
         while sent != self.sent:
             sent = self.sent
@@ -37,7 +37,7 @@ class Flood:
 
 
 async def open_and_stall(client: RawClient) -> None:
-    """Ask for a stream, read its head, and read no more."""
+    """Request a stream, read its head, and stop reading."""
     await client.send(request(target="/v1/stream"))
     assert (await client.read_head()).status == 200
     client.pause_reading()

@@ -1,7 +1,7 @@
-"""Gateways under test: one in the test's own event loop, or one as a process of its own.
+"""Gateways under test: in the test's own event loop, or as a separate process.
 
-The first is quick, shows its log and is watched for leaks; the second is for what only a process
-has: memory, signals, file descriptor limits.
+The first kind starts quickly, exposes its log and is checked for leaks. The second kind is for
+tests of memory, signals and file descriptor limits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def simple_config(
     upstream: Mapping[str, Any] | None = None,
     **route: Any,
 ) -> dict[str, Any]:
-    """One anonymous route `/v1/` to one upstream; keywords widen or replace the route's keys."""
+    """Return a configuration with one anonymous route `/v1/` to one upstream. Keywords add or
+    replace keys of the route.
+    """
     return {
         "server": {**(server or {})},
         "upstreams": {"main": {"endpoints": [{"url": upstream_url}], **(upstream or {})}},
@@ -52,7 +54,9 @@ def simple_config(
 
 
 def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) -> str:
-    """YAML for tests: any port, JSON logs; `sections` are merged over the top-level ones."""
+    """Return YAML with test defaults: any port, JSON logs. `sections` are merged into the top-level
+    sections.
+    """
     document: dict[str, Any] = yaml.safe_load(config) if isinstance(config, str) else {**config}
     for name, value in sections.items():
         old = document.get(name)
@@ -60,13 +64,13 @@ def config_text(config: Mapping[str, Any] | str, sections: Mapping[str, Any]) ->
         document[name] = {**old, **value} if both else value  # type: ignore[dict-item]
     document["server"] = {"listen": "127.0.0.1:0", **document.get("server", {})}
     document.setdefault("admin", {"listen": "127.0.0.1:0"})
-    # Which requests are sampled is a matter of chance otherwise.
+    # Otherwise requests are sampled at random.
     document.setdefault("telemetry", {"log": {"format": "json"}, "traces": {"sample": 0}})
     return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 class LogLines:
-    """A log sink that keeps what it gets, and lets tests wait for a line."""
+    """Log sink that keeps all lines, and lets tests wait for a line."""
 
     def __init__(self) -> None:
         self.raw = bytearray()
@@ -74,7 +78,7 @@ class LogLines:
         self.lines: list[LogLine] = []
         """Every line, parsed."""
         self.malformed: list[bytes] = []
-        """What is not JSON; the fixtures find fault with it."""
+        """Lines that are not JSON. Fixtures report them as faults."""
         self._changed = asyncio.Event()
 
     def __call__(self, data: bytes) -> None:
@@ -88,13 +92,13 @@ class LogLines:
 
     @property
     def requests(self) -> list[LogLine]:
-        """The access log."""
+        """Lines of the access log."""
         return [line for line in self.lines if line.get("event") == "request"]
 
     async def wait_for(
         self, predicate: Callable[[LogLine], bool], *, patience_s: float = _PATIENCE_S
     ) -> LogLine:
-        """The first line, past or to come, that the predicate accepts."""
+        """Return the first line, past or future, that the predicate accepts. Raise TimeoutError."""
         async with asyncio.timeout(patience_s):
             seen = 0
             while True:
@@ -107,7 +111,7 @@ class LogLines:
 
 
 class RunningGateway:
-    """A gateway in the running event loop."""
+    """Gateway in the running event loop."""
 
     def __init__(self, config: Mapping[str, Any] | str, sections: Mapping[str, Any]) -> None:
         self.log = LogLines()
@@ -119,12 +123,12 @@ class RunningGateway:
 
     @property
     def port(self) -> int:
-        """Where it listens on 127.0.0.1."""
+        """Port on which it listens at 127.0.0.1."""
         return int(self._sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
-        """Its base URL, no slash at the end."""
+        """Base URL of the gateway, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -133,16 +137,16 @@ class RunningGateway:
         return self.log.lines
 
     async def wait_for_log(self, predicate: Callable[[LogLine], bool]) -> LogLine:
-        """The first log line, past or to come, that the predicate accepts."""
+        """Return the first log line, past or future, that the predicate accepts."""
         return await self.log.wait_for(predicate)
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         await self.server.start(self._sockets)
 
     async def stop(self) -> list[str]:
-        """Stop, and name the faults: exchanges that outlived their clients, endpoints that carry
-        requests nobody made, broken log lines.
+        """Stop, and return the faults: exchanges that outlived their clients, endpoints with
+        requests in flight that nobody made, malformed log lines.
         """
         ended = not await _outlasts(lambda: self.server.state.overload.requests)
         open_exchanges = self.server.state.overload.requests
@@ -157,9 +161,9 @@ class RunningGateway:
 
 
 class Footprint:
-    """What the process holds when this is made: later on it should be no more.
+    """Snapshot of the tasks and file descriptors of this process, to find leaks later.
 
-    It also collects what the event loop would only log: exceptions nobody else has caught.
+    It also collects uncaught exceptions, which the event loop would only log.
     """
 
     def __init__(self) -> None:
@@ -170,7 +174,9 @@ class Footprint:
         self._fds = _open_fds()
 
     async def leaks(self) -> list[str]:
-        """What has come since, and does not end within a grace of 2 s; and uncaught exceptions."""
+        """Return the tasks and descriptors that are new and do not end within 2 s, and the uncaught
+        exceptions.
+        """
         leaks = []
         if await _outlasts(lambda: len(self._new_tasks())):
             leaks.append(f"tasks are still running: {self._new_tasks()}")
@@ -190,10 +196,10 @@ class Footprint:
 
 
 class GatewayProcess:
-    """`gateway serve` as a process of its own.
+    """Process that runs `gateway serve`.
 
-    `nofile` is its file descriptor limit; `first` is Python that runs before the gateway's, such
-    as to give it a clock that is wrong. Memory and CPU are read from /proc (Linux).
+    `nofile` is its file descriptor limit. `first` is Python code that runs before the gateway's,
+    for example to set a wrong clock. Memory and CPU are read from /proc (Linux).
     """
 
     def __init__(
@@ -207,13 +213,13 @@ class GatewayProcess:
     ) -> None:
         self.log = LogLines()
         self.errors = bytearray()
-        """What came on standard error."""
+        """Output on standard error."""
         self.port = 0
         self.admin_port = 0
         self.worker_pids: list[int] = []
-        """Those it started with."""
+        """Process ids of the workers at the start."""
         self.file = file
-        """Its configuration."""
+        """Path of the configuration file."""
         self.file.write_text(config_text(config, sections))
         self._nofile = nofile
         self._program = f"{first}\nimport sys; from gateway.cli import main; sys.exit(main())"
@@ -221,7 +227,7 @@ class GatewayProcess:
         self._readers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start the process, and return when it listens."""
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", self._program, "serve", "--config", str(self.file)),
             stdin=asyncio.subprocess.DEVNULL,
@@ -257,7 +263,7 @@ class GatewayProcess:
             ended.cancel()
 
     async def stop(self) -> None:
-        """End it: in order if it can, by force if it does not within a grace."""
+        """End the process: by SIGTERM, or by force if it does not end within a grace time."""
         process = self._running()
         if process.returncode is None:
             process.terminate()
@@ -268,51 +274,51 @@ class GatewayProcess:
                 process.kill()
                 await process.wait()
         _, unended = await asyncio.wait(self._readers, timeout=_LEAK_GRACE_S)
-        if unended:  # a successor writes to the same pipes, and nobody has ended it
+        if unended:  # a successor still runs, and writes to the same pipes
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.wait(unended)
 
     @property
     def pid(self) -> int:
-        """The process id of its first worker, whose memory and CPU are what is measured."""
+        """Process id of the first worker, whose memory and CPU are measured."""
         return self.worker_pids[0]
 
     @property
     def master_pid(self) -> int:
-        """The process that signals go to."""
+        """Process id of the master, which receives the signals."""
         return self._running().pid
 
     @property
     def rss_bytes(self) -> int:
-        """Memory it holds in RAM now."""
+        """Resident memory of the first worker now."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def own_bytes(self) -> int:
-        """Of these, what it shares with no other process."""
+        """Part of the resident memory that is not shared with another process."""
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         private = (line.split() for line in lines if line.startswith("Private_"))
         return sum(int(kib) for _, kib, _ in private) * 1024
 
     @property
     def cpu_s(self) -> float:
-        """CPU time it has used so far, user and system."""
+        """CPU time used by the first worker so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def open_fds(self) -> int:
-        """File descriptors it holds open now."""
+        """Number of open file descriptors of the first worker now."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the master."""
         self._running().send_signal(number)
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait until the master has ended. Return its exit status."""
         async with asyncio.timeout(_PATIENCE_S):
             return await self._running().wait()
 
@@ -335,16 +341,21 @@ class GatewayProcess:
 
 
 class StartGateway(Protocol):
-    """`await start_gateway(simple_config(upstream.url), server={"send_timeout": "1s"})`."""
+    """Type of the fixture `start_gateway`, which starts a gateway in the event loop:
+
+    await start_gateway(simple_config(upstream.url), server={"send_timeout": "1s"})
+    """
 
     def __call__(
         self, config: Mapping[str, Any] | str, **sections: Any
     ) -> Awaitable[RunningGateway]:
-        """Start one; it stops, and is checked for leaks, when the test ends."""
+        """Start a gateway. When the test ends, it is stopped and checked for leaks."""
 
 
 class StartGatewayProcess(Protocol):
-    """As StartGateway, in a process of its own; for `nofile` and `first` see GatewayProcess."""
+    """Type of the fixture that starts a gateway process. For `nofile` and `first` see
+    GatewayProcess.
+    """
 
     def __call__(
         self,
@@ -354,11 +365,11 @@ class StartGatewayProcess(Protocol):
         first: str = "",
         **sections: Any,
     ) -> Awaitable[GatewayProcess]:
-        """Start one; it is stopped when the test ends."""
+        """Start a gateway process. It is stopped when the test ends."""
 
 
 async def _outlasts(left: Callable[[], int]) -> bool:
-    """Whether something is still left after the grace."""
+    """Tell whether something is still left after the grace time."""
     deadline = asyncio.get_running_loop().time() + _LEAK_GRACE_S
     while left():
         if asyncio.get_running_loop().time() > deadline:
@@ -368,7 +379,9 @@ async def _outlasts(left: Callable[[], int]) -> bool:
 
 
 def _open_fds() -> int:
-    """Sockets, pipes and files; not the /dev/null that libuv keeps as a spare descriptor."""
+    """Return the number of open sockets, pipes and files, without the /dev/null that libuv keeps as
+    a spare descriptor.
+    """
     count = 0
     for name in os.listdir("/dev/fd"):
         try:

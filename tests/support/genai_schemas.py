@@ -1,8 +1,8 @@
-"""What OpenTelemetry's GenAI conventions demand of recorded content, as JSON schemas.
+"""JSON schemas for recorded content, according to OpenTelemetry's GenAI conventions.
 
-Written after gen-ai-input-messages.json, gen-ai-output-messages.json and
+Based on gen-ai-input-messages.json, gen-ai-output-messages.json and
 gen-ai-system-instructions.json of https://github.com/open-telemetry/semantic-conventions-genai.
-Those accept any object with a `type` as a part; here a part of a known type has to be one of it.
+Those accept any object with a `type` as a part. Here, a part of a known type must match that type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the work of a parser grows with its input, in CPU time."""
+"""Growth of a parser's CPU time with its input."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 FACTOR = 4
 LINEAR_AT_MOST = 9.0
-"""Between four times the work, which is linear, and sixteen times, which is quadratic."""
+"""Limit between linear growth (4 times the work) and quadratic growth (16 times)."""
 _TRIES = 5
 
 
 def growth(work: Callable[[int], Callable[[], object]], size: int) -> float:
-    """How many times longer the work takes on an input of FACTOR times the size. `work` makes an
-    input of a size, and gives back what is to be timed. What looks linear is not measured again.
+    """Return how many times longer the work takes for an input of FACTOR times the size. `work`
+    makes an input of a size, and returns the function to time. If the growth looks linear, it is
+    not measured again.
     """
     small = large = float("inf")
     gc.disable()

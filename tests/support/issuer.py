@@ -1,4 +1,4 @@
-"""An OpenID Connect issuer over HTTP: signs tokens, rotates its keys, and fails as it is told."""
+"""OpenID Connect issuer over HTTP: signs tokens, rotates keys, and fails on demand."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ FAILURES = ("500", "hang", "garbage", "huge", "redirect")
 
 
 class Issuer:
-    """A running issuer; an async context manager."""
+    """Running issuer, as an async context manager."""
 
     def __init__(self) -> None:
         self.url = ""
         self.mode = "ok"
-        """ok, or one of FAILURES: how it answers for its keys."""
+        """Behaviour when its keys are requested: ok, or one of FAILURES."""
         self.ahead_s = 0.0
-        """How far its clock is ahead of this machine's."""
+        """Seconds by which its clock is ahead of this machine's."""
         self.hits: Counter[str] = Counter()
-        """Requests by path."""
+        """Number of requests by path."""
         self._keys: dict[str, tuple[str, Any]] = {}
         self._runner: web.AppRunner | None = None
         self._released = asyncio.Event()
@@ -68,40 +68,42 @@ class Issuer:
         self._keys[kid] = (algorithm, make())
 
     def withdraw(self, kid: str) -> None:
-        """Publish it no more."""
+        """Stop publishing a key."""
         del self._keys[kid]
 
     def public_key(self, kid: str) -> Any:
-        """What verifies the signatures of this key."""
+        """Return the public key that verifies the signatures of a key."""
         _, key = self._keys[kid]
         return key.public_key()
 
     def jwk(self, kid: str) -> dict[str, Any]:
-        """The same as it is published."""
+        """Return the public key as it is published (JWK)."""
         algorithm, _ = self._keys[kid]
         _, shape = _KINDS[algorithm]
         public = json.loads(shape.to_jwk(self.public_key(kid)))
         return {**public, "kid": kid, "alg": algorithm, "use": "sig"}
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Claims of a token for `llm`, with these changes."""
+        """Return the claims of a token for `llm`, with these changes."""
         standard = {"iss": self.url, "aud": "llm", "sub": "ann", "exp": int(time.time()) + 300}
         return {**standard, **changes}
 
     def token(self, kid: str, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """A token for `llm`, signed with this key."""
+        """Return a token for `llm`, signed with this key."""
         algorithm, key = self._keys[kid]
         return jwt.encode(
             self.claims(**claims), key, algorithm, headers={"kid": kid, **(header or {})}
         )
 
     def sign(self, kid: str, data: bytes) -> bytes:
-        """This key's signature, as it stands in a token (RFC 7518 section 3)."""
+        """Return the signature of data by a key, in the form used in tokens (RFC 7518 section
+        3).
+        """
         algorithm, key = self._keys[kid]
         return jwt.get_algorithm_by_name(algorithm).sign(data, key)
 
     def provider(self, **options: Any) -> dict[str, Any]:
-        """An `auth` section with this issuer as `corp`."""
+        """Return an `auth` section with this issuer as `corp`."""
         return {
             "corp": {
                 "type": "jwt",

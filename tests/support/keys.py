@@ -12,7 +12,7 @@ from gateway.auth.key_file import editing
 
 
 def new_key(file: Path, **fields: Any) -> str:
-    """A key in this file with these fields, as an Authorization header."""
+    """Add a key with these fields to a file. Return it as an Authorization header."""
     text, key_id, salt, digest = api_key.generate()
     with editing(file) as keys:
         keys[key_id] = ApiKey(key_id, salt, digest, "ann", datetime.now(UTC), **fields)

@@ -1,4 +1,4 @@
-"""The metrics of a gateway under test, as Prometheus would read them."""
+"""Metrics of a gateway under test, as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE_S = 10.0
 
 
 class Samples:
-    """Everything one scrape has."""
+    """Samples of one scrape."""
 
     def __init__(self, page: bytes) -> None:
         self.samples: list[Sample] = [
@@ -31,19 +31,19 @@ class Samples:
 
     @property
     def series(self) -> int:
-        """How many there are."""
+        """Number of series."""
         return len(self.samples)
 
     @property
     def labels(self) -> dict[str, set[str]]:
-        """By name: the labels it has."""
+        """Label names of each metric."""
         found: dict[str, set[str]] = {}
         for sample in self.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
         return found
 
     def of(self, name: str, **labels: str) -> list[Sample]:
-        """Those of a name, whose labels are these."""
+        """Return the samples of a metric that have these labels."""
         return [
             sample
             for sample in self.samples
@@ -51,12 +51,12 @@ class Samples:
         ]
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of these."""
+        """Return the sum of the samples that `of` finds."""
         return sum(sample.value for sample in self.of(name, **labels))
 
 
 def read(gateway: RunningGateway) -> Samples:
-    """Of a gateway in the test's own event loop."""
+    """Return the metrics of a gateway in the test's own event loop."""
     told = WorkerMetrics(gateway.server, 0).snapshot()
     options = gateway.config.telemetry.metrics
     assert options is not None
@@ -65,7 +65,7 @@ def read(gateway: RunningGateway) -> Samples:
 
 
 async def scraped(gateway: GatewayProcess, token: str | None = None) -> Samples:
-    """Of all workers of a gateway process."""
+    """Return the metrics of all workers of a gateway process."""
     lines = [f"Accept: {_OPENMETRICS}"]
     if token is not None:
         lines.append(f"Authorization: Bearer {token}")
@@ -75,7 +75,7 @@ async def scraped(gateway: GatewayProcess, token: str | None = None) -> Samples:
 
 
 async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool]) -> Samples:
-    """The same, once it is as wanted."""
+    """Read the metrics until `wanted` accepts them. Return them. Raise TimeoutError."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             samples = read(gateway)
@@ -87,7 +87,7 @@ async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool])
 async def scraped_until(
     gateway: GatewayProcess, wanted: Callable[[Samples], bool], *, token: str | None = None
 ) -> Samples:
-    """Of all workers, once they are as wanted."""
+    """Scrape the metrics until `wanted` accepts them. Return them. Raise TimeoutError."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             samples = await scraped(gateway, token)

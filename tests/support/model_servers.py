@@ -1,4 +1,4 @@
-"""Model servers on a virtual clock behind a real `Upstream`: what is ejected, and when. No I/O."""
+"""Simulated model servers behind a real `Upstream`, in virtual time: shows ejections. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.upstream.upstream import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request: its prompt in bytes, and the tokens that its answer takes."""
+    """Request: the size of its prompt in bytes, and the number of tokens of its answer."""
 
     prompt_bytes: int
     tokens: int
@@ -29,29 +29,31 @@ class Ask:
 
 @dataclass(slots=True)
 class ModelServer:
-    """A server like llama.cpp: `slots` generations at once, the others wait for a slot."""
+    """Server like llama.cpp: `slots` generations run at once, and others wait for a slot."""
 
     slots: int = 4
     start_s: float = 0.1
     per_kib_s: float = 0.02
-    """Reading the prompt."""
+    """Seconds to read one KiB of the prompt."""
     per_token_s: float = 0.02
     slowdown: float = 1.0
-    """Factor on all of these; changes while it runs."""
+    """Factor for all these times. May change at any time."""
     busy: int = 0
     queue: deque[Callable[[], None]] = field(default_factory=deque)
 
     def first_byte_s(self, ask: Ask) -> float:
-        """From a free slot to the first token."""
+        """Return the seconds from getting a slot to the first token."""
         return self.slowdown * (self.start_s + self.per_kib_s * ask.prompt_bytes / 1024)
 
     def generation_s(self, ask: Ask) -> float:
-        """From the first token to the last."""
+        """Return the seconds from the first token to the last."""
         return self.slowdown * self.per_token_s * ask.tokens
 
 
 class World:
-    """Servers, the upstreams of one or several workers before them, and the time in seconds."""
+    """Simulation of servers, and of the upstreams of one or several workers, with the time in
+    seconds.
+    """
 
     def __init__(
         self,
@@ -61,32 +63,34 @@ class World:
         workers: int = 1,
         balancer: Callable[[Callable[[], float]], Balancer] = LeastRequests,
     ) -> None:
-        """`balancer` is made with a source of random numbers; each worker has its own."""
+        """Create the simulation. `balancer` takes a source of random numbers; each worker gets its
+        own balancer.
+        """
         self.now = 0.0
         self.random = random.Random(seed)
         self.servers = servers
         self.states: list[tuple[float, int, State]] = []
-        """Every change: when, the number of the server, and the state."""
+        """State changes: time, number of the server, and new state."""
         self.reasons: list[str] = []
-        """Why endpoints were ejected."""
+        """Reasons of the ejections."""
         self.begun: Counter[int] = Counter()
-        """How many answers of each server have begun."""
+        """Number of answers that have begun, by server."""
         self.answered = 0
         self._workers = [self._worker(balancer(self.random.random)) for _ in range(workers)]
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
 
     def ejected_at(self, number: int) -> list[float]:
-        """When a server was ejected."""
+        """Return the times at which a server was ejected."""
         ejected = State.EJECTED
         return [at for at, which, state in self.states if (which, state) == (number, ejected)]
 
     def at(self, when: float, what: Callable[[], None]) -> None:
-        """Do something at a time."""
+        """Schedule a function for a time."""
         heapq.heappush(self._events, (when, next(self._numbers), what))
 
     def offer(self, asks: Iterator[tuple[float, Ask]]) -> None:
-        """Send requests; each comes with the seconds since the one before it."""
+        """Send requests. Each comes with the seconds since the previous one."""
         pause_s, ask = next(asks)
 
         def one() -> None:
@@ -96,7 +100,7 @@ class World:
         self.at(self.now + pause_s, one)
 
     def send(self, ask: Ask) -> None:
-        """Send one request to where its worker says."""
+        """Send one request to the endpoint that a random worker picks."""
         upstream = self.random.choice(self._workers)
         endpoint = upstream.acquire_now(Hint(), ())
         assert endpoint is not None
@@ -140,7 +144,7 @@ class World:
             server.queue.append(start)
 
     def run(self, until_s: float) -> None:
-        """Let time pass."""
+        """Run the simulation up to a time."""
         while self._events and self._events[0][0] <= until_s:
             self.now, _, what = heapq.heappop(self._events)
             what()
@@ -159,7 +163,7 @@ class World:
 
 
 def endpoint(number: int) -> Endpoint:
-    """One whose pool is never used."""
+    """Return an endpoint whose pool is never used."""
     address = parse_address(f"http://10.0.0.{number}:8000", None, None)
     return Endpoint(
         EndpointPool(address, max_connections=1000, keepalive_s=1.0),
@@ -172,8 +176,8 @@ def endpoint(number: int) -> Endpoint:
 
 
 def chat(source: random.Random) -> Ask:
-    """A request of mixed traffic: prompts of 0.1 to 200 KiB, answers of 5 to 2000 tokens, both
-    log-normal; one in four is not streamed.
+    """Return a random request of mixed traffic: prompts of 0.1 to 200 KiB and answers of 5 to 2000
+    tokens, both log-normal. One in four is not streamed.
     """
     return Ask(
         min(200 * 1024, max(100, int(source.lognormvariate(7.5, 1.5)))),
@@ -183,17 +187,17 @@ def chat(source: random.Random) -> Ask:
 
 
 SECONDS_OF_WORK = 3.6
-"""What a `chat` request keeps one slot busy for, on average."""
+"""Average time for which a `chat` request occupies a slot."""
 
 
 def arrivals(source: random.Random, per_s: float) -> Iterator[tuple[float, Ask]]:
-    """A Poisson process."""
+    """Yield requests of a Poisson process, each with the seconds since the previous one."""
     while True:
         yield source.expovariate(per_s), chat(source)
 
 
 def bursts(source: random.Random, every_s: float, size: int) -> Iterator[tuple[float, Ask]]:
-    """So many requests at once, again and again."""
+    """Yield bursts of `size` simultaneous requests, at random intervals."""
     while True:
         yield source.expovariate(1 / every_s), chat(source)
         for _ in range(size - 1):

@@ -1,6 +1,6 @@
-"""The real nginx, with the configuration this repository ships.
+"""Real nginx with the configuration of this repository.
 
-Only the files under `site/` are the tests' own: ports, certificates, paths.
+Only the files under `site/` are specific to the tests: ports, certificates, paths.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ import trustme
 SHIPPED = Path(__file__).parents[2] / "nginx"
 _PATIENCE_S = 10.0
 _POLL_S = 0.02
-# Debian keeps daemons outside an ordinary user's PATH.
+# Debian installs daemons outside an ordinary user's PATH.
 _BINARY = shutil.which("nginx") or "/usr/sbin/nginx"
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class StartNginx(Protocol):
-    """Starts nginx in front of the gateway on a port; it stops when the test ends."""
+    """Type of the fixture that starts nginx in front of the gateway on a port. nginx is stopped
+    when the test ends.
+    """
 
     def __call__(self, gateway_port: int, keepalive: int = 256) -> Awaitable[Nginx]:
-        """`keepalive` is how many idle connections to the gateway it keeps."""
+        """Start nginx. `keepalive` is the number of idle connections to the gateway that it
+        keeps.
+        """
 
 
 class Nginx:
-    """nginx before one gateway, on a port of its own."""
+    """Process of nginx in front of one gateway."""
 
     def __init__(
         self,
@@ -45,7 +49,9 @@ class Nginx:
         keepalive: int = 256,
         site: Mapping[str, str] | None = None,
     ) -> None:
-        """`site` replaces files of `site/`, by their names without the ending."""
+        """Prepare nginx; `start` runs it. `site` replaces files of `site/`, by their names without
+        the extension.
+        """
         self._folder = folder
         self._site = site or {}
         self._gateway_port = gateway_port
@@ -56,11 +62,11 @@ class Nginx:
 
     @property
     def url(self) -> str:
-        """Where clients reach it."""
+        """URL for clients."""
         return f"https://localhost:{self.port}"
 
     async def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start nginx, and wait until it listens."""
         with self._hold_port():
             self._write_files()
             self._process = await asyncio.create_subprocess_exec(
@@ -69,7 +75,7 @@ class Nginx:
             await self._wait_until_it_listens()
 
     async def test(self) -> str:
-        """What `nginx -t` says; it has to accept the files."""
+        """Run `nginx -t`, which must accept the files. Return its output."""
         with self._hold_port():
             self._write_files()
             process = await asyncio.create_subprocess_exec(
@@ -80,7 +86,7 @@ class Nginx:
         return errors.decode()
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop nginx, which must end without an error."""
         process = self._process
         if process is None:
             return
@@ -90,25 +96,25 @@ class Nginx:
         assert process.returncode == 0, errors.decode()
 
     def log(self) -> list[dict[str, Any]]:
-        """Its access log so far."""
+        """Return the lines of the access log so far."""
         file = self._folder / "access.json"
         return [json.loads(line) for line in file.read_text().splitlines()]
 
     async def logged(self, count: int) -> list[dict[str, Any]]:
-        """Its access log, once it has this many lines."""
+        """Wait until the access log has this many lines. Return its lines."""
         async with asyncio.timeout(_PATIENCE_S):
             while len(lines := self.log()) < count:  # noqa: ASYNC110 -- another process writes it
                 await asyncio.sleep(_POLL_S)
         return lines
 
     def trust(self) -> ssl.SSLContext:
-        """What a client needs to believe its certificate."""
+        """Return the TLS context with which a client accepts the certificate."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
     @contextlib.contextmanager
     def _hold_port(self) -> Iterator[None]:
-        """Choose a port. nginx cannot be asked which one it got; holding it while nginx binds the
-        same keeps others off it.
+        """Choose a port, and hold it while nginx binds it too, so that no other program takes it.
+        nginx cannot choose a port itself, since it does not report which one it got.
         """
         with socket.socket() as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -146,7 +152,7 @@ class Nginx:
         for name, text in (texts | dict(self._site)).items():
             (site / f"{name}.conf").write_text(text + "\n")
         if os.geteuid() == 0:
-            # Its workers run as another user, who has to reach the temporary folders.
+            # nginx's workers run as another user, who must be able to enter the temporary folders.
             for part in (folder, *folder.parents):
                 if part == Path("/tmp"):
                     break
@@ -158,7 +164,8 @@ class Nginx:
         assert process is not None
         async with asyncio.timeout(_PATIENCE_S):
             while process.returncode is None:
-                # It listens a moment before it heeds signals; by then it has written its pid.
+                # nginx listens shortly before it handles signals. Once the pid file exists, it
+                # handles them.
                 if not (self._folder / "nginx.pid").exists():
                     await asyncio.sleep(_POLL_S)
                     continue
@@ -174,7 +181,7 @@ class Nginx:
 
 
 def _listen(port: int) -> str:
-    """TLS and HTTP/2, in the words of the version that is here."""
+    """Return the `listen` directive for TLS and HTTP/2, in the syntax of the installed version."""
     said = subprocess.run([_BINARY, "-v"], capture_output=True, text=True, check=True).stderr
     version = re.search(r"/(\d+)\.(\d+)\.(\d+)", said)
     assert version is not None, said

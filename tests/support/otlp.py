@@ -1,4 +1,4 @@
-"""Collectors that take OTLP: over HTTP and over gRPC, decoding what they get. Two that do not."""
+"""Collectors for OTLP over HTTP and gRPC, which decode what they receive; and two that fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATIENCE_S = 15.0
 
 @dataclass
 class Received:
-    """What a collector got."""
+    """Data that a collector received."""
 
     url: str = ""
     spans: list[Span] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Received:
     paths: list[str] = field(default_factory=list)
     schema_urls: set[str] = field(default_factory=set)
     raw: bytearray = field(default_factory=bytearray)
-    """Every byte of the messages."""
+    """Bytes of all messages."""
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, message: service.ExportTraceServiceRequest) -> None:
@@ -47,7 +47,7 @@ class Received:
             self._changed.notify_all()
 
     def wait(self, count: int) -> list[Span]:
-        """All spans, once there are so many. Blocks."""
+        """Block until there are so many spans. Return all spans."""
         with self._changed:
             enough = self._changed.wait_for(lambda: len(self.spans) >= count, _PATIENCE_S)
             assert enough, f"{len(self.spans)} spans of {count}: {[s.name for s in self.spans]}"
@@ -55,7 +55,7 @@ class Received:
 
 
 def plain(attributes: Any) -> dict[str, Any]:
-    """Attributes as plain values."""
+    """Return attributes as plain values."""
     found: list[KeyValue] = list(attributes)
     return {one.key: _value(one.value) for one in found}
 
@@ -69,7 +69,7 @@ def _value(value: AnyValue) -> Any:
 
 @contextmanager
 def http_collector(status: int = 200) -> Iterator[Received]:
-    """A collector over HTTP that answers this."""
+    """Run a collector over HTTP that answers with this status."""
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -102,7 +102,7 @@ def http_collector(status: int = 200) -> Iterator[Received]:
 
 @contextmanager
 def grpc_collector() -> Iterator[Received]:
-    """A collector over gRPC."""
+    """Run a collector over gRPC."""
     received = Received()
 
     class Servicer(service_grpc.TraceServiceServicer):
@@ -124,14 +124,14 @@ def grpc_collector() -> Iterator[Received]:
 
 @contextmanager
 def hanging_collector() -> Iterator[str]:
-    """The URL of one that accepts connections and says nothing."""
+    """Yield the URL of a collector that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextmanager
 def dead_collector() -> Iterator[str]:
-    """The URL of one that is not there; nobody else gets its port meanwhile."""
+    """Yield a URL at which nothing listens. The port stays reserved during the block."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{holder.getsockname()[1]}"

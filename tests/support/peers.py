@@ -1,4 +1,4 @@
-"""Upstreams of several endpoints: how they are configured, how they are, and bad ones."""
+"""Upstreams with several endpoints: their configuration, their state, and broken endpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.gateway import RunningGateway, simple_config
 
 @contextmanager
 def refusing_endpoint() -> Iterator[str]:
-    """The URL of a port that refuses connections for as long as the block runs."""
+    """Yield the URL of a port that refuses connections during the block."""
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -24,7 +24,7 @@ def refusing_endpoint() -> Iterator[str]:
 
 @contextmanager
 def unanswering_endpoint() -> Iterator[str]:
-    """The URL of a port whose queue of connections is full: the kernel drops every SYN."""
+    """Yield the URL of a port whose queue of connections is full: the kernel drops every SYN."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -35,43 +35,45 @@ def unanswering_endpoint() -> Iterator[str]:
 
 
 def endpoints(*urls: str, **upstream: Any) -> dict[str, Any]:
-    """A configuration whose one upstream has these endpoints."""
+    """Return a configuration whose only upstream has these endpoints."""
     return simple_config(
         urls[0], upstream={"endpoints": [{"url": url} for url in urls], **upstream}
     )
 
 
 def ranked(*urls: str, **upstream: Any) -> dict[str, Any]:
-    """The same, but each is asked only where those before it cannot be."""
+    """Return a configuration like `endpoints`, but each endpoint is used only if those before it
+    cannot be.
+    """
     by_rank = [{"url": url, "priority": rank} for rank, url in enumerate(urls)]
     return simple_config(urls[0], upstream={"endpoints": by_rank, **upstream})
 
 
 def upstream_of(gateway: RunningGateway, name: str = "main") -> Upstream:
-    """What a running gateway knows of an upstream."""
+    """Return an upstream of a running gateway."""
     return gateway.server.runtime.upstreams[name]
 
 
 def endpoint_at(gateway: RunningGateway, url: str) -> Endpoint:
-    """What it knows of an endpoint of `main`."""
+    """Return an endpoint of the upstream `main`."""
     return next(e for e in upstream_of(gateway).endpoints if e.url == url)
 
 
 def state_of(gateway: RunningGateway, url: str) -> State:
-    """What an endpoint of `main` is good for now."""
+    """Return the current state of an endpoint of `main`."""
     return upstream_of(gateway).state(endpoint_at(gateway, url))
 
 
 def busy_connections(endpoint: Endpoint) -> int:
-    """Connections to it that are not idle."""
+    """Return the number of connections to an endpoint that are not idle."""
     return endpoint.pool.open - len(endpoint.pool._idle)
 
 
 async def idle(gateway: RunningGateway) -> None:
-    """Return when no request is under way, at an endpoint or between two."""
+    """Wait until no request is in flight, at an endpoint or between two attempts."""
 
     def busy() -> bool:
-        # Between two attempts a request is at no endpoint, and will be at one again.
+        # Between two attempts, a request is at no endpoint, but still in flight.
         return bool(gateway.server.state.overload.requests) or any(
             upstream.pending or any(endpoint.in_flight for endpoint in upstream.endpoints)
             for upstream in gateway.server.runtime.upstreams.values()

@@ -1,4 +1,4 @@
-"""A real Prometheus with the rules of dashboards/, scraping one gateway twice a second."""
+"""Real Prometheus with the rules of dashboards/, which scrapes one gateway twice a second."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ Rows = list[tuple[dict[str, str], float]]
 
 
 class StartPrometheus(Protocol):
-    """`await start_prometheus(gateway.admin_port, token)`."""
+    """Type of the fixture: `await start_prometheus(gateway.admin_port, token)`."""
 
     def __call__(self, admin_port: int, token: str | None = None) -> Awaitable[Prometheus]:
-        """Start one; it is stopped when the test ends."""
+        """Start Prometheus. It is stopped when the test ends."""
 
 
 class Prometheus:
-    """Its configuration is the one of dashboards/, but for addresses and intervals."""
+    """Process of Prometheus, with the configuration of dashboards/ except for addresses and
+    intervals.
+    """
 
     def __init__(self, folder: Path, admin_port: int, token: str | None) -> None:
         self._folder = folder
@@ -51,7 +53,7 @@ class Prometheus:
         (folder / "prometheus.yml").write_text(yaml.safe_dump(document))
 
     async def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start Prometheus, and wait until it answers."""
         log = self._folder / "log"
         for _ in range(_ATTEMPTS):
             self._port = _free_port()
@@ -70,13 +72,13 @@ class Prometheus:
         raise AssertionError(f"prometheus does not start: {log.read_text()}")
 
     async def stop(self) -> None:
-        """End it."""
+        """Kill Prometheus, and wait for its end."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     async def query(self, expression: str) -> Rows:
-        """What an expression gives now."""
+        """Return the current result of an expression."""
         found = await self._get("query", query=expression)
         return sorted(
             ((one["metric"], float(one["value"][1])) for one in found["result"]),
@@ -84,7 +86,7 @@ class Prometheus:
         )
 
     async def until(self, expression: str, wanted: Callable[[Rows], bool]) -> Rows:
-        """The same, once it is as wanted."""
+        """Evaluate an expression until `wanted` accepts the result. Return it."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 while True:
@@ -96,7 +98,7 @@ class Prometheus:
             raise AssertionError(f"not what is wanted of {expression}: {rows}") from None
 
     async def failing_rules(self) -> list[str]:
-        """Rules that cannot be evaluated, once all have been."""
+        """Wait until all rules were evaluated. Return the names of those that failed."""
         async with asyncio.timeout(_PATIENCE_S):
             while True:
                 groups = (await self._get("rules"))["groups"]

@@ -1,4 +1,4 @@
-"""Which metrics and labels a PromQL expression uses: enough of its grammar for that."""
+"""Minimal PromQL parser that finds the metrics and labels of an expression."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {
 
 
 def used(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Each metric, with the labels it is selected by."""
+    """Yield each metric, with the labels in its selector."""
     text = _RANGE.sub("", _STRING.sub('""', expression))
     text = _GROUPING.sub(" ", text)
     for match in _SELECTOR.finditer(text):
@@ -31,7 +31,7 @@ def used(expression: str) -> Iterator[tuple[str, set[str]]]:
 
 
 def grouped(expression: str) -> set[str]:
-    """The labels it groups and joins by."""
+    """Return the labels by which an expression groups and joins."""
     text = _STRING.sub('""', expression)
     return {
         name.strip()

@@ -1,4 +1,4 @@
-"""A backend that speaks OpenAI's Realtime API on a WebSocket: text, as far as its SDK looks."""
+"""Backend for OpenAI's Realtime API on a WebSocket: text only, as far as the SDK needs it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ USAGE = {
 
 
 class RealtimeBackend:
-    """Answers every `response.create` with WORDS. An async context manager."""
+    """Backend that answers every `response.create` with WORDS, as an async context manager."""
 
     def __init__(self) -> None:
         self.handshakes: list[tuple[str, dict[str, str]]] = []
-        """Path and lower-cased headers of each."""
+        """Path and headers of each handshake, with header names in lower case."""
         self.audio_bytes = 0
-        """Base64 that was appended."""
+        """Size of the base64 text that was appended."""
         self._server: Server | None = None
         self._ids = itertools.count()
 
     @property
     def url(self) -> str:
-        """For `endpoints: [{url: ...}]`."""
+        """URL for `endpoints: [{url: ...}]`."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -98,5 +98,5 @@ class RealtimeBackend:
 
 
 def _choose(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Browsers offer one, SDKs none."""
+    """Choose the subprotocol. Browsers offer one, SDKs none."""
     return Subprotocol("realtime") if "realtime" in offered else None

@@ -1,4 +1,4 @@
-"""Records as workers write them down of requests, for what is built of them."""
+"""Records of requests in the form written by workers, as test input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7"
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    """One of a chat that was streamed well; keywords replace what is in it."""
+    """Return the record of a streamed chat without errors. Keywords replace its fields."""
     return {
         "trace": TRACE,
         "span": SPAN,
@@ -63,5 +63,5 @@ def attempt(
     status: int = 200,
     outcome: str = "",
 ) -> list[Any]:
-    """One of its attempts."""
+    """Return an attempt for a record."""
     return [number, began, ended, url, upstream, model, dialect, status, outcome]

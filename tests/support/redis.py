@@ -1,4 +1,4 @@
-"""A real redis-server on a port of its own, and a slow way to it."""
+"""Real redis-server on its own port, and a slow link to it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _HIGHEST_PORT = 65535 - 10000
 
 
 class StartRedis(Protocol):
-    """`await start_redis("--maxmemory", "1mb")`; with "--sentinel" it is one."""
+    """Type of the fixture: `await start_redis("--maxmemory", "1mb")`. The option "--sentinel"
+    starts a sentinel.
+    """
 
     def __call__(self, *options: str) -> Awaitable[Redis]:
-        """Start one; it is stopped when the test ends."""
+        """Start a server. It is stopped when the test ends."""
 
 
 class Redis:
-    """redis-server, without persistence. It writes into `folder`, which has to be there."""
+    """Process of redis-server, without persistence. It writes to `folder`, which must exist."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
@@ -34,16 +36,16 @@ class Redis:
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
         self.password = ""
-        """What `command` shows; the server asks for it by `--requirepass`."""
+        """Password that `command` sends, for a server with `--requirepass`."""
 
     @property
     def url(self) -> str:
-        """For clients."""
+        """URL for clients."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     async def start(self) -> None:
-        """Start it, on the same port if it ran before, and wait until it answers."""
-        file = self._folder / "redis.conf"  # empty; a sentinel keeps in it what it knows
+        """Start the server, on the same port if it ran before, and wait until it answers."""
+        file = self._folder / "redis.conf"  # empty; a sentinel stores its state in it
         file.touch()
         for _ in range(_ATTEMPTS):
             port = self.port or free_port()
@@ -58,19 +60,21 @@ class Redis:
         raise AssertionError("redis-server does not start")
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP makes it hang, SIGCONT go on, SIGKILL ends it."""
+        """Send a signal: SIGSTOP makes the server hang, SIGCONT continues it, SIGKILL ends it."""
         assert self._process is not None
         self._process.send_signal(number)
 
     async def stop(self) -> None:
-        """End it, however it is."""
+        """Kill the server, in whatever state it is."""
         process = self._process
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
 
     async def command(self, *words: str) -> bytes:
-        """Its answer to one command: a text's content, or else the first line as it came."""
+        """Send one command. Return the content of a bulk string, or the first line of any other
+        reply.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         if self.password:
             writer.write(b"AUTH %b\r\n" % self.password.encode())
@@ -85,7 +89,7 @@ class Redis:
         return answer
 
     async def info(self, section: str) -> dict[str, str]:
-        """What it says of itself: "memory", "replication", "keyspace"."""
+        """Return a section of INFO, such as "memory", "replication" or "keyspace"."""
         lines = (await self.command("INFO", section)).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
@@ -98,7 +102,7 @@ class Redis:
                     writer.write(b"PING\r\n")
                     answer = await reader.readline()
                     writer.close()
-                except OSError:  # not yet
+                except OSError:  # does not listen yet
                     await asyncio.sleep(0.01)
                     continue
                 if answer.startswith((b"+PONG", b"-NOAUTH")):
@@ -107,7 +111,7 @@ class Redis:
 
 
 class SlowLink:
-    """Listens, and passes on to a Redis; its answers come `delay_s` late."""
+    """Proxy to a Redis that delays its replies by `delay_s`."""
 
     def __init__(self, redis: Redis) -> None:
         self.delay_s = 0.0
@@ -117,7 +121,7 @@ class SlowLink:
 
     @property
     def url(self) -> str:
-        """For clients."""
+        """URL for clients."""
         return f"redis://127.0.0.1:{self._port}/0"
 
     async def __aenter__(self) -> Self:
@@ -163,7 +167,7 @@ class SlowLink:
 
 
 def free_port() -> int:
-    """One that a cluster's node takes: it listens on that plus 10 000 as well."""
+    """Return a free port for a cluster node, which also listens on that port plus 10 000."""
     while True:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What a refusal has to look like, whoever wrote the bytes that earned it."""
+"""Checks of refusals: every one must have the same form, whatever bytes caused it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ERROR_KEYS = {"message", "type", "code", "param"}
 
 
 def error_flaw(response: Response, status: int | Collection[int]) -> str:
-    """What is wrong with an error response of the OpenAI shape; empty if nothing is."""
+    """Return what is wrong with an error response in OpenAI's form; empty if nothing is."""
     statuses = {status} if isinstance(status, int) else set(status)
     if response.status not in statuses:
         return f"answered {response.status}, not {status}"
@@ -39,7 +39,7 @@ def error_flaw(response: Response, status: int | Collection[int]) -> str:
 
 
 def assert_error(response: Response, status: int, *, code: str | None = None) -> None:
-    """The response is an error of this status, and of this code if one is given."""
+    """Assert that a response is an error with this status, and with this code if given."""
     flaw = error_flaw(response, status)
     assert not flaw, flaw
     if code is not None:
@@ -49,8 +49,9 @@ def assert_error(response: Response, status: int, *, code: str | None = None) ->
 async def refusal_flaw(
     port: int, raw: bytes, status: int | Collection[int] = 400, *, then: bytes = b""
 ) -> str:
-    """Say these bytes, which have to be refused and the connection closed; what is wrong, if
-    anything. `then` goes in a second packet."""
+    """Send bytes that must be refused, with the connection closed. Return what is wrong, or an
+    empty text. `then` is sent in a second packet.
+    """
     async with RawClient(port, patience_s=_PATIENCE_S) as client:
         try:
             await client.send(raw)
@@ -68,10 +69,10 @@ async def refusal_flaw(
 
 
 async def assert_nothing_forwarded(port: int, upstream: ScriptedUpstream) -> int:
-    """An innocent request is served, and is all the upstream has ever received.
+    """Assert that a control request is served, and that the upstream has received nothing else.
 
-    It also is the barrier: bytes forwarded before would have arrived before it. How many
-    bytes had been forwarded: 0.
+    The control request is also a barrier: bytes forwarded before would have arrived before it.
+    Return the number of bytes forwarded before, which is 0.
     """
     await control_request(port)
     targets = [request.target for request in upstream.requests]

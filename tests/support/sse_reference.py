@@ -1,6 +1,7 @@
-"""What a client makes of an event stream: WHATWG HTML sections 9.2.5 and 9.2.6, step by step.
+"""Reference parser for event streams: WHATWG HTML sections 9.2.5 and 9.2.6, step by step.
 
-For tests to compare with: it takes the whole stream, decodes it and walks it by characters.
+Tests compare other parsers with it. It takes the whole stream, decodes it, and reads it character
+by character.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ _DIGITS = "0123456789"
 
 @dataclass(frozen=True)
 class Message:
-    """What is dispatched: a MessageEvent, of what can be seen of it."""
+    """Dispatched MessageEvent, with its visible fields."""
 
     type: str
     data: str
@@ -21,7 +22,7 @@ class Message:
 
 @dataclass
 class Reading:
-    """A client's state after the last blank line of the stream."""
+    """State of a client after the last blank line of the stream."""
 
     messages: list[Message] = field(default_factory=list)
     last_event_id: str = ""
@@ -29,7 +30,7 @@ class Reading:
 
 
 def read(stream: bytes) -> Reading:
-    """Interpret a stream that ends here; what follows its last blank line is discarded."""
+    """Interpret a complete stream. Lines after the last blank line are discarded."""
     reading = Reading()
     data_buffer = type_buffer = id_buffer = ""
     reconnection_ms: int | None = None
@@ -66,7 +67,7 @@ def read(stream: bytes) -> Reading:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines that have an end: CR LF, LF, or CR."""
+    """Return the complete lines, which end with CR LF, LF or CR."""
     lines = []
     line = ""
     at = 0

@@ -1,4 +1,4 @@
-"""A plug-in middleware that changes what comes back."""
+"""Plug-in middleware that changes responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 async def stamp(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Add a header."""
+    """Add a header, and change the content type."""
     response = await handler(request)
     response.headers["X-Stamp"] = "1"
     response.headers["Content-Type"] = "text/event-stream; charset=utf-8"

@@ -1,4 +1,4 @@
-"""A plug-in that talks with WebSocket clients itself, and no backend is asked."""
+"""Plug-in that answers WebSocket clients itself, without a backend."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gateway.websocket.watch import SessionOptions
 
 MIB = 1024 * 1024
 PING_S: list[float] = []
-"""How often the client is asked; empty: never."""
+"""Interval of pings to the client; empty for no pings."""
 RECEIVED: list[int] = []
-"""Sizes of the messages that were received."""
+"""Sizes of the received messages."""
 ENDED = asyncio.Event()
-"""The coroutine that talked has ended, one way or another."""
+"""Set when the coroutine `converse` has ended, for whatever reason."""
 
 
 async def converse(socket: ClientSocket) -> None:
-    """Does what the client says."""
+    """Do what the client's messages say."""
     try:
         while True:
             said = await socket.receive()
@@ -46,7 +46,7 @@ async def converse(socket: ClientSocket) -> None:
 
 @web.middleware
 async def talk(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The middleware."""
+    """Middleware that answers WebSocket handshakes, and passes other requests on."""
     assert isinstance(request, GatewayRequest)
     exchange = request.exchange
     handshake = exchange.handshake

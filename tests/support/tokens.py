@@ -1,4 +1,4 @@
-"""An identity provider of the tests' own, and tokens it would have issued."""
+"""Identity provider of the tests, and tokens that it accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECRET_VARIABLE = "GATEWAY_TEST_JWT_SECRET"
 SECRET = "a-secret-of-thirty-two-characters-or-more"
 
 Auth = dict[str, dict[str, Any]]
-"""An `auth` section. The fixture of that name has one provider, `corp`."""
+"""Type of an `auth` section. The fixture `auth` has one provider, `corp`."""
 
 CORP: Auth = {
     "corp": {
@@ -26,8 +26,8 @@ CORP: Auth = {
 
 
 def bearer(**claims: Any) -> str:
-    """An Authorization header that `corp` accepts, unless these claims say otherwise: for an hour,
-    since some are made before the first test runs.
+    """Return an Authorization header with a token that `corp` accepts, unless these claims change
+    that. It is valid for one hour, since some are made before the first test runs.
     """
     standard = {"iss": "https://sso.test", "aud": "llm", "sub": "alice", "exp": time.time() + 3600}
     token = jwt.encode({**standard, **claims}, SECRET, algorithm="HS256")

@@ -1,11 +1,11 @@
-"""A scripted upstream: a TCP server whose every byte, pause and reset a test decides.
+"""Scripted upstream: a TCP server that sends exactly the bytes, pauses and resets of a test.
 
-It speaks bytes, so that it can break every rule of HTTP. Requests are parsed just far enough to
-know where they end. Each connection is given to a script:
+It can break every rule of HTTP. Requests are parsed only as far as necessary to find their end.
+Each connection is handled by a script:
 
     async with ScriptedUpstream(json_reply({"ok": True})) as upstream: ...
 
-or, without a script, waits until the test takes it and plays the upstream itself:
+Without a script, a connection waits until the test accepts it and handles it:
 
     connection = await upstream.accept()
     request = await connection.read_request()
@@ -32,16 +32,16 @@ STREAM_HEAD = (
 )
 LAST_CHUNK = b"0\r\n\r\n"
 _PATIENCE_S = 10.0
-"""How long the test's side waits for the other before it says what is missing."""
+"""Seconds to wait for the other side before a test fails."""
 
 
 class PeerGone(ConnectionError):
-    """The gateway closed the connection where the script expected more of it."""
+    """The gateway closed the connection, but the script expected more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it arrived; `headers` in order, `raw` with framing and all."""
+    """Request as it arrived: `headers` in order, `raw` including the framing."""
 
     method: str
     target: str
@@ -62,7 +62,7 @@ class Request:
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One accepted connection, in the hands of a script."""
+    """Accepted connection, controlled by a script or a test."""
 
     def __init__(self, upstream: ScriptedUpstream) -> None:
         self.upstream = upstream
@@ -81,7 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
     # -- reading -------------------------------------------------------------------------
 
     async def read_request(self) -> Request:
-        """The next whole request. Raise PeerGone if the connection ends before it."""
+        """Return the next whole request. Raise PeerGone if the connection ends before."""
         head, method, target, headers = await self.read_head()
         lengths = [int(value) for name, value in headers if name.lower() == b"content-length"]
         codings = [value for name, value in headers if name.lower() == b"transfer-encoding"]
@@ -97,7 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         return request
 
     async def read_head(self) -> tuple[bytes, str, str, tuple[tuple[bytes, bytes], ...]]:
-        """Raw head, method, target and header fields; the body stays unread."""
+        """Return raw head, method, target and header fields. The body stays unread."""
         head = await self._read_until(b"\r\n\r\n")
         request_line, *lines = head[:-4].split(b"\r\n")
         method, target, _version = request_line.decode("latin-1").split(" ")
@@ -107,27 +107,29 @@ class UpstreamConnection(asyncio.Protocol):
         return head, method, target, headers
 
     async def read_exactly(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Return the next `count` bytes."""
         while len(self._buffer) < count:
             await self._more()
         return self._take(count)
 
     async def read_some(self) -> bytes:
-        """Whatever has arrived, at least one byte."""
+        """Return the bytes that have arrived; wait for at least one."""
         while not self._buffer:
             await self._more()
         return self._take(len(self._buffer))
 
     def pause_reading(self) -> None:
-        """Take nothing more from the socket, so that its buffers fill up."""
+        """Stop reading from the socket, so that its buffers fill up."""
         self._live().pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the socket."""
         self._live().resume_reading()
 
     async def wait_client_gone(self, patience_s: float = _PATIENCE_S) -> float:
-        """Loop time at which the peer's close was seen; bytes that still come are dropped."""
+        """Wait until the peer closes, and drop all bytes before. Return the loop time at which the
+        close was seen.
+        """
         async with asyncio.timeout(patience_s):
             while self.gone_at is None:
                 self._changed.clear()
@@ -170,7 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
     # -- writing -------------------------------------------------------------------------
 
     async def send(self, data: bytes) -> None:
-        """Write, and wait while the peer takes too little. Raise PeerGone if it has left."""
+        """Write data, and wait while the send buffer is full. Raise PeerGone if the peer closed."""
         transport = self._transport
         if transport is None or transport.is_closing():
             raise PeerGone("the peer closed before everything was sent")
@@ -180,16 +182,16 @@ class UpstreamConnection(asyncio.Protocol):
             raise PeerGone("the peer closed before everything was sent")
 
     def half_close(self) -> None:
-        """Send FIN and go on reading: what arrives later was sent to a closing connection."""
+        """Send FIN, and continue to read: the peer sent later data to a closing connection."""
         self._live().write_eof()
 
     def close(self) -> None:
-        """Send what is written, then close."""
+        """Send the data written so far, then close."""
         if self._transport is not None:
             self._transport.close()
 
     def reset(self) -> None:
-        """Close with RST; what the peer has not acknowledged yet is lost."""
+        """Close with RST. Data that the peer has not acknowledged yet is lost."""
         if self._transport is not None:
             self.raw_socket().setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -197,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
 
     def raw_socket(self) -> socket.socket:
-        """The socket, for options that only a test would set."""
+        """Return the socket, for options that only a test sets."""
         return cast(socket.socket, self._live().get_extra_info("socket"))
 
     def _live(self) -> asyncio.Transport:
@@ -205,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise PeerGone("the connection is closed")
         return self._transport
 
-    # -- asyncio calls these -------------------------------------------------------------
+    # -- asyncio callbacks ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -239,11 +241,11 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 Script = Callable[[UpstreamConnection], Awaitable[None]]
-"""What happens on one connection. When it returns, the connection is closed."""
+"""Function that handles one connection. When it returns, the connection is closed."""
 
 
 class ScriptedUpstream:
-    """The server. An async context manager; a script's own failure is raised on exit."""
+    """Upstream server, as an async context manager. Failures of scripts are raised on exit."""
 
     def __init__(
         self,
@@ -254,7 +256,7 @@ class ScriptedUpstream:
         send_buffer_bytes: int | None = None,
     ) -> None:
         self.script = script
-        """Changing it changes what later connections meet."""
+        """Script of new connections; it may be changed at any time."""
         self.requests: list[Request] = []
         """Every whole request read, over all connections, in order."""
         self.request_seen = asyncio.Event()
@@ -262,7 +264,7 @@ class ScriptedUpstream:
         """Every connection ever accepted, in order."""
         self.open_connections = 0
         self.server_names: list[str | None] = []
-        """What each TLS client asked for by SNI (RFC 6066 section 3)."""
+        """Server name that each TLS client sent by SNI (RFC 6066 section 3)."""
         self._tls = tls
         self._host = host
         self._send_buffer_bytes = send_buffer_bytes
@@ -276,13 +278,13 @@ class ScriptedUpstream:
 
     @property
     def url(self) -> str:
-        """For `endpoints: [{url: ...}]`; with TLS by name, as certificates want it."""
+        """URL for `endpoints: [{url: ...}]`. With TLS it has a name, which certificates require."""
         return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         listener = socket.create_server((self._host, 0), backlog=1024)
         if self._send_buffer_bytes is not None:
-            # Accepted sockets inherit it.
+            # Accepted sockets inherit this option.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         self.port = listener.getsockname()[1]
         if self._tls is not None:
@@ -304,7 +306,7 @@ class ScriptedUpstream:
             raise ExceptionGroup("upstream scripts failed", failures)
 
     async def stop(self) -> list[Exception]:
-        """Refuse new connections and reset the open ones; the failures of scripts."""
+        """Refuse new connections, and reset the open ones. Return the failures of scripts."""
         if self._server is None:
             return []
         self._server.close()
@@ -320,12 +322,12 @@ class ScriptedUpstream:
     # -- for the test --------------------------------------------------------------------
 
     async def accept(self) -> UpstreamConnection:
-        """The next connection that no script plays."""
+        """Return the next connection that has no script."""
         async with asyncio.timeout(_PATIENCE_S):
             return await self._unclaimed.get()
 
     async def wait_requests(self, count: int) -> list[Request]:
-        """All requests, once there are `count`."""
+        """Wait for `count` requests. Return all requests."""
         async with asyncio.timeout(_PATIENCE_S):
             while len(self.requests) < count:
                 self.request_seen.clear()
@@ -338,14 +340,15 @@ class ScriptedUpstream:
             await self._all_closed.wait()
 
     async def release(self, data: bytes) -> float:
-        """Let `stepped_stream` send these bytes as one chunk; when, in `time.perf_counter` seconds.
-
-        (uvloop's own time only counts milliseconds.)
+        """Let `stepped_stream` send these bytes as one chunk. Return the time of the write, in
+        `time.perf_counter` seconds, since uvloop's own time has a resolution of 1 ms.
         """
         return await self._step(data)
 
     async def finish(self) -> float:
-        """Let `stepped_stream` end its stream cleanly; when, as from `release`."""
+        """Let `stepped_stream` end its stream cleanly. Return the time of the write as `release`
+        does.
+        """
         return await self._step(None)
 
     async def _step(self, data: bytes | None) -> float:
@@ -361,7 +364,7 @@ class ScriptedUpstream:
         self.open_connections += 1
         self._all_closed.clear()
         if self._server is None:
-            connection.reset()  # its handshake was still under way when the server stopped
+            connection.reset()  # its handshake was not complete when the server stopped
         elif self.script is None:
             self._unclaimed.put_nowait(connection)
         else:
@@ -385,7 +388,7 @@ class ScriptedUpstream:
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk of a chunked body (RFC 9112 section 7.1)."""
+    """Return one chunk of a chunked body (RFC 9112 section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -396,7 +399,7 @@ def reply(
     content_type: str = "application/json",
     headers: Iterable[str] = (),
 ) -> bytes:
-    """A whole response with Content-Length."""
+    """Return a whole response with Content-Length."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin-1") + body
 
@@ -431,7 +434,7 @@ def reply_then_close(data: bytes) -> Script:
 
 
 def reply_then_reset(data: bytes = b"") -> Script:
-    """Read one request, send these bytes if any, then RST; they may be lost with it."""
+    """Read one request, send these bytes if any, then RST. The RST may discard the bytes."""
 
     async def script(connection: UpstreamConnection) -> None:
         await connection.read_request()
@@ -443,7 +446,7 @@ def reply_then_reset(data: bytes = b"") -> Script:
 
 
 def sse_reply(events: Iterable[bytes], *, head: bytes = STREAM_HEAD) -> Script:
-    """Answer every request with these events, one write and one chunk each, and a clean end."""
+    """Answer every request with these events, each in one write and one chunk, and a clean end."""
     chunks = [chunk(event) for event in events]
 
     async def script(connection: UpstreamConnection) -> None:
@@ -476,6 +479,6 @@ def stepped_stream(head: bytes = STREAM_HEAD) -> Script:
 
 
 async def hang(connection: UpstreamConnection) -> None:
-    """Read one request and never answer; wait for the peer to give up."""
+    """Read one request and never answer. Wait until the peer closes."""
     await connection.read_request()
     await connection.wait_client_gone(60)

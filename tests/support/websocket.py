@@ -1,4 +1,4 @@
-"""WebSocket frames as raw bytes: said as wrongly as a test wants, and read strictly."""
+"""WebSocket frames as raw bytes: written as wrongly as a test wants, and read strictly."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _MASK = b"\xa5\x5a\x0f\xf0"
 
 
 class Readable(Protocol):
-    """Either side's connection."""
+    """Connection of either side."""
 
     async def read_exactly(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Return the next `count` bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame, as it was on the wire but for the mask."""
+    """Frame as it was on the wire, but unmasked."""
 
     opcode: int
     payload: bytes = b""
@@ -42,14 +42,14 @@ class Frame:
 
     @property
     def code(self) -> int:
-        """Of a close frame; 1005 if it has none."""
+        """Code of a close frame; 1005 if it has none."""
         assert self.opcode == CLOSE, self
         return int.from_bytes(self.payload[:2], "big") if self.payload else 1005
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Everything that was said up to a close frame."""
+    """Messages, pongs and close code that were received."""
 
     messages: list[tuple[int, bytes]]
     pongs: list[bytes]
@@ -66,7 +66,9 @@ def frame(
     mask: bytes | None = _MASK,
     length: int | None = None,
 ) -> bytes:
-    """A frame; a client's, unless `mask` is None. `length` is what it says its length is."""
+    """Return a frame: that of a client, or with `mask` None that of a server. `length` is the
+    length to declare, if not the real one.
+    """
     data = payload.encode() if isinstance(payload, str) else payload
     size = len(data) if length is None else length
     bit = 0 if mask is None else 0x80
@@ -83,13 +85,13 @@ def frame(
 
 
 def close(code: int | None = 1000, reason: bytes | str = b"", **how: Any) -> bytes:
-    """A close frame."""
+    """Return a close frame."""
     said = reason.encode() if isinstance(reason, str) else reason
     return frame(b"" if code is None else code.to_bytes(2, "big") + said, CLOSE, **how)
 
 
 async def read_frame(connection: Readable) -> Frame:
-    """The next frame."""
+    """Return the next frame."""
     first, second = await connection.read_exactly(2)
     size = second & 0x7F
     if size >= 126:
@@ -103,7 +105,7 @@ async def read_frame(connection: Readable) -> Frame:
 
 
 async def hear(connection: Readable) -> Heard:
-    """All messages up to the close frame. They must not be masked, nor out of order."""
+    """Return all messages up to the close frame. They must not be masked or out of order."""
     messages: list[tuple[int, bytes]] = []
     pongs: list[bytes] = []
     opcode, parts = CONTINUATION, bytearray()
@@ -126,17 +128,17 @@ async def hear(connection: Readable) -> Heard:
 
 
 def config(upstream_url: str, **options: Any) -> dict[str, Any]:
-    """One anonymous route that serves WebSockets."""
+    """Return a configuration with one anonymous route that serves WebSockets."""
     return simple_config(upstream_url, websocket=options or True)
 
 
 def opening(target: str = "/v1/x", *lines: str, handshake: Iterable[str] = HANDSHAKE) -> bytes:
-    """A client's handshake."""
+    """Return the handshake of a client."""
     return request(target=target, headers=[*handshake, *lines])
 
 
 async def opened(client: RawClient, target: str = "/v1/x", *lines: str) -> Head:
-    """Open a WebSocket; the head of the answer, which has to be a 101."""
+    """Open a WebSocket. Return the head of the response, which must be a 101."""
     await client.send(opening(target, *lines))
     head = await client.read_head()
     assert head.status == 101, head.raw
@@ -145,7 +147,7 @@ async def opened(client: RawClient, target: str = "/v1/x", *lines: str) -> Head:
 
 
 def accept_of(key: str) -> str:
-    """The Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2)."""
+    """Return the Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2)."""
     digest = hashlib.sha1(
         key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False
     ).digest()
@@ -153,7 +155,7 @@ def accept_of(key: str) -> str:
 
 
 def switching(asked: Request, *lines: str) -> bytes:
-    """The 101 to a handshake."""
+    """Return the 101 response to a handshake."""
     key = asked.value("sec-websocket-key")
     assert key is not None
     head = [
@@ -167,7 +169,7 @@ def switching(asked: Request, *lines: str) -> bytes:
 
 
 async def echo(connection: UpstreamConnection, *lines: str) -> None:
-    """A script: says every data frame back as it came, and the close frame too."""
+    """Script that echoes every data frame as it came, and the close frame too."""
     await connection.send(switching(await connection.read_request(), *lines))
     while True:
         said = await read_frame(connection)
@@ -181,7 +183,7 @@ async def echo(connection: UpstreamConnection, *lines: str) -> None:
 
 
 async def join(connection: UpstreamConnection, *lines: str) -> Request:
-    """Take the gateway's handshake, and accept it."""
+    """Read the gateway's handshake, and accept it."""
     asked = await connection.read_request()
     await connection.send(switching(asked, *lines))
     return asked
