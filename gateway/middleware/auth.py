@@ -144,7 +144,7 @@ class Authenticate:
 def _token(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated("Bearer", reason="not a bearer token")
+        raise Unauthenticated("Bearer", reason="Authorization holds no token of the scheme Bearer")
     return token.strip()
 
 

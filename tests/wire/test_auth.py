@@ -33,6 +33,16 @@ async def test_a_token_of_a_discovered_issuer_is_accepted(
     assert upstream.requests[0].value("authorization") is None
 
 
+async def test_another_scheme_than_bearer_is_named_in_the_log(start_gateway: StartGateway) -> None:
+    async with Issuer() as issuer, ScriptedUpstream(json_reply({})) as upstream:
+        issuer.add_key("a")
+        gateway = await start_gateway(guarded(upstream, issuer.provider()))
+        refused = await ask(gateway.port, get("/v1/x", "Authorization: Basic YTpi"))
+        logged = await gateway.wait_for_log(lambda line: line.get("status") == 401)
+    assert refused.status == 401
+    assert logged["reason"] == "Authorization holds no token of the scheme Bearer"
+
+
 # -- what a caller may -------------------------------------------------------------------------
 
 
