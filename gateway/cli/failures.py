@@ -1,6 +1,21 @@
-"""Errors of commands, except for an invalid configuration."""
+"""Errors of commands, except for an invalid configuration, and the text of failed connections."""
 
 from __future__ import annotations
+
+import os
+
+import aiohttp
+
+
+def why_unreachable(exc: Exception) -> str:
+    """Return why a connection was not made, in the system's words: "Connection refused".
+
+    aiohttp's own text names its arguments.
+    """
+    cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    if isinstance(cause, OSError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno or 0)
+    return str(cause) or "no answer in time"
 
 
 class WrongUsage(Exception):

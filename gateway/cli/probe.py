@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from gateway.cli.failures import why_unreachable
 from gateway.config.types import Dialect
 from gateway.urls import endpoint_fault
 
@@ -244,7 +245,7 @@ class _Probe:
         except TimeoutError as exc:
             raise ProbeError(f"{self._url}: no answer within {_TIMEOUT_S:.0f} s") from exc
         except (aiohttp.ClientError, OSError) as exc:
-            raise ProbeError(f"{self._url}: cannot be reached: {exc}") from exc
+            raise ProbeError(f"{self._url}: cannot be reached: {why_unreachable(exc)}") from exc
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from gateway.cli.failures import CannotDo, WrongUsage
+from gateway.cli.failures import CannotDo, WrongUsage, why_unreachable
 from gateway.config import Config, load
 from gateway.processes.sockets import split_address
 
@@ -59,7 +59,8 @@ async def _ask(config: Config) -> Any:
         ):
             document = await response.json()
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-        raise CannotDo(f"no gateway answers at {options.listen}: {exc}") from exc
+        why = why_unreachable(exc)
+        raise CannotDo(f"no gateway answers at {options.listen}: {why}. Is it running?") from exc
     if "ok" not in document:
         raise CannotDo(document.get("error", "it was refused"))
     return document

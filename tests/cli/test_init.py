@@ -231,7 +231,7 @@ async def test_every_backend_that_cannot_be_described_is_told_of(
     arguments = [part for url in urls for part in ("--upstream", url)]
     assert await init(*arguments, "--output", str(tmp_path / "c.yaml")) == 4
     errors = capsys.readouterr().err
-    assert "http://127.0.0.1:1: cannot be reached" in errors
+    assert "http://127.0.0.1:1: cannot be reached: Connection refused\n" in errors
     assert f"{web_page}: it lists no models: status 404" in errors
     assert "ftp://x: not an endpoint" in errors
     assert not (tmp_path / "c.yaml").exists()

@@ -4,12 +4,14 @@ the arrival times of its events.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 
 from gateway.cli.doctor.finding import Finding, failed, ok, skipped
+from gateway.cli.failures import why_unreachable
 from gateway.sse import EventSplitter, EventTooLarge
 
 _TIMEOUT_S = 60.0
@@ -52,8 +54,23 @@ async def through(url: str, token: str | None, model: str) -> AsyncIterator[Find
             async for piece in response.content.iter_any():
                 now = time.perf_counter() - begun
                 arrivals += [now] * sum(event.data is not None for event in splitter.feed(piece))
+    except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as exc:
+        yield failed(
+            subject,
+            f"its TLS certificate is not trusted: {exc}",
+            "set SSL_CERT_FILE to the certificate of its authority",
+        )
+        return
+    except aiohttp.ClientConnectorError as exc:
+        yield failed(
+            subject,
+            f"cannot be reached: {why_unreachable(exc)}",
+            "start the gateway, or correct the URL",
+        )
+        return
     except (aiohttp.ClientError, OSError, TimeoutError, EventTooLarge) as exc:
-        yield failed(subject, f"no whole stream: {str(exc) or 'no answer in time'}", "see the log")
+        why = str(exc) or "no answer in time"
+        yield failed(subject, f"the stream is not complete: {why}", "look at the gateway's log")
         return
     yield judged(subject, arrivals)
 
