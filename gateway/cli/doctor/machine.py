@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -89,6 +90,12 @@ def _address(subject: str, listen: str) -> Finding:
                 "choose a port of 1024 or above, or give the process CAP_NET_BIND_SERVICE",
             )
         except OSError as exc:
-            # Usually the gateway itself already runs with this file.
-            return skipped(subject, f"{listen} is in use or is no address of this machine: {exc}")
+            if exc.errno == errno.EADDRINUSE:
+                # Usually the gateway itself already runs with this file.
+                return skipped(subject, f"{listen} is in use: by this gateway, if it is running")
+            return failed(
+                subject,
+                f"{listen} cannot be listened on: {os.strerror(exc.errno or 0)}",
+                "write an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+            )
     return ok(subject, f"{listen} is free")

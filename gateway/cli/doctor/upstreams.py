@@ -51,6 +51,8 @@ async def _endpoint(
     wanted = {
         model.model or public for public, model in config.models.items() if model.upstream == name
     }
+    if config.demo is not None and parts.netloc == config.demo.listen:
+        wanted = set()  # the demo backend serves models that it does not list
     try:
         found = await probe(
             url, headers=_headers(options), context=context, dialect=options.dialect

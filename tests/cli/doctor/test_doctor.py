@@ -104,6 +104,50 @@ async def test_a_model_that_the_backend_does_not_list_is_a_warning(
     assert doctor.code == 0
 
 
+async def test_models_of_the_built_in_demo_are_not_missed(
+    doctor: Doctor, backend: DemoBackend
+) -> None:
+    config = one_model(backend.url) | {"demo": {"listen": backend.url.removeprefix("http://")}}
+    assert "does not list" not in str(await doctor(config))
+
+
+async def test_a_taken_address_may_be_the_gateways_own(
+    doctor: Doctor, backend: DemoBackend
+) -> None:
+    config = one_model(backend.url) | {"server": {"listen": backend.url.removeprefix("http://")}}
+    assert of(await doctor(config), "is in use")["verdict"] == "skipped"
+
+
+async def test_an_address_of_another_machine_is_a_failure(
+    doctor: Doctor, backend: DemoBackend
+) -> None:
+    config = one_model(backend.url) | {"server": {"listen": "192.0.2.1:8080"}}
+    found = of(await doctor(config), "192.0.2.1:8080 cannot be listened on")
+    assert found["verdict"] == "failed"
+    assert "an address of this machine" in found["remedy"]
+
+
+async def test_a_gateway_that_is_down_is_told_of_in_the_systems_words(
+    doctor: Doctor, backend: DemoBackend
+) -> None:
+    findings = await doctor(one_model(backend.url), "--through", "http://127.0.0.1:1")
+    found = of(findings, "through http://127.0.0.1:1")
+    assert found["text"] == "cannot be reached: Connection refused"
+
+
+async def test_an_untrusted_certificate_in_front_is_told_with_its_remedy(
+    doctor: Doctor, backend: DemoBackend
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        found = of(await doctor(one_model(backend.url), "--through", url), "through")
+    assert "its TLS certificate is not trusted" in found["text"]
+    assert "SSL_CERT_FILE" in found["remedy"]
+
+
 async def test_a_url_that_ends_in_v1_is_a_failure(doctor: Doctor, backend: DemoBackend) -> None:
     found = of(await doctor(one_model(f"{backend.url}/v1")), "ends in /v1")
     assert found["verdict"] == "failed"
