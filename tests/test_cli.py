@@ -384,8 +384,8 @@ def decoded(said: Said) -> dict[str, Any]:
     ("arguments", "reason"),
     [
         (["--provider", "none"], "--provider: there is no 'none' in `auth`: "),
-        (["--provider", "keys"], "no provider with a secret"),
-        (["--provider", "partners"], "no provider with a secret"),
+        (["--provider", "keys"], "'keys' has no `secret` to sign a token with"),
+        (["--provider", "partners"], "'partners' has no `secret` to sign a token with"),
         (["--ttl", "soon"], "--ttl: not a duration"),
         (["--ttl", "3600"], "--ttl: not a duration"),
         (["--ttl", ""], "--ttl: not a duration"),
@@ -402,6 +402,17 @@ def test_a_token_that_cannot_be_is_a_usage_error(
     said = call(capsys, "token", "--config", str(file), *arguments)
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith(f"gateway: {reason}")
+
+
+def test_a_file_with_api_keys_alone_points_to_the_command_that_makes_them(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    keys = {"keys": {"type": "api_key", "file": "keys.yaml"}}
+    file.write_text(config_text(simple_config(NOWHERE), {"auth": keys}))
+    said = call(capsys, "token", "--config", str(file))
+    assert (said.code, said.out) == (2, "")
+    assert "no provider in `auth` has a `secret`" in said.err
+    assert "`gateway keys create`" in said.err
 
 
 def test_a_token_without_its_secret_says_which_is_missing(

@@ -312,7 +312,8 @@ def _token(arguments: argparse.Namespace) -> int:
     provider = config.auth.get(name or "")
     if not isinstance(provider, config_models.JwtProvider) or provider.secret is None:
         raise WrongUsage(
-            "no provider with a secret to sign with: name one of `auth` with --provider"
+            f"{f'{name!r} has no' if name else 'no provider in `auth` has a'} `secret` to sign a "
+            "token with: --provider names another; API keys come from `gateway keys create`"
         )
     if not arguments.subject:
         raise WrongUsage("--subject must not be empty")
