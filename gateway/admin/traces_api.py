@@ -222,7 +222,7 @@ class TracesApi:
         except (sqlite3.Error, OSError) as exc:
             return answer({"error": f"the local store cannot be read: {exc}"}, 503)
         if found is None:
-            return answer({"error": "no such trace is kept"}, 404)
+            return answer({"error": "No trace of this request is kept."}, 404)
         return answer(found)
 
 

@@ -104,6 +104,7 @@ def _versions(config: models.Config) -> Iterator[Finding]:
             if urlsplit(endpoint.url).path.rstrip("/").endswith("/v1"):
                 yield (
                     ("upstreams", name, "endpoints", index, "url"),
-                    "ends in /v1, and so does what is asked of it: /v1/v1/...",
+                    "ends in /v1, which stands in the path of each request too: the backend gets "
+                    "/v1/v1/...",
                     "take /v1 off the URL, unless the backend wants it twice",
                 )

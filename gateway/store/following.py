@@ -56,7 +56,7 @@ class Following:
                 if not self._failing:
                     self._failing = True
                     self._report(
-                        f"{self._kind}: goes on by what was known, the store does not answer: {exc}"
+                        f"{self._kind}: the store does not answer, its last copy is used: {exc}"
                     )
             await asyncio.sleep(_EVERY_S)
 

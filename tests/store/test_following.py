@@ -68,7 +68,7 @@ async def test_without_the_store_the_copy_stays_and_it_is_said_once() -> None:
     await records.twice()
     await records.twice()
     assert one.found == {"x": b"1"}
-    assert said == ["a: goes on by what was known, the store does not answer: gone fishing"]
+    assert said == ["a: the store does not answer, its last copy is used: gone fishing"]
     records.away = False
     await records.put("a", "y", b"2")
     await records.twice()

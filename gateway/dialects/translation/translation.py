@@ -256,7 +256,9 @@ class Translation:
         for ending in _EMBEDDINGS[self._caller.name]:
             if path.endswith(ending):
                 return self._ask_embeddings(ending, document)
-        raise NotTranslatable("path", f"it speaks {self._backend}, which has nothing like it")
+        raise NotTranslatable(
+            "path", f"the API that it speaks ({self._backend}) has no such endpoint"
+        )
 
     def ask_body(self, path: str, body: bytes, refused: Collection[str] = ()) -> Asked:
         """Translate a request from its unparsed body; see `ask`."""

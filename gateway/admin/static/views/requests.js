@@ -332,7 +332,7 @@ function kept(context) {
   if (!page) return loading();
   if (!page.requests.length) {
     return list.problem ? null : FILTERS.some((name) => context.params.get(name))
-      ? empty("No kept request fits the filters.", "Errors, slow requests and those over a limit are kept; of the others a sample: telemetry.traces.sample.")
+      ? empty("No kept request fits the filters.", "Kept are answers of 500 and above, streams that broke off, slow requests and those over a limit; of the others a sample: telemetry.traces.sample.")
       : empty("No request was kept yet.", "Send one: the playground does.");
   }
   const longest = Math.max(...page.requests.map((one) => one.s), 0.001);

@@ -36,7 +36,7 @@ export const detail = {
     if (running) return [back, underWay(context, running)];
     if (shown.problem) {
       return [back, heading("Request"), empty(shown.problem,
-        "Errors, slow requests and those over a limit are kept; of the others a sample. A request that has just ended is there in a second."),
+        "Kept are answers of 500 and above, streams that broke off, slow requests and those over a limit; of the others a sample: telemetry.traces.sample. Its lines of the log are below. A request that has just ended is there in a second."),
       log(context)];
     }
     return [back, heading("Request"), loading()];
