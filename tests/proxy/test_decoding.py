@@ -74,7 +74,7 @@ def test_any_bytes_are_decoded_or_refused(coding: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("coding", "data"), [("gzip", gzip.compress(b"")), ("zstd", zstd.compress(b""))]
+    ("coding", "data"), [("gzip", gzip.compress(b"", mtime=0)), ("zstd", zstd.compress(b""))]
 )
 def test_very_many_empty_members_are_refused(coding: str, data: bytes) -> None:
     with pytest.raises(RequestError):
