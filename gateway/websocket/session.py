@@ -95,6 +95,8 @@ class Session:
         counts = exchange.meter is not None or exchange.tap is not None
         self._usage = SessionUsage() if counts else None
         self._spending: asyncio.Task[None] | None = None
+        self._spent_more = False
+        """True if tokens were counted since the last check of the remaining budget began."""
         self._watch = Watch(self, options, standing)
         self._goodbye: asyncio.TimerHandle | None = None
 
@@ -257,15 +259,19 @@ class Session:
         if meter is None:
             return  # only the log and the metrics need the count
         meter.count(used)
+        self._spent_more = True
         if self._spending is None or self._spending.done():
             self._spending = asyncio.create_task(self._stop_if_spent())
 
     async def _stop_if_spent(self) -> None:
         meter = self._exchange.meter
         assert meter is not None
-        error = await meter.exhausted()
-        if error is not None:
-            self.fail(error)
+        while self._spent_more:
+            self._spent_more = False
+            error = await meter.exhausted()
+            if error is not None:
+                self.fail(error)
+                return
 
     # -- time: the watch calls these -----------------------------------------------------------
 

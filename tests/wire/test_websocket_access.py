@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from gateway.auth.jwt import REVOKED
+from gateway.errors import GatewayError
+from gateway.middleware import limits
+from gateway.usage import Usage
 from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway
@@ -246,6 +250,39 @@ async def test_tokens_are_counted_as_they_pass_and_end_the_session_when_there_ar
         assert (line["tokens_in"], line["tokens_out"]) == (80, 35)
         assert (line["end"], line["error"]) == ("refused", "rate_limit_exceeded")
         assert_error(again, 429, code="rate_limit_exceeded")
+
+
+async def test_tokens_that_are_counted_during_a_check_are_checked_too(
+    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked, counted = limits._SessionMeter.exhausted, limits._SessionMeter.count
+    begun, second = asyncio.Event(), asyncio.Event()
+    counts = 0
+
+    def count(self: limits._SessionMeter, usage: Usage) -> None:
+        nonlocal counts
+        counts += 1
+        counted(self, usage)
+        if counts == 2:
+            second.set()
+
+    async def exhausted(self: limits._SessionMeter) -> GatewayError | None:
+        found = await checked(self)
+        begun.set()
+        await second.wait()  # a store that answers late
+        return found
+
+    monkeypatch.setattr(limits._SessionMeter, "count", count)
+    monkeypatch.setattr(limits._SessionMeter, "exhausted", exhausted)
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(limited(upstream, tmp_path, tokens="100/day"))
+        async with RawClient(gateway.port) as client:
+            connection = await session(gateway, client, upstream)
+            await connection.send(done(input_tokens=30, output_tokens=10))
+            await begun.wait()
+            await connection.send(done(input_tokens=50, output_tokens=25))
+            heard = await hear(client)
+    assert heard.code == 1008
 
 
 async def test_an_answer_that_was_broken_off_counts_by_its_pieces(
