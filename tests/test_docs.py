@@ -118,7 +118,7 @@ def test_what_is_said_of_names_in_spans_and_metrics_is_so() -> None:
         for name in ("traces/spans.py", "semconv.py")
     )
     metrics = (ROOT / "docs/metrics-reference.md").read_text()
-    table = page[page.index("The same, where else") : page.index("## Secrets")]
+    table = page[page.index("The same facts in traces and metrics") : page.index("## Secrets")]
     attributes = set(re.findall(r"`([a-z_]+\.[a-z_.]+)`", table))
     assert {"gateway.end", "enduser.id"} < attributes
     assert all(f'"{name}"' in spans for name in attributes)
