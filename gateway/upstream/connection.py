@@ -11,7 +11,6 @@ asked for it. From then on the connection carries raw bytes, as a `Tunnel`.
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Callable
 from enum import Enum
 from typing import cast
@@ -29,6 +28,7 @@ from gateway.errors import (
 from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
 from gateway.upstream.response import UpstreamResponse
+from gateway.upstream.unread import Unread
 
 HEAD_CAP_BYTES = 32 * 1024
 FIELD_CAP_BYTES = 16 * 1024
@@ -71,7 +71,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_parser",
         "_parts",
         "_paused",
-        "_poll",
         "_raw",
         "_reason",
         "_request_sent",
@@ -80,6 +79,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_timer",
         "_timer_at",
         "_unparsed",
+        "_unread",
         "_upgrade",
         "_violation",
         "_waiter",
@@ -108,7 +108,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._in_backlog = False
         self._unparsed = b""
         """Data received that exceeds the parsing budget of its turn."""
-        self._poll: select.poll | None = None
+        self._unread: Unread | None = None
         self._loop = loop
         self._on_idle = on_idle
         self._on_closed = on_closed
@@ -496,15 +496,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """True if nothing has arrived on this idle connection: neither data nor the end of the
         stream.
 
-        This asks the kernel, which takes 1 µs. The event loop may not yet have read data that
-        followed the last response, and data read after the next request is sent would be taken for
-        its response.
+        This asks the kernel. The event loop may not yet have read data that followed the last
+        response, and data read after the next request is sent would be taken for its response.
         """
-        if self._poll is None:
+        if self._unread is None:
             assert self.transport is not None
-            self._poll = select.poll()
-            self._poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
-        return not self._poll.poll(0)
+            self._unread = Unread(self.transport.get_extra_info("socket").fileno())
+        return not self._unread
 
     def close(self) -> None:
         """Close an idle connection."""
