@@ -25,24 +25,30 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = commands.add_parser(
         "create",
-        help="make a key; it is shown this once",
+        help="create a key and print it; it is not shown again",
         description="Makes a key and prints it. Only a salted hash of it is kept.",
     )
-    create.add_argument("--owner", required=True, help="the subject of whoever comes with it")
-    create.add_argument("--tenant", help="whose budget and limits it shares")
-    create.add_argument("--tier", help="its class of service")
-    create.add_argument("--models", help="the only models it may use, separated by commas")
-    create.add_argument("--limits", help="limits of its own, separated by commas")
-    create.add_argument("--scopes", help="what it may do, separated by spaces")
-    create.add_argument("--expires", metavar="DURATION", help="such as 90d; default: never")
+    create.add_argument(
+        "--owner", required=True, help="subject of callers with this key, in logs and limits"
+    )
+    create.add_argument("--tenant", help="tenant, for limits and budgets by tenant")
+    create.add_argument("--tier", help="tier, for the `tiers` of limits")
+    create.add_argument(
+        "--models", help="models that the key may use, separated by commas; default: all"
+    )
+    create.add_argument("--limits", help="names of additional limits, separated by commas")
+    create.add_argument("--scopes", help="scopes, separated by spaces")
+    create.add_argument(
+        "--expires", metavar="DURATION", help="lifetime, such as 90d; default: unlimited"
+    )
     create.set_defaults(run=_create)
 
     listing = commands.add_parser("list", help="list the keys, without secrets")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=_list)
 
-    revoke = commands.add_parser("revoke", help="make a key useless, within a second")
-    revoke.add_argument("id", help="the key's id, as `list` shows it, or the whole key")
+    revoke = commands.add_parser("revoke", help="revoke a key; it is refused within a second")
+    revoke.add_argument("id", help="id of the key, from `list`, or the whole key")
     revoke.set_defaults(run=_revoke)
 
     for command in (create, listing, revoke):

@@ -53,7 +53,7 @@ exit codes:
   2  the command line is wrong
   3  the gateway cannot start: the address is taken, or a part it needs is missing; or
      a file cannot be written
-  4  what a command asks does not answer: the store, the gateway, a backend
+  4  the store, the gateway or a backend does not answer
 
 examples:
   gateway init --upstream http://10.0.0.5:8000
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     examining = commands.add_parser(
         "doctor",
-        help="look at all that a configuration depends on; say what to do",
+        help="check everything a configuration depends on; print remedies",
         description="Open files, disk, addresses; identity providers and their clocks; the store; "
         "every endpoint: DNS, TLS, dialect, models. With --through: buffering in front. Exit "
         "code 1 if something failed.",
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="validate a file; print every problem at once",
+        help="validate a file; print every problem",
         description="What `serve` would object to, a problem a line: where it is, what is wrong, "
         "and what would be right. Secrets and plug-ins have to be there, backends need not be.",
     )
@@ -160,28 +160,28 @@ def _parser() -> argparse.ArgumentParser:
 
     token = commands.add_parser(
         "token",
-        help="mint a development JWT",
+        help="sign a development JWT",
         description="Signs with the secret of a JWT provider.",
     )
     _config_option(token)
     token.add_argument(
         "--provider", help="which provider of `auth`; default: the first with a secret"
     )
-    token.add_argument("--subject", default="developer", help="who it speaks for (%(default)s)")
-    token.add_argument("--tenant", help="the tenant claim, if the provider maps one")
-    token.add_argument("--scopes", help="what it may do, separated by spaces")
-    token.add_argument("--ttl", default="1h", help="how long it is valid (%(default)s)")
+    token.add_argument("--subject", default="developer", help="subject claim (%(default)s)")
+    token.add_argument("--tenant", help="tenant claim, if the provider maps one")
+    token.add_argument("--scopes", help="scopes, separated by spaces")
+    token.add_argument("--ttl", default="1h", help="lifetime (%(default)s)")
     token.set_defaults(run=_token)
 
-    key_commands = commands.add_parser("keys", help="make, list and revoke API keys")
+    key_commands = commands.add_parser("keys", help="create, list and revoke API keys")
     keys.add_commands(key_commands)
 
-    taking_back = commands.add_parser("revoke", help="take a token back before it expires")
+    taking_back = commands.add_parser("revoke", help="revoke a token before it expires")
     revoke.add_options(taking_back)
 
     reading_again = commands.add_parser(
         "reload",
-        help="have a running gateway read its file again",
+        help="make a running gateway read its file again",
         description="Asks the admin listener. A file with a problem changes nothing.",
     )
     reload.add_options(reading_again)
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
 
     completing = commands.add_parser(
         "completion",
-        help="print a shell's completion script",
+        help="print a completion script for a shell",
         description='For bash: eval "$(gateway completion bash)" in ~/.bashrc.',
     )
     completing.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
