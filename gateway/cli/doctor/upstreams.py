@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.cli.doctor.finding import Finding, failed, ok, skipped, warning
+from gateway.cli.failures import why_unreachable
 from gateway.cli.probe import Found, ProbeError, probe
 from gateway.config import Config, models
 from gateway.upstream.tls import client_context
@@ -43,15 +44,20 @@ async def _endpoint(
     if parts.scheme == "https":
         ca = None if options.tls.ca is None else str(Path(options.tls.ca))
         context = client_context(ca, verify=options.tls.verify)
+    is_demo = config.demo is not None and parts.netloc == config.demo.listen
     reached = await _reached(parts, context, options.tls.server_name, subject)
+    failing = any(one.remedy for one in reached if one.verdict == "failed")
+    if failing and is_demo:
+        yield skipped(subject, "the built-in demo backend starts with `gateway serve`")
+        return
     for finding in reached:
         yield finding
-    if any(one.remedy for one in reached if one.verdict == "failed"):
+    if failing:
         return
     wanted = {
         model.model or public for public, model in config.models.items() if model.upstream == name
     }
-    if config.demo is not None and parts.netloc == config.demo.listen:
+    if is_demo:
         wanted = set()  # the demo backend serves models that it does not list
     try:
         found = await probe(
@@ -111,7 +117,7 @@ async def _reached(
             )
         ]
     except (OSError, TimeoutError) as exc:
-        why = str(exc) or f"no answer within {_TIMEOUT_S:.0f} s"
+        why = why_unreachable(exc) if str(exc) else f"no answer within {_TIMEOUT_S:.0f} s"
         remedy = "start the backend, or correct the URL; mind firewalls and network policies"
         return [failed(subject, f"cannot be reached: {why}", remedy)]
     took_ms = (time.perf_counter() - begun) * 1e3

@@ -111,6 +111,12 @@ async def test_models_of_the_built_in_demo_are_not_missed(
     assert "does not list" not in str(await doctor(config))
 
 
+async def test_the_built_in_demo_need_not_run_yet(doctor: Doctor) -> None:
+    config = one_model("http://127.0.0.1:1") | {"demo": {"listen": "127.0.0.1:1"}}
+    assert of(await doctor(config), "built-in demo")["verdict"] == "skipped"
+    assert doctor.code == 0
+
+
 async def test_a_taken_address_may_be_the_gateways_own(
     doctor: Doctor, backend: DemoBackend
 ) -> None:
@@ -306,5 +312,7 @@ async def test_people_get_a_line_for_each_finding_with_its_remedy(
     file.write_text(config_text(one_model("http://127.0.0.1:1"), {}))
     assert await asyncio.to_thread(main, ["doctor", "--config", str(file)]) == 1
     out = capsys.readouterr().out
-    assert "FAILED   upstreams.main http://127.0.0.1:1: cannot be reached" in out
+    assert (
+        "FAILED   upstreams.main http://127.0.0.1:1: cannot be reached: Connection refused\n" in out
+    )
     assert "\n         start the backend" in out
