@@ -52,7 +52,14 @@ class UsageFilter:
 
 
 def _without_usage(events: Iterable[Event]) -> bytes:
-    return b"".join([event.raw for event in events if not _is_usage(event)])
+    return b"".join([_line_feed(event.raw) if _is_usage(event) else event.raw for event in events])
+
+
+def _line_feed(raw: bytes) -> bytes:
+    """Return the line feed that an event begins with: it belongs to the carriage return before it,
+    with which the last piece of data ended.
+    """
+    return b"\n" if raw.startswith(b"\n") else b""
 
 
 def _is_usage(event: Event) -> bool:

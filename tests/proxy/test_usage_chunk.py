@@ -31,6 +31,13 @@ def test_only_the_usage_chunk_is_taken_out_however_the_stream_is_cut(
     assert passed == stream.replace(USAGE, b"")
 
 
+def test_a_line_end_that_is_cut_before_the_usage_chunk_stays_whole() -> None:
+    one = UsageFilter()
+    kept = b"data: {}\r\n\r\n"
+    passed = one.feed(kept[:-1]) + one.feed(kept[-1:] + USAGE) + one.flush()
+    assert passed == kept
+
+
 def test_a_whole_event_passes_at_once() -> None:
     assert UsageFilter().feed(KEPT[0]) == KEPT[0]
 

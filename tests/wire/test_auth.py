@@ -257,7 +257,8 @@ async def test_a_key_enters_until_it_is_revoked(
             pass
     report("auth", "API key revoked to refused, s", loop.time() - revoked_at)
     assert loop.time() - revoked_at < 1.0
-    assert key.rpartition("-")[2].encode() not in gateway.log.raw
+    secret = key.split("-", 3)[3]
+    assert secret.encode() not in gateway.log.raw
 
 
 async def test_a_key_of_a_header_of_its_own_never_reaches_the_upstream(

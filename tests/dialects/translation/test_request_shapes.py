@@ -563,7 +563,7 @@ def test_the_page_lists_every_field_that_is_dropped_and_no_other(dialect: str) -
         fields |= set(embeddings.DROPPED_FOR_OPENAI)
     if dialect == "OpenAI":
         fields |= set(embeddings.DROPPED_FOR_OLLAMA)
-    section = DOCS.partition("## What is dropped")[2].partition("\n## ")[0]
+    section = DOCS.partition("## Dropped fields")[2].partition("\n## ")[0]
     (item,) = re.findall(rf"^- {dialect}: (.*?)(?=^- |^$)", section, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`([a-z0-9_]+)`", item)) == fields
 
