@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.config import load_text
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", *ROOT.glob("*/README.md")])
+PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("[A-Z]*.md")])
 AROUND: dict[str, Any] = {
     "auth": {
         "corp": {"type": "jwt", "issuer": "https://sso.test", "audience": "a", "jwks": "auto"},
@@ -102,6 +102,13 @@ def test_the_metrics_and_codes_of_troubleshooting_exist() -> None:
     errors = (ROOT / "docs/errors.md").read_text()
     codes = set(re.findall(r"`(\w+_\w+)`", page[page.index("## 502") : page.index("## The first")]))
     assert all(f"`{code}`" in errors or f"`{code}`" in reference for code in codes)
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_files_that_a_maintainer_is_led_to_exist(name: str) -> None:
+    named = set(re.findall(r"`((?:gateway|tests|docs)/[\w./]+)`", (ROOT / name).read_text()))
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_every_benchmark_is_described() -> None:
