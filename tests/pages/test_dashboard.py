@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.support.admin import until
 from tests.support.browser import OpenPage, Screen
 from tests.support.client import RawClient, request
 from tests.support.exchange import read_stream
@@ -58,6 +59,11 @@ async def chat(session: aiohttp.ClientSession, model: str = "demo") -> str:
         with contextlib.suppress(aiohttp.ClientError):
             await response.read()
         return response.headers["X-Request-ID"]
+
+
+async def kept(gateway: GatewayProcess, identity: str) -> None:
+    """Wait until the record of a request is in the local store: a little after its end."""
+    await until(gateway, f"/api/traces/{identity}", lambda found: "error" not in found)
 
 
 async def wide(page: Page) -> int:
@@ -334,6 +340,7 @@ async def test_a_request_is_copied_as_curl_without_its_credential(
     async with client(gateway, sub="ann", org="acme") as session:
         last = await chat(session)
         secret = session.headers["Authorization"].split()[-1]
+    await kept(gateway, last)
     opened = await open_page(gateway, f"/requests/{last}")
     page = opened.page
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -358,6 +365,7 @@ async def test_attempts_are_listed_with_why_each_was_made_and_how_it_failed(
         session.post("/pair/v1/chat/completions", json=asked("x")) as response,
     ):
         identity = response.headers["X-Request-ID"]
+    await kept(gateway, identity)
     opened = await open_page(gateway, f"/requests/{identity}")
     rows = opened.page.get_by_role("region", name="Attempts").locator("tbody tr")
     await expect(rows.nth(1)).to_contain_text("retry: upstream_connect_failed")
@@ -375,6 +383,7 @@ async def test_who_resumed_a_stream_is_a_link_away(
         async with session.get(f"/v1/streams/{stream}") as response:
             await response.read()
             resumed = response.headers["X-Request-ID"]
+    await kept(gateway, resumed)
     opened = await open_page(gateway, f"/requests/{resumed}")
     page = opened.page
     await page.get_by_role("link", name="began it").click()
