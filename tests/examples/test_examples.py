@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import re
+import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -329,3 +330,11 @@ def test_every_example_is_listed_and_tried() -> None:
     assert listed | {"plugin/plugin.yaml"} == names
     tried = set(re.findall(r'prepare\("([\w./-]+\.yaml)"', Path(__file__).read_text()))
     assert tried == names
+
+
+def test_no_generated_secret_is_shipped() -> None:
+    """A secret with `generate: true` is kept if it is there: all clones would share it."""
+    shipped = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=EXAMPLES.parent, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    assert [name for name in shipped if ".gateway" in Path(name).parts] == []
