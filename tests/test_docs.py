@@ -14,7 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.config import load_text
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("[A-Z]*.md")])
+DECISIONS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
+PAGES = sorted({*ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("[A-Z]*.md")})
+LEADING = [*(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md")), *DECISIONS]
+LEADING.append(ROOT / "docs/architecture.md")
+"""Pages that lead a maintainer to files."""
 AROUND: dict[str, Any] = {
     "auth": {
         "corp": {"type": "jwt", "issuer": "https://sso.test", "audience": "a", "jwks": "auto"},
@@ -104,11 +108,31 @@ def test_the_metrics_and_codes_of_troubleshooting_exist() -> None:
     assert all(f"`{code}`" in errors or f"`{code}`" in reference for code in codes)
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
-def test_the_files_that_a_maintainer_is_led_to_exist(name: str) -> None:
-    named = set(re.findall(r"`((?:gateway|tests|docs)/[\w./]+)`", (ROOT / name).read_text()))
-    assert len(named) > 10
+@pytest.mark.parametrize("page", LEADING, ids=lambda page: page.name)
+def test_the_files_that_a_maintainer_is_led_to_exist(page: Path) -> None:
+    folders = "gateway|tests|docs|benchmarks|deploy|examples|nginx"
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]*)`", page.read_text()))
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_contributing_and_architecture_name_files() -> None:
+    for name in ("CONTRIBUTING.md", "docs/architecture.md"):
+        assert len(re.findall(r"`gateway/[\w./]+\.py`", (ROOT / name).read_text())) > 40
+
+
+def test_every_decision_is_one_step_from_the_index() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    linked = re.findall(r"^\| \[(\d{4})\]\((\1-[\w-]+\.md)\)", index, re.MULTILINE)
+    assert [name for _, name in linked] == [page.name for page in DECISIONS]
+    assert "(docs/decisions/README.md)" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+def test_a_decision_has_its_parts_and_its_number(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {page.name[:4]}: ")
+    parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert parts == ["Context", "Decision", "Consequences", "Figure"]
 
 
 def test_every_benchmark_is_described() -> None:
