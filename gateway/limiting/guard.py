@@ -50,11 +50,13 @@ class GuardedStore:
         now: Callable[[], float] = time.monotonic,
         report: Callable[[str, str], None] = lambda state, reason: None,
     ) -> None:
-        """`local` counts while the store is not available. `report` is called with each change of
+        """`local` counts while the store is not available. If it is the store itself, the store is
+        always available, and each decision is made at once. `report` is called with each change of
         the breaker, for the log.
         """
         self._store = store
         self._local = local
+        self._is_local = store is local
         self._now = now
         self._report = report
         self._pause_s = _FIRST_PAUSE_S
@@ -65,9 +67,26 @@ class GuardedStore:
         self.without = 0
         """Number of decisions made without the store."""
 
+    def decide_now(
+        self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
+    ) -> Verdict | None:
+        """Return the decision if that needs no waiting: the store is in the memory of this process,
+        or it is not available and no probe is due. Return None if the store is in Redis or SQLite
+        and has to be asked: then await `decide` with the same arguments. None has no effect.
+
+        `modes` has one entry for each demand. Raise LimitsUnavailable.
+        """
+        if self._is_local:
+            return self._local.decide_now(demands)
+        if self._is_passable():
+            return None
+        return self._decide_without(demands, modes)
+
     async def decide(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
         """Return the decision. `modes` has one entry for each demand. Raise LimitsUnavailable."""
-        if self._may_pass():
+        if self._is_passable():
+            if self.state is Breaker.OPEN:
+                self.state = Breaker.HALF_OPEN
             try:
                 verdict = await self._store.decide(demands)
             except StoreUnavailable as exc:
@@ -94,6 +113,9 @@ class GuardedStore:
         """Send corrections, renewals or releases to the place where their demands were counted.
         What the store has counted gives no credit in this process, and vice versa. Does not wait.
         """
+        if self._is_local:
+            self._local.post(demands)
+            return
         theirs = [demand for demand in demands if demand.counted is Counted.STORE]
         if theirs:
             self._store.post(theirs)
@@ -110,13 +132,13 @@ class GuardedStore:
         """Close the store."""
         await self._store.close()
 
-    def _may_pass(self) -> bool:
+    def _is_passable(self) -> bool:
+        """Tell whether the next decision is made by the store: the breaker is closed, or a probe is
+        due.
+        """
         if self.state is Breaker.CLOSED:
             return True
-        if self.state is Breaker.OPEN and self._now() >= self._closed_until:
-            self.state = Breaker.HALF_OPEN
-            return True
-        return False
+        return self.state is Breaker.OPEN and self._now() >= self._closed_until
 
     def _failed(self, reason: str) -> None:
         self.failures += 1

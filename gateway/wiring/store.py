@@ -49,4 +49,5 @@ def stores(
     except UNUSABLE as exc:
         faults.append((("store", "url"), f"cannot be used: {why(exc)}"))
         return None
-    return Stores(GuardedStore(limits, local=MemoryLimits(), report=report), records)
+    local = limits if isinstance(limits, MemoryLimits) else MemoryLimits()
+    return Stores(GuardedStore(limits, local=local, report=report), records)

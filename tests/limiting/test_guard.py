@@ -160,3 +160,51 @@ async def test_what_a_session_spends_is_counted_by_one_of_both(setting: Setting)
     setting.guarded.spend([replace(used)], [LOCAL])
     setting.guarded.spend([replace(used)], [OPEN])
     assert spent(setting) == (5.0, 5.0)
+
+
+def test_a_store_in_memory_decides_at_once() -> None:
+    memory = MemoryLimits()
+    guarded = GuardedStore(memory, local=memory)
+    lease = Demand(Kind.LEASE, "c", 1.0, 1.0, ttl_s=60.0, holder="first")
+    other = replace(lease, holder="second")
+    said = [guarded.decide_now([demand], [LOCAL]) for demand in (lease, other)]
+    assert [verdict is not None and verdict.admitted for verdict in said] == [True, False]
+    guarded.post([replace(lease, kind=Kind.RELEASE)])
+    again = guarded.decide_now([other], [LOCAL])
+    assert again is not None
+    assert again.admitted
+
+
+async def test_a_store_in_memory_decides_alike_at_once_and_awaited() -> None:
+    memory = MemoryLimits()
+    guarded = GuardedStore(memory, local=memory)
+    demand = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
+    assert (await guarded.decide([demand], [LOCAL])).levels[0].remaining == 1
+    at_once = guarded.decide_now([demand], [LOCAL])
+    assert at_once is not None
+    assert at_once.levels[0].remaining == 0
+    assert not (await guarded.decide([demand], [LOCAL])).admitted
+
+
+def test_a_store_that_has_to_be_asked_decides_nothing_at_once(setting: Setting) -> None:
+    demand = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
+    assert setting.guarded.decide_now([demand], [LOCAL]) is None
+    assert (len(setting.store), len(setting.local), setting.guarded.without) == (0, 0, 0)
+
+
+async def test_while_the_store_is_away_each_limit_is_decided_at_once_until_a_probe_is_due(
+    setting: Setting,
+) -> None:
+    setting.store.failing = True
+    await setting.take(OPEN)
+    demand = Demand(Kind.TAKE, "k", 1.0, 1.0, 0.001)
+    said = [setting.guarded.decide_now([demand], [LOCAL]) for _ in range(2)]
+    assert [verdict is not None and verdict.admitted for verdict in said] == [True, False]
+    with pytest.raises(LimitsUnavailable):
+        setting.guarded.decide_now([demand], [CLOSED])
+    assert setting.guarded.without == 4
+    setting.now += 0.25
+    assert setting.guarded.decide_now([demand], [LOCAL]) is None
+    assert setting.guarded.state is Breaker.OPEN, "only the awaited decision is a probe"
+    await setting.take(OPEN)
+    assert setting.store.asked == 2
