@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.dialects.anthropic import Anthropic
+from gateway.dialects.anthropic.errors import Anthropic
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.ollama import Ollama
-from gateway.dialects.openai import OpenAI
+from gateway.dialects.ollama.errors import Ollama
+from gateway.dialects.openai.errors import OpenAI
 
 DIALECTS: dict[str, Dialect] = {"openai": OpenAI(), "anthropic": Anthropic(), "ollama": Ollama()}
 """Dialects by the name that the YAML configuration uses."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.config import Config, models
-from gateway.dialects.translation.openai_requests import STREAM_OPTIONS
+from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.headers import lines
 from gateway.upstream.balancing.balancer import Balancer
 from gateway.upstream.balancing.consistent_hash import ConsistentHash

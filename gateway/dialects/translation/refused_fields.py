@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 
 from gateway.dialects import refusals
-from gateway.dialects.translation.openai_requests import EFFORT, MAX_TOKENS, STREAM_OPTIONS, USER
+from gateway.dialects.openai.requests import EFFORT, MAX_TOKENS, STREAM_OPTIONS, USER
 
 STATUSES = frozenset({400, 422})
 LONGEST_BYTES = refusals.LONGEST_BYTES

@@ -15,18 +15,15 @@ import orjson
 
 from gateway import sound_json
 from gateway.dialects import DIALECTS
-from gateway.dialects.translation import (
-    anthropic_answers,
-    anthropic_requests,
-    backend_errors,
-    embeddings,
-    ollama_answers,
-    ollama_requests,
-    openai_answers,
-    openai_requests,
-)
+from gateway.dialects.anthropic import answers as anthropic_answers
+from gateway.dialects.anthropic import requests as anthropic_requests
+from gateway.dialects.ollama import answers as ollama_answers
+from gateway.dialects.ollama import requests as ollama_requests
+from gateway.dialects.openai import answers as openai_answers
+from gateway.dialects.openai import requests as openai_requests
+from gateway.dialects.openai.requests import OPTIONAL
+from gateway.dialects.translation import backend_errors, embeddings
 from gateway.dialects.translation.conversation import Conversation, estimated_tokens
-from gateway.dialects.translation.openai_requests import OPTIONAL
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
     Piece,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.translation import anthropic_answers
+from gateway.dialects.anthropic import answers as anthropic_answers
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,

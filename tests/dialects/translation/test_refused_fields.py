@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.dialects.translation.openai_requests import OPTIONAL
+from gateway.dialects.openai.requests import OPTIONAL
 from gateway.dialects.translation.refused_fields import refused_field
 
 

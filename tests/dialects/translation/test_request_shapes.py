@@ -11,12 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.translation import (
-    anthropic_requests,
-    embeddings,
-    ollama_requests,
-    openai_requests,
-)
+from gateway.dialects.anthropic import requests as anthropic_requests
+from gateway.dialects.ollama import requests as ollama_requests
+from gateway.dialects.openai import requests as openai_requests
+from gateway.dialects.translation import embeddings
 from gateway.dialects.translation.conversation import Conversation, estimated_tokens
 from gateway.dialects.translation.options import EFFORTS, ThinkingWord, TranslationOptions
 from gateway.dialects.translation.translation import Translation

@@ -513,7 +513,7 @@ def test_what_is_malformed_is_told_by_its_place(
     [("suffix", "x"), ("template", "x"), ("raw", True), ("context", [1]), ("prompt", "")],
 )
 def test_what_only_a_runner_can_do_with_a_prompt_is_refused(key: str, value: Any) -> None:
-    from gateway.dialects.translation.ollama_requests import read_generate
+    from gateway.dialects.ollama.requests import read_generate
 
     with pytest.raises(NotTranslatable) as caught:
         read_generate({"model": "m", "prompt": "x", key: value})

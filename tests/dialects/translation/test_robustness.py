@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.translation import ollama_requests
+from gateway.dialects.ollama import requests as ollama_requests
 from gateway.dialects.translation.embeddings import ollama_to_openai, openai_to_ollama
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import Began, Ended, Failed, Skipped, whole

@@ -10,14 +10,12 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.translation import (
-    anthropic_answers,
-    anthropic_requests,
-    ollama_answers,
-    ollama_requests,
-    openai_answers,
-    openai_requests,
-)
+from gateway.dialects.anthropic import answers as anthropic_answers
+from gateway.dialects.anthropic import requests as anthropic_requests
+from gateway.dialects.ollama import answers as ollama_answers
+from gateway.dialects.ollama import requests as ollama_requests
+from gateway.dialects.openai import answers as openai_answers
+from gateway.dialects.openai import requests as openai_requests
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (

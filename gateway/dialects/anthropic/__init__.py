@@ -1,0 +1,1 @@
+"""Anthropic API: https://docs.anthropic.com/en/api."""

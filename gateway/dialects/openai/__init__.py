@@ -1,0 +1,1 @@
+"""OpenAI API, also served by vLLM, SGLang and llama.cpp."""
