@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.store import Store
-from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.sqlite.limits import SqliteLimits
 from tests.support.figures import Report
-from tests.support.redis import Redis, StartRedis
+from tests.support.redis import StartRedis
 
 WORKER = """
 import asyncio, sys
@@ -245,114 +242,3 @@ async def test_r1_four_workers_share_a_limit_exactly(
     said = [int((await worker.communicate())[0]) for worker in workers]
     report("R1", f"admitted of 4 x 1000 at limit 100, {kind}", sum(said))
     assert sum(said) == 100
-
-
-async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
-    first = SqliteLimits(tmp_path / "store.db")
-    await first.decide([spend("b", 60)])
-    await first.close()
-    second = SqliteLimits(tmp_path / "store.db")
-    assert (await second.decide([spend("b", 10)])).levels[0].remaining == 30
-    await second.close()
-
-
-async def test_a_locked_file_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
-    one, other = SqliteLimits(tmp_path / "store.db"), SqliteLimits(tmp_path / "store.db")
-    other._db.execute("BEGIN IMMEDIATE")
-    started = time.perf_counter()
-    with pytest.raises(StoreUnavailable, match="locked"):
-        await one.decide([take("k")])
-    assert time.perf_counter() - started < 0.2
-    other._db.execute("ROLLBACK")
-    assert (await one.decide([take("k")])).admitted
-    await one.close()
-    await other.close()
-
-
-# -- Redis in trouble --------------------------------------------------------------------------
-
-
-async def test_r2_a_redis_that_hangs_is_given_up_in_time(
-    start_redis: StartRedis, report: Report
-) -> None:
-    redis = await start_redis()
-    store = RedisLimits(redis.url)
-    assert (await store.decide([take("k")])).admitted
-    redis.signal(signal.SIGSTOP)
-    started = time.perf_counter()
-    with pytest.raises(StoreUnavailable):
-        await store.decide([take("k")])
-    spent_s = time.perf_counter() - started
-    redis.signal(signal.SIGCONT)
-    report("R2", "a hanging Redis given up after, ms", spent_s * 1e3)
-    assert spent_s < 0.1
-    assert (await decided(store, [take("k")])).admitted
-    await store.close()
-
-
-async def decided(store: Store, demands: list[Demand]) -> Verdict:
-    """The verdict, once the store answers again."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await store.decide(demands)
-            except StoreUnavailable:
-                continue
-
-
-async def test_r3_a_new_redis_and_a_flushed_one_are_used_at_once(start_redis: StartRedis) -> None:
-    redis = await start_redis()
-    store = RedisLimits(redis.url)
-    await store.decide([take("k", 5.0)])
-    await redis.command("SCRIPT", "FLUSH")
-    assert not (await store.decide([take("k")])).admitted
-    await redis.stop()
-    with pytest.raises(StoreUnavailable):
-        await store.decide([take("k")])
-    await redis.start()
-    assert (await decided(store, [take("k")])).admitted
-    await store.close()
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        ("CONFIG", "SET", "requirepass", "secret-9f3a"),
-        ("REPLICAOF", "127.0.0.1", "1"),
-        ("CONFIG", "SET", "maxmemory", "1"),
-    ],
-    ids=["password", "read-only", "full"],
-)
-async def test_r10_a_redis_that_refuses_is_unavailable(
-    start_redis: StartRedis, trouble: tuple[str, ...]
-) -> None:
-    redis = await start_redis()
-    await redis.command(*trouble)
-    store = RedisLimits(redis.url)
-    with pytest.raises(StoreUnavailable):
-        await store.decide([take("k")])
-    await store.close()
-
-
-async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
-    redis = await start_redis()
-    store = RedisLimits(redis.url, timeout_s=2.0)
-    await store.decide([take("k"), lease("c", "h"), spend("b", 1.0)])
-    keys = [key async for key in store._client.scan_iter()]
-    assert len(keys) == 3
-    for key in keys:
-        assert key.startswith(b"{llm-gateway}:")
-        assert await store._client.pttl(key) > 0
-    await store.close()
-
-
-async def test_one_turn_of_the_loop_is_one_call(start_redis: StartRedis) -> None:
-    redis: Redis = await start_redis()
-    store = RedisLimits(redis.url, timeout_s=2.0)
-    await store.decide([take("k")])
-    before = await store._client.info("commandstats")
-    await asyncio.gather(*(store.decide([take(f"k{n}")]) for n in range(64)))
-    after = await store._client.info("commandstats")
-    calls = after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"]
-    assert calls == 1
-    await store.close()

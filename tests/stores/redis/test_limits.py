@@ -1,10 +1,11 @@
-"""A store in Redis that hangs, dawdles, is asked and left alone, or holds very many keys."""
+"""Limits in Redis: a server that hangs, is slow, lost or full; cancelled calls; very many keys."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import json
 import random
 import signal
 import time
@@ -13,14 +14,16 @@ from typing import TypeVar
 
 import pytest
 
-from gateway.limiting.demand import Demand, Kind
+from gateway.limiting.demand import Demand, Kind, Verdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
+from gateway.limiting.store import Store
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.redis.limits import RedisLimits
 from tests.support.figures import Report, percentile
-from tests.support.redis import SlowLink, StartRedis
+from tests.support.redis import Redis, SlowLink, StartRedis
 
+_KEYS = "return cjson.encode(redis.call('KEYS', '*'))"
 MIB = 1024 * 1024
 OPEN = [OnStoreError.OPEN]
 Closable = TypeVar("Closable", RedisLimits, GuardedStore)
@@ -47,8 +50,18 @@ def guarded_by(url: str) -> GuardedStore:
     return GuardedStore(RedisLimits(url), local=MemoryLimits())
 
 
-def take(key: str, size: float = 1000.0) -> Demand:
-    return Demand(Kind.TAKE, key, 1.0, size, 0.01)
+def take(key: str, size: float = 1000.0, amount: float = 1.0) -> Demand:
+    return Demand(Kind.TAKE, key, amount, size, 0.01)
+
+
+async def decided(store: Store, demands: list[Demand]) -> Verdict:
+    """The verdict, once the store answers again."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await store.decide(demands)
+            except StoreUnavailable:
+                continue
 
 
 async def decisions(store: GuardedStore, count: int) -> list[float]:
@@ -191,7 +204,7 @@ async def test_r6_a_cancelled_command_leaves_its_answer_to_nobody(
         await store.decide([take("first")])
         for n in range(count):
             redis.signal(signal.SIGSTOP)  # its answer cannot come before it is cancelled
-            left = asyncio.create_task(store._send([[take("left", 1e6)]]))
+            left = asyncio.create_task(store.send([[take("left", 1e6)]]))
             for _ in range(dice.randrange(4, 12)):  # sent by then
                 await asyncio.sleep(0)
             left.cancel()
@@ -263,7 +276,7 @@ async def test_r7_every_one_of_very_many_keys_expires(
         await store.decide([take("first")])
         before = int((await redis.info("memory"))["used_memory"])
         for start in range(0, count, 400):
-            calls = [store._send(demands[n : n + 100]) for n in range(start, start + 400, 100)]
+            calls = [store.send(demands[n : n + 100]) for n in range(start, start + 400, 100)]
             for verdicts in await asyncio.gather(*calls):
                 assert all(verdict.admitted for verdict in verdicts)
         used = int((await redis.info("memory"))["used_memory"]) - before
@@ -271,3 +284,83 @@ async def test_r7_every_one_of_very_many_keys_expires(
     keyspace = (await redis.info("keyspace"))["db0"].split(",")
     held = {name: int(value) for name, value in (pair.split("=") for pair in keyspace)}
     assert held["keys"] == held["expires"] == count + 1
+
+
+async def test_r2_a_redis_that_hangs_is_given_up_in_time(
+    start_redis: StartRedis, report: Report
+) -> None:
+    redis = await start_redis()
+    store = RedisLimits(redis.url)
+    assert (await store.decide([take("k")])).admitted
+    redis.signal(signal.SIGSTOP)
+    started = time.perf_counter()
+    with pytest.raises(StoreUnavailable):
+        await store.decide([take("k")])
+    spent_s = time.perf_counter() - started
+    redis.signal(signal.SIGCONT)
+    report("R2", "a hanging Redis given up after, ms", spent_s * 1e3)
+    assert spent_s < 0.1
+    assert (await decided(store, [take("k")])).admitted
+    await store.close()
+
+
+async def test_r3_a_new_redis_and_a_flushed_one_are_used_at_once(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    store = RedisLimits(redis.url)
+    await store.decide([take("k", size=5.0, amount=5.0)])
+    await redis.command("SCRIPT", "FLUSH")
+    assert not (await store.decide([take("k", size=5.0)])).admitted
+    await redis.stop()
+    with pytest.raises(StoreUnavailable):
+        await store.decide([take("k")])
+    await redis.start()
+    assert (await decided(store, [take("k")])).admitted
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ("CONFIG", "SET", "requirepass", "secret-9f3a"),
+        ("REPLICAOF", "127.0.0.1", "1"),
+        ("CONFIG", "SET", "maxmemory", "1"),
+    ],
+    ids=["password", "read-only", "full"],
+)
+async def test_r10_a_redis_that_refuses_is_unavailable(
+    start_redis: StartRedis, trouble: tuple[str, ...]
+) -> None:
+    redis = await start_redis()
+    await redis.command(*trouble)
+    store = RedisLimits(redis.url)
+    with pytest.raises(StoreUnavailable):
+        await store.decide([take("k")])
+    await store.close()
+
+
+async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    store = RedisLimits(redis.url, timeout_s=2.0)
+    await store.decide([every_kind(n)[0] for n in range(3)])
+    keys = json.loads(await redis.command("EVAL", _KEYS, "0"))
+    assert len(keys) == 3
+    for key in keys:
+        assert key.startswith("{llm-gateway}:")
+        assert int((await redis.command("PTTL", key))[1:]) > 0
+    await store.close()
+
+
+async def test_one_turn_of_the_loop_is_one_call(start_redis: StartRedis) -> None:
+    redis: Redis = await start_redis()
+    store = RedisLimits(redis.url, timeout_s=2.0)
+    await store.decide([take("k")])
+    before = await calls(redis)
+    await asyncio.gather(*(store.decide([take(f"k{n}")]) for n in range(64)))
+    assert await calls(redis) == before + 1
+    await store.close()
+
+
+async def calls(redis: Redis) -> int:
+    """How often the script of limits has been called by its digest."""
+    stats = await redis.info("commandstats")
+    return int(stats["cmdstat_evalsha"].split(",")[0].removeprefix("calls="))

@@ -1,0 +1,44 @@
+"""Limits in a SQLite file: kept over a restart, and locked by another process."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.limiting.demand import Demand, Kind
+from gateway.store.records import StoreUnavailable
+from gateway.stores.sqlite.limits import SqliteLimits
+
+
+def take(key: str) -> Demand:
+    return Demand(Kind.TAKE, key, 1.0, 5.0, 0.001)
+
+
+def spend(key: str, amount: float) -> Demand:
+    return Demand(Kind.SPEND, key, amount, 100.0, ttl_s=1000.0)
+
+
+async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
+    first = SqliteLimits(tmp_path / "store.db")
+    await first.decide([spend("b", 60)])
+    await first.close()
+    second = SqliteLimits(tmp_path / "store.db")
+    assert (await second.decide([spend("b", 10)])).levels[0].remaining == 30
+    await second.close()
+
+
+async def test_a_locked_file_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
+    one = SqliteLimits(tmp_path / "store.db")
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.perf_counter()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await one.decide([take("k")])
+    assert time.perf_counter() - started < 0.2
+    other.execute("ROLLBACK")
+    assert (await one.decide([take("k")])).admitted
+    await one.close()
+    other.close()
