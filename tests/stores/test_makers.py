@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from gateway.config.models import Store
-from gateway.config.secrets import Secret
 from gateway.store.location import KINDS, locate
 from gateway.stores.makers import Makers, makers
 from gateway.stores.memory import makers as memory
@@ -30,12 +27,6 @@ def test_a_url_of_no_store_is_refused_without_its_password() -> None:
     with pytest.raises(ValueError, match="not a store") as refusal:
         makers(locate("mysql://user:hidden@db"))
     assert "hidden" not in str(refusal.value)
-
-
-def test_a_secret_url_of_memory_is_one_of_memory(tmp_path: Path) -> None:
-    (tmp_path / "url").write_text("memory://")
-    secret = Secret.model_validate({"file": "url"}, context={"base": tmp_path})
-    assert not Store(url=secret).location.is_shared
 
 
 def test_redis_is_imported_only_for_a_store_in_redis() -> None:
