@@ -12,6 +12,7 @@ from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 
 _DECOY = ApiKey("decoy", b"\0" * 16, b"\0" * 32, "nobody", datetime.fromtimestamp(0, UTC))
+_CACHED_PRINCIPALS = 10_000
 
 
 class KeyStore(Protocol):
@@ -48,8 +49,16 @@ class ApiKeyProvider:
         self.header = header
         self._keys = keys
         self._now = now
+        self._principals: dict[str, tuple[ApiKey, Principal]] = {}
+        """Principal by the id of its key, with the record it was made from. A changed key has
+        another record.
+        """
 
     async def verify(self, credential: str) -> Principal:
+        return self.verify_now(credential)
+
+    def verify_now(self, credential: str) -> Principal:
+        """Return the principal of a key. Does not return None, because keys are at hand."""
         parts = api_key.split(credential)
         if parts is None:
             raise Rejected("not an API key")
@@ -62,6 +71,16 @@ class ApiKeyProvider:
             raise Rejected("revoked", "The API key was revoked")
         if not key.usable(self._now()):
             raise Rejected("expired", "The API key expired")
+        known = self._principals.get(key_id)
+        if known is not None and known[0] is key:
+            return known[1]
+        principal = self._principal(key)
+        if len(self._principals) >= _CACHED_PRINCIPALS:
+            self._principals.clear()
+        self._principals[key_id] = key, principal
+        return principal
+
+    def _principal(self, key: ApiKey) -> Principal:
         return Principal(
             key.owner,
             self.name,

@@ -88,19 +88,39 @@ class JwtProvider:
         self._verified_characters = 0
         keys.changed = self.forget
 
-    async def verify(self, credential: str) -> Principal:
-        digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
+    def verify_now(self, credential: str) -> Principal | None:
+        digest = _digest(credential)
         known = self._verified.get(digest)
         if known is not None and self._keys.current():
-            if time.time() < known[0] and known[1].token_id not in self._revoked.found:
-                return known[1]
+            principal = known[1]
+            if time.time() < known[0] and principal.token_id not in self._revoked.found:
+                return principal
             self._verified_characters -= self._verified.pop(digest)[2]
-        claims = await self._verify(credential)
+        keys = self._keys.find_now(*self._header(credential))
+        return None if keys is None else self._verify(credential, digest, keys)
+
+    async def verify(self, credential: str) -> Principal:
+        principal = self.verify_now(credential)
+        if principal is None:
+            keys = await self._keys.find(*self._header(credential))
+            principal = self._verify(credential, _digest(credential), keys)
+        return principal
+
+    def _verify(self, token: str, digest: bytes, keys: Sequence[VerificationKey]) -> Principal:
+        """Return the principal of a token that one of these keys verifies, and cache it. Raise
+        Rejected.
+        """
+        claims = self._claims_by(keys, token)
+        # PyJWT accepts a number in a string; RFC 7519 section 2 does not.
+        if not all(isinstance(claims.get(name, 0), int | float) for name in _TIMES):
+            raise Rejected("exp, nbf or iat is not a number", _MALFORMED)
+        if not 0 < claims["exp"] < _FARTHEST_EXPIRY:
+            raise Rejected("exp is not a plausible time", _MALFORMED)
         expires_at = float(claims["exp"]) + self._leeway_s
         principal = principal_of(claims, self._claims, self.name, expires_at)
         if principal.token_id in self._revoked.found:
             raise Rejected("revoked", "The token was revoked")
-        self._remember(digest, expires_at, principal, len(credential))
+        self._remember(digest, expires_at, principal, len(token))
         return principal
 
     def _remember(self, digest: bytes, expires_at: float, principal: Principal, size: int) -> None:
@@ -136,8 +156,8 @@ class JwtProvider:
     def close(self) -> None:
         self._keys.close()
 
-    async def _verify(self, token: str) -> Mapping[str, Any]:
-        """Return the claims of a valid token. Raise Rejected or AuthUnavailable."""
+    def _header(self, token: str) -> tuple[str | None, str]:
+        """Return `kid` and `alg` of a well-formed token of this issuer. Raise Rejected."""
         if not _is_canonical(token):
             raise Rejected("not a JWT")
         try:
@@ -158,13 +178,7 @@ class JwtProvider:
             raise Rejected("alg is not a string", _MALFORMED)
         if kid is not None and not (isinstance(kid, str) and len(kid) <= _KID_CAP_CHARACTERS):
             raise Rejected("kid is not a short string", _MALFORMED)
-        claims = self._claims_by(await self._keys.find(kid, algorithm), token)
-        # PyJWT accepts a number in a string; RFC 7519 section 2 does not.
-        if not all(isinstance(claims.get(name, 0), int | float) for name in _TIMES):
-            raise Rejected("exp, nbf or iat is not a number", _MALFORMED)
-        if not 0 < claims["exp"] < _FARTHEST_EXPIRY:
-            raise Rejected("exp is not a plausible time", _MALFORMED)
-        return claims
+        return kid, algorithm
 
     def _claims_by(self, keys: Sequence[VerificationKey], token: str) -> Mapping[str, Any]:
         """Return the claims, verified with the first of `keys` that matches the signature. Raise
@@ -197,6 +211,10 @@ class JwtProvider:
             found = self._verifier.decode(token, options={"verify_signature": False}).get("aud")
             reason += f": aud is {_shown(found)}, expected one of {_shown(list(self._audience))}"
         return Rejected(reason, _TOLD.get(type(exc), _MALFORMED))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _shown(value: object) -> str:

@@ -50,6 +50,9 @@ class KeySet(Protocol):
         again if that is due. Costs one reading of the clock.
         """
 
+    def find_now(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey] | None:
+        """Return the same keys as `find`, or None if `find` may have to fetch them."""
+
     async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
         """Return the keys to try, in order, for a token with this header. `kid` is a hint and need
         not be unique (RFC 7517 section 4.5). Raise AuthUnavailable.
@@ -75,6 +78,9 @@ class StaticKey:
 
     def current(self) -> bool:
         return True
+
+    def find_now(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
+        return (self._key,)
 
     async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
         return (self._key,)
@@ -130,6 +136,11 @@ class RemoteKeySet:
             self._begin_refresh(RETRY_S)
         return age_s < STALE_S
 
+    def find_now(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey] | None:
+        if not self.current() or (kid is not None and not self._knows(kid)):
+            return None
+        return self._fitting(kid, algorithm)
+
     async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
         if not self.current():
             await self._refresh(RETRY_S)
@@ -140,6 +151,9 @@ class RemoteKeySet:
             if self._failing and not self._knows(kid):
                 # It may be a new key that cannot be fetched now.
                 raise AuthUnavailable("unknown kid, and the keys cannot be refreshed")
+        return self._fitting(kid, algorithm)
+
+    def _fitting(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
         fitting = [key for key in self._keys if key.algorithm == algorithm]
         if kid is None:
             return fitting if len(fitting) == 1 else ()

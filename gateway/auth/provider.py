@@ -32,6 +32,12 @@ class Provider(Protocol):
     sent_headers: frozenset[bytes]
     """Lower-case names of the headers that describe its principals to the upstream."""
 
+    def verify_now(self, credential: str) -> Principal | None:
+        """Return the principal of a credential if that needs no waiting. Return None if it does,
+        because keys have to be fetched or a store has to be asked: then await `verify`. Raise
+        Rejected or AuthUnavailable as `verify` does. Needs a running event loop.
+        """
+
     async def verify(self, credential: str) -> Principal:
         """Return the principal of a credential. Raise Rejected, or AuthUnavailable if the
         credential cannot be verified now.

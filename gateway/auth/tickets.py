@@ -53,6 +53,9 @@ class TicketProvider:
             raise AuthUnavailable(f"no ticket can be kept: {exc}") from exc
         return ticket
 
+    def verify_now(self, credential: str) -> None:
+        """Return None: the store has to be asked."""
+
     async def verify(self, credential: str) -> Principal:
         if not _TICKET.fullmatch(credential):
             raise Rejected("not a ticket", "The ticket is malformed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +69,39 @@ async def test_a_key_past_its_time_is_rejected(
         keys[key.id] = key
     with pytest.raises(Rejected, match=reason):
         await provider(file).verify(text)
+
+
+def test_a_key_is_verified_at_once_and_a_changed_key_has_another_principal(file: Path) -> None:
+    text, key = made(tier="gold")
+    with editing(file) as keys:
+        keys[key.id] = key
+    clock = 0.0
+    by = ApiKeyProvider("keys", KeyFile(file, now=lambda: clock), now=lambda: NOW)
+    principal = by.verify_now(text)
+    assert by.verify_now(text) is principal
+    with pytest.raises(Rejected, match="wrong secret"):
+        by.verify_now(text[:-1] + ("a" if text[-1] != "a" else "b"))
+    with editing(file) as keys:
+        keys[key.id] = replace(key, tier="silver")
+    clock += 1.0
+    assert by.verify_now(text).tier == "silver"
+    with editing(file) as keys:
+        keys[key.id] = key.revoke(NOW)
+    clock += 1.0
+    with pytest.raises(Rejected, match="revoked"):
+        by.verify_now(text)
+
+
+def test_a_key_verified_before_is_rejected_once_it_expires(file: Path) -> None:
+    text, key = made(expires=NOW + timedelta(1))
+    with editing(file) as keys:
+        keys[key.id] = key
+    now = NOW
+    by = ApiKeyProvider("keys", KeyFile(file, now=lambda: 0.0), now=lambda: now)
+    by.verify_now(text)
+    now += timedelta(1)
+    with pytest.raises(Rejected, match="expired"):
+        by.verify_now(text)
 
 
 def test_the_file_holds_no_secret_and_is_for_its_owner_only(file: Path) -> None:

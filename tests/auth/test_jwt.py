@@ -27,7 +27,7 @@ from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
 from gateway.auth.jwt import REVOKED, JwtProvider
-from gateway.auth.key_sets import RemoteKeySet, StaticKey
+from gateway.auth.key_sets import STALE_S, UNKNOWN_KID_S, RemoteKeySet, StaticKey
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.store.following import Following
@@ -329,16 +329,71 @@ def test_a_verified_token_is_remembered_until_it_expires(monkeypatch: pytest.Mon
     now = time.time()
     good = token(exp=now + 30)
     first = verified(good, one)
-    monkeypatch.setattr(one, "_verify", lambda _: pytest.fail("verified twice"))
+    monkeypatch.setattr(one, "_header", lambda _: pytest.fail("verified twice"))
     assert verified(good, one) is first
     monkeypatch.undo()
     monkeypatch.setattr(time, "time", lambda: now + 31)
-    monkeypatch.setattr(one, "_verify", _looked_at_again)
+    monkeypatch.setattr(one, "_header", _looked_at_again)
     assert rejection(good, one) == "looked at again"
 
 
-async def _looked_at_again(_: str) -> dict[str, Any]:
+def _looked_at_again(_: str) -> tuple[str | None, str]:
     raise Rejected("looked at again")
+
+
+def test_a_token_is_verified_at_once_with_the_same_checks() -> None:
+    revoked = Following(MemoryRecords(), REVOKED)
+    one = provider(revoked=revoked)
+    good = token(jti="a")
+    principal = one.verify_now(good)
+    assert principal is not None
+    assert one.verify_now(good) is principal
+    assert verified(good, one) is principal
+    for bad in (token(exp=1), token(aud="other"), token(iss="https://evil.test"), "junk"):
+        expected = rejection(bad, one)
+        with pytest.raises(Rejected) as caught:
+            one.verify_now(bad)
+        assert str(caught.value) == expected
+    revoked.found = {"a": b""}
+    with pytest.raises(Rejected, match="revoked"):
+        one.verify_now(good)
+
+
+async def test_a_token_is_verified_at_once_only_with_keys_that_were_fetched() -> None:
+    now, kids = 1000.0, ["first"]
+
+    async def fetch(_: str) -> bytes:
+        public = json.loads(RSAAlgorithm.to_jwk(_KEY.public_key()))
+        return json.dumps({"keys": [{**public, "kid": kid} for kid in kids]}).encode()
+
+    keys = RemoteKeySet(
+        issuer="https://sso.test", url="https://sso.test/keys", fetch=fetch, now=lambda: now
+    )
+    by = JwtProvider(
+        "corp",
+        keys=keys,
+        issuer="https://sso.test",
+        audience=("llm",),
+        leeway_s=0.0,
+        claims=ClaimMap(),
+        revoked=Following(MemoryRecords(), REVOKED),
+    )
+    first, second = (
+        jwt.encode(claims(), _KEY, algorithm="RS256", headers={"kid": kid})
+        for kid in ("first", "second")
+    )
+    assert by.verify_now(first) is None
+    principal = await by.verify(first)
+    assert by.verify_now(first) is principal
+    assert by.verify_now(second) is None, "a key that is not known may be new"
+    kids[:] = ["second"]
+    now += UNKNOWN_KID_S
+    await by.verify(second)
+    assert by.verify_now(first) is None, "its key was withdrawn"
+    assert by.verify_now(second) is not None
+    now += STALE_S
+    assert by.verify_now(second) is None, "keys that are too old verify nothing"
+    keys.close()
 
 
 def test_a_revoked_token_is_refused_though_it_was_verified_before() -> None:

@@ -74,6 +74,18 @@ async def test_keys_are_fetched_once_while_they_are_fresh() -> None:
     assert len(issuer.urls) == 1
 
 
+async def test_keys_are_found_at_once_unless_they_may_have_to_be_fetched() -> None:
+    issuer = Issuer(key_set("a", "b"))
+    keys = issuer.keys()
+    assert keys.find_now("a", "EdDSA") is None
+    found = await keys.find("a", "EdDSA")
+    assert keys.find_now("a", "EdDSA") == found
+    assert keys.find_now("new", "EdDSA") is None
+    assert keys.find_now(None, "EdDSA") == await keys.find(None, "EdDSA") == ()
+    issuer.now += STALE_S
+    assert keys.find_now("a", "EdDSA") is None
+
+
 async def test_requests_that_come_together_share_one_fetch() -> None:
     issuer = Issuer(key_set("a"))
     issuer.gate.clear()

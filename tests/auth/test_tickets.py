@@ -40,6 +40,9 @@ class Voucher:
     def __init__(self) -> None:
         self.vouches = True
 
+    def verify_now(self, credential: str) -> Principal | None:
+        raise Rejected("never asked")
+
     async def verify(self, credential: str) -> Principal:
         raise Rejected("never asked")
 
@@ -70,6 +73,13 @@ async def test_a_ticket_speaks_for_whoever_got_it_with_all_that_is_known_of_them
     found = await tickets.verify(await tickets.issue(ANN))
     assert found == ANN
     assert (found.claims, found.headers) == (ANN.claims, ANN.headers)
+
+
+async def test_a_ticket_is_not_verified_at_once_and_so_not_used() -> None:
+    tickets = provider()
+    ticket = await tickets.issue(ANN)
+    assert tickets.verify_now(ticket) is None  # type: ignore[func-returns-value]
+    assert await tickets.verify(ticket) == ANN
 
 
 async def test_a_principal_with_nothing_but_a_name_is_carried_too() -> None:
