@@ -15,6 +15,7 @@ from gateway.proxy.request_head import Rewrite, request_head
 from gateway.proxy.resolve import Target
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.reader import FutureReader
 from gateway.upstream.response import UpstreamResponse
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -103,16 +104,14 @@ class Attempt:
                     raise
                 connection, fresh = None, True
             except asyncio.CancelledError:
-                connection.forget(answer)
+                connection.abandon(answer)
                 raise
             else:
                 self.response = response
                 self.status = response.head.status
                 return response
 
-    def _begin(
-        self, connection: UpstreamConnection, first_byte_s: float
-    ) -> asyncio.Future[UpstreamResponse]:
+    def _begin(self, connection: UpstreamConnection, first_byte_s: float) -> FutureReader:
         sending = self._sending
         request, body, streamed = sending.request, sending.body, sending.streamed
         data = request_head(
@@ -126,8 +125,10 @@ class Attempt:
         )
         self.sent_at = time.perf_counter()
         exchange = request.exchange
-        answer = connection.send(
+        answer = FutureReader(asyncio.get_running_loop())
+        connection.send(
             data,
+            answer,
             first_byte_s,
             sending.target.timeouts.idle_s,
             not streamed,

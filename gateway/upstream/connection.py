@@ -27,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
+from gateway.upstream.reader import HeadReader
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.unread import Unread
 
@@ -72,6 +73,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_parts",
         "_paused",
         "_raw",
+        "_reader",
         "_reason",
         "_request_sent",
         "_response",
@@ -82,7 +84,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_unread",
         "_upgrade",
         "_violation",
-        "_waiter",
         "_written_paused",
         "on_writable",
         "reused",
@@ -116,7 +117,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.state = State.NEW
         self.reused = False
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[UpstreamResponse] | None = None
+        self._reader: HeadReader | None = None
+        """The receiver of the response, from `send` to the end of the exchange."""
         self._response: UpstreamResponse | None = None
         self._raw: list[RawHeader] = []
         self._parts: list[bytes] = []
@@ -149,21 +151,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def send(
         self,
         data: bytes,
+        reader: HeadReader,
         first_byte_s: float,
         idle_s: float,
         last: bool = True,
         head_only: bool = False,
         upgrade: bool = False,
-    ) -> asyncio.Future[UpstreamResponse]:
-        """Write a request's head (and body, if `last`). The future returned is its response.
+    ) -> None:
+        """Write a request's head (and body, if `last`). `reader` is called with its response.
 
         `head_only`: a HEAD request, whose response has no body. `upgrade`: the request asks for
         WebSocket, so that the response may have a `tunnel`. The first-byte timer starts when the
-        request is complete. The future raises UpstreamError, or the error passed to `fail`.
+        request is complete. `reader` fails with an UpstreamError, or the error passed to `fail`.
         """
         assert self.transport is not None
         self.state = State.ACTIVE
-        self._waiter = self._loop.create_future()
+        self._reader = reader
         self._response = None
         self._head_only = head_only
         self._head_bytes = self._idle_bytes = 0
@@ -178,7 +181,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         # While a long body is being uploaded, the client sets the pace; see `body_sent`.
         self._set_deadline(self._loop.time() + first_byte_s if last else float("inf"))
         self.transport.write(data)
-        return self._waiter
 
     def send_body(self, data: bytes) -> None:
         """Write a piece of the request body."""
@@ -204,13 +206,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Drop the exchange and close at once."""
         self._close()
 
-    def forget(self, answer: asyncio.Future[UpstreamResponse]) -> None:
-        """Abort the exchange of this response future, unless the connection has finished with it.
-
-        A caller that gives up learns so one turn of the event loop later. By then the response may
-        have arrived, and the connection may carry another request.
+    def abandon(self, reader: HeadReader) -> None:
+        """Abort the exchange of `reader`, which is not called any more. Do nothing if that exchange
+        has ended: the connection may be idle, or carry the next one.
         """
-        if self._waiter is answer:
+        if self._reader is reader:
             self._close()
 
     def hang_up(self, data: bytes) -> None:
@@ -299,6 +299,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if response is not None and response.tunnel is not None:
             response.feed(bytes(data))
             return
+        reader = None if response is not None else self._reader
         size = len(data)
         if self._in_head:
             self._head_bytes += size
@@ -307,7 +308,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             response = self._response
             if response is not None and response.tunnel is not None and self._violation is None:
-                self._switched(response, data, exc)
+                self._switched(response, reader, data, exc)
                 return
             # Data after the end of the message does not affect it. Only the connection is closed.
             self._spent = True
@@ -319,9 +320,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if response is None:
             self._head_end = (self._head_end + bytes(data[-4:]))[-4:]
         else:
-            waiter = self._waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(response)
             parts = self._parts
             if not parts:
                 # Data without body bytes: chunk extensions and trailers.
@@ -345,6 +343,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._set_deadline(deadline)  # the deadline until the head may have been later
             else:
                 self._deadline = deadline
+        if reader is not None and response is not None:
+            # Last, as the reader may send the next request on this connection.
+            reader.answered(response)
 
     # httptools calls these methods from feed_data.
 
@@ -415,18 +416,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _switched(
         self,
         response: UpstreamResponse,
+        reader: HeadReader | None,
         data: memoryview,
         exc: httptools.HttpParserError | httptools.HttpParserUpgrade,
     ) -> None:
         """Handle the end of the head after a protocol switch. The remaining data is not HTTP."""
         if not isinstance(exc, httptools.HttpParserUpgrade):
             self.fail(UpstreamInvalidResponse(f"after the switch: {exc}"))
-            return
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(response)
-        if rest := bytes(data[exc.args[0] :]):
+        elif rest := bytes(data[exc.args[0] :]):
             response.feed(rest)
+        if reader is not None:
+            reader.answered(response)
 
     def on_body(self, body: bytes) -> None:
         if self._message_done:
@@ -454,7 +454,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._spent or not self._request_sent or self._violation or self._unparsed:
             self._close(keep_response=True)
         else:
-            self._response = self._waiter = None
+            self._response = self._reader = None
             self.state = State.IDLE
             self.reused = True
             if self._paused:
@@ -466,12 +466,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """End the exchange with an error, unless it has ended. Its reader receives the error."""
         if self.state is not State.ACTIVE:
             return
-        response, waiter = self._response, self._waiter
+        response, reader = self._response, self._reader
         self._close(keep_response=True)
         if response is not None:
             response.finish(error)
-        elif waiter is not None and not waiter.done():
-            waiter.set_exception(error)
+        elif reader is not None:
+            reader.failed(error)
 
     def _close(self, *, keep_response: bool = False) -> None:
         if self.state is State.CLOSED:
@@ -487,9 +487,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if transport is not None:
             # abort() instead of close(): unsent data has no recipient any more.
             transport.abort()
+        self._reader = None
         if not keep_response:
             self._response = None
-            self._waiter = None
         self._on_closed(self)
 
     def is_quiet(self) -> bool:

@@ -11,6 +11,7 @@ from gateway.backlog import STEPS_A_TURN, Backlog
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
 from gateway.pacing import LINES_A_TURN
 from gateway.upstream.connection import State, UpstreamConnection
+from gateway.upstream.reader import FutureReader
 from gateway.upstream.response import UpstreamResponse
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -49,41 +50,105 @@ class Connected:
         )
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
 
-    def send(self, head_only: bool = False) -> asyncio.Future[UpstreamResponse]:
-        return self.connection.send(
-            b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0, head_only=head_only
+    def send(self, head_only: bool = False, upgrade: bool = False) -> FutureReader:
+        reader = FutureReader(asyncio.get_running_loop())
+        self.connection.send(
+            b"GET / HTTP/1.1\r\n\r\n",
+            reader,
+            first_byte_s=5.0,
+            idle_s=5.0,
+            head_only=head_only,
+            upgrade=upgrade,
         )
+        return reader
 
     def receive(self, data: bytes) -> None:
         self._buffer[: len(data)] = data
         self.connection.buffer_updated(len(data))
 
 
-@pytest.mark.parametrize("given_up", ["before-the-answer", "after-the-answer"])
-async def test_who_gives_up_too_late_does_not_end_the_next_exchange(given_up: str) -> None:
+async def test_a_late_abandonment_does_not_end_the_next_exchange() -> None:
     connected = Connected()
     connection = connected.connection
     first = connected.send()
-    if given_up == "before-the-answer":
-        first.cancel()
     connected.receive(REPLY)
     assert connection.state is State.IDLE
     second = connected.send()
-    connection.forget(first)
+    connection.abandon(first)
     assert (connection.state, connected.transport.aborted) == (State.ACTIVE, False)
     connected.receive(REPLY)
     assert (await second).complete
     connection.close()
 
 
-@pytest.mark.parametrize("came", [b"", REPLY[:20], REPLY[:-2], REPLY[:-1]])
-async def test_who_gives_up_in_time_ends_its_exchange(came: bytes) -> None:
+@pytest.mark.parametrize("received", [b"", REPLY[:20], REPLY[:-2], REPLY[:-1]])
+async def test_an_abandonment_in_time_ends_the_exchange(received: bytes) -> None:
     connected = Connected()
     answer = connected.send()
-    if came:
-        connected.receive(came)
-    connected.connection.forget(answer)
+    if received:
+        connected.receive(received)
+    connected.connection.abandon(answer)
     assert (connected.connection.state, connected.transport.aborted) == (State.CLOSED, True)
+
+
+class Recorder:
+    """A reader that keeps what it is called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes, bool, GatewayError | None]] = []
+
+    def answered(self, response: UpstreamResponse) -> None:
+        self.calls.append((b"".join(response.unread), response.complete, response.error))
+
+    def failed(self, error: GatewayError) -> None:
+        self.calls.append((b"failed", False, error))
+
+
+@pytest.mark.parametrize(
+    ("received", "body", "complete"),
+    [
+        (REPLY, b"{}", True),
+        (REPLY[:-1], b"{", False),
+        (REPLY[:-2], b"", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + REPLY, b"{}", True),
+    ],
+    ids=["whole", "part", "head", "after-an-interim-response"],
+)
+async def test_the_reader_gets_the_head_and_the_body_of_the_same_read_at_once(
+    received: bytes, body: bytes, complete: bool
+) -> None:
+    connected, reader = Connected(), Recorder()
+    connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", reader, 5.0, 5.0)
+    connected.receive(received)
+    assert reader.calls == [(body, complete, None)]
+    connected.connection.close()
+
+
+async def test_a_response_that_breaks_in_its_first_read_reaches_the_reader_with_its_error() -> None:
+    connected, reader = Connected(), Recorder()
+    connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", reader, 5.0, 5.0)
+    connected.receive(STREAM + TINY + b"no chunk\r\n")
+    ((body, complete, error),) = reader.calls
+    assert (body, complete) == (b"a", False)
+    assert isinstance(error, UpstreamInvalidResponse)
+
+
+async def test_the_reader_may_send_the_next_request_from_its_call() -> None:
+    connected = Connected()
+    second = Recorder()
+
+    class Follower(Recorder):
+        def answered(self, response: UpstreamResponse) -> None:
+            super().answered(response)
+            connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", second, 5.0, 5.0)
+
+    first = Follower()
+    connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", first, 5.0, 5.0)
+    connected.receive(REPLY)
+    assert connected.connection.state is State.ACTIVE
+    connected.receive(REPLY)
+    assert first.calls == second.calls == [(b"{}", True, None)]
+    connected.connection.close()
 
 
 async def test_a_connection_that_is_lost_ends_the_exchange_it_carries() -> None:
@@ -202,7 +267,7 @@ async def test_what_was_read_is_passed_on_although_the_connection_is_lost() -> N
 
 async def test_what_comes_with_a_switch_of_protocols_is_passed_however_many_lines_it_has() -> None:
     connected = Connected()
-    answer = connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", 5.0, 5.0, upgrade=True)
+    answer = connected.send(upgrade=True)
     head = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     frames = 1_000 * b"\x81\x01\n"
     connected.receive(head + frames)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.reader import FutureReader
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def ask(connection: UpstreamConnection) -> FutureReader:
+    """Send a request, and return the reader of its response."""
+    reader = FutureReader(asyncio.get_running_loop())
+    connection.send(b"GET / HTTP/1.1\r\n\r\n", reader, first_byte_s=5.0, idle_s=5.0)
+    return reader
 
 
 @pytest.fixture
@@ -30,11 +40,11 @@ async def test_a_connection_on_which_something_came_unasked_is_not_used_again(
     peer, _ = listener.accept()
     with peer:
         for _ in range(2):
-            answer = connection.send(b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0)
+            answer = ask(connection)
             peer.sendall(REPLY)
             assert (await answer).complete
             assert pool.take_idle() is connection
-        answer = connection.send(b"GET / HTTP/1.1\r\n\r\n", first_byte_s=5.0, idle_s=5.0)
+        answer = ask(connection)
         peer.sendall(REPLY)
         assert (await answer).complete
         peer.sendall(leftover) if leftover else peer.shutdown(socket.SHUT_WR)
