@@ -36,7 +36,7 @@ from gateway.errors import (
 from gateway.exchange import ClientConnection, Voucher
 from gateway.offload import Offload
 from gateway.proxy.json_body import is_heavy
-from gateway.websocket.socket import ClientSocket
+from gateway.websocket.client_socket import ClientSocket
 
 _REPLIES_BYTES = 64 * 1024
 """Maximum bytes of replies that wait for a client that does not read. Above it, the client's
@@ -112,21 +112,21 @@ class Bridge:
 
     # -- called by the socket ------------------------------------------------------------------
 
-    def flow(self, *, behind: bool) -> None:
+    def flow(self, *, congested: bool) -> None:
         """Pause all calls while the client's connection is congested, then resume them in turn.
 
         They resume in the order in which they were paused, so that one with much output does not
         delay the others.
         """
         paused = self._paused
-        if behind:
+        if congested:
             self._unread_bytes = 0
             for call in self._calls.values():
                 if call not in paused:
                     paused.append(call)
                 call.pause()
             return
-        while paused and not self._socket.behind:
+        while paused and not self._socket.congested:
             paused.popleft().resume()
 
     def failing(self, error: GatewayError) -> None:
@@ -135,9 +135,9 @@ class Bridge:
         for call in [*self._calls.values()]:
             call.fail(error) if ends else call.abandon(error)
 
-    def asked(self) -> None:
+    def pinged(self) -> None:
         """Send a ping message: web pages cannot see the pings of the WebSocket protocol."""
-        if not self._socket.behind:
+        if not self._socket.congested:
             self._socket.post((PING,), quiet=True)
 
     def active_at(self) -> float:
@@ -210,7 +210,7 @@ class Bridge:
         )
         self._calls[tag] = call
         call.begin(request)
-        if self._socket.behind and tag in self._calls:
+        if self._socket.congested and tag in self._calls:
             self._paused.append(call)
             call.pause()
 
@@ -249,7 +249,7 @@ class Bridge:
 
     def _reply(self, message: bytes) -> None:
         self._socket.post((message,), quiet=True)
-        if self._socket.behind:
+        if self._socket.congested:
             self._unread_bytes += len(message)
 
     def _ended(self, call: Call) -> None:

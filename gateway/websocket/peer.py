@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.backlog import Backlog
+from gateway.bucket import TokenBucket
 from gateway.websocket.codes import Closing, Code, Violation, read_closing
 from gateway.websocket.deflate import Deflate, Deflater, Inflater
 from gateway.websocket.frames import (
@@ -28,7 +29,7 @@ _PACKING_PAYS_BYTES = 64
 """Minimum bytes of a message for compression."""
 
 
-class Owner(Protocol):
+class PeerOwner(Protocol):
     """Owner of an endpoint. It receives what the endpoint has read."""
 
     def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
@@ -37,30 +38,11 @@ class Owner(Protocol):
     def pieces_end(self, peer: Peer) -> None:
         """Note that no more pieces come in this turn of the event loop: output can be flushed."""
 
-    def says_goodbye(self, peer: Peer, closing: Closing) -> None:
+    def closes(self, peer: Peer, closing: Closing) -> None:
         """Receive a close frame: the peer's first, or its answer to ours. Nothing follows."""
 
-    def breaks(self, peer: Peer, violation: Violation) -> None:
+    def violates(self, peer: Peer, violation: Violation) -> None:
         """Handle a protocol violation. Nothing more is read from the peer."""
-
-
-class Rate:
-    """Token bucket, stored as the time at which it will be full (GCRA)."""
-
-    __slots__ = ("_burst_s", "_each_s", "_full_at")
-
-    def __init__(self, per_s: float, burst: float) -> None:
-        self._each_s = 1.0 / per_s
-        self._burst_s = burst / per_s
-        self._full_at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Take one token. Return False if the bucket is empty."""
-        after = max(self._full_at, now) + self._each_s
-        if after - now > self._burst_s + 1e-9:
-            return False
-        self._full_at = after
-        return True
 
 
 class Peer:
@@ -77,23 +59,23 @@ class Peer:
         "_out",
         "_owner",
         "_packing",
-        "_pause_reading",
+        "_pause_connection",
         "_paused",
         "_pong",
         "_queued",
         "_reader",
-        "_resume_reading",
+        "_resume_connection",
         "_write",
-        "asked",
-        "behind",
+        "answered",
         "closing",
-        "heard",
-        "said_goodbye",
+        "congested",
+        "has_closed",
+        "pinged",
     )
 
     def __init__(
         self,
-        owner: Owner,
+        owner: PeerOwner,
         write: Callable[[bytes], None],
         now: Callable[[], float],
         backlog: Backlog,
@@ -102,7 +84,7 @@ class Peer:
         resume: Callable[[], None],
         is_client: bool,
         max_message_bytes: int,
-        messages: Rate | None = None,
+        messages: TokenBucket | None = None,
         deflate: Deflate | None = None,
     ) -> None:
         """Create the endpoint. `pause` and `resume` stop and start reading from its connection.
@@ -111,7 +93,7 @@ class Peer:
         """
         self._owner = owner
         self._backlog = backlog
-        self._pause_reading, self._resume_reading = pause, resume
+        self._pause_connection, self._resume_connection = pause, resume
         self._paused = self._queued = False
         self._finished: Callable[[], None] | None = None
         self._out: list[bytes] = []
@@ -120,7 +102,7 @@ class Peer:
         self._now = now
         self._masks = not is_client
         self._messages = messages
-        self._controls = Rate(_CONTROL_PER_S, _CONTROL_BURST)
+        self._controls = TokenBucket(_CONTROL_PER_S, _CONTROL_BURST)
         self._deflater = Deflater(deflate) if deflate is not None else None
         self._packing = False
         self._reader = FrameReader(
@@ -130,15 +112,15 @@ class Peer:
             inflater=Inflater(deflate) if deflate is not None else None,
         )
         self._pong: bytes | None = None
-        self.behind = False
+        self.congested = False
         """True while its connection is congested and takes no more bytes."""
-        self.heard = True
+        self.answered = True
         """True if anything was received since the last ping."""
-        self.asked = False
+        self.pinged = False
         """True if a ping was sent."""
         self.closing: Closing | None = None
         """Content of the close frame sent to the peer, or None."""
-        self.said_goodbye = False
+        self.has_closed = False
         """True if the peer has sent a close frame."""
 
     def received(self, data: bytes) -> None:
@@ -146,19 +128,19 @@ class Peer:
 
         The owner is told of everything read, violations included.
         """
-        self.heard = self.heard or bool(data)
+        self.answered = self.answered or bool(data)
         self._read(data)
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Pause reading: keep the peer's data until the other side's connection takes more.
 
         Data received already is kept too: a few compressed bytes can become many.
         """
         if self._finished is None:
             self._reader.held = True
-            self._pause()
+            self._stop_reading()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Resume: read the kept data, then the connection."""
         if self._reader.held:
             self._reader.held = False
@@ -167,7 +149,7 @@ class Peer:
     def finish(self, then: Callable[[], None]) -> None:
         """Read the kept data after the connection was lost, then call `then`.
 
-        It ignores `hold`: a congested other side no longer pauses it.
+        It ignores `pause`: a congested other side no longer pauses it.
         """
         self._finished = then
         self._reader.held = False
@@ -179,7 +161,7 @@ class Peer:
             reader.feed(data)
         except Violation as violation:
             reader.stopped = True
-            self._owner.breaks(self, violation)
+            self._owner.violates(self, violation)
         else:
             self._owner.pieces_end(self)
         if reader.left or self._paused:
@@ -192,23 +174,23 @@ class Peer:
             return
         if reader.left and not reader.stopped:
             self._queued = True
-            self._pause()
+            self._stop_reading()
             self._backlog.add(self._read_on)
         elif self._finished is not None:
             self._finished()
         elif self._paused:
             self._paused = False
-            self._resume_reading()
+            self._resume_connection()
 
     def _read_on(self) -> None:
         self._queued = False
         if not self._reader.stopped:
             self._read(b"")
 
-    def _pause(self) -> None:
+    def _stop_reading(self) -> None:
         if not self._paused:
             self._paused = True
-            self._pause_reading()
+            self._pause_connection()
 
     def ignore(self) -> None:
         """Stop reading from the peer."""
@@ -241,13 +223,13 @@ class Peer:
             out.clear()
             self._write(data)
 
-    def say(self, messages: Sequence[bytes]) -> None:
+    def send_texts(self, messages: Sequence[bytes]) -> None:
         """Write whole text messages. Do nothing if a close frame was sent."""
         for message in messages:
             self.send(TEXT, message, True, True)
         self.flush()
 
-    def goodbye(self, closing: Closing) -> bytes:
+    def close_frame(self, closing: Closing) -> bytes:
         """Return the queued frames and the close frame to send; empty if one was sent before."""
         if self.closing is not None:
             return b""
@@ -263,17 +245,17 @@ class Peer:
         `is_read`: the connection is being read. If it is not, no answer can be seen and the result
         is True. The ping is sent all the same: writing shows whether the connection still exists.
         """
-        if self.behind or self.said_goodbye or self.closing is not None:
+        if self.congested or self.has_closed or self.closing is not None:
             return True  # no answer is possible or needed
-        if self.asked and not self.heard and is_read:
+        if self.pinged and not self.answered and is_read:
             return False
-        self.asked, self.heard = True, False
+        self.pinged, self.answered = True, False
         self._write(frame(PING, b"", mask=self._masks))
         return True
 
-    def caught_up(self) -> None:
+    def resume_writing(self) -> None:
         """Note that the connection takes bytes again, and send a delayed pong."""
-        self.behind = False
+        self.congested = False
         if self._pong is not None:
             payload, self._pong = self._pong, None
             self._answer(payload)
@@ -281,7 +263,7 @@ class Peer:
     def _answer(self, payload: bytes) -> None:
         if self.closing is not None:
             return
-        if self.behind:
+        if self.congested:
             self._pong = payload  # only the latest has to be answered (RFC 6455 section 5.5.3)
             return
         self._write(frame(PONG, payload, mask=self._masks))
@@ -289,17 +271,17 @@ class Peer:
     # Called by the reader.
 
     def piece(self, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        if first and self._messages is not None and not self._messages.take(self._now()):
+        if first and self._messages is not None and self._messages.take(self._now()):
             raise Violation(Code.POLICY, "too many messages")
         self._owner.piece(self, opcode, payload, first, final)
 
     def control(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
             closing = read_closing(payload)
-            self.said_goodbye = True
-            self._owner.says_goodbye(self, closing)
+            self.has_closed = True
+            self._owner.closes(self, closing)
             return
-        if not self._controls.take(self._now()):
+        if self._controls.take(self._now()):
             raise Violation(Code.POLICY, "too many pings")
         if opcode == PING:
             self._answer(payload)

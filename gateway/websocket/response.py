@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -14,25 +14,10 @@ from multidict import CIMultiDict
 
 from gateway.exchange import ClientConnection, Exchange
 from gateway.headers import checked_lines
+from gateway.websocket.session import Session
 
 _WRITE_BUFFER_BYTES = 32 * 1024
 """Bytes that may wait for a slow client before reading from its upstream pauses."""
-
-
-class Talk(Protocol):
-    """Session with a client, whatever the other side is."""
-
-    def start(self) -> None:
-        """Take over the connection."""
-
-    async def run(self) -> None:
-        """Wait until the session has ended."""
-
-    def client_left(self) -> None:
-        """End the session after the client's connection was lost."""
-
-    def detach(self) -> None:
-        """Release the client's connection."""
 
 
 class WebSocketResponse(web.StreamResponse):
@@ -42,13 +27,13 @@ class WebSocketResponse(web.StreamResponse):
         self,
         headers: CIMultiDict[str],
         exchange: Exchange,
-        begin: Callable[[ClientConnection], Talk],
+        begin: Callable[[ClientConnection], Session],
     ) -> None:
         """Create the response. `begin` creates the session for the client's connection."""
         super().__init__(status=101, headers=headers)
         self._exchange = exchange
         self._begin = begin
-        self._session: Talk | None = None
+        self._session: Session | None = None
 
     @property
     def prepared(self) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.bucket import TokenBucket
 from gateway.errors import CredentialExpired, GatewayError
-from gateway.websocket.peer import Rate
 
-_STANDING_S = 1.0
+_VALIDITY_S = 1.0
 """Maximum seconds between two checks of the caller's credential."""
 _NEVER = float("inf")
 
@@ -23,11 +23,11 @@ class SessionOptions:
     idle_s: float
     ping_s: float | None
     """Interval between pings; None for no pings."""
-    messages: Callable[[], Rate] | None
+    messages: Callable[[], TokenBucket] | None
     """Factory of the token bucket that limits a client's messages; None for no limit."""
 
 
-class Standing(Protocol):
+class Validity(Protocol):
     """Validity of the credential that began a session."""
 
     def holds(self) -> bool:
@@ -46,7 +46,7 @@ class Watched(Protocol):
     def idle(self) -> None:
         """Handle the idle timeout."""
 
-    def ask(self) -> None:
+    def ping(self) -> None:
         """Send a ping."""
 
 
@@ -58,22 +58,22 @@ class Watch:
         "_loop",
         "_ping_at",
         "_ping_s",
-        "_standing",
         "_stopped",
         "_timer",
+        "_validity",
         "_watched",
         "active_at",
     )
 
     def __init__(
-        self, watched: Watched, options: SessionOptions, standing: Standing | None
+        self, watched: Watched, options: SessionOptions, validity: Validity | None
     ) -> None:
-        """Create the watch. `standing` is None if callers are not authenticated."""
+        """Create the watch. `validity` is None if callers are not authenticated."""
         self._watched = watched
         self._loop = asyncio.get_running_loop()
         self._idle_s = options.idle_s
         self._ping_s = _NEVER if options.ping_s is None else options.ping_s
-        self._standing = standing
+        self._validity = validity
         self.active_at = self._loop.time()
         """Time of the last message, in seconds of the loop's clock. Updated by the session."""
         self._ping_at = self.active_at + self._ping_s
@@ -82,19 +82,19 @@ class Watch:
 
     def look(self) -> None:
         """Handle what is due and schedule the next check. The first call starts the timer."""
-        now, standing = self._loop.time(), self._standing
-        if standing is not None and not standing.holds():
+        now, validity = self._loop.time(), self._validity
+        if validity is not None and not validity.holds():
             self._watched.fail(CredentialExpired())
         elif now >= self.active_at + self._idle_s:
             self._watched.idle()
         elif now >= self._ping_at:
             self._ping_at = now + self._ping_s
-            self._watched.ask()
+            self._watched.ping()
         if self._stopped:
             return
         next_at = min(self.active_at + self._idle_s, self._ping_at)
-        if standing is not None:
-            next_at = min(next_at, now + min(_STANDING_S, standing.left_s()))
+        if validity is not None:
+            next_at = min(next_at, now + min(_VALIDITY_S, validity.left_s()))
         self._timer = self._loop.call_at(next_at, self.look)
 
     def stop(self) -> None:

@@ -16,11 +16,11 @@ from gateway.errors import UpgradeRequired
 from gateway.exchange import ClientConnection, GatewayRequest, Voucher
 from gateway.offload import Offload
 from gateway.routing import Handler
+from gateway.websocket.client_socket import ClientSocket
 from gateway.websocket.handshake import answer_of_ours
 from gateway.websocket.response import WebSocketResponse
-from gateway.websocket.socket import ClientSocket
 from gateway.wiring.resume import streams_path
-from gateway.wiring.websocket import Standing, session_options
+from gateway.wiring.websocket import CredentialValidity, session_options
 
 _GENERATING = {
     "openai": ("chat/completions", "completions", "responses"),
@@ -57,7 +57,7 @@ def bridged(
         if handshake is None:
             raise UpgradeRequired
         voucher = Voucher(principal, target.name, exchange.request_id)
-        standing = Standing(providers, principal) if principal is not None else None
+        validity = CredentialValidity(providers, principal) if principal is not None else None
         headers = request._message.headers
         head = "".join(
             f"{name}: {', '.join(headers.getall(name))}\r\n"
@@ -74,7 +74,7 @@ def bridged(
                 session,
                 bridge.talk,
                 deflate=handshake.deflate,
-                standing=standing,
+                validity=validity,
                 binary=False,
             )
 

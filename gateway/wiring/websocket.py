@@ -9,15 +9,15 @@ from aiohttp import web
 
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider
+from gateway.bucket import TokenBucket
 from gateway.config import models
 from gateway.errors import AuthUnavailable
 from gateway.exchange import ClientConnection, GatewayRequest
 from gateway.middleware.upgrade import Upgrade
 from gateway.upstream.response import UpstreamResponse
 from gateway.websocket.handshake import read_answer
-from gateway.websocket.peer import Rate
 from gateway.websocket.response import WebSocketResponse
-from gateway.websocket.session import Session
+from gateway.websocket.upstream_session import UpstreamSession
 from gateway.websocket.watch import SessionOptions
 from gateway.wiring.limits import per_second
 
@@ -45,11 +45,11 @@ def switched(
         handshake, principal = exchange.handshake, exchange.principal
         assert handshake is not None
         headers = read_answer(handshake, upstream.head.fields)
-        standing = Standing(providers, principal) if principal is not None else None
+        validity = CredentialValidity(providers, principal) if principal is not None else None
 
-        def begin(client: ClientConnection) -> Session:
-            return Session(
-                exchange, client, upstream, session, deflate=handshake.deflate, standing=standing
+        def begin(client: ClientConnection) -> UpstreamSession:
+            return UpstreamSession(
+                exchange, client, upstream, session, deflate=handshake.deflate, validity=validity
             )
 
         return WebSocketResponse(headers, exchange, begin)
@@ -67,7 +67,7 @@ def session_options(options: models.WebSocket) -> SessionOptions:
     )
 
 
-class Standing:
+class CredentialValidity:
     """Credential validity of a session's caller, as its provider sees it now."""
 
     def __init__(self, providers: Mapping[str, Provider], principal: Principal) -> None:
@@ -91,8 +91,8 @@ class Standing:
         return float("inf") if expires_at is None else expires_at - time.time()
 
 
-def _messages(rate: str | None) -> Callable[[], Rate] | None:
+def _messages(rate: str | None) -> Callable[[], TokenBucket] | None:
     if rate is None:
         return None
     per_s, burst = per_second(rate)
-    return lambda: Rate(per_s, burst)
+    return lambda: TokenBucket(per_s, burst)

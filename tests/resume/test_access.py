@@ -204,4 +204,4 @@ def test_a_read_limit_lets_a_burst_through_and_then_a_rate() -> None:
     assert limit.wait_s(b"a", 10.5) == 0.0
     for number in range(30_000):
         limit.wait_s(b"%d" % number, 100.0 + number)
-    assert len(limit._full_at) <= 10_000
+    assert len(limit._buckets) <= 10_000

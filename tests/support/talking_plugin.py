@@ -9,9 +9,9 @@ from aiohttp.typedefs import Handler
 
 from gateway.errors import Unavailable
 from gateway.exchange import ClientConnection, GatewayRequest
+from gateway.websocket.client_socket import ClientSocket
 from gateway.websocket.handshake import answer_of_ours
 from gateway.websocket.response import WebSocketResponse
-from gateway.websocket.socket import ClientSocket
 from gateway.websocket.watch import SessionOptions
 
 MIB = 1024 * 1024
@@ -56,7 +56,7 @@ async def talk(request: web.Request, handler: Handler) -> web.StreamResponse:
 
     def begin(client: ClientConnection) -> ClientSocket:
         return ClientSocket(
-            exchange, client, options, converse, deflate=handshake.deflate, standing=None
+            exchange, client, options, converse, deflate=handshake.deflate, validity=None
         )
 
     return WebSocketResponse(answer_of_ours(handshake), exchange, begin)

@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from gateway.errors import GatewayError, SessionBroken, SessionIdle
+from gateway.errors import GatewayError
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
-from gateway.websocket.endings import By, Tally, ending_of
+from gateway.websocket.endings import By
 from gateway.websocket.frames import TEXT
 from gateway.websocket.peer import Peer
-from gateway.websocket.watch import SessionOptions, Standing, Watch
+from gateway.websocket.session import Session
+from gateway.websocket.watch import SessionOptions, Validity
 
 _WAITING_BYTES = 64 * 1024
 _WAITING_MESSAGES = 64
@@ -29,8 +30,8 @@ class Closed(Exception):
 class Host(Protocol):
     """Party that sends outside of the talk coroutine. It is notified of the socket's events."""
 
-    def flow(self, *, behind: bool) -> None:
-        """Note that the client's connection is congested (`behind`) or takes data again.
+    def flow(self, *, congested: bool) -> None:
+        """Note that the client's connection is congested (`congested`) or takes data again.
 
         Messages that are posted meanwhile are buffered.
         """
@@ -38,14 +39,14 @@ class Host(Protocol):
     def failing(self, error: GatewayError) -> None:
         """Note that the gateway is about to end the session. Final messages may be posted."""
 
-    def asked(self) -> None:
+    def pinged(self) -> None:
         """Note that a ping was sent to the client."""
 
     def active_at(self) -> float:
         """Return the time of the last activity, in seconds of the loop's clock."""
 
 
-class ClientSocket:
+class ClientSocket(Session):
     """WebSocket of one client, served by one coroutine."""
 
     def __init__(
@@ -56,7 +57,7 @@ class ClientSocket:
         talk: Callable[[ClientSocket], Awaitable[None]],
         *,
         deflate: Deflate | None,
-        standing: Standing | None,
+        validity: Validity | None,
         binary: bool = True,
     ) -> None:
         """Create the socket. `talk` is cancelled if the session ends first.
@@ -64,32 +65,11 @@ class ClientSocket:
         When `talk` returns, the session is closed with 1000. A GatewayError that it raises ends the
         session with that error's close code. `binary`: accept binary messages as well as text.
         """
-        assert client.transport is not None
-        loop = asyncio.get_running_loop()
+        super().__init__(exchange, client, options, deflate=deflate, validity=validity)
         self.host: Host | None = None
         """Receiver of the socket's events; set by the code that talks, if it needs them."""
-        self.tally = exchange.tally = Tally()
-        self._exchange = exchange
-        self._options = options
         self._talk = talk
         self._binary = binary
-        self._connection, self._transport = client, client.transport
-        self._peer = Peer(
-            self,
-            self._transport.write,
-            loop.time,
-            client.backlog,
-            pause=client.pause_reading,
-            resume=client.resume_reading,
-            is_client=True,
-            max_message_bytes=options.max_message_bytes,
-            messages=options.messages() if options.messages is not None else None,
-            deflate=deflate,
-        )
-        self._loop = loop
-        self._watch = Watch(self, options, standing)
-        self._ended: asyncio.Future[None] = loop.create_future()
-        self._over = False
         self._parts: list[bytes] = []
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -117,7 +97,7 @@ class ClientSocket:
         message = self._waiting.popleft()
         self._waiting_bytes -= len(message)
         if not self._waiting:
-            self._peer.go_on()
+            self._client.resume()
         return message
 
     async def send(self, message: bytes, *, opcode: int = TEXT) -> None:
@@ -127,13 +107,13 @@ class ClientSocket:
         self._watch.active_at = self._loop.time()
         self.tally.messages_out += 1
         self._exchange.bytes_out += len(message)
-        self._peer.send(opcode, message, True, True)
-        self._peer.flush()
+        self._client.send(opcode, message, True, True)
+        self._client.flush()
         await self.room()
 
     async def room(self) -> None:
         """Wait while the client's connection is congested. Raise Closed."""
-        while self._peer.behind:
+        while self._client.congested:
             self._sender = self._loop.create_future()
             try:
                 await self._sender
@@ -143,9 +123,9 @@ class ClientSocket:
                 raise Closed
 
     @property
-    def behind(self) -> bool:
+    def congested(self) -> bool:
         """True while the client's connection is congested."""
-        return self._peer.behind
+        return self._client.congested
 
     def post(self, messages: Sequence[bytes], *, quiet: bool = False) -> None:
         """Send text messages without waiting, even if the connection is congested.
@@ -158,22 +138,13 @@ class ClientSocket:
             self._watch.active_at = self._loop.time()
         self.tally.messages_out += len(messages)
         self._exchange.bytes_out += sum(map(len, messages))
-        self._peer.say(messages)
+        self._client.send_texts(messages)
 
     def close(self, closing: Closing) -> None:
         """End the session with this close frame."""
         self._end(EndReason.COMPLETE, closing, By.GATEWAY)
 
     # -- for the response ------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Take over the connection, including data that the client has sent already."""
-        early = self._connection.take_over(self)
-        self._connection.attach(self)
-        if early:
-            self.received(early)
-        if not self._over:
-            self._watch.look()
 
     async def run(self) -> None:
         """Run the talk coroutine until it returns or the session ends."""
@@ -198,50 +169,22 @@ class ClientSocket:
         with contextlib.suppress(Closed):
             await self._talk(self)
 
-    def client_left(self) -> None:
-        """End the session after the client's connection was lost."""
-        self.tally.closed(Code.ABNORMAL, By.CLIENT)
-        self._end(EndReason.CLIENT_ABORT, Closing(Code.GOING_AWAY), By.CLIENT)
-
-    def detach(self) -> None:
-        """Release the client's connection."""
-        self._connection.detach()
-
-    # -- the client's connection calls these -----------------------------------------------------
-
-    @property
-    def is_stream(self) -> bool:
-        return False  # the watch ends it
-
-    def received(self, data: bytes) -> None:
-        """Read bytes from the client."""
-        self._peer.received(data)
-
     def pause(self) -> None:
         """Note that the client's connection is congested."""
-        self._peer.behind = True
+        self._client.congested = True
         if self.host is not None:
-            self.host.flow(behind=True)
+            self.host.flow(congested=True)
 
     def resume(self) -> None:
         """Note that the client's connection takes data again."""
-        self._peer.caught_up()
+        self._client.resume_writing()
         _wake(self._sender)
         if self.host is not None:
-            self.host.flow(behind=False)
+            self.host.flow(congested=False)
 
-    def fail(self, error: GatewayError) -> None:
-        """End the session with an error of the gateway, such as a limit or a drain."""
-        if not self._over:
-            self._exchange.failed(error)
-            if self.host is not None:
-                self.host.failing(error)
-            reason, closing = ending_of(error)
-            self._end(reason, closing, By.GATEWAY)
-
-    def probe(self) -> bool:
-        """Return False: a client that has closed its sending side has left."""
-        return False
+    def _failing(self, error: GatewayError) -> None:
+        if self.host is not None:
+            self.host.failing(error)
 
     # -- the peer calls these --------------------------------------------------------------------
 
@@ -261,21 +204,15 @@ class ClientSocket:
         self._waiting.append(message)
         self._waiting_bytes += len(message)
         if self._is_full():
-            peer.hold()
+            peer.pause()
         _wake(self._receiver)
 
     def pieces_end(self, peer: Peer) -> None:
         """Do nothing: `piece` has assembled the message."""
 
-    def says_goodbye(self, peer: Peer, closing: Closing) -> None:
+    def closes(self, peer: Peer, closing: Closing) -> None:
         """Answer a close frame with the same code."""
         self._end(EndReason.COMPLETE, closing, By.CLIENT)
-
-    def breaks(self, peer: Peer, violation: Violation) -> None:
-        """End the session after a protocol violation by the client."""
-        closing, exchange = violation.closing, self._exchange
-        exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
-        self._end(EndReason.REFUSED, closing, By.CLIENT)
 
     # -- the watch calls these -------------------------------------------------------------------
 
@@ -286,33 +223,23 @@ class ClientSocket:
             if at + self._options.idle_s > self._loop.time():
                 self._watch.active_at = at
                 return
-        self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
+        super().idle()
 
-    def ask(self) -> None:
-        """Ping the client. End the session if it has not answered the last ping."""
-        if not self._peer.ping(is_read=not self._is_full()):
-            self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
-        elif self.host is not None:
-            self.host.asked()
+    def _reads_client(self) -> bool:
+        return not self._is_full()
+
+    def _pinged(self) -> None:
+        if self.host is not None:
+            self.host.pinged()
 
     # -- private ---------------------------------------------------------------------------------
 
     def _is_full(self) -> bool:
         return self._waiting_bytes > _WAITING_BYTES or len(self._waiting) > _WAITING_MESSAGES
 
-    def _end(self, reason: EndReason, closing: Closing, by: By) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._watch.stop()
-        self._peer.ignore()
-        self.tally.closed(closing.code, by)
-        if not self._transport.is_closing():
-            self._transport.write(self._peer.goodbye(closing))
+    def _close(self) -> None:
         _wake(self._receiver)
         _wake(self._sender)
-        _wake(self._ended)
-        self._exchange.end(reason)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
