@@ -28,7 +28,7 @@ from gateway.config import load_kept
 from gateway.processes.child import orders, say_ready
 from gateway.processes.collector import Collector
 from gateway.telemetry.logs.control import LogControl
-from gateway.telemetry.logs.logger import StreamWriter, is_console, make_logger
+from gateway.telemetry.logs.logger import LogWriter, is_console, make_logger
 
 _SHUTDOWN_S = 2.0
 _EVERY_S = 0.5
@@ -52,7 +52,7 @@ async def serve_admin(
     loop = asyncio.get_running_loop()
     log = loaded.config.telemetry.log
     control = LogControl(log.level, log.sample)
-    with StreamWriter() as writer:
+    with LogWriter() as writer:
         logger = make_logger(writer, level=log.level, console=is_console(log), control=control)
         async with AsyncExitStack() as stack:
             fleet = Fleet([str(path) for path in workers])

@@ -19,7 +19,7 @@ from gateway.process_state import ProcessState
 from gateway.processes.child import orders, say_ready, say_why
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
 from gateway.telemetry.logs.control import LogControl
-from gateway.telemetry.logs.logger import LogSink, StreamWriter, is_console, make_logger
+from gateway.telemetry.logs.logger import LogSink, LogWriter, is_console, make_logger
 from gateway.telemetry.logs.recent import RecentLines
 
 CONFIG = "config.json"
@@ -57,7 +57,7 @@ async def work(post: Post) -> None:
     """Serve until SIGTERM, then drain. A second signal ends the process at once."""
     try:
         loaded = load_kept(post.folder / CONFIG)
-        with StreamWriter() as writer:
+        with LogWriter() as writer:
             await _serve(post, loaded, writer)
     except ConfigError as exc:
         say_why(post.said, str(exc), 1)
@@ -68,7 +68,7 @@ async def work(post: Post) -> None:
         say_why(post.said, f"gateway: {exc}", 3)
 
 
-async def _serve(post: Post, loaded: Loaded, writer: StreamWriter) -> None:
+async def _serve(post: Post, loaded: Loaded, writer: LogWriter) -> None:
     signals = orders(post.master)
     options = loaded.config.server
     log = loaded.config.telemetry.log

@@ -20,11 +20,14 @@ class LogControl:
         """Change the settings. `sample` applies only to requests that succeed."""
         self.level = level
         self.sample = sample
-        self._least = LEVELS[level]
+        self.least = LEVELS[level]
+        """Rank of the minimum level, as in `LEVELS`."""
+        self.all_access = self.least <= LEVELS["info"] and sample >= 1.0
+        """True if every access line is written."""
 
     def wants_access(self, status: int | None, *, complete: bool) -> bool:
         """True if the access line of a request is written."""
-        if self._least > LEVELS["info"]:
+        if self.least > LEVELS["info"]:
             return False
         sample = self.sample
         if sample >= 1.0 or not complete or status is None or status >= 400:
@@ -33,6 +36,6 @@ class LogControl:
 
     def drop_below(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
         """structlog processor that drops events below the level. It comes first, to save time."""
-        if LEVELS.get(method, 50) < self._least:
+        if LEVELS.get(method, 50) < self.least:
             raise structlog.DropEvent
         return event

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import select
 import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.secrets import Secret
-from gateway.exchange import EndReason, Exchange, GatewayRequest
-from gateway.middleware.access_log import AccessLog
-from gateway.telemetry.logs.logger import StreamWriter, make_logger
+from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.logs.logger import (
+    LogWriter,
+    _in_pieces,
+    _write_cap_bytes,
+    line_writer,
+    make_logger,
+)
 
 
 def logged(event: str, **fields: object) -> bytes:
@@ -72,7 +76,7 @@ def test_the_console_says_the_same_in_words(console: bool) -> None:
 
 def test_what_is_gathered_is_written_in_order_at_the_latest_on_close() -> None:
     stream = io.BytesIO()
-    writer = StreamWriter(stream)
+    writer = LogWriter(stream)
     for number in range(1000):
         writer(b"%d\n" % number)
     writer.close()
@@ -121,26 +125,6 @@ def test_a_secret_is_never_written(
     assert b"canary" not in b"".join(lines)
 
 
-async def test_an_access_line_has_no_query_and_no_header() -> None:
-    lines: list[bytes] = []
-    exchange = Exchange("GET", "192.0.2.1", trusted_peer=False)
-    exchange.path, exchange.query = "/v1/models", "key=canary"
-    exchange.forwarded = b"X-Forwarded-For: canary\r\n"
-    exchange.response_headers.append(("Set-Cookie", "canary"))
-    request = cast(GatewayRequest, SimpleNamespace(exchange=exchange))
-
-    async def answer(_: GatewayRequest) -> web.StreamResponse:
-        return web.Response()
-
-    await AccessLog(make_logger(lines.append, level="info", console=False))(request, answer)
-    assert lines == [], "not before it has ended"
-    exchange.end(EndReason.COMPLETE)
-    (line,) = lines
-    assert json.loads(line)["path"] == "/v1/models"
-    assert None not in json.loads(line).values(), "what is not known is left out"
-    assert b"canary" not in line
-
-
 # -- the writer ------------------------------------------------------------------------------------
 
 
@@ -162,7 +146,7 @@ def test_a_blocked_stream_blocks_nobody_and_what_is_lost_is_counted(
 ) -> None:
     monkeypatch.setattr("gateway.telemetry.logs.logger._BACKLOG_CAP_BYTES", 1000)
     stream = Blocked()
-    writer = StreamWriter(stream)
+    writer = LogWriter(stream)
     writer(b"first\n")
     assert stream.entered.wait(5)
     for _ in range(500):
@@ -179,7 +163,7 @@ def test_a_stream_that_fails_raises_nothing_and_its_lines_are_counted() -> None:
         def write(self, data: object, /) -> int:
             raise OSError(28, "No space left on device")
 
-    writer = StreamWriter(Full())
+    writer = LogWriter(Full())
     for _ in range(3):
         writer(b"x\n")
     writer.close()
@@ -209,3 +193,54 @@ def test_nor_does_an_exception() -> None:
     except ValueError:
         make_logger(lines.append, level="info", console=True).exception("failed")
     assert b"\x1b]0;" not in lines[0]
+
+
+# -- lines from prepared members -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("console", [True, False])
+def test_a_line_of_members_equals_a_line_of_fields(console: bool) -> None:
+    lines: list[bytes] = []
+    logger = make_logger(lines.append, level="info", console=console).bind(worker=3)
+    logger.info("request", status=200, path="/\x1b", bytes_in=5)
+    line_writer(logger, "request")('"status":200,"path":"/\\u001b","bytes_in":5')
+    fields, members = (re.sub(rb"\d{4}-[-\d:.T]+Z|\d\d:\d\d:\d\d", b"", line) for line in lines)
+    assert members == fields
+
+
+def test_a_line_of_members_obeys_the_level_at_run_time() -> None:
+    lines: list[bytes] = []
+    control = LogControl()
+    write = line_writer(
+        make_logger(lines.append, level="info", console=False, control=control), "request"
+    )
+    control.set("warning", 1.0)
+    write('"status":200')
+    assert lines == []
+    control.set("info", 1.0)
+    write('"status":200')
+    assert len(lines) == 1
+
+
+def test_a_line_of_members_has_the_time_of_its_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[bytes] = []
+    write = line_writer(make_logger(lines.append, level="info", console=False), "request")
+    for now_ns in (999_999_999, 1_000_000_000, 1_000_001_999, 999_000_000):
+        monkeypatch.setattr("time.time_ns", lambda now_ns=now_ns: now_ns)
+        write('"status":200')
+    assert [json.loads(line)["time"] for line in lines] == [
+        "1970-01-01T00:00:00.999999Z",
+        "1970-01-01T00:00:01.000000Z",
+        "1970-01-01T00:00:01.000001Z",
+        "1970-01-01T00:00:00.999000Z",
+    ]
+
+
+def test_writes_to_a_pipe_are_atomic_and_those_to_a_file_are_few(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    lines = [b"x" * 99 + b"\n"] * 1000
+    with open(reading, "rb"), open(writing, "wb") as pipe, open(tmp_path / "log", "wb") as file:
+        for stream, most in ((pipe, select.PIPE_BUF), (file, 64 * 1024)):
+            pieces = list(_in_pieces(lines, _write_cap_bytes(stream)))
+            assert sum(count for _, count in pieces) == 1000
+            assert most - 100 < max(len(data) for data, _ in pieces) <= most
