@@ -1,13 +1,13 @@
-"""API dialects of callers and upstreams: one module for each, with one small interface."""
+"""API dialects of callers and upstreams: one package for each, behind the interface `Dialect`."""
 
 from __future__ import annotations
 
-from gateway.dialects.anthropic.errors import Anthropic
+from gateway.dialects.anthropic.dialect import ANTHROPIC
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.ollama.errors import Ollama
-from gateway.dialects.openai.errors import OpenAI
+from gateway.dialects.ollama.dialect import OLLAMA
+from gateway.dialects.openai.dialect import OPENAI
 
-DIALECTS: dict[str, Dialect] = {"openai": OpenAI(), "anthropic": Anthropic(), "ollama": Ollama()}
+DIALECTS: dict[str, Dialect] = {one.name: one for one in (OPENAI, ANTHROPIC, OLLAMA)}
 """Dialects by the name that the YAML configuration uses."""
 
 __all__ = ["DIALECTS", "Dialect"]

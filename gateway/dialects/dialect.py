@@ -1,31 +1,115 @@
-"""Interface of a dialect, the API format of one client family. Values in, bytes out: no I/O."""
+"""Interface of a dialect: all that differs between the APIs of two client families.
+
+Each package below `gateway.dialects` describes its dialect by one `Dialect`. Values in, values out:
+no I/O.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from gateway.dialects.translation.conversation import Conversation
+from gateway.dialects.translation.embeddings import EmbeddingRequest, Vectors
+from gateway.dialects.translation.options import TranslationOptions
+from gateway.dialects.translation.pieces import (
+    Piece,
+    StreamReader,
+    StreamWriter,
+    Telling,
+    Whole,
+)
 from gateway.errors import GatewayError
 
 
-class Dialect(Protocol):
-    """Formatting of gateway errors for one client family."""
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Chat endpoint for callers."""
+
+    read: Callable[[dict[str, Any]], Conversation]
+    """Read a request body. Raise RequestError, or its subclass NotTranslatable."""
+    write: Callable[[Whole, Telling], bytes]
+    """Return the body of a whole response. Raise UpstreamInvalidResponse."""
+    writer: Callable[[Telling], StreamWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatBackend:
+    """Chat endpoint of a backend."""
+
+    path: str
+    """Path below the dialect's base."""
+    write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
+    """Build a request body. Raise NotTranslatable."""
+    read: Callable[[dict[str, Any]], list[Piece]]
+    """Return the pieces of a whole response."""
+    reader: Callable[[], StreamReader]
+    optional: frozenset[str] = frozenset()
+    """Request fields that can be omitted or written differently for a backend that refuses them."""
+    trims_prefill: bool = False
+    """True if `write` removes white space at the end of a prefill, which the answer repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Embeddings endpoint for callers."""
+
+    read: Callable[[dict[str, Any]], EmbeddingRequest]
+    """Read a request body. Raise RequestError, or its subclass NotTranslatable."""
+    write: Callable[[Vectors, EmbeddingRequest], bytes]
+    """Return the body of the response. Raise UpstreamInvalidResponse."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsBackend:
+    """Embeddings endpoint of a backend."""
+
+    path: str
+    """Path below the dialect's base."""
+    write: Callable[[EmbeddingRequest], dict[str, Any]]
+    """Build a request body."""
+    read: Callable[[dict[str, Any]], Vectors]
+    """Read a response. Raise UpstreamInvalidResponse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """API format of one client family and of the backends that speak it."""
 
     name: str
+    """Name in the configuration."""
     stream_type: bytes
     """Media type of this dialect's streams. A response of this type can carry an error event."""
 
-    def error_body(self, error: GatewayError, request_id: str) -> bytes:
-        """Return the JSON body of an error response."""
+    error_body: Callable[[GatewayError, str], bytes]
+    """Return the JSON body of an error response. The text is the request id, or empty."""
+    error_event: Callable[[GatewayError, str, bytes], bytes]
+    """Return one error event that ends a stream, well-formed whatever was sent before it.
 
-    def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
-        """Return one error event that ends a stream, well-formed whatever was sent before it.
+    The text is the request id. The bytes are the last ones of the stream that were sent: at least
+    `sse.TAIL_BYTES`, or all if fewer were sent.
+    """
+    passed_error: Callable[[bytes], bytes | None]
+    """Return an upstream's error body, already in this dialect, as one stream event; None if the
+    bytes are no error document.
+    """
 
-        `tail` holds the last bytes of the stream that were sent: at least `sse.TAIL_BYTES`, or all
-        if fewer were sent.
-        """
+    base: str
+    """Path of the API, in front of the paths of its endpoints."""
+    holds_base: re.Pattern[str]
+    """Pattern of endpoint URLs' paths that include a base, after which none is inserted."""
+    headers: frozenset[bytes] = frozenset()
+    """Request headers of this dialect alone, in lower case; backends of others do not get them."""
+    needed_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Request headers that a backend of this dialect needs."""
+    credential: bytes = b"Authorization: Bearer %b\r\n"
+    """Header line that carries a caller's credential."""
 
-    def passed_error(self, body: bytes) -> bytes | None:
-        """Return an upstream's error body, already in this dialect, as one stream event.
-
-        Return None if `body` is no error document.
-        """
+    chats: Mapping[str, Chat]
+    """Chat endpoints for callers, by the end of the path."""
+    chat_backend: ChatBackend
+    embeddings: Mapping[str, Embeddings] = field(default_factory=dict)
+    """Embeddings endpoints for callers, by the end of the path."""
+    embeddings_backend: EmbeddingsBackend | None = None

@@ -6,7 +6,7 @@ import orjson
 
 from gateway.dialects.errors import advice, error_document
 from gateway.errors import GatewayError
-from gateway.sse import EVENT_STREAM, end_of_event
+from gateway.sse import end_of_event
 
 _KINDS = {
     400: "invalid_request_error",
@@ -20,27 +20,25 @@ _KINDS = {
 }
 
 
-class Anthropic:
-    """Anthropic API: https://docs.anthropic.com/en/api/errors"""
+def error_body(error: GatewayError, request_id: str) -> bytes:
+    """Return the JSON body of an error response: https://docs.anthropic.com/en/api/errors"""
+    fallback = "invalid_request_error" if error.status < 500 else "api_error"
+    return orjson.dumps(
+        {
+            "type": "error",
+            "error": {"type": _KINDS.get(error.status, fallback), "message": error.message},
+            "request_id": request_id,
+        }
+    )
 
-    name = "anthropic"
-    stream_type = EVENT_STREAM.encode()
 
-    def error_body(self, error: GatewayError, request_id: str) -> bytes:
-        fallback = "invalid_request_error" if error.status < 500 else "api_error"
-        return orjson.dumps(
-            {
-                "type": "error",
-                "error": {"type": _KINDS.get(error.status, fallback), "message": error.message},
-                "request_id": request_id,
-            }
-        )
+def error_event(error: GatewayError, request_id: str, tail: bytes) -> bytes:
+    """Return an error event that ends a stream whose last bytes are `tail`."""
+    body = error_body(error, request_id)
+    return b"%bevent: error\n%bdata: %b\n\n" % (end_of_event(tail), advice(error), body)
 
-    def error_event(self, error: GatewayError, request_id: str, tail: bytes) -> bytes:
-        body = self.error_body(error, request_id)
-        end = end_of_event(tail)
-        return b"%bevent: error\n%bdata: %b\n\n" % (end, advice(error), body)
 
-    def passed_error(self, body: bytes) -> bytes | None:
-        document = error_document(body)
-        return None if document is None else b"event: error\ndata: %b\n\n" % orjson.dumps(document)
+def passed_error(body: bytes) -> bytes | None:
+    """Return a backend's error body as an event; None if it is no error document."""
+    document = error_document(body)
+    return None if document is None else b"event: error\ndata: %b\n\n" % orjson.dumps(document)

@@ -7,7 +7,7 @@ No I/O here. A `Translation` is created for each pair of dialects when the confi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,122 +15,19 @@ import orjson
 
 from gateway import sound_json
 from gateway.dialects import DIALECTS
-from gateway.dialects.anthropic import answers as anthropic_answers
-from gateway.dialects.anthropic import requests as anthropic_requests
-from gateway.dialects.ollama import answers as ollama_answers
-from gateway.dialects.ollama import requests as ollama_requests
-from gateway.dialects.openai import answers as openai_answers
-from gateway.dialects.openai import requests as openai_requests
-from gateway.dialects.openai.requests import OPTIONAL
-from gateway.dialects.translation import backend_errors, embeddings
+from gateway.dialects.dialect import Chat, Embeddings
+from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.conversation import Conversation, estimated_tokens
+from gateway.dialects.translation.embeddings import EmbeddingRequest
 from gateway.dialects.translation.options import TranslationOptions
-from gateway.dialects.translation.pieces import (
-    Piece,
-    Skip,
-    StreamReader,
-    StreamWriter,
-    Telling,
-    Whole,
-    whole,
-)
+from gateway.dialects.translation.pieces import Skip, StreamReader, StreamWriter, Telling, whole
 from gateway.dialects.translation.prefill import TrimmedReader, ends_in_space, without_space
 from gateway.dialects.translation.values import parsed
 from gateway.errors import NotTranslatable, RequestError, UpstreamInvalidResponse
 
-_DROPPED = frozenset(
-    {
-        b"accept",
-        b"accept-encoding",  # the gateway itself decodes the backend's responses
-        b"anthropic-beta",
-        b"anthropic-dangerous-direct-browser-access",
-        b"anthropic-version",
-        b"content-type",
-        b"openai-beta",
-        b"openai-organization",
-        b"openai-project",
-    }
-)
-"""Request headers that are specific to one dialect or are replaced."""
-_PLAIN = {b"Content-Type": b"application/json", b"Accept": b"application/json"}
-_ANTHROPIC = {**_PLAIN, b"anthropic-version": b"2023-06-01"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """Reader and writers for one path of a caller's dialect."""
-
-    read: Callable[[dict[str, Any]], Conversation]
-    write: Callable[[Whole, Telling], bytes]
-    writer: Callable[[Telling], StreamWriter]
-
-
-@dataclass(frozen=True, slots=True)
-class _Answering:
-    """Request paths, writer and readers for the backends of one dialect."""
-
-    base: str
-    path: str
-    """Path below the base."""
-    write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
-    read: Callable[[dict[str, Any]], list[Piece]]
-    reader: Callable[[], StreamReader]
-
-
-def _ollama(read: Callable[[dict[str, Any]], Conversation], shape: ollama_answers.Shape) -> _Asking:
-    return _Asking(
-        read,
-        lambda answer, telling: ollama_answers.write(answer, telling, shape),
-        lambda telling: ollama_answers.Writer(telling, shape),
-    )
-
-
-_CHATS: Mapping[str, Mapping[str, _Asking]] = {
-    "openai": {
-        "/chat/completions": _Asking(
-            openai_requests.read, openai_answers.write, openai_answers.Writer
-        )
-    },
-    "anthropic": {
-        "/messages": _Asking(
-            anthropic_requests.read, anthropic_answers.write, anthropic_answers.Writer
-        )
-    },
-    "ollama": {
-        "/chat": _ollama(ollama_requests.read_chat, ollama_answers.chat),
-        "/generate": _ollama(ollama_requests.read_generate, ollama_answers.generate),
-    },
-}
-"""Chat endpoints by the caller's dialect and the end of the path."""
-_BACKENDS: Mapping[str, _Answering] = {
-    "openai": _Answering(
-        "/v1",
-        "/chat/completions",
-        openai_requests.write,
-        openai_answers.read,
-        openai_answers.Reader,
-    ),
-    "anthropic": _Answering(
-        "/v1",
-        "/messages",
-        anthropic_requests.write,
-        anthropic_answers.read,
-        anthropic_answers.Reader,
-    ),
-    "ollama": _Answering(
-        "/api", "/chat", ollama_requests.write, ollama_answers.read, ollama_answers.Reader
-    ),
-}
-_EMBEDDINGS = {"openai": ("/embeddings",), "ollama": ("/embed", "/embeddings"), "anthropic": ()}
-_EMBEDDING_PATHS = {"openai": "/embeddings", "ollama": "/embed"}
-_VERSIONED = {
-    "openai": re.compile(r"/v\d[0-9a-z]*(?:/openai)?$"),
-    "anthropic": re.compile(r"/v\d[0-9a-z]*$"),
-    "ollama": re.compile(r"/api$"),
-}
-"""Endpoint base paths that include the dialect's own base, such as `/openai/v1`, `/v1beta/openai`
-and `/api/paas/v4`. The dialect's base is not inserted after them.
-"""
+_REPLACED = frozenset({b"accept", b"accept-encoding", b"content-type"})
+"""Request headers that the gateway sets. It decodes the backend's responses itself."""
+_HEADERS = {b"Content-Type": b"application/json", b"Accept": b"application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +63,8 @@ class Asked:
     input_estimate: int = 0
     trims: bool = False
     """True if white space at the start of the answer repeats the end of the request's prefill."""
-    answer: Callable[[bytes, str], bytes] | None = None
-    """Translator of the whole response body; set for embeddings only."""
+    embedding: EmbeddingRequest | None = None
+    """Neutral form of the request; set for embeddings only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +102,17 @@ class Translation:
         """
         self._made_of = caller, backend, options, replaced
         self._options = options
-        self._backend = backend
-        self._chats = _CHATS[caller]
-        self._answering = _BACKENDS[backend]
         self._caller = DIALECTS[caller]
-        self.backend_stream_type = DIALECTS[backend].stream_type
+        self._backend = DIALECTS[backend]
+        self.backend_stream_type = self._backend.stream_type
         self.stream_type = self._caller.stream_type
         """Media type of streams in the caller's dialect."""
-        self.dropped = _DROPPED
-        own = _ANTHROPIC if backend == "anthropic" else _PLAIN
+        self.dropped = _REPLACED.union(*(dialect.headers for dialect in DIALECTS.values()))
+        """Request headers that are specific to one dialect or are replaced."""
         self._lines = b"".join(
-            b"%b: %b\r\n" % field for field in own.items() if field[0].lower() not in replaced
+            b"%b: %b\r\n" % (name, value)
+            for name, value in (_HEADERS | dict(self._backend.needed_headers)).items()
+            if name.lower() not in replaced
         )
 
     def header_lines(self, credential: bytes | None) -> bytes:
@@ -225,9 +122,7 @@ class Translation:
         """
         if credential is None:
             return self._lines
-        if self._backend == "anthropic":
-            return self._lines + b"x-api-key: %b\r\n" % credential
-        return self._lines + b"Authorization: Bearer %b\r\n" % credential
+        return self._lines + self._backend.credential % credential
 
     def __reduce__(self) -> tuple[object, ...]:
         return Translation, self._made_of
@@ -247,14 +142,14 @@ class Translation:
 
         Raise RequestError if the request is malformed or cannot be translated.
         """
-        for ending, asking in self._chats.items():
+        for ending, chat in self._caller.chats.items():
             if path.endswith(ending):
-                return self._ask_chat(ending, asking.read(document), refused)
-        for ending in _EMBEDDINGS[self._caller.name]:
+                return self._ask_chat(ending, chat.read(document), refused)
+        for ending, embeddings in self._caller.embeddings.items():
             if path.endswith(ending):
-                return self._ask_embeddings(ending, document)
+                return self._ask_embeddings(ending, embeddings, document)
         raise NotTranslatable(
-            "path", f"the API that it speaks ({self._backend}) has no such endpoint"
+            "path", f"the API that it speaks ({self._backend.name}) has no such endpoint"
         )
 
     def ask_body(self, path: str, body: bytes, refused: Collection[str] = ()) -> Asked:
@@ -273,16 +168,9 @@ class Translation:
         `telling.model` is the model name that the caller requested, if it differs from that in the
         body.
         """
-        model, answer = self._told_model(telling, asked.model), asked.answer
-        if answer is not None:
-            return TranslatedCall(
-                asked.path,
-                asked.body,
-                asked.fields,
-                False,
-                lambda data: (answer(data, model), ()),
-                dropped=asked.dropped,
-            )
+        model = self._told_model(telling, asked.model)
+        if asked.embedding is not None:
+            return self._answer_embeddings(asked, asked.embedding, model)
         telling = replace(
             telling,
             include_usage=asked.include_usage or telling.counted,
@@ -290,7 +178,7 @@ class Translation:
             model=model,
             input_estimate=asked.input_estimate,
         )
-        return self._answer_chat(self._chats[asked.ending], asked, telling)
+        return self._answer_chat(self._caller.chats[asked.ending], asked, telling)
 
     def refusal(
         self, status: int, body: bytes, request_id: str, endpoint: str
@@ -306,48 +194,48 @@ class Translation:
         base = self._options.base
         if base is not None:
             return Path(base, rest, None)
-        return Path(self._answering.base, rest, _VERSIONED[self._backend])
+        return Path(self._backend.base, rest, self._backend.holds_base)
 
     def _told_model(self, telling: Telling, asked: str) -> str:
         """Return the model name to report; empty for the backend's own."""
         return (telling.model or asked) if self._options.tells_asked else ""
 
     def _ask_chat(self, ending: str, asked: Conversation, refused: Collection[str]) -> Asked:
-        answering, options = self._answering, self._options
+        backend, options = self._backend.chat_backend, self._options
         if refused:
             options = replace(options, refused=frozenset(refused))
-        written = answering.write(asked, options)
+        written = backend.write(asked, options)
         return Asked(
             ending,
-            self._path(answering.path),
+            self._path(backend.path),
             _dumped(written),
             asked.model,
             tuple(asked.dropped),
-            OPTIONAL & written.keys() if self._backend == "openai" else frozenset(),
+            backend.optional & written.keys(),
             asked.stream,
             asked.include_usage,
             asked.include_thinking,
             estimated_tokens(asked) if asked.stream else 0,
-            self._backend == "anthropic" and ends_in_space(asked),
+            backend.trims_prefill and ends_in_space(asked),
         )
 
-    def _answer_chat(self, asking: _Asking, asked: Asked, telling: Telling) -> TranslatedCall:
-        answering, trims = self._answering, asked.trims
+    def _answer_chat(self, chat: Chat, asked: Asked, telling: Telling) -> TranslatedCall:
+        backend, trims = self._backend.chat_backend, asked.trims
 
         def make(answer: bytes) -> tuple[bytes, Sequence[Skip]]:
             said = parsed(answer)
             if said is None:
                 raise UpstreamInvalidResponse("an answer that is no JSON object")
             try:
-                pieces = answering.read(said)
+                pieces = backend.read(said)
                 told = whole(without_space(pieces)[0] if trims else pieces)
-                return asking.write(told, telling), told.skipped
+                return chat.write(told, telling), told.skipped
             except orjson.JSONEncodeError as exc:
                 raise UpstreamInvalidResponse("nested too deeply") from exc
 
         reader = None
         if asked.stream:
-            reader = TrimmedReader(answering.reader()) if trims else answering.reader()
+            reader = TrimmedReader(backend.reader()) if trims else backend.reader()
         return TranslatedCall(
             asked.path,
             asked.body,
@@ -355,33 +243,53 @@ class Translation:
             asked.stream,
             make,
             reader,
-            asking.writer(telling) if asked.stream else None,
+            chat.writer(telling) if asked.stream else None,
             asked.dropped,
             telling.counted and not asked.include_usage,
         )
 
-    def _ask_embeddings(self, ending: str, document: dict[str, Any]) -> Asked:
-        if self._backend not in _EMBEDDING_PATHS:
-            raise embeddings.refused(self._backend)
-        if self._caller.name == "openai":
-            asked = embeddings.openai_to_ollama(document)
-        else:
-            asked = embeddings.ollama_to_openai(document, old=ending == "/embeddings")
+    def _ask_embeddings(
+        self, ending: str, embeddings: Embeddings, document: dict[str, Any]
+    ) -> Asked:
+        backend = self._backend.embeddings_backend
+        if backend is None:
+            raise NotTranslatable("input", f"{self._backend.name} has no embeddings")
+        asked = embeddings.read(document)
         return Asked(
             ending,
-            self._path(_EMBEDDING_PATHS[self._backend]),
-            _dumped(asked.body),
-            asked.body["model"],
+            self._path(backend.path),
+            _dumped(backend.write(asked)),
+            asked.model,
             tuple(asked.dropped),
-            answer=asked.answer,
+            embedding=asked,
+        )
+
+    def _answer_embeddings(
+        self, asked: Asked, embedding: EmbeddingRequest, model: str
+    ) -> TranslatedCall:
+        backend, write = (
+            self._backend.embeddings_backend,
+            self._caller.embeddings[asked.ending].write,
+        )
+        assert backend is not None
+
+        def make(answer: bytes) -> tuple[bytes, Sequence[Skip]]:
+            vectors = backend.read(parsed(answer) or {})
+            return write(replace(vectors, model=model or vectors.model), embedding), ()
+
+        return TranslatedCall(
+            asked.path, asked.body, asked.fields, False, make, dropped=asked.dropped
         )
 
 
 def translates(caller: str, backend: str, path: str) -> bool:
     """True if requests to this path can be translated for the backend's dialect."""
-    if path.endswith(tuple(_CHATS[caller])):
+    speaks = DIALECTS[caller]
+    if path.endswith(tuple(speaks.chats)):
         return True
-    return backend in _EMBEDDING_PATHS and path.endswith(_EMBEDDINGS[caller])
+    return DIALECTS[backend].embeddings_backend is not None and path.endswith(
+        tuple(speaks.embeddings)
+    )
 
 
 def _dumped(body: dict[str, Any]) -> bytes:

@@ -12,9 +12,10 @@ import orjson
 import pytest
 
 from gateway.dialects.anthropic import requests as anthropic_requests
+from gateway.dialects.ollama import embeddings as ollama_embeddings
 from gateway.dialects.ollama import requests as ollama_requests
+from gateway.dialects.openai import embeddings as openai_embeddings
 from gateway.dialects.openai import requests as openai_requests
-from gateway.dialects.translation import embeddings
 from gateway.dialects.translation.conversation import Conversation, estimated_tokens
 from gateway.dialects.translation.options import EFFORTS, ThinkingWord, TranslationOptions
 from gateway.dialects.translation.translation import Translation
@@ -558,9 +559,9 @@ def test_the_page_lists_every_field_that_is_dropped_and_no_other(dialect: str) -
     module, names = TABLES[dialect]
     fields = {field for name in names for field in getattr(module, name)}
     if dialect == "Ollama":
-        fields |= set(embeddings.DROPPED_FOR_OPENAI)
+        fields |= set(ollama_embeddings.DROPPED)
     if dialect == "OpenAI":
-        fields |= set(embeddings.DROPPED_FOR_OLLAMA)
+        fields |= set(openai_embeddings.DROPPED)
     section = DOCS.partition("## Dropped fields")[2].partition("\n## ")[0]
     (item,) = re.findall(rf"^- {dialect}: (.*?)(?=^- |^$)", section, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`([a-z0-9_]+)`", item)) == fields

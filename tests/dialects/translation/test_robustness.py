@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.dialects.ollama import embeddings as ollama_embeddings
 from gateway.dialects.ollama import requests as ollama_requests
-from gateway.dialects.translation.embeddings import ollama_to_openai, openai_to_ollama
+from gateway.dialects.openai import embeddings as openai_embeddings
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import Began, Ended, Failed, Skipped, whole
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse
@@ -93,8 +94,8 @@ def test_so_are_prompts_and_embeddings(data: st.DataObject) -> None:
     texts = data.draw(mutated({"model": "m", "input": ["a", "b"], "dimensions": 5}))
     for read, body in (
         (ollama_requests.read_generate, prompt),
-        (openai_to_ollama, texts),
-        (lambda asked: ollama_to_openai(asked, old=False), texts),
+        (openai_embeddings.read, texts),
+        (ollama_embeddings.read, texts),
     ):
         with suppress(RequestError):
             assert read(copy.deepcopy(body)) is not None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
+import orjson
 import pytest
 
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.translation import Translation, translates
-from gateway.errors import NotTranslatable
+from gateway.errors import NotTranslatable, UpstreamInvalidResponse
 from tests.dialects.translation.wire import PAIRS, TELLING
 
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
@@ -73,3 +75,22 @@ def test_a_header_that_is_configured_is_not_written_twice() -> None:
 def test_a_callers_own_credential_is_shown_as_the_backend_knows_it() -> None:
     assert b"x-api-key: k\r\n" in between("openai", "anthropic").header_lines(b"k")
     assert b"Authorization: Bearer k\r\n" in between("anthropic", "openai").header_lines(b"k")
+
+
+def test_embeddings_carry_the_name_that_was_asked_for() -> None:
+    ollama = orjson.dumps({"model": "e", "embeddings": [[0.5]], "prompt_eval_count": 7})
+    openai = orjson.dumps(
+        {"model": "e", "data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 7}}
+    )
+    for caller, backend, path, answer in (
+        ("openai", "ollama", "/v1/embeddings", ollama),
+        ("ollama", "openai", "/api/embed", openai),
+    ):
+        call = between(caller, backend).call(path, {"model": "e", "input": "a"}, TELLING)
+        assert orjson.loads(call.whole(answer)[0])["model"] == "e"
+        mine = replace(TELLING, model="mine")
+        call = between(caller, backend).call(path, {"model": "e", "input": "a"}, mine)
+        assert orjson.loads(call.whole(answer)[0])["model"] == "mine"
+        for body in (b"oops", b"[]", b"{}"):
+            with pytest.raises(UpstreamInvalidResponse):
+                call.whole(body)

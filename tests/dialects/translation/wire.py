@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from gateway.dialects.anthropic import answers as anthropic_answers
-from gateway.dialects.anthropic import requests as anthropic_requests
-from gateway.dialects.ollama import answers as ollama_answers
-from gateway.dialects.ollama import requests as ollama_requests
-from gateway.dialects.openai import answers as openai_answers
-from gateway.dialects.openai import requests as openai_requests
+from gateway.dialects import DIALECTS, Dialect
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
@@ -27,6 +21,7 @@ from gateway.dialects.translation.pieces import (
     Whole,
     whole,
 )
+from gateway.sse import is_event_stream
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TELLING = Telling("r1", 1_700_000_000.0)
@@ -55,7 +50,7 @@ SHAPES: dict[str, tuple[str, str, list[tuple[str, dict[str, str]]], Stop]] = {
 
 @dataclass(frozen=True)
 class Side:
-    """All of one dialect."""
+    """The chat of one dialect: its first endpoint for callers, and its backend's."""
 
     stream: str
     read: Callable[[dict[str, Any]], Conversation]
@@ -66,35 +61,21 @@ class Side:
     writer: Callable[[Telling], StreamWriter]
 
 
-SIDES = {
-    "openai": Side(
-        "openai.sse",
-        openai_requests.read,
-        openai_requests.write,
-        openai_answers.read,
-        openai_answers.write,
-        openai_answers.Reader,
-        openai_answers.Writer,
-    ),
-    "anthropic": Side(
-        "anthropic.sse",
-        anthropic_requests.read,
-        anthropic_requests.write,
-        anthropic_answers.read,
-        anthropic_answers.write,
-        anthropic_answers.Reader,
-        anthropic_answers.Writer,
-    ),
-    "ollama": Side(
-        "ollama.ndjson",
-        ollama_requests.read_chat,
-        ollama_requests.write,
-        ollama_answers.read,
-        partial(ollama_answers.write, shape=ollama_answers.chat),
-        ollama_answers.Reader,
-        partial(ollama_answers.Writer, shape=ollama_answers.chat),
-    ),
-}
+def _side(dialect: Dialect) -> Side:
+    chat, backend = next(iter(dialect.chats.values())), dialect.chat_backend
+    suffix = "sse" if is_event_stream(dialect.stream_type) else "ndjson"
+    return Side(
+        f"{dialect.name}.{suffix}",
+        chat.read,
+        backend.write,
+        backend.read,
+        chat.write,
+        backend.reader,
+        chat.writer,
+    )
+
+
+SIDES = {name: _side(dialect) for name, dialect in DIALECTS.items()}
 NAMES = tuple(SIDES)
 PAIRS = tuple((one, other) for one in NAMES for other in NAMES if one != other)
 

@@ -1,0 +1,32 @@
+"""Anthropic's dialect: https://docs.anthropic.com/en/api"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.dialects.anthropic import answers, errors, requests
+from gateway.dialects.dialect import Chat, ChatBackend, Dialect
+from gateway.sse import EVENT_STREAM
+
+ANTHROPIC = Dialect(
+    name="anthropic",
+    stream_type=EVENT_STREAM.encode(),
+    error_body=errors.error_body,
+    error_event=errors.error_event,
+    passed_error=errors.passed_error,
+    base="/v1",
+    holds_base=re.compile(r"/v\d[0-9a-z]*$"),
+    headers=frozenset(
+        {
+            b"anthropic-beta",
+            b"anthropic-dangerous-direct-browser-access",
+            b"anthropic-version",
+        }
+    ),
+    needed_headers={b"anthropic-version": b"2023-06-01"},
+    credential=b"x-api-key: %b\r\n",
+    chats={"/messages": Chat(requests.read, answers.write, answers.Writer)},
+    chat_backend=ChatBackend(
+        "/messages", requests.write, answers.read, answers.Reader, trims_prefill=True
+    ),
+)

@@ -1,0 +1,37 @@
+"""Ollama's dialect: https://github.com/ollama/ollama/blob/main/docs/api.md"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from gateway.dialects.dialect import Chat, ChatBackend, Dialect, Embeddings, EmbeddingsBackend
+from gateway.dialects.ollama import answers, embeddings, errors, requests
+
+OLLAMA = Dialect(
+    name="ollama",
+    stream_type=b"application/x-ndjson",
+    error_body=errors.error_body,
+    error_event=errors.error_event,
+    passed_error=errors.passed_error,
+    base="/api",
+    holds_base=re.compile(r"/api$"),
+    chats={
+        "/chat": Chat(
+            requests.read_chat,
+            partial(answers.write, shape=answers.chat),
+            partial(answers.Writer, shape=answers.chat),
+        ),
+        "/generate": Chat(
+            requests.read_generate,
+            partial(answers.write, shape=answers.generate),
+            partial(answers.Writer, shape=answers.generate),
+        ),
+    },
+    chat_backend=ChatBackend("/chat", requests.write, answers.read, answers.Reader),
+    embeddings={
+        "/embed": Embeddings(embeddings.read, embeddings.write_answer),
+        "/embeddings": Embeddings(embeddings.read_old, embeddings.write_old_answer),
+    },
+    embeddings_backend=EmbeddingsBackend("/embed", embeddings.write, embeddings.read_answer),
+)

@@ -1,0 +1,31 @@
+"""OpenAI's dialect: https://platform.openai.com/docs/api-reference"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.dialects.dialect import Chat, ChatBackend, Dialect, Embeddings, EmbeddingsBackend
+from gateway.dialects.openai import answers, embeddings, errors, requests
+from gateway.sse import EVENT_STREAM
+
+OPENAI = Dialect(
+    name="openai",
+    stream_type=EVENT_STREAM.encode(),
+    error_body=errors.error_body,
+    error_event=errors.error_event,
+    passed_error=errors.passed_error,
+    base="/v1",
+    # Such as /openai/v1, /v1beta/openai and /api/paas/v4.
+    holds_base=re.compile(r"/v\d[0-9a-z]*(?:/openai)?$"),
+    headers=frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
+    chats={"/chat/completions": Chat(requests.read, answers.write, answers.Writer)},
+    chat_backend=ChatBackend(
+        "/chat/completions",
+        requests.write,
+        answers.read,
+        answers.Reader,
+        optional=requests.OPTIONAL,
+    ),
+    embeddings={"/embeddings": Embeddings(embeddings.read, embeddings.write_answer)},
+    embeddings_backend=EmbeddingsBackend("/embeddings", embeddings.write, embeddings.read_answer),
+)
