@@ -15,6 +15,10 @@ class ReadLimit:
         self._rate = per_s, burst
         self._buckets: dict[bytes, TokenBucket] = {}
 
+    def __len__(self) -> int:
+        """Return the number of callers that are remembered."""
+        return len(self._buckets)
+
     def wait_s(self, caller: bytes, now: float) -> float:
         """Take one read. Return 0.0 if it is allowed, else the seconds until the next attempt."""
         bucket = self._buckets.get(caller)

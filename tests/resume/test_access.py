@@ -13,7 +13,6 @@ import yaml
 from gateway.auth import api_key
 from gateway.auth.principal import Principal
 from gateway.resume.access import StreamAccess
-from gateway.resume.read_limit import ReadLimit
 from tests.resume.streams import ask, post, stream_id
 from tests.support.client import RawClient, request
 from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
@@ -194,14 +193,3 @@ def test_who_may_read_what() -> None:
     same = Principal("ann", "corp", scopes=frozenset(("y",)))
     assert access.stream(same, None) == access.stream(plain, None)  # of no model's concern
     assert access.stream(None, "vip") not in access.readable(None)
-
-
-def test_a_read_limit_lets_a_burst_through_and_then_a_rate() -> None:
-    limit = ReadLimit(2.0, 3.0)
-    assert [limit.wait_s(b"a", 10.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
-    assert limit.wait_s(b"b", 10.0) == 0.0
-    assert limit.wait_s(b"a", 10.4) == pytest.approx(0.1)
-    assert limit.wait_s(b"a", 10.5) == 0.0
-    for number in range(30_000):
-        limit.wait_s(b"%d" % number, 100.0 + number)
-    assert len(limit._buckets) <= 10_000

@@ -1,12 +1,36 @@
-"""Entries of a stream in Redis. Writing them to a server: `tests/resume/test_replicas.py`."""
+"""Streams in Redis: their entries, and what survives an outage of Redis or the end of a replica."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.resume.log import State
 from gateway.stores.redis.streams.journal import entry, parse_entry
+from tests.resume.streams import (
+    EVENTS,
+    IMPATIENT,
+    ask,
+    begin,
+    follow,
+    numbers,
+    payload,
+    post,
+)
+from tests.support.client import RawClient
+from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
+from tests.support.redis import Redis, StartRedis
+from tests.support.upstream import (
+    ScriptedUpstream,
+    stepped_stream,
+)
 
 
 @given(st.integers(1, 2**40), st.lists(st.binary(), min_size=1))
@@ -21,3 +45,77 @@ def test_events_are_read_back_as_they_were_written(first: int, events: list[byte
 def test_an_entry_without_events_tells_the_final_state() -> None:
     for state in State:
         assert parse_entry({b"e": state.value.encode()}) == (0, [], state)
+
+
+@pytest.fixture
+async def redis(start_redis: StartRedis) -> Redis:
+    return await start_redis()
+
+
+@pytest.fixture
+async def upstream(start_gateway: StartGateway) -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        yield upstream
+
+
+def config(upstream: ScriptedUpstream, redis: Redis, **resume: Any) -> Mapping[str, Any]:
+    return {**simple_config(upstream.url, resume=resume), "store": {"url": redis.url}}
+
+
+async def test_e12_a_killed_owner_leaves_what_is_journalled_and_an_error(
+    redis: Redis, upstream: ScriptedUpstream, start_gateway_process: StartGatewayProcess
+) -> None:
+    one, two = [
+        await start_gateway_process(
+            config(upstream, redis, on_disconnect="detach"), first=IMPATIENT
+        )
+        for _ in range(2)
+    ]
+    stream = await begin(one, upstream)
+    async with RawClient(two.port, patience_s=20) as there:
+        await there.send(follow(stream))
+        await there.read_head()
+        assert payload(await there.read_chunk() or b"") == EVENTS[:1]
+        os.kill(one.pid, signal.SIGKILL)
+        assert b"stream_lost" in (await there.read_chunk() or b"")
+        await there.wait_closed()
+    late = await ask(two, follow(stream))
+    assert not late.clean_end
+    assert payload(late.body) == EVENTS[:1]
+    assert b"stream_lost" in late.body
+
+
+@pytest.mark.parametrize("how", ["hangs", "begins anew"])
+async def test_a_stream_that_outlives_an_outage_of_redis_is_whole_afterwards(
+    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway, how: str
+) -> None:
+    one, two = [await start_gateway(config(upstream, redis)) for _ in range(2)]
+    async with RawClient(one.port) as client:
+        await client.send(post())
+        await upstream.wait_requests(1)
+        stream = ((await client.read_head()).value("x-stream-id") or b"").decode()
+        await upstream.release(EVENTS[0])
+        assert payload(await client.read_chunk() or b"") == EVENTS[:1]
+        redis.signal(signal.SIGSTOP)
+        for event in EVENTS[1:4]:
+            await upstream.release(event)
+            assert payload(await client.read_chunk() or b"") == [event]  # nobody here waits for it
+        if how == "hangs":
+            await one.wait_for_log(lambda line: line.get("store") == "lost")
+            redis.signal(signal.SIGCONT)
+        else:
+            await redis.stop()
+            await redis.start()
+        for event in EVENTS[4:]:
+            await upstream.release(event)
+            assert payload(await client.read_chunk() or b"") == [event]
+        await upstream.finish()
+        assert await client.read_chunk() is None
+    for _ in range(400):
+        if (again := await ask(two, follow(stream))).status == 200:
+            break  # it is written again
+        await asyncio.sleep(0.05)
+    assert payload(again.body) == EVENTS
+    assert numbers(again.body) == [*range(1, len(EVENTS) + 1)]
+    left_ms = await redis.command("PTTL", f"llm-gateway:stream:{{{stream}}}:events")
+    assert int(left_ms[1:]) > 0

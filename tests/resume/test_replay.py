@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.resume.streams import EVENTS, ask, follow, numbers, payload, post, stream_id
+from tests.resume.streams import EVENTS, ask, begin, follow, numbers, payload, post, stream_id
 from tests.support.client import RawClient
+from tests.support.exchange import read_stream
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -104,3 +107,66 @@ async def test_a_stream_that_was_opened_early_is_kept_too(start_gateway: StartGa
         stream, _, _ = said.partition(b"\n")[0].removeprefix(b"id: ").decode().rpartition(".")
         again = await ask(gateway, follow(stream, query="?after=0"))
     assert again.body.endswith(EVENTS[0])
+
+
+ERROR = re.compile(rb'"error": ?\{')
+
+
+async def test_a_reader_that_is_cut_short_did_not_come_to_its_end(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(
+            simple_config(upstream.url, resume={"on_disconnect": "detach"})
+        )
+        stream = await begin(gateway, upstream)
+        async with RawClient(gateway.port) as client:
+            await client.send(follow(stream))
+            head = await client.read_head()
+            request_id = (head.value("x-request-id") or b"").decode()
+            assert gateway.server.listener.cancel(request_id)
+            body, complete = await read_stream(client)
+        line = await gateway.wait_for_log(lambda line: line.get("method") == "GET")
+        await upstream.finish()
+    assert not complete
+    assert len(ERROR.findall(body)) == 1
+    assert (line["end"], line["error"]) == ("cancelled", "request_cancelled")
+
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+async def test_a_reader_that_reads_nothing_delays_nobody_and_is_told_what_it_missed(
+    start_gateway: StartGateway,
+) -> None:
+    event = b"data: " + b"x" * (64 * KIB) + b"\n\n"
+    count = 120  # more than is kept, and than sockets hold
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(
+            simple_config(upstream.url, resume={"max_bytes": "512KiB"}),
+            server={"send_timeout": "60s"},
+        )
+        async with (
+            RawClient(gateway.port) as fast,
+            RawClient(gateway.port, receive_buffer_bytes=4096) as slow,
+        ):
+            await fast.send(post())
+            await upstream.wait_requests(1)
+            stream = ((await fast.read_head()).value("x-stream-id") or b"").decode()
+            await slow.send(follow(stream))
+            await slow.read_head()
+            slow.pause_reading()
+            read = b""
+            for number in range(1, count + 1):
+                await upstream.release(event)
+                while read.count(b"\n\n") < number:
+                    read += await fast.read_chunk() or b""
+            assert numbers(read) == [*range(1, count + 1)]
+            slow.resume_reading()
+            missed = b""
+            while b"stream_trimmed" not in missed:
+                missed = missed[-len(event) :] + (await slow.read_chunk() or b"")
+            await upstream.finish()
+            assert await fast.read_chunk() is None
+            await slow.wait_closed()
+        assert (await ask(gateway, follow(stream))).status == 410

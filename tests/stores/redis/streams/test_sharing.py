@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from tests.resume.streams import (
     EVENTS,
-    IMPATIENT,
     ask,
     begin,
     follow,
@@ -22,7 +20,7 @@ from tests.resume.streams import (
     stream_id,
 )
 from tests.support.client import RawClient
-from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
+from tests.support.gateway import StartGateway, simple_config
 from tests.support.redis import Redis, StartRedis
 from tests.support.upstream import (
     ScriptedUpstream,
@@ -62,61 +60,6 @@ async def test_a_finished_stream_is_resumed_at_every_boundary_on_another_replica
         assert (await ask(two, follow(stream, last))).status == 204
         assert (await ask(two, follow("0" * 34))).status == 404
         assert len(upstream.requests) == 1
-
-
-async def cluster(start_redis: StartRedis) -> str:
-    """The URL of a Redis Cluster, of one node that has everything."""
-    redis = await start_redis("--cluster-enabled", "yes")
-    await redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    for _ in range(500):
-        if b"cluster_state:ok" in await redis.command("CLUSTER", "INFO"):
-            return redis.url.replace("redis:", "redis+cluster:").removesuffix("/0")
-        await asyncio.sleep(0.02)
-    raise AssertionError("the cluster does not form")
-
-
-@pytest.mark.parametrize("kind", ["redis", "cluster"])
-async def test_a_stream_is_followed_live_on_another_replica(
-    kind: str,
-    upstream: ScriptedUpstream,
-    start_gateway: StartGateway,
-    start_redis: StartRedis,
-) -> None:
-    url = await cluster(start_redis) if kind == "cluster" else (await start_redis()).url
-    given = {**simple_config(upstream.url, resume={}), "store": {"url": url}}
-    one, two = [await start_gateway(given) for _ in range(2)]
-    async with RawClient(one.port) as here, RawClient(two.port) as there:
-        await here.send(post())
-        await upstream.wait_requests(1)
-        stream = ((await here.read_head()).value("x-stream-id") or b"").decode()
-        await upstream.release(EVENTS[0])
-        await here.read_chunk()
-        await there.send(follow(stream))
-        await there.read_head()
-        assert payload(await there.read_chunk() or b"") == EVENTS[:1]
-        for event in EVENTS[1:]:
-            await upstream.release(event)
-            assert payload(await there.read_chunk() or b"") == [event]
-        await upstream.finish()
-        assert await there.read_chunk() is None
-
-
-async def test_a_reader_on_another_replica_keeps_a_generation_going(
-    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway
-) -> None:
-    one, two = [
-        await start_gateway(config(upstream, redis, on_disconnect="grace", grace="500ms"))
-        for _ in range(2)
-    ]
-    stream = await begin(one, upstream)
-    async with RawClient(two.port) as there:
-        await there.send(follow(stream, f"Last-Event-ID: {stream}.1"))
-        await there.read_head()
-        await asyncio.sleep(0.8)  # what nobody reads would be cancelled by now
-        await upstream.release(EVENTS[1])
-        assert payload(await there.read_chunk() or b"") == EVENTS[1:2]
-        there.reset()
-    await upstream.connections[0].wait_client_gone()
 
 
 async def test_a_generation_is_cancelled_from_another_replica(
@@ -164,29 +107,6 @@ async def test_a_key_that_came_to_nothing_is_free_again_among_replicas(
         assert [answer.json() for answer in answers] == [{"ok": 1}] * 4
 
 
-async def test_e12_a_killed_owner_leaves_what_is_journalled_and_an_error(
-    redis: Redis, upstream: ScriptedUpstream, start_gateway_process: StartGatewayProcess
-) -> None:
-    one, two = [
-        await start_gateway_process(
-            config(upstream, redis, on_disconnect="detach"), first=IMPATIENT
-        )
-        for _ in range(2)
-    ]
-    stream = await begin(one, upstream)
-    async with RawClient(two.port, patience_s=20) as there:
-        await there.send(follow(stream))
-        await there.read_head()
-        assert payload(await there.read_chunk() or b"") == EVENTS[:1]
-        os.kill(one.pid, signal.SIGKILL)
-        assert b"stream_lost" in (await there.read_chunk() or b"")
-        await there.wait_closed()
-    late = await ask(two, follow(stream))
-    assert not late.clean_end
-    assert payload(late.body) == EVENTS[:1]
-    assert b"stream_lost" in late.body
-
-
 @pytest.mark.parametrize("how", ["serve", "refuse"])
 async def test_without_redis_a_route_serves_without_resume_or_refuses(
     redis: Redis, start_gateway: StartGateway, how: str
@@ -210,39 +130,3 @@ async def test_without_redis_a_route_serves_without_resume_or_refuses(
         await redis.start()
         await gateway.wait_for_log(lambda line: line.get("store") == "back")
         assert stream_id(await ask(gateway, post()))
-
-
-@pytest.mark.parametrize("how", ["hangs", "begins anew"])
-async def test_a_stream_that_outlives_an_outage_of_redis_is_whole_afterwards(
-    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway, how: str
-) -> None:
-    one, two = [await start_gateway(config(upstream, redis)) for _ in range(2)]
-    async with RawClient(one.port) as client:
-        await client.send(post())
-        await upstream.wait_requests(1)
-        stream = ((await client.read_head()).value("x-stream-id") or b"").decode()
-        await upstream.release(EVENTS[0])
-        assert payload(await client.read_chunk() or b"") == EVENTS[:1]
-        redis.signal(signal.SIGSTOP)
-        for event in EVENTS[1:4]:
-            await upstream.release(event)
-            assert payload(await client.read_chunk() or b"") == [event]  # nobody here waits for it
-        if how == "hangs":
-            await one.wait_for_log(lambda line: line.get("store") == "lost")
-            redis.signal(signal.SIGCONT)
-        else:
-            await redis.stop()
-            await redis.start()
-        for event in EVENTS[4:]:
-            await upstream.release(event)
-            assert payload(await client.read_chunk() or b"") == [event]
-        await upstream.finish()
-        assert await client.read_chunk() is None
-    for _ in range(400):
-        if (again := await ask(two, follow(stream))).status == 200:
-            break  # it is written again
-        await asyncio.sleep(0.05)
-    assert payload(again.body) == EVENTS
-    assert numbers(again.body) == [*range(1, len(EVENTS) + 1)]
-    left_ms = await redis.command("PTTL", f"llm-gateway:stream:{{{stream}}}:events")
-    assert int(left_ms[1:]) > 0

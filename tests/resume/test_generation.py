@@ -1,12 +1,15 @@
-"""What becomes of a generation whose readers leave, and who else may read it (E9, E10)."""
+"""Generations that are kept: without readers, with several, with slow ones, and broken off."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.resume import generation as generations
+from gateway.sse import EventSplitter
 from tests.resume.streams import (
     EVENTS,
     ask,
@@ -18,9 +21,11 @@ from tests.resume.streams import (
     stream_id,
 )
 from tests.support.client import RawClient, request
+from tests.support.exchange import read_stream
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
+    LAST_CHUNK,
     STREAM_HEAD,
     ScriptedUpstream,
     chunk,
@@ -369,3 +374,101 @@ async def test_a_web_page_may_read_the_streams_id(
     again = await ask(gateway, follow(stream, origin))
     assert again.value("access-control-allow-origin") == b"https://app.test"
     assert b"X-Stream-Id" in (again.value("access-control-expose-headers") or b"")
+
+
+ERROR = re.compile(rb'"error": ?\{')
+
+
+async def test_a_drain_tells_every_reader_once(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        async with RawClient(gateway.port) as one, RawClient(gateway.port) as two:
+            await one.send(post())
+            stream = ((await one.read_head()).value("x-stream-id") or b"").decode()
+            await upstream.release(EVENTS[0])
+            await two.send(follow(stream))
+            await two.read_head()
+            bodies = [await one.read_chunk(), await two.read_chunk()]
+            assert bodies[0] == bodies[1]
+            drain = asyncio.create_task(gateway.server.listener.drain(0.0))
+            rests = [await one.read_to_end(), await two.read_to_end()]
+            await drain
+        lines = gateway.log.requests
+    assert [len(ERROR.findall(rest)) for rest in rests] == [1, 1]
+    assert not any(rest.endswith(LAST_CHUNK) for rest in rests)
+    assert {line["end"] for line in lines if line["method"] == "POST"} == {"drain"}
+
+
+async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        async with RawClient(gateway.port) as client:
+            await client.send(post())
+            await upstream.release(EVENTS[0])
+            await client.read_until(EVENTS[0])
+            (exchange,) = gateway.server.listener.exchanges
+            keeper = exchange.keeper
+            assert isinstance(keeper, generations.Generation)
+            (reader,) = keeper.log.readers
+            keeper.finish(None)
+            assert not reader.probe()  # type: ignore[attr-defined]
+            assert gateway.server.listener.cancel(exchange.request_id)
+            rest = await client.read_to_end()
+    assert b"error" not in rest
+    assert rest.endswith(LAST_CHUNK)
+
+
+async def test_an_event_that_is_too_large_ends_the_stream_with_an_error(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generations, "EventSplitter", lambda: EventSplitter(100))
+    whole = STREAM_HEAD + chunk(EVENTS[0]) + chunk(b"data: " + b"x" * 200) + LAST_CHUNK
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        async with RawClient(gateway.port) as client:
+            await client.send(post())
+            connection = await upstream.accept()
+            await connection.read_request()
+            await connection.send(STREAM_HEAD)
+            await client.read_head()
+            # All the rest in one read, so that the end of the message has been seen as well.
+            await connection.send(whole.removeprefix(STREAM_HEAD))
+            body, complete = await read_stream(client)
+            connection.close()
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+    assert payload(body)[:1] == EVENTS[:1]
+    assert b"upstream_invalid_response" in body
+    assert not complete
+    assert (line["end"], line["error"]) == ("upstream_reset", "upstream_invalid_response")
+
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+async def test_where_all_readers_are_slow_the_upstream_waits_and_nothing_is_missed(
+    start_gateway: StartGateway,
+) -> None:
+    events = [b"data: %d " % number + b"x" * (64 * KIB) + b"\n\n" for number in range(300)]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        gateway = await start_gateway(
+            simple_config(upstream.url, resume={"max_bytes": "512KiB"}),
+            server={"send_timeout": "60s"},
+        )
+        async with RawClient(gateway.port, receive_buffer_bytes=4096) as client:
+            await client.send(post())
+            stream = stream_id(await client.read_head())
+            client.pause_reading()
+            log = gateway.server.runtime.streams.local(stream)
+            assert log is not None
+            for _ in range(1000):
+                if log.on_progress is not None:
+                    break  # the upstream waits
+                await asyncio.sleep(0.01)
+            assert log.on_progress is not None
+            client.resume_reading()
+            read = b""
+            while (data := await client.read_chunk()) is not None:
+                read += data
+        assert numbers(read) == [*range(1, len(events) + 1)]

@@ -1,0 +1,94 @@
+"""A stream that another replica runs is followed through a mirror."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.resume.streams import (
+    EVENTS,
+    begin,
+    follow,
+    payload,
+    post,
+)
+from tests.support.client import RawClient
+from tests.support.gateway import StartGateway, simple_config
+from tests.support.redis import Redis, StartRedis
+from tests.support.upstream import (
+    ScriptedUpstream,
+    stepped_stream,
+)
+
+
+@pytest.fixture
+async def redis(start_redis: StartRedis) -> Redis:
+    return await start_redis()
+
+
+@pytest.fixture
+async def upstream(start_gateway: StartGateway) -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        yield upstream
+
+
+def config(upstream: ScriptedUpstream, redis: Redis, **resume: Any) -> Mapping[str, Any]:
+    return {**simple_config(upstream.url, resume=resume), "store": {"url": redis.url}}
+
+
+async def cluster(start_redis: StartRedis) -> str:
+    """The URL of a Redis Cluster, of one node that has everything."""
+    redis = await start_redis("--cluster-enabled", "yes")
+    await redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    for _ in range(500):
+        if b"cluster_state:ok" in await redis.command("CLUSTER", "INFO"):
+            return redis.url.replace("redis:", "redis+cluster:").removesuffix("/0")
+        await asyncio.sleep(0.02)
+    raise AssertionError("the cluster does not form")
+
+
+@pytest.mark.parametrize("kind", ["redis", "cluster"])
+async def test_a_stream_is_followed_live_on_another_replica(
+    kind: str,
+    upstream: ScriptedUpstream,
+    start_gateway: StartGateway,
+    start_redis: StartRedis,
+) -> None:
+    url = await cluster(start_redis) if kind == "cluster" else (await start_redis()).url
+    given = {**simple_config(upstream.url, resume={}), "store": {"url": url}}
+    one, two = [await start_gateway(given) for _ in range(2)]
+    async with RawClient(one.port) as here, RawClient(two.port) as there:
+        await here.send(post())
+        await upstream.wait_requests(1)
+        stream = ((await here.read_head()).value("x-stream-id") or b"").decode()
+        await upstream.release(EVENTS[0])
+        await here.read_chunk()
+        await there.send(follow(stream))
+        await there.read_head()
+        assert payload(await there.read_chunk() or b"") == EVENTS[:1]
+        for event in EVENTS[1:]:
+            await upstream.release(event)
+            assert payload(await there.read_chunk() or b"") == [event]
+        await upstream.finish()
+        assert await there.read_chunk() is None
+
+
+async def test_a_reader_on_another_replica_keeps_a_generation_going(
+    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    one, two = [
+        await start_gateway(config(upstream, redis, on_disconnect="grace", grace="500ms"))
+        for _ in range(2)
+    ]
+    stream = await begin(one, upstream)
+    async with RawClient(two.port) as there:
+        await there.send(follow(stream, f"Last-Event-ID: {stream}.1"))
+        await there.read_head()
+        await asyncio.sleep(0.8)  # what nobody reads would be cancelled by now
+        await upstream.release(EVENTS[1])
+        assert payload(await there.read_chunk() or b"") == EVENTS[1:2]
+        there.reset()
+    await upstream.connections[0].wait_client_gone()
