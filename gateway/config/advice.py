@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from gateway.config import models
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
+from gateway.dialects import DIALECTS
 
 _WIDEST_IPV4, _WIDEST_IPV6 = 8, 16
 """Prefix lengths below which a trusted network is too large to belong to one operator."""
@@ -90,21 +91,28 @@ def _anonymous(path: ConfigPath, route: models.Route, config: models.Config) -> 
 
 
 def _versions(config: models.Config) -> Iterator[Finding]:
-    """Warn about an endpoint that ends in /v1 if its requests begin with /v1 too."""
+    """Warn about an endpoint that ends in /v1 (Ollama: /api) if its requests begin with it, too.
+
+    Translation never inserts it twice.
+    """
     versioned: set[str] = set()
     for route in config.routes:
-        if not route.strip and route.path.startswith("/v1"):
-            versioned |= {config.models[name].upstream for name in route.models}
-            versioned |= {route.upstream} if route.upstream is not None else set()
+        names = {config.models[name].upstream for name in route.models}
+        names |= {route.upstream} if route.upstream is not None else set()
+        for name in names:
+            dialect = config.upstreams[name].dialect
+            is_translated = route.dialect not in (None, dialect)
+            base = DIALECTS[dialect].base
+            if not route.strip and route.path.startswith(base) and not is_translated:
+                versioned.add(name)
     for name in sorted(versioned):
         upstream = config.upstreams[name]
-        if upstream.dialect != "openai":
-            continue
+        base = DIALECTS[upstream.dialect].base
         for index, endpoint in enumerate(upstream.endpoints):
-            if urlsplit(endpoint.url).path.rstrip("/").endswith("/v1"):
+            if urlsplit(endpoint.url).path.rstrip("/").endswith(base):
                 yield (
                     ("upstreams", name, "endpoints", index, "url"),
-                    "ends in /v1, which stands in the path of each request too: the backend gets "
-                    "/v1/v1/...",
-                    "take /v1 off the URL, unless the backend wants it twice",
+                    f"ends in {base}, which stands in the path of each request too: the backend "
+                    f"gets {base}{base}/...",
+                    f"take {base} off the URL, unless the backend wants it twice",
                 )

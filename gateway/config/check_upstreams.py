@@ -12,15 +12,8 @@ from gateway.address_policy import AddressPolicy, is_address, is_ambiguous
 from gateway.config import models
 from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath, dotted
+from gateway.dialects import DIALECTS, Dialect
 from gateway.urls import endpoint_fault
-
-_DIALECTS = {
-    "max_tokens": ("anthropic",),
-    "thinking": ("anthropic",),
-    "max_tokens_field": ("openai",),
-    "efforts": ("openai", "anthropic"),
-}
-"""Settings of `translation`, each with the dialects of the upstreams that it is for."""
 
 
 def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
@@ -42,16 +35,24 @@ def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Find
                 yield (*path, "credentials", key), "holds characters a header cannot", None
     if upstream.tls.ca is not None:
         yield from check_authority((*path, "tls", "ca"), upstream.tls.ca)
-    if upstream.continues == "continue_final_message" and upstream.dialect != "openai":
+    dialect = DIALECTS[upstream.dialect]
+    if (
+        upstream.continues == "continue_final_message"
+        and upstream.continues not in dialect.settings
+    ):
         hint = "write continues: prefill"
         yield (*path, "continues"), f"is a field that {upstream.dialect} does not have", hint
-    if upstream.dialect != "openai" and "stream_options" in upstream.model_fields_set:
-        yield (*path, "stream_options"), "is for upstreams that speak openai", None
-    for key in sorted(upstream.translation.model_fields_set & _DIALECTS.keys()):
-        dialects = _DIALECTS[key]
-        if upstream.dialect not in dialects:
-            why = f"is for upstreams that speak {' or '.join(dialects)}"
-            yield (*path, "translation", key), why, None
+    if "stream_options" in upstream.model_fields_set:
+        yield from _check_setting((*path, "stream_options"), dialect)
+    for key in sorted(upstream.translation.model_fields_set):
+        yield from _check_setting((*path, "translation", key), dialect)
+
+
+def _check_setting(path: ConfigPath, dialect: Dialect) -> Iterator[Finding]:
+    """Check that the dialect has the setting at the end of the path, if not all dialects do."""
+    speak = [name for name, one in DIALECTS.items() if path[-1] in one.settings]
+    if speak and dialect.name not in speak:
+        yield path, f"is for upstreams that speak {' or '.join(speak)}", None
 
 
 def _check_url(path: ConfigPath, url: str, allowed: Sequence[str]) -> Iterator[Finding]:

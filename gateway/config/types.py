@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,9 +18,13 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gateway.dialects import DIALECTS
 from gateway.store import location
 
-Dialect = Literal["openai", "anthropic", "ollama"]
+if TYPE_CHECKING:
+    Dialect = str
+else:
+    Dialect = Literal[tuple(DIALECTS)]
 """API dialect of a caller or an upstream. It determines the form of errors."""
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")

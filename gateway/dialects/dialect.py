@@ -107,6 +107,17 @@ class Dialect:
     credential: bytes = b"Authorization: Bearer %b\r\n"
     """Header line that carries a caller's credential."""
 
+    settings: frozenset[str] = frozenset()
+    """Settings of an upstream that only some dialects have: keys of `translation`, the key
+    `stream_options`, and the value `continue_final_message` of `continues`.
+    """
+    generating: tuple[str, ...]
+    """Paths that generate text, below a route's path. The first is the chat endpoint."""
+    asks_for_usage: bool = False
+    """True if a stream reports token usage only to callers that ask for it in `stream_options`."""
+    keeps_responses: bool = False
+    """True if the API has stored responses, with a way of its own to reconnect to a stream."""
+
     chats: Mapping[str, Chat]
     """Chat endpoints for callers, by the end of the path."""
     chat_backend: ChatBackend

@@ -22,12 +22,6 @@ from gateway.websocket.response import WebSocketResponse
 from gateway.wiring.resume import streams_path
 from gateway.wiring.websocket import CredentialValidity, session_options
 
-_GENERATING = {
-    "openai": ("chat/completions", "completions", "responses"),
-    "anthropic": ("messages",),
-    "ollama": ("chat", "generate"),
-}
-"""Paths that generate text, below a route's path, by dialect. The first is the chat endpoint."""
 _KEPT_HEADERS = (
     "Host",
     "User-Agent",
@@ -88,7 +82,7 @@ def _options(
 ) -> BridgeOptions:
     path = target.path
     if path.endswith("/"):
-        streams = [path + name for name in _GENERATING[dialect]]
+        streams = [path + name for name in DIALECTS[dialect].generating]
         path = streams[0]
     else:
         streams = [path]

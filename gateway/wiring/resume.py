@@ -75,7 +75,7 @@ def resume_options(
         ),
         ttl_s=resume.ttl,
         cap_bytes=resume.max_bytes,
-        responses=dialect == "openai",
+        responses=DIALECTS[dialect].keeps_responses,
         own_background=resume.background,
         refuses=resume.on_store_error == "refuse",
         dialect=DIALECTS[dialect],

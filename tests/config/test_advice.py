@@ -96,3 +96,19 @@ def test_a_url_that_doubles_v1_is_warned_of(strip: bool, warned: bool) -> None:
     document = config(routes=[route(strip=strip)])
     document["upstreams"]["u"]["endpoints"] = [{"url": "http://10.0.0.5:8000/v1"}]
     assert [("/v1/v1/" in one) for one in warnings(document)] == [True] * warned
+
+
+def test_a_url_that_doubles_the_base_of_another_dialect_is_warned_of() -> None:
+    document = config(routes=[route(path="/api/")])
+    document["upstreams"]["u"] |= {
+        "dialect": "ollama",
+        "endpoints": [{"url": "http://10.0.0.5:11434/api"}],
+    }
+    [found] = warnings(document)
+    assert "the backend gets /api/api/..." in found
+
+
+def test_a_url_with_a_base_is_fine_for_callers_whose_requests_are_translated() -> None:
+    document = config(routes=[route(dialect="anthropic")])
+    document["upstreams"]["u"]["endpoints"] = [{"url": "http://10.0.0.5:8000/v1"}]
+    assert warnings(document) == []

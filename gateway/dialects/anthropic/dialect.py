@@ -25,6 +25,8 @@ ANTHROPIC = Dialect(
     ),
     needed_headers={b"anthropic-version": b"2023-06-01"},
     credential=b"x-api-key: %b\r\n",
+    settings=frozenset({"efforts", "max_tokens", "thinking"}),
+    generating=("messages",),
     chats={"/messages": Chat(requests.read, answers.write, answers.Writer)},
     chat_backend=ChatBackend(
         "/messages", requests.write, answers.read, answers.Reader, trims_prefill=True

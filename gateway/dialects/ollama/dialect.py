@@ -16,6 +16,7 @@ OLLAMA = Dialect(
     passed_error=errors.passed_error,
     base="/api",
     holds_base=re.compile(r"/api$"),
+    generating=("chat", "generate"),
     chats={
         "/chat": Chat(
             requests.read_chat,

@@ -18,6 +18,12 @@ OPENAI = Dialect(
     # Such as /openai/v1, /v1beta/openai and /api/paas/v4.
     holds_base=re.compile(r"/v\d[0-9a-z]*(?:/openai)?$"),
     headers=frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
+    settings=frozenset(
+        {"continue_final_message", "efforts", "max_tokens_field", requests.STREAM_OPTIONS}
+    ),
+    generating=("chat/completions", "completions", "responses"),
+    asks_for_usage=True,
+    keeps_responses=True,
     chats={"/chat/completions": Chat(requests.read, answers.write, answers.Writer)},
     chat_backend=ChatBackend(
         "/chat/completions",
