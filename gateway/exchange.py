@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.proxy.resolve import Target
     from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.traces.recording import Trace
-    from gateway.websocket.endings import Tally
+    from gateway.websocket.endings import SessionTally
     from gateway.websocket.handshake import Handshake
 
     Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
@@ -342,7 +342,7 @@ class Exchange:
         """Decision of the limits, if there are any."""
         self.handshake: Handshake | None = None
         """Handshake of a WebSocket request, on a route that serves WebSockets."""
-        self.tally: Tally | None = None
+        self.tally: SessionTally | None = None
         """Counts of what passed through the WebSocket."""
         self.meter: Meter | None = None
         """Meter that counts tokens during a session, which cannot wait for its end."""

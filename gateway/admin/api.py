@@ -37,10 +37,10 @@ from aiohttp.typedefs import Handler
 from gateway import __version__
 from gateway.admin import limits
 from gateway.admin.answer import SERVER, answer
-from gateway.admin.door import Door
-from gateway.admin.drained import Drained
+from gateway.admin.auth import AdminAuth
+from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.feed import Feed, Source
-from gateway.admin.fleet import Fleet, Said
+from gateway.admin.fleet import Fleet, WorkerReply
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.pages import VIEWS
 from gateway.admin.reload import Reloader
@@ -73,8 +73,8 @@ class AdminApi:
         self,
         fleet: Fleet,
         reloader: Reloader,
-        drained: Drained,
-        door: Door,
+        drained: DrainedEndpoints,
+        auth: AdminAuth,
         metrics: GatewayMetrics,
         more: Sequence[web.RouteDef] = (),
         topics: Mapping[str, Source] | None = None,
@@ -85,7 +85,7 @@ class AdminApi:
         self._fleet = fleet
         self._reloader = reloader
         self._drained = drained
-        self._door = door
+        self._auth = auth
         self._more = more
         self._metrics = metrics
         self._feed = Feed(
@@ -136,7 +136,7 @@ class AdminApi:
         refusal = self._refusal(request)
         if refusal is not None:
             if refusal.status == 401 and "Authorization" in request.headers:
-                await self._door.hold_back(request)
+                await self._auth.delay_answer(request)
             return refusal
         try:
             response = await handler(request)
@@ -167,8 +167,8 @@ class AdminApi:
         place = resource.canonical if resource is not None else ""
         if place in _HEALTH or place.startswith("/static/"):
             return None
-        found = self._door.foreign(request, is_document=place in VIEWS) or (
-            None if place in _OPEN else self._door.refusal(request)
+        found = self._auth.refused_origin(request, is_document=place in VIEWS) or (
+            None if place in _OPEN else self._auth.refusal(request)
         )
         if found is None:
             return None
@@ -181,9 +181,9 @@ class AdminApi:
     # -- sessions ----------------------------------------------------------------------------
 
     async def _session(self, request: web.Request) -> web.Response:
-        refusal = self._door.refusal(request)
+        refusal = self._auth.refusal(request)
         document: dict[str, Any] = {
-            "needs_token": self._door.needs_token,
+            "needs_token": self._auth.needs_token,
             "admitted": refusal is None,
             "reason": refusal and refusal[1],
         }
@@ -198,14 +198,14 @@ class AdminApi:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return answer({"error": 'send {"token": ...}'}, 400)
         response = answer({})
-        if self._door.enter(request, token, response):
+        if self._auth.sign_in(request, token, response):
             return response
-        await self._door.hold_back(request)
+        await self._auth.delay_answer(request)
         return answer({"error": "that is not the admin token"}, 403)
 
     async def _sign_out(self, request: web.Request) -> web.Response:
         response = answer({})
-        self._door.leave(request, response)
+        self._auth.sign_out(request, response)
         return response
 
     # -- health ----------------------------------------------------------------------------
@@ -299,7 +299,7 @@ class AdminApi:
         return answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        return await self._feed.serve(request, lambda one: self._door.refusal(one) is None)
+        return await self._feed.serve(request, lambda one: self._auth.refusal(one) is None)
 
     # -- actions -----------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class AdminApi:
         )
 
 
-def together(said: Sequence[Said]) -> list[dict[str, Any]]:
+def together(said: Sequence[WorkerReply]) -> list[dict[str, Any]]:
     """Combine the upstreams of all workers: each upstream once, with the sum of its loads, and the
     state of each endpoint in every worker.
     """

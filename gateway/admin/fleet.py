@@ -17,7 +17,7 @@ _BUILD_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class WorkerReply:
     """Reply of one worker. `status` is 0 and `document` None if it did not answer in time."""
 
     worker: int
@@ -45,7 +45,7 @@ class Fleet:
 
     async def ask(
         self, method: str, path: str, document: Any = None, *, timeout_s: float = _TIMEOUT_S
-    ) -> list[Said]:
+    ) -> list[WorkerReply]:
         """Send the same request to every worker. Return the replies in the order of the workers.
 
         `path` is sent unchanged: the caller must escape foreign text in it.
@@ -57,7 +57,7 @@ class Fleet:
             )
         )
 
-    async def build(self, document: Any) -> list[Said]:
+    async def build(self, document: Any) -> list[WorkerReply]:
         """Let every worker prepare a configuration, for at most `_BUILD_S` seconds."""
         return await self.ask("POST", "/prepare", document, timeout_s=_BUILD_S)
 
@@ -68,7 +68,7 @@ class Fleet:
 
     async def _ask(
         self, number: int, method: str, path: str, document: Any, timeout_s: float
-    ) -> Said:
+    ) -> WorkerReply:
         try:
             async with self._sessions[number].request(
                 method,
@@ -79,8 +79,8 @@ class Fleet:
                 body = await response.read()
                 # aiohttp refuses an unknown path with plain text.
                 is_json = response.content_type == "application/json"
-                return Said(number, response.status, orjson.loads(body) if is_json else None)
+                return WorkerReply(number, response.status, orjson.loads(body) if is_json else None)
         except aiohttp.ClientConnectorError:
-            return Said(number, 0, None, absent=True)
+            return WorkerReply(number, 0, None, absent=True)
         except (aiohttp.ClientError, TimeoutError, OSError):
-            return Said(number, 0, None)
+            return WorkerReply(number, 0, None)

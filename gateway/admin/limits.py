@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.admin.fleet import Said
+from gateway.admin.fleet import WorkerReply
 from gateway.app import Runtime
 from gateway.config import models
 from gateway.config.types import parse_budget
@@ -40,7 +40,7 @@ async def seen_by(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def together(said: Sequence[Said]) -> dict[str, Any]:
+def together(said: Sequence[WorkerReply]) -> dict[str, Any]:
     """Combine the limits of all workers: each key once, the scarcest first; refusals newest
     first.
     """

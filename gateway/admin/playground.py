@@ -98,7 +98,7 @@ class Playground:
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
-class _Answer:
+class _GatewayResponse:
     """Response as parsed by httptools."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class _Answer:
 
 
 async def _pass_on(request: web.Request, reader: asyncio.StreamReader) -> web.StreamResponse:
-    answer = _Answer()
+    answer = _GatewayResponse()
     response: web.StreamResponse | None = None
     while not answer.complete and (data := await reader.read(_READ_BYTES)):
         answer.parser.feed_data(data)
@@ -156,7 +156,7 @@ async def _pass_on(request: web.Request, reader: asyncio.StreamReader) -> web.St
     return response
 
 
-def _begun(answer: _Answer) -> web.StreamResponse:
+def _begun(answer: _GatewayResponse) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status)
     for name, value in answer.headers:
         if name.lower() in _RETURNED:

@@ -15,7 +15,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.fleet import Fleet, Said
+from gateway.admin.fleet import Fleet, WorkerReply
 from gateway.config import Config, ConfigError, Loaded, keep, load_source
 
 _WATCH_S = 0.5
@@ -122,7 +122,7 @@ class Reloader:
         restart = _needs_restart(self._started, self.loaded.config)
         return Outcome(time.time(), problems, restart)
 
-    async def _built(self, document: Any) -> list[Said]:
+    async def _built(self, document: Any) -> list[WorkerReply]:
         """Let the workers build a configuration, and return their replies, without those of absent
         workers: these will start with it. If a worker dies meanwhile, wait for its replacement, and
         build again.

@@ -24,7 +24,7 @@ import orjson
 from aiohttp import web
 
 from gateway.admin.answer import answer
-from gateway.admin.collecting import Collecting
+from gateway.admin.record_collector import RecordCollector
 from gateway.config.units import parse_duration
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
@@ -64,13 +64,13 @@ class TracesApi:
         self,
         reader: TraceReader | None,
         names: GenAiNames,
-        collecting: Collecting | None = None,
+        collector: RecordCollector | None = None,
         store: TraceStore | None = None,
         export: Export | None = None,
     ) -> None:
         self._reader = reader
         self._names = names
-        self._collecting = collecting
+        self._collector = collector
         self._store = store
         self._export = export
 
@@ -195,10 +195,10 @@ class TracesApi:
         )
 
     async def _telemetry(self, _: web.Request) -> web.Response:
-        collecting, store, export = self._collecting, self._store, self._export
+        collector, store, export = self._collector, self._store, self._export
         told: dict[str, Any] = {
-            "records": collecting.records if collecting else 0,
-            "dropped": collecting.dropped if collecting else 0,
+            "records": collector.records if collector else 0,
+            "dropped": collector.dropped if collector else 0,
             "store": None,
             "export": asdict(export.counts) if export else None,
             "names": {},

@@ -41,7 +41,7 @@ class Stage(Enum):
     """The last message was produced."""
 
 
-class Answer:
+class BridgeAnswer:
     """Response of one generation. It ends with exactly one final message."""
 
     def __init__(self, tag: Tag, dialect: Dialect) -> None:

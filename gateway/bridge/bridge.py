@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from gateway.bridge.answer import Answer
-from gateway.bridge.call import Call
+from gateway.bridge.answer import BridgeAnswer
+from gateway.bridge.call import BridgeCall
 from gateway.bridge.messages import (
     PING,
     PONG,
     BadMessage,
-    Cancel,
-    Create,
+    CancelMessage,
+    CreateMessage,
     Endpoints,
-    Ping,
-    Resume,
+    PingMessage,
+    ResumeMessage,
     Tag,
     parse,
     told,
@@ -74,8 +74,8 @@ class Bridge:
         self._client, self._transport = client, client.transport
         self._voucher = voucher
         self._head = head
-        self._calls: dict[Tag, Call] = {}
-        self._paused: deque[Call] = deque()
+        self._calls: dict[Tag, BridgeCall] = {}
+        self._paused: deque[BridgeCall] = deque()
         """Paused calls, in the order in which they resume."""
         self._talking: ClientSocket | None = None
         self._draining = False
@@ -156,9 +156,9 @@ class Bridge:
                 said = await options.offload.run(parse, message, options.endpoints)
             else:
                 said = parse(message, options.endpoints)
-            if isinstance(said, Ping):
+            if isinstance(said, PingMessage):
                 self._reply(PONG)
-            elif isinstance(said, Cancel):
+            elif isinstance(said, CancelMessage):
                 self._cancel(said.tag)
             else:
                 self._admit(said.tag)
@@ -182,10 +182,10 @@ class Bridge:
         if len(self._calls) >= self._options.generations:
             raise BadMessage(TooManyGenerations(), tag)
 
-    def _request(self, said: Create | Resume) -> bytes:
+    def _request(self, said: CreateMessage | ResumeMessage) -> bytes:
         """Build the HTTP request. Raise BadMessage."""
         options = self._options
-        if isinstance(said, Resume):
+        if isinstance(said, ResumeMessage):
             if options.streams_path is None:
                 raise BadMessage(StreamNotFound(), said.tag)
             query = f"?after={said.after}" if said.after else ""
@@ -200,9 +200,9 @@ class Bridge:
         return b"%b%b%bConnection: close\r\n\r\n%b" % (head, self._head, lines, body)
 
     def _begin(self, tag: Tag, request: bytes) -> None:
-        call = Call(
+        call = BridgeCall(
             self._client.branch(self._voucher),
-            Answer(tag, self._options.dialect),
+            BridgeAnswer(tag, self._options.dialect),
             self._transport,
             self._client.backlog,
             say=self._say,
@@ -229,9 +229,9 @@ class Bridge:
 
     def _delete(self, path: str) -> None:
         """Send a DELETE request and ignore its response."""
-        Call(
+        BridgeCall(
             self._client.branch(self._voucher),
-            Answer(b"null", self._options.dialect),
+            BridgeAnswer(b"null", self._options.dialect),
             self._transport,
             self._client.backlog,
             say=lambda _: None,
@@ -252,7 +252,7 @@ class Bridge:
         if self._socket.congested:
             self._unread_bytes += len(message)
 
-    def _ended(self, call: Call) -> None:
+    def _ended(self, call: BridgeCall) -> None:
         self._worked_at = asyncio.get_running_loop().time()
         if self._calls.get(call.answer.tag) is call:
             del self._calls[call.answer.tag]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.backlog import Backlog
-from gateway.bridge.answer import Answer
+from gateway.bridge.answer import BridgeAnswer
 from gateway.errors import GatewayError, StreamCancelled
 from gateway.exchange import Branch
 
@@ -23,18 +23,18 @@ _TURN_BYTES = 64 * 1024
 """Maximum messages and bytes of a response that are handled in one turn of the event loop."""
 
 
-class Call(asyncio.Transport):
+class BridgeCall(asyncio.Transport):
     """Client side of one request: the transport that the gateway writes its response to."""
 
     def __init__(
         self,
         branch: Branch,
-        answer: Answer,
+        answer: BridgeAnswer,
         underneath: asyncio.Transport,
         backlog: Backlog,
         *,
         say: Callable[[Sequence[bytes]], None],
-        ended: Callable[[Call], None],
+        ended: Callable[[BridgeCall], None],
     ) -> None:
         """Create the transport.
 

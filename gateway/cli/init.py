@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from gateway.cli.failures import CannotDo, WrongUsage
-from gateway.cli.probe import Credential, Found, FoundModel, ProbeError, probe
+from gateway.cli.probe import Credential, FoundBackend, FoundModel, ProbeError, probe
 from gateway.config import load_text
 from gateway.config.types import Dialect
 
@@ -102,7 +102,7 @@ def _asked() -> list[str]:
     return urls
 
 
-async def _probe_all(urls: Sequence[str], variable: str | None) -> list[Found]:
+async def _probe_all(urls: Sequence[str], variable: str | None) -> list[FoundBackend]:
     answers = await asyncio.gather(*(probe(url, variable) for url in urls), return_exceptions=True)
     problems = [str(one) for one in answers if isinstance(one, ProbeError)]
     if problems:
@@ -115,10 +115,10 @@ async def _probe_all(urls: Sequence[str], variable: str | None) -> list[Found]:
     return found
 
 
-def _only(found: Found, names: Iterable[str]) -> Found:
+def _only(found: FoundBackend, names: Iterable[str]) -> FoundBackend:
     wanted = frozenset(names)
     models = tuple(model for model in found.models if model.name in wanted)
-    return Found(
+    return FoundBackend(
         found.product,
         found.dialect,
         found.endpoint,
@@ -129,7 +129,7 @@ def _only(found: Found, names: Iterable[str]) -> Found:
     )
 
 
-def _next_steps(found: Sequence[Found], output: Path, *, anonymous: bool) -> Iterator[str]:
+def _next_steps(found: Sequence[FoundBackend], output: Path, *, anonymous: bool) -> Iterator[str]:
     option = "" if output == Path("config.yaml") else f" --config {output}"
     for variable in dict.fromkeys(one.credential.variable for one in found if one.credential):
         yield f"export {variable}=..."
@@ -153,11 +153,11 @@ class _Upstream:
     """Upstream whose endpoints are backends of the same kind, with the same models."""
 
     name: str
-    first: Found
+    first: FoundBackend
     endpoints: list[str]
 
 
-def configuration(found: Sequence[Found], *, anonymous: bool) -> str:
+def configuration(found: Sequence[FoundBackend], *, anonymous: bool) -> str:
     """Return a commented YAML configuration for the backends."""
     upstreams = _grouped(found)
     lines = [
@@ -183,7 +183,7 @@ def configuration(found: Sequence[Found], *, anonymous: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _grouped(found: Sequence[Found]) -> list[_Upstream]:
+def _grouped(found: Sequence[FoundBackend]) -> list[_Upstream]:
     groups: list[_Upstream] = []
     for one in found:
         if not one.models:
@@ -199,7 +199,7 @@ def _grouped(found: Sequence[Found]) -> list[_Upstream]:
     return groups
 
 
-def _are_equal(one: Found, other: Found) -> bool:
+def _are_equal(one: FoundBackend, other: FoundBackend) -> bool:
     return (one.product, one.dialect, one.models) == (other.product, other.dialect, other.models)
 
 

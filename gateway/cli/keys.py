@@ -174,7 +174,7 @@ class _FileCabinet:
 
 
 class _StoreCabinet:
-    def __init__(self, options: config_models.Store, provider: str) -> None:
+    def __init__(self, options: config_models.StoreSettings, provider: str) -> None:
         self._options = options
         self._provider = provider
 
@@ -191,7 +191,7 @@ class _StoreCabinet:
 
 def _cabinet(config: Config, name: str | None) -> _Cabinet:
     for known, provider in config.auth.items():
-        if isinstance(provider, config_models.ApiKeyProvider) and name in (None, known):
+        if isinstance(provider, config_models.ApiKeyProviderSettings) and name in (None, known):
             if provider.file is not None:
                 return _FileCabinet(Path(provider.file))
             return _StoreCabinet(config.store, known)

@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run the demo backend alone",
         description="Plays OpenAI, Anthropic and Ollama without a model. A model named demo-FAULT, "
         "or the header `x-demo-fault: FAULT`, makes it fail: "
-        f"{', '.join(faults.Kind)}; `reset@5` after five tokens.",
+        f"{', '.join(faults.FaultKind)}; `reset@5` after five tokens.",
     )
     demo.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
     demo.add_argument("--pace", default="20ms", help="time between two tokens (%(default)s)")
@@ -310,7 +310,7 @@ def _token(arguments: argparse.Namespace) -> int:
         raise WrongUsage(f"--provider: there is no {arguments.provider!r} in `auth`: {known}")
     name = arguments.provider or _signing_provider(config)
     provider = config.auth.get(name or "")
-    if not isinstance(provider, config_models.JwtProvider) or provider.secret is None:
+    if not isinstance(provider, config_models.JwtProviderSettings) or provider.secret is None:
         raise WrongUsage(
             f"{f'{name!r} has no' if name else 'no provider in `auth` has a'} `secret` to sign a "
             "token with: --provider names another; API keys come from `gateway keys create`"
@@ -357,7 +357,7 @@ def _build(loaded: Loaded) -> Runtime:
     config = loaded.config
     path = config.store.location.path
     if path is not None and not path.exists():
-        config = config.model_copy(update={"store": config_models.Store()})
+        config = config.model_copy(update={"store": config_models.StoreSettings()})
     with _placing_faults(loaded):
         return Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))
 
@@ -372,7 +372,7 @@ def _placing_faults(loaded: Loaded) -> Iterator[None]:
 
 
 def mint(
-    provider: config_models.JwtProvider,
+    provider: config_models.JwtProviderSettings,
     ttl_s: float,
     *,
     subject: str,
@@ -402,7 +402,7 @@ def mint(
 def _signing_provider(config: Config) -> str | None:
     """Return the first provider with a shared secret, whose tokens can be signed here, or None."""
     for name, provider in config.auth.items():
-        if isinstance(provider, config_models.JwtProvider) and provider.secret is not None:
+        if isinstance(provider, config_models.JwtProviderSettings) and provider.secret is not None:
             return name
     return None
 
@@ -417,7 +417,7 @@ def _welcome(config: Config, url: str, admin: str | None, demo: str | None) -> N
     """Print all URLs and a sample request, if there is a demo backend."""
     name = _signing_provider(config)
     provider = config.auth.get(name or "")
-    if demo is None or not isinstance(provider, config_models.JwtProvider):
+    if demo is None or not isinstance(provider, config_models.JwtProviderSettings):
         return
     token = mint(provider, 3600, subject="demo", tenant="demo")
     body = json.dumps(

@@ -57,7 +57,7 @@ class FoundModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundBackend:
     """Description of a backend, from its own responses."""
 
     product: str
@@ -105,7 +105,7 @@ async def probe(
     headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
     dialect: Dialect | None = None,
-) -> Found:
+) -> FoundBackend:
     """Describe the backend at `url`. `variable` names the environment variable with its key;
     `headers` are sent instead of a key from the environment. `context` verifies its certificate,
     the system's authorities by default. `dialect` is the one to ask in first: many backends speak
@@ -143,7 +143,7 @@ class _Probe:
         self._credential = credential
         self._headers = headers
 
-    async def run(self, dialect: Dialect | None) -> Found:
+    async def run(self, dialect: Dialect | None) -> FoundBackend:
         if dialect in (None, "ollama") and (found := await self._ollama()) is not None:
             return found
         status, document = await self._ask(f"{self._root}/v1/models")
@@ -173,7 +173,7 @@ class _Probe:
             "Give the URL that stands before /v1"
         )
 
-    async def _ollama(self) -> Found | None:
+    async def _ollama(self) -> FoundBackend | None:
         status, document = await self._ask(f"{self._root}/api/tags")
         models = document.get("models") if status == 200 else None
         if not isinstance(models, list):
@@ -182,7 +182,7 @@ class _Probe:
         sizes = await asyncio.gather(*map(self._ollama_context, names[:_DESCRIBED]))
         sizes += [None] * (len(names) - len(sizes))
         found = tuple(FoundModel(*pair) for pair in zip(names, sizes, strict=True))
-        return Found("Ollama", "ollama", self._root, found, self._credential)
+        return FoundBackend("Ollama", "ollama", self._root, found, self._credential)
 
     async def _ollama_context(self, name: str) -> int | None:
         status, document = await self._ask(f"{self._root}/api/show", {"model": name})
@@ -192,11 +192,13 @@ class _Probe:
         lengths = (value for key, value in details.items() if key.endswith(".context_length"))
         return next(filter(_is_size, lengths), None)
 
-    def _anthropic(self, entries: list[dict[str, Any]]) -> Found:
+    def _anthropic(self, entries: list[dict[str, Any]]) -> FoundBackend:
         models = tuple(FoundModel(one["id"], _context(one)) for one in entries)
-        return Found("Anthropic", "anthropic", self._root, models, self._credential)
+        return FoundBackend("Anthropic", "anthropic", self._root, models, self._credential)
 
-    def _openai(self, entries: list[dict[str, Any]], endpoint: str, *, versioned: bool) -> Found:
+    def _openai(
+        self, entries: list[dict[str, Any]], endpoint: str, *, versioned: bool
+    ) -> FoundBackend:
         owners = {one.get("owned_by") for one in entries}
         product = next((name for owner, name in _PRODUCTS.items() if owner in owners), None)
         host = urlsplit(endpoint).hostname or ""
@@ -206,9 +208,11 @@ class _Probe:
             product = "Azure OpenAI"
         health = "/health" if product in _PRODUCTS.values() else None
         models = tuple(FoundModel(one["id"], _context(one)) for one in entries)
-        return Found(product, "openai", endpoint, models, self._credential, versioned, health)
+        return FoundBackend(
+            product, "openai", endpoint, models, self._credential, versioned, health
+        )
 
-    async def _described(self, found: Found) -> Found:
+    async def _described(self, found: FoundBackend) -> FoundBackend:
         """Return the description with the context size with which llama.cpp's server was started.
         Its listing contains only the size with which the model was trained.
         """
@@ -220,7 +224,7 @@ class _Probe:
         if not _is_size(size):
             return found
         models = tuple(FoundModel(one.name, size) for one in found.models)
-        return Found(
+        return FoundBackend(
             found.product, found.dialect, found.endpoint, models, found.credential, health="/health"
         )
 

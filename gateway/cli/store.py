@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def with_records(
-    options: models.Store, act: Callable[[Records], Coroutine[Any, Any, Result]]
+    options: models.StoreSettings, act: Callable[[Records], Coroutine[Any, Any, Result]]
 ) -> Result:
     """Open the records, call `act` with them, close them, and return its result. Raise CannotDo."""
 

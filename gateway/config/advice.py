@@ -62,7 +62,8 @@ def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> It
     else:
         providers = [config.auth[name] for name in route.auth]
         nobody_has = all(
-            isinstance(one, models.JwtProvider) and one.claims.tenant is None for one in providers
+            isinstance(one, models.JwtProviderSettings) and one.claims.tenant is None
+            for one in providers
         )
     if not nobody_has:
         return

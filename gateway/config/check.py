@@ -24,7 +24,7 @@ def check(config: models.Config) -> Iterator[Finding]:
     yield from _check_addresses(config)
     for name, provider in config.auth.items():
         yield from check_provider(("auth", name), provider)
-        if isinstance(provider, models.ApiKeyProvider):
+        if isinstance(provider, models.ApiKeyProviderSettings):
             yield from check_key_store(("auth", name), provider, config.store)
     for name, limit in config.limits.items():
         yield from _check_limit(("limits", name), limit, config)
@@ -166,7 +166,7 @@ def _check_issuing(
     if route.methods != ("POST",):
         yield (*path, "methods"), "tickets are made by POST only", "write methods: [POST]"
     kinds = {name: type(provider) for name, provider in config.auth.items()}
-    if kinds.get(route.issues or "") not in (None, models.TicketProvider):
+    if kinds.get(route.issues or "") not in (None, models.TicketProviderSettings):
         yield (*path, "issues"), "is not a provider of type ticket", None
     if route.auth == "anonymous":
         yield (*path, "auth"), "a ticket speaks for somebody, so it cannot be anonymous", None
@@ -175,12 +175,12 @@ def _check_issuing(
         if limit is not None and (limit.tokens or limit.budget or "model" in limit.key):
             yield (*path, "limits", index), "counts models or tokens; here are none", None
     for index, name in enumerate(route.auth if route.auth != "anonymous" else ()):
-        if kinds.get(name) is models.TicketProvider:
+        if kinds.get(name) is models.TicketProviderSettings:
             yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
 
 
 def _check_bridge(
-    path: ConfigPath, route: models.Route, bridge: models.Bridge, config: models.Config
+    path: ConfigPath, route: models.Route, bridge: models.BridgeSettings, config: models.Config
 ) -> Iterator[Finding]:
     """Check a bridge route, whose WebSockets carry the requests of another route."""
     here = (*path, "bridge")
@@ -212,7 +212,7 @@ def _check_bridge(
     tickets = {
         name
         for name, provider in config.auth.items()
-        if isinstance(provider, models.TicketProvider)
+        if isinstance(provider, models.TicketProviderSettings)
     }
     own = () if route.auth == "anonymous" else route.auth
     strange = [name for name in own if name not in tickets and name not in target.auth]

@@ -30,7 +30,7 @@ _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
 def check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Finding]:
     """Yield the problems of one identity provider."""
-    if isinstance(provider, models.JwtProvider):
+    if isinstance(provider, models.JwtProviderSettings):
         yield from _check_keys(path, provider)
         for header in provider.headers:
             if header.lower() in RESERVED_HEADERS:
@@ -38,7 +38,7 @@ def check_provider(path: ConfigPath, provider: models.Provider) -> Iterator[Find
 
 
 def check_key_store(
-    path: ConfigPath, provider: models.ApiKeyProvider, store: models.Store
+    path: ConfigPath, provider: models.ApiKeyProviderSettings, store: models.StoreSettings
 ) -> Iterator[Finding]:
     """Check that an API key provider has a place for its keys, and a usable header."""
     if provider.header and provider.header.lower() in RESERVED_HEADERS:
@@ -48,7 +48,7 @@ def check_key_store(
         yield path, "keeps its keys in the store, which is the memory of one process", hint
 
 
-def _check_keys(path: ConfigPath, provider: models.JwtProvider) -> Iterator[Finding]:
+def _check_keys(path: ConfigPath, provider: models.JwtProviderSettings) -> Iterator[Finding]:
     """Check that a JWT provider has exactly one source of keys, and only the settings of that
     source.
     """

@@ -16,7 +16,7 @@ from gateway.dialects import DIALECTS, Dialect
 from gateway.urls import endpoint_fault
 
 
-def check_upstream(path: ConfigPath, upstream: models.Upstream) -> Iterator[Finding]:
+def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Iterator[Finding]:
     """Yield the problems of one upstream."""
     for index, endpoint in enumerate(upstream.endpoints):
         where = (*path, "endpoints", index, "url")

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from gateway.config.advice import advise
 from gateway.config.check import check
 from gateway.config.models import Config
-from gateway.config.problems import ConfigError, ConfigPath, Problem, Source
+from gateway.config.problems import ConfigError, ConfigPath, ConfigSource, Problem
 from gateway.config.references import check_references
 from gateway.config.wording import in_words
 from gateway.config.yaml_words import in_plain_words
@@ -38,7 +38,7 @@ class Loaded:
     """Loaded configuration, with its source."""
 
     config: Config
-    source: Source
+    source: ConfigSource
     text: str
     base: Path
     """Folder that relative paths start from."""
@@ -105,7 +105,7 @@ def _load(text: str, name: str, base: Path) -> Loaded:
     document = reader.read(text)
     if document is None:
         raise ConfigError(reader.problems)
-    source = Source(name, reader.positions)
+    source = ConfigSource(name, reader.positions)
     # A value that could not be read is reported only once.
     unread = {problem.path for problem in reader.problems}
     problems = [source.problem(*finding) for finding in check_references(document)]
@@ -237,7 +237,9 @@ class _Reader:
 # -- pydantic's errors in plain words ---------------------------------------------------------
 
 
-def _translate(errors: Sequence[ErrorDetails], source: Source, document: Any) -> list[Problem]:
+def _translate(
+    errors: Sequence[ErrorDetails], source: ConfigSource, document: Any
+) -> list[Problem]:
     problems = []
     # pydantic also reports a list with invalid items as too short: drop that error.
     errors = [e for e in errors if e["type"] != "too_short" or not _has_inner(e, errors)]

@@ -48,7 +48,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ConfigSource:
     """Name of a configuration file, and the positions of its values."""
 
     name: str

@@ -10,11 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.demo.generation import Generation, Refusal
+from gateway.demo.generation import DemoError, DemoGeneration
 from gateway.demo.openai import event, prompt_of, read_object, sse
 from gateway.demo.structured import structured
 from gateway.demo.text import count_tokens
-from gateway.demo.tools import Call, Choice, called, objects, tool_of
+from gateway.demo.tools import DemoToolCall, DemoToolChoice, called, objects, tool_of
 
 _KINDS = {400: "invalid_request_error", 429: "rate_limit_error"}
 
@@ -24,7 +24,7 @@ def routes() -> list[web.RouteDef]:
     return [web.post("/v1/messages", messages), web.post("/v1/messages/count_tokens", count)]
 
 
-def refusal(error: Refusal) -> web.Response:
+def refusal(error: DemoError) -> web.Response:
     """Return an error in Anthropic's format."""
     inner = {"type": _KINDS.get(error.status, "api_error"), "message": error.message}
     body = {"type": "error", "error": inner, "request_id": "req_demo"}
@@ -40,11 +40,11 @@ async def messages(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     most = body.get("max_tokens")
     if not isinstance(most, int) or most < 1:
-        raise Refusal(400, "max_tokens: Field required")
+        raise DemoError(400, "max_tokens: Field required")
     prompt = prompt_of(body.get("messages"))
     call = _called(body, prompt)
     tokens = call.tokens if call is not None else _formatted(body, prompt)
-    generation = Generation(request, body["model"], prompt, most, tokens=tokens)
+    generation = DemoGeneration(request, body["model"], prompt, most, tokens=tokens)
     await generation.begin()
     stop = "max_tokens" if generation.cut else "end_turn" if call is None else "tool_use"
 
@@ -88,7 +88,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _called(body: dict[str, Any], prompt: str) -> Call | None:
+def _called(body: dict[str, Any], prompt: str) -> DemoToolCall | None:
     """Return the tool call that the last message causes, or None.
 
     Anthropic's server-side tools are never called.
@@ -101,10 +101,12 @@ def _called(body: dict[str, Any], prompt: str) -> Call | None:
     answered = isinstance(content, list) and any(
         isinstance(block, dict) and block.get("type") == "tool_result" for block in content
     )
-    choice = Choice()
+    choice = DemoToolChoice()
     if isinstance(asked := body.get("tool_choice"), dict):
         kind, name = asked.get("type"), asked.get("name")
-        choice = Choice(kind != "none", kind == "any", name if isinstance(name, str) else None)
+        choice = DemoToolChoice(
+            kind != "none", kind == "any", name if isinstance(name, str) else None
+        )
     return called(tools, choice, prompt_of(last), prompt, answered=answered)
 
 
@@ -116,9 +118,9 @@ def _formatted(body: dict[str, Any], prompt: str) -> list[str] | None:
         return None
     schema = asked.get("schema") if isinstance(asked, dict) else None
     if not isinstance(schema, dict):
-        raise Refusal(400, "output_config.format: a schema is required")
+        raise DemoError(400, "output_config.format: a schema is required")
     return structured(schema, prompt)
 
 
-def _block(call: Call, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _block(call: DemoToolCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "tool_use", "id": "toolu_demo", "name": call.name, "input": arguments}

@@ -9,7 +9,7 @@ from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
 
 from gateway.demo import anthropic, ollama, openai, responses
-from gateway.demo.generation import PACE_S, STATS, Refusal, Stats
+from gateway.demo.generation import PACE_S, STATS, DemoError, Stats
 
 _APIS = (openai, responses, anthropic, ollama)
 _BODY_CAP_BYTES = 128 * 1024 * 1024
@@ -84,7 +84,7 @@ class DemoBackend:
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Refusal as error:
+    except DemoError as error:
         if request.path.startswith("/api/"):
             return ollama.refusal(error)
         if request.path.startswith("/v1/messages"):

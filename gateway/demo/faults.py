@@ -16,7 +16,7 @@ from aiohttp import web
 _AFTER_TOKENS = 3
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """Kind of fault."""
 
     ERROR = "error"
@@ -40,24 +40,24 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class DemoFault:
     """Kind of fault, and the number of tokens before it."""
 
-    kind: Kind
+    kind: FaultKind
     after: int = _AFTER_TOKENS
 
 
-def choose(request: web.BaseRequest, model: str) -> Fault | None:
+def choose(request: web.BaseRequest, model: str) -> DemoFault | None:
     """Return the fault that a request selects, or None."""
     wish = request.headers.get("x-demo-fault")
     if wish is None and model.startswith("demo-"):
         wish = model.removeprefix("demo-")
     name, _, after = (wish or "").partition("@")
     try:
-        kind = Kind(name)
+        kind = FaultKind(name)
     except ValueError:
         return None
-    return Fault(kind, int(after) if after.isdecimal() else _AFTER_TOKENS)
+    return DemoFault(kind, int(after) if after.isdecimal() else _AFTER_TOKENS)
 
 
 def reset(request: web.BaseRequest) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.demo import faults
-from gateway.demo.faults import Fault, Kind
+from gateway.demo.faults import DemoFault, FaultKind
 from gateway.demo.text import count_tokens, tokens_of
 
 _SLOWER = 10
@@ -31,7 +31,7 @@ STATS = web.AppKey("stats", Stats)
 PACE_S = web.AppKey("pace_s", float)
 
 
-class Refusal(Exception):
+class DemoError(Exception):
     """The demo backend rejects a request with an error in the format of its dialect."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -41,7 +41,7 @@ class Refusal(Exception):
         self.headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 429 else {}
 
 
-class Generation:
+class DemoGeneration:
     """Response to one prompt."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Generation:
         """Create a generation. `tokens` is the text to send; None derives it from the prompt."""
         self._request = request
         self._pace_s = request.app[PACE_S]
-        self.fault: Fault | None = faults.choose(request, model)
+        self.fault: DemoFault | None = faults.choose(request, model)
         tokens = tokens_of(prompt) if tokens is None else tokens
         self.cut = max_tokens is not None and max_tokens < len(tokens)
         """True if `max_tokens` shortened the text."""
@@ -73,18 +73,18 @@ class Generation:
         stats = self._request.app[STATS]
         stats.requests += 1
         kind = self.fault.kind if self.fault else None
-        if kind in (Kind.ERROR, Kind.OVERLOADED):
+        if kind in (FaultKind.ERROR, FaultKind.OVERLOADED):
             stats.aborted += 1
-        if kind is Kind.ERROR:
-            raise Refusal(500, "The demo backend failed on purpose.")
-        if kind is Kind.OVERLOADED:
-            raise Refusal(429, "The demo backend is overloaded on purpose.")
-        if kind is Kind.REFUSE:
+        if kind is FaultKind.ERROR:
+            raise DemoError(500, "The demo backend failed on purpose.")
+        if kind is FaultKind.OVERLOADED:
+            raise DemoError(429, "The demo backend is overloaded on purpose.")
+        if kind is FaultKind.REFUSE:
             faults.reset(self._request)
-        elif kind is Kind.GARBAGE and self._request.transport is not None:
+        elif kind is FaultKind.GARBAGE and self._request.transport is not None:
             self._request.transport.write(b"SSH-2.0-demo\r\n")
             self._request.transport.close()
-        if kind in (Kind.REFUSE, Kind.GARBAGE, Kind.HANG):
+        if kind in (FaultKind.REFUSE, FaultKind.GARBAGE, FaultKind.HANG):
             stats.aborted += 1
             await _until_cancelled()
 
@@ -96,7 +96,7 @@ class Generation:
         stats.active += 1
         finished = False
         try:
-            if fault and fault.kind is Kind.SLOW:
+            if fault and fault.kind is FaultKind.SLOW:
                 pace_s *= _SLOWER
                 await asyncio.sleep(pace_s * _SLOWER)
             for index, token in enumerate(self.tokens):
@@ -118,13 +118,13 @@ class Generation:
         """Return all tokens after the time they take."""
         return "".join([token async for token in self.stream()])
 
-    async def _fail(self, kind: Kind) -> None:
+    async def _fail(self, kind: FaultKind) -> None:
         transport = self._request.transport
-        if kind is Kind.RESET:
+        if kind is FaultKind.RESET:
             faults.reset(self._request)
-        elif kind is Kind.TRUNCATE and transport is not None:
+        elif kind is FaultKind.TRUNCATE and transport is not None:
             transport.close()
-        if kind in (Kind.RESET, Kind.TRUNCATE, Kind.STALL):
+        if kind in (FaultKind.RESET, FaultKind.TRUNCATE, FaultKind.STALL):
             await _until_cancelled()
 
 

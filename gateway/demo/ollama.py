@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.demo.generation import Generation, Refusal
+from gateway.demo.generation import DemoError, DemoGeneration
 from gateway.demo.openai import MODELS, prompt_of, read_object, texts_of
 from gateway.demo.structured import ANY_OBJECT, structured
 from gateway.demo.text import count_tokens, embedding
-from gateway.demo.tools import Call, Choice, called, objects, tool_of
+from gateway.demo.tools import DemoToolCall, DemoToolChoice, called, objects, tool_of
 
 _CREATED = "2026-01-01T00:00:00Z"
 _DIMENSIONS = 64
@@ -43,7 +43,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-def refusal(error: Refusal) -> web.Response:
+def refusal(error: DemoError) -> web.Response:
     """Return an error in Ollama's format."""
     body = {"error": error.message}
     return web.json_response(body, status=error.status, headers=error.headers)
@@ -55,7 +55,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     last = body["messages"][-1:]
     tools = [tool_of(tool.get("function")) for tool in objects(body.get("tools"))]
     answered = last[0].get("role") == "tool"
-    call = called(tools, Choice(), prompt_of(last), prompt, answered=answered)
+    call = called(tools, DemoToolChoice(), prompt_of(last), prompt, answered=answered)
     return await _answer(
         request,
         body,
@@ -69,7 +69,7 @@ async def generate(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     prompt = body.get("prompt")
     if not isinstance(prompt, str):
-        raise Refusal(400, "prompt is required")
+        raise DemoError(400, "prompt is required")
     return await _answer(request, body, prompt, lambda text: {"response": text})
 
 
@@ -78,16 +78,16 @@ async def _answer(
     body: dict[str, Any],
     prompt: str,
     shape: Callable[[str], dict[str, Any]],
-    call: Call | None = None,
+    call: DemoToolCall | None = None,
 ) -> web.StreamResponse:
     options = body.get("options") or {}
     most = options.get("num_predict") if isinstance(options, dict) else options
     if most is not None and not (isinstance(most, int) and most):
-        raise Refusal(400, "option 'num_predict' must be of type integer")
+        raise DemoError(400, "option 'num_predict' must be of type integer")
     if most is not None and most < 0:
         most = None  # no limit
     tokens = call.tokens if call is not None else _formatted(body, prompt)
-    generation = Generation(request, body["model"], prompt, most, tokens=tokens)
+    generation = DemoGeneration(request, body["model"], prompt, most, tokens=tokens)
     await generation.begin()
     head = {"model": body["model"], "created_at": _CREATED}
     ending = {
@@ -114,7 +114,7 @@ async def _answer(
     return response
 
 
-def _said(call: Call) -> dict[str, Any]:
+def _said(call: DemoToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"message": {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}}
 
@@ -125,14 +125,14 @@ def _formatted(body: dict[str, Any], prompt: str) -> list[str] | None:
     if not asked:
         return None
     if asked != "json" and not isinstance(asked, dict):
-        raise Refusal(400, "format has to be json, or a JSON schema")
+        raise DemoError(400, "format has to be json, or a JSON schema")
     return structured(asked if isinstance(asked, dict) else ANY_OBJECT, prompt)
 
 
 async def embed(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     texts = texts_of(body.get("input"))
-    await Generation(request, body["model"], "", None).begin()
+    await DemoGeneration(request, body["model"], "", None).begin()
     return web.json_response(
         {
             "model": body["model"],
@@ -148,7 +148,7 @@ async def old_embed(request: web.Request) -> web.StreamResponse:
     """Embed one text, for older clients."""
     body = await read_object(request)
     (text,) = texts_of([body.get("prompt")], "prompt")
-    await Generation(request, body["model"], "", None).begin()
+    await DemoGeneration(request, body["model"], "", None).begin()
     return web.json_response({"embedding": embedding(text, _DIMENSIONS)})
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.demo.generation import Generation, Refusal
+from gateway.demo.generation import DemoError, DemoGeneration
 from gateway.demo.structured import ANY_OBJECT, structured
 from gateway.demo.text import count_tokens, embedding
-from gateway.demo.tools import Call, Choice, called, objects, tool_of
+from gateway.demo.tools import DemoToolCall, DemoToolChoice, called, objects, tool_of
 from gateway.sse import EVENT_STREAM
 
 MODELS = ("demo", "demo-llama", "demo-slow", "demo-embedding", "demo-whisper")
@@ -38,7 +38,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-def refusal(error: Refusal) -> web.Response:
+def refusal(error: DemoError) -> web.Response:
     """Return an error in OpenAI's format."""
     kind = "rate_limit_error" if error.status == 429 else "invalid_request_error"
     kind = "server_error" if error.status >= 500 else kind
@@ -121,7 +121,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     await generation_of(request, body, "").begin()
     dimensions = body.get("dimensions", _DIMENSIONS)
     if not isinstance(dimensions, int) or not 0 < dimensions <= _MOST_DIMENSIONS:
-        raise Refusal(400, f"'dimensions' has to be from 1 to {_MOST_DIMENSIONS}.")
+        raise DemoError(400, f"'dimensions' has to be from 1 to {_MOST_DIMENSIONS}.")
     data = []
     for index, text in enumerate(texts):
         vector: Any = embedding(text, dimensions)
@@ -139,8 +139,8 @@ async def transcriptions(request: web.Request) -> web.StreamResponse:
     form = await request.post()
     file, model = form.get("file"), form.get("model")
     if not isinstance(file, web.FileField) or not isinstance(model, str):
-        raise Refusal(400, "The form needs 'file' and 'model'.")
-    await Generation(request, model, "", None).begin()
+        raise DemoError(400, "The form needs 'file' and 'model'.")
+    await DemoGeneration(request, model, "", None).begin()
     size = len(file.file.read())
     return web.json_response({"text": f"{model} heard {size} bytes of {file.filename}."})
 
@@ -151,7 +151,7 @@ async def models(request: web.Request) -> web.StreamResponse:
 
 async def model(request: web.Request) -> web.StreamResponse:
     if request.match_info["model"] not in MODELS:
-        raise Refusal(404, "The model does not exist.")
+        raise DemoError(404, "The model does not exist.")
     return web.json_response(_model(request.match_info["model"]))
 
 
@@ -163,16 +163,16 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     try:
         body = orjson.loads(await request.read())
     except orjson.JSONDecodeError as exc:
-        raise Refusal(400, "The body is not JSON.") from exc
+        raise DemoError(400, "The body is not JSON.") from exc
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-        raise Refusal(400, "The body has to be an object that names a 'model'.")
+        raise DemoError(400, "The body has to be an object that names a 'model'.")
     return body
 
 
 def prompt_of(messages: object, field: str = "messages") -> str:
     """Return all texts of a list of messages. Raise Refusal if it is no such list."""
     if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
-        raise Refusal(400, f"'{field}' has to be a list of messages.")
+        raise DemoError(400, f"'{field}' has to be a list of messages.")
     texts = []
     for message in messages:
         content = message.get("content")
@@ -188,7 +188,7 @@ def texts_of(asked: object, field: str = "input") -> list[str]:
     listed = asked if isinstance(asked, list) else [asked]
     texts = [text for text in listed if isinstance(text, str)]
     if not texts or len(texts) != len(listed):
-        raise Refusal(400, f"'{field}' has to be a text or a list of texts.")
+        raise DemoError(400, f"'{field}' has to be a text or a list of texts.")
     return texts
 
 
@@ -233,15 +233,15 @@ def generation_of(
     *,
     limit: str = "max_tokens",
     tokens: list[str] | None = None,
-) -> Generation:
+) -> DemoGeneration:
     """Create the generation for a prompt, with the body's length limit. Raise Refusal."""
     most = body.get(limit, body.get("max_completion_tokens"))
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-        raise Refusal(400, f"'{limit}' has to be a whole number above 0.")
-    return Generation(request, body["model"], prompt, most, tokens=tokens)
+        raise DemoError(400, f"'{limit}' has to be a whole number above 0.")
+    return DemoGeneration(request, body["model"], prompt, most, tokens=tokens)
 
 
-def _called(body: dict[str, Any], prompt: str) -> Call | None:
+def _called(body: dict[str, Any], prompt: str) -> DemoToolCall | None:
     """Return the tool call that a chat's last message causes, or None."""
     messages = body["messages"]
     tools = [tool_of(tool.get("function")) for tool in objects(body.get("tools"))]
@@ -250,21 +250,21 @@ def _called(body: dict[str, Any], prompt: str) -> Call | None:
     return called(tools, choice_of(body.get("tool_choice")), last, prompt, answered=answered)
 
 
-def choice_of(asked: object) -> Choice:
+def choice_of(asked: object) -> DemoToolChoice:
     """Read `tool_choice` in the form of a chat or of the Responses API."""
     if isinstance(asked, dict):
         function = asked.get("function", asked)
         name = function.get("name") if isinstance(function, dict) else None
-        return Choice(name=name if isinstance(name, str) else None)
-    return Choice(may=asked != "none", must=asked == "required")
+        return DemoToolChoice(name=name if isinstance(name, str) else None)
+    return DemoToolChoice(may=asked != "none", must=asked == "required")
 
 
-def _tool_call(call: Call, arguments: str) -> dict[str, Any]:
+def _tool_call(call: DemoToolCall, arguments: str) -> dict[str, Any]:
     function = {"name": call.name, "arguments": arguments}
     return {"id": "call_demo", "type": "function", "function": function}
 
 
-def _tokens(body: dict[str, Any], prompt: str, call: Call | None) -> list[str] | None:
+def _tokens(body: dict[str, Any], prompt: str, call: DemoToolCall | None) -> list[str] | None:
     """Return the tokens of a tool call or structured answer; None for ordinary text."""
     if call is not None:
         return call.tokens
@@ -284,7 +284,9 @@ def in_format(asked: object, described: object, prompt: str) -> list[str] | None
         return structured(ANY_OBJECT, prompt)
     schema = described.get("schema") if isinstance(described, dict) else None
     if asked["type"] != "json_schema" or not isinstance(schema, dict):
-        raise Refusal(400, "The format has to be text, json_object, or json_schema with a schema.")
+        raise DemoError(
+            400, "The format has to be text, json_object, or json_schema with a schema."
+        )
     return structured(schema, prompt)
 
 
@@ -293,6 +295,6 @@ def _wants_usage(body: dict[str, Any]) -> bool:
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
-def _usage(generation: Generation) -> dict[str, int]:
+def _usage(generation: DemoGeneration) -> dict[str, int]:
     read, written = generation.prompt_tokens, len(generation.tokens)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

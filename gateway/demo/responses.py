@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.demo.generation import Generation
+from gateway.demo.generation import DemoGeneration
 from gateway.demo.openai import (
     CREATED,
     choice_of,
@@ -20,7 +20,7 @@ from gateway.demo.openai import (
     read_object,
     sse,
 )
-from gateway.demo.tools import Call, called, objects, tool_of
+from gateway.demo.tools import DemoToolCall, called, objects, tool_of
 
 
 def routes() -> list[web.RouteDef]:
@@ -36,7 +36,7 @@ async def responses(request: web.Request) -> web.StreamResponse:
     tokens = call.tokens if call is not None else _formatted(body, prompt)
     generation = generation_of(request, body, prompt, limit="max_output_tokens", tokens=tokens)
     await generation.begin()
-    answer = _Answer(body, generation, call)
+    answer = _ResponseObject(body, generation, call)
     if not body.get("stream"):
         return web.json_response(answer.document(await generation.whole()))
     response = await sse(request)
@@ -72,10 +72,12 @@ async def responses(request: web.Request) -> web.StreamResponse:
     return response
 
 
-class _Answer:
+class _ResponseObject:
     """Response object, before and after its text is complete."""
 
-    def __init__(self, body: dict[str, Any], generation: Generation, call: Call | None) -> None:
+    def __init__(
+        self, body: dict[str, Any], generation: DemoGeneration, call: DemoToolCall | None
+    ) -> None:
         self._body = body
         self._generation = generation
         self._call = call
@@ -117,7 +119,7 @@ class _Answer:
         }
 
 
-def _called(body: dict[str, Any], prompt: str) -> Call | None:
+def _called(body: dict[str, Any], prompt: str) -> DemoToolCall | None:
     asked = body.get("input")
     last = asked[-1] if isinstance(asked, list) else {"content": asked}
     answered = last.get("type") == "function_call_output"
@@ -136,7 +138,7 @@ def _part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _usage(generation: Generation) -> dict[str, Any]:
+def _usage(generation: DemoGeneration) -> dict[str, Any]:
     read, written = generation.prompt_tokens, len(generation.tokens)
     return {
         "input_tokens": read,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.demo.generation import Refusal
+from gateway.demo.generation import DemoError
 from gateway.demo.text import tokens_of
 
 ANY_OBJECT: Mapping[str, Any] = {
@@ -70,9 +70,9 @@ class _Maker:
     def value(self, schema: object, depth: int, index: int) -> Any:
         """Return a value. `index` is its position in a list, so that items differ."""
         if depth > _DEEPEST:
-            raise Refusal(400, "The schema is nested too deeply for the demo backend.")
+            raise DemoError(400, "The schema is nested too deeply for the demo backend.")
         if schema is False:
-            raise Refusal(400, "The schema allows no value.")
+            raise DemoError(400, "The schema allows no value.")
         if not isinstance(schema, dict):
             return self._text
         schema = self._flat(schema, depth)
@@ -109,11 +109,11 @@ class _Maker:
                 flat = _merged(flat, self._option(options, depth))
             else:
                 return flat
-        raise Refusal(400, "The schema's references lead nowhere.")
+        raise DemoError(400, "The schema's references lead nowhere.")
 
     def _option(self, options: object, depth: int) -> object:
         if not isinstance(options, list) or not options:
-            raise Refusal(400, "'anyOf' has to be a list of schemas.")
+            raise DemoError(400, "'anyOf' has to be a list of schemas.")
         if depth < _SHALLOW:
             return options[0]
         return min(options, key=_weight)
@@ -125,7 +125,7 @@ class _Maker:
                 name = name.replace("~1", "/").replace("~0", "~")
                 place = place.get(name) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise Refusal(400, f"The schema refers to what is not in it: {reference}")
+            raise DemoError(400, f"The schema refers to what is not in it: {reference}")
         return place
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -170,11 +170,11 @@ def _matching(pattern: str, least: int, most: int | None) -> str:
     try:
         compiled = re.compile(pattern)
     except re.error:
-        raise Refusal(400, f"The schema's pattern is none: {pattern}") from None
+        raise DemoError(400, f"The schema's pattern is none: {pattern}") from None
     for text in _FOR_PATTERNS:
         if compiled.search(text) and least <= len(text) <= (most or len(text)):
             return text
-    raise Refusal(400, f"The demo backend knows no text for the pattern {pattern}")
+    raise DemoError(400, f"The demo backend knows no text for the pattern {pattern}")
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:

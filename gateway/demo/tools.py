@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.generation import Refusal
+from gateway.demo.generation import DemoError
 from gateway.demo.structured import example, pieces
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class OfferedTool:
     """Tool that a caller offers."""
 
     name: str
@@ -21,7 +21,7 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class DemoToolCall:
     """Tool call made by the model."""
 
     name: str
@@ -34,7 +34,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DemoToolChoice:
     """Tool choice of the caller."""
 
     may: bool = True
@@ -43,25 +43,30 @@ class Choice:
     """Name of the only tool that may be called; None for any."""
 
 
-def tool_of(description: object) -> Tool | None:
+def tool_of(description: object) -> OfferedTool | None:
     """Read a tool in OpenAI's, Anthropic's or Ollama's form; None if it has no name."""
     if not isinstance(description, dict) or not isinstance(description.get("name"), str):
         return None
     schema = description.get("parameters", description.get("input_schema"))
-    return Tool(description["name"], schema if isinstance(schema, dict) else {})
+    return OfferedTool(description["name"], schema if isinstance(schema, dict) else {})
 
 
 def objects(asked: object, field: str = "tools") -> list[dict[str, Any]]:
     """Return a list of objects, empty if it is missing. Raise Refusal if it is something else."""
     listed = asked or []
     if not (isinstance(listed, list) and all(isinstance(each, dict) for each in listed)):
-        raise Refusal(400, f"'{field}' has to be a list of {field}.")
+        raise DemoError(400, f"'{field}' has to be a list of {field}.")
     return listed
 
 
 def called(
-    tools: Sequence[Tool | None], choice: Choice, last: str, prompt: str, *, answered: bool
-) -> Call | None:
+    tools: Sequence[OfferedTool | None],
+    choice: DemoToolChoice,
+    last: str,
+    prompt: str,
+    *,
+    answered: bool,
+) -> DemoToolCall | None:
     """Return the call of the tool that is required or that the last message names, or None.
 
     `answered`: the last message is the result of a call. The model then answers with text, unless a
@@ -74,9 +79,9 @@ def called(
         there = [tool for tool in there if tool.name == choice.name]
     forced = choice.must or choice.name is not None
     if forced and not there:
-        raise Refusal(400, "'tool_choice' asks for a tool that is not among 'tools'.")
+        raise DemoError(400, "'tool_choice' asks for a tool that is not among 'tools'.")
     named = [tool for tool in there if tool.name in last and not answered]
     for tool in named or (there if forced else []):
         arguments = example({"type": "object", **tool.schema}, prompt)
-        return Call(tool.name, arguments if isinstance(arguments, dict) else {})
+        return DemoToolCall(tool.name, arguments if isinstance(arguments, dict) else {})
     return None

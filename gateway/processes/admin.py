@@ -14,8 +14,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api import AdminApi
-from gateway.admin.door import Door
-from gateway.admin.drained import Drained
+from gateway.admin.auth import AdminAuth
+from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
@@ -25,8 +25,8 @@ from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
 from gateway.admin.runner import AdminRunner
 from gateway.config import load_kept
-from gateway.processes.child import orders, say_ready
-from gateway.processes.collector import Collector
+from gateway.processes.child import report_ready, stop_signals
+from gateway.processes.trace_collection import TraceCollection
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogWriter, is_console, make_logger
 
@@ -58,9 +58,9 @@ async def serve_admin(
             fleet = Fleet([str(path) for path in workers])
             stack.push_async_callback(fleet.close)
             reloader = Reloader(loaded, kept, fleet, logger)
-            drained = Drained(fleet)
+            drained = DrainedEndpoints(fleet)
             counted = loaded.config.telemetry.metrics
-            collector = Collector(loaded, kept.parent, fleet, logger)
+            collector = TraceCollection(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
             metrics = GatewayMetrics(fleet, reloader, collector.counts)
             if counted is not None and counted.otlp is not None:
@@ -99,13 +99,13 @@ async def serve_admin(
                     *playground.routes(),
                     *PlaygroundSocket(public).routes(),
                 ]
-                door = Door(
+                auth = AdminAuth(
                     token,
                     report=lambda client, count: logger.warning(
                         "admin_token_refused", client=client, count=count
                     ),
                 )
-                api = AdminApi(fleet, reloader, drained, door, metrics, more, collector.topics)
+                api = AdminApi(fleet, reloader, drained, auth, metrics, more, collector.topics)
                 runner = AdminRunner(
                     api.application(),
                     access_log=None,
@@ -115,8 +115,8 @@ async def serve_admin(
                 await runner.setup()
                 stack.push_async_callback(runner.cleanup)
                 await web.SockSite(runner, listening).start()
-            stop = orders(master)
-            say_ready(said)
+            stop = stop_signals(master)
+            report_ready(said)
             await stop.get()
             if runner is not None:
                 await runner.cleanup()
@@ -146,7 +146,7 @@ def _faults_to(logger: FilteringBoundLogger) -> logging.Logger:
     return faults
 
 
-async def _collect_the_rest(collector: Collector, stop: asyncio.Queue[str]) -> None:
+async def _collect_the_rest(collector: TraceCollection, stop: asyncio.Queue[str]) -> None:
     """Collect traces until no worker is left, or until a second signal to stop. After an upgrade,
     workers still drain for a while.
     """

@@ -6,7 +6,7 @@ import socket
 
 from gateway.config import models
 from gateway.demo.backend import DemoBackend
-from gateway.processes.child import orders, say_ready
+from gateway.processes.child import report_ready, stop_signals
 from gateway.processes.sockets import split_address
 
 
@@ -18,7 +18,7 @@ async def serve_demo(
     """
     backend = DemoBackend(pace_s=options.pace)
     await backend.start(split_address(options.listen)[0], listening=listening)
-    stop = orders(master)
-    say_ready(said, backend.url)
+    stop = stop_signals(master)
+    report_ready(said, backend.url)
     await stop.get()
     await backend.stop()

@@ -34,7 +34,7 @@ from gateway.processes import sockets
 from gateway.processes.admin import serve_admin
 from gateway.processes.demo import serve_demo
 from gateway.processes.folder import private_folder
-from gateway.processes.worker import CONFIG, Post, socket_path, work
+from gateway.processes.worker import CONFIG, WorkerContext, socket_path, work
 from gateway.server.serving import CannotStart, require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 
@@ -85,7 +85,7 @@ class Child:
     words: bytearray = field(default_factory=bytearray)
 
 
-class Failed(Exception):
+class StartFailed(Exception):
     """A child cannot start. Has the reason, and the exit code for the master."""
 
     def __init__(self, text: str, code: int) -> None:
@@ -142,7 +142,7 @@ class Master:
                 for child in self._children:
                     self._start(child)
                 self._watch()
-            except Failed as exc:
+            except StartFailed as exc:
                 print(exc, file=sys.stderr, flush=True)
                 return exc.code
             finally:
@@ -227,7 +227,9 @@ class Master:
 
     def _worker(self, slot: int, count: int, worker: Child) -> Callable[[int], None]:
         def run(said: int) -> None:
-            uvloop.run(work(Post(slot, count, worker.keeps, self._folder, said, self._alive)))
+            uvloop.run(
+                work(WorkerContext(slot, count, worker.keeps, self._folder, said, self._alive))
+            )
 
         return run
 
@@ -281,7 +283,7 @@ class Master:
             self._restart()
             if self._phase is Phase.STARTING and time.monotonic() >= self._start_by:
                 waited = [child.name for child in self._children if not child.ready]
-                raise Failed(
+                raise StartFailed(
                     f"gateway: not ready within {_START_S:.0f} s: {', '.join(waited)}. "
                     "Is the store, or a file on a network, slow to answer?",
                     3,
@@ -308,7 +310,7 @@ class Master:
         elif text:
             # Once the gateway serves, a failed start is logged, and tried again.
             if self._phase is Phase.STARTING:
-                raise Failed(text.decode(), int(code or b"3"))
+                raise StartFailed(text.decode(), int(code or b"3"))
             self._logger.error("cannot_start", process=child.name, reason=text.decode())
 
     def _serve(self) -> None:
@@ -350,7 +352,7 @@ class Master:
                 self._signal_all(signal.SIGTERM)
             return
         if self._phase is Phase.STARTING:
-            raise Failed(f"gateway: {child.name} ended while it started (status {status})", 3)
+            raise StartFailed(f"gateway: {child.name} ended while it started (status {status})", 3)
         now = time.monotonic()
         child.deaths = child.deaths + 1 if now - child.started_at < _QUICK_S else 0
         loops = child.deaths >= _QUICK_DEATHS

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.collecting import leave
+from gateway.admin.record_collector import leave_records
 from gateway.admin.worker_api import WorkerApi
 from gateway.app import CannotBuild
 from gateway.config import Config, ConfigError, Loaded, load_kept
 from gateway.process_state import ProcessState
-from gateway.processes.child import orders, say_ready, say_why
+from gateway.processes.child import report_failure, report_ready, stop_signals
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogSink, LogWriter, is_console, make_logger
@@ -27,7 +27,7 @@ CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class WorkerContext:
     """Context of a worker: its slot, its sockets, and its pipes to the master."""
 
     slot: int
@@ -53,49 +53,49 @@ def socket_path(folder: Path, slot: int) -> Path:
     return folder / f"worker-{slot}.sock"
 
 
-async def work(post: Post) -> None:
+async def work(context: WorkerContext) -> None:
     """Serve until SIGTERM, then drain. A second signal ends the process at once."""
     try:
-        loaded = load_kept(post.folder / CONFIG)
+        loaded = load_kept(context.folder / CONFIG)
         with LogWriter() as writer:
-            await _serve(post, loaded, writer)
+            await _serve(context, loaded, writer)
     except ConfigError as exc:
-        say_why(post.said, str(exc), 1)
+        report_failure(context.said, str(exc), 1)
     except CannotBuild as exc:
         problems = ConfigError(loaded.source.problem(*fault) for fault in exc.faults)
-        say_why(post.said, str(problems), 1)
+        report_failure(context.said, str(problems), 1)
     except CannotStart as exc:
-        say_why(post.said, f"gateway: {exc}", 3)
+        report_failure(context.said, f"gateway: {exc}", 3)
 
 
-async def _serve(post: Post, loaded: Loaded, writer: LogWriter) -> None:
-    signals = orders(post.master)
+async def _serve(context: WorkerContext, loaded: Loaded, writer: LogWriter) -> None:
+    signals = stop_signals(context.master)
     options = loaded.config.server
     log = loaded.config.telemetry.log
     control = LogControl(log.level, log.sample)
     recent = RecentLines(writer)
-    logger = _logger(post, loaded.config, recent, control)
+    logger = _logger(context, loaded.config, recent, control)
     state = ProcessState.begin(
         loaded.config,
         logger,
         log=control,
-        folder=post.folder if post.workers > 1 else None,
-        slot=post.slot,
+        folder=context.folder if context.workers > 1 else None,
+        slot=context.slot,
     )
     server = Server(loaded.config, state)
     async with AsyncExitStack() as stack:
-        await server.start(post.sockets)
+        await server.start(context.sockets)
         stack.push_async_callback(server.stop)
-        api = await WorkerApi(server, post.slot, recent).start(post.socket_path)
+        api = await WorkerApi(server, context.slot, recent).start(context.socket_path)
         stack.push_async_callback(api.cleanup)
         # A reload asks only workers that can be reached, so it may have missed this one while it
         # started.
-        newest = load_kept(post.folder / CONFIG)
+        newest = load_kept(context.folder / CONFIG)
         if newest.text != loaded.text:
             await server.prepare(newest.config)
             server.commit()
         settle_garbage_collector()
-        say_ready(post.said)
+        report_ready(context.said)
         received = await signals.get()
         options = server.runtime.config.server
         logger.info(
@@ -110,7 +110,7 @@ async def _serve(post: Post, loaded: Loaded, writer: LogWriter) -> None:
         for task in (draining, impatient):
             task.cancel()
         await asyncio.wait((draining, impatient))
-    leave(state.records, post.folder, post.slot)
+    leave_records(state.records, context.folder, context.slot)
     logger.info("stopped")
 
 
@@ -120,8 +120,10 @@ async def _drain(server: Server, delay_s: float, grace_s: float) -> None:
     await server.stop(grace_s)
 
 
-def _logger(post: Post, config: Config, sink: LogSink, control: LogControl) -> FilteringBoundLogger:
+def _logger(
+    context: WorkerContext, config: Config, sink: LogSink, control: LogControl
+) -> FilteringBoundLogger:
     options = config.telemetry.log
     console = is_console(options)
     logger = make_logger(sink, level=options.level, console=console, control=control)
-    return logger.bind(worker=post.slot) if post.workers > 1 else logger
+    return logger.bind(worker=context.slot) if context.workers > 1 else logger

@@ -34,7 +34,7 @@ async def body_digest(body: bytes, query: str) -> bytes:
     return hashed.digest()
 
 
-class Claims(Protocol):
+class StreamClaims(Protocol):
     """Registry of claims by Idempotency-Key, shared by all processes."""
 
     async def take(self, key: bytes, claim: Claim) -> Claim:

@@ -30,7 +30,7 @@ class Trimmed(Exception):
     """The requested events were dropped, because the stream exceeded its size limit."""
 
 
-class Reader(Protocol):
+class LogReader(Protocol):
     """A reader of a stream. When woken, it takes events from the log itself, as soon as it can."""
 
     @property
@@ -84,7 +84,7 @@ class StreamLog:
         self.state = State.RUNNING
         self.error: GatewayError | None = None
         """Cause, if the state is LOST."""
-        self.readers: set[Reader] = set()
+        self.readers: set[LogReader] = set()
         self.on_readers: Callable[[], None] | None = None
         """Called when the first reader has joined, and when the last one has left."""
         self.on_progress: Callable[[], None] | None = None
@@ -176,13 +176,13 @@ class StreamLog:
         for reader in tuple(self.readers):
             reader.wake()
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: LogReader) -> None:
         """Add a reader. `wake` notifies it from now on."""
         self.readers.add(reader)
         if len(self.readers) == 1 and self.on_readers is not None:
             self.on_readers()
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: LogReader) -> None:
         """Remove a reader that has finished or disconnected."""
         if reader not in self.readers:
             return

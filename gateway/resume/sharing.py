@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.resume.claims import Claims
+from gateway.resume.claims import StreamClaims
 from gateway.resume.log import StreamLog
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ class Sharing(Protocol):
     """Access to the streams of the other workers or replicas."""
 
     @property
-    def claims(self) -> Claims:
+    def claims(self) -> StreamClaims:
         """Claims by Idempotency-Key, shared by all processes."""
 
     @property

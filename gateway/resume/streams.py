@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
-from gateway.resume.claims import Claim, Claims, LocalClaims
+from gateway.resume.claims import Claim, LocalClaims, StreamClaims
 from gateway.resume.ids import new_stream_id
 from gateway.resume.log import State, StreamLog
 from gateway.resume.sharing import Sharing
@@ -32,7 +32,7 @@ class Streams:
         self.evicted = 0
         """Number of finished streams that were evicted before their TTL was over."""
         self.sharing = sharing
-        self.claims: Claims = sharing.claims if sharing is not None else LocalClaims()
+        self.claims: StreamClaims = sharing.claims if sharing is not None else LocalClaims()
         self._slot = slot
         self._kept: dict[str, _Kept] = {}
         """Streams of this process, the oldest first."""

@@ -67,7 +67,7 @@ class Owner(Protocol):
     """Interface of the listener that a connection uses."""
 
     runtime: Runtime
-    options: models.Server
+    options: models.ServerSettings
     logger: FilteringBoundLogger
     draining: bool
     cutting: bool

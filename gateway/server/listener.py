@@ -22,7 +22,7 @@ _FAREWELL_S = 0.5
 """Seconds for the final errors of a drain to be sent."""
 
 
-def _connection_options(options: models.Server) -> dict[str, Any]:
+def _connection_options(options: models.ServerSettings) -> dict[str, Any]:
     """Return the arguments for aiohttp's protocol class."""
     return {
         "loop": asyncio.get_running_loop(),
@@ -37,7 +37,7 @@ class Listener:
     """Client connections of a process. `runtime` serves the requests; a reload replaces it."""
 
     def __init__(
-        self, runtime: Runtime, options: models.Server, logger: FilteringBoundLogger
+        self, runtime: Runtime, options: models.ServerSettings, logger: FilteringBoundLogger
     ) -> None:
         self.runtime = runtime
         self.options = options

@@ -26,7 +26,7 @@ class By(Enum):
     GATEWAY = "gateway"
 
 
-class Tally:
+class SessionTally:
     """Message counts of a WebSocket, and how it closed."""
 
     __slots__ = ("close_code", "closed_by", "messages_in", "messages_out")

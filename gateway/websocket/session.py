@@ -13,7 +13,7 @@ from gateway.errors import GatewayError, SessionBroken, SessionIdle
 from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
-from gateway.websocket.endings import By, Tally, ending_of
+from gateway.websocket.endings import By, SessionTally, ending_of
 from gateway.websocket.peer import Peer
 from gateway.websocket.watch import SessionOptions, Validity, Watch
 
@@ -38,7 +38,7 @@ class Session(ABC):
         loop = self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._over = False
-        self.tally = exchange.tally = Tally()
+        self.tally = exchange.tally = SessionTally()
         self._exchange = exchange
         self._options = options
         self._connection, self._transport = client, client.transport

@@ -13,7 +13,7 @@ def admission(config: Config) -> Admission | None:
     """Return the admission middleware, or None if no model or upstream has a queue."""
 
     def gates(
-        kind: str, sections: Mapping[str, models.Model] | Mapping[str, models.Upstream]
+        kind: str, sections: Mapping[str, models.Model] | Mapping[str, models.UpstreamSettings]
     ) -> dict[str, Gate]:
         return {
             name: Gate(

@@ -40,11 +40,11 @@ def providers(
     built: dict[str, Provider] = {}
     for name, options in config.auth.items():
         tell = _told(report, name)
-        if name in kept and not isinstance(options, models.TicketProvider):
+        if name in kept and not isinstance(options, models.TicketProviderSettings):
             built[name] = kept[name]
-        elif isinstance(options, models.JwtProvider):
+        elif isinstance(options, models.JwtProviderSettings):
             built[name] = _jwt(name, options, revoked, tell)
-        elif isinstance(options, models.TicketProvider):
+        elif isinstance(options, models.TicketProviderSettings):
             built[name] = TicketProvider(name, records, built, ttl_s=options.ttl)
         else:
             try:
@@ -57,7 +57,7 @@ def providers(
 
 
 def _key_store(
-    name: str, options: models.ApiKeyProvider, records: Records, tell: Callable[[str], None]
+    name: str, options: models.ApiKeyProviderSettings, records: Records, tell: Callable[[str], None]
 ) -> KeyStore:
     if options.file is None:
         return StoredKeys(records, name, report=tell)
@@ -70,7 +70,7 @@ def _told(report: Report, name: str) -> Callable[[str], None]:
 
 def _jwt(
     name: str,
-    options: models.JwtProvider,
+    options: models.JwtProviderSettings,
     revoked: Following,
     report: Callable[[str], None],
 ) -> JwtProvider:
@@ -97,7 +97,7 @@ def _jwt(
     )
 
 
-def _keys(options: models.JwtProvider, report: Callable[[str], None]) -> KeySet:
+def _keys(options: models.JwtProviderSettings, report: Callable[[str], None]) -> KeySet:
     if options.jwks is not None:
         context = ssl.create_default_context(cafile=options.ca) if options.ca else None
         return RemoteKeySet(

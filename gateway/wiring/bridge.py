@@ -78,7 +78,7 @@ def bridged(
 
 
 def _options(
-    bridge: models.Bridge, target: models.Route, dialect: Dialect, offload: Offload
+    bridge: models.BridgeSettings, target: models.Route, dialect: Dialect, offload: Offload
 ) -> BridgeOptions:
     path = target.path
     if path.endswith("/"):

@@ -12,7 +12,7 @@ from gateway.upstream.discovery.file import FileSource
 from gateway.upstream.discovery.source import Changed, Report, Source
 
 
-def address_policy(options: models.Upstream) -> AddressPolicy:
+def address_policy(options: models.UpstreamSettings) -> AddressPolicy:
     """Return the policy for the addresses that the upstream may have."""
     return AddressPolicy([ipaddress.ip_network(network) for network in options.allow_addresses])
 

@@ -28,7 +28,7 @@ def counting(config: Config, registry: Registry) -> Counting | None:
     return Counting(registry, names, tenants=options.tenants, tokens=options.tokens)
 
 
-def _provider(upstream: models.Upstream) -> str:
+def _provider(upstream: models.UpstreamSettings) -> str:
     urls = [endpoint.url for endpoint in upstream.endpoints]
     host = urlsplit(urls[0]).hostname if urls else None
     return provider(upstream.dialect, host or "")

@@ -17,7 +17,7 @@ def prices(config: Config) -> Mapping[str, tuple[Price, str]]:
     }
 
 
-def _price(told: models.Price) -> Price:
+def _price(told: models.ModelPrice) -> Price:
     """Fill in missing prices: cached input costs as much as input, and reasoning as output."""
     return Price(
         told.input,

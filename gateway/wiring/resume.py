@@ -59,7 +59,11 @@ def streams_path(route: models.Route) -> str:
 
 
 def resume_options(
-    config: Config, route: models.Route, resume: models.Resume, dialect: str, reader: BodyReader
+    config: Config,
+    route: models.Route,
+    resume: models.ResumeSettings,
+    dialect: str,
+    reader: BodyReader,
 ) -> ResumeOptions:
     """Return the options of the route's resume middleware."""
     way = OnDisconnect(resume.on_disconnect)

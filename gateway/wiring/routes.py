@@ -274,7 +274,7 @@ def _methods(route: models.Route) -> frozenset[str]:
     return methods | {"OPTIONS"} if methods and route.cors is not None else methods
 
 
-def _cors(options: models.Cors, methods: Sequence[str]) -> Cors:
+def _cors(options: models.CorsSettings, methods: Sequence[str]) -> Cors:
     return Cors(
         options.origins,
         methods=methods or METHODS,
@@ -422,7 +422,7 @@ def _access(config: Config, upstream: str) -> ModelAccess:
 
 
 def _translation(
-    dialect: Dialect, options: models.Upstream, replaced: frozenset[bytes]
+    dialect: Dialect, options: models.UpstreamSettings, replaced: frozenset[bytes]
 ) -> Translation | None:
     """Return the translation between callers and upstream, or None if both use the same dialect:
     then bytes are relayed unchanged.

@@ -35,7 +35,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
         return own.of(used) / 1e6, currency
 
     records.price = price
-    records.wanted = traces.local is not None or collector(traces, os.environ) is not None
+    records.wanted = traces.local is not None or otlp_endpoint(traces, os.environ) is not None
     networks = config.server.trusted_proxies if traces.trust is None else traces.trust
     trusts = TrustedProxies(networks).trusts if networks else None
     keep = KeepRules(traces.keep.errors, traces.keep.slow, traces.keep.limited)
@@ -58,7 +58,7 @@ def tracing(config: Config, records: Records) -> TracingOf | None:
     return of
 
 
-def collector(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
+def otlp_endpoint(traces: models.Traces, environ: Mapping[str, str]) -> str | None:
     """Return the URL to which spans are exported, or None."""
     if environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
         return None
@@ -93,7 +93,7 @@ def misread(traces: models.Traces, environ: Mapping[str, str]) -> Iterator[tuple
             yield "OTEL_TRACES_SAMPLER", f"is none of {', '.join(_SAMPLERS)}; one in ten is sampled"
         elif kind == "traceidratio" and not _is(float, environ.get("OTEL_TRACES_SAMPLER_ARG")):
             yield "OTEL_TRACES_SAMPLER_ARG", "is not a number; all are sampled"
-    if collector(traces, environ) is None:
+    if otlp_endpoint(traces, environ) is None:
         return
     protocol = traces.protocol
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):

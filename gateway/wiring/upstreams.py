@@ -58,7 +58,7 @@ def _told(report: Told, name: str) -> Report:
     return lambda endpoint, state, why: report(name, endpoint, state, why)
 
 
-def _upstream(name: str, options: models.Upstream, report: Report, tell: Tell) -> Upstream:
+def _upstream(name: str, options: models.UpstreamSettings, report: Report, tell: Tell) -> Upstream:
     fields = _fields(options)
     maker = _EndpointMaker(options, fields)
     static = [
@@ -92,7 +92,7 @@ def _upstream(name: str, options: models.Upstream, report: Report, tell: Tell) -
 class _EndpointMaker:
     """Factory for the endpoints of one upstream, both configured and discovered ones."""
 
-    def __init__(self, options: models.Upstream, fields: Fields) -> None:
+    def __init__(self, options: models.UpstreamSettings, fields: Fields) -> None:
         self._options = options
         self._fields = fields
         self._health = _health(options)
@@ -160,7 +160,7 @@ class _EndpointMaker:
         return self._context
 
 
-def _fields(options: models.Upstream) -> Fields:
+def _fields(options: models.UpstreamSettings) -> Fields:
     """Return the headers to send with every request, including the credential."""
     fields = list(options.headers.items())
     shown = options.credentials
@@ -171,7 +171,7 @@ def _fields(options: models.Upstream) -> Fields:
     return fields
 
 
-def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
+def _options(options: models.UpstreamSettings, fields: Fields) -> UpstreamOptions:
     retries, outliers, hedge = options.retries, options.outliers, options.hedge
     slowness = SlownessOptions(outliers.slow_factor, outliers.slow_floor, outliers.slow_answers)
     return UpstreamOptions(
@@ -207,7 +207,7 @@ def _options(options: models.Upstream, fields: Fields) -> UpstreamOptions:
     )
 
 
-def _health(options: models.Upstream) -> HealthOptions:
+def _health(options: models.UpstreamSettings) -> HealthOptions:
     outliers, checks = options.outliers, options.health
     return HealthOptions(
         failures=outliers.failures,
@@ -241,6 +241,6 @@ _BALANCERS: Mapping[str, Callable[[], Balancer]] = {
 }
 
 
-def _balancer(options: models.Upstream) -> Balancer:
+def _balancer(options: models.UpstreamSettings) -> Balancer:
     word = options.balance
     return ConsistentHash() if isinstance(word, models.HashKey) else _BALANCERS[word]()

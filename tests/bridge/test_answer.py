@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bridge import answer as module
-from gateway.bridge.answer import Answer
+from gateway.bridge.answer import BridgeAnswer
 from gateway.dialects import DIALECTS
 from gateway.errors import Draining
 from tests.support.upstream import LAST_CHUNK, STREAM_HEAD, chunk, reply
@@ -21,11 +21,11 @@ EVENTS = [b'data: {"n":%d,"t":"x\\n"}\n\n' % n for n in range(4)]
 NDJSON_HEAD = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
 
 
-def new() -> Answer:
-    return Answer(b'"a"', DIALECTS["openai"])
+def new() -> BridgeAnswer:
+    return BridgeAnswer(b'"a"', DIALECTS["openai"])
 
 
-def said(answer: Answer, *pieces: bytes) -> list[dict[str, Any]]:
+def said(answer: BridgeAnswer, *pieces: bytes) -> list[dict[str, Any]]:
     """The messages these bytes make."""
     return [json.loads(message) for piece in pieces for message in answer.feed(piece)]
 

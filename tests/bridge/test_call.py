@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from gateway.backlog import Backlog
-from gateway.bridge.answer import Answer
-from gateway.bridge.call import Call
+from gateway.bridge.answer import BridgeAnswer
+from gateway.bridge.call import BridgeCall
 from gateway.dialects import DIALECTS
 from gateway.errors import Draining
 from gateway.exchange import Branch
@@ -48,10 +48,10 @@ class Rig:
     def __init__(self) -> None:
         self.branch = FakeBranch()
         self.said: list[dict[str, Any]] = []
-        self.ended: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-        self.call = Call(
+        self.ended: asyncio.Future[BridgeCall] = asyncio.get_running_loop().create_future()
+        self.call = BridgeCall(
             cast(Branch, self.branch),
-            Answer(b"1", DIALECTS["openai"]),
+            BridgeAnswer(b"1", DIALECTS["openai"]),
             asyncio.Transport(),
             Backlog(asyncio.get_running_loop()),
             say=self.say,
@@ -134,7 +134,7 @@ async def test_a_response_that_ends_early_is_an_error_behind_its_last_event() ->
 
 
 async def test_what_waits_of_a_response_is_dropped_with_its_generation() -> None:
-    for stop in (Call.cancel, lambda call: call.fail(Draining()), Call.hang_up):
+    for stop in (BridgeCall.cancel, lambda call: call.fail(Draining()), BridgeCall.hang_up):
         rig = Rig()
         rig.call.write(RESPONSE)
         said = len(rig.said)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from gateway.bridge.messages import (
     BadMessage,
-    Cancel,
-    Create,
+    CancelMessage,
+    CreateMessage,
     Endpoints,
-    Ping,
-    Resume,
+    PingMessage,
+    ResumeMessage,
     about,
     parse,
     told,
@@ -48,7 +48,9 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-def read(message: bytes) -> Create | Cancel | Resume | Ping | BadMessage:
+def read(
+    message: bytes,
+) -> CreateMessage | CancelMessage | ResumeMessage | PingMessage | BadMessage:
     """What is said, or why it cannot be taken."""
     try:
         return parse(message, ENDPOINTS)
@@ -68,9 +70,9 @@ def test_no_object_does_more_than_be_taken_or_refused(said: dict[str, Any]) -> N
     if isinstance(parsed, BadMessage):
         assert parsed.error.status == 400
         assert parsed.tag is None or orjson.loads(parsed.tag) == said["id"]
-    elif not isinstance(parsed, Ping):
+    elif not isinstance(parsed, PingMessage):
         assert orjson.loads(parsed.tag) == said["id"]
-    if isinstance(parsed, Create):
+    if isinstance(parsed, CreateMessage):
         body = orjson.loads(parsed.body)
         assert body in (said["body"], {**said["body"], "stream": True})
         head = "".join((parsed.path, *map(": ".join, parsed.headers)))
@@ -82,14 +84,14 @@ def test_a_create_is_read(tag: str | int, body: dict[str, Any]) -> None:
     message = json.dumps({"op": "create", "id": tag, "body": body}).encode()
     data = orjson.dumps({"stream": True} | body)
     read = parse(message, ENDPOINTS)
-    assert isinstance(read, Create)
+    assert isinstance(read, CreateMessage)
     assert orjson.loads(read.body) == orjson.loads(data)
     assert (read.tag, read.path, read.headers) == (orjson.dumps(tag), "/v1/chat", ())
 
 
 def test_the_others_are_read() -> None:
-    assert parse(b'{"op": "ping"}', ENDPOINTS) == Ping()
-    assert parse(b'{"op": "cancel", "id": 1}', ENDPOINTS) == Cancel(b"1")
+    assert parse(b'{"op": "ping"}', ENDPOINTS) == PingMessage()
+    assert parse(b'{"op": "cancel", "id": 1}', ENDPOINTS) == CancelMessage(b"1")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_the_others_are_read() -> None:
 )
 def test_a_resume_says_where_in_any_of_these_ways(fields: dict[str, Any], after: int) -> None:
     message = orjson.dumps({"op": "resume", "id": "a", **fields})
-    assert parse(message, ENDPOINTS) == Resume(b'"a"', STREAM, after)
+    assert parse(message, ENDPOINTS) == ResumeMessage(b'"a"', STREAM, after)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import ConfigError, Problem
-from gateway.config.problems import ConfigPath, Source, dotted
+from gateway.config.problems import ConfigPath, ConfigSource, dotted
 
-SOURCE = Source("gw.yaml", {(): (1, 1), ("routes",): (4, 1), ("routes", 0): (5, 5)})
+SOURCE = ConfigSource("gw.yaml", {(): (1, 1), ("routes",): (4, 1), ("routes", 0): (5, 5)})
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,11 @@ def test_defaults_are_in_the_units_people_write() -> None:
     assert server["drain"][:2] == ["duration", "`30s`"]
     assert server["header_bytes"][:2] == ["size", "`32KiB`"]
     assert table_below(models.Demo.__doc__ or "")["pace"][:2] == ["duration", "`20ms`"]
-    assert table_below(models.Upstream.__doc__ or "")["keepalive"][:2] == ["duration", "`4s`"]
-    assert table_below(models.Timeouts.__doc__ or "")["idle"][:2] == ["duration", "`5m`"]
+    assert table_below(models.UpstreamSettings.__doc__ or "")["keepalive"][:2] == [
+        "duration",
+        "`4s`",
+    ]
+    assert table_below(models.UpstreamTimeouts.__doc__ or "")["idle"][:2] == ["duration", "`5m`"]
     assert table_below(models.Route.__doc__ or "")["body"][:2] == ["size", "`10MiB`"]
 
 
@@ -71,7 +74,7 @@ def test_choices_and_kinds_are_in_plain_words() -> None:
     assert log["access"][:2] == [r"true \| false", "`true`"]
     assert table_below(models.Config.__doc__ or "")["upstreams"][0] == "map to section"
     assert table_below(models.Route.__doc__ or "")["limits"][0] == "list of text"
-    assert table_below(models.JwtProvider.__doc__ or "")["secret"][0] == "secret"
+    assert table_below(models.JwtProviderSettings.__doc__ or "")["secret"][0] == "secret"
 
 
 def test_no_type_of_python_is_on_the_page() -> None:

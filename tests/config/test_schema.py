@@ -85,10 +85,10 @@ def test_titles_made_from_names_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "units"),
     [
-        ("Server", "drain", DURATIONS),
-        ("Timeouts", "connect", DURATIONS),
+        ("ServerSettings", "drain", DURATIONS),
+        ("UpstreamTimeouts", "connect", DURATIONS),
         ("Demo", "pace", DURATIONS),
-        ("Server", "header_bytes", SIZES),
+        ("ServerSettings", "header_bytes", SIZES),
         ("Route", "body", SIZES),
         ("Limit", "requests", ("/second", "/minute", "/hour", "/day")),
     ],

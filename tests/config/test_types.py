@@ -26,16 +26,19 @@ def route(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model", "fields"),
     [
-        *((models.Server, {"listen": value}) for value in ("127.0.0.1:0", ":8080", "[::1]:443")),
-        (models.Server, {"listen": "gateway.internal:65535"}),
-        (models.Server, {"trusted_proxies": ("10.0.0.0/8", "::1/128", "192.0.2.7")}),
-        (models.Endpoint, {"url": "http://10.0.0.1"}),
-        (models.Endpoint, {"url": "https://[::1]:8443/base/v1"}),
+        *(
+            (models.ServerSettings, {"listen": value})
+            for value in ("127.0.0.1:0", ":8080", "[::1]:443")
+        ),
+        (models.ServerSettings, {"listen": "gateway.internal:65535"}),
+        (models.ServerSettings, {"trusted_proxies": ("10.0.0.0/8", "::1/128", "192.0.2.7")}),
+        (models.EndpointSettings, {"url": "http://10.0.0.1"}),
+        (models.EndpointSettings, {"url": "https://[::1]:8443/base/v1"}),
         *((models.Limit, {"key": key, "requests": "1/day"}) for key in ("subject", "tenant", "ip")),
         (models.Route, route(path="/")),
         (models.Route, route(path="/v1/audio/~x_1.2-3")),
         (models.Route, route(auth=("corp", "partners"))),
-        (models.Middleware, {"use": "acme.headers.Stamp"}),
+        (models.MiddlewareSettings, {"use": "acme.headers.Stamp"}),
         (models.Demo, {"pace": "0s"}),
     ],
 )
@@ -47,7 +50,7 @@ def test_what_is_accepted(model: type[BaseModel], fields: dict[str, Any]) -> Non
     "listen", ["8080", "127.0.0.1", "127.0.0.1:65536", "::1:80", "http://a:1", "a:b", "a:1:2", ""]
 )
 def test_an_address_to_listen_on_is_host_and_port(listen: str) -> None:
-    assert complaints(models.Server, {"listen": listen}) == ["listen"]
+    assert complaints(models.ServerSettings, {"listen": listen}) == ["listen"]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +78,11 @@ def test_srv_records_have_a_name(name: str) -> None:
 
 @pytest.mark.parametrize("network", ["10.0.0.1/8", "300.0.0.1", "nginx", "10.0.0.0/33", ""])
 def test_a_trusted_proxy_is_a_network_without_host_bits(network: str) -> None:
-    assert complaints(models.Server, {"trusted_proxies": (network,)}) == ["trusted_proxies.0"]
+    assert complaints(models.ServerSettings, {"trusted_proxies": (network,)}) == [
+        "trusted_proxies.0"
+    ]
     fields = {"endpoints": ({"url": "http://a"},), "allow_addresses": (network,)}
-    assert complaints(models.Upstream, fields) == ["allow_addresses.0"]
+    assert complaints(models.UpstreamSettings, fields) == ["allow_addresses.0"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_a_trusted_proxy_is_a_network_without_host_bits(network: str) -> None:
     ],
 )
 def test_an_endpoint_is_a_url_without_user_query_and_fragment(url: str) -> None:
-    assert complaints(models.Endpoint, {"url": url}) == ["url"]
+    assert complaints(models.EndpointSettings, {"url": url}) == ["url"]
 
 
 @pytest.mark.parametrize("rate", ["60", "60/min", "60 / minute", "-1/second", "1.5/hour", "/day"])
@@ -117,7 +122,7 @@ def test_a_path_begins_with_a_slash_and_needs_no_escapes(path: str) -> None:
 
 @pytest.mark.parametrize("use", ["stamp", "acme..stamp", ".stamp", "acme.1x", "acme:stamp", ""])
 def test_a_plug_in_is_a_dotted_name(use: str) -> None:
-    assert complaints(models.Middleware, {"use": use}) == ["use"]
+    assert complaints(models.MiddlewareSettings, {"use": use}) == ["use"]
 
 
 @pytest.mark.parametrize("auth", ["corp", "", (), None, "Anonymous", True])
@@ -128,10 +133,10 @@ def test_a_route_names_its_providers_or_says_anonymous(auth: object) -> None:
 @pytest.mark.parametrize("name", ["", "x y", "x:", "x_y", "x\r\ny", "ä"])
 def test_a_header_name_is_a_token_without_underscore(name: str) -> None:
     fields = {"endpoints": ({"url": "http://a"},), "headers": {name: "v"}}
-    assert len(complaints(models.Upstream, fields)) == 1
+    assert len(complaints(models.UpstreamSettings, fields)) == 1
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-injected: 1", "a\nb", "a\0b", "\x7f"])
 def test_a_header_value_cannot_end_its_line(value: str) -> None:
     fields = {"endpoints": ({"url": "http://a"},), "headers": {"x-a": value}}
-    assert complaints(models.Upstream, fields) == ["headers.x-a"]
+    assert complaints(models.UpstreamSettings, fields) == ["headers.x-a"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from gateway.demo.generation import Refusal
+from gateway.demo.generation import DemoError
 from gateway.demo.structured import example, structured
 
 
@@ -106,7 +106,7 @@ def test_a_class_of_pydantics_reads_what_its_schema_made() -> None:
     ],
 )
 def test_a_schema_that_cannot_be_met_is_refused(schema: Any) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(DemoError):
         example(schema, "")
 
 

@@ -27,7 +27,7 @@ def service() -> configparser.SectionProxy:
 
 
 def test_systemd_has_time_for_the_default_drain() -> None:
-    server = models.Server()
+    server = models.ServerSettings()
     assert int(service()["TimeoutStopSec"]) > server.drain + server.drain_delay
 
 

@@ -19,7 +19,7 @@ from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import make_logger
 from gateway.telemetry.traces.recording import Trace
 from gateway.usage import Usage
-from gateway.websocket.endings import By, Tally
+from gateway.websocket.endings import By, SessionTally
 
 NASTY = st.sampled_from('\r\n\0\x1b\x7f\u2028\u202e"\\{}:,')
 TEXTS = st.text(st.characters(exclude_categories=()) | NASTY)
@@ -63,7 +63,7 @@ async def test_an_access_line_has_no_query_and_no_header() -> None:
 
 def test_all_fields_are_written_in_their_order() -> None:
     trace = Trace("ab" * 16, sampled=True)
-    tally = Tally()
+    tally = SessionTally()
     tally.messages_in, tally.messages_out = 3, 4
     tally.closed(1001, By.UPSTREAM)
     exchange = ended(

@@ -18,7 +18,7 @@ from tests.support.dns import DnsServer
 _PATIENCE_S = 5.0
 
 
-def upstream(base: Path, **fields: Any) -> models.Upstream:
+def upstream(base: Path, **fields: Any) -> models.UpstreamSettings:
     document = {
         "upstreams": {"a": fields},
         "routes": [{"name": "r", "path": "/v1/", "auth": "anonymous", "upstream": "a"}],
@@ -26,7 +26,7 @@ def upstream(base: Path, **fields: Any) -> models.Upstream:
     return load_text(yaml.safe_dump(document), base=base).upstreams["a"]
 
 
-async def first(options: models.Upstream) -> list[str]:
+async def first(options: models.UpstreamSettings) -> list[str]:
     """The endpoints that are found first."""
     sets: asyncio.Queue[Sequence[Found]] = asyncio.Queue()
     assert options.discover is not None

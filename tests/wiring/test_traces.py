@@ -9,7 +9,7 @@ from gateway.config import load_text
 from gateway.config.models import Traces
 from gateway.telemetry.traces.recording import Records
 from gateway.usage import Usage
-from gateway.wiring.traces import collector, disabled, head_sampling, misread, tracing
+from gateway.wiring.traces import disabled, head_sampling, misread, otlp_endpoint, tracing
 from tests.support.gateway import config_text, simple_config
 
 
@@ -60,7 +60,7 @@ def test_the_file_decides_where_it_is_not() -> None:
     ],
 )
 def test_where_spans_go(otlp: str | None, environ: dict[str, str], expected: str | None) -> None:
-    assert collector(Traces(otlp=otlp), environ) == expected
+    assert otlp_endpoint(Traces(otlp=otlp), environ) == expected
 
 
 URL = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from gateway.cli.doctor.finding import Finding, Verdict, worst
+from gateway.cli.doctor.finding import CheckResult, Finding, worst
 from gateway.cli.doctor.identity import identity
 from gateway.cli.doctor.machine import machine
 from gateway.cli.doctor.store import store
@@ -21,11 +21,11 @@ from gateway.cli.doctor.upstreams import upstreams
 from gateway.cli.failures import WrongUsage
 from gateway.config import Config, load
 
-_MARKS: Mapping[Verdict, str] = {
-    Verdict.OK: "ok     ",
-    Verdict.SKIPPED: "skipped",
-    Verdict.WARNING: "warning",
-    Verdict.FAILED: "FAILED ",
+_MARKS: Mapping[CheckResult, str] = {
+    CheckResult.OK: "ok     ",
+    CheckResult.SKIPPED: "skipped",
+    CheckResult.WARNING: "warning",
+    CheckResult.FAILED: "FAILED ",
 }
 
 
@@ -62,7 +62,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(json.dumps(asdict(finding)), flush=True)
         else:
             _print(finding)
-    return 1 if worst(findings) is Verdict.FAILED else 0
+    return 1 if worst(findings) is CheckResult.FAILED else 0
 
 
 def _streamed(config: Config, arguments: argparse.Namespace) -> AsyncIterator[Finding]:

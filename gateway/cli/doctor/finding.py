@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """Results of a check, from good to bad."""
 
     OK = "ok"
@@ -22,7 +22,7 @@ class Finding:
 
     subject: str
     """Subject of the check, such as `upstreams.vllm http://10.0.0.5:8000`."""
-    verdict: Verdict
+    verdict: CheckResult
     text: str
     remedy: str = ""
     """Instruction for the operator; empty if there is nothing to do."""
@@ -30,25 +30,25 @@ class Finding:
 
 def ok(subject: str, text: str) -> Finding:
     """Return the finding for a check that passed."""
-    return Finding(subject, Verdict.OK, text)
+    return Finding(subject, CheckResult.OK, text)
 
 
 def skipped(subject: str, text: str) -> Finding:
     """Return the finding for a check that was skipped."""
-    return Finding(subject, Verdict.SKIPPED, text)
+    return Finding(subject, CheckResult.SKIPPED, text)
 
 
 def warning(subject: str, text: str, remedy: str) -> Finding:
     """Return the finding for something that works now, but may fail later."""
-    return Finding(subject, Verdict.WARNING, text, remedy)
+    return Finding(subject, CheckResult.WARNING, text, remedy)
 
 
 def failed(subject: str, text: str, remedy: str) -> Finding:
     """Return the finding for something that does not work."""
-    return Finding(subject, Verdict.FAILED, text, remedy)
+    return Finding(subject, CheckResult.FAILED, text, remedy)
 
 
-def worst(findings: Iterable[Finding]) -> Verdict:
+def worst(findings: Iterable[Finding]) -> CheckResult:
     """Return the worst verdict of the findings; OK if there are none."""
-    order: Sequence[Verdict] = list(Verdict)
-    return max((one.verdict for one in findings), key=order.index, default=Verdict.OK)
+    order: Sequence[CheckResult] = list(CheckResult)
+    return max((one.verdict for one in findings), key=order.index, default=CheckResult.OK)

@@ -20,12 +20,12 @@ _TIMEOUT_S = 5.0
 async def identity(config: Config) -> AsyncIterator[Finding]:
     """Check every provider that fetches its keys."""
     for name, options in config.auth.items():
-        if isinstance(options, models.JwtProvider) and options.jwks is not None:
+        if isinstance(options, models.JwtProviderSettings) and options.jwks is not None:
             async for finding in _issuer(f"auth.{name}", options):
                 yield finding
 
 
-async def _issuer(subject: str, options: models.JwtProvider) -> AsyncIterator[Finding]:
+async def _issuer(subject: str, options: models.JwtProviderSettings) -> AsyncIterator[Finding]:
     context = ssl.create_default_context(cafile=options.ca) if options.ca else None
     reports: list[str] = []
     dates: list[float] = []

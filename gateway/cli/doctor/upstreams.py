@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from gateway.cli.doctor.finding import Finding, failed, ok, skipped, warning
 from gateway.cli.failures import why_unreachable
-from gateway.cli.probe import Found, ProbeError, probe
+from gateway.cli.probe import FoundBackend, ProbeError, probe
 from gateway.config import Config, models
 from gateway.upstream.tls import client_context
 
@@ -37,7 +37,7 @@ async def upstreams(config: Config) -> AsyncIterator[Finding]:
 
 
 async def _endpoint(
-    config: Config, name: str, options: models.Upstream, url: str, subject: str
+    config: Config, name: str, options: models.UpstreamSettings, url: str, subject: str
 ) -> AsyncIterator[Finding]:
     parts = urlsplit(url)
     context: ssl.SSLContext | None = None
@@ -75,7 +75,7 @@ async def _endpoint(
         yield finding
 
 
-def _headers(options: models.Upstream) -> dict[str, str]:
+def _headers(options: models.UpstreamSettings) -> dict[str, str]:
     """Return the headers that the gateway itself would send."""
     headers = dict(options.headers)
     shown = options.credentials
@@ -140,7 +140,7 @@ def _certificate(not_after: str, subject: str) -> Finding:
 
 
 def _described(
-    found: Found, options: models.Upstream, wanted: set[str], url: str, subject: str
+    found: FoundBackend, options: models.UpstreamSettings, wanted: set[str], url: str, subject: str
 ) -> Iterator[Finding]:
     # vLLM and others serve Anthropic's messages, and list their models as OpenAI does.
     if "ollama" in (found.dialect, options.dialect) and found.dialect != options.dialect:

@@ -3,87 +3,101 @@
 Models describe YAML and nothing else: no behaviour, and no I/O except for secrets. Checks that need
 more than one section (does this route's upstream exist?) are in `check.py` and `references.py`.
 Reading files, `${ENV}` and line numbers are in `load.py`. Docstrings and field descriptions are the
-source of `docs/configuration.md`.
+source of `docs/configuration.md`. A model has the suffix Settings if its subject is also a class that
+serves requests: `UpstreamSettings` describes an `Upstream`.
 """
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from gateway.config.models.auth import ApiKeyProvider, Claims, JwtProvider, Provider, TicketProvider
-from gateway.config.models.limits import Limit, Shares, Store, Tier
+from gateway.config.models.auth import (
+    ApiKeyProviderSettings,
+    ClaimNames,
+    JwtProviderSettings,
+    Provider,
+    TicketProviderSettings,
+)
+from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
 from gateway.config.models.routes import (
-    Bridge,
-    Cors,
-    Middleware,
-    Resume,
+    BridgeSettings,
+    CorsSettings,
+    MiddlewareSettings,
+    ResumeSettings,
     Route,
     RouteTimeouts,
     WebSocket,
 )
 from gateway.config.models.section import Section
-from gateway.config.models.server import Admin, Demo, Log, Metrics, Server, Telemetry
+from gateway.config.models.server import (
+    Admin,
+    Demo,
+    Log,
+    MetricsSettings,
+    ServerSettings,
+    Telemetry,
+)
 from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
-    Admission,
+    AdmissionSettings,
     Credentials,
     Discover,
-    Endpoint,
+    EndpointSettings,
     HashKey,
     HealthCheck,
     Hedge,
     Model,
+    ModelPrice,
     Outliers,
-    Price,
     Retries,
-    Timeouts,
     Tls,
-    Translation,
-    Upstream,
+    TranslationSettings,
+    UpstreamSettings,
+    UpstreamTimeouts,
 )
 from gateway.config.types import Name
 
 __all__ = [
     "Admin",
-    "Admission",
-    "ApiKeyProvider",
-    "Bridge",
-    "Claims",
+    "AdmissionSettings",
+    "ApiKeyProviderSettings",
+    "BridgeSettings",
+    "ClaimNames",
     "Config",
-    "Cors",
+    "CorsSettings",
     "Credentials",
     "Demo",
     "Discover",
-    "Endpoint",
+    "EndpointSettings",
     "HashKey",
     "HealthCheck",
     "Hedge",
-    "JwtProvider",
+    "JwtProviderSettings",
     "KeepTraces",
     "Limit",
     "Log",
-    "Metrics",
-    "Middleware",
+    "MetricsSettings",
+    "MiddlewareSettings",
     "Model",
+    "ModelPrice",
     "Outliers",
-    "Price",
     "Provider",
-    "Resume",
+    "ResumeSettings",
     "Retries",
     "Route",
     "RouteTimeouts",
     "RouteTraces",
-    "Server",
-    "Shares",
-    "Store",
+    "ServerSettings",
+    "ShareSettings",
+    "StoreSettings",
     "Telemetry",
-    "TicketProvider",
+    "TicketProviderSettings",
     "Tier",
-    "Timeouts",
     "Tls",
     "Traces",
-    "Translation",
-    "Upstream",
+    "TranslationSettings",
+    "UpstreamSettings",
+    "UpstreamTimeouts",
     "WebSocket",
 ]
 
@@ -91,7 +105,9 @@ __all__ = [
 class Config(Section):
     """Complete configuration file."""
 
-    server: Server = Field(default_factory=Server, description="The public listener.")
+    server: ServerSettings = Field(
+        default_factory=ServerSettings, description="The public listener."
+    )
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
@@ -100,11 +116,13 @@ class Config(Section):
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."
     )
-    store: Store = Field(default_factory=Store, description="Where limits are counted.")
+    store: StoreSettings = Field(
+        default_factory=StoreSettings, description="Where limits are counted."
+    )
     limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
-    upstreams: dict[Name, Upstream] = Field(min_length=1, description="Backends by name.")
-    shares: Shares = Field(
-        default_factory=Shares, description="Who gets how much of a busy backend."
+    upstreams: dict[Name, UpstreamSettings] = Field(min_length=1, description="Backends by name.")
+    shares: ShareSettings = Field(
+        default_factory=ShareSettings, description="Who gets how much of a busy backend."
     )
     models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
     routes: tuple[Route, ...] = Field(

@@ -20,7 +20,7 @@ from gateway.config.types import (
 from gateway.config.units import Duration
 
 
-class Claims(Section):
+class ClaimNames(Section):
     """Claims of a token to use. A dotted name reads a nested value: `realm_access.roles`."""
 
     subject: str = Field("sub", min_length=1, description="Who it is.")
@@ -32,7 +32,7 @@ class Claims(Section):
     )
 
 
-class JwtProvider(Section):
+class JwtProviderSettings(Section):
     """Bearer tokens (JWT) of one issuer, verified by the gateway."""
 
     type: Literal["jwt"]
@@ -63,7 +63,7 @@ class JwtProvider(Section):
         None, description="With `jwks`: PEM file of the authority to trust, not the system's."
     )
     leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
-    claims: Claims = Field(default_factory=Claims, description="Which claims say what.")
+    claims: ClaimNames = Field(default_factory=ClaimNames, description="Which claims say what.")
     require: dict[str, Required] = Field(
         default_factory=dict,
         description="Claims a token must have, with a value, or a list of which one has to be.",
@@ -75,7 +75,7 @@ class JwtProvider(Section):
     )
 
 
-class ApiKeyProvider(Section):
+class ApiKeyProviderSettings(Section):
     """API keys that `gateway keys create` makes."""
 
     type: Literal["api_key"]
@@ -89,7 +89,7 @@ class ApiKeyProvider(Section):
     )
 
 
-class TicketProvider(Section):
+class TicketProviderSettings(Section):
     """Single-use tickets in the query, for WebSocket and EventSource, which cannot set headers. A
     route with `issues` hands them out.
     """
@@ -98,4 +98,7 @@ class TicketProvider(Section):
     ttl: Duration = Field(30.0, gt=0, le=3600, description="How long a ticket may be used.")
 
 
-Provider = Annotated[JwtProvider | ApiKeyProvider | TicketProvider, Field(discriminator="type")]
+Provider = Annotated[
+    JwtProviderSettings | ApiKeyProviderSettings | TicketProviderSettings,
+    Field(discriminator="type"),
+]

@@ -59,7 +59,7 @@ class Limit(Section):
     )
 
 
-class Store(Section):
+class StoreSettings(Section):
     """Store that counts limits, and keeps resumable streams."""
 
     url: StoreUrl | Secret = Field(
@@ -81,7 +81,7 @@ class Store(Section):
         return locate(self.url if isinstance(self.url, str) else self.url.reveal().decode())
 
 
-class Shares(Section):
+class ShareSettings(Section):
     """Shares of a busy backend. They have no effect while no request waits."""
 
     weights: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(

@@ -21,7 +21,7 @@ from gateway.config.types import (
 from gateway.config.units import Duration, Size
 
 
-class Middleware(Section):
+class MiddlewareSettings(Section):
     """Plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
 
     use: DottedName = Field(
@@ -32,7 +32,7 @@ class Middleware(Section):
     )
 
 
-class Cors(Section):
+class CorsSettings(Section):
     """Web pages that may call the route from a browser (CORS)."""
 
     origins: tuple[Origin, ...] = Field(
@@ -92,7 +92,7 @@ class WebSocket(Section):
     )
 
 
-class Bridge(Section):
+class BridgeSettings(Section):
     """Bridge: many generations over one WebSocket, whose options are in `websocket`."""
 
     to: Name = Field(
@@ -110,7 +110,7 @@ class RouteTimeouts(Section):
     total: Duration | None = Field(None, gt=0, description="From arrival to last byte.")
 
 
-class Resume(Section):
+class ResumeSettings(Section):
     """Resumable event streams: the route keeps its streams, so that the caller who began one can
     return to it.
     """
@@ -178,7 +178,7 @@ class Route(Section):
     limit_headers: bool = Field(
         True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
     )
-    cors: Cors | None = Field(None, description="Let web pages of other origins call it.")
+    cors: CorsSettings | None = Field(None, description="Let web pages of other origins call it.")
     models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
     upstream: Name | None = Field(
         None, description="Where requests go; beside `models`, where those without a model go."
@@ -196,7 +196,7 @@ class Route(Section):
     traces: RouteTraces = Field(
         default_factory=RouteTraces, description="What is recorded of its requests."
     )
-    resume: Resume | None = Field(
+    resume: ResumeSettings | None = Field(
         None, description="Keep event streams, so that a client may come back to one."
     )
     heartbeat: Duration | None = Field(
@@ -216,12 +216,12 @@ class Route(Section):
         "flushed after each event.",
     )
     websocket: WebSocket | bool = Field(False, description="Serve WebSockets here, too.")
-    bridge: Bridge | None = Field(
+    bridge: BridgeSettings | None = Field(
         None,
         description="Carry many generations of another route over one WebSocket, instead of "
         "forwarding.",
     )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
-    middleware: tuple[Middleware, ...] = Field(
+    middleware: tuple[MiddlewareSettings, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."
     )

@@ -13,7 +13,7 @@ from gateway.config.types import LinkTemplate, Listen, Network, Url
 from gateway.config.units import Duration, Size
 
 
-class Server(Section):
+class ServerSettings(Section):
     """The public listener."""
 
     listen: Listen = Field(
@@ -112,7 +112,7 @@ class Log(Section):
     )
 
 
-class Metrics(Section):
+class MetricsSettings(Section):
     """Metrics, for `/metrics` on the admin listener and for its dashboard."""
 
     tokens: bool = Field(
@@ -141,8 +141,8 @@ class Telemetry(Section):
     """Logs, metrics and traces of the gateway."""
 
     log: Log = Field(default_factory=Log, description="The log.")
-    metrics: Metrics | None = Field(
-        default_factory=Metrics, description="What is counted; null: nothing is."
+    metrics: MetricsSettings | None = Field(
+        default_factory=MetricsSettings, description="What is counted; null: nothing is."
     )
     traces: Traces | None = Field(
         default_factory=Traces, description="Traces, and usage by day; null: none."

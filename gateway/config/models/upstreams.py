@@ -25,7 +25,7 @@ from gateway.config.types import (
 from gateway.config.units import Duration, Share
 
 
-class Endpoint(Section):
+class EndpointSettings(Section):
     """Address of an upstream."""
 
     url: Url = Field(
@@ -73,7 +73,7 @@ class Discover(Section):
         return self
 
 
-class Timeouts(Section):
+class UpstreamTimeouts(Section):
     """Timeouts for the phases of an upstream exchange."""
 
     connect: Duration = Field(5.0, gt=0, description="TCP and TLS; 504 upstream_connect_timeout.")
@@ -224,7 +224,7 @@ class Credentials(Section):
         return self
 
 
-class Admission(Section):
+class AdmissionSettings(Section):
     """Concurrency limit with a queue. Waiting requests are served in fair order by tenant."""
 
     concurrency: int = Field(ge=1, description="Requests under way at once.")
@@ -232,7 +232,7 @@ class Admission(Section):
     max_wait: Duration = Field(30.0, gt=0, description="Longest wait; then 503 queue_timeout.")
 
 
-class Translation(Section):
+class TranslationSettings(Section):
     """Translation of requests for callers that use another dialect."""
 
     max_tokens: int = Field(
@@ -265,7 +265,7 @@ class Translation(Section):
     )
 
 
-class Upstream(Section):
+class UpstreamSettings(Section):
     """Model backend with one or more equivalent endpoints."""
 
     model_config = ConfigDict(
@@ -273,7 +273,7 @@ class Upstream(Section):
     )
 
     dialect: Dialect = Field("openai", description="What the upstream speaks.")
-    endpoints: tuple[Endpoint, ...] = Field(
+    endpoints: tuple[EndpointSettings, ...] = Field(
         (), min_length=1, description="Where it is; this, or `discover`."
     )
     discover: Discover | None = Field(
@@ -289,7 +289,9 @@ class Upstream(Section):
         description="Networks it may be in although their addresses are refused otherwise: "
         "link-local, cloud metadata, carrier-grade NAT, 6to4, NAT64, Teredo, multicast, reserved.",
     )
-    timeouts: Timeouts = Field(default_factory=Timeouts, description="Phase timeouts.")
+    timeouts: UpstreamTimeouts = Field(
+        default_factory=UpstreamTimeouts, description="Phase timeouts."
+    )
     credentials: Credentials | None = Field(
         None, description="Put in place of the caller's credential."
     )
@@ -297,7 +299,7 @@ class Upstream(Section):
         default_factory=dict, description="Set on every request to the upstream."
     )
     tls: Tls = Field(default_factory=Tls, description="For https endpoints.")
-    admission: Admission | None = Field(
+    admission: AdmissionSettings | None = Field(
         None, description="A queue in front of it, for all its models together."
     )
     balance: Literal["least_requests", "round_robin", "random", "prefix"] | HashKey = Field(
@@ -314,8 +316,8 @@ class Upstream(Section):
         "it: how that is asked for. Anthropic and llama.cpp: prefill; vLLM and SGLang: "
         "continue_final_message.",
     )
-    translation: Translation = Field(
-        default_factory=Translation, description="For callers of another dialect."
+    translation: TranslationSettings = Field(
+        default_factory=TranslationSettings, description="For callers of another dialect."
     )
     stream_options: bool = Field(
         True,
@@ -349,7 +351,7 @@ class Upstream(Section):
         return self
 
 
-class Price(Section):
+class ModelPrice(Section):
     """Price of a model, for budgets in money, metrics and usage."""
 
     input: float = Field(ge=0, description="For a million tokens in.")
@@ -380,7 +382,7 @@ class Model(Section):
     scopes: tuple[str, ...] = Field(
         (), description="Scopes or roles a caller needs for it; to others it does not exist."
     )
-    admission: Admission | None = Field(None, description="A queue for this model alone.")
+    admission: AdmissionSettings | None = Field(None, description="A queue for this model alone.")
     fallbacks: tuple[str, ...] = Field(
         (),
         description="Models asked instead, in this order, when it fails, is late, is out of "
@@ -393,6 +395,6 @@ class Model(Section):
         description="The most tokens that one of its answers has: what limits reserve for a "
         "request that sets no maximum; default: 256.",
     )
-    price: Price | None = Field(
+    price: ModelPrice | None = Field(
         None, description="What it costs: for budgets in money, metrics and usage."
     )

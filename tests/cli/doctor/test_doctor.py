@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.cli import main
 from gateway.cli.doctor import machine
-from gateway.cli.doctor.finding import Verdict
+from gateway.cli.doctor.finding import CheckResult
 from gateway.cli.doctor.through import judged
 from gateway.config import load_text
 from gateway.demo import DemoBackend
@@ -295,14 +295,14 @@ async def test_a_refused_stream_says_its_status(doctor: Doctor, backend: DemoBac
 
 @given(st.lists(st.floats(0, 1000), max_size=20).map(sorted))
 def test_any_arrivals_are_judged(arrivals: list[float]) -> None:
-    assert judged("s", arrivals).verdict in Verdict
+    assert judged("s", arrivals).verdict in CheckResult
 
 
 def test_too_few_open_files_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 256))
     config = load_text(config_text(simple_config("http://127.0.0.1:1"), {}))
     found = next(machine.machine(config))
-    assert (found.verdict, "ulimit -n" in found.remedy) == (Verdict.WARNING, True)
+    assert (found.verdict, "ulimit -n" in found.remedy) == (CheckResult.WARNING, True)
 
 
 async def test_people_get_a_line_for_each_finding_with_its_remedy(

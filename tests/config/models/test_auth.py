@@ -17,5 +17,5 @@ def jwt(**fields: Any) -> dict[str, Any]:
     ("written", "audience"), [("a", ("a",)), (("a",), ("a",)), (("a", "b"), ("a", "b"))]
 )
 def test_an_audience_may_be_one_text_or_several(written: Any, audience: tuple[str, ...]) -> None:
-    provider = models.JwtProvider.model_validate(jwt(audience=written))
+    provider = models.JwtProviderSettings.model_validate(jwt(audience=written))
     assert provider.audience == audience

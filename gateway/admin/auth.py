@@ -30,7 +30,7 @@ _OWN_SITES = ("same-origin", "none")
 """Accepted values of Sec-Fetch-Site. `none` means that a person entered the address."""
 
 
-class Door:
+class AdminAuth:
     """Authentication of one admin listener."""
 
     def __init__(
@@ -59,7 +59,9 @@ class Door:
         """True if a token is required."""
         return self._token is not None
 
-    def foreign(self, request: web.Request, *, is_document: bool = False) -> tuple[int, str] | None:
+    def refused_origin(
+        self, request: web.Request, *, is_document: bool = False
+    ) -> tuple[int, str] | None:
         """Return status and reason of the refusal if a page of another origin sent the request,
         otherwise None.
 
@@ -100,7 +102,7 @@ class Door:
         until = self._sessions.get(_digest(shown))
         return until is not None and until > self._now()
 
-    def enter(self, request: web.Request, token: str, response: web.StreamResponse) -> bool:
+    def sign_in(self, request: web.Request, token: str, response: web.StreamResponse) -> bool:
         """Start a session, and set its cookie, if the token is right. Return False if it is
         wrong.
         """
@@ -140,11 +142,11 @@ class Door:
         self._answered_at = due
         return max(0.0, due - now)
 
-    async def hold_back(self, request: web.Request) -> None:
+    async def delay_answer(self, request: web.Request) -> None:
         """Count a wrong token, and wait as long as its answer must be delayed."""
         await asyncio.sleep(self.delay_s(request.remote))
 
-    def leave(self, request: web.Request, response: web.StreamResponse) -> None:
+    def sign_out(self, request: web.Request, response: web.StreamResponse) -> None:
         """End the session of a request, and delete its cookie."""
         shown = request.cookies.get(_cookie(request))
         if shown is not None:

@@ -11,7 +11,7 @@ from gateway.admin.fleet import Fleet
 _EVERY_S = 1.0
 
 
-class Drained:
+class DrainedEndpoints:
     """Drained endpoints of all upstreams."""
 
     def __init__(self, fleet: Fleet) -> None:

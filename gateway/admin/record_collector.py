@@ -37,7 +37,7 @@ _LEFT = "left-*.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class RecordSinks:
     """Destinations of records, and how records are written."""
 
     store: TraceStore | None
@@ -48,11 +48,11 @@ class Ends:
     """Largest size of a recorded prompt or answer."""
 
 
-class Collecting:
+class RecordCollector:
     """Collection of the records of all workers."""
 
     def __init__(
-        self, fleet: Fleet, folder: Path, ends: Ends, logger: FilteringBoundLogger
+        self, fleet: Fleet, folder: Path, sinks: RecordSinks, logger: FilteringBoundLogger
     ) -> None:
         """Create the collection without starting it. `folder` is where workers leave their
         files.
@@ -60,7 +60,7 @@ class Collecting:
         self._logger = logger
         self._fleet = fleet
         self._folder = folder
-        self._ends = ends
+        self._sinks = sinks
         self._acknowledged: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
         self.records = 0
@@ -106,7 +106,7 @@ class Collecting:
             return
         self._acknowledged[boot] = number
         self._dropped[boot] = said["dropped"]
-        ends = self._ends
+        sinks = self._sinks
         records = said["records"]
         for record in records:
             content = record.pop("content", None)
@@ -115,21 +115,21 @@ class Collecting:
                 record["content"] = messages(
                     content["prompt"],
                     content["answer"],
-                    ends.redact,
-                    ends.content_bytes,
+                    sinks.redact,
+                    sinks.content_bytes,
                     finish=(record.get("said") or {}).get("finish"),
                     complete=record.get("end") == "complete" and record.get("error") is None,
                 )
             if self.on_record is not None:
                 self.on_record(record)
-            if ends.export is not None and record["sampled"]:
-                ends.export.add(record["trace"], build(record, ends.names))
+            if sinks.export is not None and record["sampled"]:
+                sinks.export.add(record["trace"], build(record, sinks.names))
         self.records += len(records)
-        if ends.store is not None and (records or said["tallies"]):
-            ends.store.add(Batch(boot, number, records, said["tallies"], time.time()))
+        if sinks.store is not None and (records or said["tallies"]):
+            sinks.store.add(Batch(boot, number, records, said["tallies"], time.time()))
 
 
-def leave(records: Records, folder: Path, slot: int) -> None:
+def leave_records(records: Records, folder: Path, slot: int) -> None:
     """Write the remaining records of a worker that ends to a file for the admin process."""
     if batches := records.rest():
         path = folder / f"left-{slot}-{records.boot}.json"

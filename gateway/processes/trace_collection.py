@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.collecting import Collecting, Ends
 from gateway.admin.feed import Source
 from gateway.admin.fleet import Fleet
+from gateway.admin.record_collector import RecordCollector, RecordSinks
 from gateway.admin.traces_api import TracesApi
 from gateway.config import Loaded, models
 from gateway.telemetry.masking import Redaction
@@ -21,7 +21,7 @@ from gateway.telemetry.metrics.merge import Merged
 from gateway.telemetry.semconv import NAMES, GenAiNames
 from gateway.telemetry.traces.reader import TraceReader
 from gateway.telemetry.traces.store import Retention, TraceStore
-from gateway.wiring.traces import collector, disabled, misread
+from gateway.wiring.traces import disabled, misread, otlp_endpoint
 
 if TYPE_CHECKING:
     from gateway.telemetry.traces.export import Export
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 0.5
 
 
-class Collector:
+class TraceCollection:
     """Trace store, export to OpenTelemetry's collector, and the task that fills both."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Collector:
         traces = loaded.config.telemetry.traces
         self.store: TraceStore | None = None
         self.export: Export | None = None
-        self.collecting: Collecting | None = None
+        self.collector: RecordCollector | None = None
         names = NAMES[traces.semconv if traces is not None else "1.44"]
         reader = None
         if traces is not None and not disabled(os.environ):
@@ -52,14 +52,14 @@ class Collector:
                 retention = Retention(traces.age, traces.size, traces.usage_age)
                 self.store = TraceStore(path, retention, _reporting(logger, "trace_store", path))
                 reader = TraceReader(path)
-            if collector(traces, os.environ) is not None:
+            if otlp_endpoint(traces, os.environ) is not None:
                 self.export = _export(traces, names, _reporting(logger, "trace_export"))
             if self.store is not None or self.export is not None:
-                ends = Ends(
+                sinks = RecordSinks(
                     self.store, self.export, names, Redaction(traces.redact), traces.content
                 )
-                self.collecting = Collecting(fleet, folder, ends, logger)
-        self._api = TracesApi(reader, names, self.collecting, self.store, self.export)
+                self.collector = RecordCollector(fleet, folder, sinks, logger)
+        self._api = TracesApi(reader, names, self.collector, self.store, self.export)
 
     @property
     def routes(self) -> list[web.RouteDef]:
@@ -88,14 +88,14 @@ class Collector:
 
     async def run(self) -> None:
         """Collect traces from the workers until cancelled."""
-        if self.collecting is not None:
-            await self.collecting.run()
+        if self.collector is not None:
+            await self.collector.run()
 
     async def once(self) -> bool:
         """Collect traces once. Return False if no worker answers, or if traces are not
         collected.
         """
-        return self.collecting is not None and await self.collecting.once()
+        return self.collector is not None and await self.collector.once()
 
     def close(self) -> None:
         """Write and send the remaining traces, for at most `_PATIENCE_S` each."""
