@@ -3,8 +3,8 @@
 Models describe YAML and nothing else: no behaviour, and no I/O except for secrets. Checks that need
 more than one section (does this route's upstream exist?) are in `check.py` and `references.py`.
 Reading files, `${ENV}` and line numbers are in `load.py`. Docstrings and field descriptions are the
-source of `docs/configuration.md`. A model has the suffix Settings if its subject is also a class that
-serves requests: `UpstreamSettings` describes an `Upstream`.
+source of `docs/configuration.md`. A model has the suffix Settings if its subject is also a class
+that serves requests: `UpstreamSettings` describes an `Upstream`.
 """
 
 from __future__ import annotations
