@@ -36,9 +36,11 @@ _INNER_MAXIMA = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
-    """Tokens of one request."""
+    """Tokens of one request. Do not change it: it is not frozen only because that would take 0.4 µs
+    more for every request.
+    """
 
     input: int
     output: int

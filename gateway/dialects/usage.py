@@ -23,6 +23,7 @@ COUNTS = ("prompt_eval_count", "eval_count")
 """Top-level members that are token counts themselves."""
 _INPUT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
 _OUTPUT = ("completion_tokens", "output_tokens", "eval_count")
+_MOST_TOKENS = 10**12
 _PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
@@ -108,7 +109,8 @@ class Told:
         heard = False
         for name, value in usage.items():
             if type(value) is int or type(value) is float:
-                numbers[name] = max(_count(value), _count(numbers.get(name)))
+                count = _count(value)
+                numbers[name] = max(count, _count(numbers[name])) if name in numbers else count
                 heard = heard or value > 0
             elif isinstance(value, dict):
                 numbers[name] = value
@@ -298,6 +300,11 @@ def _details(numbers: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, A
 
 
 def _count(value: Any) -> int:
-    if type(value) is float and value.is_integer():  # some languages write every number as a float
-        value = int(value)
-    return value if type(value) is int and 0 <= value < 10**12 else 0
+    if type(value) is int:
+        return value if 0 <= value < _MOST_TOKENS else 0
+    # Some languages write every number as a float.
+    return (
+        int(value)
+        if type(value) is float and value.is_integer() and 0 <= value < _MOST_TOKENS
+        else 0
+    )

@@ -1,31 +1,29 @@
 """Observe a response body to find its token usage. Bytes in, numbers out; the body is not changed.
 
-A stream event costs one search for the word "usage"; only events that contain it are parsed, and of
-many such events only the last ones. A response that is not a stream is parsed at its end, or
-scanned as it arrives if it is long.
+Pieces of the body are collected by reference and read in batches of a few KiB, so a stream event
+costs a list entry. A batch costs one search for the name of a usage member; only events that
+contain it are parsed, and of many such events only the last ones. A response that is not a stream
+is read at its end, or scanned as it arrives if it is long.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
-
-import orjson
 
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.usage import Told, answers_text, fetches, generates
-from gateway.dialects.usage_scan import UsageScanner
+from gateway.dialects.usage_scan import Document, hear, may_report
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
-_PARSED_BYTES = 16 * 1024
-"""Maximum bytes of a document that is stored and parsed whole, which is cheaper than scanning."""
+_BATCH_BYTES = 3 * 1024
+_PIECE_BYTES = 64
+"""Memory that a collected piece takes in addition to its bytes."""
 _HEAD_BYTES, _TAIL_BYTES = 1024, 2048
-_PENDING, _PENDING_BYTES = 8, 32 * 1024
 _BYTES_PER_TOKEN = 4
 _BLOB_BYTES = 1024
-_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
 _EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 _LINE_ENDS = (b"\n",)
 _WHOLE = ()
@@ -51,69 +49,29 @@ class Asking(Protocol):
         """True if the response failed before its first token."""
 
 
-class Document:
-    """One JSON document that may report usage, fed in chunks. A stream event is a document, too."""
-
-    __slots__ = ("_held", "_scanner", "_told")
-
-    def __init__(self, told: Told) -> None:
-        self._told = told
-        self._held = bytearray()
-        self._scanner: UsageScanner | None = None
-
-    def feed(self, data: bytes) -> None:
-        """Add a chunk of the document."""
-        if self._scanner is not None:
-            self._scanner.feed(data)
-            return
-        self._held += data
-        if len(self._held) > _PARSED_BYTES:
-            self._scanner = UsageScanner(self._told)
-            self._scanner.feed(bytes(self._held))
-            self._held.clear()
-
-    def end(self) -> None:
-        """End the document, which is complete or was cut off."""
-        if self._held:
-            hear(bytes(self._held), self._told)
-            self._held.clear()
-
-
-def hear(data: bytes, told: Told) -> None:
-    """Add the usage in a document to `told`. The document may be incomplete."""
-    if b'"usage"' not in data and b'eval_count"' not in data:
-        return
-    try:
-        document = orjson.loads(data[data.index(b"{") : data.rindex(b"}") + 1])
-    except ValueError:  # the document is cut off, or there is more than one
-        UsageScanner(told).feed(data)
-    else:
-        if isinstance(document, dict):
-            told.hear(document)
-
-
 class UsageTap:
     """Observer of the response body of one exchange."""
 
     __slots__ = (
+        "_bytes",
         "_edge",
         "_ends",
+        "_events",
         "_head",
         "_partial",
-        "_pending",
-        "_pending_bytes",
+        "_pieces",
+        "_room",
         "_status",
         "_tail",
         "_text_bytes",
         "_told",
-        "bytes",
-        "events",
     )
 
     def __init__(self) -> None:
-        self.bytes = 0
-        self.events = 0
-        """Number of stream events, about one per token. For Ollama: the number of lines."""
+        self._pieces: list[bytes] = []
+        """Pieces of the body that are not read yet."""
+        self._room = _BATCH_BYTES
+        """Bytes that may still be collected before the pieces are read."""
         self._status = 200
         self._ends: tuple[bytes, ...] | None = _EVENT_ENDS
         """Separators that end an event. Empty if the body is one document; None if not text."""
@@ -122,51 +80,30 @@ class UsageTap:
         """Event that has begun, or the whole body."""
         self._edge = b""
         """Last bytes of the event that has begun."""
-        self._pending: list[bytes] = []
-        """Events that may report usage, oldest first. The newest usually reports the most."""
-        self._pending_bytes = 0
+        self._bytes = 0
+        self._events = 0
+        """Number of stream events, about one per token. For Ollama: the number of lines."""
         self._text_bytes = 0
+        """Bytes of text in the part of a document that is not stored."""
         self._head = b""
-        self._tail = bytearray()
+        self._tail = b""
 
     def begin(self, status: int, content_type: bytes, *, encoded: bool) -> None:
         """Record the response head. `encoded`: the body is compressed, so it is not read."""
         self._status = status
-        kind = content_type.decode("latin-1").partition(";")[0].strip().lower()
-        if kind == EVENT_STREAM:
-            self._ends = _EVENT_ENDS
-        elif kind in _LINES:
-            self._ends = _LINE_ENDS
-        else:
-            is_text = not kind or (kind.startswith(_READ) and kind not in _NOT_READ)
-            self._ends = _WHOLE if is_text else None
-        if encoded:
-            self._ends = None
+        self._ends = None if encoded else _ends_of(content_type)
 
     def feed(self, data: bytes) -> None:
-        """Record a chunk of the body. Runs for every chunk."""
-        if self.bytes < _HEAD_BYTES:
-            self._head += data[: _HEAD_BYTES - self.bytes]
-        self.bytes += len(data)
-        tail = self._tail
-        tail += data
-        if len(tail) > 2 * _TAIL_BYTES:
-            del tail[:-_TAIL_BYTES]
-        ends = self._ends
-        if ends and self._partial is None and data.endswith(ends[0]):
-            self._look(data)
-        elif ends:
-            self._cut(data, ends)
-        elif ends is not None:
-            if self._partial is None:
-                self._partial = Document(self._told)
-            self._partial.feed(data)
-            if _is_text(data):
-                self._text_bytes += len(data)
+        """Record a piece of the body. Runs for every piece."""
+        self._pieces.append(data)
+        self._room = room = self._room - len(data) - _PIECE_BYTES
+        if room < 0:
+            self._read()
 
     @property
-    def ends(self) -> tuple[bytes, bytearray]:
+    def ends(self) -> tuple[bytes, bytes]:
         """First and last bytes of the body."""
+        self._read()
         return self._head, self._tail
 
     def usage(self, request: Asking) -> Usage | None:
@@ -178,13 +115,13 @@ class UsageTap:
         method, path = request.method, request.path
         if fetches(method, path, stream=bool(self._ends)):
             return None
+        self._read()
         if self._partial is not None:
             self._partial.end()
-        self._hear_pending()
         told, usage = self._told, self._told.usage
         failed = not 200 <= self._status < 300 or request.failed_early
         if usage is None:
-            if failed or not self.bytes or not generates(method, path) or self._is_error:
+            if failed or not self._bytes or not generates(method, path) or self._is_error:
                 return None
             return Usage(request.asked.input, self._shown(path), estimated=True)
         if not told.final and not failed:
@@ -197,48 +134,65 @@ class UsageTap:
     @property
     def _is_error(self) -> bool:
         """True if the body is an error document, whatever its status."""
-        return not self._ends and self.bytes == len(self._tail) and is_error(bytes(self._tail))
+        return not self._ends and self._bytes == len(self._tail) and is_error(self._tail)
 
     def _shown(self, path: str) -> int:
         """Return the approximate number of tokens received."""
-        if self.events or not answers_text(path):
-            return self.events
-        return self._text_bytes // _BYTES_PER_TOKEN
+        if self._events or not answers_text(path):
+            return self._events
+        text_bytes = self._text_bytes
+        if self._ends is not None and self._partial is not None:
+            text_bytes += _text_bytes(self._partial.held)
+        return text_bytes // _BYTES_PER_TOKEN
 
     # -- private -----------------------------------------------------------------------------
 
-    def _look(self, data: bytes) -> None:
-        """Count whole events and collect those that may report usage."""
-        if self._ends is _EVENT_ENDS:
-            self.events += data.startswith(b"data:") + data.count(b"\ndata:")
-            if b'"usage"' not in data or _OBJECT.search(data) is None:
-                return
-        else:
-            self.events += data.count(b"\n")
-            if b'eval_count"' not in data and b'"usage"' not in data:
-                return
-        self._pending.append(data)
-        self._pending_bytes += len(data)
-        if len(self._pending) >= _PENDING or self._pending_bytes >= _PENDING_BYTES:
-            self._hear_pending()
-
-    def _hear_pending(self) -> None:
-        """Parse the newest event that reports usage, and the first, which may hold more numbers."""
-        pending, told = self._pending, self._told
-        if not pending:
+    def _read(self) -> None:
+        """Read the collected pieces."""
+        pieces = self._pieces
+        if not pieces:
             return
-        assert self._ends
-        if not told.heard:
-            self._hear(pending.pop(0), self._ends)
-        before = told.heard
-        while pending and told.heard == before:
-            self._hear(pending.pop(), self._ends)
-        pending.clear()
-        self._pending_bytes = 0
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._room = _BATCH_BYTES
+        if self._bytes < _HEAD_BYTES:
+            self._head += data[: _HEAD_BYTES - self._bytes]
+        self._bytes += len(data)
+        if len(data) < _TAIL_BYTES:
+            data_and_before = self._tail + data
+            self._tail = data_and_before[-2 * _TAIL_BYTES :]
+        else:
+            self._tail = data[-2 * _TAIL_BYTES :]
+        ends = self._ends
+        if ends and self._partial is None and data.endswith(ends[0]):
+            self._look(data, ends)
+        elif ends:
+            self._cut(data, ends)
+        elif ends is not None:
+            if self._partial is None:
+                self._partial = Document(self._told)
+            self._text_bytes += _text_bytes(self._partial.feed(data))
 
-    def _hear(self, data: bytes, ends: tuple[bytes, ...]) -> None:
-        for event in data.split(ends[0]):
-            hear(event, self._told)
+    def _look(self, data: bytes, ends: tuple[bytes, ...]) -> None:
+        """Count whole events, and read the usage in them."""
+        if ends is _EVENT_ENDS:
+            self._events += data.startswith(b"data:") + data.count(b"\ndata:")
+        else:
+            self._events += data.count(b"\n")
+        if may_report(data):
+            self._hear(data, ends[0])
+
+    def _hear(self, data: bytes, end: bytes) -> None:
+        """Parse the newest event that reports usage, and the first, which may hold more numbers."""
+        if end == _EVENT_ENDS[0] and b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        told = self._told
+        events = [event for event in data.split(end) if may_report(event)]
+        if events and not told.heard:
+            hear(events.pop(0), told)
+        before = told.heard
+        while events and told.heard == before:
+            hear(events.pop(), told)
 
     def _cut(self, data: bytes, ends: tuple[bytes, ...]) -> None:
         """Split data that begins or ends inside an event."""
@@ -254,9 +208,9 @@ class UsageTap:
                 self._partial.feed(data[:first])
                 self._partial.end()
                 self._partial = None
-                self.events += 1
+                self._events += 1
             if first < last:
-                self._look(data[first:last])
+                self._look(data[first:last], ends)
             data, joined = data[last:], data[last:]
         if data:
             if self._partial is None:
@@ -265,8 +219,22 @@ class UsageTap:
         self._edge = joined[-_EDGE_BYTES:]
 
 
-def _is_text(data: bytes) -> bool:
-    """True if a chunk of a JSON response may be text: base64 has neither spaces nor escapes."""
-    if len(data) < _BLOB_BYTES or not data.isascii():
-        return True
-    return (data.count(b" ") + data.count(b"\\")) * 64 > len(data)
+@lru_cache(maxsize=256)
+def _ends_of(content_type: bytes) -> tuple[bytes, ...] | None:
+    """Return the separators between the events of a body: see `UsageTap._ends`."""
+    kind = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if kind == EVENT_STREAM:
+        return _EVENT_ENDS
+    if kind in _LINES:
+        return _LINE_ENDS
+    is_text = not kind or (kind.startswith(_READ) and kind not in _NOT_READ)
+    return _WHOLE if is_text else None
+
+
+def _text_bytes(data: bytes) -> int:
+    """Return the size of a part of a JSON response that may be text, or else 0: base64 has neither
+    spaces nor escapes.
+    """
+    is_text = len(data) < _BLOB_BYTES or not data.isascii()
+    is_text = is_text or (data.count(b" ") + data.count(b"\\")) * 64 > len(data)
+    return len(data) if is_text else 0

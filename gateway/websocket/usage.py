@@ -7,10 +7,9 @@ also put a `usage` object into an event. Every such object counts once.
 from __future__ import annotations
 
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_tap import Document
+from gateway.dialects.usage_scan import Document, may_report
 from gateway.usage import Usage
 
-_KEY = b'"usage"'
 _DELTA = b'.delta"'
 
 
@@ -30,7 +29,7 @@ class SessionUsage:
 
     def feed(self, payload: bytes, first: bool, final: bool) -> Usage | None:
         """Read a piece of a message. Return the usage that a complete message reports, or None."""
-        if first and final and _KEY not in payload:
+        if first and final and not may_report(payload):
             self._deltas += _DELTA in payload
             return None
         if first or self._document is None:

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.dialects import usage_tap
+from gateway.dialects.usage import Told
+from gateway.dialects.usage_scan import hear
 from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import Exchange
 from gateway.proxy.json_body import read
@@ -124,6 +127,58 @@ def test_usage_is_found_however_the_body_is_cut(name: str, data: st.DataObject) 
 def test_usage_is_found_byte_by_byte(name: str) -> None:
     kind, body = BODIES[name]
     assert listen(*(body[n : n + 1] for n in range(len(body))), kind=kind) == Usage(7, 5)
+
+
+USED = '"usage":{"prompt_tokens":7,"completion_tokens":5}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"a":[{{}}],{USED}}}',
+        f'{{"a":[{{}}],{USED},"system_fingerprint":null,"x":{{"y":[1]}}}}\n',
+        f'{{{USED},"text":"an open bracket {{ and \\"usage\\":{{"}}',
+        f'{{"text":"}}}}}}",{USED}}}',
+        f'{{{USED},"a":{{"usage":{{"prompt_tokens":1}}}}}}',
+        f'{{{USED},"a":{{"type":"usage"}}}}',
+        f'{{{USED},"x":NaN}}',
+    ],
+)
+def test_usage_is_found_wherever_it_stands_among_the_members(body: str) -> None:
+    assert listen(body.encode()) == Usage(7, 5)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("closed", [0, 1])
+def test_usage_inside_a_document_that_is_cut_off_is_not_taken_for_its_own(
+    depth: int, closed: int
+) -> None:
+    body = '{"a":' * depth + f"{{{USED}" + "}" * closed
+    assert shown(listen(body.encode()))[2]
+
+
+def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed: list[bytes] = []
+
+    def record(data: bytes, told: Told) -> None:
+        parsed.append(data)
+        hear(data, told)
+
+    monkeypatch.setattr(usage_tap, "hear", record)
+    running = [event({"usage": {"prompt_tokens": 7, "completion_tokens": n}}) for n in range(1, 6)]
+    assert listen(*running, kind=SSE) == Usage(7, 5)
+    assert len(parsed) == 2
+
+
+@pytest.mark.parametrize("null", [b'"usage":null', b'"usage": null'])
+def test_an_event_whose_usage_is_null_is_not_parsed(
+    null: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage_tap, "hear", pytest.fail)
+    used = listen(*[b'data: {"choices":[{}],%b}\n\n' % null] * 3, kind=SSE)
+    assert shown(used) == (101, 3, True)
 
 
 TEXTS = st.text(max_size=5) | st.sampled_from(['"usage":{', "\\", '\\"', "usage", "message"])

@@ -42,3 +42,9 @@ def test_pieces_after_the_last_answer_are_a_guess_at_the_one_that_was_broken_off
     assert usage.rest() == Usage(0, 2)
     assert usage.rest() is None
     assert usage.total == Usage(5, 4)
+
+
+def test_a_delta_whose_usage_is_null_is_a_delta() -> None:
+    usage = SessionUsage()
+    usage.feed(DELTA[:-1] + b', "usage": null}', True, True)
+    assert usage.rest() == Usage(0, 1)
