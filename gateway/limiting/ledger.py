@@ -8,7 +8,7 @@ and burst admits, and never drifts. `stores/redis/take.lua` is the same in Redis
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.limiting.demand import Demand, Kind, Level, Verdict
@@ -23,14 +23,21 @@ _ADJUST, _RELEASE, _RENEW = Kind.ADJUST, Kind.RELEASE, Kind.RENEW
 class Ledger(Protocol):
     """Storage of the numbers. Times are seconds of one clock."""
 
-    def full_at(self, key: str) -> float:
-        """Return the time at which a bucket is full; 0 if it is unknown and therefore full."""
+    @property
+    def full_at(self) -> Callable[[str], float | None]:
+        """Function that returns the time at which a bucket is full; None if the bucket is unknown
+        and therefore full.
+        """
 
-    def set_full_at(self, key: str, when: float) -> None:
-        """Set the time at which a bucket is full."""
+    @property
+    def set_full_at(self) -> Callable[[str, float], None]:
+        """Function that sets the time at which a bucket is full."""
 
-    def held(self, key: str, now: float) -> tuple[int, float]:
-        """Return the number of slots held, and the time at which the first one expires."""
+    def held(self, key: str, now: float) -> int:
+        """Return the number of slots held."""
+
+    def first_expiry(self, key: str, now: float) -> float:
+        """Return the time at which the first slot expires that is held; 0 if none is held."""
 
     def hold(self, key: str, holder: str, until: float) -> None:
         """Hold a slot, or extend it."""
@@ -50,65 +57,73 @@ class Ledger(Protocol):
 
 def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> Verdict:
     """Meet all demands, or none of them, and return the decision."""
+    # Every request runs this for each of its limits, so buckets are judged without another call.
     levels: list[Level] = []
     refused: int | None = None
-    for index, demand in enumerate(demands):
-        admitted, level = _judge(ledger, demand, now)
-        levels.append(level)
+    full_at_of = ledger.full_at
+    for demand in demands:
+        admitted = True
+        if demand.kind is _TAKE:
+            size, amount, per_s = demand.size, demand.amount, demand.per_s
+            depth_s = size / per_s
+            full_at = full_at_of(demand.key)
+            if full_at is None or full_at < now:
+                full_at = now
+            after = full_at + amount / per_s
+            wait_s = after - now - depth_s
+            # A demand larger than the bucket is admitted when the bucket is full, which puts it
+            # into debt. Otherwise it could never be admitted.
+            if wait_s > _EPSILON and (amount <= size or full_at > now + _EPSILON):
+                admitted = False
+                if amount > size:
+                    wait_s = full_at - now
+                left_s = depth_s - (full_at - now)
+            else:
+                wait_s = after - now
+                left_s = depth_s - wait_s
+            level = Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, wait_s)
+        else:
+            admitted, level = _judge(ledger, demand, now)
         if not admitted and (refused is None or level.wait_s > levels[refused].wait_s):
-            refused = index
+            refused = len(levels)
+        levels.append(level)
     if refused is None:
-        for demand in demands:
-            _apply(ledger, demand, now)
+        execute(ledger, demands, now)
     return Verdict(tuple(levels), refused)
 
 
+def execute(ledger: Ledger, demands: Sequence[Demand], now: float) -> None:
+    """Meet demands that cannot be refused: those that were admitted, corrections and releases."""
+    for demand in demands:
+        kind, key, amount = demand.kind, demand.key, demand.amount
+        if not amount:
+            continue
+        if kind is _TAKE or kind is _ADJUST:
+            full_at = ledger.full_at(key)
+            full_at = (now if full_at is None or full_at < now else full_at) + amount / demand.per_s
+            ledger.set_full_at(key, full_at if full_at > now else now)
+        elif kind is _LEASE:
+            ledger.hold(key, demand.holder, now + demand.ttl_s)
+        elif kind is _RELEASE:
+            ledger.release(key, demand.holder)
+        elif kind is _RENEW:
+            if ledger.holds(key, demand.holder):
+                ledger.hold(key, demand.holder, now + demand.ttl_s)
+        else:
+            ledger.spend(key, amount, now + demand.ttl_s)
+
+
 def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
+    """Decide on a demand that is not for a bucket."""
     kind = demand.kind
-    if kind is _TAKE:
-        size, amount, per_s = demand.size, demand.amount, demand.per_s
-        depth_s = size / per_s
-        full_at = ledger.full_at(demand.key)
-        if full_at < now:
-            full_at = now
-        after = full_at + amount / per_s
-        wait_s = after - now - depth_s
-        # A demand larger than the bucket is admitted when the bucket is full, which puts it into
-        # debt. Otherwise it could never be admitted.
-        if wait_s > _EPSILON and (amount <= size or full_at > now + _EPSILON):
-            if amount > size:
-                wait_s = full_at - now
-            left_s = depth_s - (full_at - now)
-            return False, Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, wait_s)
-        left_s = depth_s - (after - now)
-        return True, Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, after - now)
     if kind is _LEASE:
-        held, first_expiry = ledger.held(demand.key, now)
-        if held + demand.amount > demand.size:
-            return False, Level(0, max(0.0, first_expiry - now))
-        return True, Level(int(demand.size - held - demand.amount), 0.0)
+        left = demand.size - ledger.held(demand.key, now) - demand.amount
+        if left < 0:
+            return False, Level(0, max(0.0, ledger.first_expiry(demand.key, now) - now))
+        return True, Level(int(left), 0.0)
     if kind is _SPEND:
         balance = demand.size - ledger.spent(demand.key)
         if balance <= 0 or demand.amount > balance:
             return False, Level(math.floor(max(0.0, balance)), demand.ttl_s)
         return True, Level(math.floor(balance - demand.amount), demand.ttl_s)
     return True, Level(0, 0.0)
-
-
-def _apply(ledger: Ledger, demand: Demand, now: float) -> None:
-    kind, key = demand.kind, demand.key
-    if not demand.amount:
-        return
-    if kind is _TAKE or kind is _ADJUST:
-        full_at = ledger.full_at(key)
-        full_at = (full_at if full_at > now else now) + demand.amount / demand.per_s
-        ledger.set_full_at(key, full_at if full_at > now else now)
-    elif kind is _LEASE:
-        ledger.hold(key, demand.holder, now + demand.ttl_s)
-    elif kind is _RELEASE:
-        ledger.release(key, demand.holder)
-    elif kind is _RENEW:
-        if ledger.holds(key, demand.holder):
-            ledger.hold(key, demand.holder, now + demand.ttl_s)
-    else:
-        ledger.spend(key, demand.amount, now + demand.ttl_s)

@@ -98,18 +98,24 @@ class SqliteLimits:
 
     # -- the ledger ------------------------------------------------------------------------
 
-    def full_at(self, key: str) -> float:
+    def full_at(self, key: str) -> float | None:
         row = self._db.execute("SELECT full_at FROM buckets WHERE key = ?", (key,)).fetchone()
-        return float(row[0]) if row else 0.0
+        return float(row[0]) if row else None
 
     def set_full_at(self, key: str, when: float) -> None:
         self._db.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?)", (key, when))
 
-    def held(self, key: str, now: float) -> tuple[int, float]:
-        count, first = self._db.execute(
-            "SELECT COUNT(*), MIN(until) FROM slots WHERE key = ? AND until > ?", (key, now)
+    def held(self, key: str, now: float) -> int:
+        (count,) = self._db.execute(
+            "SELECT COUNT(*) FROM slots WHERE key = ? AND until > ?", (key, now)
         ).fetchone()
-        return int(count), float(first or 0.0)
+        return int(count)
+
+    def first_expiry(self, key: str, now: float) -> float:
+        (first,) = self._db.execute(
+            "SELECT MIN(until) FROM slots WHERE key = ? AND until > ?", (key, now)
+        ).fetchone()
+        return float(first or 0.0)
 
     def hold(self, key: str, holder: str, until: float) -> None:
         self._db.execute("INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", (key, holder, until))
