@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from gateway.dialects import DIALECTS
+from gateway.limiting import keys
 from gateway.store import location
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
 _AUTHORITY = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 _RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
-_KEY = r"subject|tenant|ip|route|model|api_key|claim\..+"
-_HASHED = r"subject|tenant|ip|model|header\.[A-Za-z0-9-]+|claim\..+|body\.[A-Za-z0-9_-]+"
+_HASHED = "|".join(
+    (*keys.HASHED, r"header\.[A-Za-z0-9-]+", keys.CLAIM_PATTERN, r"body\.[A-Za-z0-9_-]+")
+)
 _BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
 _SERVICE = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 _NAMESERVER = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{1,5}))?")
@@ -182,14 +184,16 @@ Jwks = Annotated[
 ]
 Key = Annotated[
     str,
-    _must_match(_KEY, "not a key: write subject, tenant, ip, route, model, api_key or claim.NAME"),
-    _pattern(_KEY),
+    _must_match(keys.PATTERN, f"not a key: write {keys.EXPECTED}"),
+    _pattern(keys.PATTERN),
 ]
+HASHED_EXPECTED = ", ".join((*keys.HASHED, "header.NAME", "claim.NAME"))
+"""Words of the values to hash, except the last one, for messages and descriptions."""
 HashedValue = Annotated[
     str,
     _must_match(
         _HASHED,
-        "not a value: write subject, tenant, ip, model, header.NAME, claim.NAME or body.NAME",
+        f"not a value: write {HASHED_EXPECTED} or body.NAME",
     ),
     _pattern(_HASHED),
 ]

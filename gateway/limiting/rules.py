@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from gateway.auth.claims import claim
 from gateway.exchange import Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import OnStoreError
+from gateway.limiting.keys import KeyPart, model_key
 from gateway.limiting.period import current
 from gateway.usage import Usage
 
@@ -24,8 +23,6 @@ LEASE_TTL_S = 60.0
 _KEY_CHARACTERS = 128
 _holders = itertools.count()
 _PROCESS = secrets.token_hex(6)
-
-KeyPart = Callable[[Exchange], str]
 
 
 class Unit(StrEnum):
@@ -136,69 +133,3 @@ class Rule:
         if len(text) > _KEY_CHARACTERS or not text.isprintable():
             return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return text
-
-
-def subject_key(exchange: Exchange) -> str:
-    """Return the caller's own key; without a principal, that of its address, as in `ip_key`."""
-    principal = exchange.principal
-    return f"{principal.provider}/{principal.subject}" if principal else ip_key(exchange)
-
-
-def tenant_key(exchange: Exchange) -> str:
-    """Return the tenant's key. A caller without a tenant has a key of its own."""
-    principal = exchange.principal
-    if principal is not None and principal.tenant:
-        return f"t:{principal.tenant}"
-    return f"s:{subject_key(exchange)}"
-
-
-def ip_key(exchange: Exchange) -> str:
-    """Return the key of the client's address, as trusted proxies report it. For IPv6 it is the /64
-    network, because a caller can use any address in it.
-    """
-    address = exchange.client_ip
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return address
-
-
-def route_key(exchange: Exchange) -> str:
-    """Return the key of the route."""
-    return exchange.route or ""
-
-
-def model_key(exchange: Exchange) -> str:
-    """Return the key of the model, by the name that callers use."""
-    return exchange.model or ""
-
-
-def api_key_key(exchange: Exchange) -> str:
-    """Return the id of the API key. Other credentials are counted by subject."""
-    principal = exchange.principal
-    return principal.key_id if principal and principal.key_id else f"s:{subject_key(exchange)}"
-
-
-def claim_key(name: str) -> KeyPart:
-    """Return a function that makes the key from a claim. A caller without it has its own key."""
-
-    def key(exchange: Exchange) -> str:
-        value = claim(exchange.principal.claims, name) if exchange.principal else None
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            return f"c:{value}"
-        return f"s:{subject_key(exchange)}"
-
-    return key
-
-
-KEYS: Mapping[str, KeyPart] = {
-    "subject": subject_key,
-    "tenant": tenant_key,
-    "ip": ip_key,
-    "route": route_key,
-    "model": model_key,
-    "api_key": api_key_key,
-}
-"""Key function by its name in YAML. `claim_key` makes that of `claim.NAME`."""

@@ -31,7 +31,7 @@ from gateway.errors import (
     StreamTrimmed,
 )
 from gateway.exchange import Exchange, GatewayRequest
-from gateway.limiting.rules import ip_key
+from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
 from gateway.proxy import json_body
 from gateway.proxy.body import LARGE_BYTES, BodyReader

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.auth.claims import claim
 from gateway.config import models
 from gateway.exchange import GatewayRequest
-from gateway.limiting.rules import KEYS
+from gateway.limiting.keys import KEYS
 from gateway.proxy.resolve import HintOf, no_hint
 from gateway.upstream.balancing.balancer import Hint
 

@@ -9,7 +9,8 @@ from limits import parse as parse_rate
 from gateway.config import Config, models
 from gateway.config.types import parse_budget
 from gateway.limiting.guard import OnStoreError
-from gateway.limiting.rules import KEYS, Amount, KeyPart, Price, Rule, Unit, claim_key
+from gateway.limiting.keys import key_part
+from gateway.limiting.rules import Amount, Price, Rule, Unit
 from gateway.wiring.prices import prices
 
 
@@ -27,7 +28,7 @@ def _rules(name: str, limit: models.Limit, of_models: Mapping[str, Price]) -> li
         Rule(
             name,
             unit,
-            tuple(_key(word) for word in keys),
+            tuple(key_part(word) for word in keys),
             amount,
             {tier: own[unit] for tier, own in tiers.items() if unit in own},
             OnStoreError(limit.on_store_error),
@@ -63,8 +64,3 @@ def per_second(text: str) -> tuple[float, float]:
 def _rate(text: str, burst: int | None) -> Amount:
     rate = parse_rate(text)
     return Amount(float(burst or rate.amount), per_s=rate.amount / rate.get_expiry())
-
-
-def _key(word: str) -> KeyPart:
-    kind, _, name = word.partition(".")
-    return claim_key(name) if kind == "claim" else KEYS[word]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gateway.exchange import Exchange
 from gateway.limiting.guard import OnStoreError
-from gateway.limiting.rules import Amount, Rule, Unit, ip_key, route_key
+from gateway.limiting.keys import ip_key, route_key
+from gateway.limiting.rules import Amount, Rule, Unit
 from gateway.limiting.seen import Seen
 from gateway.usage import Usage
 

@@ -10,6 +10,7 @@ from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
 from gateway.config.types import Budget, Key, Rate, StoreUrl
 from gateway.config.units import Size
+from gateway.limiting.keys import EXPECTED
 from gateway.store.location import Location, locate
 
 
@@ -28,8 +29,7 @@ class Limit(Section):
     """Limit for callers, counted in one or several units. A request must be within each of them."""
 
     key: Key | tuple[Key, ...] = Field(
-        description="Who shares: subject, tenant, ip, route, model, api_key or claim.NAME; "
-        "a list means each combination."
+        description=f"Who shares: {EXPECTED}; a list means each combination."
     )
     requests: Rate | None = Field(None, description="A token bucket's rate, such as 60/minute.")
     burst: int | None = Field(

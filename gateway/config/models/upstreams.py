@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
 from gateway.config.types import (
+    HASHED_EXPECTED,
     Authority,
     Currency,
     Dialect,
@@ -95,8 +96,8 @@ class HashKey(Section):
     """
 
     hash: HashedValue = Field(
-        description="What is hashed: subject, tenant, ip, model, header.NAME, claim.NAME, or "
-        "body.NAME, a text at the top of the JSON body."
+        description=f"What is hashed: {HASHED_EXPECTED}, or body.NAME, a text at the top of the "
+        "JSON body."
     )
 
 
