@@ -1,4 +1,5 @@
-"""`python -m benchmarks`: comparison with the peers; `memory`: memory of slow readers; `costs`:
+"""`python -m benchmarks`: comparison with the peers; `cost`: CPU time
+for each request and event, in turns; `memory`: memory of slow readers; `costs`:
 auth, limits and telemetry in isolation; `chain`: the same in a running gateway; `balancing`: cost
 and cache hits of the policies; `translation`: cost of other dialects; `websockets`: cost of a
 message and of a connection; `journals`: cost of keeping streams; `cuts`: streams whose clients are
@@ -14,11 +15,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import (
     balancing,
     chain,
     compression,
+    cost,
     costs,
     cut_streams,
     journals,
@@ -30,7 +33,7 @@ from benchmarks import (
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
-from benchmarks.peers import PEERS, Peer, bearer
+from benchmarks.peers import PEERS, Peer
 from benchmarks.processes import (
     CannotRun,
     compile_tools,
@@ -40,6 +43,11 @@ from benchmarks.processes import (
     running,
 )
 from benchmarks.table import render
+from benchmarks.tokens import bearer
+from benchmarks.workloads import WORKLOADS
+
+_TABLE = ("nginx", "aiohttp", "gateway", "gateway-whole")
+_LOADS = ("unary64", "unary1", "flood", "paced", "burst")
 
 
 def main() -> int:
@@ -57,6 +65,19 @@ def main() -> int:
             if arguments.what == "costs":
                 results = costs.measure(folder, cores()[1])
                 said = costs.render(results)
+            elif arguments.what == "cost":
+                peers = arguments.peers or [PEERS["gateway"], PEERS["gateway-whole"]]
+                if arguments.against:
+                    peers = cost.against(peers, arguments.against)
+                spent = cost.measure(
+                    peers,
+                    arguments.loads,
+                    (mockllm, sseload),
+                    folder,
+                    rounds=arguments.rounds,
+                    seconds=arguments.seconds,
+                )
+                results, said = asdict(spent), cost.render(spent, arguments.loads, peers)
             elif arguments.what == "chain":
                 parts = chain.measure(mockllm, sseload, folder, arguments.rounds, arguments.seconds)
                 results, said = parts, chain.render(parts)
@@ -90,12 +111,13 @@ def main() -> int:
                 results = {name: [asdict(one) for one in each] for name, each in sockets.items()}
                 said = websockets.render(sockets)
             elif arguments.what == "memory":
-                cost = slow_readers.measure(mockllm, folder, arguments.readers)
-                results = asdict(cost)
-                said = str(cost)
+                memory = slow_readers.measure(mockllm, folder, arguments.readers)
+                results = asdict(memory)
+                said = str(memory)
             else:
                 load = Load(sseload, cores()[1], arguments.seconds)
-                rounds = _take_turns(arguments.peers, arguments.rounds, load, mockllm, folder)
+                peers = arguments.peers or [PEERS[name] for name in _TABLE]
+                rounds = _take_turns(peers, arguments.rounds, load, mockllm, folder)
                 results = {name: [asdict(one) for one in found] for name, found in rounds.items()}
                 said = render(rounds)
     except (WrongAnswer, CannotRun) as exc:
@@ -112,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     whats = [
         "table",
+        "cost",
         "memory",
         "costs",
         "chain",
@@ -125,13 +148,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.
     parser.add_argument(
-        "--seconds", type=_at_least(2), default=4, help="of each measurement (%(default)s)"
+        "--seconds", type=_seconds, default=4, help="of each measurement (%(default)s)"
     )
     parser.add_argument(
-        "--peers",
-        type=_peers,
-        default=list(PEERS.values()),
-        help=f"which, and in which order ({','.join(PEERS)})",
+        "--peers", type=_names_in(PEERS), help=f"which, and in which order, of {','.join(PEERS)}"
+    )
+    parser.add_argument(
+        "--loads",
+        type=_names_in(WORKLOADS),
+        default=[WORKLOADS[name] for name in _LOADS],
+        help=f"for cost, of {','.join(WORKLOADS)} ({','.join(_LOADS)})",
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="for cost: another checkout to compare with"
     )
     parser.add_argument(
         "--readers", type=_at_least(1), default=500, help="for memory (%(default)s)"
@@ -155,11 +184,25 @@ def _at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def _peers(text: str) -> list[Peer]:
-    unknown = [name for name in text.split(",") if name not in PEERS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no such peer: {', '.join(unknown)}")
-    return [PEERS[name] for name in dict.fromkeys(text.split(","))]
+def _seconds(text: str) -> float:
+    value = float(text)
+    if value < 0.2:
+        raise argparse.ArgumentTypeError(f"{value} is less than 0.2")
+    return value
+
+
+_Named = TypeVar("_Named")
+
+
+def _names_in(known: Mapping[str, _Named]) -> Callable[[str], list[_Named]]:
+    def chosen(text: str) -> list[_Named]:
+        names = list(dict.fromkeys(text.split(",")))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+        return [known[name] for name in names]
+
+    return chosen
 
 
 def _take_turns(

@@ -6,25 +6,22 @@ the rest of the request, and the worker's replies to the admin process are count
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import time
-import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Load
-from benchmarks.peers import SECRET, bearer, gateway
+from benchmarks.peers import JWT, gateway
 from benchmarks.processes import cores, free_ports, running
+from benchmarks.processor import cpu_us, worker_of
+from benchmarks.tokens import bearer, public_pem
 
 _OFF: dict[str, Any] = {"log": {"access": False}, "metrics": None, "traces": None}
-_JWT = {"type": "jwt", "algorithm": "HS256", "issuer": "bench", "audience": "bench"}
 _AUTH: dict[str, Any] = {
     "route": {"auth": ["bench"]},
-    "auth": {"bench": {**_JWT, "secret": {"file": "secret"}}},
+    "auth": {"bench": JWT},
 }
 _BARE = "bare"
 _PARTS: dict[str, dict[str, Any]] = {
@@ -46,7 +43,7 @@ _CONNECTIONS = 64
 
 
 def measure(
-    mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: int
+    mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: float
 ) -> dict[str, list[float]]:
     """Return µs of CPU for each request, for each part and round. The rounds are interleaved."""
     ours, theirs = cores()
@@ -60,22 +57,22 @@ def measure(
         for number, (name, sections) in enumerate(_PARTS.items()):
             own = folder / str(number)
             own.mkdir()
-            (own / "secret").write_text(SECRET)
+            (own / "public.pem").write_bytes(public_pem())
             port, admin = free_ports(2)
             log = own / "log"
             command = gateway(
                 own, port, backend, admin={"listen": f"127.0.0.1:{admin}"}, **sections
             )
             stack.enter_context(running(command, port, core=ours, log=log, stdout=own / "out"))
-            started[name] = port, _settled(admin, theirs)
+            started[name] = port, worker_of(admin, theirs)
         names = list(started)
         for turn in range(rounds + 1):
             for name in names if turn % 2 else reversed(names):
                 port, worker = started[name]
-                before = _cpu_us(worker)
+                before = cpu_us([worker])
                 requests = load.requests(port, bearer(), _CONNECTIONS)
                 if turn:  # the first round is a warm-up
-                    found[name].append((_cpu_us(worker) - before) / requests)
+                    found[name].append((cpu_us([worker]) - before) / requests)
     return found
 
 
@@ -88,35 +85,3 @@ def render(found: Mapping[str, list[float]]) -> str:
         more = statistics.median(a - b for a, b in zip(costs, found[_BARE], strict=True))
         rows.append(f"| {name} | {statistics.median(costs):.1f} | {more:.1f} |")
     return "\n".join(rows)
-
-
-def _settled(admin: int, elsewhere: set[int]) -> int:
-    """Return the pid of the only worker. Move the other child processes to another core: the admin
-    process's work on records must not disturb the worker.
-    """
-    deadline = time.monotonic() + 15.0
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/workers") as said:
-                (row,) = json.load(said)["workers"]
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            break
-    worker = int(row["pid"])
-    master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
-    for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
-        if int(child) != worker:
-            for thread in os.listdir(f"/proc/{child}/task"):
-                os.sched_setaffinity(int(thread), elsewhere)
-    return worker
-
-
-def _cpu_us(pid: int) -> float:
-    """Return the CPU time of all threads of a process, in µs."""
-    spent = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        spent += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
-    return spent / 1e3

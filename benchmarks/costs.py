@@ -13,8 +13,8 @@ import jwt
 import uvloop
 
 from benchmarks import tracing
-from benchmarks.peers import SECRET, bearer
 from benchmarks.processes import free_ports, program, running
+from benchmarks.tokens import AUDIENCE, ISSUER, bearer, public_pem
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
 from gateway.auth.jwt import REVOKED, JwtProvider
@@ -113,12 +113,12 @@ def _cpu(call: Callable[[], object]) -> float:
 
 
 def _cached_jwt() -> Callable[[], Awaitable[object]]:
-    key = jwt.get_algorithm_by_name("HS256").prepare_key(SECRET.encode())
+    key = jwt.get_algorithm_by_name("RS256").prepare_key(public_pem())
     provider = JwtProvider(
         "bench",
-        keys=StaticKey(VerificationKey(None, "HS256", key)),
-        issuer="bench",
-        audience=("bench",),
+        keys=StaticKey(VerificationKey(None, "RS256", key)),
+        issuer=ISSUER,
+        audience=(AUDIENCE,),
         leeway_s=0.0,
         claims=ClaimMap(),
         revoked=Following(MemoryRecords(), REVOKED),

@@ -20,7 +20,7 @@ _STREAMS = 200
 
 
 def measure(
-    mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: int
+    mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: float
 ) -> dict[str, Any]:
     """Measure each way in turn, for so many rounds. Return the medians of µs of CPU for each event,
     for the gateway and for Redis.
@@ -48,7 +48,7 @@ def render(costs: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _once(
-    way: str, mockllm: Path, sseload: Path, folder: Path, seconds: int
+    way: str, mockllm: Path, sseload: Path, folder: Path, seconds: float
 ) -> tuple[float, float]:
     ours, theirs = cores()
     backend, port = free_ports(2)

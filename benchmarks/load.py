@@ -32,7 +32,7 @@ class Figures:
 class Load:
     """Load from one core."""
 
-    def __init__(self, tool: Path, core: set[int], seconds: int) -> None:
+    def __init__(self, tool: Path, core: set[int], seconds: float) -> None:
         self._tool = tool
         self._core = core
         self._seconds = seconds

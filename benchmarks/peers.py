@@ -1,41 +1,73 @@
-"""Peers to compare: nginx, a plain aiohttp proxy, the bare gateway, and the gateway with its whole
-chain.
+"""Peers to compare: what forwards only, and what applies the same policies to every request.
+
+Every peer serves with one process or thread, keeps connections to the backend open, and passes
+streams on as they arrive.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jwt
 import yaml
 
-from benchmarks.processes import program
+from benchmarks.processes import ROOT, free_ports, program
+from benchmarks.tokens import AUDIENCE, ISSUER, jwks, public_pem
 
-SECRET = "a-secret-of-thirty-two-characters-or-more"
+INSTALLED = ROOT / ".venv/peers/bin"
+"""Where `make peers` installs what PyPI has."""
+JWT = {
+    "type": "jwt",
+    "algorithm": "RS256",
+    "issuer": ISSUER,
+    "audience": AUDIENCE,
+    "public_key": {"file": "public.pem"},
+}
+"""Auth provider of a gateway whose folder has the public key."""
+_PLENTY = 1_000_000_000
+"""Limit that no load reaches: what counts is the counting."""
 
 _NGINX = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 20000; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  keepalive_requests 1000000000;
+  keepalive_requests 1000000000; client_max_body_size 16m; client_body_buffer_size 2m;
   upstream backend {{
     server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000;
   }}
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port} backlog=4096;
     location / {{
       proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off;
     }}
   }}
 }}
+"""
+# `http-no-delay`: without it, HAProxy holds small pieces of a stream back for a while.
+_HAPROXY = """\
+global
+  nbthread 1
+  maxconn 9000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  option http-keep-alive
+  option http-no-delay
+  http-reuse always
+frontend callers
+  bind 127.0.0.1:{port} backlog 4096
+  default_backend mock
+backend mock
+  server mock 127.0.0.1:{upstream} pool-max-conn 1000
 """
 
 
@@ -46,15 +78,19 @@ class Peer:
     name: str
     command: Callable[[Path, int, int], list[str]]
     """Function that returns the command for a private folder, the peer's port, and the backend's
-    port.
+    port. Raises CannotRun if the program is not installed.
     """
     token: bool = False
+    """Whether it applies the policies, and so requires a token."""
+    rewrites: bool = False
+    """Whether it parses answers and writes them anew, so that they differ in bytes."""
+    root: Path | None = None
+    """Checkout of the gateway that it runs; None if it is no gateway."""
 
 
-def bearer() -> str:
-    """Return a token that the whole chain accepts."""
-    claims = {"iss": "bench", "aud": "bench", "sub": "load", "exp": int(time.time()) + 3600}
-    return jwt.encode(claims, SECRET, algorithm="HS256")
+def of_checkout(peer: Peer, name: str, root: Path) -> Peer:
+    """Return the same configuration, served by the gateway of another checkout."""
+    return replace(peer, name=name, root=root)
 
 
 def _nginx(folder: Path, port: int, upstream: int) -> list[str]:
@@ -63,27 +99,190 @@ def _nginx(folder: Path, port: int, upstream: int) -> list[str]:
     return [program("nginx", "/usr/sbin/nginx"), "-e", "stderr", "-c", str(file)]
 
 
+def _haproxy(folder: Path, port: int, upstream: int) -> list[str]:
+    file = folder / "haproxy.cfg"
+    file.write_text(_HAPROXY.format(port=port, upstream=upstream))
+    return [program("haproxy", "/usr/sbin/haproxy"), "-db", "-f", str(file)]
+
+
 def _plain(_: Path, port: int, upstream: int) -> list[str]:
     return [sys.executable, "-m", "benchmarks.plain_proxy", str(port), str(upstream)]
 
 
+def _router(name: str, *subcommand: str) -> Callable[[Path, int, int], list[str]]:
+    """Return the command of a router: one worker, no choice to make, no log of requests."""
+
+    def command(_: Path, port: int, upstream: int) -> list[str]:
+        (metrics,) = free_ports(1)
+        where = ["--worker-urls", f"http://127.0.0.1:{upstream}", "--host", "127.0.0.1"]
+        where += ["--port", str(port), "--prometheus-port", str(metrics)]
+        how = ["--policy", "round_robin", "--log-level", "error"]
+        return [program(str(INSTALLED / name)), *subcommand, *where, *how]
+
+    return command
+
+
+_LITELLM = {
+    "model_list": [
+        {
+            "model_name": "*",
+            "litellm_params": {"model": "openai/*", "api_key": "none", "api_base": "{upstream}"},
+        }
+    ],
+    "litellm_settings": {"num_retries": 0, "callbacks": []},
+}
+
+
+def _litellm(folder: Path, port: int, upstream: int) -> list[str]:
+    # An environment of its own: its dependencies do not go with those of the other peers.
+    file = folder / "litellm.yaml"
+    base = json.dumps(_LITELLM).replace("{upstream}", f"http://127.0.0.1:{upstream}/v1")
+    file.write_text(base)
+    binary = program(str(INSTALLED.parent / "litellm/bin/litellm"))
+    return [binary, "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _envoy(folder: Path, port: int, upstream: int) -> list[str]:
+    return _run_envoy(folder, port, upstream, [], {})
+
+
+def _envoy_whole(folder: Path, port: int, upstream: int) -> list[str]:
+    """Return Envoy with the gateway's policies: RS256 JWT with a cache of verified tokens, a token
+    bucket, a request id, and a JSON access log. Its counters are always on. It traces nothing,
+    since it has nowhere to keep traces but a collector.
+    """
+    provider = {
+        "issuer": ISSUER,
+        "audiences": [AUDIENCE],
+        "local_jwks": {"inline_string": jwks()},
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+    }
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    bucket = {"max_tokens": _PLENTY, "tokens_per_fill": _PLENTY, "fill_interval": "1s"}
+    filters = [
+        _envoy_part(
+            "filters.http.jwt_authn.v3.JwtAuthentication",
+            providers={"bench": provider},
+            rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        ),
+        _envoy_part(
+            "filters.http.local_ratelimit.v3.LocalRateLimit",
+            stat_prefix="bucket",
+            token_bucket=bucket,
+            filter_enabled={"runtime_key": "enabled", **always},
+            filter_enforced={"runtime_key": "enforced", **always},
+        ),
+    ]
+    log = _envoy_part(
+        "access_loggers.file.v3.FileAccessLog",
+        path=str(folder / "requests.log"),
+        log_format={"json_format": _ENVOY_LOG},
+    )
+    return _run_envoy(
+        folder, port, upstream, filters, {"generate_request_id": True, "access_log": [log]}
+    )
+
+
+# As many fields as the gateway's access log has for the same request.
+_ENVOY_LOG = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "upstream": "%UPSTREAM_HOST%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "first_byte": "%RESPONSE_DURATION%",
+    "route": "%ROUTE_NAME%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+}
+
+
+def _envoy_part(kind: str, **fields: Any) -> dict[str, Any]:
+    """Return an extension with its configuration, as Envoy's API v3 has it."""
+    url = f"type.googleapis.com/envoy.extensions.{kind}"
+    return {"name": kind, "typed_config": {"@type": url, **fields}}
+
+
+def _run_envoy(
+    folder: Path,
+    port: int,
+    upstream: int,
+    filters: list[dict[str, Any]],
+    connections: Mapping[str, Any],
+) -> list[str]:
+    def at(number: int) -> dict[str, Any]:
+        return {"address": {"socket_address": {"address": "127.0.0.1", "port_value": number}}}
+
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "mock", "timeout": "0s"}}
+    manager = _envoy_part(
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="callers",
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        http_filters=[*filters, _envoy_part("filters.http.router.v3.Router")],
+        **connections,
+    )
+    caps = {"max_connections": 20000, "max_requests": 20000, "max_pending_requests": 20000}
+    cluster = {
+        "name": "mock",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [caps]},
+        "load_assignment": {
+            "cluster_name": "mock",
+            "endpoints": [{"lb_endpoints": [{"endpoint": at(upstream)}]}],
+        },
+    }
+    listener = {"name": "callers", **at(port), "filter_chains": [{"filters": [manager]}]}
+    file = folder / "envoy.json"
+    file.write_text(
+        json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
+    )
+    binary = program(str(INSTALLED / "envoy"))
+    return [binary, "-c", str(file), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
+
+
 def _bare(folder: Path, port: int, upstream: int) -> list[str]:
     silent = {"log": {"access": False}, "metrics": None, "traces": None}
-    return gateway(folder, port, upstream, telemetry=silent)
+    return gateway(folder, port, upstream, admin=_admin(), telemetry=silent)
 
 
 def _whole(folder: Path, port: int, upstream: int) -> list[str]:
-    (folder / "secret").write_text(SECRET)
-    provider = {"type": "jwt", "algorithm": "HS256", "issuer": "bench", "audience": "bench"}
+    return _policies(folder, port, upstream, {"requests": {"requests": f"{_PLENTY}/minute"}})
+
+
+def _limited(folder: Path, port: int, upstream: int) -> list[str]:
+    limits: dict[str, dict[str, Any]] = {
+        "requests": {"requests": f"{_PLENTY}/minute"},
+        "tokens": {"tokens": f"{_PLENTY}/minute"},
+        "open": {"concurrency": 100_000},
+    }
+    return _policies(folder, port, upstream, limits)
+
+
+def _policies(
+    folder: Path, port: int, upstream: int, limits: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    (folder / "public.pem").write_bytes(public_pem())
     return gateway(
         folder,
         port,
         upstream,
-        route={"auth": ["bench"], "limits": ["all"]},
-        telemetry={"log": {"access": True, "format": "json"}},
-        auth={"bench": {**provider, "secret": {"file": "secret"}}},
-        limits={"all": {"key": "subject", "requests": "1000000000/minute"}},
+        route={"auth": ["bench"], "limits": list(limits)},
+        admin=_admin(),
+        auth={"bench": JWT},
+        limits={name: {"key": "subject", **limit} for name, limit in limits.items()},
+        telemetry={"log": {"access": True, "format": "json"}, "traces": {"sample": 0.1}},
     )
+
+
+def _admin() -> dict[str, str]:
+    return {"listen": f"127.0.0.1:{free_ports(1)[0]}"}
 
 
 def gateway(
@@ -117,11 +316,18 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("nginx", _nginx),
+        Peer("haproxy", _haproxy),
+        Peer("envoy", _envoy),
+        Peer("vllm-router", _router("vllm-router")),
+        Peer("sglang-router", _router("sglang-router", "launch")),
+        Peer("litellm", _litellm, rewrites=True),
         Peer("aiohttp", _plain),
-        Peer("gateway", _bare),
-        Peer("gateway-whole", _whole, token=True),
+        Peer("gateway", _bare, root=ROOT),
+        Peer("envoy-whole", _envoy_whole, token=True),
+        Peer("gateway-whole", _whole, token=True, root=ROOT),
+        Peer("gateway-limits", _limited, token=True, root=ROOT),
     )
 }
-"""Peers by name. `gateway` has one anonymous route; `gateway-whole` adds JWT, a limit, the
-access log, metrics and traces.
+"""Peers by name. `gateway` has one anonymous route; `gateway-whole` adds a JWT, a limit, the
+access log, metrics and traces; `gateway-limits` has three limits.
 """

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[1]
-_START_S = 15.0
+ROOT = Path(__file__).parents[1]
+"""This checkout."""
+_START_S = 60.0
 _STOP_S = 5.0
 
 
@@ -70,11 +71,18 @@ def compile_tools(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, *, core: set[int], log: Path, stdout: Path | None = None
+    command: Sequence[str],
+    port: int,
+    *,
+    core: set[int],
+    log: Path,
+    stdout: Path | None = None,
+    root: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program on the cores `core` during the block, which begins when it listens on `port`.
 
-    Raise CannotRun if it does not listen in time.
+    Python modules come from the checkout `root`, by default from this one. Raise
+    CannotRun if it does not listen in time.
     """
     with log.open("ab") as errors, (stdout or log).open("ab") as out:
         process = subprocess.Popen(
@@ -82,7 +90,8 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=errors,
-            cwd=_ROOT,
+            cwd=root or ROOT,
+            env={**os.environ, "PYTHONPATH": str(root or ROOT)},
             preexec_fn=lambda: os.sched_setaffinity(0, core),
         )
     try:
