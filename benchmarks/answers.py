@@ -10,8 +10,9 @@ import time
 _CHAT = "/v1/chat/completions"
 _PATIENCE_S = 10.0
 _SENT_AT = re.compile(rb"t=(\d+) ")
-_UNARY = {"model": "mock-20-0", "stream": False, "messages": []}
-_STREAM = {"model": "mock-10-20000", "stream": True, "messages": []}
+_MESSAGES = [{"role": "user", "content": "Say hello."}]
+_UNARY = {"model": "mock-20-0", "stream": False, "messages": _MESSAGES}
+_STREAM = {"model": "mock-10-20000", "stream": True, "messages": _MESSAGES}
 
 
 class WrongAnswer(Exception):
