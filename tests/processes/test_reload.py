@@ -215,23 +215,6 @@ async def test_what_takes_a_restart_is_said_until_there_is_one(
         assert (await reload(gateway))["needs_restart"] == []
 
 
-async def test_the_command_says_which_file_was_read(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway_process(simple_config(upstream.url))
-        change(gateway, admin={"listen": f"127.0.0.1:{gateway.admin_port}"})
-        assert await _command(gateway.file) == (
-            0,
-            f"reloaded {gateway.file}\nadmin: takes effect after a restart\n",
-        )
-        another = tmp_path / "another.yaml"
-        another.write_bytes(gateway.file.read_bytes())
-        code, said = await _command(another)
-        assert (code, said.splitlines()[0]) == (0, f"reloaded {gateway.file}")
-        assert f"{another} is not the file that gateway serves" in said
-
-
 async def _command(file: Path) -> tuple[int | None, str]:
     """What `gateway reload` answers."""
     process = await asyncio.create_subprocess_exec(

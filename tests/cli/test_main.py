@@ -1,6 +1,6 @@
 """The command line: what it prints, where, and with which exit code.
 
-Each command runs as a process of its own; only the many ways to call one wrongly share this one.
+Commands run in this process, except where the process itself matters.
 The rules of configurations are in `tests/config`.
 """
 
@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,13 @@ import jwt
 import pytest
 
 import gateway
-from gateway.cli import main
 from gateway.demo import DemoBackend
 from tests.support.client import RawClient
+from tests.support.commands import NOWHERE, Said, call
 from tests.support.gateway import StartGateway, StartGatewayProcess, config_text, simple_config
 from tests.support.tokens import SECRET, SECRET_VARIABLE, Auth
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
-NOWHERE = "http://127.0.0.1:1"
 DEMO = """\
 server: {listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
@@ -47,22 +45,12 @@ routes: [{name: openai, path: /v1/, auth: [demo], models: [demo]}]
 """
 
 
-@dataclass
-class Said:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-async def run(*arguments: str, cwd: Path | None = None) -> Said:
+async def run(*arguments: str) -> Said:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        cwd=cwd,
         env=_environment(),
     )
     async with asyncio.timeout(20):
@@ -73,17 +61,7 @@ async def run(*arguments: str, cwd: Path | None = None) -> Said:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
-    """As `run`, in this process."""
-    try:
-        code = main(arguments)
-    except SystemExit as exc:  # as argparse ends
-        code = int(exc.code or 0)
-    out, err = capsys.readouterr()
-    return Said(code, out, err)
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @contextlib.contextmanager
@@ -93,14 +71,6 @@ def taken_address() -> Iterator[str]:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         yield f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.fixture
-def file(tmp_path: Path, auth: Auth) -> Path:
-    """A small valid configuration."""
-    path = tmp_path / "config.yaml"
-    path.write_text(config_text(simple_config(NOWHERE), {"auth": auth}))
-    return path
 
 
 # -- help --------------------------------------------------------------------------------------
@@ -136,32 +106,8 @@ def test_a_shell_learns_the_commands(capsys: pytest.CaptureFixture[str], shell: 
         assert command in said.out
 
 
-def test_a_store_that_is_away_is_no_wrong_command_line(
-    capsys: pytest.CaptureFixture[str], file: Path
-) -> None:
-    sections = {"store": {"url": "redis://127.0.0.1:1/0"}, "auth": {"keys": {"type": "api_key"}}}
-    file.write_text(config_text(simple_config(NOWHERE), sections))
-    said = call(capsys, "keys", "list", "--config", str(file))
-    assert (said.code, said.out) == (4, "")
-    assert said.err.startswith("gateway: the store does not answer: ")
-
-
-def test_keys_are_listed_for_programs(
-    capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(file.parent)
-    keys = {"keys": {"type": "api_key", "file": "keys.yaml"}}
-    file.write_text(config_text(simple_config(NOWHERE), {"auth": keys}))
-    secret = call(capsys, "keys", "create", "--owner", "ann", "--config", str(file)).out.strip()
-    said = call(capsys, "keys", "list", "--json", "--config", str(file))
-    [key] = map(json.loads, said.out.splitlines())
-    assert (key["owner"], key["state"]) == ("ann", "usable")
-    assert "hash" not in key
-    assert secret not in said.out
-
-
-async def test_an_unknown_command_is_a_usage_error() -> None:
-    said = await run("surf")
+def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    said = call(capsys, "surf")
     assert (said.code, said.out) == (2, "")
     assert "invalid choice: 'surf'" in said.err
 
@@ -199,10 +145,12 @@ def test_check_accepts_a_valid_file(capsys: pytest.CaptureFixture[str], file: Pa
     assert call(capsys, "check", str(file)) == Said(0, f"{file}: ok\n", "")
 
 
-async def test_check_prints_every_problem_with_its_line(file: Path) -> None:
+def test_check_prints_every_problem_with_its_line(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
     text = file.read_text()
     file.write_text(text.replace("upstreams:", "upstreems: {}\nupstreams:") + "surprise: 1\n")
-    said = await run("check", str(file))
+    said = call(capsys, "check", str(file))
     assert said.code == 1
     assert said.out == ""
     assert len(said.err.splitlines()) == 2
@@ -249,8 +197,11 @@ def test_check_tells_programs_of_problems_and_warnings(
     assert warning["line"] > 1
 
 
-async def test_check_reads_config_yaml_here_unless_told_otherwise(file: Path) -> None:
-    assert await run("check", cwd=file.parent) == Said(0, "config.yaml: ok\n", "")
+def test_check_reads_config_yaml_here_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert call(capsys, "check") == Said(0, "config.yaml: ok\n", "")
 
 
 @pytest.mark.parametrize("command", ["check", "serve --config", "routes --config", "token -c"])
@@ -293,7 +244,9 @@ async def test_schema_is_a_json_schema_of_the_configuration() -> None:
     assert {"server", "upstreams", "routes"} <= set(schema["properties"])
 
 
-async def test_routes_prints_the_table_most_specific_first(file: Path, auth: Auth) -> None:
+def test_routes_prints_the_table_most_specific_first(
+    capsys: pytest.CaptureFixture[str], file: Path, auth: Auth
+) -> None:
     config = simple_config(NOWHERE)
     config["auth"] = auth
     config["routes"].append(
@@ -301,7 +254,7 @@ async def test_routes_prints_the_table_most_specific_first(file: Path, auth: Aut
         | {"upstream": "main"}
     )
     file.write_text(config_text(config, {}))
-    said = await run("routes", "--config", str(file))
+    said = call(capsys, "routes", "--config", str(file))
     lines = said.out.splitlines()
     assert " ".join(lines[0].split()) == "ROUTE PATH METHODS HOSTS AUTH LIMITS DIALECT TO"
     assert " ".join(lines[1].split()) == "exact /v1/chat POST any corp none openai main"
@@ -341,11 +294,11 @@ def test_looking_at_a_file_makes_no_store(
 
 
 async def test_a_token_opens_the_gateway_it_was_made_for(
-    start_gateway: StartGateway, file: Path, auth: Auth
+    capsys: pytest.CaptureFixture[str], start_gateway: StartGateway, file: Path, auth: Auth
 ) -> None:
     async with ScriptedUpstream(json_reply({"ok": True})) as upstream:
         running = await start_gateway(simple_config(upstream.url, auth=["corp"]) | {"auth": auth})
-        said = await run("token", "--config", str(file))
+        said = call(capsys, "token", "--config", str(file))
         assert (said.code, said.err) == (0, "")
         headers = {"authorization": f"Bearer {said.out.strip()}"}
         async with httpx.AsyncClient(trust_env=False, base_url=running.url) as client:

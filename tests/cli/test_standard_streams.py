@@ -1,0 +1,69 @@
+"""Standard streams that are closed, or that cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.client import ask, request
+from tests.support.gateway import config_text, simple_config
+from tests.support.upstream import ScriptedUpstream, json_reply
+
+PROGRAM = "import sys; from gateway.cli import main; sys.exit(main())"
+
+
+def shell(command: str, redirections: str) -> list[str]:
+    """`gateway COMMAND` by way of a shell, which can start it without some streams."""
+    return ["sh", "-c", f'exec "$0" -c "$1" {command} {redirections}', sys.executable, PROGRAM]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+async def test_it_serves_without_standard_streams(tmp_path: Path, closed: str) -> None:
+    file, port = tmp_path / "config.yaml", free_port()
+    async with ScriptedUpstream(json_reply({"ok": True})) as upstream:
+        server = {"listen": f"127.0.0.1:{port}", "workers": 2, "drain_delay": "0s"}
+        file.write_text(config_text(simple_config(upstream.url, server=server), {}))
+        process = await asyncio.create_subprocess_exec(
+            *shell(f"serve --config {file}", closed), start_new_session=True
+        )
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        answers = [await ask(port, request()) for _ in range(4)]
+                        break
+                    except ConnectionError:
+                        await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert [one.json() for one in answers] == [{"ok": True}] * 4
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")],
+)
+def test_a_command_whose_output_nobody_takes_says_so(redirection: str, why: str) -> None:
+    done = subprocess.run(
+        shell("schema", redirection), capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr == f"gateway: cannot write to standard output: {why}\n"

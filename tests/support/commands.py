@@ -1,0 +1,55 @@
+"""Commands of `gateway` that run in this process, and what they print or write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.cli import main
+
+NOWHERE = "http://127.0.0.1:1"
+"""URL of a backend that is not there."""
+Answers = Mapping[str, Any]
+"""Answers of a backend by path: a JSON document, or a function of the request."""
+StartBackend = Callable[[Answers], Awaitable[str]]
+"""Type of the fixture `start_backend`, which returns the URL of the backend."""
+
+
+@dataclass
+class Said:
+    """Exit code and output of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
+    """Run a command."""
+    try:
+        code = main(arguments)
+    except SystemExit as exc:  # as argparse ends
+        code = int(exc.code or 0)
+    out, err = capsys.readouterr()
+    return Said(code, out, err)
+
+
+async def init(*arguments: str) -> int:
+    """Return the exit code of `gateway init`, which runs an event loop of its own."""
+    return await asyncio.to_thread(main, ["init", *arguments])
+
+
+async def written(tmp_path: Path, *urls: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the configuration that `gateway init` writes for these backends. It must succeed."""
+    file = tmp_path / "config.yaml"
+    upstreams = [part for url in urls for part in ("--upstream", url)]
+    assert await init(*upstreams, "--output", str(file), *options) == 0
+    document = yaml.safe_load(file.read_text())
+    assert isinstance(document, dict)
+    return document
