@@ -1,10 +1,12 @@
-"""Errors of commands, except for an invalid configuration, and the text of failed connections."""
+"""Exit codes and errors of commands, and the text of failed connections."""
 
 from __future__ import annotations
 
 import os
 
 import aiohttp
+
+EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START, EXIT_CANNOT_DO = range(5)
 
 
 def why_unreachable(exc: Exception) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from gateway.cli.config_file import Commands
 from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.probe import Credential, FoundBackend, FoundModel, ProbeError, probe
 from gateway.config import load_text
@@ -23,8 +24,14 @@ _MOST_MODELS = 20
 _INDENT = "  "
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `gateway init`."""
+def add_command(commands: Commands) -> None:
+    """Add `gateway init`."""
+    parser = commands.add_parser(
+        "init",
+        help="write a configuration for your backends",
+        description="Asks each backend what it is: product, dialect, models, context sizes. "
+        "Nothing is generated.",
+    )
     parser.add_argument(
         "--upstream",
         action="append",

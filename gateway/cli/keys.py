@@ -13,6 +13,7 @@ from gateway.auth import api_key, stored_keys
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_file import editing, read
 from gateway.auth.key_record import to_record
+from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
 from gateway.config import Config, load
@@ -20,8 +21,9 @@ from gateway.config import models as config_models
 from gateway.config.units import parse_duration
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add the three commands of `gateway keys`."""
+def add_command(commands: Commands) -> None:
+    """Add `gateway keys` and its three commands."""
+    parser = commands.add_parser("keys", help="create, list and revoke API keys")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = commands.add_parser(
         "create",
@@ -52,12 +54,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     revoke.set_defaults(run=_revoke)
 
     for command in (create, listing, revoke):
-        command.add_argument(
-            *("--config", "-c"),
-            type=Path,
-            default=Path("config.yaml"),
-            help="the file (%(default)s)",
-        )
+        add_config_option(command)
         command.add_argument(
             "--provider", help="which provider of `auth`; default: the first of type api_key"
         )

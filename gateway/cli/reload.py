@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage, why_unreachable
 from gateway.config import Config, load
 from gateway.processes.sockets import split_address
@@ -17,11 +18,14 @@ from gateway.processes.sockets import split_address
 _TIMEOUT_S = 60.0
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `gateway reload`."""
-    parser.add_argument(
-        *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+def add_command(commands: Commands) -> None:
+    """Add `gateway reload`."""
+    parser = commands.add_parser(
+        "reload",
+        help="make a running gateway read its file again",
+        description="Asks the admin listener. A file with a problem changes nothing.",
     )
+    add_config_option(parser)
     parser.set_defaults(run=_reload)
 
 

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import jwt
 
 from gateway.auth.jwt import REVOKED
+from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
 from gateway.config import load
 from gateway.config.units import parse_duration
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `gateway revoke`."""
+def add_command(commands: Commands) -> None:
+    """Add `gateway revoke`."""
+    parser = commands.add_parser("revoke", help="revoke a token before it expires")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("token", nargs="?", help="the token; it is refused until it expires")
     what.add_argument("--id", help="its `jti`, if the token is not at hand")
     parser.add_argument(
         "--for", dest="span", default="1d", help="with --id: how long (%(default)s)"
     )
-    parser.add_argument(
-        *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
-    )
+    add_config_option(parser)
     parser.set_defaults(run=_revoke)
 
 

@@ -10,8 +10,8 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
+from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.doctor.finding import CheckResult, Finding, worst
 from gateway.cli.doctor.identity import identity
 from gateway.cli.doctor.machine import machine
@@ -29,11 +29,16 @@ _MARKS: Mapping[CheckResult, str] = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `gateway doctor`."""
-    parser.add_argument(
-        *("--config", "-c"), type=Path, default=Path("config.yaml"), help="the file (%(default)s)"
+def add_command(commands: Commands) -> None:
+    """Add `gateway doctor`."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check everything a configuration depends on; print remedies",
+        description="Open files, disk, addresses; identity providers and their clocks; the store; "
+        "every endpoint: DNS, TLS, dialect, models. With --through: buffering in front. Exit "
+        "code 1 if something failed.",
     )
+    add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
         "--through",

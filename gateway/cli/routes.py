@@ -1,0 +1,36 @@
+"""`gateway routes`: print the routes in the order in which they are tried."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from gateway.cli.config_file import Commands, add_config_file, build, load_given
+from gateway.cli.failures import EXIT_OK
+from gateway.wiring.routes import shown
+
+
+def add_command(commands: Commands) -> None:
+    """Add `gateway routes`."""
+    parser = commands.add_parser("routes", help="print the routes in the order they are tried")
+    add_config_file(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.set_defaults(run=_routes)
+
+
+def _routes(arguments: argparse.Namespace) -> int:
+    loaded = load_given(arguments)
+    rows = shown(loaded.config, build(loaded).routes)
+    if arguments.json:
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        _print_table(rows)
+    return EXIT_OK
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    header = {key: key.upper() for key in rows[0]}
+    widths = {key: max(len(row[key]) for row in [header, *rows]) for key in header}
+    for row in [header, *rows]:
+        print("  ".join(row[key].ljust(widths[key]) for key in header).rstrip())
