@@ -5,13 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 
 import yaml
-from aiohttp import web
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 
 from tests.support.admin import admin, told, until
 from tests.support.client import ask
@@ -143,91 +138,3 @@ async def test_exemplars_lead_to_the_traces_of_sampled_requests(
     buckets = samples.of("http_server_request_duration_seconds_bucket", route="main")
     traces = {one.exemplar.labels["trace_id"] for one in buckets if one.exemplar is not None}
     assert traces == {line["trace_id"]}
-
-
-class Collector:
-    """Takes OTLP over HTTP, and decodes it."""
-
-    def __init__(self) -> None:
-        self.metrics: dict[str, object] = {}
-        self.requests: list[ExportMetricsServiceRequest] = []
-        self.received = asyncio.Event()
-
-    async def take(self, request: web.Request) -> web.Response:
-        document = ExportMetricsServiceRequest()
-        document.ParseFromString(await request.read())
-        self.requests.append(document)
-        self.received.set()
-        return web.Response(content_type="application/x-protobuf")
-
-
-async def test_otlp_carries_what_metrics_show(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
-) -> None:
-    collector = Collector()
-    application = web.Application()
-    application.router.add_post("/v1/metrics", collector.take)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        async with ScriptedUpstream(json_reply({})) as upstream:
-            gateway = await start_gateway_process(
-                simple_config(upstream.url, server={"workers": 2}),
-                telemetry={
-                    "log": {"format": "json"},
-                    "metrics": {"otlp": f"http://127.0.0.1:{port}", "interval": "1s"},
-                },
-            )
-            await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
-            async with asyncio.timeout(20):
-                while _total(collector) != 30:
-                    collector.received.clear()
-                    await collector.received.wait()
-    finally:
-        await runner.cleanup()
-    last = collector.requests[-1].resource_metrics[0]
-    resource = {one.key: one.value.string_value for one in last.resource.attributes}
-    assert resource["service.name"] == "llm-gateway"
-    found = {metric.name: metric for metric in last.scope_metrics[0].metrics}
-    counted = found["gateway.requests"]
-    assert counted.sum.is_monotonic
-    assert counted.sum.aggregation_temporality == 2  # cumulative
-    duration = found["http.server.request.duration"]
-    assert duration.unit == "s"
-    [point] = duration.histogram.data_points
-    assert point.count == sum(point.bucket_counts) == 30
-    assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
-    attributes = {one.key: one.value.string_value for one in point.attributes}
-    assert attributes["http.request.method"] == "GET"
-    assert attributes["http.route"] == "/v1/"
-    assert "error.type" not in attributes
-    assert found["gateway.workers"].gauge.data_points
-
-
-def _total(collector: Collector) -> int:
-    if not collector.requests:
-        return 0
-    metrics = collector.requests[-1].resource_metrics[0].scope_metrics[0].metrics
-    points = [p for one in metrics if one.name == "gateway.requests" for p in one.sum.data_points]
-    return int(sum(point.as_double for point in points))
-
-
-async def test_a_collector_that_is_away_is_told_of_once_and_holds_up_nothing(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway_process(
-            simple_config(upstream.url),
-            first="import gateway.telemetry.metrics.otlp as otlp; otlp._TIMEOUT_S = 0.2",
-            telemetry={
-                "log": {"format": "json"},
-                "metrics": {"otlp": "http://127.0.0.1:1/v1/metrics", "interval": "1s"},
-            },
-        )
-        await gateway.log.wait_for(lambda line: line["event"] == "metrics")
-        assert (await ask(gateway.port, GET)).status == 200
-        await scraped_until(gateway, lambda one: requests(one) == 1)
-    assert sum(line["event"] == "metrics" for line in gateway.log.lines) == 1

@@ -1,4 +1,4 @@
-"""The token bucket, as arithmetic on times."""
+"""The arithmetic of limits on times, against a plain token bucket."""
 
 from __future__ import annotations
 
