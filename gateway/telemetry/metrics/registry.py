@@ -53,7 +53,11 @@ class Distribution:
         self.counts[index] += 1
         self.sum += value
         if trace_id is not None:
-            self.exemplars[index] = (trace_id, value, time.time())
+            self.note(index, trace_id, value)
+
+    def note(self, index: int, trace_id: str, value: float) -> None:
+        """Keep this value as the exemplar of its bucket."""
+        self.exemplars[index] = (trace_id, value, time.time())
 
 
 class Family:
