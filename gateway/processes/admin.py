@@ -39,13 +39,13 @@ async def serve_admin(
     workers: list[Path],
     listening: socket.socket | None,
     public: str,
-    said: int,
+    status: int,
     master: int,
 ) -> None:
     """Serve until SIGTERM or the end of the master.
 
     `kept` is the file with the configuration that is served, `workers` are the sockets of the
-    workers, `public` is the URL of the public listener, `said` and `master` are the pipes of a
+    workers, `public` is the URL of the public listener, `status` and `master` are the pipes of a
     child. Without `listening` there is no API, but SIGHUP still reloads.
     """
     loaded = load_kept(kept)
@@ -116,7 +116,7 @@ async def serve_admin(
                 stack.push_async_callback(runner.cleanup)
                 await web.SockSite(runner, listening).start()
             stop = stop_signals(master)
-            report_ready(said)
+            report_ready(status)
             await stop.get()
             if runner is not None:
                 await runner.cleanup()

@@ -11,14 +11,14 @@ from gateway.processes.sockets import split_address
 
 
 async def serve_demo(
-    options: models.Demo, listening: socket.socket, said: int, master: int
+    options: models.Demo, listening: socket.socket, status: int, master: int
 ) -> None:
-    """Serve until SIGTERM or the end of the master. `said` and `master` are the pipes of a
+    """Serve until SIGTERM or the end of the master. `status` and `master` are the pipes of a
     child.
     """
     backend = DemoBackend(pace_s=options.pace)
     await backend.start(split_address(options.listen)[0], listening=listening)
     stop = stop_signals(master)
-    report_ready(said, backend.url)
+    report_ready(status, backend.url)
     await stop.get()
     await backend.stop()

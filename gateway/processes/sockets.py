@@ -12,14 +12,10 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gateway.server.serving import CannotStart
 
 BACKLOG = 4096
-INHERITED = "GATEWAY_SOCKETS"
-"""Name of the environment variable with the descriptors that the previous master passes on."""
 _SPREADS = sys.platform == "linux"
 
 
@@ -121,34 +117,3 @@ def listens_on(one: socket.socket, address: str) -> bool:
         return False
     name = one.getsockname()
     return one.family == family and name[0] == place[0] and port in (0, name[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Inherited:
-    """Sockets of the previous master."""
-
-    public: list[socket.socket]
-    admin: socket.socket | None
-    demo: socket.socket | None
-
-
-def pass_on(
-    public: Sequence[socket.socket], admin: socket.socket | None, demo: socket.socket | None
-) -> str:
-    """Return the value of `INHERITED` for a new master. The caller must also pass it the
-    descriptors.
-    """
-    groups = (public, [admin] if admin else [], [demo] if demo else [])
-    return ";".join(",".join(str(one.fileno()) for one in group) for group in groups)
-
-
-def inherited() -> Inherited | None:
-    """Return the sockets that the previous master passed on, or None."""
-    text = os.environ.pop(INHERITED, None)
-    if not text:
-        return None
-    public, admin, demo = (
-        [socket.socket(fileno=int(number)) for number in group.split(",") if number]
-        for group in f"{text};;".split(";")[:3]  # an older version passes fewer groups
-    )
-    return Inherited(public, admin[0] if admin else None, demo[0] if demo else None)

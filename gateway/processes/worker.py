@@ -35,7 +35,7 @@ class WorkerContext:
     sockets: Sequence[socket.socket]
     folder: Path
     """Private folder of this gateway, which the workers share."""
-    said: int
+    status: int
     """Pipe to the master. The worker writes `ready`, or the reason why it cannot start; then a NUL
     and, after a reason, the exit code.
     """
@@ -60,12 +60,12 @@ async def work(context: WorkerContext) -> None:
         with LogWriter() as writer:
             await _serve(context, loaded, writer)
     except ConfigError as exc:
-        report_failure(context.said, str(exc), 1)
+        report_failure(context.status, str(exc), 1)
     except CannotBuild as exc:
         problems = ConfigError(loaded.source.problem(*fault) for fault in exc.faults)
-        report_failure(context.said, str(problems), 1)
+        report_failure(context.status, str(problems), 1)
     except CannotStart as exc:
-        report_failure(context.said, f"gateway: {exc}", 3)
+        report_failure(context.status, f"gateway: {exc}", 3)
 
 
 async def _serve(context: WorkerContext, loaded: Loaded, writer: LogWriter) -> None:
@@ -95,7 +95,7 @@ async def _serve(context: WorkerContext, loaded: Loaded, writer: LogWriter) -> N
             await server.prepare(newest.config)
             server.commit()
         settle_garbage_collector()
-        report_ready(context.said)
+        report_ready(context.status)
         received = await signals.get()
         options = server.runtime.config.server
         logger.info(
