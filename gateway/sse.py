@@ -117,6 +117,13 @@ class EventSplitter:
         self._bom = False
         """True if the next event begins with the byte order mark."""
 
+    @property
+    def is_between_events(self) -> bool:
+        """True if no bytes are held back and the stream has begun. Data that ends an event may then
+        pass by this splitter.
+        """
+        return self._started and not self._held
+
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that end in this data.
 

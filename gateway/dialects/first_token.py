@@ -9,7 +9,7 @@ Responses).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,9 +24,9 @@ _BEGINNING = re.compile(
     rb'"type"\s*:\s*"(?:message_start|response\.(?:created|queued|in_progress))"'
 )
 _BEGINNING_BYTES = 256
-_CONTENT = (
-    *("content", "reasoning_content", "reasoning", "reasoning_details", "thinking"),
-    *("thinking_blocks", "tool_calls", "function_call", "refusal", "audio", "text", "response"),
+_CONTENT = frozenset(
+    {"content", "reasoning_content", "reasoning", "reasoning_details", "thinking"}
+    | {"thinking_blocks", "tool_calls", "function_call", "refusal", "audio", "text", "response"}
 )
 """Members of a delta, message or line that hold generated output."""
 _EMPTY_ITEMS = (
@@ -50,15 +50,20 @@ class FirstToken:
     def __init__(self, *, lines: bool) -> None:
         """Create a detector for NDJSON (`lines`, as Ollama's) or for server-sent events."""
         self._lines = lines
-        self._splitter: Splitter
-        self.restart()
+        self._splitter: Splitter | None = None
+        """Splitter, made only for a stream that has more than whole events of a simple form."""
 
     def restart(self) -> None:
         """Begin another stream: drop the event that the last one left unfinished."""
-        self._splitter = Lines() if self._lines else EventSplitter()
+        self._splitter = None
 
     def feed(self, data: bytes) -> bool:
         """Return True if an event that ends in this data carries the first token."""
+        if self._splitter is None:
+            documents = _lines(data) if self._lines else _documents(data)
+            if documents is not None:
+                return any(map(_is_token, documents))
+            self._splitter = Lines() if self._lines else EventSplitter()
         try:
             events = self._splitter.feed(data)
         except EventTooLarge:
@@ -66,9 +71,36 @@ class FirstToken:
         return any(map(_has_token, events))
 
 
+def _lines(data: bytes) -> list[bytes] | None:
+    """Return the documents of whole lines, or None if the last line is incomplete."""
+    return [line.strip() for line in data.split(b"\n")] if data.endswith(b"\n") else None
+
+
+def _documents(data: bytes) -> list[bytes] | None:
+    """Return the documents of whole events with one `data` line each, and at most an `event` line
+    before it. Return None for events of another form, or with a part of one.
+    """
+    if not data.endswith(b"\n\n") or b"\r" in data:
+        return None
+    documents = []
+    for event in data[:-2].split(b"\n\n"):
+        before, between, line = event.rpartition(b"\n")
+        if not line.startswith((b"data: {", b"data: [DONE]")) or b"\n" in before:
+            return None
+        if between and not before.startswith(b"event: "):
+            return None
+        if before != b"event: ping":
+            documents.append(line[len(b"data: ") :])
+    return documents
+
+
 def _has_token(event: Event) -> bool:
-    data = event.data
-    if not data or data == _DONE or event.type == b"ping":
+    return event.type != b"ping" and _is_token(event.data)
+
+
+def _is_token(data: bytes | None) -> bool:
+    """True if the data of an event carries a token."""
+    if not data or data == _DONE:
         return False
     if len(data) > _LARGE_BYTES:
         return _BEGINNING.search(data, 0, _BEGINNING_BYTES) is None
@@ -85,7 +117,7 @@ def carries_token(document: Mapping[str, Any]) -> bool:
     """
     choices = document.get("choices")
     if isinstance(choices, list):  # OpenAI's chat and completions
-        return any(_of_choice(choice) for choice in choices if isinstance(choice, dict))
+        return any(map(_of_choice, choices))
     kind = document.get("type")
     if isinstance(kind, str):  # Anthropic, Responses
         return _typed(kind, document)
@@ -97,30 +129,35 @@ def carries_token(document: Mapping[str, Any]) -> bool:
     return bool(document) and "error" not in document
 
 
-def _of_choice(choice: Mapping[str, Any]) -> bool:
-    return any(
-        _any(one)
-        for one in (choice, choice.get("delta"), choice.get("message"))
-        if isinstance(one, dict)
-    )
+def _of_choice(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    for name in ("delta", "message"):
+        if isinstance(one := choice.get(name), dict) and _any(one):
+            return True
+    return _any(choice)
 
 
-def _any(holder: Mapping[str, Any], names: Iterable[str] = _CONTENT) -> bool:
-    return any(_holds(holder.get(name), _DEEPEST) for name in names)
+def _any(holder: Mapping[str, Any]) -> bool:
+    """True if a member for generated output holds any."""
+    for name, value in holder.items():
+        if value and name in _CONTENT and _holds(value, _DEEPEST):
+            return True
+    return False
 
 
 def _holds(value: Any, depth: int) -> bool:
     """True if a value holds anything but empty members and names of its kind: backends open a part
     or a call with empty text.
     """
-    if not depth:
+    if not value or not depth:
         return bool(value)
     if isinstance(value, list):
         return any(_holds(item, depth - 1) for item in value)
     if isinstance(value, dict):
         members = value.items()
         return any(_holds(item, depth - 1) for name, item in members if name not in _KINDS)
-    return bool(value)
+    return True
 
 
 def _typed(kind: str, document: Mapping[str, Any]) -> bool:

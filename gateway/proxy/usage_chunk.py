@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from gateway.dialects.usage_scan import may_report
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -36,14 +37,14 @@ class UsageFilter:
         splitter = self._splitter
         if splitter is None:
             return data
+        if splitter.is_between_events and data.endswith(b"\n\n") and not may_report(data):
+            return data  # complete events, none of which reports usage
         try:
             events = splitter.feed(data)
         except EventTooLarge as exc:
             # No usage chunk is this large: from here on, the stream passes unfiltered.
             self._splitter = None
             return _without_usage(exc.events) + splitter.flush()
-        if len(events) == 1 and b'"usage"' not in events[0].raw:
-            return events[0].raw  # the data itself if it is one complete event
         return _without_usage(events)
 
     def flush(self) -> bytes:

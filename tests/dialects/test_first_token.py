@@ -122,3 +122,19 @@ def test_an_unfinished_event_of_a_stream_that_broke_off_does_not_spoil_the_next(
     assert not first.feed(b'data: {"choices": [{"del')
     first.restart()
     assert first.feed(TOKENS["content"])
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"\xef\xbb\xbf", b": comment\n", b"\n", b"id: 1\n", b"data: [\n", b"event: x\nid: 1\n"],
+)
+def test_a_token_is_found_in_an_event_of_any_form(before: bytes) -> None:
+    first = FirstToken(lines=False)
+    assert not first.feed(before)
+    assert first.feed(TOKENS["content"])
+
+
+def test_a_token_is_found_among_several_events_at_once() -> None:
+    before = b"".join(BEFORE["chat"][1:6] + BEFORE["anthropic"])
+    assert not FirstToken(lines=False).feed(before)
+    assert FirstToken(lines=False).feed(before + TOKENS["content"] + b"data: [DONE]\n\n")

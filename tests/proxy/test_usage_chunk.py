@@ -46,3 +46,12 @@ def test_an_event_without_an_end_is_not_held_for_ever() -> None:
     one = UsageFilter()
     assert one.feed(b"x" * 2**20) == b""
     assert len(one.feed(b"y")) == 2**20 + 1
+
+
+def test_complete_events_without_usage_pass_uncopied() -> None:
+    one = UsageFilter()
+    one.feed(KEPT[0])
+    data = KEPT[0] * 16
+    assert one.feed(data) is data
+    assert one.feed(data[:-1]) == data[: -len(KEPT[0])]
+    assert one.feed(b"\n" + USAGE) == KEPT[0]
