@@ -1,10 +1,13 @@
-"""`python -m benchmarks`: comparison with the peers; `cost`: CPU time
-for each request and event, in turns; `memory`: memory of slow readers; `costs`:
-auth, limits and telemetry in isolation; `chain`: the same in a running gateway; `balancing`: cost
-and cache hits of the policies; `translation`: cost of other dialects; `websockets`: cost of a
-message and of a connection; `journals`: cost of keeping streams; `cuts`: streams whose clients are
-cut at random and resume; `compression`: cost and savings of codings; `holds`: how long a request
-body holds the event loop."""
+"""`python -m benchmarks`: comparison with the peers.
+
+`cost`: CPU time for each request and event, in turns. `walk`: which files a streamed chat passes.
+`counts`: instructions for each request and event. `memory`: memory of slow readers. `costs`: auth,
+limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
+cache hits of the policies. `translation`: cost of other dialects. `websockets`: cost of a message
+and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are cut at
+random and resume. `compression`: cost and savings of codings. `holds`: how long a request body
+holds the event loop.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ import argparse
 import json
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,11 +27,13 @@ from benchmarks import (
     compression,
     cost,
     costs,
+    counts,
     cut_streams,
     journals,
     loop_holds,
     slow_readers,
     translation,
+    walk,
     websockets,
 )
 from benchmarks.answers import WrongAnswer, check
@@ -50,76 +56,32 @@ _TABLE = ("nginx", "aiohttp", "gateway", "gateway-whole")
 _LOADS = ("unary64", "unary1", "flood", "paced", "burst")
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a benchmark works with."""
+
+    mockllm: Path
+    sseload: Path
+    folder: Path
+    """Private folder, which is deleted afterwards."""
+
+
+Outcome = tuple[Mapping[str, object], str]
+"""Results for a JSON file, and text to print."""
+
+
 def main() -> int:
     """Run the chosen benchmark. Return 1 if a peer answers wrongly or cannot be run."""
     arguments = _parser().parse_args()
     others = OtherWork()
-    results: Mapping[str, object]
     raise_file_limit()
     try:
         with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
             folder = Path(name)
             # nginx's workers run as another user, who must be able to enter the folder.
             folder.chmod(0o711)
-            mockllm, sseload = compile_tools(folder)
-            if arguments.what == "costs":
-                results = costs.measure(folder, cores()[1])
-                said = costs.render(results)
-            elif arguments.what == "cost":
-                peers = arguments.peers or [PEERS["gateway"], PEERS["gateway-whole"]]
-                if arguments.against:
-                    peers = cost.against(peers, arguments.against)
-                spent = cost.measure(
-                    peers,
-                    arguments.loads,
-                    (mockllm, sseload),
-                    folder,
-                    rounds=arguments.rounds,
-                    seconds=arguments.seconds,
-                )
-                results, said = asdict(spent), cost.render(spent, arguments.loads, peers)
-            elif arguments.what == "chain":
-                parts = chain.measure(mockllm, sseload, folder, arguments.rounds, arguments.seconds)
-                results, said = parts, chain.render(parts)
-            elif arguments.what == "balancing":
-                picks, trace = balancing.measure()
-                results = {"picks": picks, "trace": trace}
-                said = balancing.render(picks, trace)
-            elif arguments.what == "compression":
-                codings = compression.measure()
-                results = {name: asdict(cost) for name, cost in codings.items()}
-                said = compression.render(codings)
-            elif arguments.what == "translation":
-                dialects = translation.measure()
-                results, said = dialects, translation.render(dialects)
-            elif arguments.what == "holds":
-                holds = loop_holds.measure(arguments.rounds)
-                results = {"holds": [asdict(hold) for hold in holds]}
-                said = loop_holds.render(holds)
-            elif arguments.what == "journals":
-                kept = journals.measure(
-                    mockllm, sseload, folder, arguments.rounds, arguments.seconds
-                )
-                results, said = kept, journals.render(kept)
-            elif arguments.what == "cuts":
-                outcome = cut_streams.measure(
-                    mockllm, folder, arguments.streams, arguments.events, arguments.every_ms
-                )
-                results, said = asdict(outcome), str(outcome)
-            elif arguments.what == "websockets":
-                sockets = websockets.measure(folder, arguments.rounds)
-                results = {name: [asdict(one) for one in each] for name, each in sockets.items()}
-                said = websockets.render(sockets)
-            elif arguments.what == "memory":
-                memory = slow_readers.measure(mockllm, folder, arguments.readers)
-                results = asdict(memory)
-                said = str(memory)
-            else:
-                load = Load(sseload, cores()[1], arguments.seconds)
-                peers = arguments.peers or [PEERS[name] for name in _TABLE]
-                rounds = _take_turns(peers, arguments.rounds, load, mockllm, folder)
-                results = {name: [asdict(one) for one in found] for name, found in rounds.items()}
-                said = render(rounds)
+            tools = Tools(*compile_tools(folder), folder)
+            results, said = BENCHMARKS[arguments.what](arguments, tools)
     except (WrongAnswer, CannotRun) as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 1
@@ -130,21 +92,122 @@ def main() -> int:
     return 0
 
 
+def _table(arguments: Namespace, tools: Tools) -> Outcome:
+    load = Load(tools.sseload, cores()[1], arguments.seconds)
+    peers = arguments.peers or [PEERS[name] for name in _TABLE]
+    rounds = _take_turns(peers, arguments.rounds, load, tools.mockllm, tools.folder)
+    results = {name: [asdict(one) for one in found] for name, found in rounds.items()}
+    return results, render(rounds)
+
+
+def _cost(arguments: Namespace, tools: Tools) -> Outcome:
+    peers = arguments.peers or [PEERS["gateway"], PEERS["gateway-whole"]]
+    if arguments.against:
+        peers = cost.against(peers, arguments.against)
+    found = cost.measure(
+        peers,
+        arguments.loads,
+        (tools.mockllm, tools.sseload),
+        tools.folder,
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+    )
+    return asdict(found), cost.render(found, arguments.loads, peers)
+
+
+def _walk(arguments: Namespace, _: Tools) -> Outcome:
+    walks = walk.measure()
+    write = walk.render_markdown if arguments.markdown else walk.render
+    return {name: asdict(each) for name, each in walks.items()}, write(walks)
+
+
+def _counts(arguments: Namespace, _: Tools) -> Outcome:
+    found = counts.measure()
+    said = counts.render(found, counts.kept())
+    if arguments.update:
+        counts.keep(found)
+    return {name: asdict(each) for name, each in found.items()}, said
+
+
+def _memory(arguments: Namespace, tools: Tools) -> Outcome:
+    memory = slow_readers.measure(tools.mockllm, tools.folder, arguments.readers)
+    return asdict(memory), str(memory)
+
+
+def _costs(_: Namespace, tools: Tools) -> Outcome:
+    found = costs.measure(tools.folder, cores()[1])
+    return found, costs.render(found)
+
+
+def _chain(arguments: Namespace, tools: Tools) -> Outcome:
+    found = chain.measure(
+        tools.mockllm, tools.sseload, tools.folder, arguments.rounds, arguments.seconds
+    )
+    return found, chain.render(found)
+
+
+def _balancing(_: Namespace, __: Tools) -> Outcome:
+    picks, trace = balancing.measure()
+    return {"picks": picks, "trace": trace}, balancing.render(picks, trace)
+
+
+def _compression(_: Namespace, __: Tools) -> Outcome:
+    codings = compression.measure()
+    return {name: asdict(each) for name, each in codings.items()}, compression.render(codings)
+
+
+def _translation(_: Namespace, __: Tools) -> Outcome:
+    dialects = translation.measure()
+    return dialects, translation.render(dialects)
+
+
+def _websockets(arguments: Namespace, tools: Tools) -> Outcome:
+    found = websockets.measure(tools.folder, arguments.rounds)
+    results = {name: [asdict(one) for one in each] for name, each in found.items()}
+    return results, websockets.render(found)
+
+
+def _journals(arguments: Namespace, tools: Tools) -> Outcome:
+    found = journals.measure(
+        tools.mockllm, tools.sseload, tools.folder, arguments.rounds, arguments.seconds
+    )
+    return found, journals.render(found)
+
+
+def _cuts(arguments: Namespace, tools: Tools) -> Outcome:
+    found = cut_streams.measure(
+        tools.mockllm, tools.folder, arguments.streams, arguments.events, arguments.every_ms
+    )
+    return asdict(found), str(found)
+
+
+def _holds(arguments: Namespace, _: Tools) -> Outcome:
+    found = loop_holds.measure(arguments.rounds)
+    return {"holds": [asdict(each) for each in found]}, loop_holds.render(found)
+
+
+BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
+    "table": _table,
+    "cost": _cost,
+    "walk": _walk,
+    "counts": _counts,
+    "memory": _memory,
+    "costs": _costs,
+    "chain": _chain,
+    "balancing": _balancing,
+    "compression": _compression,
+    "translation": _translation,
+    "websockets": _websockets,
+    "journals": _journals,
+    "cuts": _cuts,
+    "holds": _holds,
+}
+"""Benchmarks by name; the first is the default."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    whats = [
-        "table",
-        "cost",
-        "memory",
-        "costs",
-        "chain",
-        "balancing",
-        "compression",
-        "translation",
-        "websockets",
-    ]
-    whats += ["journals", "cuts", "holds"]
-    parser.add_argument("what", nargs="?", choices=whats, default="table")
+    parser.add_argument("what", nargs="?", choices=list(BENCHMARKS), default=next(iter(BENCHMARKS)))
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
     # A stream takes one second, and the first fifth of the time is not counted.
     parser.add_argument(
@@ -161,6 +224,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="for cost: another checkout to compare with"
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="for walk: as docs/architecture.md has it"
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="for counts: keep them for the tests to compare with"
     )
     parser.add_argument(
         "--readers", type=_at_least(1), default=500, help="for memory (%(default)s)"
