@@ -105,9 +105,7 @@ def is_ambiguous(host: str) -> bool:
 
 
 def _embedded(address: Address) -> Address | None:
-    """Return the IPv4 address in an IPv4-mapped or IPv4-compatible address (RFC 4291 section
-    2.5.5), or None.
-    """
+    """Return the IPv4 address in an IPv4-mapped or -compatible one (RFC 4291 2.5.5), or None."""
     if address.version == 4:
         return None
     if address.ipv4_mapped is not None:

@@ -26,9 +26,7 @@ class Backlog:
         self._scheduled = False
 
     def add(self, step: Callable[[], None]) -> None:
-        """Call `step` in a later turn of the loop. It must be short, and add itself again if work
-        remains.
-        """
+        """Call `step` in a later turn. It must be short, and add itself again if work remains."""
         self._waiting.append(step)
         if not self._scheduled:
             self._scheduled = True

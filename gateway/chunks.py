@@ -7,7 +7,5 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """Return the chunk that carries `data`. `data` must not be empty: an empty chunk would end the
-    body.
-    """
+    """Return the chunk that carries `data`, which must not be empty: that would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)

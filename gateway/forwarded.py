@@ -65,9 +65,7 @@ class Claims:
 
 
 class TrustedProxies:
-    """Networks of trusted proxies. Results are cached, because the same clients send many
-    requests.
-    """
+    """Networks of trusted proxies. Results are cached: the same clients send many requests."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = tuple(_network(network) for network in networks)

@@ -41,9 +41,7 @@ FORWARDING = frozenset(
         b"true-client-ip",
     }
 )
-"""Fields that claim who the client is or what it requested: set by the gateway, not by the
-client.
-"""
+"""Fields about the client and its request, which only the gateway may set."""
 
 IDENTITY = frozenset({b"x-gateway-subject", b"x-gateway-tenant"})
 """Fields that tell the upstream who was authenticated."""
@@ -75,9 +73,7 @@ WEBSOCKET = frozenset(
         b"sec-websocket-version",
     }
 )
-"""Handshake fields: the gateway makes its own handshake with the upstream, and has checked
-Origin.
-"""
+"""Handshake fields: the gateway makes its own with the upstream, and has checked Origin."""
 
 
 class Passing:

@@ -17,14 +17,10 @@ _IMAGE_TOKENS = 1600
 """Tokens of an image of unknown size: the maximum for one image by Anthropic's documentation."""
 _VIDEO_TOKENS = 10_000
 _PAGE_TOKENS, _PAGE_BYTES = 3000, 64 * 1024
-"""Tokens and bytes of a PDF page
-(https://docs.anthropic.com/en/docs/build-with-claude/pdf-support).
-"""
+"""Tokens and bytes of a page (https://docs.anthropic.com/en/docs/build-with-claude/pdf-support)."""
 _AUDIO_TOKENS_PER_S = 10.0
 _AUDIO_BYTES_PER_S = 4000.0
-"""Bytes a second of compressed audio: 32 kbit/s, a low rate, so that the duration is not
-underestimated.
-"""
+"""Bytes a second of compressed audio: 32 kbit/s, low so that durations are not underestimated."""
 _AUDIO_MOST_BYTES_PER_S = 1_536_000.0
 """Maximum accepted from the head of a file: two channels of 192 kHz, four bytes a sample."""
 _SHORT_CHARS = 1024
@@ -47,9 +43,7 @@ class Media(NamedTuple):
 
 
 def media(document: Mapping[str, Any]) -> Media:
-    """Return the media in the messages of a request, in the formats of OpenAI, Anthropic and
-    Ollama.
-    """
+    """Return the media in the messages of a request in OpenAI's, Anthropic's or Ollama's form."""
     chars = tokens = 0
     left = _MOST_PARTS
     waiting: list[Any] = [document]
@@ -219,9 +213,7 @@ def _size(data: str) -> tuple[int, int] | None:
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:
-    """Return the size by https://developers.google.com/speed/webp/docs/riff_container and RFC
-    9649.
-    """
+    """Return the size (RFC 9649, https://developers.google.com/speed/webp/docs/riff_container)."""
     kind = head[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(head[at : at + 3], "little") for at in (24, 27))

@@ -105,9 +105,7 @@ class Offload:
         return _read(answers) if poll.poll(self._longest_s * 1000) else None
 
     def _end(self) -> int | None:
-        """Close the pipes and wait for the helper, or kill it. Return its exit status, or None if
-        there is none.
-        """
+        """Stop the helper, or kill it. Return its exit status, or None if there is none."""
         process, self._process = self._process, None
         if process is None:
             return None

@@ -59,9 +59,7 @@ class BodyBudget:
         """Bytes held by each caller that holds any."""
 
     def take(self, size_bytes: int, caller: str) -> bool:
-        """Reserve memory for a body. Return False if there is no room; a body always fits if no
-        other is held.
-        """
+        """Reserve memory for a body; return False without room. One body alone always fits."""
         own = self._callers.get(caller, 0)
         full = self.held_bytes and self.held_bytes + size_bytes > self.cap_bytes
         if full or (own and own + size_bytes > self.cap_bytes // 2):
@@ -82,9 +80,7 @@ class BodyBudget:
 
 
 def rss_bytes() -> int:
-    """Return the resident memory of this process; on systems other than Linux, its maximum so
-    far.
-    """
+    """Return this process's resident memory; on other systems than Linux its maximum so far."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -19,9 +19,7 @@ _SHORT_BYTES = 16 * 1024
 
 
 def turn_end(data: bytes | bytearray, start: int, stop: int, lines: int) -> int:
-    """Return the index after the first `lines` lines of `data[start:stop]`; `stop` if there are no
-    more than that.
-    """
+    """Return the index after the first `lines` lines of `data[start:stop]`, or `stop`."""
     if stop - start <= _SHORT_BYTES and data.count(b"\n", start, stop) <= lines:
         return stop
     for _ in range(lines):

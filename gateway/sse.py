@@ -57,9 +57,7 @@ class Event:
 
     @property
     def data(self) -> bytes | None:
-        """Data lines joined with LF; None if there are none, in which case a client ignores the
-        event.
-        """
+        """Data lines joined with LF; None if there are none: a client then ignores the event."""
         return self._fields().data
 
     @property
@@ -69,9 +67,7 @@ class Event:
 
     @property
     def id(self) -> bytes | None:
-        """New last event ID of the client, where empty means unset; None if the ID does not
-        change.
-        """
+        """New last event ID of the client, where empty means unset; None if it does not change."""
         return self._fields().id
 
     @property
@@ -111,9 +107,7 @@ class EventSplitter:
         self._held = bytearray()
         """Incomplete event. It never begins with a line end."""
         self._started = False
-        """True once a byte order mark, which may arrive in pieces, was seen or can no longer
-        come.
-        """
+        """True once a byte order mark, perhaps in pieces, was seen or can no longer come."""
         self._bom = False
         """True if the next event begins with the byte order mark."""
 
@@ -143,9 +137,7 @@ class EventSplitter:
         return self._cut(data) if data else []
 
     def flush(self) -> bytes:
-        """Return the bytes held back at the end of the stream: a client ignores them, but they
-        belong to the stream.
-        """
+        """Return the bytes held back at the end: ignored by clients, but part of the stream."""
         left = bytes(self._held)
         self._held.clear()
         return left

@@ -1,6 +1,4 @@
-"""Checks of URLs: whether they are safe to fetch keys from, and whether an endpoint can have
-them.
-"""
+"""Checks of URLs: safe to fetch keys from, and usable as an endpoint."""
 
 from __future__ import annotations
 

@@ -9,15 +9,11 @@ from typing import Any
 from gateway.media import media
 
 _BYTES_PER_TOKEN = 4
-"""Bytes of English text for each token, approximately. The estimate is corrected when the actual
-usage is known.
-"""
+"""Bytes of English text a token, roughly. The actual usage corrects the estimate."""
 _DEFAULT_OUTPUT_TOKENS = 256
 """Tokens reserved for an answer if the request sets no maximum."""
 _MOST_OUTPUT_TOKENS = 1_000_000_000
-"""Maximum tokens to reserve: a larger number, which no model can produce, would lose precision in
-rounding.
-"""
+"""Maximum tokens to reserve: no model produces more, and rounding would lose precision."""
 _BYTES_PER_AUDIO_TOKEN = 400
 """Bytes of a form or file for each token: compressed audio of 32 kbit/s, at 10 tokens a second."""
 _DIGITS = 12
@@ -51,9 +47,7 @@ class Usage:
     reasoning: int = field(default=0, compare=False)
     """Part of the output that is reasoning."""
     estimated: bool = field(default=False, compare=False)
-    """True if the response reported only a part of the usage, and the rest is estimated from its
-    content.
-    """
+    """True if only a part of the usage was reported, and the rest is estimated."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -122,9 +116,7 @@ def estimate_unread(size_bytes: int) -> Estimate:
 
 
 def _whole(value: Any) -> int:
-    """Return a positive number as lenient backends read it, even from a float or a string. 0 if it
-    is none.
-    """
+    """Return a positive number as lenient backends read it, even from a float or a text, or 0."""
     if isinstance(value, str) and len(value) <= _DIGITS and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -155,9 +155,7 @@ class AdminApi:
 
     @staticmethod
     async def _protect(_: web.Request, response: web.StreamResponse) -> None:
-        """Add the headers just before the head is sent. A streamed response sends its head before
-        the middleware sees it.
-        """
+        """Add the headers just before the head is sent: also to streams, before the middleware."""
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers["Server"] = SERVER

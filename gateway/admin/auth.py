@@ -103,9 +103,7 @@ class AdminAuth:
         return until is not None and until > self._now()
 
     def sign_in(self, request: web.Request, token: str, response: web.StreamResponse) -> bool:
-        """Start a session, and set its cookie, if the token is right. Return False if it is
-        wrong.
-        """
+        """Start a session and set its cookie. Return False if the token is wrong."""
         shown = token.encode("utf-8", "surrogateescape")
         if self._token is None or not hmac.compare_digest(shown, self._token):
             return False

@@ -1,6 +1,4 @@
-"""Endpoints drained by operators. They are remembered here, for workers that start or reload
-later.
-"""
+"""Endpoints drained by operators, remembered for workers that start or reload later."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ class DrainedEndpoints:
         return done
 
     async def keep(self) -> None:
-        """Drain the endpoints again in workers that have started or reloaded. Runs until
-        cancelled.
-        """
+        """Drain the endpoints in workers that start or reload. Runs until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             if not self._out:

@@ -112,9 +112,7 @@ class Feed:
             self._asking = None
 
     def _failed(self) -> bool:
-        """Tell whether the task that asks the workers has ended. The viewer then reconnects, which
-        starts it again.
-        """
+        """Tell whether the task that asks the workers has ended. A new viewer starts it again."""
         return self._asking is None or self._asking.done()
 
     def _seen(self, last: str) -> int:

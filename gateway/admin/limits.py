@@ -19,9 +19,7 @@ _NOTHING = 0.001
 
 
 async def seen_by(runtime: Runtime) -> dict[str, Any]:
-    """Return the limits of one worker: each key that it used recently, with the remaining amount
-    from its store.
-    """
+    """Return the limits of one worker: its recently used keys, with what their store has left."""
     keys = list(runtime.seen.keys)
     levels = await runtime.stores.limits.look([key.look for key in keys]) if keys else ()
     limits = runtime.config.limits
@@ -41,9 +39,7 @@ async def seen_by(runtime: Runtime) -> dict[str, Any]:
 
 
 def together(said: Sequence[WorkerReply]) -> dict[str, Any]:
-    """Combine the limits of all workers: each key once, the scarcest first; refusals newest
-    first.
-    """
+    """Combine the limits of all workers: each key once, scarcest first; newest refusals first."""
     keys: dict[tuple[str, ...], dict[str, Any]] = {}
     refused: list[dict[str, Any]] = []
     for one in said:

@@ -24,9 +24,7 @@ class LogSettings:
     """Log settings of all processes."""
 
     def __init__(self, fleet: Fleet, own: LogControl, logger: FilteringBoundLogger) -> None:
-        """Create the settings. `own` are those of the admin process, taken from the
-        configuration.
-        """
+        """Create the settings. `own` are those of the admin process, from the configuration."""
         self._fleet = fleet
         self._own = own
         self._logger = logger

@@ -166,9 +166,7 @@ def _begun(answer: _GatewayResponse) -> web.StreamResponse:
 
 
 async def _cancel_when_gone(request: web.Request, serving: asyncio.Task[object]) -> None:
-    """Cancel `serving` when the page leaves. Otherwise that would be noticed only at the next
-    write.
-    """
+    """Cancel `serving` when the page leaves, without waiting for the next write to fail."""
     while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_S)
     serving.cancel()

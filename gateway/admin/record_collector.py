@@ -54,9 +54,7 @@ class RecordCollector:
     def __init__(
         self, fleet: Fleet, folder: Path, sinks: RecordSinks, logger: FilteringBoundLogger
     ) -> None:
-        """Create the collection without starting it. `folder` is where workers leave their
-        files.
-        """
+        """Create the collector. `folder` is where workers leave their files."""
         self._logger = logger
         self._fleet = fleet
         self._folder = folder

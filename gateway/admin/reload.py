@@ -52,9 +52,7 @@ class Reloader:
     def __init__(
         self, loaded: Loaded, kept: Path, fleet: Fleet, logger: FilteringBoundLogger
     ) -> None:
-        """Create the reloader. `kept` is the file from which workers that start later load the
-        configuration.
-        """
+        """Create the reloader. `kept` is the file from which later workers load it."""
         self.loaded = loaded
         """Configuration that is served now."""
         self.last: Outcome | None = None

@@ -280,9 +280,7 @@ def _all(reader: TraceReader, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
 
 
 def _same_stream(reader: TraceReader, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the other requests of a record's kept stream: the one that began the stream, and those
-    that read it.
-    """
+    """Return the other requests of a kept stream: the one that began it, and its readers."""
     stream = record.get("stream")
     if stream is None:
         return []
@@ -304,9 +302,7 @@ def _csv_row(outlined: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record as shown in a list: with its verdict, and without the details of its
-    spans.
-    """
+    """Return a record as a list shows it: with its verdict, without the details of its spans."""
     told = {name: value for name, value in record.items() if name not in _INNER}
     return {**told, "verdict": verdict(record).document}
 

@@ -124,9 +124,7 @@ class WorkerApi:
         ]
 
     def _providers(self) -> int:
-        """Return the number of identity providers, without those for tickets, which depend on the
-        others.
-        """
+        """Return the number of identity providers. Ticket providers depend on the others."""
         found = self._server.runtime.providers.values()
         return sum(not isinstance(provider, TicketProvider) for provider in found)
 

@@ -53,9 +53,7 @@ class ApiKey:
         return replace(self, revoked=now)
 
     def matches(self, secret: str) -> bool:
-        """Tell whether a secret belongs to this key. Takes the same time for a right and a wrong
-        secret.
-        """
+        """Tell in constant time whether a secret belongs to this key."""
         return hmac.compare_digest(_hash(self.salt, secret), self.hash)
 
 

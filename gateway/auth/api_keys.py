@@ -50,9 +50,7 @@ class ApiKeyProvider:
         self._keys = keys
         self._now = now
         self._principals: dict[str, tuple[ApiKey, Principal]] = {}
-        """Principal by the id of its key, with the record it was made from. A changed key has
-        another record.
-        """
+        """Principal by key id, with the record it was made from: a changed key has another."""
 
     async def verify(self, credential: str) -> Principal:
         return self.verify_now(credential)

@@ -71,9 +71,7 @@ class JwtProvider:
         claims: ClaimMap,
         revoked: Following,
     ) -> None:
-        """Create the provider. `revoked` follows the records of kind `REVOKED`, by the `jti` of a
-        token.
-        """
+        """Create the provider. `revoked` follows the `REVOKED` records, by a token's `jti`."""
         self.name = name
         self.sent_headers = frozenset(header.lower().encode() for header in claims.headers)
         self._keys = keys
@@ -107,9 +105,7 @@ class JwtProvider:
         return principal
 
     def _verify(self, token: str, digest: bytes, keys: Sequence[VerificationKey]) -> Principal:
-        """Return the principal of a token that one of these keys verifies, and cache it. Raise
-        Rejected.
-        """
+        """Verify a token with these keys, and cache its principal. Raise Rejected."""
         claims = self._claims_by(keys, token)
         # PyJWT accepts a number in a string; RFC 7519 section 2 does not.
         if not all(isinstance(claims.get(name, 0), int | float) for name in _TIMES):
@@ -181,9 +177,7 @@ class JwtProvider:
         return kid, algorithm
 
     def _claims_by(self, keys: Sequence[VerificationKey], token: str) -> Mapping[str, Any]:
-        """Return the claims, verified with the first of `keys` that matches the signature. Raise
-        Rejected.
-        """
+        """Return the claims, verified with the first key that matches. Raise Rejected."""
         for key in keys:
             try:
                 claims: Mapping[str, Any] = self._verifier.decode(

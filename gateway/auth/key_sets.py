@@ -30,9 +30,7 @@ _TRIED_KEYS = 8
 _SIZE_CAP_BYTES = 256 * 1024
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""Function that fetches a document by its URL. Raises OSError, TimeoutError, aiohttp.ClientError or
-ValueError.
-"""
+"""Fetch a document by URL. Raises OSError, TimeoutError, aiohttp.ClientError or ValueError."""
 
 
 class KeySet(Protocol):

@@ -25,6 +25,4 @@ class WrongUsage(Exception):
 
 
 class CannotDo(Exception):
-    """The command cannot be done now, because the store, the gateway or a backend fails. The text
-    says why.
-    """
+    """The store, the gateway or a backend fails, so the command cannot be done. Says why."""

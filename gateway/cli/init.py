@@ -96,9 +96,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _asked() -> list[str]:
-    """Ask the user for URLs, one on each line. Raise WrongUsage if there is no terminal or no
-    URL.
-    """
+    """Ask the user for URLs, one on each line. Raise WrongUsage without a terminal or a URL."""
     if not sys.stdin.isatty():
         raise WrongUsage("name a backend: gateway init --upstream http://HOST:PORT")
     urls: list[str] = []

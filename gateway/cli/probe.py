@@ -229,9 +229,7 @@ class _Probe:
         )
 
     async def _ask(self, url: str, body: Any = None) -> tuple[int, dict[str, Any]]:
-        """Return status and JSON object of a response; an empty object if it is not one. Raise
-        ProbeError.
-        """
+        """Return the status and the JSON object, empty if there is none. Raise ProbeError."""
         method = "GET" if body is None else "POST"
         try:
             async with self._session.request(
@@ -283,9 +281,7 @@ def _context(entry: Mapping[str, Any]) -> int | None:
 
 
 def _is_name(entry: Mapping[str, Any], key: str) -> bool:
-    """Tell whether an entry has a name that is usable in a configuration, where `${` would begin a
-    variable.
-    """
+    """Tell whether an entry's name can be used in a configuration, where `${` is special."""
     name = entry.get(key)
     return isinstance(name, str) and bool(name) and name.isprintable() and "${" not in name
 

@@ -64,9 +64,7 @@ def mint(
     tenant: str | None = None,
     scopes: str | None = None,
 ) -> str:
-    """Return a token that the provider accepts, valid for `ttl_s` seconds. `scopes` are words,
-    separated by spaces.
-    """
+    """Return a token valid for `ttl_s` seconds. `scopes` are words, separated by spaces."""
     assert provider.secret is not None
     now = int(time.time())
     claims: dict[str, object] = {

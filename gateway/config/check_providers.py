@@ -49,9 +49,7 @@ def check_key_store(
 
 
 def _check_keys(path: ConfigPath, provider: models.JwtProviderSettings) -> Iterator[Finding]:
-    """Check that a JWT provider has exactly one source of keys, and only the settings of that
-    source.
-    """
+    """Check that a JWT provider has one source of keys, and only that source's settings."""
     secret, public_key = provider.secret, provider.public_key
     if provider.jwks is not None:
         for name in ("secret", "public_key", "algorithm"):

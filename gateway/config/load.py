@@ -1,6 +1,4 @@
-"""Loader for a configuration file: reads YAML with positions, expands `${ENV}`, and reports all
-problems at once.
-"""
+"""Configuration loader: YAML with positions, expanded `${ENV}`, and all problems at once."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ def load(path: Path) -> Config:
 
 
 def load_source(path: Path) -> Loaded:
-    """Load a file like `load`, and return its positions too, for problems that are found later.
-    Raise ConfigError.
-    """
+    """Load a file with the positions of its values. Raise ConfigError."""
     try:
         with path.open("rb") as file:
             data = file.read(_SIZE_CAP_BYTES + 1)
@@ -94,9 +90,7 @@ def load_kept(path: Path) -> Loaded:
 
 
 def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> Config:
-    """Return the configuration of a text. Relative paths start from the folder `base`. Raise
-    ConfigError.
-    """
+    """Return the configuration of a text. Paths are relative to `base`. Raise ConfigError."""
     return _load(text, name, base).config
 
 

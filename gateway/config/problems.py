@@ -56,9 +56,7 @@ class ConfigSource:
     """Line and column of every value; for an entry of a mapping, those of its key."""
 
     def problem(self, path: ConfigPath, message: str, hint: str | None = None) -> Problem:
-        """Return a problem with the position of a path, or of its longest prefix that is in the
-        file.
-        """
+        """Return a problem at the position of a path, or of its longest prefix in the file."""
         known = path
         while known and known not in self.positions:
             known = known[:-1]

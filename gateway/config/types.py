@@ -233,9 +233,7 @@ def parse_budget(text: str) -> tuple[float, str, str]:
 
 
 def parse_nameserver(text: str) -> tuple[str, int]:
-    """Return address and port (default 53). Raise ValueError unless `text` is ADDRESS or
-    ADDRESS:PORT.
-    """
+    """Return address and port (default 53) of ADDRESS or ADDRESS:PORT. Raise ValueError."""
     match = _NAMESERVER.fullmatch(text)
     try:
         host = str(ipaddress.ip_address(match["host"].strip("[]"))) if match else ""

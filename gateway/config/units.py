@@ -25,9 +25,7 @@ _SIZE_BYTES = {
 
 
 def parse_duration(value: object) -> float:
-    """Return the seconds of `500ms`, `30s`, `5m`, `1h` or `1d`. Raise ValueError with the accepted
-    forms.
-    """
+    """Return the seconds of `500ms`, `30s`, `5m`, `1h` or `1d`. Raise ValueError."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         return float(match[1]) * _DURATION_S[match[2]]
     raise ValueError("not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h")
@@ -41,9 +39,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_share(value: object) -> float:
-    """Return a number from 0 to 1 for a text such as `20%`. Raise ValueError with the accepted
-    form.
-    """
+    """Return a number from 0 to 1 for a text such as `20%`. Raise ValueError."""
     if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
         share = float(match[1]) / 100
         if share <= 1.0:

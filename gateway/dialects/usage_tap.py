@@ -232,9 +232,7 @@ def _ends_of(content_type: bytes) -> tuple[bytes, ...] | None:
 
 
 def _text_bytes(data: bytes) -> int:
-    """Return the size of a part of a JSON response that may be text, or else 0: base64 has neither
-    spaces nor escapes.
-    """
+    """Return the size of a JSON part that may be text, else 0: base64 has no spaces or escapes."""
     is_text = len(data) < _BLOB_BYTES or not data.isascii()
     is_text = is_text or (data.count(b" ") + data.count(b"\\")) * 64 > len(data)
     return len(data) if is_text else 0

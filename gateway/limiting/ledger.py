@@ -25,9 +25,7 @@ class Ledger(Protocol):
 
     @property
     def full_at(self) -> Callable[[str], float | None]:
-        """Function that returns the time at which a bucket is full; None if the bucket is unknown
-        and therefore full.
-        """
+        """Return the time at which a bucket is full; None if it is unknown and therefore full."""
 
     @property
     def set_full_at(self) -> Callable[[str, float], None]:

@@ -36,9 +36,7 @@ class Child:
 
     name: str
     keeps: Sequence[socket.socket]
-    """Listening sockets that the child uses. The fork inherits all of them, and closes the
-    others.
-    """
+    """Listening sockets that the child uses. It closes the others after the fork."""
     run: Callable[[int], None]
     """Work of the child. Takes the writing end of the pipe on which the child reports that it is
     ready, or why it cannot start.

@@ -13,9 +13,7 @@ from gateway.processes.sockets import split_address
 async def serve_demo(
     options: models.Demo, listening: socket.socket, status: int, master: int
 ) -> None:
-    """Serve until SIGTERM or the end of the master. `status` and `master` are the pipes of a
-    child.
-    """
+    """Serve until SIGTERM or the end of the master. `status` and `master` are its pipes."""
     backend = DemoBackend(pace_s=options.pace)
     await backend.start(split_address(options.listen)[0], listening=listening)
     stop = stop_signals(master)

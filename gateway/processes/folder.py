@@ -48,9 +48,7 @@ def private_folder(
 
 
 def _candidates() -> Iterator[str]:
-    """Yield possible parent folders, the best first. /dev/shm is writable even if the file system
-    is read-only.
-    """
+    """Yield possible parents, best first. /dev/shm is writable on a read-only file system too."""
     places = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     places += ["/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "/run"]  # noqa: S108
     yield from dict.fromkeys(os.path.abspath(place) for place in places if place)

@@ -43,9 +43,7 @@ def bind(address: str, count: int, setting: str = "server.listen") -> list[socke
 
 
 def cannot_listen(address: str, exc: OSError, setting: str) -> str:
-    """Return why the address cannot be listened on, and what to do. The text does not depend on
-    asyncio's wording.
-    """
+    """Return why the address cannot be listened on, and what to do, in our own words."""
     unknown = isinstance(exc, socket.gaierror)
     why = exc.strerror if unknown or exc.errno is None else os.strerror(exc.errno)
     if exc.errno == errno.EADDRINUSE:

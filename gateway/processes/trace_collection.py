@@ -35,9 +35,7 @@ class TraceCollection:
     def __init__(
         self, loaded: Loaded, folder: Path, fleet: Fleet, logger: FilteringBoundLogger
     ) -> None:
-        """Open the store and the export, if they are configured. `folder` is shared by the
-        workers.
-        """
+        """Open the configured store and export. `folder` is shared by the workers."""
         traces = loaded.config.telemetry.traces
         self.store: TraceStore | None = None
         self.export: Export | None = None
@@ -67,9 +65,7 @@ class TraceCollection:
         return self._api.routes
 
     def counts(self) -> Merged:
-        """Return the counts of stored and exported traces that were lost or sent, for the
-        metrics.
-        """
+        """Return the counts of lost and sent traces, for the metrics."""
         counts: Merged = {}
         if self.store is not None:
             counts[TRACE_STORE_LOSSES.name] = {(): float(self.store.lost)}
@@ -92,9 +88,7 @@ class TraceCollection:
             await self.collector.run()
 
     async def once(self) -> bool:
-        """Collect traces once. Return False if no worker answers, or if traces are not
-        collected.
-        """
+        """Collect traces once. Return False if nothing answers or nothing is collected."""
         return self.collector is not None and await self.collector.once()
 
     def close(self) -> None:

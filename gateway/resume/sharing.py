@@ -54,6 +54,4 @@ class Sharing(Protocol):
         """
 
     async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
-        """End the generation of a stream. False if the owners have no such stream. Raise
-        StoreUnavailable.
-        """
+        """End a stream's generation. False if not found. Raise StoreUnavailable."""

@@ -28,9 +28,7 @@ _FRAME_BYTES = 256 * 1024
 _LINE_BYTES = 4 * 1024 * 1024
 """Limit for a line. The first line of a frame contains the sizes of all its events."""
 _TIMEOUT_S = 5.0
-"""Time limit on a worker's reply. A worker that is late is not gone: the streams that it runs must
-not be run again.
-"""
+"""Time limit on a reply. A late worker is not gone: its streams must not be run again."""
 _BACKLOG = 1024
 _UNREAD_S = 5.0
 """Time for which a mirror without a first reader is kept."""

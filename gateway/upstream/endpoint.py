@@ -55,13 +55,9 @@ class Endpoint:
         self.begun = 0
         """Responses whose first byte has arrived and whose end has not."""
         self.carried = 0
-        """Upper bound on the requests in flight that are older than the probes. They do not count
-        towards the probe limit.
-        """
+        """Upper bound on requests in flight from before the probes, which are no probes."""
         self.progress_at = float("-inf")
-        """Time at which a response of the endpoint last began or ended, in seconds of the
-        upstream's clock.
-        """
+        """Time of the last begin or end of a response, in seconds of the upstream's clock."""
         self.freed: Callable[[], None] = _nobody
         """Called when the endpoint has room again."""
         self.signature = signature

@@ -82,9 +82,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _names(value: Any, depth: int) -> list[str]:
-    """The models named in an object, and in those inside it: `session.model`, `response.model`,
-    `session.tools[].model`.
-    """
+    """Return the models in an object, such as `session.model` or `session.tools[].model`."""
     names: list[str] = []
     if not depth:
         return names

@@ -1,6 +1,4 @@
-"""Construction of the request metrics from the `telemetry.metrics` section, and the allowed values
-of their labels.
-"""
+"""Construction of the request metrics, with the allowed values of their labels."""
 
 from __future__ import annotations
 

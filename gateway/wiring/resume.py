@@ -1,6 +1,4 @@
-"""Construction of stream resumption from the `resume` sections of routes, and of the stores that
-workers share for it.
-"""
+"""Construction of stream resumption, and of the stores that workers share for it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Construction of each route's tracing, from `telemetry.traces` and OpenTelemetry's environment
-variables.
-"""
+"""Construction of tracing, from `telemetry.traces` and OpenTelemetry's environment."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ def _is(kind: Callable[[str], object], text: str | None) -> bool:
 
 
 def head_sampling(traces: models.Traces, environ: Mapping[str, str]) -> tuple[float, bool]:
-    """Return the share of requests to sample, and True if a trusted caller's sampling decision is
-    followed.
-    """
+    """Return the share of requests to sample, and True if trusted callers' decisions count."""
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
     follow = traces.follow or sampler.startswith("parentbased_")
     if traces.sample is not None:

@@ -37,9 +37,7 @@ _HOSTS = ("upstream", _PRESERVE)
 """Values of `host` that are not a host name."""
 Fields = Sequence[tuple[str, str]]
 Told = Callable[[str, Endpoint, State, str], None]
-"""Function that takes an upstream's name, one of its endpoints, the endpoint's new state, and the
-reason.
-"""
+"""Called with an upstream's name, an endpoint, the endpoint's new state, and the reason."""
 
 
 def upstreams(

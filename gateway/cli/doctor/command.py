@@ -1,6 +1,4 @@
-"""Command `gateway doctor`: runs the checks one after the other, shows progress, and prints the
-findings.
-"""
+"""Command `gateway doctor`: runs the checks in turn and prints the findings."""
 
 from __future__ import annotations
 

@@ -233,9 +233,7 @@ def _write_cap_bytes(stream: BinaryIO) -> int:
 
 
 def _in_pieces(lines: Sequence[bytes], cap_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Join whole lines up to a size. Yield the bytes and the line count. A longer line is a piece
-    of its own.
-    """
+    """Join whole lines up to a size. Yield bytes and line count. A longer line stands alone."""
     piece: list[bytes] = []
     size = 0
     for line in lines:

@@ -122,9 +122,7 @@ def _cut(
 
 
 def _cut_part(part: Part, redact: Callable[[str], str], left: int) -> tuple[Part, int]:
-    """Return the part, with texts redacted and the long one truncated, and the bytes used of
-    `left`.
-    """
+    """Return the part with redacted, truncated text, and the bytes used of `left`."""
     shaped = {name: _redacted(value, redact) for name, value in part.items()}
     for name in ("content", "response", "arguments", "uri"):
         value = shaped.get(name)

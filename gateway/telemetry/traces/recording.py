@@ -103,9 +103,7 @@ class Trace:
         """Header lines to pass on: tracestate and baggage."""
         self.marks: list[Mark] = []
         self.attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = []
-        """Attempts: number, begin and end of the wait for a head, endpoint, upstream, model, status
-        and error.
-        """
+        """Attempts: number, begin and end of the wait, endpoint, upstream, model, status, error."""
         self.stream: str | None = None
         """Id of the kept stream that the request began or reads."""
         self.reads = False

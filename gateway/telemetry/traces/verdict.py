@@ -46,9 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Templates for one error code. `{why}` is a colon and the reason, or empty. `_facts` returns
-    all fields.
-    """
+    """Templates by error code. `{why}` is a colon and the reason, or empty. See `_facts`."""
 
     fault: Fault
     text: str

@@ -55,9 +55,7 @@ class PrefixAffinity:
         self._rendezvous = Rendezvous()
         self._promptless = ConsistentHash(slack=slack, draw=draw)
         self._seen: OrderedDict[int, int] = OrderedDict()
-        """Digest of the prompt up to a block's end → bit set of the endpoints that received it.
-        Oldest first.
-        """
+        """Digest of a prompt's blocks → bit set of the endpoints that got it. Oldest first."""
         self._bits: dict[str, int] = {}
 
     def __len__(self) -> int:

@@ -15,9 +15,7 @@ _REACH_BYTES = 256 * 1024
 """Distance to search for the prompt, and from there for the first user message."""
 _MESSAGE_BYTES = 16 * 1024
 _MESSAGE_TOKENS = 256
-"""Limits of the search for the end of the first user message. A longer message is identified by
-its beginning.
-"""
+"""Limits of the search for the first user message's end. A longer one counts by its start."""
 
 # A tool's parameter may have one of these names too, but then its value is an object.
 _PROMPT = re.compile(rb'"(?:messages|prompt|input|system)"[ \t\r\n]*+:[ \t\r\n]*+(?=["\[])')

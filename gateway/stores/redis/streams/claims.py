@@ -29,9 +29,7 @@ class RedisClaims:
         reachable: Callable[[], AbstractAsyncContextManager[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        """`reachable` limits the time of a call and raises StoreUnavailable. `spawn` runs a
-        coroutine in the background.
-        """
+        """`reachable` limits a call's time and raises StoreUnavailable; `spawn` runs a task."""
         self._client = client
         self._reachable = reachable
         self._spawn = spawn

@@ -129,9 +129,7 @@ class RedisSharing:
         return True
 
     async def _whereabouts(self, stream: str) -> tuple[str, int, bytes] | None:
-        """Return the process of a stream, its size limit and its owner, or None. Raise
-        StoreUnavailable.
-        """
+        """Return a stream's process, size limit and owner, or None. Raise StoreUnavailable."""
         async with self.reachable():
             found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
         return (found[1].decode(), int(found[2]), found[0]) if found[0] is not None else None
