@@ -7,7 +7,7 @@ no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,24 @@ class EmbeddingsBackend:
     """Read a response. Raise UpstreamInvalidResponse."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLists:
+    """Responses about models. They reveal nothing about upstreams."""
+
+    list: Callable[[Iterable[str]], bytes]
+    """Return the list for these model names, for `/v1/models`."""
+    entry: Callable[[str], bytes]
+    """Return the entry of one model, for the paths below `/v1/models`."""
+    expects: Callable[[Mapping[str, str]], bool] | None = None
+    """True if the request headers show a client that expects this format on any route."""
+    others: Mapping[str, Callable[[Iterable[str]], bytes]] = field(default_factory=dict)
+    """Further responses to GET for these model names, by the path below the dialect's base."""
+    details: tuple[str, Callable[[], bytes]] | None = None
+    """Path below the base where clients POST a model's name, and placeholder details for a model
+    whose backend cannot be asked in this dialect.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """API format of one client family and of the backends that speak it."""
@@ -117,6 +135,10 @@ class Dialect:
     """True if a stream reports token usage only to callers that ask for it in `stream_options`."""
     keeps_responses: bool = False
     """True if the API has stored responses, with a way of its own to reconnect to a stream."""
+
+    models: ModelLists
+    named_models: Callable[[str, Mapping[str, Any]], list[str]] | None = None
+    """Return the models that a request names otherwise than by `model`, from its path and body."""
 
     chats: Mapping[str, Chat]
     """Chat endpoints for callers, by the end of the path."""

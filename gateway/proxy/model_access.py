@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from gateway.auth.principal import Principal
+from gateway.dialects import DIALECTS
 
 _DEPLOYMENT = re.compile(r"/(?:deployments|model|engines|endpoints)/([^/]+)", re.IGNORECASE)
 """Paths of Azure, which takes them in any case, of Bedrock, Vertex, and older OpenAI clients."""
@@ -27,9 +28,7 @@ _VERB = re.compile(
 )
 """Suffix after the model name in paths of Gemini and Triton."""
 _IN_QUERY = ("model", "deployment")
-_OLLAMA = re.compile(r"/api/(?:show|pull|push|delete|create|copy)$")
-_OLLAMA_FIELDS = ("name", "from", "source", "destination")
-"""Fields that name a model in the bodies of these paths, besides `model`."""
+_NAMED = tuple(one.named_models for one in DIALECTS.values() if one.named_models is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +103,7 @@ def is_indirect(path: str) -> bool:
 
 
 def names_for_management(path: str, document: Mapping[str, Any]) -> list[str]:
-    """Return the models named in a request to Ollama that shows, pulls, pushes, deletes, creates or
-    copies one.
+    """Return the models that a request names otherwise than by `model`, in any dialect: an upstream
+    of one dialect may serve the API of another, too.
     """
-    if _OLLAMA.search(path) is None:
-        return []
-    values = [document.get(key) for key in _OLLAMA_FIELDS]
-    return [value for value in values if isinstance(value, str)]
+    return [name for named in _NAMED for name in named(path, document)]

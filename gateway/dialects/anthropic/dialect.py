@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gateway.dialects.anthropic import answers, errors, requests
-from gateway.dialects.dialect import Chat, ChatBackend, Dialect
+from gateway.dialects.anthropic import answers, errors, models, requests
+from gateway.dialects.dialect import Chat, ChatBackend, Dialect, ModelLists
 from gateway.sse import EVENT_STREAM
 
 ANTHROPIC = Dialect(
@@ -27,6 +27,7 @@ ANTHROPIC = Dialect(
     credential=b"x-api-key: %b\r\n",
     settings=frozenset({"efforts", "max_tokens", "thinking"}),
     generating=("messages",),
+    models=ModelLists(models.listing, models.entry, models.expects),
     chats={"/messages": Chat(requests.read, answers.write, answers.Writer)},
     chat_backend=ChatBackend(
         "/messages", requests.write, answers.read, answers.Reader, trims_prefill=True

@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from gateway.dialects.dialect import Chat, ChatBackend, Dialect, Embeddings, EmbeddingsBackend
-from gateway.dialects.ollama import answers, embeddings, errors, requests
+from gateway.dialects.dialect import (
+    Chat,
+    ChatBackend,
+    Dialect,
+    Embeddings,
+    EmbeddingsBackend,
+    ModelLists,
+)
+from gateway.dialects.ollama import answers, embeddings, errors, models, requests
+from gateway.dialects.openai.dialect import OPENAI
 
 OLLAMA = Dialect(
     name="ollama",
@@ -17,6 +25,13 @@ OLLAMA = Dialect(
     base="/api",
     holds_base=re.compile(r"/api$"),
     generating=("chat", "generate"),
+    models=ModelLists(
+        OPENAI.models.list,  # Ollama serves OpenAI's API below /v1, too
+        OPENAI.models.entry,
+        others={"tags": models.tags, "ps": models.ps, "version": models.version},
+        details=("show", models.show),
+    ),
+    named_models=models.named_models,
     chats={
         "/chat": Chat(
             requests.read_chat,

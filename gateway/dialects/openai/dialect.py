@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 
-from gateway.dialects.dialect import Chat, ChatBackend, Dialect, Embeddings, EmbeddingsBackend
-from gateway.dialects.openai import answers, embeddings, errors, requests
+from gateway.dialects.dialect import (
+    Chat,
+    ChatBackend,
+    Dialect,
+    Embeddings,
+    EmbeddingsBackend,
+    ModelLists,
+)
+from gateway.dialects.openai import answers, embeddings, errors, models, requests
 from gateway.sse import EVENT_STREAM
 
 OPENAI = Dialect(
@@ -24,6 +31,7 @@ OPENAI = Dialect(
     generating=("chat/completions", "completions", "responses"),
     asks_for_usage=True,
     keeps_responses=True,
+    models=ModelLists(models.listing, models.entry),
     chats={"/chat/completions": Chat(requests.read, answers.write, answers.Writer)},
     chat_backend=ChatBackend(
         "/chat/completions",

@@ -1,0 +1,46 @@
+"""Model lists in Anthropic's dialect, and the clients that expect them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from multidict import istr
+
+_EPOCH = "1970-01-01T00:00:00Z"
+"""Placeholder for the model's date, which is unknown. Clients require one."""
+_VERSION = istr("anthropic-version")
+_KEY = istr("x-api-key")
+_AUTHORIZATION = istr("Authorization")
+
+
+def listing(names: Iterable[str]) -> bytes:
+    """List models on one page: https://docs.anthropic.com/en/api/models-list"""
+    data = [_entry(name) for name in names]
+    return orjson.dumps(
+        {
+            "data": data,
+            "has_more": False,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+        }
+    )
+
+
+def entry(name: str) -> bytes:
+    """Return the entry of one model."""
+    return orjson.dumps(_entry(name))
+
+
+def expects(headers: Mapping[str, str]) -> bool:
+    """True if a client with these request headers expects Anthropic's format.
+
+    Anthropic's SDK and Claude Code use the same path as OpenAI's clients, `/v1/models`.
+    """
+    return _VERSION in headers or (_KEY in headers and _AUTHORIZATION not in headers)
+
+
+def _entry(name: str) -> dict[str, Any]:
+    times = {"created_at": _EPOCH, "lifecycle": "active"}
+    return {"type": "model", "id": name, "display_name": name} | times
