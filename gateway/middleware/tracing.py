@@ -17,7 +17,7 @@ from gateway.routing import Handler
 from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, Content
 from gateway.telemetry.traces.context import clean_baggage, clean_state, parse_parent
 from gateway.telemetry.traces.recording import KeepRules, Kept, Records, Trace
-from gateway.telemetry.traces.said import said
+from gateway.telemetry.traces.response_metadata import response_metadata
 
 _ALL = 1 << 64
 _COMPLETE = EndReason.COMPLETE
@@ -235,7 +235,7 @@ class Tracing:
                 "last_s": gaps.last - began if gaps.pieces else None,
             }
         if exchange.tap is not None and trace.sampled:
-            record["said"] = said(*exchange.tap.ends)
+            record["said"] = response_metadata(*exchange.tap.ends)
         if trace.content is not None:
             prompt, answer = (exchange.body or b"")[:PROMPT_CAP_BYTES], trace.content.answer
             record["content"] = {

@@ -147,11 +147,13 @@ def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
         )
     except TypeError:  # half of a surrogate pair, or an integer of more than 64 bits
-        return json.dumps(event, default=str).encode() + b"\n"
-    if line.isascii() and b"\x7f" not in line:
-        return line
-    # U+2028 and bidirectional controls can rewrite a line on some screens.
-    return json.dumps(orjson.loads(line)).replace("\x7f", "\\u007f").encode() + b"\n"
+        text = json.dumps(event, default=str)
+    else:
+        if line.isascii() and b"\x7f" not in line:
+            return line
+        # U+2028 and bidirectional controls can rewrite a line on some screens.
+        text = json.dumps(orjson.loads(line))
+    return text.replace("\x7f", "\\u007f").encode() + b"\n"
 
 
 class LogWriter:

@@ -81,7 +81,7 @@ class Step:
     seconds: float
     added: Merged = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
-    told: dict[str, float | None] | None = None
+    values: dict[str, float | None] | None = None
     """Cache of the values computed from this step."""
 
 

@@ -68,11 +68,11 @@ class Merge:
         """Change the number of tenants with their own label value."""
         self._tenants.cap = tenants
 
-    def merge(self, told: Mapping[int, tuple[str, Snapshot] | None]) -> Merged:
-        """Return the current totals. `told` maps each worker to an id of its current process and
-        its snapshot, or to None if it does not answer.
+    def merge(self, snapshots: Mapping[int, tuple[str, Snapshot] | None]) -> Merged:
+        """Return the current totals. `snapshots` maps each worker to an id of its current process
+        and its snapshot, or to None if it does not answer.
         """
-        for worker, one in told.items():
+        for worker, one in snapshots.items():
             if one is None:
                 continue
             before = self._last.get(worker)
@@ -83,7 +83,7 @@ class Merge:
             self._last[worker] = one
         merged = _copied(self._gone)
         for worker, (_, snapshot) in self._last.items():
-            self._add(merged, snapshot, lasting_only=told.get(worker) is None)
+            self._add(merged, snapshot, lasting_only=snapshots.get(worker) is None)
         return merged
 
     def _add(self, merged: Merged, snapshot: Snapshot, *, lasting_only: bool) -> None:

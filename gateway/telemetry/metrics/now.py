@@ -130,9 +130,9 @@ def _hour(points: Sequence[Step]) -> Row:
 
 
 def _minute(point: Step) -> dict[str, float | None]:
-    if point.told is None:
-        point.told = _values(Window([point]), point.gauges)
-    return point.told
+    if point.values is None:
+        point.values = _values(Window([point]), point.gauges)
+    return point.values
 
 
 def _values(window: Window, gauges: Mapping[str, float]) -> dict[str, float | None]:

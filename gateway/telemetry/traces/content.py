@@ -79,14 +79,14 @@ def messages(
     `complete` is False if the answer broke off.
     """
     system, asked = _prompt(prompt)
-    said = _answer(answer)
-    for message in said:
-        reason = message.finish or (finish if len(said) == 1 else None)
+    answered = _answer(answer)
+    for message in answered:
+        reason = message.finish or (finish if len(answered) == 1 else None)
         message.finish = _FINISHES.get(reason, reason) if complete and reason else None
         message.finish = message.finish or ("stop" if complete else "error")
     shaped = {
         "input": _dumped(_cut(asked, redact, cap_bytes)),
-        "output": _dumped(_cut(said, redact, cap_bytes)),
+        "output": _dumped(_cut(answered, redact, cap_bytes)),
     }
     if system:
         (instructions,) = _cut([Message("system", system)], redact, cap_bytes)
@@ -156,10 +156,10 @@ def _prompt(body: str) -> tuple[list[Part], list[Message]]:
     if not isinstance(document, dict):
         return [], [Message("user", [_text(body)])] if body else []
     system = _parts(document.get("system") or document.get("instructions"))
-    said = document.get("messages", document.get("input", document.get("prompt")))
-    if isinstance(said, list):
-        return system, [_asked(one) for one in said[:_ENDLESS]]
-    return system, [] if said is None else [Message("user", _parts(said))]
+    prompt = document.get("messages", document.get("input", document.get("prompt")))
+    if isinstance(prompt, list):
+        return system, [_asked(one) for one in prompt[:_ENDLESS]]
+    return system, [] if prompt is None else [Message("user", _parts(prompt))]
 
 
 def _asked(one: Any) -> Message:
@@ -215,8 +215,8 @@ def _block(block: Mapping[str, Any]) -> list[Part]:
     if isinstance(kind, str) and (medium := _medium(kind, block)) is not None:
         return [medium]
     for name in _TEXTS:
-        if isinstance(said := block.get(name), str):
-            return [_text(said)] if said else []
+        if isinstance(value := block.get(name), str):
+            return [_text(value)] if value else []
     if "content" in block:
         return _parts(block["content"])
     return [{"type": kind}] if isinstance(kind, str) and kind not in _TEXTS else []
@@ -315,7 +315,7 @@ def _list(value: Any) -> list[Any]:
 
 
 @dataclass(slots=True)
-class _Said:
+class _Choice:
     """A choice of an answer, assembled from its pieces."""
 
     parts: list[Part] = field(default_factory=list)
@@ -365,20 +365,20 @@ class _Answer:
     """An answer in any dialect: a document, a stream of events, or one document a line."""
 
     def __init__(self) -> None:
-        self.choices: dict[Any, _Said] = {}
+        self.choices: dict[Any, _Choice] = {}
 
-    def choice(self, index: Any = 0) -> _Said:
+    def choice(self, index: Any = 0) -> _Choice:
         if not isinstance(index, int):
             index = 0
-        return self.choices.setdefault(index, _Said())
+        return self.choices.setdefault(index, _Choice())
 
-    def hear(self, document: Mapping[str, Any]) -> None:
+    def add(self, document: Mapping[str, Any]) -> None:
         """Add a document of the answer."""
         choices, kind = document.get("choices"), document.get("type")
         if isinstance(choices, list):
-            for choice in choices:
-                if isinstance(choice, dict):
-                    self._choice(choice)
+            for one in choices:
+                if isinstance(one, dict):
+                    self._choice(one)
         elif isinstance(kind, str):
             self._typed(kind, document)
         elif isinstance(message := document.get("message"), dict):
@@ -387,86 +387,86 @@ class _Answer:
         elif isinstance(output := document.get("output"), list):
             self._output(output, document)
         else:
-            said = self.choice()
-            said.add("reasoning", document.get("thinking"))
-            said.add("text", document.get("response"))
+            choice = self.choice()
+            choice.add("reasoning", document.get("thinking"))
+            choice.add("text", document.get("response"))
             self._finish(document.get("done_reason"))
 
     def _finish(self, reason: Any) -> None:
         if isinstance(reason, str) and reason:
             self.choice().finish = reason
 
-    def _choice(self, choice: Mapping[str, Any]) -> None:
-        said = self.choice(choice.get("index"))
-        if isinstance(reason := choice.get("finish_reason"), str) and reason:
-            said.finish = reason
-        said.add("text", choice.get("text"))
-        message = choice.get("delta") or choice.get("message")
+    def _choice(self, document: Mapping[str, Any]) -> None:
+        choice = self.choice(document.get("index"))
+        if isinstance(reason := document.get("finish_reason"), str) and reason:
+            choice.finish = reason
+        choice.add("text", document.get("text"))
+        message = document.get("delta") or document.get("message")
         if isinstance(message, dict):
-            self._message(said, message)
+            self._message(choice, message)
 
     @staticmethod
-    def _message(said: _Said, message: Mapping[str, Any]) -> None:
+    def _message(choice: _Choice, message: Mapping[str, Any]) -> None:
         """Add a message of OpenAI or Ollama, or a piece of one."""
         for part in [*_thoughts(message), *_parts(message.get("content"))]:
             if part["type"] in ("text", "reasoning"):
-                said.add(part["type"], part["content"])
+                choice.add(part["type"], part["content"])
             else:
-                said.parts.append(part)
-        said.add("text", message.get("refusal"))
+                choice.parts.append(part)
+        choice.add("text", message.get("refusal"))
         for place, one in enumerate(_list(message.get("tool_calls"))):
             if isinstance(one, dict):
                 function = one.get("function")
                 function = function if isinstance(function, dict) else {}
                 key = one.get("index")
-                key = key if isinstance(key, int) else (place, len(said.calls))
+                key = key if isinstance(key, int) else (place, len(choice.calls))
                 arguments = function.get("arguments")
-                said.call(key, one.get("id"), function.get("name"), arguments)
+                choice.call(key, one.get("id"), function.get("name"), arguments)
         if isinstance(function := message.get("function_call"), dict):
-            said.call("function_call", None, function.get("name"), function.get("arguments"))
+            choice.call("function_call", None, function.get("name"), function.get("arguments"))
 
     def _typed(self, kind: str, document: Mapping[str, Any]) -> None:
         """Add a message or event of Anthropic's, or an event of the Responses API."""
-        said, delta = self.choice(), document.get("delta")
+        choice, delta = self.choice(), document.get("delta")
         block = document.get("content_block")
         if kind == "message":
-            said.parts += _parts(document.get("content"))
+            choice.parts += _parts(document.get("content"))
             self._finish(document.get("stop_reason"))
         elif kind == "content_block_start" and isinstance(block, dict):
             if isinstance(kind_of := block.get("type"), str) and kind_of.endswith("tool_use"):
                 key = _key(document.get("index"))
-                said.call(key, block.get("id"), block.get("name"), block.get("input") or None)
+                choice.call(key, block.get("id"), block.get("name"), block.get("input") or None)
             else:
-                said.add("text", block.get("text"))
+                choice.add("text", block.get("text"))
         elif kind == "content_block_delta" and isinstance(delta, dict):
-            said.add("text", delta.get("text"))
-            said.add("reasoning", delta.get("thinking"))
+            choice.add("text", delta.get("text"))
+            choice.add("reasoning", delta.get("thinking"))
             if isinstance(arguments := delta.get("partial_json"), str):
-                said.call(_key(document.get("index")), None, None, arguments)
+                choice.call(_key(document.get("index")), None, None, arguments)
         elif kind == "message_delta" and isinstance(delta, dict):
             self._finish(delta.get("stop_reason"))
         elif kind.endswith("output_text.delta") or kind == "response.refusal.delta":
-            said.add("text", delta)
+            choice.add("text", delta)
         elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            said.add("reasoning", delta)
+            choice.add("reasoning", delta)
         elif kind == "response.output_item.done" and isinstance(document.get("item"), dict):
             item = document["item"]
             if isinstance(kind_of := item.get("type"), str) and kind_of.endswith("_call"):
-                said.parts += _block(item)
+                choice.parts += _block(item)
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             response = document.get("response")
             if isinstance(response, dict):
-                self._output([] if said.parts else response.get("output"), response)
+                self._output([] if choice.parts else response.get("output"), response)
 
     def _output(self, output: Any, response: Mapping[str, Any]) -> None:
         """Add the output of a complete response."""
-        said = self.choice()
-        said.parts += _parts(output)
+        choice = self.choice()
+        choice.parts += _parts(output)
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         self._finish(reason or response.get("status"))
-        if said.finish == "completed" and any(one["type"] == "tool_call" for one in said.parts):
-            said.finish = "tool_calls"
+        if choice.finish == "completed" and any(one["type"] == "tool_call" for one in choice.parts):
+            choice.finish = "tool_calls"
 
 
 def _key(index: Any) -> Any:
@@ -478,14 +478,14 @@ def _answer(body: str) -> list[Message]:
     answer = _Answer()
     document = _parsed(body)
     if isinstance(document, dict):
-        answer.hear(document)
+        answer.add(document)
     else:
         for line in body.split("\n"):
             line = line.removeprefix("data:").strip()
             if line.startswith("{") and isinstance(document := _parsed(line), dict):
-                answer.hear(document)
-    said = [answer.choices[index] for index in sorted(answer.choices)]
-    return [one.message() for one in said if one.parts or one.finish]
+                answer.add(document)
+    choices = [answer.choices[index] for index in sorted(answer.choices)]
+    return [one.message() for one in choices if one.parts or one.finish]
 
 
 def _parsed(text: str) -> Any:

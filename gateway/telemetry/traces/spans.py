@@ -237,13 +237,13 @@ def _reason(attempts: list[Any], index: int, first_byte_s: float | None) -> str 
 
 def _answer(record: Mapping[str, Any], names: GenAiNames) -> Attributes:
     """Return the attributes from the model's answer."""
-    told: Mapping[str, Any] = record.get("said") or {}
+    metadata: Mapping[str, Any] = record.get("said") or {}
     return _known(
         {
             names.request_stream: True if record.get("gaps") else None,
-            names.response_id: told.get("id"),
-            names.response_model: told.get("model"),
-            names.finish_reasons: [told["finish"]] if "finish" in told else None,
+            names.response_id: metadata.get("id"),
+            names.response_model: metadata.get("model"),
+            names.finish_reasons: [metadata["finish"]] if "finish" in metadata else None,
             names.time_to_first_chunk: _first_byte_s(record) if record.get("gaps") else None,
             names.time_to_first_token: record.get("ttft_s") if record.get("gaps") else None,
             names.input_tokens: record.get("tokens_in"),

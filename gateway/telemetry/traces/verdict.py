@@ -466,16 +466,16 @@ def _success(record: Record, facts: Mapping[str, str]) -> Verdict:
     first_s, s, tokens = record.get("ttft_s"), record["s"], record.get("tokens_out")
     if record.get("status") == 101:
         return Verdict(f"A WebSocket session of {_seconds(s)} ended well.", Fault.NOBODY)
-    told = ["read a kept stream"] if record.get("reads") else []
+    parts = ["read a kept stream"] if record.get("reads") else []
     if record.get("streamed", True) and first_s is not None:
-        told.append(f"first token after {_seconds(first_s)}")
+        parts.append(f"first token after {_seconds(first_s)}")
         if tokens and tokens > 1 and s > first_s:
-            told.append(f"{_figure((tokens - 1) / (s - first_s))} tokens/s")
+            parts.append(f"{_figure((tokens - 1) / (s - first_s))} tokens/s")
     else:
-        told.append(f"answered in {_seconds(s)}")
+        parts.append(f"answered in {_seconds(s)}")
         if tokens:
-            told.append(f"{tokens} tokens")
-    text = f"It succeeded: {', '.join(told)}."
+            parts.append(f"{tokens} tokens")
+    text = f"It succeeded: {', '.join(parts)}."
     if record.get("fallbacks"):
         text += f" Model '{record.get('served')}' answered instead of '{record.get('model')}'."
     if record.get("continued"):
@@ -571,8 +571,8 @@ def _all_failed(attempts: Any) -> bool:
 def _stopped_reading(record: Record) -> bool:
     """True if the client was reading too slowly when it left."""
     names = [name for name, *_ in record.get("events") or ()]
-    told = [name for name in names if name in ("client_behind", "client_caught_up")]
-    return bool(told) and told[-1] == "client_behind"
+    pauses = [name for name in names if name in ("client_behind", "client_caught_up")]
+    return bool(pauses) and pauses[-1] == "client_behind"
 
 
 def _seconds(value: float) -> str:

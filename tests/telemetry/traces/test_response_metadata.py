@@ -1,4 +1,4 @@
-"""What answers say of themselves."""
+"""Metadata of responses: model, id and finish reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.telemetry.traces.said import said
+from gateway.telemetry.traces.response_metadata import response_metadata
 
 OPENAI = {
     "id": "chatcmpl-1",
@@ -59,15 +59,19 @@ ANTHROPIC = (
     ],
 )
 def test_it_is_found_in_every_dialect(data: bytes, found: dict[str, object]) -> None:
-    assert said(data, data).items() >= found.items()
+    assert response_metadata(data, data).items() >= found.items()
 
 
 def test_what_a_model_writes_passes_for_nothing() -> None:
     text = json.dumps({"model": "evil", "finish_reason": "evil", "id": "evil"})
     data = json.dumps({"id": "c", "model": "real", "content": text, "finish_reason": "stop"})
-    assert said(data.encode(), data.encode()) == {"model": "real", "id": "c", "finish": "stop"}
+    assert response_metadata(data.encode(), data.encode()) == {
+        "model": "real",
+        "id": "c",
+        "finish": "stop",
+    }
 
 
 @given(st.binary())
 def test_no_bytes_break_it(data: bytes) -> None:
-    assert isinstance(said(data, data), dict)
+    assert isinstance(response_metadata(data, data), dict)
