@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from gateway.admin.api import masked
 from gateway.config import load_text
-from tests.support.admin import admin, told, until
+from tests.support.admin import admin, told
 from tests.support.client import RawClient, ask
 from tests.support.gateway import (
     GatewayProcess,
@@ -25,7 +21,6 @@ from tests.support.tokens import SECRET_VARIABLE, Auth, bearer
 from tests.support.upstream import ScriptedUpstream, hang, json_reply, stepped_stream
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PATHS = (
     "/api/workers",
     "/api/upstreams",
@@ -33,17 +28,6 @@ PATHS = (
     "/api/config",
     "/api/requests",
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayProcess]:
-    """For all tests that leave it as it was: a start takes longer than they do."""
-    file = tmp_path_factory.mktemp("idle") / "gateway.yaml"
-    running = GatewayProcess(simple_config("http://127.0.0.1:1"), {}, file)
-    await running.start()
-    yield running
-    await running.stop()
-    assert b"Traceback" not in running.errors, running.errors.decode()
 
 
 async def test_with_a_token_everything_but_health_asks_for_it(
@@ -224,64 +208,6 @@ async def test_a_request_without_an_answer_can_be_cancelled_too(
         await upstream.wait_closed()
 
 
-async def test_an_endpoint_is_drained_and_let_in_again(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as one, ScriptedUpstream(json_reply({})) as other:
-        config = simple_config(one.url, server={"workers": 2})
-        config["upstreams"]["main"]["endpoints"].append({"url": other.url})
-        gateway = await start_gateway_process(config)
-        path = "/api/upstreams/main/drain"
-        assert (await admin(gateway, "POST", path, {"endpoint": one.url})).status == 200
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
-        assert len(one.requests) == 0
-        (upstream,) = (await told(gateway, "/api/upstreams"))["upstreams"]
-        shown = {endpoint["url"]: endpoint for endpoint in upstream["endpoints"]}
-        assert shown[one.url]["states"] == ["draining", "draining"]
-        assert shown[one.url]["why"] == "drained by an operator"
-        undrain = path.replace("drain", "undrain")
-        assert (await admin(gateway, "POST", undrain, {"endpoint": one.url})).status == 200
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
-        assert one.requests
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(
-    ("name", "body", "status"),
-    [
-        ("nobody", {"endpoint": "http://127.0.0.1:1"}, 404),
-        ("main", {"endpoint": "http://10.0.0.1"}, 404),
-        ("main", {}, 400),
-        ("main", [], 400),
-        ("main", "x", 400),
-    ],
-)
-async def test_what_cannot_be_drained(
-    idle: GatewayProcess, name: str, body: object, status: int
-) -> None:
-    said = await admin(idle, "POST", f"/api/upstreams/{name}/drain", body)
-    assert said.status == status
-    assert said.json()["error"]
-
-
-async def test_a_drained_endpoint_stays_so_in_a_worker_that_starts_later(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as one, ScriptedUpstream(json_reply({})) as other:
-        config = simple_config(one.url)
-        config["upstreams"]["main"]["endpoints"].append({"url": other.url})
-        gateway = await start_gateway_process(config)
-        await admin(gateway, "POST", "/api/upstreams/main/drain", {"endpoint": one.url})
-        os.kill(gateway.pid, signal.SIGKILL)
-        await until(
-            gateway,
-            "/api/upstreams",
-            lambda found: (
-                found["upstreams"] and found["upstreams"][0]["endpoints"][0]["state"] == "draining"
-            ),
-        )
-
-
 async def test_it_is_not_ready_while_an_issuer_has_not_given_its_keys(
     start_gateway_process: StartGatewayProcess,
 ) -> None:
@@ -366,38 +292,3 @@ async def test_what_is_not_there_is_404_and_405_in_json(
     gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
     assert (await admin(gateway, "GET", "/api/nothing")).json() == {"error": "Not Found"}
     assert (await admin(gateway, "PUT", "/api/reload")).status == 405
-
-
-async def test_a_page_that_leaves_before_its_answer_is_nobodys_fault(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
-    for _ in range(200):
-        _, writer = await asyncio.open_connection("127.0.0.1", gateway.admin_port)
-        writer.write(b"GET /api/events?topics=now HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        writer.transport.abort()
-    assert (await admin(gateway, "GET", "/livez")).status == 200
-    assert b"Traceback" not in gateway.errors, gateway.errors.decode()
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"GET /play/api/secret y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Secret : secret\r\n\r\n",
-        b"secret\r\n\r\n",
-    ],
-    ids=["request line", "header", "no HTTP"],
-)
-async def test_a_malformed_request_is_answered_without_its_bytes(
-    start_gateway_process: StartGatewayProcess, raw: bytes
-) -> None:
-    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.admin_port)
-    writer.write(raw)
-    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    assert b" 400 Bad Request\r\n" in head
-    assert body == b'{"error":"the request is not valid HTTP/1.1"}\n'
-    assert b"Server: gateway" in head
-    assert (await admin(gateway, "GET", "/livez")).value("server") == b"gateway"

@@ -1,9 +1,13 @@
-"""Commands of `gateway` that run in this process, and what they print or write."""
+"""Runs of the commands of `gateway`, and what they print or write."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,36 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
         code = int(exc.code or 0)
     out, err = capsys.readouterr()
     return Said(code, out, err)
+
+
+async def run(*arguments: str) -> Said:
+    """Run a command in a process of its own. It must print no traceback."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    async with asyncio.timeout(20):
+        out, err = await process.communicate()
+    assert b"Traceback" not in err, err.decode()
+    assert process.returncode is not None
+    return Said(process.returncode, out.decode(), err.decode())
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a command that runs this source tree."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@contextlib.contextmanager
+def taken_address() -> Iterator[str]:
+    """Yield an address at which something else listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 async def init(*arguments: str) -> int:

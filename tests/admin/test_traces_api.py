@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import os
-import signal
-import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +15,9 @@ from tests.support.admin import admin, told, until
 from tests.support.client import ask, request
 from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
-from tests.support.metrics import scraped_until
-from tests.support.otlp import dead_collector, hanging_collector, http_collector, plain
+from tests.support.otlp import http_collector
 from tests.support.tokens import Auth, bearer
+from tests.support.traces import CANARY, chat, listed, model_config, telemetry
 from tests.support.upstream import (
     ScriptedUpstream,
     json_reply,
@@ -31,58 +27,7 @@ from tests.support.upstream import (
     sse_reply,
 )
 
-CANARY = "canary7f3a"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-
-
-def telemetry(**traces: Any) -> dict[str, Any]:
-    """A section that samples everything."""
-    return {"log": {"format": "json"}, "traces": {"sample": 1, **traces}}
-
-
-def model_config(upstream: ScriptedUpstream, **more: Any) -> dict[str, Any]:
-    """One route, one model with a price."""
-    config = simple_config(upstream.url, **more)
-    config["models"] = {"m": {"upstream": "main", "price": {"input": 2.0, "output": 10.0}}}
-    config["routes"][0]["models"] = ["m"]
-    return config
-
-
-def chat(*lines: str) -> bytes:
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": CANARY}]}).encode()
-    headers = ["Connection: close", *lines]
-    return request("POST", "/v1/chat/completions", headers=headers, body=body)
-
-
-async def listed(gateway: GatewayProcess, count: int, query: str = "") -> list[dict[str, Any]]:
-    """The requests in the store, once there are so many."""
-    page = await until(
-        gateway,
-        f"/api/traces?limit=500{query}",
-        lambda page: len(page.get("requests", ())) >= count,
-    )
-    found: list[dict[str, Any]] = page["requests"]
-    return found
-
-
-async def test_what_all_workers_served_is_in_one_store_and_goes_to_one_collector(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    with http_collector() as received:
-        async with ScriptedUpstream(json_reply({"model": "m-1"})) as upstream:
-            gateway = await start_gateway_process(
-                model_config(upstream, server={"workers": 2}),
-                telemetry=telemetry(otlp=received.url),
-            )
-            await asyncio.gather(*(ask(gateway.port, chat()) for _ in range(40)))
-            requests = await listed(gateway, 40)
-            spans = await asyncio.to_thread(received.wait, 40 * 3)
-        lines = await asyncio.to_thread(lambda: gateway.log.requests)
-    assert len({one["request_id"] for one in requests}) == 40
-    assert {line["worker"] for line in lines} == {0, 1}, "both had some"
-    servers = [span for span in spans if span.kind == 2]
-    assert {span.trace_id.hex() for span in servers} == {one["trace"] for one in requests}
-    assert plain(servers[0].attributes)["http.route"] == "/v1/chat/completions"
 
 
 async def test_a_trace_is_found_by_either_id_with_its_spans(
@@ -243,113 +188,7 @@ async def test_usage_is_counted_for_all_and_outlives_the_gateway(
     }
 
 
-async def test_what_a_worker_has_at_its_end_is_not_lost(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway_process(
-            simple_config(upstream.url, server={"workers": 2}), telemetry=telemetry()
-        )
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(20)))
-        await gateway.stop()
-    with sqlite3.connect(tmp_path / ".gateway" / "traces.db") as db:
-        assert db.execute("SELECT count(*) FROM requests").fetchone() == (20,)
-        assert db.execute("SELECT sum(requests) FROM usage").fetchone() == (20,)
-
-
-async def test_an_admin_process_that_dies_costs_no_record(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway_process(simple_config(upstream.url), telemetry=telemetry())
-        children = Path(f"/proc/{gateway.master_pid}/task/{gateway.master_pid}/children")
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(5)))
-        await listed(gateway, 5)
-        (other,) = set(map(int, children.read_text().split())) - set(gateway.worker_pids)
-        os.kill(other, signal.SIGKILL)
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(5)))
-        await gateway.log.wait_for(lambda line: line["event"] == "restarted")
-        await gateway.log.wait_for(lambda line: line["event"] == "restarted")
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    page = (await admin(gateway, "GET", "/api/traces")).json()
-                except (OSError, AssertionError, ValueError):
-                    page = {}
-                if len(page.get("requests", ())) == 10:
-                    break
-                await asyncio.sleep(0.05)
-
-
 # -- O9: faults of the telemetry's -----------------------------------------------------------------
-
-
-async def timed(gateway: GatewayProcess, count: int) -> list[float]:
-    """Seconds that requests take, one after the other."""
-    found = []
-    for _ in range(count):
-        started = time.perf_counter()
-        assert (await ask(gateway.port, GET)).status == 200
-        found.append(time.perf_counter() - started)
-    return found
-
-
-def median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-async def test_o9_a_collector_that_does_not_answer_costs_no_time(
-    start_gateway_process: StartGatewayProcess, monkeypatch: pytest.MonkeyPatch, report: Report
-) -> None:
-    """Three gateways, asked in turn: one has no collector, the others one that is no use."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # until spans count as lost
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        with dead_collector() as dead, hanging_collector() as hanging:
-            config = simple_config(upstream.url)
-            gateways = {
-                "none": await start_gateway_process(config, telemetry=telemetry()),
-                "down": await start_gateway_process(config, telemetry=telemetry(otlp=dead)),
-                "hanging": await start_gateway_process(config, telemetry=telemetry(otlp=hanging)),
-            }
-            taken: dict[str, list[float]] = {kind: [] for kind in gateways}
-            for _ in range(8):
-                for kind, gateway in gateways.items():
-                    taken[kind] += await timed(gateway, 5)
-            for kind in ("down", "hanging"):
-                added_ms = (median(taken[kind]) - median(taken["none"])) * 1e3
-                report("O9", f"collector {kind}: median latency added, ms", round(added_ms, 3))
-                # A gateway that waited for it would take its timeout.
-                assert median(taken[kind]) < 0.9
-                await listed(gateways[kind], 40)
-                assert (await told(gateways[kind], "/api/telemetry"))["dropped"] == 0
-            down = gateways["down"]
-            state = await until(down, "/api/telemetry", lambda state: state["export"]["lost"] > 0)
-            assert state["export"]["why"]
-            await scraped_until(
-                down,
-                lambda one: one.value("gateway_trace_exported_spans_total", outcome="lost") > 0,
-            )
-            line = await down.log.wait_for(lambda line: line["event"] == "trace_export")
-            assert line["state"] == "failing"
-
-
-async def test_a_store_that_cannot_be_written_costs_one_line_and_no_request(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway_process(
-            simple_config(upstream.url), telemetry=telemetry(local="file/traces.db")
-        )
-        assert (await ask(gateway.port, GET)).status == 200
-        line = await gateway.log.wait_for(lambda line: line["event"] == "trace_store")
-        assert line["state"] == "failing"
-        assert line["file"] == str(tmp_path / "file/traces.db")
-        assert (await ask(gateway.port, GET)).status == 200
-        await scraped_until(gateway, lambda one: one.value("gateway_trace_store_lost_total") == 2)
-        page = await admin(gateway, "GET", "/api/traces")
-        assert page.status in (200, 503)
-        assert (await told(gateway, "/api/workers"))["workers"]
 
 
 async def test_without_traces_there_is_nothing_to_ask_and_no_file(
@@ -365,18 +204,6 @@ async def test_without_traces_there_is_nothing_to_ask_and_no_file(
         assert (await told(gateway, "/api/telemetry"))["store"] is None
         await gateway.stop()
     assert not (tmp_path / ".gateway").exists()
-
-
-async def test_without_a_listener_traces_are_collected_all_the_same(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        with http_collector() as received:
-            gateway = await start_gateway_process(
-                simple_config(upstream.url), telemetry=telemetry(otlp=received.url), admin=None
-            )
-            await ask(gateway.port, GET)
-            await asyncio.to_thread(received.wait, 2)
 
 
 # -- X2: secrets -----------------------------------------------------------------------------------
@@ -433,48 +260,6 @@ async def test_x2_no_secret_of_a_request_is_in_a_trace_or_in_the_store(
 
 
 # -- the log ---------------------------------------------------------------------------------------
-
-
-async def test_level_and_sampling_change_in_all_workers_and_in_those_to_come(
-    start_gateway_process: StartGatewayProcess,
-) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway_process(
-            simple_config(upstream.url, server={"workers": 2}), telemetry=telemetry(local=None)
-        )
-        wrong: tuple[Any, ...] = (
-            {"level": "loud"},
-            {"sample": 2},
-            {"sample": "half"},
-            {"sample": True},
-            {"sampel": 1},
-            [],
-            "x",
-            {"level": ["info"]},
-        )
-        for body in wrong:
-            assert (await admin(gateway, "PUT", "/api/log", body)).status == 400, body
-        assert await told(gateway, "/api/log") == {"level": "info", "sample": 1.0}
-        changed = await admin(gateway, "PUT", "/api/log", {"sample": 0})
-        assert changed.json() == {"level": "info", "sample": 0.0}
-        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(20)))
-        missing = request(target="/nowhere", headers=["Connection: close"])
-        await ask(gateway.port, missing)
-        await gateway.log.wait_for(lambda line: line.get("status") == 404)
-        assert [line for line in gateway.log.requests if line["status"] == 200] == []
-
-        os.kill(gateway.pid, signal.SIGKILL)
-        await gateway.log.wait_for(lambda line: line["event"] == "restarted")
-        changed = await admin(gateway, "PUT", "/api/log", {"level": "debug", "sample": 1})
-        assert changed.status == 200
-
-        async def logged_by() -> set[int]:
-            await asyncio.gather(*(ask(gateway.port, GET) for _ in range(20)))
-            return {line["worker"] for line in gateway.log.requests if line["status"] == 200}
-
-        async with asyncio.timeout(20):
-            while await logged_by() != {0, 1}:
-                pass
 
 
 async def test_usage_is_told_as_csv_in_which_no_name_is_a_formula(

@@ -1,4 +1,4 @@
-"""Reload: another configuration takes over, nothing is cut and nothing is forgotten."""
+"""Reloads: a good file is served by all workers, a bad one changes nothing."""
 
 from __future__ import annotations
 
