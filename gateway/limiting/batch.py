@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from gateway.limiting.demand import Demand, Kind, Verdict
 from gateway.store.records import StoreUnavailable
@@ -93,4 +92,4 @@ class Batcher:
     def _owe(self, demands: Sequence[Demand]) -> None:
         slots = [d for d in demands if d.kind is Kind.LEASE or d.kind is Kind.RELEASE]
         if slots and len(self._owed) < _OWED_CAP:
-            self._owed += [replace(demand, kind=Kind.RELEASE) for demand in slots]
+            self._owed += [demand.again(Kind.RELEASE) for demand in slots]

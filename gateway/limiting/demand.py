@@ -57,6 +57,19 @@ class Demand:
     counted: Counted = Counted.STORE
     """Place where the demand was counted. The decision sets it."""
 
+    def again(self, kind: Kind, amount: float = 1.0) -> Demand:
+        """Return a demand of another kind on the same key, counted in the same place."""
+        return Demand(
+            kind,
+            self.key,
+            amount,
+            self.size,
+            self.per_s,
+            self.ttl_s,
+            self.holder,
+            self.counted,
+        )
+
 
 @dataclass(slots=True)
 class Level:

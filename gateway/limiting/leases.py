@@ -6,11 +6,11 @@ The store drops a slot that is not renewed, so a killed process does not hold sl
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore
 
+_RELEASE = Kind.RELEASE
 _RENEWALS = 3
 """Number of renewals of a slot in its TTL."""
 
@@ -35,8 +35,16 @@ class Leases:
 
     def release(self, demand: Demand) -> None:
         """Release a slot, unless it was released before."""
-        if self._held.pop(demand.holder, None) is not None:
-            self._store.post([replace(demand, kind=Kind.RELEASE)])
+        if (release := self.give_up(demand)) is not None:
+            self._store.post([release])
+
+    def give_up(self, demand: Demand) -> Demand | None:
+        """Stop renewing a slot. Return the demand that releases it, for the caller to post; None if
+        the slot was released before.
+        """
+        if self._held.pop(demand.holder, None) is None:
+            return None
+        return demand.again(_RELEASE)
 
     def close(self) -> None:
         """Stop renewing the slots."""
@@ -47,5 +55,5 @@ class Leases:
         while self._held:
             await asyncio.sleep(self._ttl_s / _RENEWALS)
             for demand in self._held.values():
-                self._store.post([replace(demand, kind=Kind.RENEW)])
+                self._store.post([demand.again(Kind.RENEW)])
         self._task = None

@@ -20,3 +20,22 @@ def current(period: str, now: datetime) -> tuple[str, float]:
     else:
         raise ValueError(f"not a period: {period}")
     return name, (end - now).total_seconds()
+
+
+class Calendar:
+    """The current periods. Each is worked out once, and then cached until it ends."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, float, str]] = {}
+        """For each kind of period: from when to when a name is valid, and the name."""
+
+    def current(self, period: str, now_s: float) -> tuple[str, float]:
+        """Return the name of the period that contains `now_s`, in seconds since the epoch, and the
+        seconds to its end.
+        """
+        since, until, name = self._known.get(period, (0.0, 0.0, ""))
+        if not since <= now_s < until:
+            name, left_s = current(period, datetime.fromtimestamp(now_s, UTC))
+            until = now_s + left_s
+            self._known[period] = now_s, until, name
+        return name, until - now_s

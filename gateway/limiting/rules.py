@@ -6,23 +6,21 @@ import hashlib
 import itertools
 import os
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from gateway.exchange import Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import OnStoreError
-from gateway.limiting.keys import KeyPart, model_key
-from gateway.limiting.period import current
+from gateway.limiting.keys import Caller, KeyPart, model_key
+from gateway.limiting.period import Calendar
 from gateway.usage import Usage
 
 LEASE_TTL_S = 60.0
 """Time after which the slots of a killed gateway are free again."""
 _KEY_CHARACTERS = 128
-_holders = itertools.count()
-_PROCESS = secrets.token_hex(6)
 
 
 class Unit(StrEnum):
@@ -37,7 +35,34 @@ class Unit(StrEnum):
 
 # Looking up an enum member costs as much as a call, and every request needs these.
 _REQUESTS, _TOKENS, _CONCURRENCY = Unit.REQUESTS, Unit.TOKENS, Unit.CONCURRENCY
-_TAKE, _LEASE = Kind.TAKE, Kind.LEASE
+_BUDGET_MONEY = Unit.BUDGET_MONEY
+_TAKE, _LEASE, _SPEND = Kind.TAKE, Kind.LEASE, Kind.SPEND
+_CORRECTIONS = {
+    Unit.TOKENS: Kind.ADJUST,
+    Unit.BUDGET_TOKENS: Kind.CORRECT,
+    Unit.BUDGET_MONEY: Kind.CORRECT,
+}
+
+
+class _Holders:
+    """Holders of slots, each unique among all processes. A forked process starts a new series,
+    because asking for the process id at each request costs a system call.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._series = f"{secrets.token_hex(8)}-"
+        self._numbers = itertools.count()
+
+    def next(self) -> str:
+        """Return a new holder."""
+        return f"{self._series}{next(self._numbers)}"
+
+
+_holders = _Holders()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,49 +112,58 @@ class Rule:
     prices: Mapping[str, Price]
     prefix: str = field(init=False, repr=False, compare=False)
     """Prefix of all its keys."""
+    correction: Kind | None = field(init=False, repr=False, compare=False)
+    """Kind of the demands that correct a reservation by actual use; None if nothing is reserved."""
+    _calendar: Calendar = field(init=False, repr=False, compare=False, default_factory=Calendar)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prefix", f"{self.name}:{self.unit.value}:")
+        object.__setattr__(self, "correction", _CORRECTIONS.get(self.unit))
 
     @property
     def needs_model(self) -> bool:
         """True if the model or the body has to be known before the limit can be applied."""
         return self.unit not in (Unit.REQUESTS, Unit.CONCURRENCY) or model_key in self.key
 
-    def amount_for(self, exchange: Exchange) -> Amount:
+    def amount_for(self, caller: Caller) -> Amount:
         """Return the caller's amount: that of its tier, else the default."""
-        principal = exchange.principal
+        principal = caller.principal
         tier = principal.tier if principal is not None else None
         return self.tiers.get(tier, self.amount) if tier is not None else self.amount
 
+    def key_of(self, caller: Caller) -> str:
+        """Return the key that the caller shares with others. A budget adds its period to it."""
+        return self.prefix + self._identity(caller)
+
     def demand(self, exchange: Exchange, asked: Usage) -> Demand:
         """Return the demand of a request. `asked` is the usage that it may reach."""
-        amount, unit = self.amount_for(exchange), self.unit
-        key = self.prefix + self._identity(exchange)
+        return self.demand_on(self.key_of(exchange), self.amount_for(exchange), exchange, asked)
+
+    def demand_on(self, key: str, amount: Amount, exchange: Exchange, asked: Usage) -> Demand:
+        """Return the same demand. `key` and `amount` are those of its caller."""
+        unit = self.unit
         if unit is _REQUESTS:
             return Demand(_TAKE, key, 1.0, amount.size, amount.per_s)
         if unit is _TOKENS:
             return Demand(_TAKE, key, float(asked.total), amount.size, amount.per_s)
         if unit is _CONCURRENCY:
-            # Forked workers share the random part but not the process id.
-            holder = f"{_PROCESS}-{os.getpid()}-{next(_holders)}"
-            return Demand(_LEASE, key, 1.0, amount.size, 0.0, LEASE_TTL_S, holder)
-        name, left_s = current(amount.period, datetime.now(UTC))
+            return Demand(_LEASE, key, 1.0, amount.size, 0.0, LEASE_TTL_S, _holders.next())
+        name, left_s = self._calendar.current(amount.period, time.time())
         cost = self.cost(exchange, asked)
-        return Demand(Kind.SPEND, f"{key}:{name}", cost, amount.size, ttl_s=left_s)
+        return Demand(_SPEND, f"{key}:{name}", cost, amount.size, 0.0, left_s)
 
     def cost(self, exchange: Exchange, usage: Usage) -> float:
         """Return the cost of usage in the rule's unit."""
-        if self.unit is Unit.BUDGET_MONEY:
+        if self.unit is _BUDGET_MONEY:
             price = self.prices.get(exchange.served or exchange.model or "")
             return price.of(usage) if price is not None else 0.0
         return float(usage.total)
 
-    def _identity(self, exchange: Exchange) -> str:
+    def _identity(self, caller: Caller) -> str:
         if len(self.key) == 1:
-            text = self.key[0](exchange)
+            text = self.key[0](caller)
         else:  # each part is prefixed with its length, so that the text is unambiguous
-            text = "".join([f"{len(part)}:{part}" for key in self.key for part in (key(exchange),)])
+            text = "".join([f"{len(part)}:{part}" for key in self.key for part in (key(caller),)])
         if len(text) > _KEY_CHARACTERS or not text.isprintable():
             return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return text

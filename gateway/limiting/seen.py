@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.exchange import Exchange
+from gateway.limiting.accounts import Account
 from gateway.limiting.demand import Demand
 from gateway.limiting.rules import Rule
 
@@ -55,6 +56,7 @@ class Seen:
 
     def __init__(self) -> None:
         self._keys: dict[str, SeenKey] = {}
+        self._evictions = 0
         self.refusals: deque[Refusal] = deque(maxlen=_REFUSALS_CAP)
         """Latest refusals, the newest last."""
 
@@ -64,11 +66,20 @@ class Seen:
         return self._keys.values()
 
     def note(self, rules: Sequence[Rule], demands: Sequence[Demand], exchange: Exchange) -> None:
-        """Record a request's keys. Called for every request; a known key costs one look-up."""
+        """Record a request's keys. A known key costs one look-up."""
         for rule, demand in zip(rules, demands, strict=True):
             known = self._keys.get(demand.key)
             if known is None or known.rule is not rule:
                 self._add(rule, demand, exchange)
+
+    def note_account(self, account: Account, demands: Sequence[Demand], exchange: Exchange) -> None:
+        """Record the keys of a request. Called for every request; an account whose keys were
+        recorded, and not evicted since, costs one comparison.
+        """
+        if account.noted != self._evictions:
+            self.note(account.rules, demands, exchange)
+            if account.has_lasting_keys:
+                account.noted = self._evictions
 
     def refuse(self, rule: Rule, demand: Demand, wait_s: float, exchange: Exchange) -> None:
         """Record a request that exceeded a limit."""
@@ -95,8 +106,11 @@ class Seen:
     def _add(self, rule: Rule, demand: Demand, exchange: Exchange) -> SeenKey:
         # A key in use that is evicted is added again by its next request.
         old = self._keys.pop(demand.key, None)
+        if old is not None:
+            self._evictions += 1
         while len(self._keys) >= _KEYS_CAP:
             del self._keys[next(iter(self._keys))]
+            self._evictions += 1
         parts = tuple(part(exchange)[:128] for part in rule.key)
         new = SeenKey(rule, parts, replace(demand, amount=0.0, holder=""))
         if old is not None:

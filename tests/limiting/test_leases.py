@@ -57,3 +57,19 @@ async def test_a_slot_is_released_once(leases: Leases, store: Posted) -> None:
     for _ in range(3):
         leases.release(SLOT)
     assert store.kinds.qsize() == 1
+
+
+async def test_a_slot_that_is_given_up_is_free_once_its_release_is_posted() -> None:
+    memory = MemoryLimits()
+    store = GuardedStore(memory, local=memory)
+    leases = Leases(store, ttl_s=60.0)
+    memory.decide_now([SLOT])
+    leases.keep(SLOT)
+    release = leases.give_up(SLOT)
+    assert release is not None
+    assert leases.give_up(SLOT) is None
+    other = Demand(Kind.LEASE, "k", 1.0, 1.0, ttl_s=60.0, holder="other")
+    assert not memory.decide_now([other]).admitted
+    store.post([release])
+    assert memory.decide_now([other]).admitted
+    leases.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limiting.period import current
+from gateway.limiting.period import Calendar, current
 
 moments = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1)).map(
     lambda moment: moment.replace(tzinfo=UTC)
@@ -49,3 +49,20 @@ def test_the_next_period_begins_where_this_one_ends(moment: datetime, period: st
 def test_another_word_is_no_period() -> None:
     with pytest.raises(ValueError, match="not a period"):
         current("year", datetime.now(UTC))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["day", "week", "month"]), st.floats(1.7e9, 1.7e9 + 1e7)),
+        max_size=20,
+    )
+)
+def test_a_calendar_says_the_same_from_its_cache_even_if_the_clock_goes_back(
+    asked: list[tuple[str, float]],
+) -> None:
+    calendar = Calendar()
+    for period, now_s in asked:
+        name, left_s = calendar.current(period, now_s)
+        expected = current(period, datetime.fromtimestamp(now_s, UTC))
+        assert name == expected[0]
+        assert left_s == pytest.approx(expected[1], abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.exchange import Exchange
+from gateway.limiting.accounts import Accounts
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.keys import ip_key, route_key
 from gateway.limiting.rules import Amount, Rule, Unit
@@ -37,6 +38,28 @@ def test_a_key_is_seen_once_with_its_parts() -> None:
     assert key.parts == ("10.0.0.1", "chat")
     assert key.look.amount == 0
     assert (key.look.size, key.refused, key.refused_at) == (5.0, 0, None)
+
+
+def test_the_keys_of_an_account_are_seen_once_and_again_after_an_eviction() -> None:
+    seen, one = Seen(), rule()
+    accounts = Accounts([one], {})
+
+    def note_account(client: str) -> None:
+        made = exchange(client)
+        account = accounts.of(made)
+        seen.note_account(account, account.demands(made, NOTHING), made)
+
+    def clients() -> list[str]:
+        return [key.parts[0] for key in seen.keys]
+
+    for _ in range(3):
+        note_account("10.0.0.1")
+    assert clients() == ["10.0.0.1"]
+    for number in range(200):
+        note_account(f"10.1.0.{number}")
+    assert "10.0.0.1" not in clients()
+    note_account("10.0.0.1")
+    assert clients()[-1] == "10.0.0.1"
 
 
 def test_after_a_reload_a_key_has_the_new_amounts_and_keeps_its_refusals() -> None:

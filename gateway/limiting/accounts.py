@@ -1,0 +1,104 @@
+"""Accounts: the rules of a route resolved for one caller, so that a request makes no key again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.exchange import Exchange
+from gateway.limiting.demand import Demand
+from gateway.limiting.header_fields import HeaderFields
+from gateway.limiting.keys import Caller
+from gateway.limiting.rules import Rule
+from gateway.usage import Usage
+
+_ACCOUNTS_CAP = 1024
+
+
+class Account:
+    """Rules that apply to one caller, with their keys and amounts."""
+
+    __slots__ = (
+        "_fields",
+        "_parts",
+        "amounts",
+        "has_lasting_keys",
+        "is_metered",
+        "modes",
+        "noted",
+        "principal",
+        "rules",
+    )
+
+    def __init__(self, rules: Sequence[Rule], caller: Caller) -> None:
+        self.principal = caller.principal
+        """Principal of the caller. The reference keeps its `id` from being given to another."""
+        self.rules = tuple(rules)
+        self.amounts = tuple(rule.amount_for(caller) for rule in rules)
+        self.modes = tuple(rule.on_store_error for rule in rules)
+        """Modes of the rules while the store is not available."""
+        self.is_metered = any(rule.correction is not None for rule in rules)
+        """True if a rule counts tokens or money, known only from the response."""
+        self.has_lasting_keys = not any(amount.period for amount in self.amounts)
+        """True if no key changes with a calendar period."""
+        self.noted = -1
+        """Number of evictions that `Seen` had made when it recorded the keys."""
+        self._fields: HeaderFields | None = None
+        keys = [rule.key_of(caller) for rule in rules]
+        self._parts = tuple(zip(self.rules, keys, self.amounts, strict=True))
+
+    def demands(self, exchange: Exchange, asked: Usage) -> list[Demand]:
+        """Return the demands of a request, one for each rule. `asked` is the usage that it may
+        reach.
+        """
+        return [rule.demand_on(key, amount, exchange, asked) for rule, key, amount in self._parts]
+
+    @property
+    def fields(self) -> HeaderFields:
+        """Header fields that tell the caller what remains."""
+        if self._fields is None:
+            self._fields = HeaderFields(self.rules, self.amounts)
+        return self._fields
+
+
+class Accounts:
+    """Accounts of one route by the facts that keys and amounts are made from: a `Caller`."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        named: Mapping[str, Sequence[Rule]],
+        applies: Callable[[Rule], bool] = lambda rule: True,
+    ) -> None:
+        """`rules` are those of the route. `named` are the rules of every limit in the
+        configuration, since a principal may have limits of its own. Of all these, an account has
+        those that `applies` returns True for.
+        """
+        self._rules = tuple(rules)
+        self._named = named
+        self._applies = applies
+        self._known: dict[tuple[int, str, str | None, str | None], Account] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, caller: Caller) -> Account:
+        """Return the account of a caller."""
+        # A principal is found by its identity: its hash would cost more than all the keys.
+        facts = id(caller.principal), caller.client_ip, caller.model, caller.route
+        known = self._known.get(facts)
+        return known if known is not None else self._add(facts, caller)
+
+    def _add(self, facts: tuple[int, str, str | None, str | None], caller: Caller) -> Account:
+        if len(self._known) >= _ACCOUNTS_CAP:
+            self._known.clear()  # clients choose some of the facts, so the cache is bounded
+        rules = [rule for rule in self._rules_of(caller) if self._applies(rule)]
+        account = self._known[facts] = Account(rules, caller)
+        return account
+
+    def _rules_of(self, caller: Caller) -> Sequence[Rule]:
+        """Return the rules of the route and those of the caller."""
+        principal = caller.principal
+        if principal is None or not principal.limits:
+            return self._rules
+        own = [rule for name in principal.limits for rule in self._named.get(name, ())]
+        return (*self._rules, *(rule for rule in own if rule not in self._rules))
