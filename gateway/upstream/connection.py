@@ -18,6 +18,7 @@ from typing import cast
 import httptools
 
 from gateway.backlog import Backlog
+from gateway.deadline import NEVER, MovingDeadline
 from gateway.errors import (
     GatewayError,
     UpstreamFirstByteTimeout,
@@ -29,7 +30,7 @@ from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
 from gateway.upstream.reader import HeadReader
 from gateway.upstream.response import UpstreamResponse
-from gateway.upstream.unread import Unread
+from gateway.upstream.unread import unread_check
 
 HEAD_CAP_BYTES = 32 * 1024
 FIELD_CAP_BYTES = 16 * 1024
@@ -54,6 +55,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_backlog",
         "_bodiless",
         "_buffer",
+        "_by_lines",
         "_bytes",
         "_deadline",
         "_drained",
@@ -63,7 +65,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_idle_bytes",
         "_idle_s",
         "_in_backlog",
-        "_in_head",
         "_interim",
         "_loop",
         "_message_done",
@@ -78,13 +79,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_request_sent",
         "_response",
         "_spent",
-        "_timer",
-        "_timer_at",
         "_unparsed",
         "_unread",
         "_upgrade",
         "_violation",
         "_written_paused",
+        "on_body",
         "on_writable",
         "reused",
         "state",
@@ -109,25 +109,26 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._in_backlog = False
         self._unparsed = b""
         """Data received that exceeds the parsing budget of its turn."""
-        self._unread: Unread | None = None
+        self._unread: Callable[[], int] | None = None
         self._loop = loop
         self._on_idle = on_idle
         self._on_closed = on_closed
         self.transport: asyncio.Transport | None = None
         self.state = State.NEW
         self.reused = False
+        self._parts: list[bytes] = []
+        """Pieces of the body in the data that is being parsed."""
+        self.on_body: Callable[[bytes], None] = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self._reader: HeadReader | None = None
         """The receiver of the response, from `send` to the end of the exchange."""
         self._response: UpstreamResponse | None = None
         self._raw: list[RawHeader] = []
-        self._parts: list[bytes] = []
         self._reason = b""
         self._head_bytes = 0
         self._head_end = b""
         self._idle_bytes = 0
         self._interim = 0
-        self._in_head = True
         self._head_only = False
         self._message_done = self._bodiless = False
         self._spent = False
@@ -138,13 +139,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None
         self._upgrade = False
         self.on_writable: Callable[[bool], None] | None = None
+        self._by_lines = True
+        """True if parsing may cost time per line: heads, chunked bodies and event streams."""
         self._idle_s = 0.0
-        # One timer serves every phase. It fires at the earliest possible deadline, checks the
-        # current one and is set again if that is later. Moving the deadline to a later time is
-        # therefore free.
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._deadline = MovingDeadline(loop, self._on_deadline)
 
     # -- the request ---------------------------------------------------------------------
 
@@ -167,7 +165,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         assert self.transport is not None
         self.state = State.ACTIVE
         self._reader = reader
-        self._response = None
         self._head_only = head_only
         self._head_bytes = self._idle_bytes = 0
         self._head_end = b""
@@ -176,10 +173,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._spent = False
         self._violation = None
         self._upgrade = upgrade
+        self._by_lines = True
         self._request_sent = last
         self._idle_s = idle_s
         # While a long body is being uploaded, the client sets the pace; see `body_sent`.
-        self._set_deadline(self._loop.time() + first_byte_s if last else float("inf"))
+        self._deadline.move(self._loop.time() + first_byte_s if last else NEVER)
         self.transport.write(data)
 
     def send_body(self, data: bytes) -> None:
@@ -191,7 +189,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Mark the request as complete, and start the first-byte timer."""
         self._request_sent = True
         if self.state is State.ACTIVE and self._response is None:
-            self._set_deadline(self._loop.time() + first_byte_s)
+            self._deadline.move(self._loop.time() + first_byte_s)
 
     async def drain(self) -> None:
         """Wait until the write buffer has room again."""
@@ -232,22 +230,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Seconds since the last data of a response that has begun. None for a tunnel and while
         paused. Every read sets the deadline anew, so the deadline tells when the last read was.
         """
-        if self._response is None or self._deadline == float("inf"):
+        if self._response is None or self._deadline.at == NEVER:
             return None
-        return self._loop.time() - (self._deadline - self._idle_s)
+        return self._loop.time() - (self._deadline.at - self._idle_s)
 
     def pause(self) -> None:
         """Pause reading. Stops the idle timeout, as the upstream does not cause the silence."""
         if not self._paused and self.transport is not None:
             self._paused = True
-            self._deadline = float("inf")
+            self._deadline.at = NEVER
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Resume reading, and restart the idle timeout."""
         if self._paused and self.transport is not None:
             self._paused = False
-            self._set_deadline(self._loop.time() + self._idle_s)
+            self._deadline.move(self._loop.time() + self._idle_s)
             if self._unparsed:
                 self._parse_later()
             else:
@@ -257,13 +255,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, size: int) -> None:
-        data = self._buffer[:size]
-        if self.state is not State.ACTIVE:
+        if self._reader is None:
             # No request is open, so this data must not become the response to the next one.
             self._close()
             return
-        response = self._response
-        if size > FREE_BYTES and (response is None or _has_lines(response)):
+        data = self._buffer[:size]
+        if size > FREE_BYTES and self._by_lines:
             end = turn_end(self._bytes, 0, size, LINES_A_TURN)
             if end < size:
                 assert self.transport is not None
@@ -283,9 +280,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._in_backlog = False
         if self._paused or not self._unparsed or self.transport is None:
             return
-        received, response = self._unparsed, self._response
+        received = self._unparsed
         end = len(received)
-        if response is None or _has_lines(response):
+        if self._by_lines:
             end = turn_end(received, 0, end, LINES_A_TURN)
         self._unparsed = received[end:]
         if self._unparsed:
@@ -295,14 +292,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._parse(memoryview(received)[:end])
 
     def _parse(self, data: memoryview) -> None:
-        response = self._response
-        if response is not None and response.tunnel is not None:
+        """Parse the data, and pass it on. Runs on the path of every event: keep it minimal."""
+        response, reader = self._response, None
+        if response is None:
+            reader = self._reader
+            self._head_bytes += len(data)
+        elif response.tunnel is not None:
             response.feed(bytes(data))
             return
-        reader = None if response is not None else self._reader
-        size = len(data)
-        if self._in_head:
-            self._head_bytes += size
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
@@ -314,60 +311,70 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._spent = True
             if not self._message_done and self._violation is None:
                 self._violation = f"{type(exc).__name__}: {exc}"
-        if self._violation is None and self._in_head and self._head_bytes > HEAD_CAP_BYTES:
-            self._violation = f"head larger than {HEAD_CAP_BYTES} bytes"
-        response = self._response
-        if response is None:
-            self._head_end = (self._head_end + bytes(data[-4:]))[-4:]
-        else:
-            parts = self._parts
-            if not parts:
-                # Data without body bytes: chunk extensions and trailers.
-                self._idle_bytes += size
-                if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
-                    self._violation = "endless trailer or chunk extension"
-            else:
-                self._idle_bytes = 0
-                body = parts[0] if len(parts) == 1 else b"".join(parts)
-                parts.clear()
-                response.feed(body)
-        if self._message_done:
-            if self._bodiless and (self._head_end + bytes(data[-4:]))[-4:] != b"\r\n\r\n":
+        parts = self._parts
+        if reader is not None:
+            response = self._response
+            if response is None:
+                self._await_head(data)
+                return
+            if self._bodiless and (parts or self._last_four(data) != b"\r\n\r\n"):
                 self._spent = True
+                parts.clear()
+        assert response is not None
+        if parts:
+            self._idle_bytes = 0
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            (response.sink_feed or response.feed)(body)
+        else:
+            # Data without body bytes: chunk extensions and trailers.
+            self._idle_bytes += len(data)
+            if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
+                self._violation = "endless trailer or chunk extension"
+        if self._message_done:
             self._settle()
         elif self._violation is not None:
             self.fail(UpstreamInvalidResponse(self._violation))
-        elif response is not None and not self._paused:
-            deadline = self._loop.time() + self._idle_s
-            if self._timer is None or self._timer_at > deadline:
-                self._set_deadline(deadline)  # the deadline until the head may have been later
-            else:
-                self._deadline = deadline
-        if reader is not None and response is not None:
+        elif self._paused:
+            pass
+        elif reader is None:
+            self._deadline.at = self._loop.time() + self._idle_s
+        else:  # the deadline until the head may have been later
+            self._deadline.move(self._loop.time() + self._idle_s)
+        if reader is not None:
             # Last, as the reader may send the next request on this connection.
             reader.answered(response)
 
-    # httptools calls these methods from feed_data.
+    def _await_head(self, data: memoryview) -> None:
+        """Handle data that did not complete the head of the final response."""
+        if self._violation is None and self._head_bytes > HEAD_CAP_BYTES:
+            self._violation = f"head larger than {HEAD_CAP_BYTES} bytes"
+        if self._violation is not None:
+            self.fail(UpstreamInvalidResponse(self._violation))
+        else:
+            self._head_end = self._last_four(data)
+
+    def _last_four(self, data: memoryview) -> bytes:
+        """Return the last four bytes of the head, of which `data` is the end."""
+        return (self._head_end + bytes(data[-4:]))[-4:]
+
+    # httptools calls these methods from feed_data, and `on_body`.
 
     def on_message_begin(self) -> None:
         if self._message_done:
-            self._spent = True
-            return
-        self._in_head = True
-        self._raw = []
+            raise _SecondMessage
+        self._raw.clear()
         self._reason = b""
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head and not self._message_done:  # else it is a trailer
-            self._raw.append((name, value))
+        self._raw.append((name, value))  # of a trailer too, which nobody reads
 
     def on_headers_complete(self) -> None:
-        if self._message_done or self._violation is not None:
+        if self._violation is not None:
             return
-        self._in_head = False
         # If the whole head has fewer bytes than the limit for one field, no field can be too large.
         # (After an interim response the count starts again.)
         if (self._interim or self._head_bytes > FIELD_CAP_BYTES) and _too_large(self._raw):
@@ -388,6 +395,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._violation = str(exc)
             return
         self._response = UpstreamResponse(head, self)
+        self._by_lines = head.content_length is None
         if self._head_only or status in (204, 304):
             # llhttp does not know that this response has no body, and would wait for one.
             self._message_done = self._bodiless = True
@@ -410,8 +418,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self._response = response = UpstreamResponse(head, self)
         response.tunnel = self
-        self._idle_s = float("inf")
-        self._set_deadline(float("inf"))
+        self._by_lines = False
+        self._idle_s = NEVER
+        self._deadline.at = NEVER
 
     def _switched(
         self,
@@ -428,12 +437,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if reader is not None:
             reader.answered(response)
 
-    def on_body(self, body: bytes) -> None:
-        if self._message_done:
-            self._spent = True
-        else:
-            self._parts.append(body)
-
     def on_message_complete(self) -> None:
         response = self._response
         if response is not None and not self._message_done:
@@ -442,7 +445,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._message_done = True
             # llhttp decides this only here, from trailers and Proxy-Connection too.
             self._spent = not self._parser.should_keep_alive()
-        self._in_head = True
 
     # -- ends ----------------------------------------------------------------------------
 
@@ -477,9 +479,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.close()
+        del self._parser  # it refers back to the connection
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._unparsed = b""
@@ -492,17 +493,20 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._response = None
         self._on_closed(self)
 
-    def is_quiet(self) -> bool:
-        """True if nothing has arrived on this idle connection: neither data nor the end of the
-        stream.
+    @property
+    def is_usable(self) -> bool:
+        """True if this idle connection can carry a request: it is open, and nothing has arrived on
+        it, neither data nor the end of the stream.
 
         This asks the kernel. The event loop may not yet have read data that followed the last
         response, and data read after the next request is sent would be taken for its response.
         """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
         if self._unread is None:
-            assert self.transport is not None
-            self._unread = Unread(self.transport.get_extra_info("socket").fileno())
-        return not self._unread
+            self._unread = unread_check(transport.get_extra_info("socket").fileno())
+        return not self._unread()
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -550,23 +554,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def set_expiry(self, keepalive_s: float) -> None:
         """Close the connection if it is still idle after `keepalive_s` seconds."""
-        self._set_deadline(self._loop.time() + keepalive_s)
+        self._deadline.move(self._loop.time() + keepalive_s)
 
-    def _set_deadline(self, deadline: float) -> None:
-        self._deadline = deadline
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        if deadline != float("inf"):
-            self._timer_at = deadline
-            self._timer = self._loop.call_at(deadline, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if self._loop.time() < self._deadline:
-            self._set_deadline(self._deadline)
-        elif self.state is State.IDLE:
+    def _on_deadline(self) -> None:
+        if self.state is State.IDLE:
             self._close()
         elif self._response is not None:
             self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))
@@ -574,9 +565,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.fail(UpstreamFirstByteTimeout("no response head in time"))
 
 
-def _has_lines(response: UpstreamResponse) -> bool:
-    """True if parsing may cost time per line, as for chunked bodies and event streams."""
-    return response.head.content_length is None and response.tunnel is None
+class _SecondMessage(Exception):
+    """A message follows the response. Stops the parser; the connection is not used again."""
 
 
 def _too_large(fields: list[RawHeader]) -> bool:

@@ -81,11 +81,10 @@ class EndpointPool:
 
     def take_idle(self) -> UpstreamConnection | None:
         """Return an idle connection that is still usable, or None."""
-        while self._idle:
-            connection = self._idle.pop()
-            transport = connection.transport
-            usable = connection.state is State.IDLE and transport and not transport.is_closing()
-            if usable and connection.is_quiet():
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_usable:
                 return connection
             connection.close()
         return None
@@ -117,6 +116,9 @@ class EndpointPool:
         except BaseException:
             connection.close()
             raise
+        if connection.state is State.CLOSED:
+            # The upstream closed it before this coroutine ran again.
+            raise UpstreamConnectFailed(f"{address.url}: closed at once")
         return connection
 
     async def _open_one(

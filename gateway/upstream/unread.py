@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import ctypes
 import select
+from collections.abc import Callable
+from functools import partial
 
-_poll = ctypes.PyDLL(None).poll
-_poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
-_poll.restype = ctypes.c_int
+_poll = ctypes.PyDLL(None).poll  # without argtypes: the arguments are converted once, below
+_ONE = ctypes.c_ulong(1)
+_AT_ONCE = ctypes.c_int(0)
 
 
 class _PollFd(ctypes.Structure):
     _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
 
 
-class Unread:
-    """Check of one socket, by its file descriptor."""
-
-    __slots__ = ("_address", "_asked")
-
-    def __init__(self, fd: int) -> None:
-        self._asked = _PollFd(fd, select.POLLIN, 0)
-        self._address = ctypes.addressof(self._asked)
-
-    def __bool__(self) -> bool:
-        """True if there is data, an end of stream, or an error. Takes 0.6 µs."""
-        return bool(_poll(self._address, 1, 0))
+def unread_check(fd: int) -> Callable[[], int]:
+    """Return a check of the socket with this file descriptor. It returns a number other than 0 if
+    there is data, an end of stream, or an error, and takes 0.6 µs.
+    """
+    asked = ctypes.byref(_PollFd(fd, select.POLLIN, 0))  # keeps the structure alive
+    return partial(_poll, asked, _ONE, _AT_ONCE)

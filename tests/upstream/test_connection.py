@@ -313,3 +313,34 @@ async def test_a_connection_whose_head_announced_a_body_that_must_not_come_is_no
     assert (await answer).complete
     assert connected.connection.state is (State.IDLE if reused else State.CLOSED)
     connected.connection.close()
+
+
+async def test_a_connection_is_reused_after_a_response_that_fills_a_read() -> None:
+    connected = Connected()
+    answer = connected.send()
+    body = 40_000 * b"a"
+    connected.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + body)
+    assert (await answer).take_unread() == body
+    assert connected.connection.state is State.IDLE
+    connected.connection.close()
+
+
+@pytest.mark.parametrize("follows", [REPLY, REPLY[:3], b"x"])
+async def test_data_after_the_response_in_the_same_read_closes_the_connection(
+    follows: bytes,
+) -> None:
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(REPLY + follows)
+    response = await answer
+    assert (response.take_unread(), response.complete) == (b"{}", True)
+    assert connected.connection.state is State.CLOSED
+
+
+async def test_a_body_after_the_head_of_a_head_response_is_dropped() -> None:
+    connected = Connected()
+    answer = connected.send(head_only=True)
+    connected.receive(REPLY)
+    response = await answer
+    assert (response.unread, response.complete) == ([], True)
+    assert connected.connection.state is State.CLOSED

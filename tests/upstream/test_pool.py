@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.errors import UpstreamConnectFailed
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.reader import FutureReader
@@ -53,4 +54,22 @@ async def test_a_connection_on_which_something_came_unasked_is_not_used_again(
         arrived, _, _ = select.select([connection.transport.get_extra_info("socket")], [], [], 5.0)
         assert arrived
         assert pool.take_idle() is None
+    assert pool.open == 0
+
+
+async def test_a_connection_that_is_closed_at_once_counts_as_a_failed_connect(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent on it, so the request may go elsewhere."""
+    connection_made = UpstreamConnection.connection_made
+
+    def lose(self: UpstreamConnection, transport: asyncio.Transport) -> None:
+        connection_made(self, transport)
+        transport.abort()
+
+    monkeypatch.setattr(UpstreamConnection, "connection_made", lose)
+    address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(address, max_connections=2, keepalive_s=5.0)
+    with pytest.raises(UpstreamConnectFailed):
+        await pool.connect(5.0)
     assert pool.open == 0

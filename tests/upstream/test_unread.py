@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.upstream.unread import Unread
+from gateway.upstream.unread import unread_check
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -26,25 +26,25 @@ def pair() -> Iterator[Pair]:
 
 def test_a_connection_on_which_nothing_came_has_nothing_unread(pair: Pair) -> None:
     near, _ = pair
-    unread = Unread(near.fileno())
-    assert [bool(unread) for _ in range(3)] == [False] * 3
+    unread = unread_check(near.fileno())
+    assert [unread() for _ in range(3)] == [0] * 3
 
 
 def test_data_is_unread_until_it_was_read(pair: Pair) -> None:
     near, far = pair
-    unread = Unread(near.fileno())
+    unread = unread_check(near.fileno())
     far.sendall(b"x")
     near.recv(1, socket.MSG_PEEK)  # it has arrived
-    assert unread
+    assert unread()
     near.recv(1)
-    assert not unread
+    assert not unread()
 
 
 def test_the_end_of_the_stream_is_unread(pair: Pair) -> None:
     near, far = pair
     far.shutdown(socket.SHUT_WR)
     near.recv(1, socket.MSG_PEEK)
-    assert Unread(near.fileno())
+    assert unread_check(near.fileno())()
 
 
 def test_a_reset_is_unread(pair: Pair) -> None:
@@ -52,4 +52,4 @@ def test_a_reset_is_unread(pair: Pair) -> None:
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     far.close()
     select.select([near], [], [], 5)
-    assert Unread(near.fileno())
+    assert unread_check(near.fileno())()
