@@ -59,7 +59,10 @@ def media(document: Mapping[str, Any]) -> Media:
                 break
             if type(part) is not dict:
                 continue
-            if type(inner := part.get("content")) is list:
+            inner = part.get("content")
+            if type(inner) is str and len(part) == 2 and "role" in part:
+                continue  # a message of text
+            if type(inner) is list:
                 waiting.append(inner)
             if type(inner := part.get("output")) is list or type(inner) is dict:
                 waiting.append(inner)

@@ -65,9 +65,9 @@ class Usage:
         return self.input + self.output
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Estimate:
-    """Estimate of a request's usage, from its body."""
+    """Estimate of a request's usage, from its body. Do not change it; see `Usage`."""
 
     input: int
     output: int | None
@@ -98,15 +98,19 @@ def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
         return Estimate(size_bytes // _BYTES_PER_AUDIO_TOKEN + 1, None)
     chars, tokens = media(document)
     input_ = max(0, size_bytes - chars) // _BYTES_PER_TOKEN + 1 + tokens
-    maxima = [_whole(document[name]) for name in _MAXIMA if name in document]
+    most = 0
+    for name in _MAXIMA:
+        if name in document:
+            most = max(most, _whole(document[name]))
     for holder, name in _INNER_MAXIMA:
         if holder in document and isinstance(inner := document[holder], dict):
-            maxima.append(_whole(inner.get(name)))
-    answers = max(1, _whole(document.get("n")), _whole(document.get("best_of")))
+            most = max(most, _whole(inner.get(name)))
+    answers = 1
+    if "n" in document or "best_of" in document:
+        answers = max(1, _whole(document.get("n")), _whole(document.get("best_of")))
     prompt = document.get("prompt")
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
         answers *= len(prompt)
-    most = max(maxima, default=0)
     return Estimate(input_, most * answers if most else None, answers)
 
 
@@ -117,6 +121,8 @@ def estimate_unread(size_bytes: int) -> Estimate:
 
 def _whole(value: Any) -> int:
     """Return a positive number as lenient backends read it, even from a float or a text, or 0."""
+    if type(value) is int:
+        return min(value, _MOST_OUTPUT_TOKENS) if value > 0 else 0
     if isinstance(value, str) and len(value) <= _DIGITS and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_OTHER_CASES = frozenset(map("".join, product(*zip("model", "MODEL", strict=True)))) - {"model"}
 _ESCAPED = rb"\u006"
 """Start of an escaped letter of the key `model`: m, o, d, e and l are U+0064 to U+006F."""
 _BEHIND_VALUE = b" \t\r\n,"
@@ -69,35 +70,41 @@ def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
     return False
 
 
-@dataclass(slots=True)
 class JsonBody:
     """Request body with its parsed content."""
 
-    raw: bytes = field(repr=False)
-    """The bytes that the client sent; empty if the body was parsed in a helper process and not set
-    since.
-    """
-    document: dict[str, Any]
-    """The parsed object. If not `whole`, only its top level: long strings are cut, long lists and
-    objects are empty, and there are 1024 keys at most.
-    """
-    model: str | None
-    """Top-level `model`."""
-    whole: bool = True
+    # Initial values as class attributes: most requests need none of these, and setting ten
+    # attributes takes longer than parsing.
+    whole = True
+    """True if `document` is complete."""
     _estimate: Estimate | None = None
     _named: tuple[str, ...] | None = None
-    _plain: bool = False
-    """True if the key `model` occurs once at most and no letter of it can be written as an
-    escape.
-    """
-    _spans: dict[bytes, tuple[int, int] | None] = field(default_factory=dict)
+    _spans: dict[bytes, tuple[int, int] | None] | None = None
     """Start and end of values in the body, by key; None if the key is missing or occurs more than
     once.
     """
-    _edits: dict[str, Any] = field(default_factory=dict)
+    _edits: Mapping[str, Any] = MappingProxyType({})
     """New values, by key."""
-    _sent: bytes = field(default=b"", repr=False)
+    _sent = b""
     """Last result of `rendered`."""
+
+    def __init__(
+        self, raw: bytes, document: dict[str, Any], model: str | None, *, plain: bool = False
+    ) -> None:
+        self.raw = raw
+        """The bytes that the client sent; empty if the body was parsed in a helper process and not
+        set since.
+        """
+        self.document = document
+        """The parsed object. If not `whole`, only its top level: long strings are cut, long lists
+        and objects are empty, and there are 1024 keys at most.
+        """
+        self.model = model
+        """Top-level `model`."""
+        self._plain = plain
+        """True if the key `model` occurs once at most and no letter of it can be written as an
+        escape.
+        """
 
     @property
     def asked(self) -> Estimate:
@@ -122,7 +129,7 @@ class JsonBody:
 
     def rename(self, name: str) -> None:
         """Replace the model in the bytes to send. The body must name one."""
-        self._edits["model"] = name
+        self._edits = {**self._edits, "model": name}
 
     def ask_for_usage(self) -> bool:
         """Ask for token usage in an OpenAI-shaped stream. Return True if that changes the body."""
@@ -135,7 +142,8 @@ class JsonBody:
             # The key occurs more than once, and it is not known which one the backend uses.
             return False
         options = options if isinstance(options, dict) else {}
-        self._edits["stream_options"] = {**options, "include_usage": True}
+        asked = {**options, "include_usage": True}
+        self._edits = {**self._edits, "stream_options": asked}
         return True
 
     def rendered(self) -> bytes:
@@ -176,14 +184,19 @@ class JsonBody:
         return {**self.document, **self._edits} if self._edits else self.document
 
     def _span(self, key: bytes) -> tuple[int, int] | None:
-        if key not in self._spans:
-            self._spans[key] = self._only_span(key)
-        return self._spans[key]
+        spans = self._spans
+        if spans is None:
+            spans = self._spans = {}
+        if key not in spans:
+            spans[key] = self._only_span(key)
+        return spans[key]
 
     def _only_span(self, key: bytes) -> tuple[int, int] | None:
         if key == b"model" and self._plain:
             match = _MODEL.search(self.raw)
             return match.span(1) if match is not None else None
+        if self.whole and key.decode() not in self.document:
+            return None
         spans = _spans(self.raw, key)
         return spans[0] if len(spans) == 1 else None
 
@@ -191,18 +204,12 @@ class JsonBody:
         """Return a copy without its long values, with everything that needs them computed
         beforehand.
         """
-        self._spans = {key: self._only_span(key) for key in (b"model", b"stream_options")}
         kept = islice(self.document.items(), _KEPT_MEMBERS)
-        document = {key: _pruned(value) for key, value in kept}
-        return JsonBody(
-            b"",
-            document,
-            self.model,
-            whole=False,
-            _estimate=self.asked,
-            _named=self.also_named,
-            _spans=self._spans,
-        )
+        pruned = JsonBody(b"", {key: _pruned(value) for key, value in kept}, self.model)
+        pruned.whole = False
+        pruned._estimate, pruned._named = self.asked, self.also_named
+        pruned._spans = {key: self._only_span(key) for key in (b"model", b"stream_options")}
+        return pruned
 
 
 def read(body: bytes) -> JsonBody:
@@ -213,19 +220,20 @@ def read(body: bytes) -> JsonBody:
     document = _parsed(body)
     if not isinstance(document, dict):
         raise RequestError("The request body is not a JSON object.", code="invalid_json")
-    if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in document):
+    if not _OTHER_CASES.isdisjoint(document):
         # Go's encoding/json, and so Ollama, matches keys without regard to case.
         raise RequestError("'model' is written in another case.", param="model")
     plain = _is_plain(body)
     if not plain and len(_spans(body, b"model")) > 1:
         raise RequestError("'model' is given more than once.", param="model")
     model = document.get("model")
-    if isinstance(model, str) and "\ufffd" in model:
-        # Half a character, which each backend reads in its own way.
-        raise RequestError("'model' is not valid text.", code="invalid_json", param="model")
-    if model is not None and not isinstance(model, str):
+    if isinstance(model, str):
+        if "\ufffd" in model:
+            # Half a character, which each backend reads in its own way.
+            raise RequestError("'model' is not valid text.", code="invalid_json", param="model")
+    elif model is not None:
         raise RequestError("'model' has to be a string.", param="model")
-    return JsonBody(body, document, model, _plain=plain)
+    return JsonBody(body, document, model, plain=plain)
 
 
 def read_elsewhere(body: bytes) -> JsonBody:

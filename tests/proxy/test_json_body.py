@@ -79,6 +79,7 @@ def test_what_looks_like_the_key_elsewhere_is_not_it(body: bytes, expected: str 
         (b'{"model":"a","mod\\u0065l":"b"}', "more than once"),
         (b'{"model":"a","Model":"b"}', "another case"),
         (b'{"MODEL":"b"}', "another case"),
+        (b'{"modeL":"b"}', "another case"),
         (b'{"model":["a"]}', "has to be a string"),
         (b'{"model":1}', "has to be a string"),
         (b'["model"]', "not a JSON object"),
@@ -277,3 +278,9 @@ def test_what_is_nested_too_deeply_to_be_written_again_is_refused() -> None:
         parsed.rendered()
     with pytest.raises(RequestError, match="nested too deeply"):
         continued(b'{"messages": [], "x": %b}' % deep, "text", 1, None, final=False)
+
+
+def test_one_edit_does_not_show_in_another_body() -> None:
+    first, second = read(b'{"model":"a"}'), read(b'{"model":"a"}')
+    first.rename("b")
+    assert second.rendered() == b'{"model":"a"}'
