@@ -52,7 +52,7 @@ def tool_of(description: object) -> OfferedTool | None:
 
 
 def objects(asked: object, field: str = "tools") -> list[dict[str, Any]]:
-    """Return a list of objects, empty if it is missing. Raise Refusal if it is something else."""
+    """Return a list of objects, empty if it is missing. Raise DemoError if it is something else."""
     listed = asked or []
     if not (isinstance(listed, list) and all(isinstance(each, dict) for each in listed)):
         raise DemoError(400, f"'{field}' has to be a list of {field}.")
@@ -70,7 +70,7 @@ def called(
     """Return the call of the tool that is required or that the last message names, or None.
 
     `answered`: the last message is the result of a call. The model then answers with text, unless a
-    call is required. Raise Refusal if a required tool is not offered.
+    call is required. Raise DemoError if a required tool is not offered.
     """
     there = [tool for tool in tools if tool is not None]
     if not choice.may:
