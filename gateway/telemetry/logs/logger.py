@@ -14,9 +14,11 @@ import stat
 import sys
 import threading
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import BinaryIO, Protocol, Self, cast
 
 import orjson
@@ -235,17 +237,15 @@ def _write_cap_bytes(stream: BinaryIO) -> int:
 
 
 def _in_pieces(lines: Sequence[bytes], cap_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Join whole lines up to a size. Yield bytes and line count. A longer line stands alone."""
-    piece: list[bytes] = []
-    size = 0
-    for line in lines:
-        if piece and size + len(line) > cap_bytes:
-            yield b"".join(piece), len(piece)
-            piece, size = [], 0
-        piece.append(line)
-        size += len(line)
-    if piece:
-        yield b"".join(piece), len(piece)
+    """Join whole lines up to a size. Yield the bytes and the line count. A longer line is a piece
+    of its own.
+    """
+    ends = list(accumulate(map(len, lines)))
+    first = size = 0
+    while first < len(lines):
+        end = max(first + 1, bisect_right(ends, size + cap_bytes))
+        yield b"".join(lines[first:end]), end - first
+        first, size = end, ends[end - 1]
 
 
 def is_console(options: LogOptions) -> bool:

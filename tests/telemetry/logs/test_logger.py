@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -242,3 +243,17 @@ def test_writes_to_a_pipe_are_atomic_and_those_to_a_file_are_few(tmp_path: Path)
             pieces = list(_in_pieces(lines, _write_cap_bytes(stream)))
             assert sum(count for _, count in pieces) == 1000
             assert most - 100 < max(len(data) for data, _ in pieces) <= most
+
+
+@given(st.lists(st.integers(1, 30)), st.integers(1, 40))
+def test_pieces_hold_all_lines_whole_and_in_order(sizes: list[int], cap_bytes: int) -> None:
+    lines = [b"x" * (size - 1) + b"\n" for size in sizes]
+    pieces = list(_in_pieces(lines, cap_bytes))
+    assert b"".join(data for data, _ in pieces) == b"".join(lines)
+    assert sum(count for _, count in pieces) == len(lines)
+    for data, count in pieces:
+        assert data.count(b"\n") == count
+        assert len(data) <= cap_bytes or count == 1
+    for (data, _), (following, _) in itertools.pairwise(pieces):
+        first_line = following.split(b"\n")[0]
+        assert len(data) + len(first_line) + 1 > cap_bytes, "no piece is split without need"
