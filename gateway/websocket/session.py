@@ -14,11 +14,11 @@ from gateway.exchange import ClientConnection, EndReason, Exchange
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
 from gateway.websocket.endings import By, SessionTally, ending_of
-from gateway.websocket.peer import Peer
+from gateway.websocket.peer import Peer, PeerOwner
 from gateway.websocket.watch import SessionOptions, Validity, Watch
 
 
-class Session(ABC):
+class Session(PeerOwner, ABC):
     """WebSocket session of one client."""
 
     is_stream = False
@@ -117,18 +117,6 @@ class Session(ABC):
         return False
 
     # -- called by the peers -------------------------------------------------------------------
-
-    @abstractmethod
-    def piece(self, peer: Peer, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        """Receive a piece of a message."""
-
-    @abstractmethod
-    def pieces_end(self, peer: Peer) -> None:
-        """Note that no more pieces come in this turn of the event loop."""
-
-    @abstractmethod
-    def closes(self, peer: Peer, closing: Closing) -> None:
-        """Receive a close frame."""
 
     def violates(self, peer: Peer, violation: Violation) -> None:
         """End the session after a protocol violation by the client."""
