@@ -19,7 +19,7 @@ from gateway.middleware.request_id import request_id
 from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.proxy.attempt import Attempt
 from gateway.telemetry.traces.gaps import Gaps
-from gateway.telemetry.traces.recording import Records
+from gateway.telemetry.traces.recording import TraceRecords
 
 _CALLS = 10_000
 _ROUNDS = 9
@@ -36,7 +36,7 @@ _ATTEMPT = cast(
 
 async def measure() -> dict[str, float]:
     """Return the cost of each operation, the minimum of several interleaved rounds."""
-    records = Records()
+    records = TraceRecords()
     kinds: dict[str, Middleware] = {
         "": request_id,
         "a trace that is not kept": Tracing(TraceOptions(sample=0.0), records),

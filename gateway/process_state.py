@@ -13,7 +13,7 @@ from gateway.offload import Offload
 from gateway.overload import BodyBudget, Overload, memory_for
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
-from gateway.telemetry.traces.recording import Records
+from gateway.telemetry.traces.recording import TraceRecords
 
 _BODIES_SHARE = 4
 """Default share of a worker's memory for request bodies, as a divisor."""
@@ -36,7 +36,7 @@ class ProcessState:
     """Index of this worker."""
     registry: Registry = field(default_factory=Registry)
     """Registry of the request metrics."""
-    records: Records = field(default_factory=Records)
+    records: TraceRecords = field(default_factory=TraceRecords)
     """Buffer of the trace records."""
 
     @classmethod

@@ -22,7 +22,7 @@ from gateway.admin.fleet import Fleet
 from gateway.telemetry.masking import Redaction, mask_event
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.content import messages
-from gateway.telemetry.traces.recording import Records
+from gateway.telemetry.traces.recording import TraceRecords
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import Batch, TraceStore
 
@@ -127,7 +127,7 @@ class RecordCollector:
             sinks.store.add(Batch(boot, number, records, said["tallies"], time.time()))
 
 
-def leave_records(records: Records, folder: Path, slot: int) -> None:
+def leave_records(records: TraceRecords, folder: Path, slot: int) -> None:
     """Write the remaining records of a worker that ends to a file for the admin process."""
     if batches := records.rest():
         path = folder / f"left-{slot}-{records.boot}.json"

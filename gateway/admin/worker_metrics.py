@@ -13,7 +13,7 @@ from gateway.proxy.progress import Progress, progress
 from gateway.routing import METHODS
 from gateway.server.serving import Server
 from gateway.telemetry.metrics import instruments as table
-from gateway.telemetry.metrics.instruments import Instrument, Kind
+from gateway.telemetry.metrics.instruments import Instrument, InstrumentKind
 from gateway.telemetry.metrics.registry import Labels, Snapshot
 from gateway.upstream.health import State
 from gateway.upstream.upstream import Upstream
@@ -40,7 +40,7 @@ class WorkerMetrics:
         return self._snapshot
 
     def _tell(self, instrument: Instrument, value: float, *labels: str) -> None:
-        if instrument.kind is Kind.COUNTER:
+        if instrument.kind is InstrumentKind.COUNTER:
             value = self._lasting(instrument, value, labels)
         self._snapshot.setdefault(instrument.name, []).append([labels, value])
 

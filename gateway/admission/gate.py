@@ -23,7 +23,7 @@ class GateOptions:
     max_wait_s: float
 
 
-class Place:
+class QueuePlace:
     """Place of a waiting request in a queue."""
 
     __slots__ = ("_deadline", "_entry", "_loop", "_queue")
@@ -76,7 +76,7 @@ class Gate:
         priority: int = 0,
         weight: float = 1.0,
         patience_s: float | None = None,
-        told: Callable[[Place], None] | None = None,
+        told: Callable[[QueuePlace], None] | None = None,
     ) -> int:
         """Enter, if necessary after waiting, for `patience_s` seconds at most. Call `leave` after
         success.
@@ -99,7 +99,7 @@ class Gate:
         if patience_s is not None:
             longest_s = min(longest_s, patience_s)
         if told is not None:
-            told(Place(self._queue, entry, longest_s, loop))
+            told(QueuePlace(self._queue, entry, longest_s, loop))
         try:
             async with asyncio.timeout(longest_s):
                 await turn

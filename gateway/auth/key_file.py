@@ -33,7 +33,7 @@ class BadKeyFile(Exception):
     """The file is not a list of keys. The text says what is wrong, and contains no hash."""
 
 
-class _File(BaseModel):
+class _KeyFileDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: tuple[KeyRecord, ...] = ()
@@ -101,7 +101,7 @@ def read(path: Path) -> dict[str, ApiKey]:
     """Return all keys of a file by id; none if there is no file. Raise BadKeyFile."""
     try:
         document: Any = yaml.safe_load(path.read_bytes())
-        parsed = _File.model_validate(document or {})
+        parsed = _KeyFileDocument.model_validate(document or {})
     except FileNotFoundError:
         return {}
     except OSError as exc:

@@ -14,9 +14,9 @@ from multidict import istr
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.middleware.request_id import give_request_id, new_request_id
 from gateway.routing import Handler
-from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, Content
+from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, RecordedContent
 from gateway.telemetry.traces.context import clean_baggage, clean_state, parse_parent
-from gateway.telemetry.traces.recording import KeepRules, Kept, Records, Trace
+from gateway.telemetry.traces.recording import KeepRules, Kept, Trace, TraceRecords
 from gateway.telemetry.traces.response_metadata import response_metadata
 
 _ALL = 1 << 64
@@ -45,7 +45,7 @@ class TraceOptions:
 class Tracing:
     """Middleware that sets the exchange's request id and trace. It is the outermost of a route."""
 
-    def __init__(self, options: TraceOptions, records: Records) -> None:
+    def __init__(self, options: TraceOptions, records: TraceRecords) -> None:
         self._options = options
         self._records = records
         slow_s = options.keep.slow_s
@@ -69,7 +69,7 @@ class Tracing:
         if trace.sampled:
             exchange.trace_id = trace.id
             if self._options.content:
-                trace.content = Content()
+                trace.content = RecordedContent()
         if exchange.trusted_peer:
             # For the log of the proxy in front of the gateway.
             exchange.response_headers.append(("X-Trace-ID", trace.id))

@@ -54,7 +54,7 @@ class _Gzip:
         return self._deflate.flush()
 
 
-class _Brotli:
+class _BrotliEncoder:
     def __init__(self, quality: int, window_bits: int) -> None:
         self._compressor = brotli.Compressor(quality=quality, lgwin=window_bits)
 
@@ -67,7 +67,7 @@ class _Brotli:
         return bytes(self._compressor.finish())
 
 
-class _Zstd:
+class _ZstdEncoder:
     def __init__(self, level: int, window_bits: int) -> None:
         self._compressor = zstd.ZstdCompressor(
             options={
@@ -88,8 +88,8 @@ class _Zstd:
 # Memory in KiB for each stream, measured: 33, 114 and 304. See docs/streaming.md.
 _STREAMS: Mapping[Coding, Callable[[], Encoder]] = {
     "gzip": lambda: _Gzip(5, 12, 5),
-    "zstd": lambda: _Zstd(1, 13),
-    "br": lambda: _Brotli(3, 12),
+    "zstd": lambda: _ZstdEncoder(1, 13),
+    "br": lambda: _BrotliEncoder(3, 12),
 }
 _WHOLE: Mapping[Coding, Callable[[bytes], bytes]] = {
     "gzip": lambda body: zlib.compress(body, 5, wbits=_GZIP_HEADER + zlib.MAX_WBITS),

@@ -52,9 +52,9 @@ def decoder(coding: str) -> Decoder | None:
     if coding == "deflate":
         return _Zlib(None)
     if coding == "zstd":
-        return _Zstd()
+        return _ZstdDecoder()
     if coding == "br":
-        return _Brotli()
+        return _BrotliDecoder()
     raise UnsupportedCoding
 
 
@@ -106,7 +106,7 @@ class _Zlib:
             raise _malformed("cut off")
 
 
-class _Zstd:
+class _ZstdDecoder:
     """Decoder of one or more zstd frames."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class _Zstd:
             raise _malformed("cut off")
 
 
-class _Brotli:
+class _BrotliDecoder:
     def __init__(self) -> None:
         self._decoder = brotli.Decompressor()
 

@@ -24,7 +24,7 @@ from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.usage_chunk import UsageFilter
 from gateway.sse import is_event_stream
-from gateway.telemetry.traces.content import Content
+from gateway.telemetry.traces.content import RecordedContent
 from gateway.telemetry.traces.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
 
@@ -78,7 +78,7 @@ class ResponseBody:
         """Current source of the body."""
         self._exchange = exchange
         self._gaps: Gaps | None = None
-        self._content: Content | None = None
+        self._content: RecordedContent | None = None
         trace = exchange.trace
         if trace is not None and trace.sampled:
             if head.content_length is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class StoreKind:
     """A kind of store. The package `gateway.stores.NAME` implements it."""
 
     name: str
@@ -22,9 +22,9 @@ class Kind:
 
 
 KINDS = (
-    Kind("memory", r"memory", "", is_shared=False),
-    Kind("sqlite", r"sqlite", r"/.+", is_file=True),
-    Kind("redis", r"rediss?(?:\+sentinel|\+cluster)?", r".+"),
+    StoreKind("memory", r"memory", "", is_shared=False),
+    StoreKind("sqlite", r"sqlite", r"/.+", is_file=True),
+    StoreKind("redis", r"rediss?(?:\+sentinel|\+cluster)?", r".+"),
 )
 PATTERN = "|".join(f"{kind.schemes}://{kind.rest}" for kind in KINDS)
 """Pattern of a store's URL in the configuration file."""
@@ -36,7 +36,7 @@ EXPECTED = "not a store: write memory://, sqlite:///PATH, or the URL of a Redis"
 class Location:
     """Kind and place of a store."""
 
-    kind: Kind | None
+    kind: StoreKind | None
     """None if the URL is not that of a store, which a secret URL can be."""
     url: str
     """The whole URL, with the password if it has one."""

@@ -68,7 +68,7 @@ class Session(PeerOwner, ABC):
         if not self._over:
             self._watch.look()
 
-    def _open(self) -> None:  # noqa: B027 -- most have nothing to do
+    def _open(self) -> None:
         """Take over the other side's connection, before the client's data is read."""
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Session(PeerOwner, ABC):
             reason, closing = ending_of(error)
             self._end(reason, closing, By.GATEWAY)
 
-    def _failing(self, error: GatewayError) -> None:  # noqa: B027 -- most have nothing to do
+    def _failing(self, error: GatewayError) -> None:
         """Send final messages before the close frame."""
 
     def probe(self) -> bool:

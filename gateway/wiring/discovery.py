@@ -9,7 +9,7 @@ from gateway.address_policy import AddressPolicy
 from gateway.config import models
 from gateway.config.types import parse_nameserver
 from gateway.upstream.discovery.file import FileSource
-from gateway.upstream.discovery.source import Changed, Report, Source
+from gateway.upstream.discovery.source import Changed, EndpointSource, Report
 
 
 def address_policy(options: models.UpstreamSettings) -> AddressPolicy:
@@ -19,7 +19,7 @@ def address_policy(options: models.UpstreamSettings) -> AddressPolicy:
 
 def source(
     options: models.Discover, policy: AddressPolicy, *, changed: Changed, report: Report
-) -> Source:
+) -> EndpointSource:
     """Return the configured source. It does nothing before it is started."""
     if options.file is not None:
         return FileSource(Path(options.file), policy, changed=changed, report=report)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from gateway.config import Config, models
 from gateway.forwarded import TrustedProxies
 from gateway.middleware.tracing import TraceOptions, Tracing
-from gateway.telemetry.traces.recording import KeepRules, Records
+from gateway.telemetry.traces.recording import KeepRules, TraceRecords
 from gateway.usage import Usage
 from gateway.wiring.prices import prices
 
@@ -17,7 +17,7 @@ TracingOf = Callable[[models.Route | None], Tracing]
 """Function that returns the middleware of a route. None stands for requests without a route."""
 
 
-def tracing(config: Config, records: Records) -> TracingOf | None:
+def tracing(config: Config, records: TraceRecords) -> TracingOf | None:
     """Return the function that makes the tracing middleware, or None if nothing is traced. Sets the
     prices that `records` uses.
     """

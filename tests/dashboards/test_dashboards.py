@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.telemetry.metrics.instruments import ALL, Instrument, Kind
+from gateway.telemetry.metrics.instruments import ALL, Instrument, InstrumentKind
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess
@@ -81,7 +81,7 @@ def _filled(expression: str) -> str:
 
 
 def exposed_names(one: Instrument) -> list[str]:
-    if one.kind is Kind.HISTOGRAM:
+    if one.kind is InstrumentKind.HISTOGRAM:
         return [f"{one.name}_{suffix}" for suffix in ("bucket", "sum", "count")]
     return [one.exposed]
 

@@ -10,7 +10,7 @@ from gateway.address_policy import AddressPolicy
 from gateway.upstream.discovery.dns import DnsSource
 from gateway.upstream.discovery.file import FileSource
 from gateway.upstream.discovery.records import Question
-from gateway.upstream.discovery.source import Found, Source
+from gateway.upstream.discovery.source import EndpointSource, Found
 from tests.support.dns import DnsServer
 
 POLICY = AddressPolicy()
@@ -25,7 +25,7 @@ class Told:
     def __init__(self) -> None:
         self.sets: list[Sequence[Found]] = []
         self.reports: list[str] = []
-        self.sources: list[Source] = []
+        self.sources: list[EndpointSource] = []
         self._pauses: asyncio.Queue[float] = asyncio.Queue()
         self._go = asyncio.Event()
 
@@ -69,7 +69,7 @@ class Told:
             )
         )
 
-    def start(self, source: Source) -> None:
+    def start(self, source: EndpointSource) -> None:
         """Start a source. The fixture closes it."""
         self.sources.append(source)
         source.start()

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import load_text
 from gateway.config.models import Traces
-from gateway.telemetry.traces.recording import Records
+from gateway.telemetry.traces.recording import TraceRecords
 from gateway.usage import Usage
 from gateway.wiring.traces import disabled, head_sampling, misread, otlp_endpoint, tracing
 from tests.support.gateway import config_text, simple_config
@@ -111,14 +111,14 @@ def test_all_of_it_can_be_turned_off(
     monkeypatch.setenv("OTEL_SDK_DISABLED", value)
     assert disabled({"OTEL_SDK_DISABLED": value}) == off
     config = load_text(config_text(simple_config("http://127.0.0.1:1"), {}))
-    assert (tracing(config, Records()) is None) == off
+    assert (tracing(config, TraceRecords()) is None) == off
 
 
 def test_usage_by_day_costs_what_budgets_count() -> None:
     document = simple_config("http://127.0.0.1:1", models=["m"])
     price = {"input": 30.0, "output": 60.0, "cache_read": 3.0}
     document["models"] = {"m": {"upstream": "main", "price": price}}
-    records = Records()
+    records = TraceRecords()
     assert tracing(load_text(config_text(document, {})), records) is not None
     records.tally(("r", "m", "acme")).add(Usage(152_500, 1000, cached=150_000))
     (row,) = orjson.loads(records.take())["tallies"]

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from gateway.telemetry.metrics.instruments import Instrument, Kind
+from gateway.telemetry.metrics.instruments import Instrument, InstrumentKind
 from gateway.telemetry.metrics.merge import Buckets, Merged, Value, rows
 from gateway.telemetry.metrics.registry import Labels
 from gateway.telemetry.metrics.renaming import renamed
@@ -42,7 +42,7 @@ class _Metrics(Collector):
 
 def _metric(instrument: Instrument, series: dict[Labels, Value]) -> Metric:
     name, text, names = instrument.name, instrument.help, instrument.labels
-    if instrument.kind is Kind.HISTOGRAM:
+    if instrument.kind is InstrumentKind.HISTOGRAM:
         histogram = HistogramMetricFamily(name, text, labels=names)
         edges = [_edge(bound) for bound in (*instrument.buckets, float("inf"))]
         for labels, value in sorted(series.items()):
@@ -50,7 +50,7 @@ def _metric(instrument: Instrument, series: dict[Labels, Value]) -> Metric:
             histogram.add_metric(labels, list(_cumulative(edges, value)), value.sum)
         return histogram
     metric: CounterMetricFamily | GaugeMetricFamily
-    if instrument.kind is Kind.COUNTER:
+    if instrument.kind is InstrumentKind.COUNTER:
         metric = CounterMetricFamily(name, text, labels=names)
     else:
         metric = GaugeMetricFamily(name, text, labels=names)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from gateway.telemetry.metrics import instruments as table
-from gateway.telemetry.metrics.instruments import Instrument, Kind
+from gateway.telemetry.metrics.instruments import Instrument, InstrumentKind
 from gateway.telemetry.metrics.merge import Buckets, Merged, Value
 from gateway.telemetry.metrics.registry import Labels
 
@@ -263,7 +263,7 @@ def _gauges(merged: Merged) -> dict[str, float]:
     for one in GAUGES:
         values = [value for value in merged.get(one.name, {}).values() if isinstance(value, float)]
         if values:
-            found[one.name] = max(values) if one.kind is Kind.PEAK else sum(values)
+            found[one.name] = max(values) if one.kind is InstrumentKind.PEAK else sum(values)
     return found
 
 

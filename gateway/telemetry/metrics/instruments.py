@@ -16,7 +16,7 @@ SEMCONV = "1.44"
 """Version of the semantic conventions from which the names are taken."""
 
 
-class Kind(Enum):
+class InstrumentKind(Enum):
     """Kind of a metric, which decides how the values of several workers are merged."""
 
     COUNTER = "counter"
@@ -31,7 +31,7 @@ class Kind(Enum):
     @property
     def prometheus(self) -> str:
         """Prometheus' name of the kind."""
-        return "gauge" if self is Kind.PEAK else self.value
+        return "gauge" if self is InstrumentKind.PEAK else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Instrument:
     """A metric. `name` is the Prometheus name, without `_total`."""
 
     name: str
-    kind: Kind
+    kind: InstrumentKind
     labels: tuple[str, ...]
     help: str
     unit: str = ""
@@ -56,7 +56,7 @@ class Instrument:
     @property
     def exposed(self) -> str:
         """Name in Prometheus queries."""
-        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+        return f"{self.name}_total" if self.kind is InstrumentKind.COUNTER else self.name
 
 
 # The buckets of the conventions, extended for reasoning models, which take longer.
@@ -79,7 +79,12 @@ _GEN_AI = (
     "route",
     "upstream",
 )
-_C, _G, _P, _H = Kind.COUNTER, Kind.GAUGE, Kind.PEAK, Kind.HISTOGRAM
+_C, _G, _P, _H = (
+    InstrumentKind.COUNTER,
+    InstrumentKind.GAUGE,
+    InstrumentKind.PEAK,
+    InstrumentKind.HISTOGRAM,
+)
 
 # -- counted where a request ends ------------------------------------------------------------------
 

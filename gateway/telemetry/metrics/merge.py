@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.telemetry.metrics.instruments import ALL, Instrument, Kind
+from gateway.telemetry.metrics.instruments import ALL, Instrument, InstrumentKind
 from gateway.telemetry.metrics.registry import Exemplar, Known, Labels, Snapshot
 
-_LASTING = (Kind.COUNTER, Kind.HISTOGRAM)
+_LASTING = (InstrumentKind.COUNTER, InstrumentKind.HISTOGRAM)
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Merge:
                 add(series, key, _read(instrument, value), instrument.kind)
 
 
-def add(series: dict[Labels, Value], key: Labels, value: Value, kind: Kind) -> None:
+def add(series: dict[Labels, Value], key: Labels, value: Value, kind: InstrumentKind) -> None:
     """Add a value to a series, according to the metric's kind."""
     known = series.get(key)
     if known is None:
@@ -110,11 +110,11 @@ def add(series: dict[Labels, Value], key: Labels, value: Value, kind: Kind) -> N
         known.add(value)
     else:
         assert not isinstance(value, Buckets)
-        series[key] = max(known, value) if kind is Kind.PEAK else known + value
+        series[key] = max(known, value) if kind is InstrumentKind.PEAK else known + value
 
 
 def _read(instrument: Instrument, value: Any) -> Value:
-    if instrument.kind is not Kind.HISTOGRAM:
+    if instrument.kind is not InstrumentKind.HISTOGRAM:
         return float(value)
     total, counts, exemplars = value
     return Buckets(total, list(counts), {i: (trace, at, when) for i, trace, at, when in exemplars})

@@ -29,7 +29,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 import gateway
-from gateway.telemetry.metrics.instruments import ATTRIBUTES, Instrument, Kind
+from gateway.telemetry.metrics.instruments import ATTRIBUTES, Instrument, InstrumentKind
 from gateway.telemetry.metrics.merge import Buckets, Merged, Value, rows
 from gateway.telemetry.metrics.registry import Exemplar as Seen
 from gateway.telemetry.metrics.registry import Labels
@@ -113,7 +113,7 @@ def document(
 def _points(
     instrument: Instrument, series: Mapping[Labels, Value], began_ns: int, now_ns: int
 ) -> Sum | Gauge | Histogram:
-    if instrument.kind is Kind.HISTOGRAM:
+    if instrument.kind is InstrumentKind.HISTOGRAM:
         return Histogram(
             [
                 HistogramDataPoint(
@@ -138,7 +138,7 @@ def _points(
         for labels, value in series.items()
         if not isinstance(value, Buckets)
     ]
-    if instrument.kind is Kind.COUNTER:
+    if instrument.kind is InstrumentKind.COUNTER:
         return Sum(points, _CUMULATIVE, is_monotonic=True)
     return Gauge(points)
 

@@ -11,7 +11,7 @@ from gateway.telemetry.metrics.instruments import (
     RENAMED,
     SEMCONV,
     Instrument,
-    Kind,
+    InstrumentKind,
 )
 from gateway.telemetry.metrics.registry import SERIES_CAP
 
@@ -57,7 +57,7 @@ def _buckets() -> str:
     rows = [
         f"| `{one.name}` | {', '.join(f'{bound:g}' for bound in one.buckets)} |\n"
         for one in COUNTED
-        if one.kind is Kind.HISTOGRAM
+        if one.kind is InstrumentKind.HISTOGRAM
     ]
     return "| Histogram | Upper bounds |\n|---|---|\n" + "".join(rows)
 

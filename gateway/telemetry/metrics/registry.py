@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.telemetry.metrics.instruments import COUNTED, Instrument, Kind
+from gateway.telemetry.metrics.instruments import COUNTED, Instrument, InstrumentKind
 
 OTHER = "other"
 SERIES_CAP = 5_000
@@ -84,13 +84,13 @@ class Family:
         return found
 
     def _new(self) -> Count | Distribution:
-        if self.instrument.kind is Kind.HISTOGRAM:
+        if self.instrument.kind is InstrumentKind.HISTOGRAM:
             return Distribution(self.instrument.buckets)
         return Count()
 
     def rows(self) -> list[Any]:
         """Return the rows for a snapshot."""
-        if self.instrument.kind is Kind.HISTOGRAM:
+        if self.instrument.kind is InstrumentKind.HISTOGRAM:
             return [
                 [labels, [one.sum, one.counts, [(i, *e) for i, e in one.exemplars.items()]]]
                 for labels, one in self.series.items()

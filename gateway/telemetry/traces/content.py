@@ -39,7 +39,7 @@ _TEXTS = ("text", "input_text", "output_text", "summary_text", "refusal", "trans
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
-class Content:
+class RecordedContent:
     """Buffer of one exchange's answer, up to a size limit."""
 
     __slots__ = ("answer",)
@@ -55,7 +55,7 @@ class Content:
 
 
 @dataclass(slots=True)
-class Message:
+class RecordedMessage:
     """A message of one role. Messages of an answer have a finish reason."""
 
     role: str
@@ -89,7 +89,7 @@ def messages(
         "output": _dumped(_cut(answered, redact, cap_bytes)),
     }
     if system:
-        (instructions,) = _cut([Message("system", system)], redact, cap_bytes)
+        (instructions,) = _cut([RecordedMessage("system", system)], redact, cap_bytes)
         shaped["system"] = _dumped(instructions["parts"])
     return shaped
 
@@ -99,7 +99,7 @@ def _dumped(value: object) -> str:
 
 
 def _cut(
-    found: Iterable[Message], redact: Callable[[str], str], cap_bytes: int
+    found: Iterable[RecordedMessage], redact: Callable[[str], str], cap_bytes: int
 ) -> list[dict[str, Any]]:
     """Return the messages in the conventions' form, with at most `cap_bytes` of text in all."""
     shaped = []
@@ -150,34 +150,34 @@ def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
 # -- prompts -------------------------------------------------------------------------------------
 
 
-def _prompt(body: str) -> tuple[list[Part], list[Message]]:
+def _prompt(body: str) -> tuple[list[Part], list[RecordedMessage]]:
     """Return the separate system instructions, and the conversation."""
     document = _parsed(body)
     if not isinstance(document, dict):
-        return [], [Message("user", [_text(body)])] if body else []
+        return [], [RecordedMessage("user", [_text(body)])] if body else []
     system = _parts(document.get("system") or document.get("instructions"))
     prompt = document.get("messages", document.get("input", document.get("prompt")))
     if isinstance(prompt, list):
         return system, [_asked(one) for one in prompt[:_ENDLESS]]
-    return system, [] if prompt is None else [Message("user", _parts(prompt))]
+    return system, [] if prompt is None else [RecordedMessage("user", _parts(prompt))]
 
 
-def _asked(one: Any) -> Message:
+def _asked(one: Any) -> RecordedMessage:
     """Return the message for a prompt's message or an item of the Responses API."""
     if not isinstance(one, dict):
-        return Message("user", _parts(one))
+        return RecordedMessage("user", _parts(one))
     role = one.get("role")
     if not isinstance(role, str):
         role = _role_of(one.get("type"))
-        return Message(role, _parts(one))
+        return RecordedMessage(role, _parts(one))
     if role in ("tool", "function"):
         name = one.get("tool_call_id") or one.get("tool_name") or one.get("name")
-        return Message("tool", [_result(name, one.get("content"))])
+        return RecordedMessage("tool", [_result(name, one.get("content"))])
     parts = [*_thoughts(one), *_parts(one.get("content")), *_calls(one)]
     parts += [_blob("image", None) for _ in _list(one.get("images"))]
     if role == "user" and parts and all(one["type"] == "tool_call_response" for one in parts):
         role = "tool"  # Anthropic sends tool results with the role user
-    return Message(role, parts)
+    return RecordedMessage(role, parts)
 
 
 def _role_of(kind: Any) -> str:
@@ -350,7 +350,7 @@ class _Choice:
         elif isinstance(arguments, dict):
             part["arguments"] = arguments
 
-    def message(self) -> Message:
+    def message(self) -> RecordedMessage:
         """Return the complete message."""
         for part in self.calls.values():
             if isinstance(pieces := part["arguments"], list):
@@ -358,10 +358,10 @@ class _Choice:
         for part in self.parts:
             if isinstance(pieces := part.get("content"), list):
                 part["content"] = "".join(pieces)
-        return Message("assistant", self.parts, self.finish)
+        return RecordedMessage("assistant", self.parts, self.finish)
 
 
-class _Answer:
+class _RecordedAnswer:
     """An answer in any dialect: a document, a stream of events, or one document a line."""
 
     def __init__(self) -> None:
@@ -473,9 +473,9 @@ def _key(index: Any) -> Any:
     return index if isinstance(index, int) else 0
 
 
-def _answer(body: str) -> list[Message]:
+def _answer(body: str) -> list[RecordedMessage]:
     """Return a message for each choice of an answer that has text, a call or a finish reason."""
-    answer = _Answer()
+    answer = _RecordedAnswer()
     document = _parsed(body)
     if isinstance(document, dict):
         answer.add(document)

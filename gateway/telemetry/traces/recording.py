@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gateway.telemetry.as_json import as_json
-from gateway.telemetry.traces.content import Content
+from gateway.telemetry.traces.content import RecordedContent
 from gateway.telemetry.traces.gaps import Gaps
 from gateway.usage import Usage
 
@@ -113,7 +113,7 @@ class Trace:
         self.events: list[tuple[str, float, str]] = []
         """Events of the stream: name, time and detail."""
         self.gaps: Gaps | None = None
-        self.content: Content | None = None
+        self.content: RecordedContent | None = None
         """Prompt and answer, if the route records them."""
 
     def header_lines(self, attempt: int) -> bytes:
@@ -177,7 +177,7 @@ TallyKey = tuple[str, str, str]
 """Route, model and tenant."""
 
 
-class Records:
+class TraceRecords:
     """Buffer of one worker: records until they are taken, and tallies of all requests."""
 
     def __init__(self) -> None:

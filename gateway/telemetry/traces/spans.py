@@ -38,7 +38,7 @@ _WHO = {
 
 
 @dataclass(slots=True)
-class Event:
+class SpanEvent:
     """An event in a span. Times are in seconds since the epoch."""
 
     name: str
@@ -58,7 +58,7 @@ class Span:
     start: float
     end: float
     attributes: Attributes = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    events: list[SpanEvent] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     """Links to other spans: trace id and span id."""
     error: str | None = None
@@ -278,11 +278,11 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
         "gateway.stream.end": end,
         "gateway.stream.ended_by": _WHO.get(end or ""),
     }
-    events = [Event("first_chunk", start + first_s)]
+    events = [SpanEvent("first_chunk", start + first_s)]
     if gaps and token_s is not None:
-        events.append(Event("first_token", start + token_s))
+        events.append(SpanEvent("first_token", start + token_s))
     if end != "complete" and gaps.get("last_s"):
-        events.append(Event("last_chunk", start + gaps["last_s"]))
+        events.append(SpanEvent("last_chunk", start + gaps["last_s"]))
     if gaps:
         attributes |= {
             "gateway.stream.pieces": gaps["pieces"],
@@ -291,13 +291,15 @@ def _stream(record: Mapping[str, Any], attempt: Span, span_id: int) -> Span:
             "gateway.stream.gap.counts": gaps["counts"],
         }
         for begun, ended in gaps["stalls"]:
-            events.append(Event("stall", start + begun, {"seconds": round(ended - begun, 6)}))
-            events.append(Event("resume", start + ended))
+            events.append(SpanEvent("stall", start + begun, {"seconds": round(ended - begun, 6)}))
+            events.append(SpanEvent("resume", start + ended))
     for name, at, detail in record["events"]:
-        events.append(Event(name, start + at, {"reason": detail} if detail else {}))
+        events.append(SpanEvent(name, start + at, {"reason": detail} if detail else {}))
     if end != "complete":
         why = _known({"end": end, "error": record.get("error"), "reason": record.get("reason")})
-        events.append(Event("cancel" if _WHO.get(end or "") != "upstream" else "break", 0.0, why))
+        events.append(
+            SpanEvent("cancel" if _WHO.get(end or "") != "upstream" else "break", 0.0, why)
+        )
         events[-1].at = start + record["s"]
     events.sort(key=lambda event: event.at)
     return Span(

@@ -31,7 +31,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TraceVerdict:
     """Verdict on a request. `remedy` is empty if there is nothing to do."""
 
     text: str
@@ -392,7 +392,7 @@ _STATUSES: Mapping[int, tuple[Fault, str]] = {
 """Fault and remedy by the status of a backend's answer."""
 
 
-def verdict(record: Record) -> Verdict:
+def verdict(record: Record) -> TraceVerdict:
     """Return the verdict on a request that has ended."""
     error, end, status = record.get("error"), record.get("end"), record.get("status") or 0
     facts = _facts(record)
@@ -410,11 +410,11 @@ def verdict(record: Record) -> Verdict:
     return _success(record, facts)
 
 
-def under_way(row: Record) -> Verdict:
+def under_way(row: Record) -> TraceVerdict:
     """Return the verdict on a request in progress, given its row of `/api/requests`."""
     state, age, backend = row.get("state"), _seconds(row["age_s"]), _backend(row)
     if state == "silent":
-        return Verdict(
+        return TraceVerdict(
             f"{backend} has sent nothing for {_seconds(row['silent_s'])} in the middle of its "
             "answer.",
             _BACKEND,
@@ -422,7 +422,7 @@ def under_way(row: Record) -> Verdict:
             "ends it now.",
         )
     if state == "client_behind":
-        return Verdict(
+        return TraceVerdict(
             f"{backend} has sent more than the client reads.",
             _CLIENT,
             "`send_timeout` cuts a client that reads nothing.",
@@ -430,42 +430,42 @@ def under_way(row: Record) -> Verdict:
     if state == "answering":
         first = row.get("ttft_s")
         token = "no token has come yet" if first is None else f"first token after {_seconds(first)}"
-        return Verdict(f"{backend} sends its answer: {token}.", Fault.NOBODY)
+        return TraceVerdict(f"{backend} sends its answer: {token}.", Fault.NOBODY)
     if state == "following":
-        return Verdict("It reads a kept stream, which another request began.", Fault.NOBODY)
+        return TraceVerdict("It reads a kept stream, which another request began.", Fault.NOBODY)
     if state == "session":
-        return Verdict(f"A WebSocket session has been open for {age}.", Fault.NOBODY)
+        return TraceVerdict(f"A WebSocket session has been open for {age}.", Fault.NOBODY)
     if state == "waiting":
-        return Verdict(f"{backend} was asked and has not begun its answer.", Fault.NOBODY)
-    return Verdict(f"It came {age} ago and was not sent to a backend yet.", Fault.NOBODY)
+        return TraceVerdict(f"{backend} was asked and has not begun its answer.", Fault.NOBODY)
+    return TraceVerdict(f"It came {age} ago and was not sent to a backend yet.", Fault.NOBODY)
 
 
 # -- how it went ------------------------------------------------------------------------------
 
 
-def _filled(words: _Words, facts: Mapping[str, str]) -> Verdict:
-    return Verdict(words.text.format_map(facts), words.fault, words.remedy.format_map(facts))
+def _filled(words: _Words, facts: Mapping[str, str]) -> TraceVerdict:
+    return TraceVerdict(words.text.format_map(facts), words.fault, words.remedy.format_map(facts))
 
 
-def _of_status(record: Record, facts: Mapping[str, str], code: str) -> Verdict:
+def _of_status(record: Record, facts: Mapping[str, str], code: str) -> TraceVerdict:
     """Return the verdict on an error without templates: a backend's, or a plug-in's."""
     status = record.get("status") or 0
     if not record.get("attempts"):
         fault = _CLIENT if status < 500 else _GATEWAY
         text = f"The gateway answered with status {status}{code}{facts['why']}."
-        return Verdict(text, fault, "A plug-in or a rule of the route decided this.")
+        return TraceVerdict(text, fault, "A plug-in or a rule of the route decided this.")
     fault, remedy = _STATUSES.get(
         status, (_BACKEND, _BACKEND_LOG) if status >= 500 or status < 400 else (_CLIENT, _CORRECT)
     )
     verb = f"answered with status {status}" if status >= 400 else "reported an error in its answer"
     text = f"{facts['backend']} {verb}{code}{facts['why']}.{facts['tries']}"
-    return Verdict(text, fault, remedy)
+    return TraceVerdict(text, fault, remedy)
 
 
-def _success(record: Record, facts: Mapping[str, str]) -> Verdict:
+def _success(record: Record, facts: Mapping[str, str]) -> TraceVerdict:
     first_s, s, tokens = record.get("ttft_s"), record["s"], record.get("tokens_out")
     if record.get("status") == 101:
-        return Verdict(f"A WebSocket session of {_seconds(s)} ended well.", Fault.NOBODY)
+        return TraceVerdict(f"A WebSocket session of {_seconds(s)} ended well.", Fault.NOBODY)
     parts = ["read a kept stream"] if record.get("reads") else []
     if record.get("streamed", True) and first_s is not None:
         parts.append(f"first token after {_seconds(first_s)}")
@@ -483,9 +483,9 @@ def _success(record: Record, facts: Mapping[str, str]) -> Verdict:
     elif (failed := sum(1 for one in record.get("attempts") or () if one[8])) > 0:
         text += f" {failed} {'attempt' if failed == 1 else 'attempts'} failed before."
     if record.get("kept") != "slow":
-        return Verdict(text, Fault.NOBODY)
+        return TraceVerdict(text, Fault.NOBODY)
     where, fault, remedy = _slowest(record)
-    return Verdict(f"{text} It was slow: {where}.", fault, remedy)
+    return TraceVerdict(f"{text} It was slow: {where}.", fault, remedy)
 
 
 def _slowest(record: Record) -> tuple[str, Fault, str]:

@@ -46,7 +46,7 @@ class _Trouble(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _DnsAnswer:
     records: Sequence[Rdata]
     ttl_s: float
 
@@ -89,7 +89,7 @@ class DnsSource:
     async def _look(self) -> float:
         """Ask once and report changes. Return the seconds until the next question is due."""
         outcomes = await self._ask_all()
-        answers = {kind: one for kind, one in outcomes.items() if isinstance(one, _Answer)}
+        answers = {kind: one for kind, one in outcomes.items() if isinstance(one, _DnsAnswer)}
         failures = _failures(outcomes)
         for kind, answer in answers.items():
             # If a type cannot be had, its previous records stay. If a type's answer is empty while
@@ -122,7 +122,7 @@ class DnsSource:
         else:
             self._latest.recovered()
 
-    async def _ask_all(self) -> dict[RdataType, _Answer | str]:
+    async def _ask_all(self) -> dict[RdataType, _DnsAnswer | str]:
         try:
             # Created for each look-up, because resolv.conf may have changed.
             resolver = self._resolver()
@@ -146,7 +146,7 @@ class DnsSource:
         resolver.lifetime = _LIFETIME_S
         return resolver
 
-    async def _ask(self, resolver: dns.asyncresolver.Resolver, kind: RdataType) -> _Answer | str:
+    async def _ask(self, resolver: dns.asyncresolver.Resolver, kind: RdataType) -> _DnsAnswer | str:
         """Return the records of one type, or the reason for the failure."""
         try:
             answer = await resolver.resolve(
@@ -157,17 +157,17 @@ class DnsSource:
                 backend=self._backend,
             )
         except dns.resolver.NXDOMAIN:
-            return _Answer((), 0.0)
+            return _DnsAnswer((), 0.0)
         except dns.resolver.LifetimeTimeout:
             return f"no answer within {_LIFETIME_S} s"
         except dns.resolver.NoNameservers as exc:
             return ", ".join(f"{server}: {what}" for server, _, _, what, _ in exc.kwargs["errors"])
         except dns.exception.DNSException as exc:
             return str(exc)
-        return _Answer(tuple(answer), answer.chaining_result.minimum_ttl)
+        return _DnsAnswer(tuple(answer), answer.chaining_result.minimum_ttl)
 
 
-def _failures(outcomes: Mapping[RdataType, _Answer | str]) -> str:
+def _failures(outcomes: Mapping[RdataType, _DnsAnswer | str]) -> str:
     """Return the reasons for failure, each once, with the record types concerned."""
     kinds: dict[str, list[str]] = {}
     for kind, outcome in outcomes.items():

@@ -50,7 +50,7 @@ class _Endpoint(BaseModel):
     priority: int = Field(0, ge=0, le=65535)
 
 
-class _File(BaseModel):
+class _EndpointFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     endpoints: list[_Endpoint]
@@ -137,7 +137,7 @@ def _parse(data: bytes, load: Callable[[bytes], Any]) -> Sequence[_Endpoint]:
     if not isinstance(document, dict):
         raise BadEndpointFile("is not a mapping with `endpoints`")
     try:
-        return _File.model_validate(document).endpoints
+        return _EndpointFile.model_validate(document).endpoints
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = "".join(f"[{x}]" if isinstance(x, int) else f".{x}" for x in first["loc"])

@@ -27,7 +27,7 @@ Report = Callable[[str], None]
 """Called with a message once when a source starts to fail, and once when it has recovered."""
 
 
-class Source(Protocol):
+class EndpointSource(Protocol):
     """A source of endpoints."""
 
     def start(self) -> None:

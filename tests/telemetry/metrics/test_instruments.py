@@ -9,7 +9,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics, http_metrics
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
 
-from gateway.telemetry.metrics.instruments import ALL, ATTRIBUTES, Instrument, Kind
+from gateway.telemetry.metrics.instruments import ALL, ATTRIBUTES, Instrument, InstrumentKind
 
 CONVENTIONAL = [one for one in ALL.values() if one.name.startswith(("http_", "gen_ai_"))]
 KNOWN_METRICS = {
@@ -46,5 +46,5 @@ def test_rows_are_whole(one: Instrument) -> None:
     assert one.help.endswith(".") or one.help.endswith(";") or "; " in one.help
     assert one.unit
     assert list(one.buckets) == sorted(set(one.buckets))
-    assert bool(one.buckets) == (one.kind is Kind.HISTOGRAM)
+    assert bool(one.buckets) == (one.kind is InstrumentKind.HISTOGRAM)
     assert all(re.fullmatch(r"[a-z_]+", label) and label != "le" for label in one.labels)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.masking import Redaction
-from gateway.telemetry.traces.content import ANSWER_CAP_BYTES, Content, messages
+from gateway.telemetry.traces.content import ANSWER_CAP_BYTES, RecordedContent, messages
 from tests.support.genai_schemas import INPUT_MESSAGES, OUTPUT_MESSAGES, SYSTEM_INSTRUCTIONS
 
 OFF = str  # a redaction that leaves everything
@@ -384,7 +384,7 @@ def test_no_document_breaks_it(document: Any) -> None:
 
 
 def test_what_is_held_of_an_answer_is_bounded() -> None:
-    content = Content()
+    content = RecordedContent()
     for _ in range(100):
         content.feed(b"x" * 65536)
     assert len(content.answer) == ANSWER_CAP_BYTES

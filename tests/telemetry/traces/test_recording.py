@@ -8,18 +8,18 @@ import orjson
 import pytest
 
 from gateway.telemetry.traces.context import parse_parent
-from gateway.telemetry.traces.recording import OTHERS, Records, Trace
+from gateway.telemetry.traces.recording import OTHERS, Trace, TraceRecords
 
 KEY = ("openai", "llama", "acme")
 
 
-def taken(records: Records, acknowledged: int = 0) -> dict[str, Any]:
+def taken(records: TraceRecords, acknowledged: int = 0) -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(records.take(acknowledged))
     return document
 
 
 def test_what_was_added_is_taken_once_and_in_order() -> None:
-    records = Records()
+    records = TraceRecords()
     for number in range(3):
         records.add({"n": number})
     first = taken(records)
@@ -31,7 +31,7 @@ def test_what_was_added_is_taken_once_and_in_order() -> None:
 
 
 def test_a_batch_that_was_not_acknowledged_is_given_again() -> None:
-    records = Records()
+    records = TraceRecords()
     records.add({"n": 1})
     first = taken(records)
     records.add({"n": 2})
@@ -40,7 +40,7 @@ def test_a_batch_that_was_not_acknowledged_is_given_again() -> None:
 
 
 def test_many_come_in_several_batches() -> None:
-    records = Records()
+    records = TraceRecords()
     for number in range(600):
         records.add({"n": number})
     found, acknowledged, more = [], 0, True
@@ -56,7 +56,7 @@ def test_beyond_the_backlog_records_are_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.telemetry.traces.recording._BACKLOG_RECORDS", 10)
-    records = Records()
+    records = TraceRecords()
     for number in range(25):
         records.add({"n": number})
     batch = taken(records)
@@ -66,7 +66,7 @@ def test_beyond_the_backlog_records_are_dropped_and_counted(
 
 def test_the_backlog_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.telemetry.traces.recording._BACKLOG_BYTES", 1000)
-    records = Records()
+    records = TraceRecords()
     for _ in range(5):
         records.add({"x": "y" * 400})
     assert records.dropped == 3
@@ -76,7 +76,7 @@ def test_the_backlog_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_left_at_the_end_is_all_of_it() -> None:
-    records = Records()
+    records = TraceRecords()
     records.add({"n": 1})
     records.take()
     for number in range(300):
@@ -89,11 +89,11 @@ def test_what_is_left_at_the_end_is_all_of_it() -> None:
 
 
 def test_nothing_is_left_of_nothing() -> None:
-    assert Records().rest() == []
+    assert TraceRecords().rest() == []
 
 
 def test_tallies_are_differences_and_know_what_they_cost() -> None:
-    records = Records()
+    records = TraceRecords()
     records.price = lambda model, used: (used.input + 2.0 * used.output, "USD")
     tally = records.tally(KEY)
     tally.requests, tally.tokens_in, tally.tokens_out, tally.counted = 2, 10, 5, 2
@@ -106,7 +106,7 @@ def test_tallies_are_differences_and_know_what_they_cost() -> None:
 
 def test_tenants_beyond_a_number_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.telemetry.traces.recording._MOST_TALLIES", 2)
-    records = Records()
+    records = TraceRecords()
     for number in range(5):
         records.tally(("r", "m", f"t{number}")).requests += 1
     rows = {row[2]: row[3] for row in taken(records)["tallies"]}
@@ -136,7 +136,7 @@ def test_the_events_of_a_stream_are_bounded() -> None:
 @pytest.mark.parametrize("value", ["a\ud800b", 2**80, object(), ("\udfff", [1.5, None, True])])
 def test_nothing_that_callers_are_called_breaks_it(value: object) -> None:
     """What ends a request must not raise."""
-    records = Records()
+    records = TraceRecords()
     records.add({"subject": value, "n": 1})
     records.tally(("r", "m", "a\ud800b")).requests += 1
     batch = taken(records)
