@@ -19,6 +19,18 @@ _UNITS = {
 }
 _OPENAI = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}
 """OpenAI's names for units; it has none for the others."""
+NAMES = frozenset(
+    (
+        "RateLimit-Policy",
+        "RateLimit",
+        *(
+            f"x-ratelimit-{what}-{kind}"
+            for what in ("limit", "remaining", "reset")
+            for kind in _OPENAI.values()
+        ),
+    )
+)
+"""Names of all these fields."""
 
 
 class HeaderFields:

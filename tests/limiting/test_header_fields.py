@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.limiting.demand import Level
 from gateway.limiting.guard import OnStoreError
-from gateway.limiting.header_fields import HeaderFields
+from gateway.limiting.header_fields import NAMES, HeaderFields
 from gateway.limiting.rules import Amount, Rule, Unit
 
 
@@ -21,6 +21,7 @@ def test_each_limit_has_its_policy_and_its_state() -> None:
         ("month", Unit.BUDGET_MONEY, Amount(5e8, period="month")),
     )
     levels = (Level(19, 0.2), Level(700, 3.0), Level(7, 0.0), Level(499_999_000, 1000.5))
+    assert {name for name, _ in shown.of(levels)} == NAMES
     assert shown.of(levels) == [
         (
             "RateLimit-Policy",
