@@ -13,12 +13,12 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from gateway.dialects.answers import ChatAnswer
 from gateway.dialects.anthropic import answers as anthropic_answers
 from gateway.dialects.first_token import FirstToken
+from gateway.dialects.json_lines import LineSplitter
 from gateway.dialects.ollama import answers as ollama_answers
 from gateway.dialects.openai import answers as openai_answers
-from gateway.dialects.translation.json_lines import LineSplitter
+from gateway.dialects.openai.continuation import ChatAnswer
 from gateway.dialects.usage import Told
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.dialects.continuation import Answer, Splitter
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.embeddings import EmbeddingRequest, Vectors
 from gateway.dialects.translation.options import TranslationOptions
@@ -22,6 +23,7 @@ from gateway.dialects.translation.pieces import (
     Whole,
 )
 from gateway.errors import GatewayError
+from gateway.sse import EventSplitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,13 @@ class Dialect:
     models: ModelLists
     named_models: Callable[[str, Mapping[str, Any]], list[str]] | None = None
     """Return the models that a request names otherwise than by `model`, from its path and body."""
+
+    splitter: Callable[[], Splitter] = EventSplitter
+    """Make a splitter for one stream."""
+    continuation: Callable[[], Answer] | None = None
+    """Make the record of a streamed chat that another backend may continue."""
+    streams_by_default: bool = False
+    """True if a request that does not name `stream` is answered by a stream."""
 
     chats: Mapping[str, Chat]
     """Chat endpoints for callers, by the end of the path."""

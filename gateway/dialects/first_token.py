@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.answers import Lines, Splitter
+from gateway.dialects.continuation import Splitter
+from gateway.dialects.json_lines import Lines
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _DONE = b"[DONE]"

@@ -10,12 +10,11 @@ the last message is the assistant's; vLLM and SGLang need `continue_final_messag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from gateway import sse
 from gateway.dialects import Dialect
-from gateway.dialects.answers import ChatAnswer, LinesAnswer, MessagesAnswer, Splitter
+from gateway.dialects.continuation import Answer, Splitter
 from gateway.errors import (
     GatewayError,
     UpstreamIdleTimeout,
@@ -44,36 +43,6 @@ _CONTINUABLE = (
 )
 
 
-class Answer(Protocol):
-    """Answer in one dialect, fed with its events."""
-
-    open: bool
-    """True if another upstream could continue the answer: it is text only and has not ended."""
-
-    def splitter(self) -> Splitter:
-        """Return a splitter that cuts the answer's streams into events."""
-
-    @property
-    def text(self) -> str:
-        """Text of the answer so far."""
-
-    def broke_off(self) -> None:
-        """Prepare for the next stream, which continues the answer."""
-
-    def hear(self, event: Event) -> None:
-        """Take note of an event of the first stream."""
-
-    def join(self, event: Event) -> bytes:
-        """Return the part of a later stream's event that belongs in the stream the client reads."""
-
-
-_ANSWERS: Mapping[str, Callable[[], Answer]] = {
-    "openai": ChatAnswer,
-    "anthropic": MessagesAnswer,
-    "ollama": LinesAnswer,
-}
-
-
 class Continuation:
     """Mid-stream failover of one exchange."""
 
@@ -82,7 +51,7 @@ class Continuation:
         request: GatewayRequest,
         body: bytes,
         answer: Answer,
-        stream_type: bytes,
+        dialect: Dialect,
         send: SendOptions,
     ) -> None:
         """`body` is the request's body, a JSON object."""
@@ -92,8 +61,9 @@ class Continuation:
         self._body = body
         self._answer = answer
         self._send = send
-        self._stream_type = stream_type
-        self._splitter: Splitter | None = answer.splitter()
+        self._stream_type = dialect.stream_type
+        self._new_splitter = dialect.splitter
+        self._splitter: Splitter | None = dialect.splitter()
         self._events = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -146,8 +116,8 @@ class Continuation:
             response = await self._ask(other, name, tried)
             if response is not None:
                 self.count += 1
-                self._answer.broke_off()
-                self._splitter = self._answer.splitter()
+                self._answer.answered.broke_off()
+                self._splitter = self._new_splitter()
                 exchange.continued = self.count
                 if name is not None:
                     exchange.served, exchange.target = name, other
@@ -178,7 +148,7 @@ class Continuation:
         continues = target.upstream.options.continues
         final = target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE
         model = None if name is None else target.rename_to or name
-        asked = self._body, self._answer.text, self._events, model, final
+        asked = self._body, self._answer.answered.text, self._events, model, final
         if is_heavy(self._body):
             return await self._send.reader.offload.run(continued, *asked)
         return continued(*asked)
@@ -198,12 +168,11 @@ def continuation_of(
     """Return the failover of a streamed chat request, or None for any other request. `dialect` is
     the caller's. Called where the target or a fallback supports continuation.
     """
-    kind = _ANSWERS.get(dialect.name)
+    kind = dialect.continuation
     parsed = request.exchange.json
     if kind is None or parsed is None or body is None:
         return None
-    # Ollama streams unless the request says otherwise.
-    stream = parsed.document.get("stream", dialect.name == "ollama")
+    stream = parsed.document.get("stream", dialect.streams_by_default)
     if stream is not True or not isinstance(parsed.document.get("messages"), list):
         return None
-    return Continuation(request, body, kind(), dialect.stream_type, send)
+    return Continuation(request, body, kind(), dialect, send)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.dialects.anthropic import answers, errors, models, requests
+from gateway.dialects.anthropic.continuation import MessagesAnswer
 from gateway.dialects.dialect import Chat, ChatBackend, Dialect, ModelLists
 from gateway.sse import EVENT_STREAM
 
@@ -28,6 +29,7 @@ ANTHROPIC = Dialect(
     settings=frozenset({"efforts", "max_tokens", "thinking"}),
     generating=("messages",),
     models=ModelLists(models.listing, models.entry, models.expects),
+    continuation=MessagesAnswer,
     chats={"/messages": Chat(requests.read, answers.write, answers.Writer)},
     chat_backend=ChatBackend(
         "/messages", requests.write, answers.read, answers.Reader, trims_prefill=True

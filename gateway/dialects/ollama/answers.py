@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.json_lines import LineSplitter, LineTooLong
 from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.calls import Calls, whole_arguments
 from gateway.dialects.translation.content import Content
-from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,

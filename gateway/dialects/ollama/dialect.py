@@ -13,7 +13,9 @@ from gateway.dialects.dialect import (
     EmbeddingsBackend,
     ModelLists,
 )
+from gateway.dialects.json_lines import Lines
 from gateway.dialects.ollama import answers, embeddings, errors, models, requests
+from gateway.dialects.ollama.continuation import LinesAnswer
 from gateway.dialects.openai.dialect import OPENAI
 
 OLLAMA = Dialect(
@@ -32,6 +34,9 @@ OLLAMA = Dialect(
         details=("show", models.show),
     ),
     named_models=models.named_models,
+    splitter=Lines,
+    continuation=LinesAnswer,
+    streams_by_default=True,
     chats={
         "/chat": Chat(
             requests.read_chat,

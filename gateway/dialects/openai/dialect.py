@@ -13,6 +13,7 @@ from gateway.dialects.dialect import (
     ModelLists,
 )
 from gateway.dialects.openai import answers, embeddings, errors, models, requests
+from gateway.dialects.openai.continuation import ChatAnswer
 from gateway.sse import EVENT_STREAM
 
 OPENAI = Dialect(
@@ -32,6 +33,7 @@ OPENAI = Dialect(
     asks_for_usage=True,
     keeps_responses=True,
     models=ModelLists(models.listing, models.entry),
+    continuation=ChatAnswer,
     chats={"/chat/completions": Chat(requests.read, answers.write, answers.Writer)},
     chat_backend=ChatBackend(
         "/chat/completions",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gateway.sse import Event, EventTooLarge
+
 _CAP_BYTES = 10 * 1024 * 1024
 
 
@@ -43,3 +47,33 @@ class LineSplitter:
         left = bytes(self._held)
         self._held.clear()
         return left
+
+
+class _Line(Event):
+    """One line of NDJSON."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> bytes | None:
+        """Line content; None for a blank line."""
+        return self.raw.strip() or None
+
+
+class Lines:
+    """Cut NDJSON into lines, with the interface of EventSplitter."""
+
+    def __init__(self) -> None:
+        self._splitter = LineSplitter()
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """Return the lines that end in this data. Raise EventTooLarge."""
+        try:
+            return [_Line(line + b"\n") for line in self._splitter.feed(data)]
+        except LineTooLong as exc:
+            lines: list[Event] = [_Line(line + b"\n") for line in exc.lines]
+            raise EventTooLarge(exc.cap_bytes, lines) from exc
+
+    def flush(self) -> bytes:
+        """Return the last line, if the stream ends without a line end."""
+        return self._splitter.flush()

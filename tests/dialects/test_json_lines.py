@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.translation.json_lines import LineSplitter, LineTooLong
+from gateway.dialects.json_lines import Lines, LineSplitter, LineTooLong
+from gateway.sse import EventTooLarge
 
 pieces = st.lists(st.text("ab\n", max_size=6).map(str.encode), max_size=8)
 
@@ -29,3 +30,9 @@ def test_a_line_without_an_end_is_not_kept_for_ever() -> None:
     with pytest.raises(LineTooLong) as caught:
         LineSplitter().feed(b"one\ntwo\n" + b"x" * 11 * 1024 * 1024)
     assert caught.value.lines == [b"one", b"two"]
+
+
+def test_a_line_without_an_end_is_given_up() -> None:
+    with pytest.raises(EventTooLarge) as caught:
+        Lines().feed(b"a\n" + b"x" * 11 * 1024 * 1024)
+    assert [event.raw for event in caught.value.events] == [b"a\n"]
