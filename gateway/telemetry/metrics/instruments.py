@@ -92,7 +92,7 @@ HTTP_DURATION = Instrument(
     "http_server_request_duration_seconds",
     _H,
     ("http_request_method", "http_route", "http_response_status_code", "error_type", "route"),
-    "From a request's first byte to its response's last.",
+    "Duration of requests, from the first byte of the request to the last of the response.",
     "s",
     _HTTP_LONG,
     otel="http.server.request.duration",
@@ -101,44 +101,49 @@ REQUESTS = Instrument(
     "gateway_requests",
     _C,
     ("route", "model", "upstream", "code", "end"),
-    "Requests, by the class of their status and by why they ended.",
+    "Requests, by the class of their status and by the reason of their end.",
     "{request}",
 )
 ERRORS = Instrument(
     "gateway_errors",
     _C,
     ("route", "upstream", "code"),
-    "Errors told to callers, by the `code` of docs/errors.md; every timeout has its own.",
+    "Errors sent to callers, by the `code` of docs/errors.md. Every timeout has its own.",
     "{error}",
 )
 CLIENT_ABORTS = Instrument(
     "gateway_client_aborts",
     _C,
     ("route", "phase"),
-    "Clients that left, before the first byte (`waiting`) or in the middle (`streaming`).",
+    "Requests aborted by the client, before the first byte (`waiting`) or after it (`streaming`).",
     "{request}",
 )
 REQUEST_BYTES = Instrument(
-    "gateway_request_bytes", _C, ("route",), "Bytes of request bodies that were read.", "By"
+    "gateway_request_bytes", _C, ("route",), "Bytes read of request bodies.", "By"
 )
 RESPONSE_BYTES = Instrument(
-    "gateway_response_bytes", _C, ("route",), "Bytes of response bodies.", "By"
+    "gateway_response_bytes", _C, ("route",), "Bytes sent of response bodies.", "By"
 )
 STALLS = Instrument(
     "gateway_relay_stalls",
     _C,
     ("route",),
-    "How often a stream stood still because its client took nothing.",
+    "Pauses of streams because the client did not read.",
     "{stall}",
 )
 STALL_SECONDS = Instrument(
-    "gateway_relay_stall_seconds", _C, ("route",), "How long streams stood still for it.", "s"
+    "gateway_relay_stall_seconds",
+    _C,
+    ("route",),
+    "Total duration of the pauses of `gateway_relay_stalls`.",
+    "s",
 )
 OPERATION_DURATION = Instrument(
     "gen_ai_client_operation_duration_seconds",
     _H,
     (*_GEN_AI, "error_type"),
-    "From a request's first byte to its response's last, where a model was asked.",
+    "Duration of requests to a model, from the first byte of the request to the last of the "
+    "response.",
     "s",
     _OPERATION,
     otel="gen_ai.client.operation.duration",
@@ -147,7 +152,7 @@ TOKEN_USAGE = Instrument(
     "gen_ai_client_token_usage",
     _H,
     (*_GEN_AI, "gen_ai_token_type"),
-    "Tokens of a request (`input`, `output`), where its response tells them.",
+    "Tokens of a request (`input`, `output`), if the response reports them.",
     "{token}",
     _TOKENS,
     otel="gen_ai.client.token.usage",
@@ -156,8 +161,8 @@ FIRST_TOKEN = Instrument(
     "gen_ai_server_time_to_first_token_seconds",
     _H,
     _GEN_AI,
-    "Of streams: from a request's first byte to the first event with content, reasoning or a tool "
-    "call. Waiting and retries are included.",
+    "Time to the first token of a stream: from the first byte of the request to the first event "
+    "with content, reasoning or a tool call. Waiting and retries are included.",
     "s",
     _FIRST_LONG,
     otel="gen_ai.server.time_to_first_token",
@@ -166,7 +171,7 @@ PER_TOKEN = Instrument(
     "gen_ai_server_time_per_output_token_seconds",
     _H,
     _GEN_AI,
-    "Of a stream, after its first token.",
+    "Time per output token of a stream, after the first token.",
     "s",
     _PER_TOKEN_FINE,
     otel="gen_ai.server.time_per_output_token",
@@ -175,15 +180,15 @@ TOKENS = Instrument(
     "gateway_tokens",
     _C,
     ("model", "tenant", "type", "source"),
-    "Tokens: `input`, `output`, and which of these were `cached` (read), `cache_write` or "
-    "`reasoning`. Source `estimated`: the response did not tell, its events were counted.",
+    "Tokens: `input`, `output`, and the parts of these that are `cached` (read), `cache_write` or "
+    "`reasoning`. Source `estimated`: the response did not report them, so its events are counted.",
     "{token}",
 )
 COST = Instrument(
     "gateway_cost",
     _C,
     ("model", "tenant", "currency"),
-    "Money, by the models' prices.",
+    "Cost of requests, by the prices of the models.",
     "{money}",
 )
 TENANT_REQUESTS = Instrument(
@@ -193,7 +198,7 @@ TENANT_FIRST_TOKEN = Instrument(
     "gateway_tenant_time_to_first_token_seconds",
     _H,
     ("tenant",),
-    "Time to first token, as each tenant sees it.",
+    "Time to first token, by tenant.",
     "s",
     _FIRST_LONG,
 )
@@ -201,7 +206,7 @@ TENANT_PER_TOKEN = Instrument(
     "gateway_tenant_time_per_output_token_seconds",
     _H,
     ("tenant",),
-    "Time per output token, as each tenant sees it.",
+    "Time per output token, by tenant.",
     "s",
     _PER_TOKEN_FINE,
 )
@@ -209,7 +214,7 @@ QUEUE_WAIT = Instrument(
     "gateway_queue_wait_seconds",
     _H,
     ("model", "upstream"),
-    "How long requests waited at the gates of `admission`; those that need not are not counted.",
+    "Wait of requests in the queues of `admission`. Requests that did not wait are not counted.",
     "s",
     _HTTP_LONG,
 )
@@ -217,7 +222,7 @@ QUEUE_POSITION = Instrument(
     "gateway_queue_position",
     _H,
     ("model", "upstream"),
-    "How many went before a request that had to wait.",
+    "Position of a request when it entered a queue of `admission`.",
     "{request}",
     _PLACES,
 )
@@ -225,7 +230,7 @@ TRANSLATION_SKIPPED = Instrument(
     "gateway_translation_skipped",
     _C,
     ("upstream", "what"),
-    "Parts of backends' answers that were left out in translation: an unknown or broken `event`, "
+    "Parts of backends' answers that translation left out: an unknown or broken `event`, "
     "content `part` or `field`, a `call` without a name, an unknown reason to `stop`.",
     "{part}",
 )
@@ -233,14 +238,14 @@ LIMIT_DECISIONS = Instrument(
     "gateway_limit_decisions",
     _C,
     ("limit", "unit", "decision"),
-    "What limits decided: `allowed`, or `refused` by this limit.",
+    "Decisions of a limit: `allowed`, or `refused` by this limit.",
     "{request}",
 )
 LIMIT_REMAINING = Instrument(
     "gateway_limit_remaining_ratio",
     _H,
     ("limit", "unit"),
-    "What callers had left of a limit at each decision; 0: nothing.",
+    "Share of a limit that is left to the caller after each decision, from 0 (nothing) to 1.",
     "1",
     _LEFT,
 )
@@ -248,28 +253,28 @@ FALLBACKS = Instrument(
     "gateway_fallbacks",
     _C,
     ("model", "served"),
-    "Requests that another model served than was asked for.",
+    "Requests that a fallback model served.",
     "{request}",
 )
 CONTINUATIONS = Instrument(
     "gateway_continuations",
     _C,
     ("model", "upstream"),
-    "Streams that another backend went on with, after theirs died.",
+    "Streams that another backend continued, after the first one failed.",
     "{request}",
 )
 UPSTREAM_REQUESTS = Instrument(
     "gateway_upstream_requests",
     _C,
     ("upstream", "endpoint", "code"),
-    "Requests that ended at an endpoint, by the class of the status they got.",
+    "Requests whose last attempt went to an endpoint, by the class of their status.",
     "{request}",
 )
 UPSTREAM_FIRST_BYTE = Instrument(
     "gateway_upstream_first_byte_seconds",
     _H,
     ("upstream", "endpoint"),
-    "From sending to the first byte of the body, the endpoint's part of it alone.",
+    "Time from sending a request to an endpoint to the first byte of the response body.",
     "s",
     _FIRST_LONG,
 )
@@ -277,7 +282,7 @@ UPSTREAM_ATTEMPTS = Instrument(
     "gateway_upstream_attempts",
     _C,
     ("upstream",),
-    "How often requests were sent, first tries, retries and hedges.",
+    "Attempts: first tries, retries and hedges.",
     "{request}",
 )
 
@@ -318,7 +323,7 @@ ACTIVE_REQUESTS = Instrument(
     "http_server_active_requests",
     _G,
     ("http_request_method", "route"),
-    "Requests under way.",
+    "Requests in progress.",
     "{request}",
     otel="http.server.active_requests",
 )
@@ -326,14 +331,14 @@ ACTIVE_STREAMS = Instrument(
     "gateway_active_streams",
     _G,
     ("route", "model", "upstream"),
-    "Responses under way whose first byte has gone out.",
+    "Responses in progress whose first byte was sent.",
     "{stream}",
 )
 SILENT_STREAMS = Instrument(
     "gateway_silent_streams",
     _G,
     ("route", "model", "upstream"),
-    "Streams under way whose backend has sent nothing for 30 s or longer.",
+    "Streams in progress whose backend has sent nothing for at least 30 s.",
     "{stream}",
 )
 CONNECTIONS = Instrument(
@@ -343,38 +348,42 @@ REFUSED_CONNECTIONS = Instrument(
     "gateway_refused_connections",
     _C,
     ("code",),
-    "Connections refused before there was a request: malformed, too slow, too many.",
+    "Connections refused before a request was read: malformed, too slow, too many.",
     "{connection}",
 )
 QUEUE_DEPTH = Instrument(
     "gateway_queue_depth",
     _G,
     ("gate",),
-    "Requests waiting at a gate of `admission`.",
+    "Requests waiting in a queue of `admission`.",
     "{request}",
 )
 QUEUE_PASSING = Instrument(
-    "gateway_queue_passing", _G, ("gate",), "Requests that are through a gate.", "{request}"
+    "gateway_queue_passing",
+    _G,
+    ("gate",),
+    "Requests in progress that a gate of `admission` let pass.",
+    "{request}",
 )
 UPSTREAM_PENDING = Instrument(
     "gateway_upstream_pending",
     _G,
     ("upstream",),
-    "Requests that wait because every endpoint is full.",
+    "Requests waiting because every endpoint is full.",
     "{request}",
 )
 ENDPOINT_STATE = Instrument(
     "gateway_endpoint_state",
     _G,
     ("upstream", "endpoint", "state"),
-    "In how many workers an endpoint is in a state.",
+    "Workers in which an endpoint is in a state.",
     "{worker}",
 )
 ENDPOINT_IN_FLIGHT = Instrument(
     "gateway_endpoint_requests_in_flight",
     _G,
     ("upstream", "endpoint"),
-    "Requests an endpoint carries.",
+    "Requests in progress at an endpoint.",
     "{request}",
 )
 ENDPOINT_CONNECTIONS = Instrument(
@@ -384,14 +393,12 @@ ENDPOINT_CONNECTIONS = Instrument(
     "Open connections to an endpoint.",
     "{connection}",
 )
-RETRIES = Instrument(
-    "gateway_upstream_retries", _C, ("upstream",), "Requests that were sent again.", "{request}"
-)
+RETRIES = Instrument("gateway_upstream_retries", _C, ("upstream",), "Retries.", "{request}")
 HEDGES = Instrument(
     "gateway_upstream_hedges",
     _C,
     ("upstream",),
-    "Second requests, sent because the first was late.",
+    "Hedges: second attempts, sent because the first was slow.",
     "{request}",
 )
 EJECTIONS = Instrument(
@@ -405,28 +412,28 @@ PANICS = Instrument(
     "gateway_upstream_panics",
     _C,
     ("upstream",),
-    "How often so few endpoints were left that all were asked.",
+    "Selections among all endpoints because too few were available (panic mode).",
     "{panic}",
 )
 RETRY_BUDGET = Instrument(
     "gateway_upstream_retry_budget",
     _G,
     ("upstream",),
-    "Retries that could be made now.",
+    "Retries that the budget allows now.",
     "{request}",
 )
 OVERLOAD_REFUSALS = Instrument(
     "gateway_overload_refusals",
     _C,
     (),
-    "Requests refused because a worker carries as much as it may.",
+    "Requests refused because a worker was at its maximum of requests or memory.",
     "{request}",
 )
 STORE_BREAKER = Instrument(
     "gateway_store_breaker",
     _G,
     ("state",),
-    "In how many workers the breaker before the store is `closed`, `open` or `half_open`.",
+    "Workers in which the circuit breaker of the store is `closed`, `open` or `half_open`.",
     "{worker}",
 )
 STORE_FAILURES = Instrument(
@@ -436,36 +443,42 @@ UNSTORED_DECISIONS = Instrument(
     "gateway_limit_decisions_without_store",
     _C,
     (),
-    "Requests decided on without the store, each limit by its `on_store_error`.",
+    "Requests decided without the store, each limit by its `on_store_error`.",
     "{request}",
 )
-LEASES = Instrument(
-    "gateway_limit_leases", _G, (), "Slots of concurrency limits that are held.", "{slot}"
-)
+LEASES = Instrument("gateway_limit_leases", _G, (), "Slots of concurrency limits in use.", "{slot}")
 JOURNAL_BYTES = Instrument(
-    "gateway_journal_bytes", _G, (), "Event streams kept for those who come back.", "By"
+    "gateway_journal_bytes", _G, (), "Memory of event streams kept for resumption.", "By"
 )
 JOURNAL_CAP = Instrument(
-    "gateway_journal_limit_bytes", _G, (), "How much of them may be kept.", "By"
+    "gateway_journal_limit_bytes", _G, (), "Maximum of `gateway_journal_bytes`.", "By"
 )
 JOURNAL_STREAMS = Instrument(
-    "gateway_journal_streams", _G, (), "Streams that are kept, those under way too.", "{stream}"
+    "gateway_journal_streams",
+    _G,
+    (),
+    "Streams kept for resumption, including those in progress.",
+    "{stream}",
 )
 JOURNAL_GENERATIONS = Instrument(
-    "gateway_journal_generations", _G, (), "Of these, those under way.", "{stream}"
+    "gateway_journal_generations",
+    _G,
+    (),
+    "Streams kept for resumption that are in progress.",
+    "{stream}",
 )
 JOURNAL_EVICTIONS = Instrument(
     "gateway_journal_evictions",
     _C,
     (),
-    "Finished streams that were forgotten before their time, for want of room.",
+    "Finished streams removed before their retention time because memory ran out.",
     "{stream}",
 )
 TRACE_DROPS = Instrument(
     "gateway_trace_records_dropped",
     _C,
     (),
-    "Requests whose trace was lost because nobody took it in time.",
+    "Trace records lost because the admin process did not fetch them in time.",
     "{request}",
 )
 KEY_FETCHES = Instrument(
@@ -479,30 +492,34 @@ LOOP_LAG = Instrument(
     "gateway_event_loop_lag_seconds",
     _P,
     ("worker",),
-    "The worst lag of the event loop in the last ten seconds.",
+    "Maximum lag of the event loop in the last ten seconds.",
     "s",
 )
-MEMORY = Instrument("gateway_worker_memory_bytes", _G, ("worker",), "Memory in RAM.", "By")
+MEMORY = Instrument(
+    "gateway_worker_memory_bytes", _G, ("worker",), "Resident memory of a worker.", "By"
+)
 MEMORY_CAP = Instrument(
     "gateway_worker_memory_limit_bytes",
     _G,
     ("worker",),
-    "Memory above which a worker refuses requests.",
+    "Resident memory above which a worker refuses requests.",
     "By",
 )
-CPU = Instrument("gateway_worker_cpu_seconds", _C, ("worker",), "CPU time, user and system.", "s")
+CPU = Instrument(
+    "gateway_worker_cpu_seconds", _C, ("worker",), "CPU time of a worker, user and system.", "s"
+)
 WORKER_START = Instrument(
     "gateway_worker_start_time_seconds",
     _P,
     ("worker",),
-    "When a worker started, since the epoch.",
+    "Start time of a worker, in seconds since the epoch.",
     "s",
 )
 CLOSED_SERIES = Instrument(
     "gateway_metrics_overflows",
     _C,
     ("metric",),
-    "Labels counted as `other` because a metric has as many series as it may.",
+    "Label sets counted as `other` because a metric has its maximum number of series.",
     "{label}",
 )
 
@@ -545,43 +562,53 @@ READ = (
 
 # -- of the admin process --------------------------------------------------------------------------
 
-BUILD = Instrument("gateway_build_info", _P, ("version", "python", "aiohttp"), "1; what runs.", "1")
+BUILD = Instrument(
+    "gateway_build_info",
+    _P,
+    ("version", "python", "aiohttp"),
+    "Constant 1. The labels are the versions in use.",
+    "1",
+)
 WORKERS = Instrument(
-    "gateway_workers", _G, ("state",), "Workers that answer (`up`), or do not (`down`).", "{worker}"
+    "gateway_workers",
+    _G,
+    ("state",),
+    "Workers that answer the admin process (`up`) or do not (`down`).",
+    "{worker}",
 )
 WORKER_STARTS = Instrument(
     "gateway_worker_starts",
     _C,
     ("worker",),
-    "How often a worker was seen to start; more than once: it died.",
+    "Starts of a worker. More than one means that it died.",
     "{start}",
 )
 RELOADS = Instrument(
     "gateway_config_reloads",
     _C,
     ("outcome",),
-    "Configurations taken over (`ok`) or refused (`failed`).",
+    "Reloads of the configuration: applied (`ok`) or rejected (`failed`).",
     "{reload}",
 )
 RELOAD_OK = Instrument(
     "gateway_config_last_reload_successful",
     _P,
     (),
-    "1 if the file on disk was good when it was last read.",
+    "1 if the configuration file was valid when it was last read, otherwise 0.",
     "1",
 )
 TRACE_STORE_LOSSES = Instrument(
     "gateway_trace_store_lost",
     _C,
     (),
-    "Requests that the local store could not take: its disk is full, or its file broken.",
+    "Trace records that the local store lost because its disk is full or its file damaged.",
     "{request}",
 )
 TRACE_EXPORTS = Instrument(
     "gateway_trace_exported_spans",
     _C,
     ("outcome",),
-    "Spans that OpenTelemetry's collector took (`sent`), or did not (`lost`).",
+    "Spans that the OpenTelemetry collector accepted (`sent`) or did not (`lost`).",
     "{span}",
 )
 
