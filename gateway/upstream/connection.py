@@ -27,7 +27,15 @@ from gateway.errors import (
     UpstreamReset,
 )
 from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
-from gateway.upstream.head import InvalidHead, RawHeader, ResponseHead
+from gateway.upstream.head import (
+    KNOWN_HEADS,
+    LONGEST_HEAD_BYTES,
+    InvalidHead,
+    RawHeader,
+    ResponseHead,
+    head_block,
+    remember,
+)
 from gateway.upstream.reader import HeadReader
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.unread import unread_check
@@ -53,12 +61,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_backlog",
+        "_block",
         "_bodiless",
         "_buffer",
         "_by_lines",
         "_bytes",
         "_deadline",
         "_drained",
+        "_full_parser",
         "_head_bytes",
         "_head_end",
         "_head_only",
@@ -66,6 +76,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_idle_s",
         "_in_backlog",
         "_interim",
+        "_known",
+        "_lean_parser",
         "_loop",
         "_message_done",
         "_on_closed",
@@ -119,7 +131,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._parts: list[bytes] = []
         """Pieces of the body in the data that is being parsed."""
         self.on_body: Callable[[bytes], None] = self._parts.append
-        self._parser = httptools.HttpResponseParser(self)
+        self._full_parser = self._parser = httptools.HttpResponseParser(self)
+        self._lean_parser: httptools.HttpResponseParser | None = None
+        """Parser of responses whose head is known. It does not report the fields, which costs most
+        of the time of a parser.
+        """
+        self._known: ResponseHead | None = None
+        self._block = b""
+        """Bytes of a head that is to be remembered."""
         self._reader: HeadReader | None = None
         """The receiver of the response, from `send` to the end of the exchange."""
         self._response: UpstreamResponse | None = None
@@ -296,6 +315,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         response, reader = self._response, None
         if response is None:
             reader = self._reader
+            if not self._head_bytes and not self._interim:
+                self._choose_parser(data)
             self._head_bytes += len(data)
         elif response.tunnel is not None:
             response.feed(bytes(data))
@@ -345,6 +366,20 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Last, as the reader may send the next request on this connection.
             reader.answered(response)
 
+    def _choose_parser(self, data: memoryview) -> None:
+        """Choose the parser for a response, of which `data` is the first. Both parsers are at the
+        start of a message; the bytes of a known head have the same meaning for both.
+        """
+        self._block = block = head_block(bytes(data[:LONGEST_HEAD_BYTES]))
+        head = KNOWN_HEADS.get(block)
+        if head is None or self._head_only:
+            self._parser = self._full_parser
+            return
+        self._known = head
+        if self._lean_parser is None:
+            self._lean_parser = httptools.HttpResponseParser(_Framing(self))
+        self._parser = self._lean_parser
+
     def _await_head(self, data: memoryview) -> None:
         """Handle data that did not complete the head of the final response."""
         if self._violation is None and self._head_bytes > HEAD_CAP_BYTES:
@@ -388,6 +423,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             elif status == 101 or status < 100 or self._interim > INTERIM_CAP:
                 self._violation = f"interim response {status}, number {self._interim}"
             self._head_bytes = 0
+            self._block = b""
             return
         try:
             head = ResponseHead(status, self._reason, self._raw, self._parser.get_http_version())
@@ -404,7 +440,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # announce a body, but a new connection costs less than the risk that it is sent.
             announced = head.content_length or head.chunked
             self._spent = bool(announced) or not self._parser.should_keep_alive()
-            self._parser = httptools.HttpResponseParser(self)
+            self._full_parser = self._parser = httptools.HttpResponseParser(self)
+        else:
+            remember(self._block, head)
+
+    def on_known_head(self) -> None:
+        head = self._known
+        assert head is not None
+        self._response = UpstreamResponse(head, self)
+        self._by_lines = head.content_length is None
 
     def _switch(self) -> None:
         """Switch protocols, as the request asked for. From here on there is no idle timeout."""
@@ -480,7 +524,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self.state = State.CLOSED
         self._deadline.close()
-        del self._parser  # it refers back to the connection
+        # They refer back to the connection.
+        del self._parser, self._full_parser, self._lean_parser
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._unparsed = b""
@@ -563,6 +608,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))
         else:
             self.fail(UpstreamFirstByteTimeout("no response head in time"))
+
+
+class _Framing:
+    """The callbacks of a parser without those for the fields of a head."""
+
+    __slots__ = ("on_body", "on_headers_complete", "on_message_begin", "on_message_complete")
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.on_body = connection.on_body
+        self.on_headers_complete = connection.on_known_head
+        self.on_message_begin = connection.on_message_begin
+        self.on_message_complete = connection.on_message_complete
 
 
 class _SecondMessage(Exception):

@@ -13,8 +13,8 @@ class InvalidHead(Exception):
     """The head violates HTTP or exceeds one of our limits."""
 
 
-_CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION, _DROPPED = range(5)
-_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _LOCATION, _PLAIN = range(5, 12)
+_PLAIN, _DROPPED, _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION = range(6)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _LOCATION = range(6, 12)
 LOCATIONS = frozenset({b"location", b"content-location", b"operation-location"})
 """Fields that contain one URI reference. Operation-Location is Azure's."""
 _NOTABLE: dict[bytes, int] = {
@@ -33,12 +33,18 @@ _NOTABLE: dict[bytes, int] = {
 }
 _MOST_KNOWN = 1000
 _LONGEST_KNOWN = 64
+_MOST_HEADS = 256
+LONGEST_HEAD_BYTES = 1024
+"""Size up to which a head is remembered."""
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _NEVER_NOMINATED = frozenset({b"close", b"keep-alive", b"content-length", b"content-type"})
 
 
 class ResponseHead:
-    """Status line and the header fields to forward. Framing and connection fields are left out."""
+    """Status line and the header fields to forward. Framing and connection fields are left out.
+
+    Equal heads may share one object, so it does not change after it is made.
+    """
 
     __slots__ = (
         "accel",
@@ -57,9 +63,9 @@ class ResponseHead:
 
     def __init__(self, status: int, reason: bytes, raw: list[RawHeader], version: str) -> None:
         """Raise InvalidHead if the framing is ambiguous (RFC 9112 section 6.3)."""
-        if version not in ("1.1", "1.0"):
+        if version != "1.1" and version != "1.0":
             raise InvalidHead(f"HTTP version {version}")
-        if not _REASON.fullmatch(reason):
+        if reason != b"OK" and not _REASON.fullmatch(reason):
             raise InvalidHead("control characters in the reason phrase")
         self.status = status
         self.reason = reason
@@ -78,13 +84,13 @@ class ResponseHead:
         self.upgrade: bytes | None = None
         """Value of the Upgrade field: the protocol to which the upstream switches."""
         self.fields: list[RawHeader] = []
-        nominated: set[bytes] = set()
+        nominated: set[bytes] | None = None
         known, fields = _known.get, self.fields
         for field in raw:
             what = known(field[0])
             if what is None:
                 what = _find(field[0])
-            if what == _PLAIN:
+            if not what:  # _PLAIN
                 fields.append(field)
             elif what == _CONTENT_LENGTH:
                 self.content_length = int(field[1])
@@ -102,7 +108,7 @@ class ResponseHead:
             elif what == _SERVER:
                 self.server = field[1]
             elif what == _CONNECTION:
-                nominated |= connection_tokens(field[1])
+                nominated = (nominated or set()) | connection_tokens(field[1])
             elif what == _TRANSFER_ENCODING:
                 # Any other coding than chunked would have to be decoded here (RFC 9112 section 7).
                 # No model server sends one.
@@ -116,9 +122,11 @@ class ResponseHead:
             elif what == _LOCATION:
                 self.located = True
                 fields.append(field)
-        if status == 101 and (b"upgrade" not in nominated or self.chunked or self.content_length):
+        if status == 101 and (
+            nominated is None or b"upgrade" not in nominated or self.chunked or self.content_length
+        ):
             raise InvalidHead("101 without Connection: upgrade, or with a body")
-        if nominated:
+        if nominated is not None:
             nominated -= _NEVER_NOMINATED
             if nominated:
                 self.fields = [f for f in fields if f[0].lower() not in nominated]
@@ -135,3 +143,24 @@ def _find(name: bytes) -> int:
 
 
 _known: dict[bytes, int] = {}
+
+
+def head_block(received: bytes) -> bytes:
+    """Return the key in `KNOWN_HEADS` of the head at the start of `received`: its bytes. If the
+    head is not complete, these are no bytes of a head.
+    """
+    return received[: received.find(b"\r\n\r\n") + 4]
+
+
+def remember(block: bytes, head: ResponseHead) -> None:
+    """Remember the head that was parsed from these bytes, if it has status 200."""
+    if block.startswith(b"HTTP/1.1 200 ") and block.endswith(b"\r\n\r\n"):
+        if len(KNOWN_HEADS) >= _MOST_HEADS:
+            KNOWN_HEADS.clear()
+        KNOWN_HEADS[block] = head
+
+
+KNOWN_HEADS: dict[bytes, ResponseHead] = {}
+"""Heads by their bytes. A model server sends the same head to most requests for as long as the Date
+field is the same. So a head is found here in less time than its fields are parsed.
+"""

@@ -11,6 +11,7 @@ from gateway.backlog import STEPS_A_TURN, Backlog
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
 from gateway.pacing import LINES_A_TURN
 from gateway.upstream.connection import State, UpstreamConnection
+from gateway.upstream.head import ResponseHead
 from gateway.upstream.reader import FutureReader
 from gateway.upstream.response import UpstreamResponse
 
@@ -96,8 +97,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[bytes, bool, GatewayError | None]] = []
+        self.heads: list[ResponseHead] = []
 
     def answered(self, response: UpstreamResponse) -> None:
+        self.heads.append(response.head)
         self.calls.append((b"".join(response.unread), response.complete, response.error))
 
     def failed(self, error: GatewayError) -> None:
@@ -344,3 +347,75 @@ async def test_a_body_after_the_head_of_a_head_response_is_dropped() -> None:
     response = await answer
     assert (response.unread, response.complete) == ([], True)
     assert connected.connection.state is State.CLOSED
+
+
+# -- known heads -------------------------------------------------------------------------------
+
+NAMED = b"HTTP/1.1 200 OK\r\nX-Test: known heads\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        NAMED + b"Content-Length: 2\r\n\r\n{}",
+        NAMED + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nTrailer: 1\r\n\r\n",
+        NAMED + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}",
+        NAMED + b"Connection: X-Test\r\nContent-Length: 2\r\n\r\n{}",
+        NAMED + b"Content-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + NAMED + b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 100 Continue\r\n\r\n"
+        + NAMED
+        + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nx",
+        NAMED + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        NAMED + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"\r\n\r\n" + NAMED + b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + 2_000 * b"a" + b"\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+@pytest.mark.parametrize("head_only", [False, True])
+@pytest.mark.parametrize("split", [None, 8, 40, -3])
+async def test_a_response_is_the_same_when_its_head_is_known(
+    raw: bytes, head_only: bool, split: int | None
+) -> None:
+    """The first response is parsed in full, the others may use what was remembered of it."""
+    seen = []
+    for _ in range(3):
+        connected, reader = Connected(), Recorder()
+        connection = connected.connection
+        connection.send(b"GET / HTTP/1.1\r\n\r\n", reader, 5.0, 5.0, head_only=head_only)
+        connected.receive(raw[:split])
+        if split is not None and connection.state is not State.CLOSED:
+            connected.receive(raw[split:])
+        heads = [(head.status, head.fields, head.chunked) for head in reader.heads]
+        calls = [(body, complete, type(error)) for body, complete, error in reader.calls]
+        seen.append((heads, calls, connection.state))
+        connection.close()
+    assert seen[0] == seen[1] == seen[2]
+
+
+async def test_a_connection_serves_known_and_new_heads_in_turn() -> None:
+    connected = Connected()
+    for number in (1, 1, 2, 1, 3, 3, 1):
+        answer = connected.send()
+        connected.receive(NAMED + b"X-Number: %d\r\nContent-Length: 1\r\n\r\n%d" % (number, number))
+        response = await answer
+        assert (b"X-Number", b"%d" % number) in response.head.fields
+        assert (response.take_unread(), response.complete) == (b"%d" % number, True)
+        assert connected.connection.state is State.IDLE
+    connected.connection.close()
+
+
+async def test_a_piece_of_a_field_that_looks_like_a_known_head_is_a_field() -> None:
+    """It arrives as the second read of an exchange, after an interim response."""
+    connected = Connected()
+    answer = connected.send()
+    connected.receive(REPLY)
+    await answer
+    answer = connected.send()
+    connected.receive(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-Quote: ")
+    connected.receive(REPLY)
+    response = await answer
+    assert response.head.fields[0] == (b"X-Quote", b"HTTP/1.1 200 OK")
+    assert response.take_unread() == b"{}"
+    connected.connection.close()
