@@ -49,13 +49,13 @@ from gateway.resume.streams import Streams
 from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
 from gateway.sse import is_event_stream
 from gateway.telemetry.logs.control import LogControl
-from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
 from gateway.wiring.hints import hint_of, reads_json
 from gateway.wiring.limits import rules
 from gateway.wiring.resume import resume_options, streams_path
+from gateway.wiring.timeouts import timeouts_of
 from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Middleware]]
@@ -383,17 +383,11 @@ class _Targets:
         """Return the target of an upstream. `legible`: its responses must be readable."""
         upstream = self._upstreams[name]
         options = self._config.upstreams[name]
-        general, own = upstream.options.timeouts, self._route.timeouts
         renames = options.model_name == "asked" and self._dialect == options.dialect
         return Target(
             upstream,
             model.model if model else None,
-            timeouts=Timeouts(
-                own.connect or general.connect_s,
-                own.first_byte or general.first_byte_s,
-                own.idle or general.idle_s,
-                own.total or general.total_s,
-            ),
+            timeouts=timeouts_of(options.timeouts, self._route.timeouts),
             hint=hint_of(options.balance),
             fallbacks=fallbacks,
             anonymous=self._route.auth == "anonymous",

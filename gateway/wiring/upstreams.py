@@ -25,11 +25,12 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Health, HealthOptions, State
 from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.optional_fields import OptionalFields
-from gateway.upstream.options import Continues, RetryOptions, Timeouts, UpstreamOptions
+from gateway.upstream.options import Continues, RetryOptions, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Report, Upstream
 from gateway.wiring.discovery import address_policy, source
+from gateway.wiring.timeouts import timeouts_of
 
 Tell = Callable[[str], None]
 _PRESERVE = "preserve"
@@ -173,12 +174,7 @@ def _options(options: models.UpstreamSettings, fields: Fields) -> UpstreamOption
     retries, outliers, hedge = options.retries, options.outliers, options.hedge
     slowness = SlownessOptions(outliers.slow_factor, outliers.slow_floor, outliers.slow_answers)
     return UpstreamOptions(
-        timeouts=Timeouts(
-            options.timeouts.connect,
-            options.timeouts.first_byte,
-            options.timeouts.idle,
-            options.timeouts.total,
-        ),
+        timeouts=timeouts_of(options.timeouts),
         replaced=frozenset(name.lower().encode() for name, _ in fields),
         retries=RetryOptions(
             attempts=retries.attempts,

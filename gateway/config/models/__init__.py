@@ -25,7 +25,6 @@ from gateway.config.models.routes import (
     MiddlewareSettings,
     ResumeSettings,
     Route,
-    RouteTimeouts,
     WebSocket,
 )
 from gateway.config.models.section import Section
@@ -37,6 +36,7 @@ from gateway.config.models.server import (
     ServerSettings,
     Telemetry,
 )
+from gateway.config.models.timeouts import RouteTimeouts, UpstreamTimeouts
 from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
     AdmissionSettings,
@@ -53,7 +53,6 @@ from gateway.config.models.upstreams import (
     Tls,
     TranslationSettings,
     UpstreamSettings,
-    UpstreamTimeouts,
 )
 from gateway.config.types import Name
 

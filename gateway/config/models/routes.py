@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.config.models.section import Section
+from gateway.config.models.timeouts import RouteTimeouts
 from gateway.config.models.traces import RouteTraces
 from gateway.config.types import (
     Dialect,
@@ -99,15 +100,6 @@ class BridgeSettings(Section):
         description="The route whose chain each generation passes: its limits, models, resume."
     )
     generations: int = Field(32, ge=1, description="At once, on one socket.")
-
-
-class RouteTimeouts(Section):
-    """Timeouts of this route that differ from those of its upstreams."""
-
-    connect: Duration | None = Field(None, gt=0, description="TCP and TLS.")
-    first_byte: Duration | None = Field(None, gt=0, description="Request sent to response head.")
-    idle: Duration | None = Field(None, gt=0, description="Longest silence inside the response.")
-    total: Duration | None = Field(None, gt=0, description="From arrival to last byte.")
 
 
 class ResumeSettings(Section):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from gateway.config.models.section import Section
+from gateway.config.models.timeouts import UpstreamTimeouts
 from gateway.config.secrets import Secret
 from gateway.config.types import (
     HASHED_EXPECTED,
@@ -72,22 +73,6 @@ class Discover(Section):
         if sum(source is not None for source in (self.dns, self.srv, self.file)) != 1:
             raise ValueError("give exactly one of `dns`, `srv` and `file`")
         return self
-
-
-class UpstreamTimeouts(Section):
-    """Timeouts for the phases of an upstream exchange."""
-
-    connect: Duration = Field(5.0, gt=0, description="TCP and TLS; 504 upstream_connect_timeout.")
-    first_byte: Duration = Field(
-        60.0, gt=0, description="Request sent to response head; 504 upstream_first_byte_timeout."
-    )
-    idle: Duration = Field(300.0, gt=0, description="Longest silence inside a response body.")
-    total: Duration | None = Field(
-        None,
-        gt=0,
-        description="From the request's arrival to its last byte; 504 upstream_total_timeout. A "
-        "client may ask for less with `x-request-timeout: 30s`.",
-    )
 
 
 class HashKey(Section):
