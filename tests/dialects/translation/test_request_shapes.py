@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from pathlib import Path
@@ -16,123 +15,20 @@ from gateway.dialects.ollama import embeddings as ollama_embeddings
 from gateway.dialects.ollama import requests as ollama_requests
 from gateway.dialects.openai import embeddings as openai_embeddings
 from gateway.dialects.openai import requests as openai_requests
-from gateway.dialects.translation.conversation import Conversation, estimated_tokens
-from gateway.dialects.translation.options import EFFORTS, ThinkingWord, TranslationOptions
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
 from gateway.dialects.translation.translation import Translation
-from gateway.errors import RequestError
-from tests.dialects.translation.wire import NAMES, SIDES
+from tests.dialects.translation.bodies import HI, OPTIONS, PNG, chat, dropped, history, read, says
+from tests.dialects.translation.wire import SIDES
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 9).decode()
-JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + b"\0" * 9).decode()
-HI = {"role": "user", "content": "Hi"}
-OPTIONS = TranslationOptions()
 EPHEMERAL = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
-
-
-def read(name: str, body: dict[str, Any]) -> Conversation:
-    return SIDES[name].read(orjson.loads(orjson.dumps(body)))
 
 
 def translated(one: str, other: str, body: dict[str, Any], **options: Any) -> dict[str, Any]:
     return SIDES[other].write(read(one, body), TranslationOptions(**options))
 
 
-def dropped(one: str, other: str, body: dict[str, Any], **options: Any) -> list[str]:
-    asked = read(one, body)
-    SIDES[other].write(asked, TranslationOptions(**options))
-    return asked.dropped
-
-
-def chat(*messages: Any, **fields: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": [*messages] or [HI], **fields}
-
-
-def says(*messages: Any, **fields: Any) -> dict[str, Any]:
-    """The same to Anthropic."""
-    return {**chat(*messages, **fields), "max_tokens": 100}
-
-
 # -- histories -----------------------------------------------------------------------------------
-
-
-def history(arguments: Any, call_id: str | None = "c") -> dict[str, Any]:
-    call: dict[str, Any] = {"function": {"name": "f", "arguments": arguments}}
-    result: dict[str, Any] = {"role": "tool", "content": "7"}
-    if call_id is not None:
-        call["id"] = result["tool_call_id"] = call_id
-    return chat(HI, {"role": "assistant", "content": None, "tool_calls": [call]}, result)
-
-
-BROKEN = ['{"half', "x", "[1]", "7", "true", '"x"', '"\\"x\\""', [1], 7]
-
-
-@pytest.mark.parametrize("arguments", BROKEN)
-@pytest.mark.parametrize("other", ["anthropic", "ollama", "openai"])
-def test_broken_arguments_of_an_earlier_turn_are_empty_and_told(other: str, arguments: Any) -> None:
-    body = translated("openai", other, history(arguments))
-    call = body["messages"][1]
-    given = {
-        "openai": lambda: orjson.loads(call["tool_calls"][0]["function"]["arguments"]),
-        "ollama": lambda: call["tool_calls"][0]["function"]["arguments"],
-        "anthropic": lambda: call["content"][0]["input"],
-    }[other]()
-    assert given == {}
-    assert dropped("openai", other, history(arguments)) == [
-        "messages.tool_calls.function.arguments"
-    ]
-
-
-@pytest.mark.parametrize("arguments", [{"a": 1}, '{"a":1}', '"{\\"a\\":1}"'])
-@pytest.mark.parametrize("one", NAMES)
-def test_arguments_of_an_earlier_turn_are_an_object_or_json_text(one: str, arguments: Any) -> None:
-    body = history(arguments)
-    if one == "anthropic":
-        block = {"type": "tool_use", "id": "c", "name": "f", "input": arguments}
-        result = {"type": "tool_result", "tool_use_id": "c", "content": "7"}
-        turns = [{"role": "assistant", "content": [block]}, {"role": "user", "content": [result]}]
-        body = says(HI, *turns)
-    asked = read(one, body)
-    assert asked.dropped == []
-    assert SIDES["anthropic"].write(asked, OPTIONS)["messages"][1]["content"][0]["input"] == {
-        "a": 1
-    }
-
-
-@pytest.mark.parametrize("arguments", [None, "", "null", "{}", {}])
-def test_no_arguments_of_an_earlier_turn_are_none(arguments: Any) -> None:
-    asked = read("openai", history(arguments))
-    assert asked.dropped == []
-    written = SIDES["anthropic"].write(asked, OPTIONS)
-    assert written["messages"][1]["content"][0]["input"] == {}
-
-
-@pytest.mark.parametrize("other", ["anthropic", "ollama"])
-def test_calls_of_earlier_turns_without_ids_are_joined_with_their_results(other: str) -> None:
-    messages = translated("openai", other, history("{}", None))["messages"]
-    if other == "anthropic":
-        ids = messages[1]["content"][0]["id"], messages[2]["content"][0]["tool_use_id"]
-    else:
-        ids = messages[1]["tool_calls"][0]["id"], messages[2]["tool_call_id"]
-    assert ids == ("call_0", "call_0")
-
-
-def test_a_result_that_answers_no_call_is_refused_by_its_place() -> None:
-    with pytest.raises(RequestError) as caught:
-        read("openai", chat(HI, {"role": "tool", "content": "7"}))
-    assert caught.value.param == "messages[1].tool_call_id"
-
-
-def test_a_result_whose_call_was_cut_off_becomes_text_for_anthropic() -> None:
-    result = {"role": "tool", "tool_call_id": "gone", "content": "7"}
-    content = translated("openai", "anthropic", chat(result, HI))["messages"][0]["content"]
-    assert content == [{"type": "text", "text": "7"}, {"type": "text", "text": "Hi"}]
-    twice = history("{}")
-    twice["messages"].append({"role": "tool", "tool_call_id": "c", "content": "8"})
-    content = translated("openai", "anthropic", twice)["messages"][-1]["content"]
-    assert [block["type"] for block in content] == ["tool_result", "text"]
-    empty = chat({**result, "content": ""})
-    assert translated("openai", "anthropic", empty)["messages"][0]["content"]
 
 
 @pytest.mark.parametrize(("told", "sent"), [(-1, 4096), (0, 4096), (10.0, 10)])
@@ -145,36 +41,6 @@ def test_half_a_character_in_a_large_body_is_translated() -> None:
     translation = Translation("openai", "anthropic", TranslationOptions())
     asked = translation.ask_body("/v1/chat/completions", body)
     assert orjson.loads(asked.body)["messages"][0]["content"] == "cut\ufffd"
-
-
-def test_legacy_function_calls_of_earlier_turns_are_calls() -> None:
-    body = chat(
-        HI,
-        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
-        {"role": "function", "name": "f", "content": "7"},
-    )
-    messages = translated("openai", "anthropic", body)["messages"]
-    assert messages[1]["content"] == [
-        {"type": "tool_use", "id": "call_0", "name": "f", "input": {}}
-    ]
-    assert messages[2]["content"][0]["tool_use_id"] == "call_0"
-
-
-def test_a_call_that_was_interrupted_gets_a_result_that_says_so() -> None:
-    call = {"function": {"name": "f", "arguments": "{}"}}
-    body = chat(
-        HI,
-        {"role": "assistant", "tool_calls": [{"id": "a", **call}, {"id": "b", **call}]},
-        {"role": "user", "content": "Stop."},
-        {"role": "tool", "tool_call_id": "b", "content": "7"},
-    )
-    (_, _, turn) = translated("openai", "anthropic", body)["messages"]
-    assert [(block["type"], block.get("tool_use_id")) for block in turn["content"]] == [
-        ("tool_result", "b"),
-        ("tool_result", "a"),
-        ("text", None),
-    ]
-    assert turn["content"][1]["is_error"] is True
 
 
 @pytest.mark.parametrize("kind", ["function", "FUNCTION", "", None])
@@ -246,110 +112,10 @@ def test_a_blank_stop_sequence_is_dropped_and_told() -> None:
     assert translated("openai", "ollama", body)["options"]["stop"] == ["END", "\n\n"]
 
 
-@pytest.mark.parametrize(
-    ("url", "kind", "data"),
-    [
-        (f"data:image/png;base64,{PNG}", "image/png", PNG),
-        (f"data:image/jpg;base64,{JPEG}", "image/jpeg", JPEG),
-        (f"data:IMAGE/JPG;BASE64,{JPEG}", "image/jpeg", JPEG),
-        (f"data:image/png;charset=utf-8;base64,{PNG}", "image/png", PNG),
-        (f"data:image/png;name=a.png;x=y;base64,{PNG}", "image/png", PNG),
-        (f"data:;base64,{PNG}", "image/png", PNG),
-        (f"data:application/octet-stream;base64,{JPEG}", "image/jpeg", JPEG),
-        (f"DATA:image/png;base64,{PNG.replace('=', '%3D')}", "image/png", PNG),
-    ],
-)
-def test_pictures_in_data_urls_of_every_form_are_taken(url: str, kind: str, data: str) -> None:
-    for given in (url, {"url": url}, {"url": url, "detail": "auto"}):
-        part = {"type": "image_url", "image_url": given}
-        body = translated("openai", "anthropic", chat({"role": "user", "content": [part]}))
-        source = {"type": "base64", "media_type": kind, "data": data}
-        assert body["messages"][0]["content"] == [{"type": "image", "source": source}]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "data:",
-        "data:image/png",
-        "data:image/svg+xml,<svg/>",
-        "data:;base64,AAAA",
-        "data:;base64,%%",
-    ],
-)
-def test_a_data_url_without_a_picture_in_base64_is_refused_by_its_place(url: str) -> None:
-    part = {"type": "image_url", "image_url": {"url": url}}
-    with pytest.raises(RequestError) as caught:
-        read("openai", chat({"role": "user", "content": [part]}))
-    assert caught.value.param == "messages[0].content[0].image_url"
-
-
-def test_a_media_type_that_is_none_is_put_right_from_anthropic_too() -> None:
-    source = {"type": "base64", "media_type": "image/jpg", "data": JPEG}
-    body = says({"role": "user", "content": [{"type": "image", "source": source}]})
-    part = translated("anthropic", "openai", body)["messages"][0]["content"][0]
-    assert part["image_url"]["url"] == f"data:image/jpeg;base64,{JPEG}"
-
-
 # -- tools ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        (None, {"type": "object", "properties": {}}),
-        ({}, {"type": "object", "properties": {}}),
-        ({"type": "object"}, {"type": "object", "properties": {}}),
-        ({"type": "object", "properties": None}, {"type": "object", "properties": {}}),
-        ({"properties": {"a": {}}}, {"type": "object", "properties": {"a": {}}}),
-        ({"type": "object", "properties": {"a": {}}}, {"type": "object", "properties": {"a": {}}}),
-        ({"$ref": "#/x"}, {"type": "object", "properties": {}, "$ref": "#/x"}),
-    ],
-)
-def test_a_schema_without_type_or_properties_gets_them(
-    schema: Any, expected: dict[str, Any]
-) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    body = chat(tools=[tool])
-    assert translated("openai", "anthropic", body)["tools"][0]["input_schema"] == expected
-    assert translated("openai", "ollama", body)["tools"][0]["function"]["parameters"] == expected
-    asked = says(tools=[{"name": "f", "input_schema": schema}])
-    function = translated("anthropic", "openai", asked)["tools"][0]["function"]
-    assert function["parameters"] == expected
-
-
 # -- single fields -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("asked", "known", "told"),
-    [
-        ("minimal", (), "low"),
-        ("xhigh", (), "high"),
-        ("max", (), "high"),
-        ("medium", (), "medium"),
-        ("max", EFFORTS, "max"),
-        ("medium", ("low", "high"), "low"),
-        ("none", (), "none"),
-        ("none", ("low", "high"), None),
-        ("turbo", (), "turbo"),
-    ],
-)
-def test_an_effort_that_the_backend_does_not_know_becomes_the_nearest(
-    asked: str, known: tuple[str, ...], told: str | None
-) -> None:
-    body = chat(reasoning_effort=asked)
-    written = translated("openai", "openai", body, efforts=known)
-    assert written.get("reasoning_effort") == told
-    assert dropped("openai", "openai", body, efforts=known) == ([] if told else ["thinking"])
-
-
-def test_an_effort_for_anthropic_may_be_limited_too() -> None:
-    body = chat(reasoning_effort="xhigh")
-    assert translated("openai", "anthropic", body)["output_config"] == {"effort": "xhigh"}
-    known = ("low", "medium", "high", "max")
-    written = translated("openai", "anthropic", body, efforts=known)
-    assert written["output_config"] == {"effort": "high"}
 
 
 @pytest.mark.parametrize(
@@ -586,15 +352,3 @@ def test_fields_that_are_dropped_are_told_by_name_and_once() -> None:
 
 
 # -- a guess at tokens ---------------------------------------------------------------------------
-
-
-def test_the_tokens_of_a_request_are_guessed_by_its_text_and_its_pictures() -> None:
-    small = estimated_tokens(read("openai", chat({"role": "user", "content": "x" * 400})))
-    assert small == 100
-    url = f"data:image/png;base64,{PNG + 'A' * 100_000}"
-    picture = {"type": "image_url", "image_url": {"url": url}}
-    seen = estimated_tokens(read("openai", chat({"role": "user", "content": [picture]})))
-    assert 100 < seen < 5000
-    tool = {"type": "function", "function": {"name": "f", "description": "d" * 400}}
-    assert estimated_tokens(read("openai", chat(tools=[tool]))) >= 100
-    assert estimated_tokens(read("openai", history('{"a":"%s"}' % ("x" * 400)))) > 100

@@ -1,0 +1,119 @@
+"""Tests are found by the name of their source: `gateway/a/b.py` has `tests/a/test_b.py`, or
+the folder `tests/a/b/`. A file without code that runs (protocols, models, constants) needs none.
+"""
+
+from __future__ import annotations
+
+import ast
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCE, TESTS = ROOT / "gateway", ROOT / "tests"
+
+ELSEWHERE = {
+    # The request path: seen from both sockets, where the order of its parts matters.
+    "app.py": "wire/test_routing.py",
+    "middleware/admission.py": "wire/test_admission.py",
+    "middleware/auth.py": "wire/test_auth.py",
+    "middleware/compress.py": "wire/test_compression.py",
+    "middleware/cors.py": "wire/test_cors.py",
+    "middleware/early_head.py": "wire/test_early_heads.py",
+    "middleware/errors.py": "wire/test_error_bodies.py",
+    "middleware/fallbacks.py": "wire/test_fallbacks.py",
+    "middleware/limits.py": "wire/test_limits.py",
+    "middleware/resume.py": "resume/test_replay.py",
+    "middleware/tracing.py": "wire/test_traces.py",
+    "middleware/upgrade.py": "wire/test_websocket.py",
+    "proxy/asking_usage.py": "wire/test_usage.py",
+    "proxy/attempt.py": "wire/test_failover.py",
+    "proxy/attempts.py": "wire/test_retries.py",
+    "proxy/body.py": "wire/test_request_bodies.py",
+    "proxy/continuation.py": "wire/test_one_ending.py",
+    "proxy/early_head.py": "wire/test_early_heads.py",
+    "proxy/forward.py": "wire/test_upstream_passing.py",
+    "proxy/in_stream.py": "wire/test_early_heads.py",
+    "proxy/model_access.py": "wire/test_model_access.py",
+    "proxy/model_listing.py": "wire/test_model_routing.py",
+    "proxy/relay.py": "wire/test_streams.py",
+    "proxy/remade.py": "wire/test_translation.py",
+    "proxy/request_head.py": "wire/test_headers.py",
+    "proxy/resolve.py": "wire/test_model_routing.py",
+    "proxy/response_body.py": "wire/test_upstream_endings.py",
+    "proxy/translated.py": "wire/test_translation.py",
+    "server/half_closed.py": "wire/test_leaving_clients.py",
+    "server/listener.py": "processes/test_drain.py",
+    "server/serving.py": "processes/test_drain.py",
+    # Objects that need most of a gateway around them.
+    "admin/answer.py": "admin/test_api.py",
+    "admin/worker_metrics.py": "admin/test_metrics.py",
+    "bridge/bridge.py": "wire/test_bridge.py",
+    "processes/admin.py": "admin/test_api.py",
+    "processes/demo.py": "cli/test_demo.py",
+    "processes/trace_collection.py": "admin/test_record_collector.py",
+    "processes/worker.py": "processes/test_master.py",
+    "upstream/checks.py": "wire/test_endpoint_health.py",
+    "upstream/endpoint.py": "upstream/test_upstream.py",
+    "upstream/response.py": "upstream/test_connection.py",
+    "websocket/response.py": "middleware/test_plugin.py",
+    "websocket/session.py": "wire/test_websocket.py",
+    "websocket/upstream_session.py": "wire/test_websocket.py",
+    # Construction from the configuration: its result is what is tested.
+    "wiring/auth.py": "wire/test_auth.py",
+    "wiring/bridge.py": "wire/test_bridge.py",
+    "wiring/resume.py": "resume/test_generation.py",
+    "wiring/routes.py": "wire/test_routing.py",
+    "wiring/upstreams.py": "wire/test_upstream_connect.py",
+    "wiring/websocket.py": "wire/test_websocket.py",
+    # Dialects, each of which is tested against the others.
+    "dialects/*/answers.py": "dialects/translation/test_answers.py",
+    "dialects/*/errors.py": "dialects/test_dialects.py",
+    "dialects/*/requests.py": "dialects/translation/test_requests.py",
+    # Values that their users' tests are made of.
+    "auth/provider.py": "auth/test_jwt.py",
+    "limiting/demand.py": "stores/test_limits.py",
+}
+"""Sources whose tests have another name, and one file of those tests."""
+
+
+def sources() -> list[Path]:
+    """The source files below gateway/ that hold code, by their paths in it."""
+    return [
+        path.relative_to(SOURCE)
+        for path in sorted(SOURCE.rglob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py") and _runs(path)
+    ]
+
+
+def _runs(path: Path) -> bool:
+    """Whether a file has a function that does more than say what it is."""
+    functions = (
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return any(not isinstance(line, ast.Expr | ast.Pass) for one in functions for line in one.body)
+
+
+def _has_tests(source: Path) -> bool:
+    folder = TESTS / source.parent
+    return (folder / f"test_{source.stem}.py").exists() or any(
+        (folder / source.stem).glob("test_*.py")
+    )
+
+
+def _is_in(source: Path, pattern: str) -> bool:
+    return fnmatch(str(source), pattern) and str(source).count("/") == pattern.count("/")
+
+
+def test_every_source_file_has_tests_of_its_name() -> None:
+    without = [source for source in sources() if not _has_tests(source)]
+    unnamed = [one for one in without if not any(_is_in(one, known) for known in ELSEWHERE)]
+    assert unnamed == [], "name their tests after them"
+
+
+def test_sources_with_tests_elsewhere_are_there_and_so_are_the_tests() -> None:
+    without = [source for source in sources() if not _has_tests(source)]
+    done = [known for known in ELSEWHERE if not any(_is_in(one, known) for one in without)]
+    assert done == [], "these have tests of their name, or are gone"
+    assert [test for test in ELSEWHERE.values() if not (TESTS / test).exists()] == []
