@@ -19,7 +19,7 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.fleet import Fleet
-from gateway.telemetry.masking import Redaction, mask_event
+from gateway.masking import Redaction, mask_event
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.content import messages
 from gateway.telemetry.traces.recording import TraceRecords

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gateway.telemetry.masking import mask_text
+from gateway.masking import mask_text
 
 LONGEST_BYTES = 64 * 1024
 """Maximum bytes of a body that are examined."""

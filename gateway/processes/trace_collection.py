@@ -15,7 +15,7 @@ from gateway.admin.fleet import Fleet
 from gateway.admin.record_collector import RecordCollector, RecordSinks
 from gateway.admin.traces_api import TracesApi
 from gateway.config import Loaded, models
-from gateway.telemetry.masking import Redaction
+from gateway.masking import Redaction
 from gateway.telemetry.metrics.instruments import TRACE_EXPORTS, TRACE_STORE_LOSSES
 from gateway.telemetry.metrics.merge import Merged
 from gateway.telemetry.semconv import NAMES, GenAiNames

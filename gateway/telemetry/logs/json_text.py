@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 
-from gateway.telemetry.masking import mask_text
+from gateway.masking import mask_text
 
 SHORT = 256
 """Characters of the longest text that caches keep."""

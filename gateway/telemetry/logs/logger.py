@@ -25,10 +25,10 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from gateway.masking import mask_event
 from gateway.telemetry.logs.console import ConsoleRenderer, has_colours
 from gateway.telemetry.logs.control import LEVELS, LogControl
 from gateway.telemetry.logs.json_text import quoted
-from gateway.telemetry.masking import mask_event
 
 LogSink = Callable[[bytes], None]
 """Take one finished line, newline included. Must not block."""

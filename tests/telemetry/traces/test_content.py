@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry.masking import Redaction
+from gateway.masking import Redaction
 from gateway.telemetry.traces.content import ANSWER_CAP_BYTES, RecordedContent, messages
 from tests.support.genai_schemas import INPUT_MESSAGES, OUTPUT_MESSAGES, SYSTEM_INSTRUCTIONS
 

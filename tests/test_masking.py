@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.secrets import Secret
+from gateway.masking import Redaction, mask, mask_text
 from gateway.telemetry.logs.logger import make_logger
-from gateway.telemetry.masking import Redaction, mask, mask_text
 
 CANARY = "canary7f3a9b"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl"
