@@ -10,15 +10,10 @@ from gateway.config import models
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 from gateway.dialects import DIALECTS
+from gateway.dialects.paths import ENDPOINTS
 
 _WIDEST_IPV4, _WIDEST_IPV6 = 8, 16
 """Prefix lengths below which a trusted network is too large to belong to one operator."""
-_CALLS = (
-    *("/completions", "/embeddings", "/responses", "/messages", "/count_tokens"),
-    *("/chat", "/generate", "/embed", "/models", "/rerank", "/realtime", "/transcriptions"),
-    *("/speech", "/translations", "/generations", "/edits", "/moderations", "/tags", "/tokenize"),
-)
-"""Endings of the paths of the dialects' APIs."""
 
 
 def advise(config: models.Config) -> Iterator[Finding]:
@@ -47,7 +42,7 @@ def _trusted_proxies(config: models.Config) -> Iterator[Finding]:
 def _exact_path(path: ConfigPath, route: models.Route) -> Iterator[Finding]:
     if not route.models or route.path.endswith("/"):
         return
-    if not route.path.endswith(_CALLS):
+    if not route.path.endswith((*ENDPOINTS, "/realtime")):
         yield (
             (*path, "path"),
             f"serves exactly {route.path}, which no call of a model API asks for",
@@ -103,12 +98,12 @@ def _versions(config: models.Config) -> Iterator[Finding]:
         for name in names:
             dialect = config.upstreams[name].dialect
             is_translated = route.dialect not in (None, dialect)
-            base = DIALECTS[dialect].base
+            base = DIALECTS[dialect].paths.base
             if not route.strip and route.path.startswith(base) and not is_translated:
                 versioned.add(name)
     for name in sorted(versioned):
         upstream = config.upstreams[name]
-        base = DIALECTS[upstream.dialect].base
+        base = DIALECTS[upstream.dialect].paths.base
         for index, endpoint in enumerate(upstream.endpoints):
             if urlsplit(endpoint.url).path.rstrip("/").endswith(base):
                 yield (

@@ -26,6 +26,28 @@ from gateway.errors import GatewayError
 from gateway.sse import EventSplitter
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Paths of a dialect's API. Apart from `base`, they are ends of request paths."""
+
+    base: str
+    """Path in front of the paths of the API's endpoints."""
+    holds_base: re.Pattern[str]
+    """Pattern of the paths of endpoint URLs that include a base, after which none is inserted."""
+    generating: tuple[str, ...]
+    """Endpoints that generate text. The first is the chat endpoint."""
+    operations: Mapping[str, str]
+    """Values of `gen_ai.operation.name` for the endpoints of models. An end that is also the end of
+    another comes after it.
+    """
+    without_text: tuple[str, ...] = ()
+    """Endpoints whose responses are no text, so that their length says nothing about tokens."""
+    without_generation: tuple[str, ...] = ()
+    """Endpoints that count, list or report."""
+    resources: str = ""
+    """Pattern of paths that store or manage something, for which no output is generated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """Chat endpoint for callers."""
@@ -116,10 +138,7 @@ class Dialect:
     bytes are no error document.
     """
 
-    base: str
-    """Path of the API, in front of the paths of its endpoints."""
-    holds_base: re.Pattern[str]
-    """Pattern of endpoint URLs' paths that include a base, after which none is inserted."""
+    paths: Paths
     headers: frozenset[bytes] = frozenset()
     """Request headers of this dialect alone, in lower case; backends of others do not get them."""
     needed_headers: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -131,8 +150,6 @@ class Dialect:
     """Settings of an upstream that only some dialects have: keys of `translation`, the key
     `stream_options`, and the value `continue_final_message` of `continues`.
     """
-    generating: tuple[str, ...]
-    """Paths that generate text, below a route's path. The first is the chat endpoint."""
     asks_for_usage: bool = False
     """True if a stream reports token usage only to callers that ask for it in `stream_options`."""
     keeps_responses: bool = False

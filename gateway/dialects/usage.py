@@ -11,7 +11,6 @@ and `eval_count` (https://github.com/ollama/ollama/blob/main/docs/api.md).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,42 +29,6 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _READ = "cache_read_input_tokens"
 _WRITTEN = "cache_creation_input_tokens"
 _PROMPT = (*_INPUT, *_INPUT_DETAILS, _READ, _WRITTEN)
-_SAFE = ("GET", "HEAD", "DELETE")
-_NO_GENERATION = (
-    "/count_tokens",
-    "/input_tokens",
-    "/tokenize",
-    "/detokenize",
-    "/apply-template",
-    "/models",
-    "/health",
-    "/ping",
-    "/version",
-    "/api/tags",
-    "/api/show",
-    "/api/ps",
-)
-_RESOURCES = re.compile(
-    r"(?:/(?:files|uploads|batches|vector_stores|fine_tuning/jobs|containers|conversations|assistants)"
-    r"(?:/[^/]+){0,2}|/responses/[^/]+/cancel|/chat/completions/[^/]+|/(?:un)?load_lora_adapter"
-    r"|/api/(?:pull|push|create|copy|delete)|/api/blobs/[^/]+)\Z"
-)
-"""End of a path that stores or manages something: no output is generated for the request."""
-_GENERATING = ("/completions", "/messages", "/responses", "/embeddings", "/chat", "/generate")
-_NO_TEXT = (
-    "/embeddings",
-    "/api/embed",
-    "/embed",
-    "/rerank",
-    "/score",
-    "/classify",
-    "/pooling",
-    "/moderations",
-    "/images/generations",
-    "/images/edits",
-    "/images/variations",
-    "/audio/speech",
-)
 
 
 class Told:
@@ -202,28 +165,6 @@ def told(document: Mapping[str, Any]) -> Usage | None:
     one = Told()
     one.hear(document)
     return one.usage
-
-
-def generates(method: str, path: str) -> bool:
-    """True if the request makes a model generate output, judged by method and path."""
-    path = path.rstrip("/")
-    if method in _SAFE or path.endswith(_NO_GENERATION):
-        return False
-    return path.endswith(_GENERATING) or _RESOURCES.search(path) is None
-
-
-def fetches(method: str, path: str, *, stream: bool) -> bool:
-    """True if the request fetches a stored response, which was charged when it was generated.
-
-    A stored response may be fetched many times. A stream requested by GET counts as generated for
-    this request, unless the path belongs to OpenAI's stored responses.
-    """
-    return method in _SAFE and not (stream and "/responses/" not in path)
-
-
-def answers_text(path: str) -> bool:
-    """True if responses at this path are text, so that their length indicates their tokens."""
-    return not path.rstrip("/").endswith(_NO_TEXT)
 
 
 def _usage(numbers: Mapping[str, Any]) -> Usage | None:

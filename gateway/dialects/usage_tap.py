@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from gateway.dialects.backend_words import is_error
-from gateway.dialects.usage import Told, answers_text, fetches, generates
+from gateway.dialects.paths import answers_text, fetches, generates
+from gateway.dialects.usage import Told
 from gateway.dialects.usage_scan import Document, hear, may_report
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from gateway.dialects.usage import answers_text, generates
+from gateway.dialects.paths import answers_text, generates
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange, GatewayRequest

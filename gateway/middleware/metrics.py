@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gateway.dialects.paths import operation
 from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.limiting.rules import Price
 from gateway.routing import METHODS, Handler
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry
-from gateway.telemetry.semconv import operation
 from gateway.usage import Usage
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ class ModelListing:
         }
         """Writer of the list by path; None if the request's headers decide on the format."""
         self._entries = tuple(f"{below}{_MODELS}/" for below in bases)
-        bases = (base, f"{base}{DIALECTS[dialect].base[1:]}/")
+        bases = (base, f"{base}{DIALECTS[dialect].paths.base[1:]}/")
         self._lists |= {b + path: models.others[path] for b in bases for path in models.others}
         details = () if models.details is None else models.details[:1]
         self._details = frozenset(b + path for b in bases for path in details)

@@ -13,6 +13,7 @@ from multidict import istr
 
 from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
+from gateway.dialects.paths import is_operation
 from gateway.dialects.translation.translation import Translation
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, ModelUnknown, RequestError
@@ -40,7 +41,6 @@ from gateway.proxy.model_access import (
 from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.multipart import boundary_of, find_model_field, model_field
 from gateway.routing import Handler
-from gateway.telemetry.semconv import is_operation
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gateway.dialects.paths import OPERATION_PATHS
+
 
 @dataclass(frozen=True, slots=True)
 class GenAiNames:
@@ -58,22 +60,6 @@ _PROVIDERS = {
     "generativelanguage.googleapis.com": "gcp.gemini",
 }
 _AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
-_OPERATIONS = (
-    ("/chat/completions", "chat"),
-    ("/messages", "chat"),
-    ("/responses", "chat"),
-    ("/api/chat", "chat"),
-    ("/completions", "text_completion"),
-    ("/complete", "text_completion"),
-    ("/api/generate", "text_completion"),
-    ("/embeddings", "embeddings"),
-    ("/api/embed", "embeddings"),
-    ("/images/generations", "generate_content"),
-    ("/audio/speech", "generate_content"),
-    ("/audio/transcriptions", "generate_content"),
-    ("/audio/translations", "generate_content"),
-)
-_OPERATION_PATHS = tuple(end for end, _ in _OPERATIONS)
 
 
 def http_route(route_path: str, path: str) -> str:
@@ -81,7 +67,7 @@ def http_route(route_path: str, path: str) -> str:
     below it. No other part of a path is used, so that clients cannot create values.
     """
     base = route_path.rstrip("/")
-    if path.startswith(base) and path[len(base) :].removeprefix("/v1") in _OPERATION_PATHS:
+    if path.startswith(base) and path[len(base) :].removeprefix("/v1") in OPERATION_PATHS:
         return path
     return route_path
 
@@ -93,14 +79,3 @@ def provider(dialect: str, host: str) -> str:
     if host.startswith("bedrock") and host.endswith(".amazonaws.com"):
         return "aws.bedrock"
     return _PROVIDERS.get(host, dialect)
-
-
-def is_operation(path: str) -> bool:
-    """True if `operation` has a name for the path."""
-    return path.endswith(_OPERATION_PATHS)
-
-
-def operation(path: str) -> str | None:
-    """Return `gen_ai.operation.name` by the end of a path, or None if it is no model operation."""
-    path = path.rstrip("/")
-    return next((name for end, name in _OPERATIONS if path.endswith(end)), None)

@@ -82,7 +82,7 @@ def _options(
 ) -> BridgeOptions:
     path = target.path
     if path.endswith("/"):
-        streams = [path + name for name in DIALECTS[dialect].generating]
+        streams = [path[:-1] + end for end in DIALECTS[dialect].paths.generating]
         path = streams[0]
     else:
         streams = [path]

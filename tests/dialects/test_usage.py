@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.usage import answers_text, generates, told
+from gateway.dialects.usage import told
 from gateway.usage import Usage
 
 
@@ -133,36 +133,6 @@ def test_reasoning_is_counted_once_inside_the_output_or_beside_it(
 )
 def test_nothing_else_is_usage(document: dict[str, Any]) -> None:
     assert told(document) is None
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "does"),
-    [
-        ("POST", "/v1/chat/completions", True),
-        ("POST", "/generate", True),
-        ("GET", "/v1/responses/resp_1", False),
-        ("POST", "/v1/messages/count_tokens", False),
-        ("POST", "/tokenize", False),
-        ("POST", "/v1/models", False),
-        ("POST", "/health/", False),
-        ("POST", "/v1/files", False),
-        ("POST", "/v1/uploads/upload_1/parts", False),
-        ("POST", "/v1/messages/batches", False),
-        ("POST", "/v1/responses/resp_1/cancel", False),
-        ("POST", "/v1/chat/completions/chatcmpl_1", False),
-        ("POST", "/api/pull", False),
-        ("POST", "/files/v1/chat/completions", True),
-        ("POST", "/files/chat/completions", True),
-        ("POST", "/v1/responses/compact", True),
-    ],
-)
-def test_counting_listing_and_storing_are_no_generation(method: str, path: str, does: bool) -> None:
-    assert generates(method, path) is does
-
-
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank", "/v1/images/generations"])
-def test_what_is_no_text_is_known_by_its_path(path: str) -> None:
-    assert not answers_text(path)
 
 
 def test_usage_adds_up() -> None:

@@ -1,10 +1,10 @@
-"""Values of the semantic conventions: routes, providers and operations."""
+"""Values of the semantic conventions: routes and providers."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.telemetry.semconv import http_route, is_operation, operation, provider
+from gateway.telemetry.semconv import http_route, provider
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,3 @@ def test_a_route_names_an_operation_directly_below_it_and_nothing_else(
 )
 def test_a_provider_is_known_by_its_host_or_else_by_its_dialect(host: str, name: str) -> None:
     assert provider("the dialect", host) == name
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/v1/chat/completions", "chat"),
-        ("/v1/completions", "text_completion"),
-        ("/v1/responses/", "chat"),
-        ("/api/embed", "embeddings"),
-        ("/v1/models", None),
-        ("", None),
-    ],
-)
-def test_an_operation_is_known_by_the_end_of_the_path(path: str, name: str | None) -> None:
-    assert operation(path) == name
-    assert is_operation(path.rstrip("/")) is (name is not None)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from gateway.dialects.anthropic import answers, errors, models, requests
 from gateway.dialects.anthropic.continuation import MessagesAnswer
+from gateway.dialects.anthropic.paths import PATHS
 from gateway.dialects.dialect import Chat, ChatBackend, Dialect, ModelLists
 from gateway.sse import EVENT_STREAM
 
@@ -15,8 +14,7 @@ ANTHROPIC = Dialect(
     error_body=errors.error_body,
     error_event=errors.error_event,
     passed_error=errors.passed_error,
-    base="/v1",
-    holds_base=re.compile(r"/v\d[0-9a-z]*$"),
+    paths=PATHS,
     headers=frozenset(
         {
             b"anthropic-beta",
@@ -27,7 +25,6 @@ ANTHROPIC = Dialect(
     needed_headers={b"anthropic-version": b"2023-06-01"},
     credential=b"x-api-key: %b\r\n",
     settings=frozenset({"efforts", "max_tokens", "thinking"}),
-    generating=("messages",),
     models=ModelLists(models.listing, models.entry, models.expects),
     continuation=MessagesAnswer,
     chats={"/messages": Chat(requests.read, answers.write, answers.Writer)},

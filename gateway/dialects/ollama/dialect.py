@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from gateway.dialects.dialect import (
@@ -16,6 +15,7 @@ from gateway.dialects.dialect import (
 from gateway.dialects.json_lines import Lines
 from gateway.dialects.ollama import answers, embeddings, errors, models, requests
 from gateway.dialects.ollama.continuation import LinesAnswer
+from gateway.dialects.ollama.paths import PATHS
 from gateway.dialects.openai.dialect import OPENAI
 
 OLLAMA = Dialect(
@@ -24,9 +24,7 @@ OLLAMA = Dialect(
     error_body=errors.error_body,
     error_event=errors.error_event,
     passed_error=errors.passed_error,
-    base="/api",
-    holds_base=re.compile(r"/api$"),
-    generating=("chat", "generate"),
+    paths=PATHS,
     models=ModelLists(
         OPENAI.models.list,  # Ollama serves OpenAI's API below /v1, too
         OPENAI.models.entry,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from gateway.dialects.dialect import (
     Chat,
     ChatBackend,
@@ -14,6 +12,7 @@ from gateway.dialects.dialect import (
 )
 from gateway.dialects.openai import answers, embeddings, errors, models, requests
 from gateway.dialects.openai.continuation import ChatAnswer
+from gateway.dialects.openai.paths import PATHS
 from gateway.sse import EVENT_STREAM
 
 OPENAI = Dialect(
@@ -22,14 +21,11 @@ OPENAI = Dialect(
     error_body=errors.error_body,
     error_event=errors.error_event,
     passed_error=errors.passed_error,
-    base="/v1",
-    # Such as /openai/v1, /v1beta/openai and /api/paas/v4.
-    holds_base=re.compile(r"/v\d[0-9a-z]*(?:/openai)?$"),
+    paths=PATHS,
     headers=frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
     settings=frozenset(
         {"continue_final_message", "efforts", "max_tokens_field", requests.STREAM_OPTIONS}
     ),
-    generating=("chat/completions", "completions", "responses"),
     asks_for_usage=True,
     keeps_responses=True,
     models=ModelLists(models.listing, models.entry),

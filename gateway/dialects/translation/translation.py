@@ -194,7 +194,7 @@ class Translation:
         base = self._options.base
         if base is not None:
             return Path(base, rest, None)
-        return Path(self._backend.base, rest, self._backend.holds_base)
+        return Path(self._backend.paths.base, rest, self._backend.paths.holds_base)
 
     def _told_model(self, telling: Telling, asked: str) -> str:
         """Return the model name to report; empty for the backend's own."""

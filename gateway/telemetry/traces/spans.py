@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.telemetry.semconv import GenAiNames, http_route, operation, provider
+from gateway.dialects.paths import operation
+from gateway.telemetry.semconv import GenAiNames, http_route, provider
 from gateway.telemetry.traces.gaps import BOUNDS_S
 
 Attributes = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.telemetry.semconv import NAMES, operation, provider
+from gateway.telemetry.semconv import NAMES, provider
 from gateway.telemetry.traces.spans import Span, build
 from tests.support.records import SPAN, attempt, record
 
@@ -326,25 +326,6 @@ def test_the_root_is_named_by_its_route_and_operation(
 
 
 # -- names -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/v1/chat/completions", "chat"),
-        ("/v1/completions", "text_completion"),
-        ("/v1/messages", "chat"),
-        ("/v1/responses", "chat"),
-        ("/api/chat", "chat"),
-        ("/api/generate", "text_completion"),
-        ("/v1/embeddings", "embeddings"),
-        ("/v1/audio/transcriptions", "generate_content"),
-        ("/v1/files", None),
-        ("/", None),
-    ],
-)
-def test_the_operation_is_known_by_the_path(path: str, name: str | None) -> None:
-    assert operation(path) == name
 
 
 @pytest.mark.parametrize(
