@@ -88,17 +88,15 @@ class AdminApi:
         self._auth = auth
         self._more = more
         self._metrics = metrics
-        self._feed = Feed(
-            {
-                "now": self._metrics_now,
-                "workers": self._workers_now,
-                "upstreams": self._upstreams_now,
-                "requests": self._requests_now,
-                "limits": self._limits_now,
-                "config": self._reload_now,
-                **(topics or {}),
-            }
-        )
+        self._documents: Mapping[str, Source] = {
+            "now": self._metrics_now,
+            "workers": self._workers_now,
+            "upstreams": self._upstreams_now,
+            "requests": self._requests_now,
+            "limits": self._limits_now,
+        }
+        """Documents that have an address below /api/ and are topics of the feed."""
+        self._feed = Feed({**self._documents, "config": self._reload_now, **(topics or {})})
 
     def application(self) -> web.Application:
         """Return the application: the routes, behind authentication."""
@@ -108,17 +106,12 @@ class AdminApi:
                 web.get("/livez", self._live),
                 web.get("/readyz", self._ready),
                 web.get("/metrics", self._exposed),
-                web.get("/api/now", self._now),
-                web.get("/api/workers", self._workers),
-                web.get("/api/upstreams", self._upstreams),
-                web.post("/api/upstreams/{name}/drain", self._drain),
-                web.post("/api/upstreams/{name}/undrain", self._undrain),
+                *(web.get(f"/api/{name}", _of(found)) for name, found in self._documents.items()),
+                web.post("/api/upstreams/{name}/{action:drain|undrain}", self._drain),
                 web.get("/api/routes", self._routes),
                 web.get("/api/config", self._config),
-                web.get("/api/requests", self._requests),
                 web.delete("/api/requests/{id}", self._cancel),
                 web.post("/api/reload", self._reload),
-                web.get("/api/limits", self._limits),
                 web.get("/api/logs", self._logs),
                 web.get("/api/events", self._events),
                 web.get("/api/session", self._session),
@@ -236,29 +229,17 @@ class AdminApi:
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    async def _now(self, _: web.Request) -> web.Response:
-        return answer(await self._metrics_now())
-
     async def _metrics_now(self) -> Any:
         return now(self._metrics.history, await self._metrics.now(), time.time())
-
-    async def _workers(self, _: web.Request) -> web.Response:
-        return answer(await self._workers_now())
 
     async def _workers_now(self) -> Any:
         said = await self._fleet.ask("GET", "/status")
         rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in said]
         return {"workers": rows}
 
-    async def _upstreams(self, _: web.Request) -> web.Response:
-        return answer(await self._upstreams_now())
-
     async def _upstreams_now(self) -> Any:
         said = await self._fleet.ask("GET", "/upstreams")
         return {"upstreams": together([one for one in said if one.ok])}
-
-    async def _limits(self, _: web.Request) -> web.Response:
-        return answer(await self._limits_now())
 
     async def _limits_now(self) -> Any:
         said = await self._fleet.ask("GET", "/limits")
@@ -279,9 +260,6 @@ class AdminApi:
             "file": self._reloader.loaded.source.name,
             "last_reload": None if last is None else last.document,
         }
-
-    async def _requests(self, _: web.Request) -> web.Response:
-        return answer(await self._requests_now())
 
     async def _requests_now(self) -> Any:
         said = await self._fleet.ask("GET", "/requests")
@@ -309,12 +287,7 @@ class AdminApi:
         return answer({"error": "no such request is under way"}, 404)
 
     async def _drain(self, request: web.Request) -> web.Response:
-        return await self._set_drained(request, out=True)
-
-    async def _undrain(self, request: web.Request) -> web.Response:
-        return await self._set_drained(request, out=False)
-
-    async def _set_drained(self, request: web.Request, *, out: bool) -> web.Response:
+        out = request.match_info["action"] == "drain"
         try:
             endpoint = orjson.loads(await request.read())["endpoint"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -328,6 +301,15 @@ class AdminApi:
         return answer(
             {"file": str(self._reloader.file), **outcome.document}, 400 if outcome.problems else 200
         )
+
+
+def _of(source: Source) -> Handler:
+    """Return a handler that answers with the document of a source."""
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return answer(await source())
+
+    return handle
 
 
 def together(said: Sequence[WorkerReply]) -> list[dict[str, Any]]:

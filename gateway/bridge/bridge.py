@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -205,7 +204,7 @@ class Bridge:
             BridgeAnswer(tag, self._options.dialect),
             self._transport,
             self._client.backlog,
-            say=self._say,
+            say=self._socket.post,
             ended=self._ended,
         )
         self._calls[tag] = call
@@ -239,9 +238,6 @@ class Bridge:
         ).begin(self._bytes("DELETE", path))
 
     # -- messages to clients -------------------------------------------------------------------
-
-    def _say(self, messages: Sequence[bytes]) -> None:
-        self._socket.post(messages)
 
     def _refuse(self, tag: Tag | None, error: GatewayError) -> None:
         body = self._options.dialect.error_body(error, "")

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -123,15 +123,7 @@ async def _probe_all(urls: Sequence[str], variable: str | None) -> list[FoundBac
 def _only(found: FoundBackend, names: Iterable[str]) -> FoundBackend:
     wanted = frozenset(names)
     models = tuple(model for model in found.models if model.name in wanted)
-    return FoundBackend(
-        found.product,
-        found.dialect,
-        found.endpoint,
-        models,
-        found.credential,
-        found.versioned,
-        found.health,
-    )
+    return replace(found, models=models)
 
 
 def _next_steps(found: Sequence[FoundBackend], output: Path, *, anonymous: bool) -> Iterator[str]:

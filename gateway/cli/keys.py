@@ -16,6 +16,7 @@ from gateway.auth.key_record import to_record
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
+from gateway.cli.table import print_table
 from gateway.config import Config, load
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration
@@ -62,7 +63,7 @@ def add_command(commands: Commands) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    cabinet = _cabinet(config, arguments.provider)
+    storage = _key_storage(config, arguments.provider)
     models, limits = _names(arguments.models), _names(arguments.limits) or ()
     for kind, names, known in (
         ("model", models or (), config.models),
@@ -79,7 +80,7 @@ def _create(arguments: argparse.Namespace) -> int:
         except (ValueError, OverflowError) as exc:
             raise WrongUsage(f"--expires: {exc}") from exc
     key, key_id, salt, digest = api_key.generate()
-    cabinet.put(
+    storage.put(
         ApiKey(
             key_id,
             salt,
@@ -100,7 +101,7 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    keys = _cabinet(load(arguments.config), arguments.provider).all().values()
+    keys = _key_storage(load(arguments.config), arguments.provider).all().values()
     if arguments.json:
         for key in keys:
             print(json.dumps(_as_dict(key, now)))
@@ -116,11 +117,7 @@ def _list(arguments: argparse.Namespace) -> int:
                 *(f"{key.created:%Y-%m-%d}", expires, state),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    print_table(rows)
     return 0
 
 
@@ -138,17 +135,17 @@ def _as_dict(key: ApiKey, now: datetime) -> dict[str, object]:
 def _revoke(arguments: argparse.Namespace) -> int:
     parts = api_key.split(arguments.id)
     key_id = parts[0] if parts else arguments.id
-    cabinet = _cabinet(load(arguments.config), arguments.provider)
-    key = cabinet.all().get(key_id)
+    storage = _key_storage(load(arguments.config), arguments.provider)
+    key = storage.all().get(key_id)
     if key is None:
         raise WrongUsage(f"there is no key with id '{key_id}'")
     if key.revoked is None:
-        cabinet.put(key.revoke(datetime.now(UTC)))
+        storage.put(key.revoke(datetime.now(UTC)))
     print(f"{key_id}: revoked")
     return 0
 
 
-class _Cabinet(Protocol):
+class _KeyStorage(Protocol):
     """Storage of a provider's keys."""
 
     def all(self) -> Mapping[str, ApiKey]:
@@ -158,7 +155,7 @@ class _Cabinet(Protocol):
         """Store a new or changed key."""
 
 
-class _FileCabinet:
+class _FileKeys:
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -170,7 +167,7 @@ class _FileCabinet:
             keys[key.id] = key
 
 
-class _StoreCabinet:
+class _StoredKeys:
     def __init__(self, options: config_models.StoreSettings, provider: str) -> None:
         self._options = options
         self._provider = provider
@@ -186,12 +183,12 @@ class _StoreCabinet:
         with_records(self._options, lambda records: stored_keys.put(records, self._provider, key))
 
 
-def _cabinet(config: Config, name: str | None) -> _Cabinet:
+def _key_storage(config: Config, name: str | None) -> _KeyStorage:
     for known, provider in config.auth.items():
         if isinstance(provider, config_models.ApiKeyProviderSettings) and name in (None, known):
             if provider.file is not None:
-                return _FileCabinet(Path(provider.file))
-            return _StoreCabinet(config.store, known)
+                return _FileKeys(Path(provider.file))
+            return _StoredKeys(config.store, known)
     wanted = f"called '{name}'" if name else "in `auth`"
     raise WrongUsage(f"there is no provider of type api_key {wanted}")
 

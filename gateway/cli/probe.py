@@ -10,7 +10,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
@@ -224,9 +224,7 @@ class _Probe:
         if not _is_size(size):
             return found
         models = tuple(FoundModel(one.name, size) for one in found.models)
-        return FoundBackend(
-            found.product, found.dialect, found.endpoint, models, found.credential, health="/health"
-        )
+        return replace(found, models=models)
 
     async def _ask(self, url: str, body: Any = None) -> tuple[int, dict[str, Any]]:
         """Return the status and the JSON object, empty if there is none. Raise ProbeError."""

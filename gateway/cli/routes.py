@@ -7,6 +7,7 @@ import json
 
 from gateway.cli.config_file import Commands, add_config_file, build, load_given
 from gateway.cli.failures import EXIT_OK
+from gateway.cli.table import print_table
 from gateway.wiring.routes import shown
 
 
@@ -25,12 +26,5 @@ def _routes(arguments: argparse.Namespace) -> int:
         for row in rows:
             print(json.dumps(row))
     else:
-        _print_table(rows)
+        print_table([[key.upper() for key in rows[0]], *(list(row.values()) for row in rows)])
     return EXIT_OK
-
-
-def _print_table(rows: list[dict[str, str]]) -> None:
-    header = {key: key.upper() for key in rows[0]}
-    widths = {key: max(len(row[key]) for row in [header, *rows]) for key in header}
-    for row in [header, *rows]:
-        print("  ".join(row[key].ljust(widths[key]) for key in header).rstrip())

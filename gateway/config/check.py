@@ -170,13 +170,20 @@ def _check_issuing(
         yield (*path, "issues"), "is not a provider of type ticket", None
     if route.auth == "anonymous":
         yield (*path, "auth"), "a ticket speaks for somebody, so it cannot be anonymous", None
-    for index, name in enumerate(route.limits):
-        limit = config.limits.get(name)
-        if limit is not None and (limit.tokens or limit.budget or "model" in limit.key):
-            yield (*path, "limits", index), "counts models or tokens; here are none", None
+    yield from _check_counted(path, route, config, "none", None)
     for index, name in enumerate(route.auth if route.auth != "anonymous" else ()):
         if kinds.get(name) is models.TicketProviderSettings:
             yield (*path, "auth", index), "a ticket cannot be had for a ticket", None
+
+
+def _check_counted(
+    path: ConfigPath, route: models.Route, config: models.Config, what: str, hint: str | None
+) -> Iterator[Finding]:
+    """Check that the limits of a route count nothing but requests. `what` are its requests."""
+    for index, name in enumerate(route.limits):
+        limit = config.limits.get(name)
+        if limit is not None and (limit.tokens or limit.budget or "model" in limit.key):
+            yield (*path, "limits", index), f"counts models or tokens; here are {what}", hint
 
 
 def _check_bridge(
@@ -193,11 +200,8 @@ def _check_bridge(
         yield (*path, "dialect"), "is what the route says that the bridge leads to", None
     if route.path.endswith("/"):
         yield (*path, "path"), "is the address of one socket", "take the slash at its end away"
-    for index, name in enumerate(route.limits):
-        limit = config.limits.get(name)
-        if limit is not None and (limit.tokens or limit.budget or "model" in limit.key):
-            hint = f"put it on route '{bridge.to}'"
-            yield (*path, "limits", index), "counts models or tokens; here are handshakes", hint
+    hint = f"put it on route '{bridge.to}'"
+    yield from _check_counted(path, route, config, "handshakes", hint)
     target = next((other for other in config.routes if other.name == bridge.to), None)
     if target is None:
         return

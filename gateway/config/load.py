@@ -65,12 +65,7 @@ def load_source(path: Path) -> Loaded:
         raise ConfigError([_whole(str(path), f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:
         raise ConfigError([_whole(str(path), "is not UTF-8 text")]) from exc
-    return _load(text, str(path), path.parent)
-
-
-def load_source_text(text: str, *, name: str, base: Path) -> Loaded:
-    """Load a text like `load_source`. Raise ConfigError."""
-    return _load(text, name, base)
+    return load_source_text(text, name=str(path), base=path.parent)
 
 
 def keep(loaded: Loaded, path: Path) -> None:
@@ -86,15 +81,16 @@ def keep(loaded: Loaded, path: Path) -> None:
 def load_kept(path: Path) -> Loaded:
     """Load a file that `keep` has written. Raise ConfigError."""
     kept = orjson.loads(path.read_bytes())
-    return _load(kept["text"], kept["name"], Path(kept["base"]))
+    return load_source_text(kept["text"], name=kept["name"], base=Path(kept["base"]))
 
 
 def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> Config:
     """Return the configuration of a text. Paths are relative to `base`. Raise ConfigError."""
-    return _load(text, name, base).config
+    return load_source_text(text, name=name, base=base).config
 
 
-def _load(text: str, name: str, base: Path) -> Loaded:
+def load_source_text(text: str, *, name: str, base: Path) -> Loaded:
+    """Load a text like `load_source`. Raise ConfigError."""
     reader = _Reader(name)
     document = reader.read(text)
     if document is None:
@@ -153,7 +149,7 @@ class _Reader:
         self._nodes += 1
         if self._nodes > _NODE_CAP:
             raise yaml.YAMLError("its aliases expand to too much")
-        self.positions.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        self.positions.setdefault(path, _position(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -164,14 +160,13 @@ class _Reader:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
-            line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
             if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
-                self._add(line, column, path, "a key has to be plain text")
+                self._add(key_node, path, "a key has to be plain text")
                 continue
             here = (*path, key)
             if key in found:
-                self._add(line, column, here, "is given twice")
-            self.positions[here] = (line, column)
+                self._add(key_node, here, "is given twice")
+            self.positions[here] = _position(key_node)
             found[key] = self._value(value_node, here)
         return found
 
@@ -188,16 +183,13 @@ class _Reader:
         try:
             return constructor.construct_object(yaml.ScalarNode(tag, text), deep=True)
         except (yaml.YAMLError, ValueError, LookupError) as exc:
-            mark = node.start_mark
-            self._add(mark.line + 1, mark.column + 1, path, f"cannot be read: {exc}")
+            self._add(node, path, f"cannot be read: {exc}")
             return None
 
     def _expand(self, node: yaml.Node, path: ConfigPath) -> str:
         def replace(match: re.Match[str]) -> str:
             if match["bad"]:
-                self._add_at(
-                    node, path, "`${` needs NAME} or NAME:-default}; `$${` is a plain `${`"
-                )
+                self._add(node, path, "`${` needs NAME} or NAME:-default}; `$${` is a plain `${`")
             if match["name"] is None:
                 return "${"
             value = os.environ.get(match["name"])
@@ -205,7 +197,7 @@ class _Reader:
             if not value and match["default"] is not None:
                 return match["default"]
             if value is None:
-                self._add_at(
+                self._add(
                     node,
                     path,
                     f"environment variable {match['name']} is not set",
@@ -216,16 +208,14 @@ class _Reader:
 
         return _VARIABLE.sub(replace, node.value)
 
-    def _add_at(
+    def _add(
         self, node: yaml.Node, path: ConfigPath, message: str, hint: str | None = None
     ) -> None:
-        mark = node.start_mark
-        self._add(mark.line + 1, mark.column + 1, path, message, hint)
+        self.problems.append(Problem(self._name, *_position(node), path, message, hint))
 
-    def _add(
-        self, line: int, column: int, path: ConfigPath, message: str, hint: str | None = None
-    ) -> None:
-        self.problems.append(Problem(self._name, line, column, path, message, hint))
+
+def _position(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 # -- pydantic's errors in plain words ---------------------------------------------------------

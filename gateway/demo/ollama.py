@@ -167,17 +167,8 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 async def tags(request: web.Request) -> web.StreamResponse:
-    models = [
-        {
-            "name": name,
-            "model": name,
-            "modified_at": _CREATED,
-            "size": 1,
-            "digest": "demo",
-            "details": _DETAILS,
-        }
-        for name in MODELS
-    ]
+    same = {"modified_at": _CREATED, "size": 1, "digest": "demo", "details": _DETAILS}
+    models = [{"name": name, "model": name, **same} for name in MODELS]
     return web.json_response({"models": models})
 
 

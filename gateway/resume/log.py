@@ -128,19 +128,11 @@ class StreamLog:
         The size exceeds `most_bytes` by less than one event. If there are no events, the number is
         `after`. Raise Trimmed if one of them was dropped.
         """
-        start = after + 1 - self.first
         events = self._events
-        if start == len(events) - 1 and start >= 0:
+        if events and after + 1 - self.first == len(events) - 1:
             return events[-1], after + 1
-        if start < 0:
-            raise Trimmed
-        size, end = 0, start
-        for event in events[start:]:
-            if size >= most_bytes:
-                break
-            size += len(event)
-            end += 1
-        return b"".join(events[start:end]), after + max(0, end - start)
+        taken = self.pieces(after, most_bytes)
+        return b"".join(taken), after + len(taken)
 
     def lag_bytes(self) -> int:
         """Return the bytes that no reader has taken yet; 0 if there are no readers."""

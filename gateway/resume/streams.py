@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
@@ -223,12 +224,10 @@ class Streams:
                 return  # each log is down to a single event
 
 
+@dataclass(slots=True)
 class _Kept:
-    __slots__ = ("alias", "claim", "log", "timer", "ttl_s")
-
-    def __init__(self, log: StreamLog, ttl_s: float, claim: bytes | None) -> None:
-        self.log = log
-        self.ttl_s = ttl_s
-        self.claim = claim
-        self.alias: bytes | None = None
-        self.timer: asyncio.TimerHandle | None = None
+    log: StreamLog
+    ttl_s: float
+    claim: bytes | None
+    alias: bytes | None = None
+    timer: asyncio.TimerHandle | None = None

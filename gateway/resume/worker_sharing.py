@@ -246,11 +246,11 @@ class WorkerSharing:
         assert me is not None
         watching = self.spawn(_until_closed(reader, me))
         after, first = question["after"], True
-        signal = Signal(after)
-        log.join(signal)
+        this_reader = TaskReader(after)
+        log.join(this_reader)
         try:
             while True:
-                signal.cleared()
+                this_reader.clear()
                 after = max(after, log.first - 1)
                 events = log.pieces(after, _FRAME_BYTES)
                 ended = log.ended and after + len(events) >= log.last
@@ -262,14 +262,14 @@ class WorkerSharing:
                     await writer.drain()
                 if ended:
                     return
-                signal.after = after = after + len(events)
+                this_reader.after = after = after + len(events)
                 first = False
                 if log.on_progress is not None:
                     log.on_progress()
                 if after >= log.last and not log.ended:
-                    await signal.wait()
+                    await this_reader.wait()
         finally:
-            log.leave(signal)
+            log.leave(this_reader)
             watching.cancel()
 
     # -- private -----------------------------------------------------------------------------
@@ -285,23 +285,15 @@ class WorkerSharing:
         return task
 
 
-class Signal:
-    """A reader that runs as a task of its own."""
+class TaskReader(asyncio.Event):
+    """Reader that runs as a task of its own."""
 
     def __init__(self, after: int) -> None:
+        super().__init__()
         self.after = after
-        self._event = asyncio.Event()
 
     def wake(self) -> None:
-        self._event.set()
-
-    def cleared(self) -> None:
-        """Reset the signal, before the events so far are read."""
-        self._event.clear()
-
-    async def wait(self) -> None:
-        """Wait until there are more events."""
-        await self._event.wait()
+        self.set()
 
 
 class WorkerClaims:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict
 
 from gateway.cli.config_file import Commands, add_config_option
@@ -18,13 +18,6 @@ from gateway.cli.doctor.through import through
 from gateway.cli.doctor.upstreams import upstreams
 from gateway.cli.failures import WrongUsage
 from gateway.config import Config, load
-
-_MARKS: Mapping[CheckResult, str] = {
-    CheckResult.OK: "ok     ",
-    CheckResult.SKIPPED: "skipped",
-    CheckResult.WARNING: "warning",
-    CheckResult.FAILED: "FAILED ",
-}
 
 
 def add_command(commands: Commands) -> None:
@@ -104,6 +97,8 @@ async def _next(check: AsyncIterator[Finding]) -> Finding | None:
 
 
 def _print(finding: Finding) -> None:
-    print(f"{_MARKS[finding.verdict]}  {finding.subject}: {finding.text}", flush=True)
+    is_failure = finding.verdict is CheckResult.FAILED
+    mark = finding.verdict.upper() if is_failure else finding.verdict
+    print(f"{mark:7}  {finding.subject}: {finding.text}", flush=True)
     if finding.remedy:
         print(f"         {finding.remedy}", flush=True)
