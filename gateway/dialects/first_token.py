@@ -83,6 +83,8 @@ def _documents(data: bytes) -> list[bytes] | None:
     """
     if not data.endswith(b"\n\n") or b"\r" in data:
         return None
+    if data.find(b"\n") == len(data) - 2 and data.startswith(b"data: {"):
+        return [data[len(b"data: ") : -2]]  # nearly always: one event of one line
     documents = []
     for event in data[:-2].split(b"\n\n"):
         before, between, line = event.rpartition(b"\n")

@@ -28,6 +28,12 @@ _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _READ = "cache_read_input_tokens"
 _WRITTEN = "cache_creation_input_tokens"
+_CACHED = ("cached_tokens",)
+_ALSO_CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
+"""Top-level names of cached input: DeepSeek's and Moonshot's."""
+_ALSO_WRITTEN = ("cache_write_tokens",)
+_REASONING = ("reasoning_tokens", "thinking_tokens")
+_ALSO_REASONING = ("reasoning_tokens",)
 _PROMPT = (*_INPUT, *_INPUT_DETAILS, _READ, _WRITTEN)
 
 
@@ -180,26 +186,18 @@ def _usage(numbers: Mapping[str, Any]) -> Usage | None:
     input_, output = _first(numbers, _INPUT), _first(numbers, _OUTPUT)
     total = _count(numbers.get("total_tokens"))
     details = _details(numbers, _INPUT_DETAILS)
-    cached = (
-        _count(numbers.get(_READ))
-        or _count(details.get("cached_tokens"))
-        or _count(numbers.get("prompt_cache_hit_tokens"))  # DeepSeek
-        or _count(numbers.get("cached_tokens"))  # Moonshot
-    )
-    written = _count(numbers.get(_WRITTEN)) or _count(details.get("cache_write_tokens"))
+    cached = _first(numbers, (_READ,)) or _first(details, _CACHED) or _first(numbers, _ALSO_CACHED)
+    written = _first(numbers, (_WRITTEN,)) or _first(details, _ALSO_WRITTEN)
     details = _details(numbers, _OUTPUT_DETAILS)
-    reasoning = (
-        _count(details.get("reasoning_tokens"))
-        or _count(details.get("thinking_tokens"))
-        or _count(numbers.get("reasoning_tokens"))
-    )
+    reasoning = _first(details, _REASONING) or _first(numbers, _ALSO_REASONING)
     if total and not input_:
         input_ = max(0, total - output)
     named = "prompt_tokens" not in numbers and (_READ in numbers or _WRITTEN in numbers)
     cache_beside = named or cached + written > input_
     reasoning_beside = reasoning > output
-    if total and any(name in numbers for name in _OUTPUT):
-        hidden = total - input_ - output
+    splits = total and (output or any(name in numbers for name in _OUTPUT))
+    hidden = total - input_ - output
+    if splits and (hidden or cache_beside or reasoning_beside):
         choices = [(cache_beside, reasoning_beside), (False, False), (False, True)]
         choices += [(True, False), (True, True)]
         for cache, thoughts in choices:

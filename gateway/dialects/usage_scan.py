@@ -34,6 +34,7 @@ _KEY = re.compile(
 _COUNT = re.compile(
     rb'(?<!\\)"(%b)"\s*:\s*(\d{1,12})(?=\D)' % b"|".join(name.encode() for name in COUNTS)
 )
+_NULLS = (b":null", b": null")
 _HELD_BYTES = 64 * 1024
 """Maximum bytes of a document that is stored and parsed, which is cheaper than scanning: even the
 worst document of this size is parsed in 20 ms.
@@ -47,28 +48,30 @@ _CAP_BYTES = 8 * 1024
 _QUOTE, _OBJECT, _ARRAY = b'"{['
 
 
-def may_report(data: bytes) -> bool:
-    """True if the bytes contain a key that reports usage. Many backends write `"usage":null` into
-    every event but the last; this is no report.
+def last_report(data: bytes, end: int | None = None) -> int:
+    """Return the index of the last key that reports usage, before index `end`; -1 if none does.
+
+    Many backends write `"usage":null` into every event but the last, which is no report.
     """
     # Searching backward takes a quarter of the time: JSON has many quotes, the last byte of a key.
-    if data.rfind(b'"usage"') >= 0:
-        nulls = data.count(b'"usage":null') + data.count(b'"usage": null')
-        if data.count(b'"usage"') > nulls:
-            return True
-    return data.rfind(b'eval_count"') >= 0
+    count = data.rfind(b'eval_count"', 0, end)
+    while (at := data.rfind(b'"usage"', 0, end)) > count:
+        if not data.startswith(_NULLS, at + len(b'"usage"')):
+            return at
+        end = at
+    return count
 
 
-def hear(data: bytes, told: Told) -> None:
-    """Add the usage in a document to `told`. The document may be incomplete."""
-    at = data.rfind(b'"usage"')
-    if at >= 0:
+def hear(data: bytes, told: Told, *, complete: bool) -> None:
+    """Add the usage in a document to `told`. `complete` is False if the document may be cut off."""
+    at = last_report(data)
+    if at < 0:
+        return
+    if complete and data.startswith(b'"usage"', at):
         usage = _last_members(data, at).get("usage")
         if isinstance(usage, dict):
             told.add(usage)
             return
-    if not may_report(data):
-        return
     try:
         document = orjson.loads(data[data.index(b"{") : data.rindex(b"}") + 1])
     except ValueError:  # the document is cut off, or there is more than one
@@ -79,18 +82,13 @@ def hear(data: bytes, told: Told) -> None:
 
 
 def _last_members(data: bytes, at: int) -> dict[str, Any]:
-    """Return the members of the outermost object from the key at index `at` on. Return an empty
-    dict if the key belongs to an inner object, or if the document is incomplete.
+    """Return the members of a complete document's outermost object, from the key at index `at` on.
+    Return an empty dict if the key belongs to an inner object.
     """
-    members = data[at : data.rfind(b"}") + 1]
-    # The outermost object ends with the document. Thus these members have one bracket too many, and
-    # make an object with one more before them. The members of an inner object lack more than one.
-    # The brackets of an incomplete document do not match. Brackets inside strings only
-    # mislead to the slower way.
-    if members.count(b"}") != members.count(b"{") + 1 or data.count(b"{") != data.count(b"}"):
-        return {}
+    # The outermost object ends with the document. So its last members and one bracket before them
+    # are an object, while after the members of an inner object a bracket would be left over.
     try:
-        found = orjson.loads(b"{" + members)
+        found = orjson.loads(b"{" + data[at : data.rfind(b"}") + 1])
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -126,10 +124,10 @@ class Document:
         held = self._held
         return held[0] if len(held) == 1 else b"".join(held)
 
-    def end(self) -> None:
-        """End the document, which is complete or was cut off."""
+    def end(self, *, complete: bool = True) -> None:
+        """End the document. `complete` is False if it may be cut off."""
         if self._held:
-            hear(self.held, self._told)
+            hear(self.held, self._told, complete=complete)
 
 
 class UsageScanner:

@@ -8,6 +8,8 @@ is read at its end, or scanned as it arrives if it is long.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -15,7 +17,7 @@ from typing import Protocol
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.paths import answers_text, fetches, generates
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import Document, hear, may_report
+from gateway.dialects.usage_scan import Document, hear, last_report
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
@@ -44,6 +46,10 @@ class Asking(Protocol):
     @property
     def asked(self) -> Estimate:
         """Estimate of the tokens the request may use."""
+
+    @property
+    def well(self) -> bool:
+        """True if the response has ended, complete and without an error."""
 
     @property
     def failed_early(self) -> bool:
@@ -116,17 +122,24 @@ class UsageTap:
         method, path = request.method, request.path
         if fetches(method, path, stream=bool(self._ends)):
             return None
-        self._read()
-        if self._partial is not None:
-            self._partial.end()
+        rest = b""
+        if self._ends or self._partial is not None:
+            self._read()
+            if self._partial is not None:
+                self._partial.end(complete=request.well)
+                rest = self._partial.held
+        else:
+            rest = self._taken()
+            if self._ends is not None:
+                hear(rest, self._told, complete=request.well)
         told, usage = self._told, self._told.usage
         failed = not 200 <= self._status < 300 or request.failed_early
         if usage is None:
             if failed or not self._bytes or not generates(method, path) or self._is_error:
                 return None
-            return Usage(request.asked.input, self._shown(path), estimated=True)
+            return Usage(request.asked.input, self._shown(path, rest), estimated=True)
         if not told.final and not failed:
-            output = max(usage.output, self._shown(path))
+            output = max(usage.output, self._shown(path, rest))
             usage = replace(usage, output=output, estimated=True)
         if not usage.input:  # older Ollama omits the count of a cached prompt
             usage = replace(usage, input=request.asked.input, estimated=True)
@@ -137,34 +150,36 @@ class UsageTap:
         """True if the body is an error document, whatever its status."""
         return not self._ends and self._bytes == len(self._tail) and is_error(self._tail)
 
-    def _shown(self, path: str) -> int:
-        """Return the approximate number of tokens received."""
-        if self._events or not answers_text(path):
+    def _shown(self, path: str, rest: bytes) -> int:
+        """Return the approximate number of tokens received. `rest` is the stored part of a
+        document.
+        """
+        if self._ends != _WHOLE:
             return self._events
-        text_bytes = self._text_bytes
-        if self._ends is not None and self._partial is not None:
-            text_bytes += _text_bytes(self._partial.held)
-        return text_bytes // _BYTES_PER_TOKEN
+        if not answers_text(path):
+            return 0
+        return (self._text_bytes + _text_bytes(rest)) // _BYTES_PER_TOKEN
 
     # -- private -----------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        """Read the collected pieces."""
+    def _taken(self) -> bytes:
+        """Take the collected pieces, and return their bytes."""
         pieces = self._pieces
-        if not pieces:
-            return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._room = _BATCH_BYTES
         if self._bytes < _HEAD_BYTES:
             self._head += data[: _HEAD_BYTES - self._bytes]
         self._bytes += len(data)
-        if len(data) < _TAIL_BYTES:
-            data_and_before = self._tail + data
-            self._tail = data_and_before[-2 * _TAIL_BYTES :]
-        else:
-            self._tail = data[-2 * _TAIL_BYTES :]
-        ends = self._ends
+        before = self._tail if len(data) < _TAIL_BYTES else b""
+        self._tail = (before + data)[-2 * _TAIL_BYTES :]
+        return data
+
+    def _read(self) -> None:
+        """Read the collected pieces."""
+        if not self._pieces:
+            return
+        data, ends = self._taken(), self._ends
         if ends and self._partial is None and data.endswith(ends[0]):
             self._look(data, ends)
         elif ends:
@@ -180,20 +195,22 @@ class UsageTap:
             self._events += data.startswith(b"data:") + data.count(b"\ndata:")
         else:
             self._events += data.count(b"\n")
-        if may_report(data):
+        if last_report(data) >= 0:
             self._hear(data, ends[0])
 
     def _hear(self, data: bytes, end: bytes) -> None:
         """Parse the newest event that reports usage, and the first, which may hold more numbers."""
         if end == _EVENT_ENDS[0] and b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        told = self._told
-        events = [event for event in data.split(end) if may_report(event)]
-        if events and not told.heard:
-            hear(events.pop(0), told)
-        before = told.heard
-        while events and told.heard == before:
-            hear(events.pop(), told)
+        told, before = self._told, self._told.heard
+        reports = _reports(data, end)
+        for event in reports:
+            hear(event, told, complete=True)
+            if told.heard > before:
+                break
+        if not before:
+            for event in deque(reports, maxlen=1):
+                hear(event, told, complete=True)
 
     def _cut(self, data: bytes, ends: tuple[bytes, ...]) -> None:
         """Split data that begins or ends inside an event."""
@@ -218,6 +235,15 @@ class UsageTap:
                 self._partial = Document(self._told)
             self._partial.feed(data)
         self._edge = joined[-_EDGE_BYTES:]
+
+
+def _reports(data: bytes, end: bytes) -> Iterator[bytes]:
+    """Yield the events that may report usage, newest first. `end` ends each event in `data`."""
+    stop = len(data)
+    while (at := last_report(data, stop)) >= 0:
+        before = data.rfind(end, 0, at)
+        stop = before + len(end) if before >= 0 else 0
+        yield data[stop : data.find(end, at)]
 
 
 @lru_cache(maxsize=256)

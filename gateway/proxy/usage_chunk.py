@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from gateway.dialects.usage_scan import may_report
+from gateway.dialects.usage_scan import last_report
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -37,7 +37,7 @@ class UsageFilter:
         splitter = self._splitter
         if splitter is None:
             return data
-        if splitter.is_between_events and data.endswith(b"\n\n") and not may_report(data):
+        if splitter.is_between_events and data.endswith(b"\n\n") and last_report(data) < 0:
             return data  # complete events, none of which reports usage
         try:
             events = splitter.feed(data)

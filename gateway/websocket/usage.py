@@ -7,7 +7,7 @@ also put a `usage` object into an event. Every such object counts once.
 from __future__ import annotations
 
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import Document, may_report
+from gateway.dialects.usage_scan import Document, last_report
 from gateway.usage import Usage
 
 _DELTA = b'.delta"'
@@ -29,7 +29,7 @@ class SessionUsage:
 
     def feed(self, payload: bytes, first: bool, final: bool) -> Usage | None:
         """Read a piece of a message. Return the usage that a complete message reports, or None."""
-        if first and final and not may_report(payload):
+        if first and final and last_report(payload) < 0:
             self._deltas += _DELTA in payload
             return None
         if first or self._document is None:

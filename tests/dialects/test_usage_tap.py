@@ -14,7 +14,7 @@ from gateway.dialects import usage_tap
 from gateway.dialects.usage import Told
 from gateway.dialects.usage_scan import hear
 from gateway.dialects.usage_tap import UsageTap
-from gateway.exchange import Exchange
+from gateway.exchange import EndReason, Exchange
 from gateway.proxy.json_body import read
 from gateway.usage import Usage
 
@@ -32,6 +32,7 @@ def listen(
     status: int = 200,
     method: str = "POST",
     encoded: bool = False,
+    complete: bool = True,
 ) -> Usage | None:
     tap = UsageTap()
     tap.begin(status, kind, encoded=encoded)
@@ -39,6 +40,7 @@ def listen(
         tap.feed(piece)
     exchange = Exchange(method, "127.0.0.1", trusted_peer=False)
     exchange.path, exchange.body, exchange.json = path, PROMPT, read(PROMPT)
+    exchange.end_reason = EndReason.COMPLETE if complete else EndReason.UPSTREAM_RESET
     return tap.usage(exchange)
 
 
@@ -154,7 +156,7 @@ def test_usage_inside_a_document_that_is_cut_off_is_not_taken_for_its_own(
     depth: int, closed: int
 ) -> None:
     body = '{"a":' * depth + f"{{{USED}" + "}" * closed
-    assert shown(listen(body.encode()))[2]
+    assert shown(listen(body.encode(), complete=False))[2]
 
 
 def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
@@ -162,9 +164,9 @@ def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
 ) -> None:
     parsed: list[bytes] = []
 
-    def record(data: bytes, told: Told) -> None:
+    def record(data: bytes, told: Told, *, complete: bool) -> None:
         parsed.append(data)
-        hear(data, told)
+        hear(data, told, complete=complete)
 
     monkeypatch.setattr(usage_tap, "hear", record)
     running = [event({"usage": {"prompt_tokens": 7, "completion_tokens": n}}) for n in range(1, 6)]
@@ -271,6 +273,11 @@ def test_an_answer_of_which_nothing_came_costs_nothing() -> None:
 def test_a_stream_that_broke_off_is_counted_by_its_events() -> None:
     used = listen(*[event({"choices": [{}]})] * 3, b": comment\n\n", kind=SSE)
     assert shown(used) == (101, 3, True)
+
+
+def test_a_stream_that_broke_off_in_its_first_event_has_no_output() -> None:
+    used = listen(b'data: {"choices":[{"delta":{"content":"hel', kind=SSE, complete=False)
+    assert shown(used) == (101, 0, True)
 
 
 def test_a_message_that_broke_off_is_counted_by_its_events() -> None:
