@@ -19,6 +19,10 @@ from gateway.store.records import StoreUnavailable
 Batch = Sequence[Sequence[Demand]]
 Send = Callable[[Batch], Awaitable[Sequence[Verdict]]]
 """Decide on several requests in one call. Raise StoreUnavailable."""
+SendNow = Callable[[Batch], Sequence[Verdict] | None]
+"""Decide on several requests without waiting. Return None if that is not possible at the moment;
+then nothing was decided.
+"""
 
 _BATCH_CAP = 128
 _OWED_CAP = 4096
@@ -27,13 +31,29 @@ _OWED_CAP = 4096
 class Batcher:
     """Batching in front of a store; each store has its own instance."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, send_now: SendNow | None = None) -> None:
+        """Without `send_now`, the store always has to be waited for."""
         self._send = send
+        self._send_now = send_now
         self._waiting: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]] = []
         self._scheduled = False
         self._calls: set[asyncio.Task[None]] = set()
         self._failing = False
         self._owed: list[Demand] = []
+
+    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+        """Return the decision on a request's demands if it can be made without waiting, otherwise
+        None. Demands that are waiting to be sent are decided before, in the same call.
+        """
+        before = self._waiting
+        if self._send_now is None or len(before) >= _BATCH_CAP:
+            return None
+        verdicts = self._send_now([*(waiting for waiting, _ in before), demands])
+        if verdicts is None:
+            return None
+        self._waiting = []
+        self._succeeded(before, verdicts[:-1])
+        return verdicts[-1]
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Return the decision on a request's demands. Raise StoreUnavailable."""
@@ -64,6 +84,11 @@ class Batcher:
         self._scheduled = False
         while self._waiting:
             batch, self._waiting = self._waiting[:_BATCH_CAP], self._waiting[_BATCH_CAP:]
+            if self._send_now is not None:
+                verdicts = self._send_now([demands for demands, _ in batch])
+                if verdicts is not None:
+                    self._succeeded(batch, verdicts)
+                    continue
             task = asyncio.create_task(self._call(batch))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
@@ -79,7 +104,15 @@ class Batcher:
                 self._owe(demands)
                 if future is not None and not future.done():
                     future.set_exception(exc)
-            return
+        else:
+            self._succeeded(batch, verdicts)
+
+    def _succeeded(
+        self,
+        batch: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]],
+        verdicts: Sequence[Verdict],
+    ) -> None:
+        """Hand out the decisions of a call. Release what earlier calls may have taken."""
         if self._failing:
             self._failing = False
             owed, self._owed = self._owed, []

@@ -71,13 +71,14 @@ class GuardedStore:
         self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
     ) -> Verdict | None:
         """Return the decision if that needs no waiting: the store is in the memory of this process,
-        or it is not available and no probe is due. Return None if the store is in Redis or SQLite
-        and has to be asked: then await `decide` with the same arguments. None has no effect.
+        or in an SQLite file that no other process is writing to, or it is not available and no
+        probe is due. Return None if the store has to be waited for: then await `decide` with the
+        same arguments. None has no effect.
 
         `modes` has one entry for each demand. Raise LimitsUnavailable.
         """
-        if self._is_local:
-            return self._local.decide_now(demands)
+        if self.state is Breaker.CLOSED:
+            return self._store.decide_now(demands)
         if self._is_passable():
             return None
         return self._decide_without(demands, modes)

@@ -11,6 +11,11 @@ from gateway.limiting.demand import Demand, Verdict
 class Store(Protocol):
     """Decide on demands, all or none, exactly for all processes that share the store."""
 
+    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+        """Return the decision on the demands if it can be made without waiting. Otherwise return
+        None, with no effect: then await `decide`.
+        """
+
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Return the decision on the demands. Raise StoreUnavailable."""
 
@@ -25,4 +30,4 @@ class LocalStore(Store, Protocol):
     """Limit store in this process, which never has to wait."""
 
     def decide_now(self, demands: Sequence[Demand]) -> Verdict:
-        """Decide like `decide`, synchronously."""
+        """Return the decision on the demands."""

@@ -73,3 +73,60 @@ async def test_nothing_is_posted_while_calls_fail(wire: Wire, batcher: Batcher) 
     batcher.post([RELEASE])
     await batcher.close()
     assert wire.calls == [[[TAKE]]]
+
+
+class Local(Wire):
+    """Decides at once, unless it is locked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locked = False
+
+    def send_now(self, batch: Batch) -> Sequence[Verdict] | None:
+        if self.locked:
+            return None
+        self.calls.append([list(demands) for demands in batch])
+        return [Verdict(()) for _ in batch]
+
+
+async def test_a_decision_at_once_takes_along_what_waits() -> None:
+    wire = Local()
+    batcher = Batcher(wire.send, wire.send_now)
+    waiting = asyncio.ensure_future(batcher.decide([LEASE]))
+    await asyncio.sleep(0)
+    batcher.post([RELEASE])
+    assert batcher.decide_now([TAKE]) == Verdict(())
+    assert wire.calls == [[[LEASE], [RELEASE], [TAKE]]]
+    await waiting
+    await batcher.close()
+    assert len(wire.calls) == 1, "nothing is sent twice"
+
+
+async def test_a_decision_that_cannot_be_made_at_once_leaves_what_waits() -> None:
+    wire = Local()
+    wire.locked = True
+    batcher = Batcher(wire.send, wire.send_now)
+    batcher.post([RELEASE])
+    assert batcher.decide_now([TAKE]) is None
+    await batcher.decide([TAKE])
+    assert wire.calls == [[[RELEASE], [TAKE]]]
+
+
+async def test_what_is_owed_after_a_failure_is_released_after_a_decision_at_once() -> None:
+    wire = Local()
+    wire.failing = wire.locked = True
+    batcher = Batcher(wire.send, wire.send_now)
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([LEASE])
+    wire.failing = wire.locked = False
+    wire.calls.clear()
+    assert batcher.decide_now([TAKE]) is not None
+    await batcher.close()
+    assert wire.calls == [[[TAKE]], [[LEASE.again(Kind.RELEASE)]]]
+
+
+def test_a_store_that_has_to_be_waited_for_decides_nothing_at_once(
+    wire: Wire, batcher: Batcher
+) -> None:
+    assert batcher.decide_now([TAKE]) is None
+    assert wire.calls == []

@@ -16,19 +16,27 @@ from gateway.stores.memory.limits import MemoryLimits
 OPEN, CLOSED, LOCAL = OnStoreError.OPEN, OnStoreError.CLOSED, OnStoreError.LOCAL
 
 
-class Flaky(MemoryLimits):
-    """Fails as long as it is told, and counts who asks."""
+class Flaky:
+    """Store that has to be waited for, fails as long as it is told, and counts who asks."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.memory = MemoryLimits()
         self.failing = False
         self.asked = 0
+
+    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+        return None
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         self.asked += 1
         if self.failing:
             raise StoreUnavailable("timed out")
-        return await super().decide(demands)
+        return self.memory.decide_now(demands)
+
+    def post(self, demands: Sequence[Demand]) -> None:
+        self.memory.post(demands)
+
+    async def close(self) -> None: ...
 
 
 class Setting:
@@ -120,7 +128,7 @@ def budget() -> Demand:
 
 def spent(setting: Setting) -> tuple[float, float]:
     """By the store, and by this process without it."""
-    return setting.store.spent("b"), setting.local.spent("b")
+    return setting.store.memory.spent("b"), setting.local.spent("b")
 
 
 async def test_what_the_store_took_is_no_credit_without_it(setting: Setting) -> None:
@@ -189,7 +197,7 @@ async def test_a_store_in_memory_decides_alike_at_once_and_awaited() -> None:
 def test_a_store_that_has_to_be_asked_decides_nothing_at_once(setting: Setting) -> None:
     demand = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
     assert setting.guarded.decide_now([demand], [LOCAL]) is None
-    assert (len(setting.store), len(setting.local), setting.guarded.without) == (0, 0, 0)
+    assert (len(setting.store.memory), len(setting.local), setting.guarded.without) == (0, 0, 0)
 
 
 async def test_while_the_store_is_away_each_limit_is_decided_at_once_until_a_probe_is_due(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -73,6 +74,42 @@ async def posted(store: Store, *demands: Demand) -> None:
     """Post, and wait until a decision behind it has been made."""
     store.post(demands)
     await store.decide([take("behind", 0.001, 1e9, 1e9)])
+
+
+async def test_a_decision_at_once_counts_with_the_awaited_ones(store: Store) -> None:
+    if isinstance(store, RedisLimits):
+        assert store.decide_now([take("k")]) is None  # type: ignore[func-returns-value]
+        assert (await store.decide([take("k")])).levels[0].remaining == 4
+        return
+    for remaining in (4, 2, 0):
+        verdict = store.decide_now([take("k")])
+        assert verdict is not None
+        assert verdict.levels[0].remaining == remaining
+        await store.decide([take("k")])
+
+
+async def test_a_decision_at_once_comes_after_what_was_posted(store: Store) -> None:
+    await store.decide([lease("c", "first", size=1.0)])
+    store.post([Demand(Kind.RELEASE, "c", holder="first")])
+    verdict = store.decide_now([lease("c", "second", size=1.0)])
+    assert verdict is None if isinstance(store, RedisLimits) else verdict and verdict.admitted
+
+
+async def test_sqlite_decides_nothing_at_once_while_another_process_writes(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteLimits(path, timeout_s=2.0)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert store.decide_now([take("k")]) is None
+    waiting = asyncio.ensure_future(store.decide([take("k")]))
+    await asyncio.sleep(0)
+    other.execute("COMMIT")
+    assert (await waiting).levels[0].remaining == 4
+    verdict = store.decide_now([take("k")])
+    assert verdict is not None
+    assert verdict.levels[0].remaining == 3
+    other.close()
+    await store.close()
 
 
 async def test_a_bucket_admits_its_burst_and_says_what_is_left(store: Store) -> None:

@@ -30,6 +30,9 @@ class RedisLimits:
         self._digest: str | None = None
         self._batcher = Batcher(self.send)
 
+    def decide_now(self, demands: Sequence[Demand]) -> None:
+        """Return None: Redis has to be waited for."""
+
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         return await self._batcher.decide(demands)
 

@@ -1,9 +1,10 @@
 """Limit store in a SQLite file, shared by the processes of one machine.
 
 Reasons for SQLite: it comes with Python, locks across processes, releases the lock of a killed
-process and keeps budgets over a restart. It is also cheap: one short transaction of about 20 µs for
-each turn of the event loop, shared by all requests of that turn. Commits are not synced to the
-disk, so a power failure may lose the last moments. The end of a process loses nothing.
+process and keeps budgets over a restart. It is also cheap: a decision is one short transaction of
+about 20 µs, which takes along what was posted before it. While another process holds the lock, the
+requests of one turn of the event loop share one transaction. Commits are not synced to the disk, so
+a power failure may lose the last moments. The end of a process loses nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class SqliteLimits:
         self._timeout_s = timeout_s
         self._now = now
         self._swept_at = now()
-        self._batcher = Batcher(self._send)
+        self._batcher = Batcher(self._send, self._send_now)
+
+    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+        return self._batcher.decide_now(demands)
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         return await self._batcher.decide(demands)
@@ -75,6 +79,15 @@ class SqliteLimits:
             except sqlite3.Error as exc:
                 raise StoreUnavailable(f"SQLite: {exc}") from exc
             await asyncio.sleep(_RETRY_S)
+
+    def _send_now(self, batch: Batch) -> Sequence[Verdict] | None:
+        """Decide unless another process holds the lock. Return None for any failure, because
+        `_send` waits for the lock and reports failures.
+        """
+        try:
+            return self._transact(batch)
+        except sqlite3.Error:
+            return None
 
     def _transact(self, batch: Batch) -> list[Verdict]:
         db, now = self._db, self._now()
