@@ -46,6 +46,11 @@ class Offload:
         self.runs = 0
         """Pieces of work started so far."""
 
+    @property
+    def helper(self) -> subprocess.Popen[bytes] | None:
+        """The helper process, or None if none has been started or the last one was ended."""
+        return self._process
+
     async def run(self, function: Callable[..., _T], *args: object) -> _T:
         """Run `function(*args)` in the helper; return or raise its outcome. Function, arguments and
         outcome must be picklable.

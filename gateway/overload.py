@@ -58,6 +58,11 @@ class BodyBudget:
         self._callers: dict[str, int] = {}
         """Bytes held by each caller that holds any."""
 
+    @property
+    def callers(self) -> int:
+        """Number of callers that hold any bytes."""
+        return len(self._callers)
+
     def take(self, size_bytes: int, caller: str) -> bool:
         """Reserve memory for a body; return False without room. One body alone always fits."""
         own = self._callers.get(caller, 0)

@@ -60,8 +60,8 @@ async def test_a_helper_without_work_exits_and_another_takes_its_place() -> None
     offload = Offload(idle_s=0.01)
     try:
         first = await offload.run(os.getpid)
-        assert offload._process is not None
-        await asyncio.to_thread(offload._process.wait)
+        assert offload.helper is not None
+        await asyncio.to_thread(offload.helper.wait)
         assert await offload.run(os.getpid) != first
     finally:
         offload.close()

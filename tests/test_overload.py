@@ -36,4 +36,4 @@ def test_what_is_given_back_leaves_nothing_held(bodies: list[tuple[str, int]]) -
     for caller, size in held:
         budget.give_back(size, caller)
     assert budget.held_bytes == 0
-    assert not budget._callers
+    assert budget.callers == 0

@@ -67,6 +67,7 @@ ELSEWHERE = {
     "wiring/websocket.py": "wire/test_websocket.py",
     # Dialects, each of which is tested against the others.
     "dialects/*/answers.py": "dialects/translation/test_answers.py",
+    "dialects/continuation.py": "dialects/openai/test_continuation.py",
     "dialects/*/errors.py": "dialects/test_dialects.py",
     "dialects/*/requests.py": "dialects/translation/test_requests.py",
     # Values that their users' tests are made of.

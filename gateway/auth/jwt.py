@@ -86,6 +86,16 @@ class JwtProvider:
         self._verified_characters = 0
         keys.changed = self.forget
 
+    @property
+    def remembered(self) -> int:
+        """Number of verified tokens that are remembered."""
+        return len(self._verified)
+
+    @property
+    def remembered_characters(self) -> int:
+        """Characters of these tokens."""
+        return self._verified_characters
+
     def verify_now(self, credential: str) -> Principal | None:
         digest = _digest(credential)
         known = self._verified.get(digest)

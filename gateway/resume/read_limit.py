@@ -15,8 +15,9 @@ class ReadLimit:
         self._rate = per_s, burst
         self._buckets: dict[bytes, TokenBucket] = {}
 
-    def __len__(self) -> int:
-        """Return the number of callers that are remembered."""
+    @property
+    def callers(self) -> int:
+        """Number of callers that are remembered."""
         return len(self._buckets)
 
     def wait_s(self, caller: bytes, now: float) -> float:

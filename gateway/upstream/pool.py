@@ -79,6 +79,11 @@ class EndpointPool:
         """Number of open connections, idle ones included."""
         return self._open
 
+    @property
+    def idle(self) -> int:
+        """Number of connections that wait for a request."""
+        return len(self._idle)
+
     def take_idle(self) -> UpstreamConnection | None:
         """Return an idle connection that is still usable, or None."""
         idle = self._idle

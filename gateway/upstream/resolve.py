@@ -41,10 +41,10 @@ async def resolve_checked(host: str, port: int, policy: AddressPolicy) -> tuple[
 
 async def _look_up(host: str, port: int) -> list[SocketAddress]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [_flat(address) for _, _, _, _, address in found]
+    return [flat(address) for _, _, _, _, address in found]
 
 
-def _flat(address: tuple[Any, ...]) -> SocketAddress:
+def flat(address: tuple[Any, ...]) -> SocketAddress:
     """Convert a getaddrinfo address, (host, port) or for IPv6 (host, port, flow label, zone)."""
     host, port, *more = address
     zone = more[1] if len(more) == 2 else 0

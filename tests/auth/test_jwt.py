@@ -207,10 +207,10 @@ def test_what_is_remembered_of_long_tokens_is_bounded() -> None:
     by = provider()
     for number in range(40):
         verified(token(number=number, pad="x" * 1_000_000), by)
-    assert len(by._verified) == 12
-    assert by._verified_characters < 16 * 1024 * 1024
+    assert by.remembered == 12
+    assert by.remembered_characters < 16 * 1024 * 1024
     by.forget()
-    assert by._verified_characters == 0
+    assert by.remembered_characters == 0
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_rejections_are_not_remembered_and_the_memory_is_bounded(
     rejection("x.y.z", one)
     for number in range(25):
         verified(token(sub=f"user-{number}"), one)
-    assert len(one._verified) == 10
+    assert one.remembered == 10
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])

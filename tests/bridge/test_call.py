@@ -110,14 +110,13 @@ async def test_nothing_is_said_while_the_socket_is_behind_and_all_of_it_after_th
 
 
 async def test_a_generation_whose_last_message_fills_the_socket_lets_its_request_end() -> None:
-    rig = Rig()
+    class Full(Rig):
+        def say(self, messages: Sequence[bytes]) -> None:
+            super().say(messages)
+            if self.types[-1] == "done":
+                self.call.pause()
 
-    def fill(messages: Sequence[bytes]) -> None:
-        Rig.say(rig, messages)
-        if rig.types[-1] == "done":
-            rig.call.pause()
-
-    rig.call._say = fill
+    rig = Full()
     rig.call.write(STREAM_HEAD + chunk(b"data: 1\n\n"))
     rig.call.write(LAST_CHUNK)
     await rig.end()

@@ -15,4 +15,4 @@ def test_a_read_limit_lets_a_burst_through_and_then_a_rate() -> None:
     assert limit.wait_s(b"a", 10.5) == 0.0
     for number in range(30_000):
         limit.wait_s(b"%d" % number, 100.0 + number)
-    assert len(limit) <= 10_000
+    assert limit.callers <= 10_000

@@ -66,7 +66,7 @@ def state_of(gateway: RunningGateway, url: str) -> State:
 
 def busy_connections(endpoint: Endpoint) -> int:
     """Return the number of connections to an endpoint that are not idle."""
-    return endpoint.pool.open - len(endpoint.pool._idle)
+    return endpoint.pool.open - endpoint.pool.idle
 
 
 async def idle(gateway: RunningGateway) -> None:

@@ -202,6 +202,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Return the socket, for options that only a test sets."""
         return cast(socket.socket, self._live().get_extra_info("socket"))
 
+    @property
+    def is_open(self) -> bool:
+        """True until either side closes the connection."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def _live(self) -> asyncio.Transport:
         if self._transport is None:
             raise PeerGone("the connection is closed")

@@ -93,7 +93,7 @@ async def test_what_cannot_be_a_name_is_an_os_error(host: str) -> None:
 
 
 def test_the_zone_of_an_address_stays_with_it() -> None:
-    assert resolve._flat(("fe80::1", 80, 0, 3)) == ("fe80::1%3", 80)
-    assert resolve._flat(("fe80::1%eth0", 80, 0, 3)) == ("fe80::1%3", 80)
-    assert resolve._flat(("fd00::1", 80, 0, 0)) == ("fd00::1", 80)
-    assert resolve._flat(("10.0.0.5", 80)) == ("10.0.0.5", 80)
+    assert resolve.flat(("fe80::1", 80, 0, 3)) == ("fe80::1%3", 80)
+    assert resolve.flat(("fe80::1%eth0", 80, 0, 3)) == ("fe80::1%3", 80)
+    assert resolve.flat(("fd00::1", 80, 0, 0)) == ("fd00::1", 80)
+    assert resolve.flat(("10.0.0.5", 80)) == ("10.0.0.5", 80)

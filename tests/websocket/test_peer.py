@@ -14,8 +14,8 @@ from gateway.websocket.peer import Peer
 class Rig:
     """A client's end, with everything that it asks for written down."""
 
-    def __init__(self) -> None:
-        self.backlog = Backlog(asyncio.get_running_loop())
+    def __init__(self, backlog: Backlog | None = None) -> None:
+        self.backlog = backlog or Backlog(asyncio.get_running_loop())
         self.messages: list[bytes] = []
         self.ends = 0
         """Turns in which pieces came."""
@@ -89,8 +89,8 @@ async def test_a_turn_takes_a_few_of_many_messages_and_reads_no_more_until_all_a
 
 
 async def test_two_that_send_much_have_their_turns_one_after_the_other() -> None:
-    one, two = Rig(), Rig()
-    two.peer._backlog = one.backlog
+    one = Rig()
+    two = Rig(one.backlog)
     _, wire = numbered(300)
     one.peer.received(wire)
     two.peer.received(wire)

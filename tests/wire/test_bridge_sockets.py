@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.config import load_text
 from tests.support.bridge import (
     FLOOD,
     BridgeClient,
@@ -23,7 +24,7 @@ from tests.support.bridge import (
 from tests.support.client import RawClient
 from tests.support.exchange import EVENTS
 from tests.support.figures import Report
-from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProcess
+from tests.support.gateway import StartGateway, StartGatewayProcess, config_text
 from tests.support.upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -301,12 +302,10 @@ async def test_after_a_reload_sockets_stay_and_begin_by_the_new_configuration(
 ) -> None:
     async with ScriptedUpstream(stepped_stream()) as upstream:
         gateway = await start_gateway(bridged(upstream.url))
-        changed = RunningGateway(bridged("http://127.0.0.1:9"), {})
-        for sock in changed._sockets:
-            sock.close()
+        changed = load_text(config_text(bridged("http://127.0.0.1:9"), {}))
         async with bridge_client(gateway.port) as client:
             await under_way(client, "a")
-            await gateway.server.prepare(changed.config)
+            await gateway.server.prepare(changed)
             gateway.server.commit()
             await client.create("b")
             assert (await client.end_of("b"))[-1]["error"]["code"] == "upstream_connect_failed"

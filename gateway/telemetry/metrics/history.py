@@ -107,6 +107,11 @@ class History:
             self._minutes.append(_joined(self._minute))
             self._minute = []
 
+    @property
+    def steps(self) -> int:
+        """Number of steps that are kept."""
+        return len(self._fine) + len(self._minute) + len(self._minutes)
+
     def window(self, seconds: float) -> Window:
         """Return the last `seconds` seconds, an hour at most."""
         fine = list(self._fine)

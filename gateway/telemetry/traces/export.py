@@ -87,6 +87,11 @@ class Export:
         if len(self._queue) >= self._batch:
             self._wake.set()
 
+    @property
+    def waiting(self) -> int:
+        """Number of spans that wait to be sent."""
+        return len(self._queue)
+
     def close(self, timeout_s: float = 1.0) -> None:
         """Send the remaining spans, for at most `timeout_s` seconds."""
         self._closing = True

@@ -58,6 +58,11 @@ class PrefixAffinity:
         """Digest of a prompt's blocks → bit set of the endpoints that got it. Oldest first."""
         self._bits: dict[str, int] = {}
 
+    @property
+    def endpoints(self) -> int:
+        """Number of endpoints that are remembered."""
+        return len(self._bits)
+
     def __len__(self) -> int:
         """Return the number of remembered blocks."""
         return len(self._seen)

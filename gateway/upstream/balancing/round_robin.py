@@ -22,6 +22,11 @@ class RoundRobin:
     def __init__(self) -> None:
         self._credits: dict[str, float] = {}
 
+    @property
+    def endpoints(self) -> int:
+        """Number of endpoints that are remembered."""
+        return len(self._credits)
+
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
         """Return the index with the most credit. Of equal ones, the first."""
         credits = self._credits

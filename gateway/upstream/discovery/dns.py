@@ -125,7 +125,7 @@ class DnsSource:
     async def _ask_all(self) -> dict[RdataType, _DnsAnswer | str]:
         try:
             # Created for each look-up, because resolv.conf may have changed.
-            resolver = self._resolver()
+            resolver = self.resolver()
         except (dns.exception.DNSException, ValueError) as exc:
             return dict.fromkeys(self._question.types, f"resolv.conf: {exc}")
         async with asyncio.TaskGroup() as group:
@@ -134,7 +134,8 @@ class DnsSource:
             }
         return {kind: task.result() for kind, task in tasks.items()}
 
-    def _resolver(self) -> dns.asyncresolver.Resolver:
+    def resolver(self) -> dns.asyncresolver.Resolver:
+        """Return a resolver for one look-up. Raise ValueError or a DNSException."""
         if self._nameservers:
             resolver = dns.asyncresolver.Resolver(configure=False)
             resolver.domain = dns.name.root

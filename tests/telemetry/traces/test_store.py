@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +35,11 @@ def reports() -> Reports:
 
 @pytest.fixture
 def store(tmp_path: Path, reports: Reports) -> Iterator[TraceStore]:
-    path = tmp_path / "sub" / "traces.db"
+    path, threads = tmp_path / "sub" / "traces.db", threading.active_count()
     store = TraceStore(path, Retention(age_s=1e9), reports, now=lambda: NOW)
     yield store
     store.close(LONG)
-    assert not store._thread.is_alive()
+    assert threading.active_count() == threads
 
 
 def batch(number: int = 1, *records: dict[str, Any], **changes: Any) -> Batch:

@@ -324,8 +324,8 @@ class OnPort(DnsSource):
 
     port = 0
 
-    def _resolver(self) -> dns.asyncresolver.Resolver:
-        resolver = super()._resolver()
+    def resolver(self) -> dns.asyncresolver.Resolver:
+        resolver = super().resolver()
         resolver.port = self.port
         return resolver
 
