@@ -1,14 +1,15 @@
 """Request metrics: one callback for each request, which reads the exchange when it has ended.
 
-The counters of a request are looked up once for each combination of labels. This runs on the path
-of every request, so it is written plainly, with the code of `Distribution.add` inline.
+Requests with the same labels add to one subtotal, which is added to the registry's series when the
+registry is read: most of a request's figures count in several series. This runs on the path of
+every request, so it is written plainly, with the code that counts in a histogram inline.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from gateway.exchange import EndReason, Exchange, GatewayRequest
 from gateway.limiting.rules import Price
 from gateway.routing import METHODS, Handler
 from gateway.telemetry.metrics import instruments as table
+from gateway.telemetry.metrics.partial import PartialDistribution
 from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry
 from gateway.usage import Usage
 
@@ -81,41 +83,36 @@ class Counting:
             exchange.served,
             exchange.upstream,
             exchange.endpoint,
-            None if principal is None else principal.tenant,
+            # The label: tenants without one of their own have one subtotal together.
+            "" if principal is None else self._tenants(principal.tenant or ""),
             operation_name,
             first is None,
         )
         bound = self._bound.get(key)
         if bound is None:
             bound = self._bind(key, exchange)
-        trace_id = exchange.trace_id
         duration_s = now - exchange.started_at
-        bound.requests.value += 1
-        bound.tenant_requests.value += 1
-        bound.bytes_in.value += exchange.bytes_in
-        bound.bytes_out.value += exchange.bytes_out
-        one = bound.duration
-        index = bisect_left(one.bounds, duration_s)
-        one.counts[index] += 1
-        one.sum += duration_s
+        if not bound.requests:
+            self.registry.defer(bound)
+        bound.requests += 1
+        bound.bytes_in += exchange.bytes_in
+        bound.bytes_out += exchange.bytes_out
+        bound.attempts += exchange.attempts
+        duration = bound.duration
+        duration.counts[bisect_left(duration.bounds, duration_s)] += 1
+        duration.sum += duration_s
+        trace_id = exchange.trace_id
         if trace_id is not None:
-            one.note(index, trace_id, duration_s)
-        for counter in bound.once:
-            counter.value += 1
-        at_endpoint = bound.at_endpoint
-        if at_endpoint is not None:
-            at_endpoint.requests.value += 1
-            at_endpoint.attempts.value += exchange.attempts
-            attempt = exchange.attempt
-            if attempt is not None and first is not None:
-                first_s, one = first - attempt.sent_at, at_endpoint.first_byte
-                index = bisect_left(one.bounds, first_s)
-                one.counts[index] += 1
-                one.sum += first_s
-                if trace_id is not None:
-                    one.note(index, trace_id, first_s)
+            duration.note(duration_s, trace_id)
+        attempt, first_byte = exchange.attempt, bound.first_byte
+        if attempt is not None and first_byte is not None and first is not None:
+            first_s = first - attempt.sent_at
+            first_byte.counts[bisect_left(first_byte.bounds, first_s)] += 1
+            first_byte.sum += first_s
+            if trace_id is not None:
+                first_byte.note(first_s, trace_id)
         if bound.operation is not None:
-            self._operation(bound.operation, exchange, now, duration_s)
+            self._operation(bound.operation, exchange, now)
         if exchange.decided is not None:
             self._limited(exchange.decided)
         if exchange.stalls:
@@ -140,63 +137,34 @@ class Counting:
             name = self._operations[path] = operation(path) or OTHER
         return name
 
-    def _operation(
-        self, bound: _Operation, exchange: Exchange, now: float, duration_s: float
-    ) -> None:
-        trace_id, first = exchange.trace_id, exchange.first_token_at
-        one = bound.duration
-        index = bisect_left(one.bounds, duration_s)
-        one.counts[index] += 1
-        one.sum += duration_s
-        if trace_id is not None:
-            one.note(index, trace_id, duration_s)
-        usage = exchange.usage if self.tokens else None
+    def _operation(self, bound: _Operation, exchange: Exchange, now: float) -> None:
+        usage, first = exchange.usage if self.tokens else None, exchange.first_token_at
         if usage is not None:
-            self._used(bound, usage)
+            if usage.estimated or usage.cached or usage.cache_write or usage.reasoning:
+                bound.add(usage)
+            else:
+                count, tokens = usage.input, bound.input
+                tokens.counts[bisect_left(tokens.bounds, count)] += 1
+                tokens.sum += count
+                count, tokens = usage.output, bound.output
+                tokens.counts[bisect_left(tokens.bounds, count)] += 1
+                tokens.sum += count
         if first is None or not exchange.streamed:
             return
+        trace_id, first_token = exchange.trace_id, bound.first_token
         first_s = first - exchange.started_at
-        one, tenant = bound.first_token, bound.tenant_first_token
-        index = bisect_left(one.bounds, first_s)  # those of `tenant` are the same
-        one.counts[index] += 1
-        one.sum += first_s
-        tenant.counts[index] += 1
-        tenant.sum += first_s
+        first_token.counts[bisect_left(first_token.bounds, first_s)] += 1
+        first_token.sum += first_s
         if trace_id is not None:
-            one.note(index, trace_id, first_s)
-            tenant.note(index, trace_id, first_s)
+            first_token.note(first_s, trace_id)
         if usage is not None and usage.output > 1:
             # The time during which the client read nothing is not the model's.
             each_s = max(0.0, now - first - exchange.stall_s) / (usage.output - 1)
-            one, tenant = bound.per_token, bound.tenant_per_token
-            index = bisect_left(one.bounds, each_s)
-            one.counts[index] += 1
-            one.sum += each_s
-            tenant.counts[index] += 1
-            tenant.sum += each_s
+            per_token = bound.per_token
+            per_token.counts[bisect_left(per_token.bounds, each_s)] += 1
+            per_token.sum += each_s
             if trace_id is not None:
-                one.note(index, trace_id, each_s)
-                tenant.note(index, trace_id, each_s)
-
-    def _used(self, bound: _Operation, usage: Usage) -> None:
-        tokens = bound.estimated if usage.estimated else bound.reported
-        tokens.input.value += usage.input
-        tokens.output.value += usage.output
-        if not usage.estimated:
-            one = bound.input
-            one.counts[bisect_left(one.bounds, usage.input)] += 1
-            one.sum += usage.input
-            one = bound.output
-            one.counts[bisect_left(one.bounds, usage.output)] += 1
-            one.sum += usage.output
-        if usage.cached:
-            bound.count(self.registry, "cached").value += usage.cached
-        if usage.cache_write:
-            bound.count(self.registry, "cache_write").value += usage.cache_write
-        if usage.reasoning:
-            bound.count(self.registry, "reasoning").value += usage.reasoning
-        if bound.price is not None and bound.cost is not None:
-            bound.cost.value += bound.price.of(usage) / 1e6
+                per_token.note(each_s, trace_id)
 
     def _limited(self, decided: Decided) -> None:
         rules, demands, verdict = decided
@@ -248,22 +216,28 @@ class Counting:
             failure = exact
         principal = exchange.principal
         tenant = self._tenants(principal.tenant or "") if principal is not None else ""
-        once = []
+        counters = [
+            registry.count(table.REQUESTS, route, model, upstream, code, end.value),
+            registry.count(table.TENANT_REQUESTS, tenant, code),
+        ]
         if error:
-            once.append(registry.count(table.ERRORS, route, upstream, error))
+            counters.append(registry.count(table.ERRORS, route, upstream, error))
         if end is EndReason.CLIENT_ABORT:
             phase = "waiting" if exchange.first_byte_at is None else "streaming"
-            once.append(registry.count(table.CLIENT_ABORTS, route, phase))
+            counters.append(registry.count(table.CLIENT_ABORTS, route, phase))
         if exchange.served is not None:
-            once.append(registry.count(table.FALLBACKS, model, exchange.served))
-        at_endpoint = at_model = None
+            counters.append(registry.count(table.FALLBACKS, model, exchange.served))
+        durations = [
+            registry.distribution(
+                table.HTTP_DURATION, method, names.paths.get(route, ""), exact, failure, route
+            )
+        ]
+        attempts = first_byte = at_model = None
         if upstream and exchange.endpoint is not None:
             endpoint = self._endpoints(exchange.endpoint)
-            at_endpoint = _AtEndpoint(
-                registry.count(table.UPSTREAM_REQUESTS, upstream, endpoint, code),
-                registry.count(table.UPSTREAM_ATTEMPTS, upstream),
-                registry.distribution(table.UPSTREAM_FIRST_BYTE, upstream, endpoint),
-            )
+            counters.append(registry.count(table.UPSTREAM_REQUESTS, upstream, endpoint, code))
+            attempts = registry.count(table.UPSTREAM_ATTEMPTS, upstream)
+            first_byte = registry.distribution(table.UPSTREAM_FIRST_BYTE, upstream, endpoint)
         if model and upstream:
             served = exchange.served or model
             common = (
@@ -274,17 +248,15 @@ class Counting:
                 route,
                 upstream,
             )
-            at_model = _Operation(registry, common, failure, served, tenant, names)
+            at_model = _Operation(registry, common, served, tenant, names)
+            durations.append(registry.distribution(table.OPERATION_DURATION, *common, failure))
         return _Bound(
-            registry.distribution(
-                table.HTTP_DURATION, method, names.paths.get(route, ""), exact, failure, route
-            ),
-            registry.count(table.REQUESTS, route, model, upstream, code, end.value),
-            registry.count(table.TENANT_REQUESTS, tenant, code),
+            counters,
             registry.count(table.REQUEST_BYTES, route),
             registry.count(table.RESPONSE_BYTES, route),
-            tuple(once),
-            at_endpoint,
+            attempts,
+            durations,
+            first_byte,
             at_model,
         )
 
@@ -300,28 +272,55 @@ class Metrics:
         return handler(request)
 
 
-@dataclass(frozen=True, slots=True)
 class _Bound:
-    """Counters and histograms for one combination of labels."""
+    """Subtotal of the requests with one combination of labels."""
 
-    duration: Distribution
-    requests: Count
-    tenant_requests: Count
-    bytes_in: Count
-    bytes_out: Count
-    once: tuple[Count, ...]
-    """Counters that each such request increments by one."""
-    at_endpoint: _AtEndpoint | None
-    operation: _Operation | None
+    __slots__ = (
+        "_attempts",
+        "_bytes_in",
+        "_bytes_out",
+        "_counters",
+        "attempts",
+        "bytes_in",
+        "bytes_out",
+        "duration",
+        "first_byte",
+        "operation",
+        "requests",
+    )
 
+    def __init__(
+        self,
+        counters: Sequence[Count],
+        bytes_in: Count,
+        bytes_out: Count,
+        attempts: Count | None,
+        durations: Sequence[Distribution],
+        first_byte: Distribution | None,
+        operation: _Operation | None,
+    ) -> None:
+        """Each such request increments all `counters` by one, and counts in all `durations`."""
+        self._counters = counters
+        self._bytes_in, self._bytes_out, self._attempts = bytes_in, bytes_out, attempts
+        self.requests = self.bytes_in = self.bytes_out = self.attempts = 0
+        self.duration = PartialDistribution(*durations)
+        self.first_byte = None if first_byte is None else PartialDistribution(first_byte)
+        self.operation = operation
 
-@dataclass(frozen=True, slots=True)
-class _AtEndpoint:
-    """Counters and histograms of requests sent to an endpoint."""
-
-    requests: Count
-    attempts: Count
-    first_byte: Distribution
+    def settle(self) -> None:
+        """Add this subtotal to the registry's series."""
+        for counter in self._counters:
+            counter.value += self.requests
+        self._bytes_in.value += self.bytes_in
+        self._bytes_out.value += self.bytes_out
+        if self._attempts is not None:
+            self._attempts.value += self.attempts
+        self.requests = self.bytes_in = self.bytes_out = self.attempts = 0
+        self.duration.settle()
+        if self.first_byte is not None:
+            self.first_byte.settle()
+        if self.operation is not None:
+            self.operation.settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,57 +332,84 @@ class _Tokens:
 
 
 class _Operation:
-    """Counters and histograms of requests to a model."""
+    """Part of a subtotal that requests to a model have."""
 
     __slots__ = (
+        "_cost",
+        "_estimated",
         "_labels",
-        "cost",
-        "duration",
-        "estimated",
+        "_price",
+        "_registry",
+        "_reported",
         "first_token",
         "input",
         "output",
         "per_token",
-        "price",
-        "reported",
-        "tenant_first_token",
-        "tenant_per_token",
     )
 
     def __init__(
         self,
         registry: Registry,
         common: tuple[str, ...],
-        failure: str,
         served: str,
         tenant: str,
         names: Names,
     ) -> None:
+        self._registry = registry
         self._labels = served, tenant
-        self.duration = registry.distribution(table.OPERATION_DURATION, *common, failure)
-        self.input = registry.distribution(table.TOKEN_USAGE, *common, "input")
-        self.output = registry.distribution(table.TOKEN_USAGE, *common, "output")
-        self.first_token = registry.distribution(table.FIRST_TOKEN, *common)
-        self.per_token = registry.distribution(table.PER_TOKEN, *common)
-        self.tenant_first_token = registry.distribution(table.TENANT_FIRST_TOKEN, tenant)
-        self.tenant_per_token = registry.distribution(table.TENANT_PER_TOKEN, tenant)
-        self.reported, self.estimated = (
+        find, count = registry.distribution, registry.count
+        self.input = PartialDistribution(find(table.TOKEN_USAGE, *common, "input"))
+        self.output = PartialDistribution(find(table.TOKEN_USAGE, *common, "output"))
+        self.first_token = PartialDistribution(
+            find(table.FIRST_TOKEN, *common), find(table.TENANT_FIRST_TOKEN, tenant)
+        )
+        self.per_token = PartialDistribution(
+            find(table.PER_TOKEN, *common), find(table.TENANT_PER_TOKEN, tenant)
+        )
+        self._reported, self._estimated = (
             _Tokens(
-                registry.count(table.TOKENS, served, tenant, "input", source),
-                registry.count(table.TOKENS, served, tenant, "output", source),
+                count(table.TOKENS, served, tenant, "input", source),
+                count(table.TOKENS, served, tenant, "output", source),
             )
             for source in ("reported", "estimated")
         )
-        self.price: Price | None = None
-        self.cost: Count | None = None
+        self._price: Price | None = None
+        self._cost: Count | None = None
         if served in names.prices:
-            self.price, currency = names.prices[served]
-            self.cost = registry.count(table.COST, served, tenant, currency)
+            self._price, currency = names.prices[served]
+            self._cost = count(table.COST, served, tenant, currency)
 
-    def count(self, registry: Registry, kind: str) -> Count:
-        """Return the counter of a rarer kind of tokens."""
+    def add(self, usage: Usage) -> None:
+        """Count a usage that is estimated or has details."""
+        tokens = self._estimated if usage.estimated else self._reported
+        tokens.input.value += usage.input
+        tokens.output.value += usage.output
+        if not usage.estimated:
+            # Directly in the histogram: the sum of a partial one is added to the counters.
+            self.input.add_at_once(usage.input)
+            self.output.add_at_once(usage.output)
         served, tenant = self._labels
-        return registry.count(table.TOKENS, served, tenant, kind, "reported")
+        for kind, count in (
+            ("cached", usage.cached),
+            ("cache_write", usage.cache_write),
+            ("reasoning", usage.reasoning),
+        ):
+            if count:
+                self._registry.count(table.TOKENS, served, tenant, kind, "reported").value += count
+        self._charge(usage)
+
+    def settle(self) -> None:
+        """Add this part to the registry's series. It holds only reported tokens without details."""
+        usage = Usage(int(self.input.sum), int(self.output.sum))
+        self._reported.input.value += usage.input
+        self._reported.output.value += usage.output
+        self._charge(usage)
+        for one in (self.input, self.output, self.first_token, self.per_token):
+            one.settle()
+
+    def _charge(self, usage: Usage) -> None:
+        if self._price is not None and self._cost is not None:
+            self._cost.value += self._price.of(usage) / 1e6
 
 
 class _LimitCounts:

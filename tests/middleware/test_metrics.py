@@ -384,6 +384,44 @@ def test_x8_made_up_methods_and_tenants_make_no_series() -> None:
     assert len(ended.counting._bound) <= 4096
 
 
+def test_tenants_without_a_label_of_their_own_share_one_subtotal() -> None:
+    ended = Ended(tenants=10)
+    for number in range(1000):
+        ended.end(principal=Principal("subject", "corp", tenant=f"tenant {number}"))
+    assert len(ended.counting._bound) == 11
+
+
+def test_tokens_with_and_without_details_count_and_cost_alike() -> None:
+    ended = Ended()
+    for usage in (
+        Usage(1_000_000, 1_000_000),
+        Usage(1_000_000, 1_000_000, cached=10, cache_write=20, reasoning=30),
+        Usage(1_000_000, 1_000_000, estimated=True),
+    ):
+        ended.end(model="m", upstream="up", usage=usage)
+    samples = ended.samples
+    assert samples.value("gateway_cost_total", model="m", currency="EUR") == 9.0
+    for kind in ("input", "output"):
+        assert samples.value("gateway_tokens_total", type=kind, source="reported") == 2_000_000
+        assert samples.value("gateway_tokens_total", type=kind, source="estimated") == 1_000_000
+        usage_of = {"gen_ai_token_type": kind}
+        assert samples.value("gen_ai_client_token_usage_count", **usage_of) == 2
+        assert samples.value("gen_ai_client_token_usage_sum", **usage_of) == 2_000_000
+    for kind, count in (("cached", 10), ("cache_write", 20), ("reasoning", 30)):
+        assert samples.value("gateway_tokens_total", type=kind, source="reported") == count
+
+
+def test_a_request_that_ends_after_a_reload_is_counted_too() -> None:
+    ended = Ended()
+    before = ended.counting
+    ended.end()
+    ended.counting = Counting(ended.registry, Names(), tenants=10, tokens=True)
+    ended.end()
+    ended.counting = before
+    ended.end()
+    assert ended.samples.value("gateway_requests_total") == 3
+
+
 def test_a_sampled_request_leaves_its_trace_as_an_exemplar() -> None:
     ended = Ended()
     ended.end(trace_id="ab" * 16)

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.telemetry.metrics.instruments import COUNTED, Instrument, InstrumentKind
 
 OTHER = "other"
 SERIES_CAP = 5_000
 """Maximum number of series of each metric."""
+
+_UNSETTLED_CAP = 500
+"""Maximum number of deferred subtotals. Settling them blocks the event loop for 4 ms."""
 
 Labels = tuple[str, ...]
 Exemplar = tuple[str, float, float]
@@ -49,15 +53,14 @@ class Distribution:
 
     def add(self, value: float, trace_id: str | None = None) -> None:
         """Count a value. The last `trace_id` of each bucket is kept as its exemplar."""
-        index = bisect_left(self.bounds, value)
-        self.counts[index] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
         if trace_id is not None:
-            self.note(index, trace_id, value)
+            self.note(value, trace_id)
 
-    def note(self, index: int, trace_id: str, value: float) -> None:
-        """Keep this value as the exemplar of its bucket."""
-        self.exemplars[index] = (trace_id, value, time.time())
+    def note(self, value: float, trace_id: str) -> None:
+        """Keep a counted value as the exemplar of its bucket."""
+        self.exemplars[bisect_left(self.bounds, value)] = (trace_id, value, time.time())
 
 
 class Family:
@@ -119,12 +122,33 @@ class Known:
         return found
 
 
+class Subtotal(Protocol):
+    """Counts that are added to the registry later."""
+
+    def settle(self) -> None:
+        """Add the counts to their series, and begin again at zero."""
+
+
 class Registry:
     """The registry of one worker. It is kept across reloads."""
 
     def __init__(self, instruments: Iterable[Instrument] = COUNTED) -> None:
         self._families: Mapping[str, Family] = {one.name: Family(one) for one in instruments}
         self._known: dict[str, Known] = {}
+        self._unsettled: deque[Subtotal] = deque()
+
+    def defer(self, subtotal: Subtotal) -> None:
+        """Settle these counts before the registry is read next, or earlier if there are too many.
+        They must be settled before they are deferred again.
+        """
+        if len(self._unsettled) >= _UNSETTLED_CAP:
+            self._unsettled.popleft().settle()
+        self._unsettled.append(subtotal)
+
+    def settle(self) -> None:
+        """Add all counts that were deferred."""
+        while self._unsettled:
+            self._unsettled.popleft().settle()
 
     def known(self, label: str, cap: int) -> Known:
         """Return the known values of a label. They are kept across reloads."""
@@ -149,4 +173,5 @@ class Registry:
 
     def snapshot(self) -> Snapshot:
         """Return all values in a form that JSON can represent."""
+        self.settle()
         return {name: family.rows() for name, family in self._families.items() if family.series}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,3 +74,34 @@ def test_a_snapshot_can_be_told_as_json() -> None:
     labels, (total, counts, exemplars) = told[table.TENANT_FIRST_TOKEN.name][0]
     assert (labels, total, sum(counts)) == (["a"], 0.002, 1)
     assert exemplars[0][:3] == [1, "aa", 0.002]
+
+
+class Deferred:
+    """A subtotal that notes when it was settled."""
+
+    def __init__(self, settled: list[Deferred]) -> None:
+        self._settled = settled
+
+    def settle(self) -> None:
+        self._settled.append(self)
+
+
+def test_what_was_deferred_is_settled_once_before_the_registry_is_read() -> None:
+    registry, settled = Registry(), list[Deferred]()
+    one = Deferred(settled)
+    registry.defer(one)
+    assert settled == []
+    registry.snapshot()
+    registry.snapshot()
+    assert settled == [one]
+
+
+def test_the_oldest_is_settled_if_too_much_is_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.telemetry.metrics.registry._UNSETTLED_CAP", 2)
+    registry, settled = Registry(), list[Deferred]()
+    first, second, third = (Deferred(settled) for _ in range(3))
+    for one in (first, second, third):
+        registry.defer(one)
+    assert settled == [first]
+    registry.settle()
+    assert settled == [first, second, third]
