@@ -83,17 +83,19 @@ def _documents(data: bytes) -> list[bytes] | None:
     """
     if not data.endswith(b"\n\n") or b"\r" in data:
         return None
-    if data.find(b"\n") == len(data) - 2 and data.startswith(b"data: {"):
-        return [data[len(b"data: ") : -2]]  # nearly always: one event of one line
+    end = len(data) - 2
+    if data.find(b"\n") == end and data.startswith(b"data: {"):
+        return [data[len(b"data: ") : end]]  # nearly always: one event of one line
     documents = []
-    for event in data[:-2].split(b"\n\n"):
-        before, between, line = event.rpartition(b"\n")
-        if not line.startswith((b"data: {", b"data: [DONE]")) or b"\n" in before:
+    for event in data[:end].split(b"\n\n"):
+        line = event
+        if event.startswith(b"event: "):
+            before, _, line = event.partition(b"\n")
+            if before == b"event: ping":
+                continue
+        if not line.startswith((b"data: {", b"data: [DONE]")) or b"\n" in line:
             return None
-        if between and not before.startswith(b"event: "):
-            return None
-        if before != b"event: ping":
-            documents.append(line[len(b"data: ") :])
+        documents.append(line[len(b"data: ") :])
     return documents
 
 
@@ -158,8 +160,10 @@ def _holds(value: Any, depth: int) -> bool:
     if isinstance(value, list):
         return any(_holds(item, depth - 1) for item in value)
     if isinstance(value, dict):
-        members = value.items()
-        return any(_holds(item, depth - 1) for name, item in members if name not in _KINDS)
+        for name, item in value.items():
+            if item and name not in _KINDS and _holds(item, depth - 1):
+                return True
+        return False
     return True
 
 

@@ -34,6 +34,11 @@ _ALSO_CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 _ALSO_WRITTEN = ("cache_write_tokens",)
 _REASONING = ("reasoning_tokens", "thinking_tokens")
 _ALSO_REASONING = ("reasoning_tokens",)
+_BESIDE = frozenset(
+    {"total_tokens", _READ, _WRITTEN, *_ALSO_CACHED, *_ALSO_REASONING}
+    | {*_INPUT_DETAILS, *_OUTPUT_DETAILS}
+)
+"""Members from which input and output may have to be corrected."""
 _PROMPT = (*_INPUT, *_INPUT_DETAILS, _READ, _WRITTEN)
 
 
@@ -78,7 +83,7 @@ class Told:
         heard = False
         for name, value in usage.items():
             if type(value) is int or type(value) is float:
-                count = _count(value)
+                count = value if type(value) is int and 0 <= value < _MOST_TOKENS else _count(value)
                 numbers[name] = max(count, _count(numbers[name])) if name in numbers else count
                 heard = heard or value > 0
             elif isinstance(value, dict):
@@ -180,10 +185,13 @@ def _usage(numbers: Mapping[str, Any]) -> Usage | None:
     output or beside it. `total_tokens` shows which; without it, the names of the members do.
     """
     if numbers.keys() == _PLAIN:  # nearly every answer: 0.4 µs instead of 3
-        input_, output = _count(numbers["prompt_tokens"]), _count(numbers["completion_tokens"])
-        if input_ and input_ + output == numbers["total_tokens"]:
+        input_, output = numbers["prompt_tokens"], numbers["completion_tokens"]
+        plain = type(input_) is int and type(output) is int
+        if plain and input_ and input_ + output == numbers["total_tokens"]:
             return Usage(input_, output)
     input_, output = _first(numbers, _INPUT), _first(numbers, _OUTPUT)
+    if _BESIDE.isdisjoint(numbers):
+        return Usage(input_, output) if input_ or output else None
     total = _count(numbers.get("total_tokens"))
     details = _details(numbers, _INPUT_DETAILS)
     cached = _first(numbers, (_READ,)) or _first(details, _CACHED) or _first(numbers, _ALSO_CACHED)

@@ -87,8 +87,11 @@ def _last_members(data: bytes, at: int) -> dict[str, Any]:
     """
     # The outermost object ends with the document. So its last members and one bracket before them
     # are an object, while after the members of an inner object a bracket would be left over.
+    members = data[at : data.rfind(b"}") + 1]
+    if members.count(b"}") != members.count(b"{") + 1:
+        return {}  # nearly always an inner object; it takes longer to let the parser say so
     try:
-        found = orjson.loads(b"{" + data[at : data.rfind(b"}") + 1])
+        found = orjson.loads(b"{" + members)
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
