@@ -27,7 +27,7 @@ from gateway.limiting.guard import GuardedStore, OnStoreError
 from gateway.limiting.rules import Price
 from gateway.limiting.store import Store
 from gateway.middleware.metrics import Counting, Names
-from gateway.store.following import Following
+from gateway.store.record_watcher import RecordWatcher
 from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.memory.records import MemoryRecords
 from gateway.stores.redis.limits import RedisLimits
@@ -121,7 +121,7 @@ def _cached_jwt() -> Callable[[], Awaitable[object]]:
         audience=(AUDIENCE,),
         leeway_s=0.0,
         claims=ClaimMap(),
-        revoked=Following(MemoryRecords(), REVOKED),
+        revoked=RecordWatcher(MemoryRecords(), REVOKED),
     )
     token = bearer()
     return lambda: provider.verify(token)

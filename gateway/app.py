@@ -26,7 +26,7 @@ from gateway.middleware.errors import ErrorMapping
 from gateway.process_state import ProcessState
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, RouteTable
-from gateway.store.following import Following
+from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting
@@ -93,14 +93,14 @@ class Runtime:
         if opened is None:
             raise CannotBuild(faults)
         self.stores: Stores = opened
-        self.revoked: Following
+        self.revoked: RecordWatcher
         self.leases: Leases
         self.seen: Seen
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
             self.seen = previous.seen
         else:
-            self.revoked = Following(
+            self.revoked = RecordWatcher(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)

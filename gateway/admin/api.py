@@ -239,11 +239,11 @@ class AdminApi:
 
     async def _upstreams_now(self) -> Any:
         said = await self._fleet.ask("GET", "/upstreams")
-        return {"upstreams": together([one for one in said if one.ok])}
+        return {"upstreams": merge_upstreams([one for one in said if one.ok])}
 
     async def _limits_now(self) -> Any:
         said = await self._fleet.ask("GET", "/limits")
-        return limits.together([one for one in said if one.ok])
+        return limits.merge_limits([one for one in said if one.ok])
 
     async def _routes(self, _: web.Request) -> web.Response:
         for one in await self._fleet.ask("GET", "/routes"):
@@ -312,7 +312,7 @@ def _of(source: Source) -> Handler:
     return handle
 
 
-def together(said: Sequence[WorkerReply]) -> list[dict[str, Any]]:
+def merge_upstreams(said: Sequence[WorkerReply]) -> list[dict[str, Any]]:
     """Combine the upstreams of all workers: each upstream once, with the sum of its loads, and the
     state of each endpoint in every worker.
     """

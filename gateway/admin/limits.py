@@ -18,7 +18,7 @@ _MONEY = 1e-6
 _NOTHING = 0.001
 
 
-async def seen_by(runtime: Runtime) -> dict[str, Any]:
+async def worker_limits(runtime: Runtime) -> dict[str, Any]:
     """Return the limits of one worker: its recently used keys, with what their store has left."""
     keys = list(runtime.seen.keys)
     levels = await runtime.stores.limits.look([key.look for key in keys]) if keys else ()
@@ -38,7 +38,7 @@ async def seen_by(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def together(said: Sequence[WorkerReply]) -> dict[str, Any]:
+def merge_limits(said: Sequence[WorkerReply]) -> dict[str, Any]:
     """Combine the limits of all workers: each key once, scarcest first; newest refusals first."""
     keys: dict[tuple[str, ...], dict[str, Any]] = {}
     refused: list[dict[str, Any]] = []

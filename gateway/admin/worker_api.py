@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.admin.limits import seen_by
+from gateway.admin.limits import worker_limits
 from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
 from gateway.auth.tickets import TicketProvider
@@ -157,7 +157,7 @@ class WorkerApi:
         return [_told(exchange) for exchange in self._server.listener.exchanges]
 
     async def _limits(self, _: web.Request) -> web.Response:
-        return answer(await seen_by(self._server.runtime))
+        return answer(await worker_limits(self._server.runtime))
 
     async def _logs(self, request: web.Request) -> web.Response:
         return answer(self._recent.of(request.query["id"]))

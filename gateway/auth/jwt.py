@@ -21,7 +21,7 @@ from gateway.auth.jwk import VerificationKey
 from gateway.auth.key_sets import KeySet
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
-from gateway.store.following import Following
+from gateway.store.record_watcher import RecordWatcher
 
 REVOKED = "revoked"
 """Kind of the records that revoke a token before it expires. The record's key is the `jti`."""
@@ -69,7 +69,7 @@ class JwtProvider:
         audience: tuple[str, ...],
         leeway_s: float,
         claims: ClaimMap,
-        revoked: Following,
+        revoked: RecordWatcher,
     ) -> None:
         """Create the provider. `revoked` follows the `REVOKED` records, by a token's `jti`."""
         self.name = name

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_record import KeyRecord, from_record, to_record
 from gateway.errors import AuthUnavailable
-from gateway.store.following import Following
+from gateway.store.record_watcher import RecordWatcher
 from gateway.store.records import Records
 
 
@@ -25,24 +25,24 @@ class StoredKeys:
         """
         self._report = report
         self._keys: Mapping[str, ApiKey] = {}
-        self._following = Following(
+        self._watcher = RecordWatcher(
             records, kind_of(provider), changed=self._changed, report=report
         )
 
     def find(self, key_id: str) -> ApiKey | None:
-        if not self._following.ready.is_set():
+        if not self._watcher.ready.is_set():
             raise AuthUnavailable("the keys were not read yet")
         return self._keys.get(key_id)
 
     @property
     def ready(self) -> bool:
-        return self._following.ready.is_set()
+        return self._watcher.ready.is_set()
 
     def start(self) -> None:
-        self._following.start()
+        self._watcher.start()
 
     def close(self) -> None:
-        self._following.close()
+        self._watcher.close()
 
     def _changed(self, found: Mapping[str, bytes]) -> None:
         keys, bad = parse(found)

@@ -14,7 +14,7 @@ from enum import Enum
 import httptools
 import orjson
 
-from gateway.bridge.messages import Tag, about, told
+from gateway.bridge.messages import Tag, build_message, error_message
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
 from gateway.resume.policy import HEADER as ON_DISCONNECT
@@ -55,15 +55,15 @@ class BridgeAnswer:
         self._status = 0
         self._begin = b'{"id":%b,"type":"event"' % tag
         self._splitter = EventSplitter()
-        self._waits = True
+        self._before_first_event = True
         """True until the first event arrives."""
-        self._held = bytearray()
+        self._body = bytearray()
         """Body of a response that is no stream, or the start of an incomplete line."""
         self._error: tuple[bytes, bytes] | None = None
         """Message and data of an error event that may be the last event. If it is, its data becomes
         the final message; if another event follows, the message is sent as an ordinary event.
         """
-        self._said: list[bytes] = []
+        self._messages: list[bytes] = []
 
     @property
     def over(self) -> bool:
@@ -78,7 +78,7 @@ class BridgeAnswer:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._fail(UpstreamInvalidResponse("not HTTP/1.1"))
-        return self._take()
+        return self._take_messages()
 
     def closed(self, error: GatewayError | None = None) -> Sequence[bytes]:
         """Return the final message after the response was cut off; `error` is the reason."""
@@ -86,12 +86,12 @@ class BridgeAnswer:
             self._end_with_error()
         else:
             self._fail(error or UpstreamReset("no end"))
-        return self._take()
+        return self._take_messages()
 
     def cancelled(self) -> Sequence[bytes]:
         """Return the final message after the client has cancelled the generation."""
-        self._end(about(self.tag, b"cancelled"))
-        return self._take()
+        self._end(build_message(self.tag, b"cancelled"))
+        return self._take_messages()
 
     # Called by the parser.
 
@@ -110,8 +110,8 @@ class BridgeAnswer:
         if self._status == 200 and media_type in (EVENT_STREAM, _LINES):
             self.stage = Stage.EVENTS if media_type == EVENT_STREAM else Stage.LINES
             self.stream = self._headers.get("x-stream-id")
-            self._say(
-                about(
+            self._add(
+                build_message(
                     self.tag,
                     b"created",
                     **self._heads(),
@@ -126,27 +126,27 @@ class BridgeAnswer:
         elif self.stage is Stage.LINES:
             self._lines(data)
         elif self.stage is Stage.WHOLE:
-            self._held += data
+            self._body += data
             self._check_size()
 
     def on_message_complete(self) -> None:
         if self.stage is Stage.WHOLE:
             self._whole()
-        elif self.stage is Stage.LINES and self._held:
+        elif self.stage is Stage.LINES and self._body:
             self._lines(b"\n")
         if self.stage in (Stage.EVENTS, Stage.LINES):
             if self._error is not None:
                 self._end_with_error()
             else:
-                self._end(about(self.tag, b"done"))
+                self._end(build_message(self.tag, b"done"))
 
     # -- private -----------------------------------------------------------------------------
 
     def _events(self, data: bytes) -> None:
-        if self._waits:
+        if self._before_first_event:
             for match in _QUEUED.finditer(data):
                 place, left_s = int(match[1]), int(match[2])
-                self._say(about(self.tag, b"queued", position=place, deadline_s=left_s))
+                self._add(build_message(self.tag, b"queued", position=place, deadline_s=left_s))
         too_large: EventTooLarge | None = None
         try:
             events = self._splitter.feed(data)
@@ -155,7 +155,7 @@ class BridgeAnswer:
         for event in events:
             text = event.data
             if text is not None:
-                self._waits = False
+                self._before_first_event = False
                 if text != _DONE:
                     self._event(text, event.type, event.id)
         if too_large is not None:
@@ -164,11 +164,11 @@ class BridgeAnswer:
     def _lines(self, data: bytes) -> None:
         *lines, rest = data.split(b"\n")
         for line in lines:
-            whole = bytes(self._held) + line if self._held else line
-            self._held.clear()
+            whole = bytes(self._body) + line if self._body else line
+            self._body.clear()
             if whole.strip():
                 self._event(whole, b"message", None)
-        self._held += rest
+        self._body += rest
         self._check_size()
 
     def _event(self, data: bytes, kind: bytes, event_id: bytes | None) -> None:
@@ -178,30 +178,32 @@ class BridgeAnswer:
         if event_id is not None:
             begin += b',"event_id":%b' % _text(event_id)
         if self._error is not None:
-            self._said.append(self._error[0])  # another event follows
+            self._messages.append(self._error[0])  # another event follows
             self._error = None
         try:
             document = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self._say(b'%b,"text":%b}' % (begin, _text(data)))
+            self._add(b'%b,"text":%b}' % (begin, _text(data)))
             return
         message = b'%b,"data":%b}' % (begin, data)
         if isinstance(document, dict) and (document.get("error") or kind == b"error"):
             self._error = message, data
         else:
-            self._say(message)
+            self._add(message)
 
     def _whole(self) -> None:
-        body, status = bytes(self._held), self._status
-        self._held.clear()
+        body, status = bytes(self._body), self._status
+        self._body.clear()
         if status >= 400:
             after = self._headers.get("retry-after", "")
             retry_after = int(after) if after.isdigit() and len(after) < 10 else None
-            self._end(told(self.tag, status, body, **self._heads(), retry_after=retry_after))
+            self._end(
+                error_message(self.tag, status, body, **self._heads(), retry_after=retry_after)
+            )
         elif status == 204:
-            self._end(about(self.tag, b"done"))
+            self._end(build_message(self.tag, b"done"))
         else:
-            said = about(self.tag, b"response", **self._heads(), status=status)
+            said = build_message(self.tag, b"response", **self._heads(), status=status)
             self._end(b"%b,%b}" % (said[:-1], _content(body)))
 
     def _heads(self) -> dict[str, str | None]:
@@ -212,29 +214,31 @@ class BridgeAnswer:
         }
 
     def _check_size(self) -> None:
-        if len(self._held) > _WHOLE_CAP_BYTES:
+        if len(self._body) > _WHOLE_CAP_BYTES:
             self._fail(UpstreamInvalidResponse(f"more than {_WHOLE_CAP_BYTES} bytes in one piece"))
 
     def _end_with_error(self) -> None:
         assert self._error is not None
-        self._end(told(self.tag, 0, self._error[1], request_id=self._headers.get("x-request-id")))
+        self._end(
+            error_message(self.tag, 0, self._error[1], request_id=self._headers.get("x-request-id"))
+        )
 
     def _fail(self, error: GatewayError) -> None:
         request_id = self._headers.get("x-request-id")
         body = self._dialect.error_body(error, "")
-        self._end(told(self.tag, error.status, body, request_id=request_id))
+        self._end(error_message(self.tag, error.status, body, request_id=request_id))
 
-    def _say(self, message: bytes) -> None:
+    def _add(self, message: bytes) -> None:
         if self.stage is not Stage.OVER:
-            self._said.append(message)
+            self._messages.append(message)
 
     def _end(self, message: bytes) -> None:
-        self._say(message)
+        self._add(message)
         self.stage = Stage.OVER
-        self._held.clear()
+        self._body.clear()
 
-    def _take(self) -> Sequence[bytes]:
-        said, self._said = self._said, []
+    def _take_messages(self) -> Sequence[bytes]:
+        said, self._messages = self._messages, []
         return said
 
 

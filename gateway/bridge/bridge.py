@@ -13,14 +13,14 @@ from gateway.bridge.messages import (
     PING,
     PONG,
     BadMessage,
+    BridgePaths,
     CancelMessage,
     CreateMessage,
-    Endpoints,
     PingMessage,
     ResumeMessage,
     Tag,
+    error_message,
     parse,
-    told,
 )
 from gateway.dialects import Dialect
 from gateway.errors import (
@@ -47,7 +47,7 @@ messages are not read either.
 class BridgeOptions:
     """Bridge settings of a route."""
 
-    endpoints: Endpoints
+    endpoints: BridgePaths
     streams_path: str | None
     """Path prefix under which resumable streams are served; None if the route keeps no streams."""
     generations: int
@@ -80,7 +80,7 @@ class Bridge:
         self._draining = False
         self._unread_bytes = 0
         """Bytes of replies sent since the client's connection became congested."""
-        self._worked_at = asyncio.get_running_loop().time()
+        self._active_at = asyncio.get_running_loop().time()
 
     async def talk(self, socket: ClientSocket) -> None:
         """Serve the socket until it ends; then its generations lose their client."""
@@ -95,7 +95,7 @@ class Bridge:
                     await socket.room()
         finally:
             for call in [*self._calls.values()]:
-                call.hang_up()
+                call.disconnect()
             self._calls.clear()
 
     def drain(self) -> None:
@@ -144,7 +144,7 @@ class Bridge:
 
         In seconds of the loop's clock. Pings do not count as activity.
         """
-        return asyncio.get_running_loop().time() if self._calls else self._worked_at
+        return asyncio.get_running_loop().time() if self._calls else self._active_at
 
     # -- messages from clients -----------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Bridge:
             BridgeAnswer(tag, self._options.dialect),
             self._transport,
             self._client.backlog,
-            say=self._socket.post,
+            send=self._socket.post,
             ended=self._ended,
         )
         self._calls[tag] = call
@@ -233,7 +233,7 @@ class Bridge:
             BridgeAnswer(b"null", self._options.dialect),
             self._transport,
             self._client.backlog,
-            say=lambda _: None,
+            send=lambda _: None,
             ended=lambda _: None,
         ).begin(self._bytes("DELETE", path))
 
@@ -241,7 +241,7 @@ class Bridge:
 
     def _refuse(self, tag: Tag | None, error: GatewayError) -> None:
         body = self._options.dialect.error_body(error, "")
-        self._reply(told(tag, error.status, body, retry_after=error.retry_after_s))
+        self._reply(error_message(tag, error.status, body, retry_after=error.retry_after_s))
 
     def _reply(self, message: bytes) -> None:
         self._socket.post((message,), quiet=True)
@@ -249,7 +249,7 @@ class Bridge:
             self._unread_bytes += len(message)
 
     def _ended(self, call: BridgeCall) -> None:
-        self._worked_at = asyncio.get_running_loop().time()
+        self._active_at = asyncio.get_running_loop().time()
         if self._calls.get(call.answer.tag) is call:
             del self._calls[call.answer.tag]
         if call in self._paused:

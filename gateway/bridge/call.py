@@ -33,27 +33,27 @@ class BridgeCall(asyncio.Transport):
         underneath: asyncio.Transport,
         backlog: Backlog,
         *,
-        say: Callable[[Sequence[bytes]], None],
+        send: Callable[[Sequence[bytes]], None],
         ended: Callable[[BridgeCall], None],
     ) -> None:
         """Create the transport.
 
-        `underneath` is the socket's connection, and `say` sends messages on it. `ended` is called
+        `underneath` is the socket's connection, and `send` sends messages on it. `ended` is called
         after the final message was sent.
         """
         super().__init__()
         self.answer = answer
         self._branch = branch
         self._underneath = underneath
-        self._say = say
+        self._send_messages = send
         self._ended = ended
         self._backlog = backlog
         self._closing = self._lost = False
-        self._behind = False
+        self._congested = False
         """True while the socket is congested."""
         self._paused = False
         """True while the gateway's side is paused."""
-        self._rest = b""
+        self._unread = b""
         """Response bytes that wait to be read, from index `_at` on."""
         self._at = 0
         self._queued = False
@@ -72,42 +72,42 @@ class BridgeCall(asyncio.Transport):
 
     def pause(self) -> None:
         """Pause, because the socket is congested."""
-        self._behind = True
-        self._flow()
+        self._congested = True
+        self._update_flow()
 
     def resume(self) -> None:
         """Resume, because the socket takes data again."""
-        self._behind = False
-        if self._rest:
+        self._congested = False
+        if self._unread:
             self._read()
-        self._flow()
+        self._update_flow()
 
     def cancel(self) -> None:
         """Cancel the generation for its client, and stop the backend."""
-        said = self.answer.cancelled()
+        messages = self.answer.cancelled()
         self._branch.end(StreamCancelled())
-        self.hang_up()
-        self._tell(said)
+        self.disconnect()
+        self._send(messages)
 
     def fail(self, error: GatewayError) -> None:
         """End the call with an error of the gateway."""
         self._branch.end(error)  # sends an error event, if the response has begun
         if not self.answer.over:
-            self._tell(self.answer.closed(error))
-        self.hang_up()
+            self._send(self.answer.closed(error))
+        self.disconnect()
 
     def abandon(self, error: GatewayError) -> None:
         """End the call because the client is disconnected, and send it the reason.
 
         The route's disconnect policy decides whether the generation continues.
         """
-        self._tell(self.answer.closed(error))
-        self.hang_up()
+        self._send(self.answer.closed(error))
+        self.disconnect()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Handle the loss of the client."""
         self._closing = True
-        self._rest = b""
+        self._unread = b""
         if not self._lost:
             self._lost = True
             self._branch.connection_lost(None)
@@ -117,10 +117,10 @@ class BridgeCall(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing:
             return
-        if not self._rest and len(data) <= _LOOK_BYTES:
-            self._tell(self.answer.feed(data if isinstance(data, bytes) else bytes(data)))
+        if not self._unread and len(data) <= _LOOK_BYTES:
+            self._send(self.answer.feed(data if isinstance(data, bytes) else bytes(data)))
             return
-        self._rest = self._rest[self._at :] + data
+        self._unread = self._unread[self._at :] + data
         self._at = 0
         self._read()
 
@@ -133,7 +133,7 @@ class BridgeCall(asyncio.Transport):
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            if not self._rest:
+            if not self._unread:
                 self._close()
 
     def abort(self) -> None:
@@ -164,22 +164,22 @@ class BridgeCall(asyncio.Transport):
 
     def _read(self) -> None:
         """Translate waiting bytes into messages, for one turn of the event loop."""
-        if self._queued or self._behind:
+        if self._queued or self._congested:
             return
-        rest, at = self._rest, self._at
-        most = min(len(rest), at + _TURN_BYTES)
-        said: list[bytes] = []
-        while at < most and len(said) < _TURN_MESSAGES:
-            said += self.answer.feed(rest[at : at + _LOOK_BYTES])
+        unread, at = self._unread, self._at
+        most = min(len(unread), at + _TURN_BYTES)
+        messages: list[bytes] = []
+        while at < most and len(messages) < _TURN_MESSAGES:
+            messages += self.answer.feed(unread[at : at + _LOOK_BYTES])
             at += _LOOK_BYTES
-        if at < len(rest):
+        if at < len(unread):
             self._at = at
             self._queue()
         else:
-            self._rest = b""
-        self._tell(said)
-        self._flow()
-        if self._closing and not (self._rest or self._lost):
+            self._unread = b""
+        self._send(messages)
+        self._update_flow()
+        if self._closing and not (self._unread or self._lost):
             self._close()
 
     def _queue(self) -> None:
@@ -189,27 +189,27 @@ class BridgeCall(asyncio.Transport):
 
     def _read_on(self) -> None:
         self._queued = False
-        if self._rest:
+        if self._unread:
             self._read()
 
-    def _flow(self) -> None:
+    def _update_flow(self) -> None:
         """Pause the gateway's side while the socket is congested or bytes wait."""
-        paused = self._behind or bool(self._rest)
+        paused = self._congested or bool(self._unread)
         if paused is not self._paused and not self._lost:
             self._paused = paused
             self._branch.pause_writing() if paused else self._branch.resume_writing()
 
     def _close(self) -> None:
         if not self.answer.over:
-            self._tell(self.answer.closed())
-        asyncio.get_running_loop().call_soon(self.hang_up)
+            self._send(self.answer.closed())
+        asyncio.get_running_loop().call_soon(self.disconnect)
 
-    def _tell(self, messages: Sequence[bytes]) -> None:
+    def _send(self, messages: Sequence[bytes]) -> None:
         if messages:
-            self._say(messages)
+            self._send_messages(messages)
             if self.answer.over:
                 self._ended(self)
-                if self._behind:
+                if self._congested:
                     # Nobody tells it any more when the socket takes something again, and the
                     # gateway's side would wait for that with its end.
                     asyncio.get_running_loop().call_soon(self.resume)

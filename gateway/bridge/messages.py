@@ -50,7 +50,7 @@ PONG = b'{"type":"pong"}'
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoints:
+class BridgePaths:
     """Paths that the route behind the bridge serves."""
 
     chats: str
@@ -101,7 +101,7 @@ class BadMessage(Exception):
 
 
 def parse(
-    message: bytes, endpoints: Endpoints
+    message: bytes, endpoints: BridgePaths
 ) -> CreateMessage | CancelMessage | ResumeMessage | PingMessage:
     """Parse a client's message. Raise BadMessage.
 
@@ -144,7 +144,7 @@ def parse(
         raise BadMessage(error, tag) from None
 
 
-def _create(said: dict[str, Any], tag: Tag, endpoints: Endpoints) -> CreateMessage:
+def _create(said: dict[str, Any], tag: Tag, endpoints: BridgePaths) -> CreateMessage:
     body, path, headers = said.get("body"), said.get("path"), said.get("headers", {})
     if not isinstance(body, dict):
         raise _wrong("body", "has to be an object: the body of the request")
@@ -201,14 +201,14 @@ def _wrong(field: str, what: str) -> RequestError:
     return RequestError(f"'{field}' {what}.", code="invalid_message", param=field)
 
 
-def about(tag: Tag | None, kind: bytes, **fields: object) -> bytes:
+def build_message(tag: Tag | None, kind: bytes, **fields: object) -> bytes:
     """Build a message about a generation, or about the socket. Fields that are None are omitted."""
     said = {name: value for name, value in fields.items() if value is not None}
     begin = b'{"type":"%b"' % kind if tag is None else b'{"id":%b,"type":"%b"' % (tag, kind)
     return begin + (b"," + orjson.dumps(said)[1:] if said else b"}")
 
 
-def told(tag: Tag | None, status: int, body: bytes, **fields: object) -> bytes:
+def error_message(tag: Tag | None, status: int, body: bytes, **fields: object) -> bytes:
     """Build an error message from the body of an error response in any dialect."""
     try:
         document = orjson.loads(body)
@@ -219,4 +219,4 @@ def told(tag: Tag | None, status: int, body: bytes, **fields: object) -> bytes:
         error = document or {"message": body[:1000].decode("utf-8", "replace")}
     code = document.get("code") if isinstance(document, dict) else None
     fields.update(status=status or None, code=code if isinstance(code, str) else None, error=error)
-    return about(tag, b"error", **fields)
+    return build_message(tag, b"error", **fields)

@@ -19,7 +19,7 @@ from gateway.auth.stored_keys import StoredKeys
 from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
 from gateway.config.problems import Fault
-from gateway.store.following import Following
+from gateway.store.record_watcher import RecordWatcher
 from gateway.store.records import Records
 
 Report = Callable[[str, str], None]
@@ -29,7 +29,7 @@ Report = Callable[[str, str], None]
 def providers(
     config: Config,
     records: Records,
-    revoked: Following,
+    revoked: RecordWatcher,
     report: Report,
     faults: list[Fault],
     kept: Mapping[str, Provider],
@@ -71,7 +71,7 @@ def _told(report: Report, name: str) -> Callable[[str], None]:
 def _jwt(
     name: str,
     options: models.JwtProviderSettings,
-    revoked: Following,
+    revoked: RecordWatcher,
     report: Callable[[str], None],
 ) -> JwtProvider:
     names = options.claims

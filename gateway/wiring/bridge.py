@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.auth.provider import Provider
 from gateway.bridge.bridge import Bridge, BridgeOptions
-from gateway.bridge.messages import Endpoints
+from gateway.bridge.messages import BridgePaths
 from gateway.config import models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
@@ -87,7 +87,7 @@ def _options(
     else:
         streams = [path]
     return BridgeOptions(
-        endpoints=Endpoints(path, frozenset(streams)),
+        endpoints=BridgePaths(path, frozenset(streams)),
         streams_path=streams_path(target) if target.resume is not None else None,
         generations=bridge.generations,
         dialect=DIALECTS[dialect],

@@ -30,7 +30,7 @@ from gateway.auth.jwt import REVOKED, JwtProvider
 from gateway.auth.key_sets import STALE_S, UNKNOWN_KID_S, RemoteKeySet, StaticKey
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
-from gateway.store.following import Following
+from gateway.store.record_watcher import RecordWatcher
 from gateway.stores.memory.records import MemoryRecords
 from tests.support.figures import Report
 
@@ -45,7 +45,7 @@ def provider(
     *,
     key: bytes | None = None,
     leeway_s: float = 10.0,
-    revoked: Following | None = None,
+    revoked: RecordWatcher | None = None,
     **names: Any,
 ) -> JwtProvider:
     given = key or (SECRET if algorithm == "HS256" else PUBLIC)
@@ -57,7 +57,7 @@ def provider(
         audience=("llm", "llm-too"),
         leeway_s=leeway_s,
         claims=ClaimMap(**{"tenant": "org", "tier": "plan", **names}),
-        revoked=revoked or Following(MemoryRecords(), REVOKED),
+        revoked=revoked or RecordWatcher(MemoryRecords(), REVOKED),
     )
 
 
@@ -259,7 +259,7 @@ async def test_keys_of_one_name_are_both_tried() -> None:
         audience=("llm",),
         leeway_s=0.0,
         claims=ClaimMap(),
-        revoked=Following(MemoryRecords(), REVOKED),
+        revoked=RecordWatcher(MemoryRecords(), REVOKED),
     )
     signers: list[tuple[Any, str]] = [(_KEY, "RS256"), (first, "EdDSA"), (second, "EdDSA")]
     for key, algorithm in signers:
@@ -342,7 +342,7 @@ def _looked_at_again(_: str) -> tuple[str | None, str]:
 
 
 def test_a_token_is_verified_at_once_with_the_same_checks() -> None:
-    revoked = Following(MemoryRecords(), REVOKED)
+    revoked = RecordWatcher(MemoryRecords(), REVOKED)
     one = provider(revoked=revoked)
     good = token(jti="a")
     principal = one.verify_now(good)
@@ -376,7 +376,7 @@ async def test_a_token_is_verified_at_once_only_with_keys_that_were_fetched() ->
         audience=("llm",),
         leeway_s=0.0,
         claims=ClaimMap(),
-        revoked=Following(MemoryRecords(), REVOKED),
+        revoked=RecordWatcher(MemoryRecords(), REVOKED),
     )
     first, second = (
         jwt.encode(claims(), _KEY, algorithm="RS256", headers={"kid": kid})
@@ -397,7 +397,7 @@ async def test_a_token_is_verified_at_once_only_with_keys_that_were_fetched() ->
 
 
 def test_a_revoked_token_is_refused_though_it_was_verified_before() -> None:
-    revoked = Following(MemoryRecords(), REVOKED)
+    revoked = RecordWatcher(MemoryRecords(), REVOKED)
     one = provider(revoked=revoked)
     good, other = token(jti="a"), token(jti="b")
     verified(good, one)

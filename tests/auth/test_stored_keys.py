@@ -13,7 +13,7 @@ from gateway.auth.api_keys import ApiKeyProvider
 from gateway.auth.provider import Rejected
 from gateway.auth.stored_keys import StoredKeys
 from gateway.errors import AuthUnavailable
-from gateway.store import following
+from gateway.store import record_watcher
 from gateway.stores.memory.records import MemoryRecords
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_EVERY_S", 0.001)
+    monkeypatch.setattr(record_watcher, "_EVERY_S", 0.001)
 
 
 def make() -> tuple[str, ApiKey]:

@@ -54,7 +54,7 @@ class Rig:
             BridgeAnswer(b"1", DIALECTS["openai"]),
             asyncio.Transport(),
             Backlog(asyncio.get_running_loop()),
-            say=self.say,
+            send=self.say,
             ended=self.ended.set_result,
         )
 
@@ -133,7 +133,7 @@ async def test_a_response_that_ends_early_is_an_error_behind_its_last_event() ->
 
 
 async def test_what_waits_of_a_response_is_dropped_with_its_generation() -> None:
-    for stop in (BridgeCall.cancel, lambda call: call.fail(Draining()), BridgeCall.hang_up):
+    for stop in (BridgeCall.cancel, lambda call: call.fail(Draining()), BridgeCall.disconnect):
         rig = Rig()
         rig.call.write(RESPONSE)
         said = len(rig.said)

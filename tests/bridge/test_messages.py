@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from gateway.bridge.messages import (
     BadMessage,
+    BridgePaths,
     CancelMessage,
     CreateMessage,
-    Endpoints,
     PingMessage,
     ResumeMessage,
-    about,
+    build_message,
+    error_message,
     parse,
-    told,
 )
 from gateway.errors import RequestError
 from gateway.headers import CREDENTIALS, FORWARDING, HOP_BY_HOP
@@ -31,7 +31,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
-ENDPOINTS = Endpoints("/v1/chat", frozenset({"/v1/chat", "/v1/responses"}))
+ENDPOINTS = BridgePaths("/v1/chat", frozenset({"/v1/chat", "/v1/responses"}))
 TAGS = st.text(min_size=1, max_size=64) | st.integers(-(2**53), 2**53)
 FIELDS = st.fixed_dictionaries(
     {},
@@ -127,12 +127,12 @@ def test_headers_that_say_who_asks_are_refused(name: bytes) -> None:
 
 @given(TAGS, st.text())
 def test_what_is_told_is_json(tag: str | int, text: str) -> None:
-    said = json.loads(about(orjson.dumps(tag), b"created", stream=text, request_id=None))
+    said = json.loads(build_message(orjson.dumps(tag), b"created", stream=text, request_id=None))
     assert said == {"id": tag, "type": "created", "stream": text}
 
 
 @given(st.binary())
 def test_an_error_is_told_whatever_its_body_is(body: bytes) -> None:
-    said = json.loads(told(b'"a"', 502, body))
+    said = json.loads(error_message(b'"a"', 502, body))
     assert (said["id"], said["type"], said["status"]) == ("a", "error", 502)
     assert said["error"] is not None

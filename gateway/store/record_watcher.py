@@ -13,7 +13,7 @@ from gateway.store.records import Records, StoreUnavailable
 _EVERY_S = 0.5
 
 
-class Following:
+class RecordWatcher:
     """Copy of the records of one kind, at most half a second old. Read `found` at any time."""
 
     def __init__(

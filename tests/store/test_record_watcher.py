@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.store import following
-from gateway.store.following import Following
+from gateway.store import record_watcher
+from gateway.store.record_watcher import RecordWatcher
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.records import MemoryRecords
 
@@ -41,12 +41,12 @@ class Faulty(MemoryRecords):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_EVERY_S", 0.001)
+    monkeypatch.setattr(record_watcher, "_EVERY_S", 0.001)
 
 
 async def test_what_is_put_appears_and_is_read_once() -> None:
     records, seen = Faulty(), list[Mapping[str, bytes]]()
-    one = Following(records, "a", changed=seen.append)
+    one = RecordWatcher(records, "a", changed=seen.append)
     one.start()
     await one.ready.wait()
     await records.put("a", "x", b"1")
@@ -61,7 +61,7 @@ async def test_what_is_put_appears_and_is_read_once() -> None:
 async def test_without_the_store_the_copy_stays_and_it_is_said_once() -> None:
     records, said = Faulty(), list[str]()
     await records.put("a", "x", b"1")
-    one = Following(records, "a", report=said.append)
+    one = RecordWatcher(records, "a", report=said.append)
     one.start()
     await one.ready.wait()
     records.away = True
@@ -82,7 +82,7 @@ async def test_without_the_store_the_copy_stays_and_it_is_said_once() -> None:
 async def test_it_is_not_ready_before_the_store_has_answered() -> None:
     records = Faulty()
     records.away = True
-    one = Following(records, "a")
+    one = RecordWatcher(records, "a")
     one.start()
     await records.twice()
     assert not one.ready.is_set()
