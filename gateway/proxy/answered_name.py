@@ -79,20 +79,18 @@ class NameReplacer:
 
 
 class _Renaming:
-    """Adapter between two responses: sink of the upstream's response, source of the caller's."""
+    """Sink of the upstream's response, which is the source of the caller's response."""
 
     def __init__(self, raw: UpstreamResponse, name: str) -> None:
         self._raw = raw
         self._names = NameReplacer(name)
-        self.response = UpstreamResponse(raw.head, self)
+        self.response = UpstreamResponse(raw.head, raw)
         if raw.unread:
             self.feed(raw.take_unread())
         if raw.complete or raw.error is not None:
             self.finish(raw.error)
         else:
             raw.attach(self)
-
-    # Called by the upstream's response:
 
     def feed(self, data: bytes) -> None:
         """Pass the bytes on, with the name replaced."""
@@ -106,29 +104,6 @@ class _Renaming:
         if rest:
             self.response.feed(rest)
         self.response.finish(error)
-
-    # Called by the caller's response:
-
-    @property
-    def silent_s(self) -> float | None:
-        """Seconds since the upstream last sent anything; None while it is paused."""
-        return self._raw.silent_s
-
-    def pause(self) -> None:
-        """Pause the upstream: the caller is reading too slowly."""
-        self._raw.pause()
-
-    def resume(self) -> None:
-        """Resume the upstream: the caller has caught up."""
-        self._raw.resume()
-
-    def fail(self, error: GatewayError) -> None:
-        """End the upstream's response with an error."""
-        self._raw.fail(error)
-
-    def abort(self) -> None:
-        """Drop the upstream's response."""
-        self._raw.abort()
 
 
 def _renamed(body: bytes, name: str) -> bytes:

@@ -191,7 +191,7 @@ def _count(exchange: Exchange, what: Skip) -> None:
 
 
 class _Translating:
-    """Adapter between two responses: sink of the upstream's response, source of the caller's."""
+    """Sink of the upstream's response, which is the source of the caller's response."""
 
     def __init__(
         self,
@@ -207,15 +207,13 @@ class _Translating:
         """True once the answer is complete."""
         self._reader = reader
         self._writer = writer
-        self.response = UpstreamResponse(head_for(raw.head, 200, content_type, None), self)
+        self.response = UpstreamResponse(head_for(raw.head, 200, content_type, None), raw)
         if raw.unread:
             self.feed(raw.take_unread())
         if raw.complete or raw.error is not None:
             self.finish(raw.error)
         else:
             raw.attach(self)
-
-    # Called by the upstream's response:
 
     def feed(self, data: bytes) -> None:
         """Translate the bytes and pass them on."""
@@ -264,29 +262,6 @@ class _Translating:
         if error is not None:
             abort_soon(self._raw)
             self.response.finish(error)
-
-    # Called by the caller's response:
-
-    @property
-    def silent_s(self) -> float | None:
-        """Seconds since the upstream last sent anything; None while it is paused."""
-        return self._raw.silent_s
-
-    def pause(self) -> None:
-        """Pause the upstream: the caller is reading too slowly."""
-        self._raw.pause()
-
-    def resume(self) -> None:
-        """Resume the upstream: the caller has caught up."""
-        self._raw.resume()
-
-    def fail(self, error: GatewayError) -> None:
-        """End the upstream's response with an error."""
-        self._raw.fail(error)
-
-    def abort(self) -> None:
-        """Drop the upstream's response."""
-        self._raw.abort()
 
 
 def _useless(raw: UpstreamResponse, why: str) -> UpstreamInvalidResponse:
