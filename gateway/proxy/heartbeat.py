@@ -78,7 +78,8 @@ class Heartbeats:
         slots = max(1, min(_MOST_SLOTS, int(self._look_s / _SHORTEST_TICK_S)))
         self._slots: list[set[Heartbeat]] = [set() for _ in range(slots)]
         self._turn = 0
-        self._ticks = False
+        self.running = False
+        """True while the timer runs."""
 
     def watch(
         self, written: Callable[[], int], beat: Callable[[], bool], *, silent_s: float = 0.0
@@ -90,20 +91,21 @@ class Heartbeats:
         could write; if False, it is called again at the next check. `silent_s` is the silence so
         far in seconds.
         """
-        if not self._ticks:
-            self._ticks = True
+        if not self.running:
+            self.running = True
             self._wait()
         quiet_looks = min(_LOOKS, int(silent_s / self._look_s)) - 1
         return Heartbeat(self._slots[self._turn], written, beat, quiet_looks)
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(self._look_s / len(self._slots), self._tick)
+        loop.call_later(self._look_s / len(self._slots), self.tick)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Check the streams whose turn it is. Called by the timer."""
         self._turn = (self._turn + 1) % len(self._slots)
         for heartbeat in tuple(self._slots[self._turn]):
             heartbeat.look()
-        self._ticks = any(self._slots)
-        if self._ticks:
+        self.running = any(self._slots)
+        if self.running:
             self._wait()

@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin.feed import Feed
+from tests.support.waiting import settled
 
 Client = TestClient[web.Request, web.Application]
 
@@ -105,11 +106,7 @@ async def test_many_viewers_are_asked_for_once_and_nobody_for_nobody(
         viewer.close()
     assert states.asked["a"] - before < 200  # and not ten for each round
     assert states.asked["b"] == 0
-    while True:  # it ends with the last viewer
-        count = states.asked["a"]
-        await asyncio.sleep(0.1)
-        if states.asked["a"] == count:
-            break
+    await settled(lambda: states.asked["a"])  # it ends with the last viewer
 
 
 async def test_whoever_comes_back_is_told_only_what_is_new(client: Client, states: States) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pytest
 
 from gateway.demo import DemoBackend
 from tests.support.client import request
+from tests.support.waiting import eventually
 
 PROMPT = "Why is the sky blue?"
 PROMPT_TOKENS = 5
@@ -135,9 +135,7 @@ def parse_events(text: str) -> list[Event]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return once it holds: the backend's counters tell nobody when they change."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- nothing sets an event
-            await asyncio.sleep(0.001)
+    await eventually(condition)
 
 
 def _event(block: str) -> Event:

@@ -22,6 +22,7 @@ from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -195,8 +196,7 @@ async def test_workers_end_when_their_master_is_killed(
         await gateway.wait()
         async with asyncio.timeout(5):
             left = [Path(f"/proc/{pid}") for pid in gateway.worker_pids]
-            while any(path.exists() for path in left):  # noqa: ASYNC110 -- the kernel's to say
-                await asyncio.sleep(0.01)
+            await eventually(lambda: not any(path.exists() for path in left))
 
 
 async def test_o7_a_worker_whose_loop_is_blocked_fails_the_health_check(

@@ -15,6 +15,7 @@ from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
+from tests.support.waiting import eventually
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -61,8 +62,7 @@ async def test_an_upgrade_under_load_loses_no_request_and_cuts_no_stream(
             )
             await gateway.log.wait_for(lambda line: line["event"] == "draining")
             before = outcomes.total()
-            while outcomes.total() < before + 100:  # noqa: ASYNC110 -- the other tasks' to do
-                await asyncio.sleep(0.01)
+            await eventually(lambda: outcomes.total() >= before + 100)
             await streaming.release(b"data: 2\n\n")
             await streaming.finish()
             assert await client.read_chunk() == b"data: 1\n\n"

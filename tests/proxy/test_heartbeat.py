@@ -114,21 +114,30 @@ async def test_silence_before_it_was_watched_counts() -> None:
 
 async def test_many_streams_share_one_timer_and_are_looked_at_a_few_at_a_time() -> None:
     heartbeats = Heartbeats(1.6)
-    slots = heartbeats._slots
+    looked = 0
+
+    def written() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
     streams = [Stream() for _ in range(40)]
     hearts = []
     for at, stream in enumerate(streams):
-        heartbeats._turn = at % len(slots)
-        hearts.append(stream.heartbeat(heartbeats))
-    assert len(slots) == 4
-    assert {len(slot) for slot in slots} == {10}
-    for _ in range(4 * 5):
-        heartbeats._tick()  # five looks at each
-    assert all(len(stream.asked) == 1 for stream in streams)
+        hearts.append(heartbeats.watch(written, stream.beat))
+        if at % 10 == 9:
+            heartbeats.tick()
+    looks = []
+    for _ in range(4 * 5):  # five looks at each
+        looked = 0
+        heartbeats.tick()
+        looks.append(looked)
+    assert looks == [10] * 20
+    assert all(stream.asked for stream in streams)
     for heart in hearts:
         heart.close()
-    heartbeats._tick()
-    assert not heartbeats._ticks
+    heartbeats.tick()
+    assert not heartbeats.running
 
 
 PIECES = st.lists(

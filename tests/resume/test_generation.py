@@ -34,6 +34,7 @@ from tests.support.upstream import (
     sse_reply,
     stepped_stream,
 )
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -462,11 +463,7 @@ async def test_where_all_readers_are_slow_the_upstream_waits_and_nothing_is_miss
             client.pause_reading()
             log = gateway.server.runtime.streams.local(stream)
             assert log is not None
-            for _ in range(1000):
-                if log.on_progress is not None:
-                    break  # the upstream waits
-                await asyncio.sleep(0.01)
-            assert log.on_progress is not None
+            await eventually(lambda: log.on_progress is not None)  # the upstream waits
             client.resume_reading()
             read = b""
             while (data := await client.read_chunk()) is not None:

@@ -4,7 +4,6 @@ repeated request costs.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +15,7 @@ from tests.support.client import RawClient, request
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.refusal import assert_error
 from tests.support.upstream import ScriptedUpstream, sse_reply, stepped_stream
+from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 CHAT = "/v1/chat/completions"
@@ -40,9 +40,7 @@ def held(gateway: RunningGateway) -> int:
 
 
 async def until_held(gateway: RunningGateway, size: int) -> None:
-    async with asyncio.timeout(4):
-        while held(gateway) != size:  # noqa: ASYNC110 -- it is a number
-            await asyncio.sleep(0.001)
+    await eventually(lambda: held(gateway) == size)
 
 
 async def begun(client: RawClient, *headers: str, path: str = CHAT, size: int = 5 * MIB) -> None:
@@ -134,9 +132,7 @@ async def test_a_request_that_joins_another_gives_back_what_it_took_on_its_head(
     async with RawClient(gateway.port) as late, RawClient(gateway.port) as first:
         raw = post(KEY) if same else post(KEY, body=b'{"model": "n", "stream": true}')
         await late.send(raw[:-5])
-        async with asyncio.timeout(4):
-            while not len(gateway.server.runtime.leases):  # noqa: ASYNC110 -- it is a number
-                await asyncio.sleep(0.001)
+        await eventually(lambda: len(gateway.server.runtime.leases))
         await first.send(post(KEY))  # comes whole, and so stands for the key before the other
         own = await first.read_head()
         assert own.value("x-ratelimit-remaining-requests") == b"3"
@@ -154,9 +150,7 @@ async def test_a_request_that_joins_another_gives_back_what_it_took_on_its_head(
             third.reset()
     await upstream.connections[0].wait_client_gone()
     await upstream.connections[1].wait_client_gone()
-    async with asyncio.timeout(4):
-        while len(gateway.server.runtime.leases):  # noqa: ASYNC110 -- it is a number
-            await asyncio.sleep(0.001)
+    await eventually(lambda: not len(gateway.server.runtime.leases))
 
 
 async def test_a_repeat_over_the_limit_of_reads_is_refused_before_its_body_is_read(

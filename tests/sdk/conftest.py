@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator
@@ -17,6 +16,7 @@ from gateway.demo.text import tokens_of
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.nginx import StartNginx
 from tests.support.tokens import Auth, bearer
+from tests.support.waiting import eventually
 
 PROMPT = "Hello there"
 ANSWER = "".join(tokens_of(PROMPT))
@@ -49,9 +49,7 @@ class Door:
 
     async def generation_aborted(self) -> None:
         """Return once the backend has given up a generation. Raise TimeoutError after 5 s."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while not self.backend.stats.aborted:  # noqa: ASYNC110 -- it only counts
-                await asyncio.sleep(_POLL_S)
+        await eventually(lambda: self.backend.stats.aborted)
 
 
 @pytest.fixture(params=["direct", "nginx"])

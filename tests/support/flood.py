@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.support.client import RawClient, request
 from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
+from tests.support.waiting import settled
 
 KIB = 1024
 VAST_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n"
@@ -30,10 +29,7 @@ class Flood:
 
     async def stalled(self) -> None:
         """Wait until nothing could be written for 150 ms."""
-        sent = -1
-        while sent != self.sent:
-            sent = self.sent
-            await asyncio.sleep(0.15)
+        await settled(lambda: self.sent, quiet_s=0.15)
 
 
 async def open_and_stall(client: RawClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import State
 from gateway.upstream.upstream import Upstream
 from tests.support.gateway import RunningGateway, simple_config
+from tests.support.waiting import eventually
 
 
 @contextmanager
@@ -79,6 +79,4 @@ async def idle(gateway: RunningGateway) -> None:
             for upstream in gateway.server.runtime.upstreams.values()
         )
 
-    async with asyncio.timeout(10):
-        while busy():  # noqa: ASYNC110 -- there is no event for all of it
-            await asyncio.sleep(0.001)
+    await eventually(lambda: not busy())

@@ -11,6 +11,7 @@ import pytest
 from tests.support import talking_plugin
 from tests.support.client import RawClient
 from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.waiting import settled
 from tests.support.websocket import CONTINUATION, TEXT, close, config, frame, hear, opened
 
 NOWHERE = "http://127.0.0.1:9"
@@ -104,11 +105,7 @@ async def test_a_client_that_does_not_read_is_waited_for(
 ) -> None:
     client.pause_reading()
     await client.send(frame("flood"))
-    sent = -1
-    while sent != len(talking_plugin.RECEIVED) or not sent:
-        sent = len(talking_plugin.RECEIVED)
-        await asyncio.sleep(0.1)  # it is waited for something not to happen
-    assert sent < 32
+    assert await settled(lambda: len(talking_plugin.RECEIVED)) < 32
     client.resume_reading()
     await client.send(frame("done"))
     heard = await hear(client)

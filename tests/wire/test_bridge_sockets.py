@@ -33,6 +33,7 @@ from tests.support.upstream import (
     chunk,
     stepped_stream,
 )
+from tests.support.waiting import eventually, settled
 from tests.support.websocket import close, frame, opened, read_frame
 
 KIB = 1024
@@ -91,11 +92,8 @@ async def test_a_socket_that_is_not_read_stops_its_upstreams_and_then_all_have_t
             client.pause_reading()
             for tag in range(4):
                 await client.send(frame(f'{{"op":"create","id":{tag},"body":{{}}}}'))
-            before = -1
-            while sum(sent) != before or not all(sent):
-                before = sum(sent)
-                await asyncio.sleep(0.2)  # it is waited for something not to happen
-            assert sum(sent) < 4 * 2048
+            await eventually(lambda: all(sent))
+            assert await settled(lambda: sum(sent), quiet_s=0.2) < 4 * 2048
             client.resume_reading()
             heard = [0] * 4
             longest = row = last = 0
@@ -198,10 +196,7 @@ async def test_a_slow_client_may_cancel_what_it_does_not_read(start_gateway: Sta
             await client.send(frame('{"op":"create","id":"a","body":{}}'))
             await upstream.wait_requests(1)
             exchange = next(gateway.server.listener.exchanges)
-            before = -1
-            while before != exchange.bytes_out or not before:
-                before = exchange.bytes_out
-                await asyncio.sleep(0.2)  # it is waited for something not to happen
+            await settled(lambda: exchange.bytes_out, quiet_s=0.2)
             await client.send(frame('{"op":"cancel","id":"a"}'))
             await upstream.connections[0].wait_client_gone()
             client.reset()

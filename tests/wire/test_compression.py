@@ -25,6 +25,7 @@ from tests.support.upstream import (
     sse_reply,
     stepped_stream,
 )
+from tests.support.waiting import settled
 
 CODINGS = ["zstd", "br", "gzip"]
 LARGE = {"text": ["of this there is a lot"] * 100}
@@ -288,10 +289,7 @@ async def test_a_slow_reader_of_a_compressed_stream_slows_its_backend(
                     sent += 1
 
             flooding = asyncio.create_task(flood())
-            before = -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.2)
+            await settled(lambda: sent, quiet_s=0.2)
             client.resume_reading()
             decode = decoder("gzip")
             got = b""

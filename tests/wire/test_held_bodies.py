@@ -4,7 +4,6 @@ are decoded.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import zlib
@@ -23,6 +22,7 @@ from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProc
 from tests.support.keys import new_key
 from tests.support.refusal import assert_error
 from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 CHAT = "/v1/chat/completions"
@@ -63,9 +63,7 @@ def held(gateway: RunningGateway) -> int:
 
 
 async def some_held(gateway: RunningGateway) -> None:
-    async with asyncio.timeout(4):
-        while not held(gateway):  # noqa: ASYNC110 -- it is a number
-            await asyncio.sleep(0.001)
+    await eventually(lambda: held(gateway))
 
 
 # -- limits before bodies ----------------------------------------------------------------------

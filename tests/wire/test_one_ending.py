@@ -23,6 +23,7 @@ from tests.support.upstream import (
     reply,
     sse_reply,
 )
+from tests.support.waiting import eventually
 from tests.wire.test_failover import ASKED, FIRST, SECOND, config, delta, stream, text_of
 
 SOON = "50ms"
@@ -309,8 +310,7 @@ async def test_a_request_that_comes_when_others_are_ended_is_refused(
             connection = await received(upstream)
             await two.send(POST[:10])
             begun = gateway.server.listener._connections
-            while not any(each._head_bytes for each in begun):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            await eventually(lambda: any(each._head_bytes for each in begun))
             draining = asyncio.create_task(gateway.server.listener.drain(0.0))
             assert (await one.read_response("POST")).status == 503
             await two.send(POST[10:])

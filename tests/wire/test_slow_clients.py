@@ -27,6 +27,7 @@ from tests.support.upstream import (
     chunk,
     reply,
 )
+from tests.support.waiting import eventually
 
 KIB = 1024
 
@@ -281,9 +282,7 @@ async def test_slow_uploads_leave_half_of_an_upstreams_room_to_others(
         clients = [await stack.enter_async_context(RawClient(gateway.port)) for _ in range(30)]
         for client in clients:
             await client.send(SLOW_UPLOAD[framing])
-        async with asyncio.timeout(10):
-            while len(upstream.connections) < 4:  # noqa: ASYNC110 -- there is no event for it
-                await asyncio.sleep(0.005)
+        await eventually(lambda: len(upstream.connections) >= 4)
         answers = [await ask(gateway.port, request("GET"), "GET") for _ in range(10)]
         # A body that comes in several packets is not held up by those that do not come.
         body = b"x" * 300 * KIB
