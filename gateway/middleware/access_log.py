@@ -47,7 +47,8 @@ class AccessLog:
         first, first_token = exchange.first_byte_at, exchange.first_token_at
 
         trace_id = "" if trace is None else f',"trace_id":"{trace.id}"'
-        target = _target if len(path) <= SHORT else _long_target
+        is_short = len(path) + len(exchange.method) <= SHORT
+        target = _target if is_short else _uncached_target
         line = (
             f'"request_id":{quoted(exchange.request_id)}{trace_id}'
             f"{target(exchange.client_ip, exchange.method, path, exchange.route)}"
@@ -55,8 +56,9 @@ class AccessLog:
         if exchange.voucher is not None:
             line += f',"bridge":{masked(exchange.voucher.request_id)}'
         if principal is not None:
-            caller = _caller if len(principal.subject) <= SHORT else _long_caller
-            line += caller(principal.subject, principal.tenant)
+            line += f',"subject":{masked(principal.subject)}'
+            if principal.tenant is not None:
+                line += f',"tenant":{masked(principal.tenant)}'
         if exchange.model is not None:
             line += f',"model":{masked(exchange.model)}'
         if exchange.continued:
@@ -95,20 +97,12 @@ class AccessLog:
         self._write(line)
 
 
-def _long_target(client_ip: str, method: str, path: str, route: str | None) -> str:
+def _uncached_target(client_ip: str, method: str, path: str, route: str | None) -> str:
     line = f',"client":{quoted(client_ip)},"method":{quoted(method)},"path":{masked(path)}'
     return line if route is None else f'{line},"route":{quoted(route)}'
 
 
-_target = lru_cache(_CACHED)(_long_target)
-
-
-def _long_caller(subject: str, tenant: str | None) -> str:
-    line = f',"subject":{masked(subject)}'
-    return line if tenant is None else f'{line},"tenant":{masked(tenant)}'
-
-
-_caller = lru_cache(_CACHED)(_long_caller)
+_target = lru_cache(_CACHED)(_uncached_target)
 
 
 def _endpoint(upstream: str | None, endpoint: str | None) -> str:

@@ -140,8 +140,8 @@ class Counting:
     def _operation(self, bound: _Operation, exchange: Exchange, now: float) -> None:
         usage, first = exchange.usage if self.tokens else None, exchange.first_token_at
         if usage is not None:
-            if usage.estimated or usage.cached or usage.cache_write or usage.reasoning:
-                bound.add(usage)
+            if usage.estimated:
+                bound.add_estimated(usage)
             else:
                 count, tokens = usage.input, bound.input
                 tokens.counts[bisect_left(tokens.bounds, count)] += 1
@@ -149,6 +149,12 @@ class Counting:
                 count, tokens = usage.output, bound.output
                 tokens.counts[bisect_left(tokens.bounds, count)] += 1
                 tokens.sum += count
+                if usage.cached:
+                    bound.cached += usage.cached
+                if usage.cache_write:
+                    bound.cache_write += usage.cache_write
+                if usage.reasoning:
+                    bound.reasoning += usage.reasoning
         if first is None or not exchange.streamed:
             return
         trace_id, first_token = exchange.trace_id, bound.first_token
@@ -341,10 +347,13 @@ class _Operation:
         "_price",
         "_registry",
         "_reported",
+        "cache_write",
+        "cached",
         "first_token",
         "input",
         "output",
         "per_token",
+        "reasoning",
     )
 
     def __init__(
@@ -357,6 +366,7 @@ class _Operation:
     ) -> None:
         self._registry = registry
         self._labels = served, tenant
+        self.cached = self.cache_write = self.reasoning = 0
         find, count = registry.distribution, registry.count
         self.input = PartialDistribution(find(table.TOKEN_USAGE, *common, "input"))
         self.output = PartialDistribution(find(table.TOKEN_USAGE, *common, "output"))
@@ -379,35 +389,30 @@ class _Operation:
             self._price, currency = names.prices[served]
             self._cost = count(table.COST, served, tenant, currency)
 
-    def add(self, usage: Usage) -> None:
-        """Count a usage that is estimated or has details."""
-        tokens = self._estimated if usage.estimated else self._reported
-        tokens.input.value += usage.input
-        tokens.output.value += usage.output
-        if not usage.estimated:
-            # Directly in the histogram: the sum of a partial one is added to the counters.
-            self.input.add_at_once(usage.input)
-            self.output.add_at_once(usage.output)
-        served, tenant = self._labels
-        for kind, count in (
-            ("cached", usage.cached),
-            ("cache_write", usage.cache_write),
-            ("reasoning", usage.reasoning),
-        ):
-            if count:
-                self._registry.count(table.TOKENS, served, tenant, kind, "reported").value += count
-        self._charge(usage)
+    def add_estimated(self, usage: Usage) -> None:
+        """Count a usage that the response did not report completely."""
+        self._count(self._estimated, usage)
 
     def settle(self) -> None:
-        """Add this part to the registry's series. It holds only reported tokens without details."""
-        usage = Usage(int(self.input.sum), int(self.output.sum))
-        self._reported.input.value += usage.input
-        self._reported.output.value += usage.output
-        self._charge(usage)
+        """Add this part to the registry's series."""
+        # The sums of both histograms are the reported tokens.
+        read, written = int(self.input.sum), int(self.output.sum)
+        usage = Usage(read, written, self.cached, self.cache_write, self.reasoning)
+        self._count(self._reported, usage)
+        self.cached = self.cache_write = self.reasoning = 0
         for one in (self.input, self.output, self.first_token, self.per_token):
             one.settle()
 
-    def _charge(self, usage: Usage) -> None:
+    def _count(self, tokens: _Tokens, usage: Usage) -> None:
+        tokens.input.value += usage.input
+        tokens.output.value += usage.output
+        details = usage.cached, usage.cache_write, usage.reasoning
+        if any(details):
+            served, tenant = self._labels
+            for kind, count in zip(("cached", "cache_write", "reasoning"), details, strict=True):
+                if count:
+                    counter = self._registry.count(table.TOKENS, served, tenant, kind, "reported")
+                    counter.value += count
         if self._price is not None and self._cost is not None:
             self._cost.value += self._price.of(usage) / 1e6
 

@@ -27,11 +27,6 @@ class PartialDistribution:
         self.sum = 0.0
         self._targets = targets
 
-    def add_at_once(self, value: float) -> None:
-        """Count a value in the histograms now."""
-        for target in self._targets:
-            target.add(value)
-
     def note(self, value: float, trace_id: str) -> None:
         """Keep a counted value as the exemplar of its buckets."""
         for target in self._targets:
