@@ -39,7 +39,6 @@ ELSEWHERE = {
     "proxy/remade.py": "wire/test_translation.py",
     "proxy/request_head.py": "wire/test_headers.py",
     "proxy/resolve.py": "wire/test_model_routing.py",
-    "proxy/response_body.py": "wire/test_upstream_endings.py",
     "proxy/translated.py": "wire/test_translation.py",
     "server/half_closed.py": "wire/test_leaving_clients.py",
     "server/listener.py": "processes/test_drain.py",
@@ -67,7 +66,6 @@ ELSEWHERE = {
     "wiring/websocket.py": "wire/test_websocket.py",
     # Dialects, each of which is tested against the others.
     "dialects/*/answers.py": "dialects/translation/test_answers.py",
-    "dialects/continuation.py": "dialects/openai/test_continuation.py",
     "dialects/*/errors.py": "dialects/test_dialects.py",
     "dialects/*/requests.py": "dialects/translation/test_requests.py",
     # Values that their users' tests are made of.

@@ -1,4 +1,7 @@
-"""Construction of limit rules from the `limits` section."""
+"""Construction of limit rules from the `limits` section.
+
+The package `limits` parses rates. It does not decide: see docs/decisions/0011.
+"""
 
 from __future__ import annotations
 

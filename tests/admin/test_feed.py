@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.feed import Feed
 from tests.support.waiting import settled
@@ -42,7 +43,7 @@ def states() -> States:
 
 
 @pytest.fixture
-async def client(states: States) -> AsyncIterator[Client]:
+async def client(states: States, aiohttp_client: AiohttpClient) -> Client:
     feed = Feed({t: states.source(t) for t in states.now}, every_s=0.02, heartbeat_s=0.3)
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -51,8 +52,7 @@ async def client(states: States) -> AsyncIterator[Client]:
     app = web.Application()
     app.router.add_get("/api/events", serve)
     app.on_shutdown.append(feed.close)
-    async with TestClient(TestServer(app)) as made:
-        yield made
+    return await aiohttp_client(app)
 
 
 async def event(response: ClientResponse) -> dict[str, str]:

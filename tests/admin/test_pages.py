@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.pages import FOLDER, VIEWS, Pages
 
@@ -22,11 +22,10 @@ OWN = [
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
+async def client(aiohttp_client: AiohttpClient) -> Client:
     app = web.Application()
     app.add_routes(Pages().routes())
-    async with TestClient(TestServer(app)) as made:
-        yield made
+    return await aiohttp_client(app)
 
 
 @pytest.mark.parametrize("path", [path.replace("{id}", "abc") for path in VIEWS])

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from tests.support.client import ask, request
 from tests.support.figures import Report
@@ -82,7 +83,11 @@ async def ticket(gateway: RunningGateway) -> str:
 
 
 async def test_w9_a_browser_talks_from_the_page_that_may_and_from_no_other(
-    start_gateway: StartGateway, auth: Auth, tmp_path: Path, report: Report
+    start_gateway: StartGateway,
+    aiohttp_server: AiohttpServer,
+    auth: Auth,
+    tmp_path: Path,
+    report: Report,
 ) -> None:
     told: dict[str, Any] = {}
     heard = asyncio.Event()
@@ -106,31 +111,24 @@ async def test_w9_a_browser_talks_from_the_page_that_may_and_from_no_other(
 
     application = web.Application()
     application.add_routes([web.get("/", page), web.post("/told/{who}", tell)])
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        port = runner.addresses[0][1]
-        async with ScriptedUpstream(echo_as_realtime) as upstream:
-            document = config(upstream.url, deflate=True, origins=[f"http://127.0.0.1:{port}"])
-            document["auth"] = {**auth, "door": {"type": "ticket"}}
-            document["routes"][0]["auth"] = ["door"]
-            document["routes"].append(
-                {
-                    "name": "tickets",
-                    "path": "/auth/ticket",
-                    "methods": ["POST"],
-                    "auth": ["corp"],
-                    "issues": "door",
-                }
-            )
-            gateway = await start_gateway(document)
-            async with chromium(tmp_path / "profile", f"http://127.0.0.1:{port}/"):
-                async with asyncio.timeout(_PATIENCE_S):
-                    await heard.wait()
-    finally:
-        await runner.cleanup()
+    port = (await aiohttp_server(application)).port
+    async with ScriptedUpstream(echo_as_realtime) as upstream:
+        document = config(upstream.url, deflate=True, origins=[f"http://127.0.0.1:{port}"])
+        document["auth"] = {**auth, "door": {"type": "ticket"}}
+        document["routes"][0]["auth"] = ["door"]
+        document["routes"].append(
+            {
+                "name": "tickets",
+                "path": "/auth/ticket",
+                "methods": ["POST"],
+                "auth": ["corp"],
+                "issues": "door",
+            }
+        )
+        gateway = await start_gateway(document)
+        async with chromium(tmp_path / "profile", f"http://127.0.0.1:{port}/"):
+            async with asyncio.timeout(_PATIENCE_S):
+                await heard.wait()
     served, foreign = told["127.0.0.1"], told["localhost"]
     report("W9", "in Chromium, the page that may: close code", served["told"]["code"])
     report("W9", "in Chromium, another page: close code", foreign["told"]["code"])

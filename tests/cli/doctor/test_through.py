@@ -10,6 +10,7 @@ import trustme
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_aiohttp import AiohttpServer
 
 from gateway.cli.doctor.finding import CheckResult
 from gateway.cli.doctor.through import judged
@@ -51,7 +52,7 @@ async def test_a_stream_through_the_gateway_is_unbuffered(
 
 
 async def test_a_proxy_that_collects_a_stream_is_found(
-    doctor: Doctor, backend: DemoBackend
+    doctor: Doctor, backend: DemoBackend, aiohttp_server: AiohttpServer
 ) -> None:
     async def collect(request: web.Request) -> web.Response:
         async with (
@@ -62,14 +63,8 @@ async def test_a_proxy_that_collects_a_stream_is_found(
 
     application = web.Application()
     application.router.add_post("/v1/chat/completions", collect)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        findings = await doctor(one_model(backend.url), "--through", url, "--model", "demo")
-    finally:
-        await runner.cleanup()
+    url = str((await aiohttp_server(application)).make_url(""))
+    findings = await doctor(one_model(backend.url), "--through", url, "--model", "demo")
     found = of(findings, "all at once")
     assert "proxy_buffering off" in found["remedy"]
     assert doctor.code == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from gateway.demo import DemoBackend
 from tests.support.doctor import LISTING, Doctor, of, one_model
@@ -67,8 +68,8 @@ async def test_the_backends_credential_is_sent(
     assert "sk-secret" not in json.dumps(findings)
 
 
-async def served_by_tls(certificate: trustme.LeafCert) -> web.AppRunner:
-    """A backend with this certificate."""
+async def tls_backend(aiohttp_server: AiohttpServer, certificate: trustme.LeafCert) -> str:
+    """Start a backend with this certificate. Return its URL."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
 
@@ -77,24 +78,18 @@ async def served_by_tls(certificate: trustme.LeafCert) -> web.AppRunner:
 
     application = web.Application()
     application.router.add_get("/v1/models", models)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    return runner
+    server = await aiohttp_server(application, ssl=context)
+    return f"https://localhost:{server.port}"
 
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_certificate_is_verified_as_the_gateway_does(
-    doctor: Doctor, tmp_path: Path, trusted: bool
+    doctor: Doctor, aiohttp_server: AiohttpServer, tmp_path: Path, trusted: bool
 ) -> None:
     authority, other = trustme.CA(), trustme.CA()
     (authority if trusted else other).cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    runner = await served_by_tls(authority.issue_cert("localhost"))
-    try:
-        url = f"https://localhost:{runner.addresses[0][1]}"
-        findings = await doctor(one_model(url, tls={"ca": "ca.pem"}))
-    finally:
-        await runner.cleanup()
+    url = await tls_backend(aiohttp_server, authority.issue_cert("localhost"))
+    findings = await doctor(one_model(url, tls={"ca": "ca.pem"}))
     if trusted:
         assert of(findings, "its certificate expires in")["verdict"] == "ok"
         assert of(findings, "vLLM, 1 model(s)")["verdict"] == "ok"

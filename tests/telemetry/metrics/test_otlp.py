@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+from pytest_aiohttp import AiohttpServer
 
 from tests.support.client import ask
 from tests.support.gateway import StartGatewayProcess, simple_config
@@ -39,32 +39,25 @@ class Collector:
 
 
 async def test_otlp_carries_what_metrics_show(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
+    start_gateway_process: StartGatewayProcess, aiohttp_server: AiohttpServer
 ) -> None:
     collector = Collector()
     application = web.Application()
     application.router.add_post("/v1/metrics", collector.take)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        async with ScriptedUpstream(json_reply({})) as upstream:
-            gateway = await start_gateway_process(
-                simple_config(upstream.url, server={"workers": 2}),
-                telemetry={
-                    "log": {"format": "json"},
-                    "metrics": {"otlp": f"http://127.0.0.1:{port}", "interval": "1s"},
-                },
-            )
-            await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
-            async with asyncio.timeout(20):
-                while _total(collector) != 30:
-                    collector.received.clear()
-                    await collector.received.wait()
-    finally:
-        await runner.cleanup()
+    server = await aiohttp_server(application)
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(
+            simple_config(upstream.url, server={"workers": 2}),
+            telemetry={
+                "log": {"format": "json"},
+                "metrics": {"otlp": str(server.make_url("")), "interval": "1s"},
+            },
+        )
+        await asyncio.gather(*(ask(gateway.port, GET) for _ in range(30)))
+        async with asyncio.timeout(20):
+            while _total(collector) != 30:
+                collector.received.clear()
+                await collector.received.wait()
     last = collector.requests[-1].resource_metrics[0]
     resource = {one.key: one.value.string_value for one in last.resource.attributes}
     assert resource["service.name"] == "llm-gateway"
