@@ -77,7 +77,7 @@ def made(
     head: ResponseHead, status: int, body: bytes, content_type: bytes = b"application/json"
 ) -> UpstreamResponse:
     """Return a complete response with this body and the adapted head."""
-    response = UpstreamResponse(head_for(head, status, content_type, len(body)), _NOWHERE)
+    response = UpstreamResponse(head_for(head, status, content_type, len(body)), None)
     response.feed(body)
     response.finish(None)
     return response
@@ -95,24 +95,3 @@ def head_for(
     made = ResponseHead(status, reason, fields, "1.1")
     made.server, made.accel = head.server, head.accel
     return made
-
-
-class _Nowhere:
-    """Source of a response that is already complete."""
-
-    silent_s = None
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-    def fail(self, error: GatewayError) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
-
-
-_NOWHERE = _Nowhere()

@@ -72,7 +72,8 @@ class UpstreamResponse:
         "unread_bytes",
     )
 
-    def __init__(self, head: ResponseHead, source: Source) -> None:
+    def __init__(self, head: ResponseHead, source: Source | None) -> None:
+        """`source` is None for a response that is complete before it is read."""
         self.head = head
         self.unread: list[bytes] = []
         self.unread_bytes = 0
@@ -84,7 +85,7 @@ class UpstreamResponse:
         call for each event.
         """
         self._changed: asyncio.Future[None] | None = None
-        self._source: Source | None = source
+        self._source = source
         self.tunnel: Tunnel | None = None
         """Set if the protocol was switched. The body is then the data of the new protocol."""
 
