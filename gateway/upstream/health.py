@@ -138,6 +138,8 @@ class Health:
 
     def succeeded(self) -> bool:
         """Record that an answer is complete. Return True if this ended `failing`."""
+        if not self._streak:
+            return False
         was_failing = self.failing
         if self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING:
             self._streak = 0

@@ -90,6 +90,10 @@ class Upstream:
         self._last_resort: Groups = ()
         """Endpoints that are ejected, unhealthy or half-open, used before a request is refused."""
         self._states: dict[Endpoint, State] = {}
+        self._probing = False
+        """True if some endpoint only gets probes."""
+        self._siblings: dict[Endpoint, list[str]] = {}
+        """Keys of the endpoints to which an endpoint is compared; filled on use."""
         self._look_at = 0.0
         self._waiting: dict[asyncio.Future[Endpoint | None], tuple[Hint, Sequence[Endpoint]]] = {}
         self.update(endpoints)
@@ -218,7 +222,13 @@ class Upstream:
                 left = left or not self._probed(endpoint)
                 continue
             candidates = [e for e in group if e not in tried] if tried else group
-            free = [e for e in candidates if self._has_room(e)]
+            free: Sequence[Endpoint]
+            if self._probing:
+                free = [e for e in candidates if self._has_room(e)]
+            else:
+                free = [e for e in candidates if e.in_flight < e.max_requests]
+                if len(free) == len(group):
+                    free = group  # the balancer has seen it before
             if free:
                 return free[self._balancer.pick(free, hint) if len(free) > 1 else 0], True
             left = left or not all(self._probed(e) for e in candidates)
@@ -324,13 +334,15 @@ class Upstream:
         slowness = latest._slowness
         if slowness is None or not streamed or len(latest.endpoints) == 1:
             return
-        siblings = [
-            e.key
-            for e in latest.endpoints
-            if e is not endpoint
-            and e.priority == endpoint.priority
-            and latest._states[e] in _AT_WORK
-        ]
+        siblings = latest._siblings.get(endpoint)
+        if siblings is None:
+            siblings = latest._siblings[endpoint] = [
+                e.key
+                for e in latest.endpoints
+                if e is not endpoint
+                and e.priority == endpoint.priority
+                and latest._states[e] in _AT_WORK
+            ]
         now = self._now()
         idle_s = now - endpoint.progress_at
         beginning = Beginning(now, seconds, idle_s, load, endpoint.begun, size, model)
@@ -459,6 +471,8 @@ class Upstream:
         self._states = states
         self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
         self._sort(states)
+        self._probing = not self.panicking and State.PROBING in states.values()
+        self._siblings.clear()
         healthy = len(states) == 1 and State.HEALTHY in states.values()
         self._only = self.endpoints[0] if healthy else None
         self._hand_out()

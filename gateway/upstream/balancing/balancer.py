@@ -41,5 +41,5 @@ class Balancer(Protocol):
 
         `candidates` is never empty. It holds only endpoints that may be used now: unhealthy
         endpoints and those already tried are left out, so the sequence may differ from call to
-        call.
+        call. The weights in one tuple do not change: the caller makes a new one.
         """

@@ -20,13 +20,21 @@ class LeastRequests:
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
         """Random number in [0, 1)."""
+        self._seen: Sequence[Candidate] = ()
+        self._bounds: list[float] = []
+        """Running totals of the weights in `_seen`, a tuple."""
 
     def pick(self, candidates: Sequence[Candidate], hint: Hint) -> int:
         """Return the index of the less busy one. Of two that are equally busy, the first drawn."""
         last = len(candidates) - 1
         if not last:
             return 0
-        bounds = list(accumulate(candidate.weight for candidate in candidates))
+        if candidates is self._seen:
+            bounds = self._bounds
+        else:
+            bounds = list(accumulate(candidate.weight for candidate in candidates))
+            if isinstance(candidates, tuple):
+                self._seen, self._bounds = candidates, bounds
         total = bounds[last]
         first = bisect(bounds, self._draw() * total, 0, last)
         second = 1 - first if last == 1 else self._another(bounds, first)

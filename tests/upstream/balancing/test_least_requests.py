@@ -91,3 +91,11 @@ def test_requests_of_one_length_are_shared_by_weight(weights: list[int], seed: i
             under_way.popleft().in_flight -= 1
     for server in candidates:
         assert found[server.key] == pytest.approx(100 * server.weight, rel=0.25)
+
+
+def test_new_weights_in_a_new_tuple_count() -> None:
+    policy = LeastRequests(evenly(8))
+    for weights in ([1.0, 1.0, 6.0], [1.0, 1.0, 6.0], [6.0, 1.0, 1.0]):
+        candidates = tuple(servers(3, weights=weights))
+        picked = Counter(policy.pick(candidates, NOTHING) for _ in range(400))
+        assert picked.most_common(1)[0][0] == weights.index(6.0)
