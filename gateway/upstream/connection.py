@@ -553,6 +553,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._unread = unread_check(transport.get_extra_info("socket").fileno())
         return not self._unread()
 
+    def stand_by(self) -> None:
+        """Make a new connection idle: it was opened before a request needs it."""
+        self.state = State.IDLE
+        self._on_idle(self)
+
     def close(self) -> None:
         """Close an idle connection."""
         self._close()

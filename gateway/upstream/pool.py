@@ -7,15 +7,26 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.address_policy import AddressPolicy
+from gateway.address_policy import AddressPolicy, is_address
 from gateway.backlog import Backlog
-from gateway.errors import UpstreamBusy, UpstreamConnectFailed, UpstreamConnectTimeout
+from gateway.errors import (
+    GatewayError,
+    UpstreamBusy,
+    UpstreamConnectFailed,
+    UpstreamConnectTimeout,
+)
 from gateway.upstream.connection import State, UpstreamConnection
-from gateway.upstream.resolve import resolve_checked
+from gateway.upstream.resolve import SocketAddress, resolve_checked
 
 _NO_EXCEPTIONS = AddressPolicy()
 _READ_BYTES = 64 * 1024
 """Size of one read. A slow client's buffer exceeds its limit by at most this much."""
+_BURST = 8
+"""Number of connections being opened at the same time that counts as a burst."""
+_AHEAD_CAP = 16
+"""Maximum number of connections opened ahead after one burst."""
+AHEAD_PAUSE_S = 0.05
+"""Time between a burst and the opening ahead: the requests of the burst come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,15 @@ class EndpointPool:
         # last, and connections left over from a busy period expire.
         self._idle: list[UpstreamConnection] = []
         self._closed = False
+        self.opens_ahead = True
+        """False while the endpoint is out of service: nothing is opened ahead."""
+        self._connecting = 0
+        """Number of connections being opened for requests."""
+        self._burst = 0
+        """The most of them at the same time, since there were none."""
+        self._ahead: set[asyncio.Task[None]] = set()
+        self._numeric = is_address(address.host)
+        self._look_up: asyncio.Task[tuple[SocketAddress, ...]] | None = None
         self._backlog: Backlog | None = None
         self._buffer = memoryview(bytearray(_READ_BYTES))
 
@@ -99,6 +119,44 @@ class EndpointPool:
 
         Raise UpstreamBusy at the connection limit, UpstreamConnectFailed or UpstreamConnectTimeout.
         """
+        self._connecting += 1
+        self._burst = max(self._burst, self._connecting)
+        try:
+            connection = await self._connect(timeout_s)
+        except BaseException:
+            self._burst = 0  # nothing is opened ahead where a connect fails
+            raise
+        finally:
+            self._connecting -= 1
+        if not self._connecting:
+            burst, self._burst = self._burst, 0
+            if burst >= _BURST:
+                asyncio.get_running_loop().call_later(
+                    AHEAD_PAUSE_S, self._open_ahead, burst // 4, timeout_s
+                )
+        return connection
+
+    def _open_ahead(self, count: int, timeout_s: float) -> None:
+        """Open up to `count` idle connections after a burst, because the next one may be larger.
+
+        A quarter of the limit is left to requests.
+        """
+        if self._closed or not self.opens_ahead:
+            return
+        room = self.max * 3 // 4 - self._open
+        for _ in range(min(count - len(self._idle), room, _AHEAD_CAP)):
+            task = asyncio.create_task(self._open_idle(timeout_s))
+            self._ahead.add(task)
+            task.add_done_callback(self._ahead.discard)
+
+    async def _open_idle(self, timeout_s: float) -> None:
+        try:
+            connection = await self._connect(timeout_s)
+        except GatewayError:
+            return  # a request will find out, and report it
+        connection.stand_by()
+
+    async def _connect(self, timeout_s: float) -> UpstreamConnection:
         if self._open >= self.max:
             raise UpstreamBusy
         self._open += 1
@@ -114,6 +172,7 @@ class EndpointPool:
                 await self._open_one(loop, connection)
         except TimeoutError as exc:
             connection.close()
+            self._look_up = None  # if that hangs, the next connection starts another one
             raise UpstreamConnectTimeout(f"{address.url}: {timeout_s} s") from exc
         except OSError as exc:  # includes ssl.SSLError
             connection.close()
@@ -132,7 +191,7 @@ class EndpointPool:
         """Connect to the first address that accepts. Raise OSError if none does."""
         address = self.address
         failure: OSError | None = None
-        for host, port in await resolve_checked(address.host, address.port, self.policy):
+        for host, port in await self._addresses():
             try:
                 await loop.create_connection(
                     lambda: connection,
@@ -147,6 +206,22 @@ class EndpointPool:
                 return
         assert failure is not None  # there is at least one address
         raise failure
+
+    async def _addresses(self) -> tuple[SocketAddress, ...]:
+        """Resolve the host. Connections that are opened at the same time share one look-up."""
+        host, port = self.address.host, self.address.port
+        if self._numeric:
+            return await resolve_checked(host, port, self.policy)
+        if self._look_up is None:
+            self._look_up = asyncio.create_task(resolve_checked(host, port, self.policy))
+            self._look_up.add_done_callback(self._looked_up)
+        return await asyncio.shield(self._look_up)
+
+    def _looked_up(self, task: asyncio.Task[tuple[SocketAddress, ...]]) -> None:
+        if self._look_up is task:
+            self._look_up = None
+        if not task.cancelled():
+            task.exception()  # it may have no reader left
 
     def close(self) -> None:
         """Close the idle connections. Those in use close at the end of their exchange."""

@@ -465,6 +465,7 @@ class Upstream:
         states = {endpoint: endpoint.health.state(now) for endpoint in self.endpoints}
         for endpoint, state in states.items():
             endpoint.weight = endpoint.full_weight * endpoint.health.share(now)
+            endpoint.pool.opens_ahead = state in (State.HEALTHY, State.WARMING)
             if state is not self._states.get(endpoint, State.HEALTHY):
                 endpoint.carried = endpoint.in_flight if state is State.PROBING else 0
                 self._report(endpoint, state, endpoint.health.why(now))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from gateway.errors import UpstreamConnectFailed
+from gateway.errors import UpstreamConnectFailed, UpstreamConnectTimeout
+from gateway.upstream import resolve
 from gateway.upstream.connection import UpstreamConnection
-from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.pool import AHEAD_PAUSE_S, EndpointPool, parse_address
 from gateway.upstream.reader import FutureReader
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -26,7 +28,7 @@ def ask(connection: UpstreamConnection) -> FutureReader:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         yield listener
 
 
@@ -73,3 +75,104 @@ async def test_a_connection_that_is_closed_at_once_counts_as_a_failed_connect(
     with pytest.raises(UpstreamConnectFailed):
         await pool.connect(5.0)
     assert pool.open == 0
+
+
+async def test_connections_that_are_opened_together_share_one_look_up(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def look_up(host: str, port: int) -> list[resolve.SocketAddress]:
+        asked.append(host)
+        await asyncio.sleep(0)
+        return [("127.0.0.1", port)]
+
+    monkeypatch.setattr(resolve, "_look_up", look_up)
+    address = parse_address(f"http://model.test:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(address, max_connections=20, keepalive_s=5.0)
+    connections = await asyncio.gather(*(pool.connect(5.0) for _ in range(6)))
+    assert asked == ["model.test"]
+    connections.append(await pool.connect(5.0))
+    assert asked == 2 * ["model.test"], "a later connection is checked again"
+    for connection in connections:
+        connection.close()
+
+
+async def test_a_look_up_that_hangs_is_not_waited_for_by_the_next_connection(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang = [asyncio.Event(), asyncio.Event()]
+    hang[1].set()
+
+    async def look_up(host: str, port: int) -> list[resolve.SocketAddress]:
+        await hang.pop(0).wait()
+        return [("127.0.0.1", port)]
+
+    monkeypatch.setattr(resolve, "_look_up", look_up)
+    address = parse_address(f"http://model.test:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(address, max_connections=20, keepalive_s=5.0)
+    with pytest.raises(UpstreamConnectTimeout):
+        await pool.connect(0.01)
+    (await pool.connect(5.0)).close()
+
+
+async def burst(pool: EndpointPool, count: int, ahead: int = 0) -> None:
+    """Open connections together, and wait until the pool has opened `ahead` others, or could."""
+    connections = await asyncio.gather(*(pool.connect(5.0) for _ in range(count)))
+    await asyncio.sleep(1.5 * AHEAD_PAUSE_S)
+    async with asyncio.timeout(5.0):
+        while pool.open < count + ahead:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    for connection in connections:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("together", "cap", "ahead"),
+    [(7, 100, 0), (8, 100, 2), (40, 100, 10), (80, 200, 16), (9, 12, 0), (10, 16, 2), (12, 16, 0)],
+)
+async def test_connections_are_opened_ahead_after_a_burst(
+    listener: socket.socket, together: int, cap: int, ahead: int
+) -> None:
+    address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(address, max_connections=cap, keepalive_s=5.0)
+    await burst(pool, together, ahead)
+    assert pool.open == ahead
+    listener.settimeout(0.0)
+    accepted = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            accepted += 1
+    assert accepted == together + ahead
+    pool.close()
+
+
+@pytest.mark.parametrize("why", ["out of service", "closed"])
+async def test_nothing_is_opened_ahead_at_an_endpoint_that_is_not_used(
+    listener: socket.socket, why: str
+) -> None:
+    address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(address, max_connections=100, keepalive_s=5.0)
+    if why == "closed":
+        pool.close()
+    else:
+        pool.opens_ahead = False
+    await burst(pool, 20)
+    assert pool.open == 0
+
+
+async def test_a_connection_opened_ahead_serves_a_request(listener: socket.socket) -> None:
+    address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(address, max_connections=100, keepalive_s=5.0)
+    await burst(pool, 8, 2)
+    peers = [listener.accept()[0] for _ in range(10)]
+    connection = pool.take_idle()
+    assert connection is not None
+    answer = ask(connection)
+    for peer in peers[-2:]:
+        peer.sendall(REPLY)
+    assert (await answer).complete
+    pool.close()
+    for peer in peers:
+        peer.close()

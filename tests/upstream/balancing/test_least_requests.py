@@ -94,7 +94,7 @@ def test_requests_of_one_length_are_shared_by_weight(weights: list[int], seed: i
 
 
 def test_new_weights_in_a_new_tuple_count() -> None:
-    policy = LeastRequests(evenly(8))
+    policy = LeastRequests(random.Random(8).random)
     for weights in ([1.0, 1.0, 6.0], [1.0, 1.0, 6.0], [6.0, 1.0, 1.0]):
         candidates = tuple(servers(3, weights=weights))
         picked = Counter(policy.pick(candidates, NOTHING) for _ in range(400))
