@@ -64,10 +64,6 @@ ELSEWHERE = {
     "wiring/routes.py": "wire/test_routing.py",
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
     "wiring/websocket.py": "wire/test_websocket.py",
-    # Dialects, each of which is tested against the others.
-    "dialects/*/answers.py": "dialects/translation/test_answers.py",
-    "dialects/*/errors.py": "dialects/test_dialects.py",
-    "dialects/*/requests.py": "dialects/translation/test_requests.py",
     # Values that their users' tests are made of.
     "auth/provider.py": "auth/test_jwt.py",
     "limiting/demand.py": "stores/test_limits.py",

@@ -6,8 +6,8 @@ for the same model.
 
 from __future__ import annotations
 
+from gateway.dialects.openai.refused_fields import LONGEST_BYTES, STATUSES, refused_field
 from gateway.dialects.openai.requests import STREAM_OPTIONS
-from gateway.dialects.translation.refused_fields import LONGEST_BYTES, STATUSES, refused_field
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 
+from gateway.dialects.openai.refused_fields import LONGEST_BYTES, STATUSES, refused_field
 from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.pieces import (
     Ended,
@@ -20,7 +21,6 @@ from gateway.dialects.translation.pieces import (
     StreamWriter,
     Telling,
 )
-from gateway.dialects.translation.refused_fields import LONGEST_BYTES, STATUSES, refused_field
 from gateway.dialects.translation.translation import TranslatedCall, Translation
 from gateway.errors import (
     GatewayError,

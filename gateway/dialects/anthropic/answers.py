@@ -29,16 +29,16 @@ from gateway.dialects.translation.pieces import (
     Stopped,
     Telling,
     Thought,
-    Tokens,
     Used,
     Whole,
     broken_off,
 )
 from gateway.dialects.translation.stops import is_incomplete, stopped
-from gateway.dialects.translation.tokens import tokens_of
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
+from gateway.dialects.usage import told
 from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import EventSplitter, EventTooLarge
+from gateway.usage import Usage
 
 _STOPS = {
     "end_turn": Stop.END,
@@ -279,8 +279,8 @@ class _Message:
         )
 
 
-def _tokens(usage: dict[str, Any]) -> Tokens:
-    return tokens_of({"usage": usage}) or Tokens(0, 0)
+def _tokens(usage: dict[str, Any]) -> Usage:
+    return told({"usage": usage}) or Usage(0, 0)
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ def write(answer: Whole, telling: Telling) -> bytes:
         "content": content,
         "stop_reason": _word(answer.stopped, calls=bool(answer.calls)),
         "stop_sequence": answer.stopped.sequence,
-        "usage": _written_usage(answer.tokens or Tokens(0, 0)),
+        "usage": _written_usage(answer.tokens or Usage(0, 0)),
     }
     return orjson.dumps(body)
 
@@ -331,7 +331,7 @@ class Writer:
         self._open: _Block | None = None
         self._call = -1
         """Index of the call whose block is open or was the last one open."""
-        self._tokens: Tokens | None = None
+        self._tokens: Usage | None = None
         self._stopped = Stopped(Stop.END)
         self._in_turn: InTurn | None = None
         """Reordering buffer; created at the first tool call."""
@@ -434,10 +434,10 @@ def _call_id(telling: Telling, index: int) -> str:
     return f"toolu_{telling.request_id}_{index}"
 
 
-def _written_usage(tokens: Tokens) -> dict[str, int]:
+def _written_usage(tokens: Usage) -> dict[str, int]:
     return {
-        "input_tokens": tokens.input - tokens.cached - tokens.written,
-        "cache_creation_input_tokens": tokens.written,
+        "input_tokens": tokens.input - tokens.cached - tokens.cache_write,
+        "cache_creation_input_tokens": tokens.cache_write,
         "cache_read_input_tokens": tokens.cached,
         "output_tokens": tokens.output,
     }

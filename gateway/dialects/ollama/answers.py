@@ -27,15 +27,15 @@ from gateway.dialects.translation.pieces import (
     Stopped,
     Telling,
     Thought,
-    Tokens,
     Used,
     Whole,
     broken_off,
 )
 from gateway.dialects.translation.stops import stopped
-from gateway.dialects.translation.tokens import tokens_of
 from gateway.dialects.translation.values import parsed, text_in
+from gateway.dialects.usage import told
 from gateway.errors import UpstreamInvalidResponse
+from gateway.usage import Usage
 
 _STOPS = {
     "stop": Stop.END,
@@ -118,7 +118,7 @@ class Reader:
         if document.get("done") is True:
             self._content.finish(pieces)
             self._calls.finish(pieces)
-            pieces.append(Used(tokens_of(document) or Tokens(0, 0)))
+            pieces.append(Used(told(document) or Usage(0, 0)))
             pieces += stopped(
                 document.get("done_reason") or "",
                 _STOPS,
@@ -198,7 +198,7 @@ class Writer:
         self._telling = telling
         self._shape = shape
         self._head: dict[str, Any] = {}
-        self._tokens: Tokens | None = None
+        self._tokens: Usage | None = None
         self._stopped = Stopped(Stop.END)
         self._calls: list[Call] = []
 
@@ -244,7 +244,7 @@ def _head(model: str, telling: Telling) -> dict[str, Any]:
     return {"model": telling.model or model, "created_at": created}
 
 
-def _end(stopped: Stopped, tokens: Tokens | None) -> dict[str, Any]:
+def _end(stopped: Stopped, tokens: Usage | None) -> dict[str, Any]:
     end: dict[str, Any] = {"done": True, "done_reason": _WORDS[stopped.stop]}
     if tokens is not None:
         end |= {"prompt_eval_count": tokens.input, "eval_count": tokens.output}

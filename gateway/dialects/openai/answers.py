@@ -24,16 +24,16 @@ from gateway.dialects.translation.pieces import (
     Stopped,
     Telling,
     Thought,
-    Tokens,
     Used,
     Whole,
     broken_off,
 )
 from gateway.dialects.translation.stops import is_incomplete, stopped
-from gateway.dialects.translation.tokens import tokens_of
 from gateway.dialects.translation.values import parsed, text_in
+from gateway.dialects.usage import told
 from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import Event, EventSplitter, EventTooLarge
+from gateway.usage import Usage
 
 _STOPS = {
     "stop": Stop.END,
@@ -271,9 +271,9 @@ class _Delta:
 
 
 def _usage(document: dict[str, Any]) -> list[Piece]:
-    tokens = tokens_of(document)
+    tokens = told(document)
     if tokens is None and isinstance(document.get("usage"), dict):
-        tokens = Tokens(0, 0)
+        tokens = Usage(0, 0)
     return [] if tokens is None else [Used(tokens)]
 
 
@@ -323,7 +323,7 @@ class Writer:
         self._telling = telling
         self._before = b""
         """Bytes that precede the delta in every chunk."""
-        self._tokens: Tokens | None = None
+        self._tokens: Usage | None = None
         self._calls = 0
         self._empty: set[int] = set()
         """Indexes of calls without arguments so far."""
@@ -402,7 +402,7 @@ def _call_id(telling: Telling, index: int) -> str:
     return f"call_{telling.request_id}_{index}"
 
 
-def _written_usage(tokens: Tokens) -> dict[str, Any]:
+def _written_usage(tokens: Usage) -> dict[str, Any]:
     return {
         "prompt_tokens": tokens.input,
         "completion_tokens": tokens.output,

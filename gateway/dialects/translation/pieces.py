@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from gateway.errors import GatewayError, UpstreamReset
+from gateway.usage import Usage
 
 
 class Stop(Enum):
@@ -18,19 +19,6 @@ class Stop(Enum):
     SEQUENCE = "sequence"
     TOOLS = "tools"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Token usage of a response."""
-
-    input: int
-    """All input tokens, including those read from or written to a cache."""
-    output: int
-    cached: int = 0
-    written: int = 0
-    """Input tokens written to the cache."""
-    reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +63,7 @@ class Argued:
 class Used:
     """Token usage so far."""
 
-    tokens: Tokens
+    tokens: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +170,7 @@ class Whole:
     text: str = ""
     thinking: str = ""
     calls: list[Call] = field(default_factory=list)
-    tokens: Tokens | None = None
+    tokens: Usage | None = None
     stopped: Stopped = field(default_factory=lambda: Stopped(Stop.END))
     skipped: list[Skip] = field(default_factory=list)
 

@@ -22,6 +22,11 @@ def read(name: str, body: dict[str, Any]) -> Conversation:
     return SIDES[name].read(orjson.loads(orjson.dumps(body)))
 
 
+def translated(one: str, other: str, body: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Return the body that a translation of this body makes."""
+    return SIDES[other].write(read(one, body), TranslationOptions(**options))
+
+
 def dropped(one: str, other: str, body: dict[str, Any], **options: Any) -> list[str]:
     """Return the names of the fields that a translation of this body drops."""
     asked = read(one, body)

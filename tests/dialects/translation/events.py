@@ -45,3 +45,24 @@ END = (
     b'data: {"type":"message_stop"}\n\n'
 )
 """End of Anthropic's stream with a call."""
+
+
+TEXT = "Let me look that up: ☀."
+THOUGHT = "Two questions, two tools."
+CALLS = [("get_weather", {"city": "Paris"}), ("get_time", {"zone": "CET"})]
+
+
+def facts(answer: Whole) -> tuple[Any, ...]:
+    """Return what every dialect can say of an answer."""
+    calls = [(call.name, json.loads(call.arguments or "{}")) for call in answer.calls]
+    tokens = answer.tokens
+    return (
+        answer.text,
+        answer.thinking,
+        calls,
+        answer.stopped.stop,
+        tokens and (tokens.input, tokens.output),
+    )
+
+
+FACTS = (TEXT, THOUGHT, CALLS, Stop.TOOLS, (120, 42))

@@ -16,11 +16,11 @@ from gateway.dialects.translation.pieces import (
     Said,
     Stop,
     Stopped,
-    Tokens,
     Used,
     whole,
 )
 from gateway.errors import UpstreamInvalidResponse
+from gateway.usage import Usage
 from tests.dialects.translation.events import said
 from tests.dialects.translation.wire import (
     NAMES,
@@ -54,7 +54,7 @@ def interleaved(draw: st.DrawFn) -> list[Piece]:
         pieces.append(Argued(number, "".join(part)))
         if not left[number]:
             del left[number]
-    return [*pieces, Used(Tokens(1, 1)), Stopped(Stop.TOOLS), Ended()]
+    return [*pieces, Used(Usage(1, 1)), Stopped(Stop.TOOLS), Ended()]
 
 
 @given(pieces=interleaved())

@@ -21,7 +21,6 @@ from gateway.dialects.translation.conversation import (
     Role,
     Shown,
     Text,
-    Thinking,
     Tool,
     ToolCall,
     ToolResult,
@@ -508,18 +507,6 @@ def test_what_is_malformed_is_told_by_its_place(
     assert not isinstance(caught.value, NotTranslatable)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("suffix", "x"), ("template", "x"), ("raw", True), ("context", [1]), ("prompt", "")],
-)
-def test_what_only_a_runner_can_do_with_a_prompt_is_refused(key: str, value: Any) -> None:
-    from gateway.dialects.ollama.requests import read_generate
-
-    with pytest.raises(NotTranslatable) as caught:
-        read_generate({"model": "m", "prompt": "x", key: value})
-    assert caught.value.param == key
-
-
 # -- there and back ----------------------------------------------------------------------------
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
@@ -603,11 +590,3 @@ def test_a_url_of_a_picture_goes_where_it_can() -> None:
     for name in ("openai", "anthropic"):
         read = SIDES[name].read(SIDES[name].write(asked, OPTIONS))
         assert read.messages[0].parts == asked.messages[0].parts
-
-
-def test_thoughts_of_earlier_turns_go_to_ollama_and_to_nobody_else() -> None:
-    turn = Message(Role.ASSISTANT, [Thinking("Hm."), Text("Yes.")])
-    asked = Conversation("m", [turn, Message(Role.USER, [Text("?")])])
-    assert SIDES["ollama"].write(asked, OPTIONS)["messages"][0]["thinking"] == "Hm."
-    for name in ("openai", "anthropic"):
-        assert SIDES[name].write(asked, OPTIONS)["messages"][0]["content"] == "Yes."

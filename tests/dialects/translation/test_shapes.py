@@ -13,11 +13,10 @@ from gateway.dialects.translation.pieces import (
     Ended,
     Failed,
     Skip,
-    Stop,
     whole,
 )
 from gateway.errors import UpstreamInvalidResponse
-from tests.dialects.translation.events import chunk, said, skips
+from tests.dialects.translation.events import said, skips
 from tests.dialects.translation.wire import (
     FIXTURES,
     NAMES,
@@ -62,24 +61,6 @@ def test_a_shape_says_the_same_in_every_dialect(file: str, caller: str) -> None:
     assert said(heard(caller, told(caller, pieces))) == SHAPES[file]
     answer = orjson.loads(SIDES[caller].write_answer(whole(pieces), TELLING))
     assert said(whole(SIDES[caller].read_answer(answer))) == SHAPES[file]
-
-
-# -- calls of tools ----------------------------------------------------------------------------
-
-
-# -- content as parts ----------------------------------------------------------------------------
-
-
-def test_an_unknown_block_is_left_out_and_counted() -> None:
-    blocks = [{"type": "server_tool_use", "id": "s"}, {"type": "text", "text": "Yes."}]
-    answer = whole(SIDES["anthropic"].read_answer({"content": blocks, "stop_reason": "end_turn"}))
-    assert (answer.text, answer.skipped) == ("Yes.", [Skip.PART])
-
-
-def test_an_unknown_field_that_holds_something_is_counted() -> None:
-    stream = chunk({"content": "Yes.", "images": [{"url": "x"}], "audio": None, "x": []}, "stop")
-    pieces = pieces_of("openai", [stream + b"data: [DONE]\n\n"])
-    assert (whole(pieces).text, skips(pieces)) == ("Yes.", [Skip.FIELD])
 
 
 # -- keep-alives and odd endings -------------------------------------------------------------------
@@ -148,36 +129,6 @@ def test_a_stream_of_nothing_that_is_known_has_failed(name: str, nothing: bytes)
     *_, last = pieces_of(name, [nothing * 3])
     assert isinstance(last, Failed)
     assert isinstance(last.error, UpstreamInvalidResponse)
-
-
-def test_a_whole_answer_in_one_event_is_read() -> None:
-    choice = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
-    stream = b"data: %b\n\n" % orjson.dumps({"model": "m", "choices": [choice]})
-    assert said(heard("openai", stream)) == ("", "Hi", [], Stop.END)
-    assert said(heard("openai", chunk({"content": "Hi"}) + stream)) == ("", "Hi", [], Stop.END)
-
-
-def test_a_broken_event_behind_a_complete_answer_is_left_out() -> None:
-    stream = chunk({"content": "Hi"}, "stop") + b'data: {"usage":{"pro\n\n'
-    pieces = pieces_of("openai", [stream])
-    assert said(whole(pieces)) == ("", "Hi", [], Stop.END)
-    assert skips(pieces) == [Skip.EVENT]
-
-
-@pytest.mark.parametrize("kind", [b"event: error\n", b"event:error\n"])
-def test_an_error_may_be_told_by_the_type_of_its_event(kind: bytes) -> None:
-    stream = chunk({"content": "Hi"}) + kind + b'data: {"message":"out of memory"}\n\n'
-    *_, last = pieces_of("openai", [stream])
-    assert isinstance(last, Failed)
-    assert "out of memory" in last.error.message
-
-
-def test_numbers_that_json_does_not_know_are_read() -> None:
-    stream = b'data: {"choices":[{"delta":{"content":"Hi"},"logprobs":[NaN,-Infinity]}]}\n\n'
-    assert heard("openai", stream + chunk({}, "stop")).text == "Hi"
-
-
-# -- half a character --------------------------------------------------------------------------
 
 
 # -- anything at all ---------------------------------------------------------------------------

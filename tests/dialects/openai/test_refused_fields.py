@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.dialects.openai.refused_fields import refused_field
 from gateway.dialects.openai.requests import OPTIONAL
-from gateway.dialects.translation.refused_fields import refused_field
 
 
 @pytest.mark.parametrize(

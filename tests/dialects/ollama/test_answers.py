@@ -1,0 +1,71 @@
+"""Answers in Ollama's dialect, of chat and of generate."""
+
+from __future__ import annotations
+
+import json
+
+from gateway.dialects.ollama.answers import Shape, Writer, chat, generate, read, write
+from gateway.dialects.translation.pieces import (
+    Argued,
+    Began,
+    Called,
+    Ended,
+    Piece,
+    Said,
+    Stop,
+    Stopped,
+    Thought,
+    Used,
+    Whole,
+    whole,
+)
+from gateway.usage import Usage
+from tests.dialects.translation.wire import TELLING
+
+PIECES: list[Piece] = [
+    Began("m"),
+    Thought("Hm."),
+    Said("Yes."),
+    Used(Usage(3, 2)),
+    Stopped(Stop.END),
+    Ended(),
+]
+
+
+def lines(shape: Shape) -> list[dict[str, object]]:
+    """What a stream of this shape says, line by line."""
+    writer = Writer(TELLING, shape)
+    return [json.loads(line) for line in map(writer.write, PIECES) if line]
+
+
+def test_generate_has_its_text_at_the_top_and_chat_in_a_message() -> None:
+    for document in (json.loads(write(whole(PIECES), TELLING, generate)), lines(generate)[0]):
+        assert document["thinking"] == "Hm."
+        assert "message" not in document
+    assert [line["response"] for line in lines(generate)] == ["", "Yes.", ""]
+    assert [line["message"] for line in lines(chat)] == [
+        {"role": "assistant", "content": "", "thinking": "Hm."},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "assistant", "content": ""},
+    ]
+
+
+def test_only_the_last_line_is_done_and_has_the_counts() -> None:
+    *before, last = lines(chat)
+    assert [line["done"] for line in before] == [False, False]
+    assert (last["done"], last["done_reason"]) == (True, "stop")
+    assert (last["prompt_eval_count"], last["eval_count"]) == (3, 2)
+
+
+def test_a_call_is_written_once_its_arguments_are_complete() -> None:
+    writer = Writer(TELLING, chat)
+    for piece in (Began("m"), Called(0, "c", "f"), Argued(0, '{"a"'), Argued(0, ":1}")):
+        assert writer.write(piece) == b""
+    said = json.loads(writer.write(Stopped(Stop.TOOLS)))
+    function = {"name": "f", "arguments": {"a": 1}}
+    assert said["message"]["tool_calls"] == [{"id": "c", "function": function}]
+
+
+def test_what_is_written_for_generate_is_read() -> None:
+    answer = whole(read(json.loads(write(Whole("m", "Yes."), TELLING, generate))))
+    assert (answer.text, answer.model) == ("Yes.", "m")
