@@ -86,9 +86,7 @@ class MemoryLimits:
     def release(self, key: str, holder: str) -> None:
         slots = self._held.get(key)
         if slots is not None:
-            slots.until.pop(holder, None)
-            if not slots.until:
-                del self._held[key]
+            slots.until.pop(holder, None)  # a key without slots stays for its next request
 
     def holds(self, key: str, holder: str) -> bool:
         slots = self._held.get(key)
