@@ -126,6 +126,21 @@ def test_frames_are_read_in_linear_work(each: bytes) -> None:
     assert growth(work, SIZE_BYTES) < LINEAR_AT_MOST
 
 
+FORGED = b'data: {"a":{"usage":{"prompt_tokens":1}}}\n\n'
+
+
+@pytest.mark.parametrize("each", [INPUTS["usage"], INPUTS["null usage"], INPUTS["lines"], FORGED])
+@pytest.mark.parametrize("kind", [b"text/event-stream", b"application/x-ndjson"])
+def test_the_usage_of_many_events_in_one_piece_is_read_in_linear_work(
+    each: bytes, kind: bytes
+) -> None:
+    def work(size: int) -> Callable[[], object]:
+        feed = tap(kind)
+        return on(each * (size // len(each)), feed)
+
+    assert growth(work, 4 * SIZE_BYTES) < LINEAR_AT_MOST
+
+
 Coding = Literal["gzip", "deflate", "zstd", "br"]
 
 

@@ -39,7 +39,7 @@ _HELD_BYTES = 64 * 1024
 """Maximum bytes of a document that is stored and parsed, which is cheaper than scanning: even the
 worst document of this size is parsed in 20 ms.
 """
-_PIECE_BYTES = 64
+PIECE_BYTES = 64
 """Memory that a stored piece takes in addition to its bytes."""
 _TAIL_BYTES = 96
 """Bytes kept of the text before a bracket: the longest key, with white space around its colon."""
@@ -112,7 +112,7 @@ class Document:
         """Add a piece of the document. Return the bytes that are not stored, or no longer."""
         if self._scanner is None:
             self._held.append(data)
-            self._held_bytes += len(data) + _PIECE_BYTES
+            self._held_bytes += len(data) + PIECE_BYTES
             if self._held_bytes <= _HELD_BYTES:
                 return b""
             self._scanner = UsageScanner(self._told)

@@ -8,8 +8,6 @@ is read at its end, or scanned as it arrives if it is long.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -17,13 +15,11 @@ from typing import Protocol
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.paths import answers_text, fetches, generates
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import Document, hear, last_report
+from gateway.dialects.usage_scan import PIECE_BYTES, Document, hear, last_report
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
 _BATCH_BYTES = 3 * 1024
-_PIECE_BYTES = 64
-"""Memory that a collected piece takes in addition to its bytes."""
 _HEAD_BYTES, _TAIL_BYTES = 1024, 2048
 _BYTES_PER_TOKEN = 4
 _BLOB_BYTES = 1024
@@ -103,7 +99,7 @@ class UsageTap:
     def feed(self, data: bytes) -> None:
         """Record a piece of the body. Runs for every piece."""
         self._pieces.append(data)
-        self._room = room = self._room - len(data) - _PIECE_BYTES
+        self._room = room = self._room - len(data) - PIECE_BYTES
         if room < 0:
             self._read()
 
@@ -203,14 +199,17 @@ class UsageTap:
         if end == _EVENT_ENDS[0] and b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         told, before = self._told, self._told.heard
-        reports = _reports(data, end)
-        for event in reports:
-            hear(event, told, complete=True)
-            if told.heard > before:
-                break
-        if not before:
-            for event in deque(reports, maxlen=1):
+        events = data.split(end)
+        start = len(data) + len(end)
+        for event in reversed(events):
+            start -= len(event) + len(end)
+            if last_report(event) >= 0:
                 hear(event, told, complete=True)
+                if told.heard > before:
+                    break
+        if not before and last_report(data, start) >= 0:
+            first = next(event for event in events if last_report(event) >= 0)
+            hear(first, told, complete=True)
 
     def _cut(self, data: bytes, ends: tuple[bytes, ...]) -> None:
         """Split data that begins or ends inside an event."""
@@ -235,15 +234,6 @@ class UsageTap:
                 self._partial = Document(self._told)
             self._partial.feed(data)
         self._edge = joined[-_EDGE_BYTES:]
-
-
-def _reports(data: bytes, end: bytes) -> Iterator[bytes]:
-    """Yield the events that may report usage, newest first. `end` ends each event in `data`."""
-    stop = len(data)
-    while (at := last_report(data, stop)) >= 0:
-        before = data.rfind(end, 0, at)
-        stop = before + len(end) if before >= 0 else 0
-        yield data[stop : data.find(end, at)]
 
 
 @lru_cache(maxsize=256)
