@@ -233,17 +233,17 @@ class AdminApi:
         return now(self._metrics.history, await self._metrics.now(), time.time())
 
     async def _workers_now(self) -> Any:
-        said = await self._fleet.ask("GET", "/status")
-        rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in said]
+        replies = await self._fleet.ask("GET", "/status")
+        rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in replies]
         return {"workers": rows}
 
     async def _upstreams_now(self) -> Any:
-        said = await self._fleet.ask("GET", "/upstreams")
-        return {"upstreams": merge_upstreams([one for one in said if one.ok])}
+        replies = await self._fleet.ask("GET", "/upstreams")
+        return {"upstreams": merge_upstreams([one for one in replies if one.ok])}
 
     async def _limits_now(self) -> Any:
-        said = await self._fleet.ask("GET", "/limits")
-        return limits.merge_limits([one for one in said if one.ok])
+        replies = await self._fleet.ask("GET", "/limits")
+        return limits.merge_limits([one for one in replies if one.ok])
 
     async def _routes(self, _: web.Request) -> web.Response:
         for one in await self._fleet.ask("GET", "/routes"):
@@ -262,16 +262,16 @@ class AdminApi:
         }
 
     async def _requests_now(self) -> Any:
-        said = await self._fleet.ask("GET", "/requests")
-        rows = [{"worker": one.worker, **row} for one in said if one.ok for row in one.document]
+        replies = await self._fleet.ask("GET", "/requests")
+        rows = [{"worker": one.worker, **row} for one in replies if one.ok for row in one.document]
         return {"requests": sorted(rows, key=lambda row: -row["age_s"])}
 
     async def _logs(self, request: web.Request) -> web.Response:
         identity = request.query.get("id", "")
         if not _IDENTITY.fullmatch(identity):
             return answer({"error": "id: send a request id or a trace id, whole"}, 400)
-        said = await self._fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
-        lines = [line for one in said if one.ok for line in one.document]
+        replies = await self._fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
+        lines = [line for one in replies if one.ok for line in one.document]
         return answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -281,8 +281,8 @@ class AdminApi:
 
     async def _cancel(self, request: web.Request) -> web.Response:
         request_id = quote(request.match_info["id"], safe="")
-        said = await self._fleet.ask("DELETE", f"/requests/{request_id}")
-        if any(one.ok for one in said):
+        replies = await self._fleet.ask("DELETE", f"/requests/{request_id}")
+        if any(one.ok for one in replies):
             return answer({})
         return answer({"error": "no such request is under way"}, 404)
 
@@ -312,12 +312,12 @@ def _of(source: Source) -> Handler:
     return handle
 
 
-def merge_upstreams(said: Sequence[WorkerReply]) -> list[dict[str, Any]]:
+def merge_upstreams(replies: Sequence[WorkerReply]) -> list[dict[str, Any]]:
     """Combine the upstreams of all workers: each upstream once, with the sum of its loads, and the
     state of each endpoint in every worker.
     """
     merged: dict[str, dict[str, Any]] = {}
-    for one in said:
+    for one in replies:
         for upstream in one.document:
             whole = merged.setdefault(
                 upstream["name"],

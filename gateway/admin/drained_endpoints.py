@@ -14,33 +14,33 @@ class DrainedEndpoints:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._out: set[tuple[str, str]] = set()
+        self._drained: set[tuple[str, str]] = set()
         self._known: list[tuple[int, int]] = []
 
     async def set(self, upstream: str, endpoint: str, *, out: bool) -> bool:
         """Drain an endpoint, or let it back in. Return False if no worker knows it."""
         if out:
-            self._out.add((upstream, endpoint))
+            self._drained.add((upstream, endpoint))
         else:
-            self._out.discard((upstream, endpoint))
-        done = await self._tell(upstream, endpoint, out=out)
+            self._drained.discard((upstream, endpoint))
+        done = await self._send(upstream, endpoint, out=out)
         if not done:
-            self._out.discard((upstream, endpoint))
+            self._drained.discard((upstream, endpoint))
         return done
 
     async def keep(self) -> None:
         """Drain the endpoints in workers that start or reload. Runs until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            if not self._out:
+            if not self._drained:
                 continue
-            said = await self._fleet.ask("GET", "/status")
-            known = [(one.document["pid"], one.document["reloads"]) for one in said if one.ok]
+            replies = await self._fleet.ask("GET", "/status")
+            known = [(one.document["pid"], one.document["reloads"]) for one in replies if one.ok]
             if known != self._known:
                 self._known = known
-                for upstream, endpoint in list(self._out):
-                    await self._tell(upstream, endpoint, out=True)
+                for upstream, endpoint in list(self._drained):
+                    await self._send(upstream, endpoint, out=True)
 
-    async def _tell(self, upstream: str, endpoint: str, *, out: bool) -> bool:
+    async def _send(self, upstream: str, endpoint: str, *, out: bool) -> bool:
         document = {"upstream": upstream, "endpoint": endpoint, "out": out}
         return any(one.ok for one in await self._fleet.ask("POST", "/drain", document))

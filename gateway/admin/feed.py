@@ -42,13 +42,13 @@ class Feed:
         self._heartbeat_s = heartbeat_s
         self._run = secrets.token_hex(4)
         self._number = 0
-        self._told: dict[str, tuple[int, bytes]] = {}
+        self._events: dict[str, tuple[int, bytes]] = {}
         self._wanted: Counter[str] = Counter()
         self._viewers = 0
-        self._news = asyncio.Condition()
-        self._hurry = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._ask_soon = asyncio.Event()
         self._closing = False
-        self._asking: asyncio.Task[None] | None = None
+        self._asking_task: asyncio.Task[None] | None = None
 
     async def serve(
         self, request: web.Request, admitted: Callable[[web.Request], bool]
@@ -73,7 +73,7 @@ class Feed:
         self._join(topics)
         try:
             await response.write(b"retry: %d\n\n" % _RETRY_MS)
-            seen = self._seen(request.headers.get("Last-Event-ID", ""))
+            seen = self._last_seen(request.headers.get("Last-Event-ID", ""))
             while admitted(request) and not self._closing and not self._failed():
                 frames = self._newer(topics, seen)
                 if frames:
@@ -91,53 +91,53 @@ class Feed:
     async def close(self, _: object = None) -> None:
         """End the streams of all viewers."""
         self._closing = True
-        async with self._news:
-            self._news.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
 
     def _join(self, topics: Sequence[str]) -> None:
         self._viewers += 1
         for topic in topics:
             if not self._wanted[topic]:
-                self._told.pop(topic, None)  # outdated: nobody viewed the topic meanwhile
-                self._hurry.set()
+                self._events.pop(topic, None)  # outdated: nobody viewed the topic meanwhile
+                self._ask_soon.set()
             self._wanted[topic] += 1
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_on())
+        if self._asking_task is None or self._asking_task.done():
+            self._asking_task = asyncio.create_task(self._keep_asking())
 
     def _leave(self, topics: Sequence[str]) -> None:
         self._viewers -= 1
         self._wanted.subtract(topics)
-        if not self._viewers and self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
+        if not self._viewers and self._asking_task is not None:
+            self._asking_task.cancel()
+            self._asking_task = None
 
     def _failed(self) -> bool:
         """Tell whether the task that asks the workers has ended. A new viewer starts it again."""
-        return self._asking is None or self._asking.done()
+        return self._asking_task is None or self._asking_task.done()
 
-    def _seen(self, last: str) -> int:
+    def _last_seen(self, last: str) -> int:
         """Return the number of the last event that a viewer has from this process, or 0."""
         run, _, number = last.partition("-")
         return int(number) if run == self._run and number.isdecimal() else 0
 
     def _newer(self, topics: Sequence[str], seen: int) -> bytes:
         newer = sorted(
-            told
+            event
             for topic in topics
-            if (told := self._told.get(topic)) is not None and told[0] > seen
+            if (event := self._events.get(topic)) is not None and event[0] > seen
         )
         return b"".join(frame for _, frame in newer)
 
     async def _silent(self, topics: Sequence[str], seen: int) -> bool:
         """Wait for news. Return True if there were none for so long that a heartbeat is due."""
         try:
-            async with asyncio.timeout(self._heartbeat_s), self._news:
-                await self._news.wait_for(lambda: self._closing or self._newer(topics, seen))
+            async with asyncio.timeout(self._heartbeat_s), self._changed:
+                await self._changed.wait_for(lambda: self._closing or self._newer(topics, seen))
         except TimeoutError:
             return True
         return False
 
-    async def _ask_on(self) -> None:
+    async def _keep_asking(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             begun = loop.time()
@@ -145,19 +145,19 @@ class Feed:
             try:
                 documents = await asyncio.gather(*(self._sources[topic]() for topic in topics))
                 for topic, document in zip(topics, documents, strict=True):
-                    self._tell(topic, orjson.dumps(document))
+                    self._publish(topic, orjson.dumps(document))
             finally:
-                async with self._news:
-                    self._news.notify_all()
-            self._hurry.clear()
+                async with self._changed:
+                    self._changed.notify_all()
+            self._ask_soon.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(begun + self._every_s):
-                    await self._hurry.wait()
+                    await self._ask_soon.wait()
 
-    def _tell(self, topic: str, data: bytes) -> None:
-        told = self._told.get(topic)
-        if told is not None and told[1].endswith(b"\ndata: " + data + b"\n\n"):
+    def _publish(self, topic: str, data: bytes) -> None:
+        event = self._events.get(topic)
+        if event is not None and event[1].endswith(b"\ndata: " + data + b"\n\n"):
             return
         self._number += 1
         head = f"event: {topic}\nid: {self._run}-{self._number}\n".encode()
-        self._told[topic] = (self._number, head + b"data: " + data + b"\n\n")
+        self._events[topic] = (self._number, head + b"data: " + data + b"\n\n")

@@ -26,7 +26,7 @@ async def worker_limits(runtime: Runtime) -> dict[str, Any]:
     return {
         "keys": [
             {
-                **_told(key, limits[key.rule.name]),
+                **_document(key, limits[key.rule.name]),
                 "remaining": max(0.0, level.remaining * _scale(key)),
                 "wait_s": round(level.wait_s, 3),
             }
@@ -38,11 +38,11 @@ async def worker_limits(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def merge_limits(said: Sequence[WorkerReply]) -> dict[str, Any]:
+def merge_limits(replies: Sequence[WorkerReply]) -> dict[str, Any]:
     """Combine the limits of all workers: each key once, scarcest first; newest refusals first."""
     keys: dict[tuple[str, ...], dict[str, Any]] = {}
     refused: list[dict[str, Any]] = []
-    for one in said:
+    for one in replies:
         refused += one.document["refused"]
         for key in one.document["keys"]:
             name = (key["limit"], key["unit"], *key["parts"])
@@ -54,7 +54,7 @@ def merge_limits(said: Sequence[WorkerReply]) -> dict[str, Any]:
     return {
         "keys": sorted(keys.values(), key=_urgency),
         "refused": sorted(refused, key=lambda one: -one["at"])[:_SHOWN_REFUSALS],
-        "store": "closed" if all(one.document["store"] == "closed" for one in said) else "open",
+        "store": "closed" if all(one.document["store"] == "closed" for one in replies) else "open",
     }
 
 
@@ -67,7 +67,7 @@ def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
     return group, key["limit"], key["unit"], key["parts"]
 
 
-def _told(key: SeenKey, limit: models.Limit) -> dict[str, Any]:
+def _document(key: SeenKey, limit: models.Limit) -> dict[str, Any]:
     rule = key.rule
     amount = limit.budget
     return {

@@ -46,8 +46,8 @@ class LogSettings:
         while True:
             await asyncio.sleep(_EVERY_S)
             if self._changed:
-                said = await self._fleet.ask("GET", "/status")
-                known = [one.document["pid"] for one in said if one.ok]
+                replies = await self._fleet.ask("GET", "/status")
+                known = [one.document["pid"] for one in replies if one.ok]
                 if known != self._known:
                     await self._fleet.ask("PUT", "/log", self.document)
                     self._known = known

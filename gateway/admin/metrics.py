@@ -38,7 +38,7 @@ class GatewayMetrics:
         """Return all metrics. Concurrent callers share one request to the workers."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
-            self._asking.add_done_callback(self._asked)
+            self._asking.add_done_callback(self._forget_question)
         return await asyncio.shield(self._asking)
 
     async def keep(self) -> None:
@@ -47,20 +47,20 @@ class GatewayMetrics:
             self.history.add(time.time(), await self.now())
             await asyncio.sleep(STEP_S)
 
-    def _asked(self, _: asyncio.Task[Merged]) -> None:
+    def _forget_question(self, _: asyncio.Task[Merged]) -> None:
         self._asking = None
 
     async def _ask(self) -> Merged:
-        told: dict[int, tuple[str, Snapshot] | None] = {}
+        snapshots: dict[int, tuple[str, Snapshot] | None] = {}
         for one in await self._fleet.ask("GET", "/metrics", timeout_s=_TIMEOUT_S):
             document = one.document
-            told[one.worker] = (document["life"], document["metrics"]) if one.ok else None
+            snapshots[one.worker] = (document["life"], document["metrics"]) if one.ok else None
         options = self._reloader.loaded.config.telemetry.metrics
         if options is not None:
             self._merge.tell_apart(options.tenants)
-        merged = self._merge.merge(told)
-        up = sum(one is not None for one in told.values())
-        merged[table.WORKERS.name] = {("up",): float(up), ("down",): float(len(told) - up)}
+        merged = self._merge.merge(snapshots)
+        up = sum(one is not None for one in snapshots.values())
+        merged[table.WORKERS.name] = {("up",): float(up), ("down",): float(len(snapshots) - up)}
         merged[table.WORKER_STARTS.name] = {
             (str(worker),): float(count) for worker, count in self._merge.starts.items()
         }

@@ -38,7 +38,7 @@ _SAFE = {
     "X-Frame-Options": "DENY",
 }
 
-_FOR_EVER = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 _PRELOAD = '<link rel="modulepreload" href="{{base}}/{}">'
 
 
@@ -54,7 +54,7 @@ class Pages:
         digest = _digest(files)
         self._base = f"/static/{digest}"
         self._files = files
-        self._packed = {name: gzip.compress(body, mtime=0) for name, body in files.items()}
+        self._gzipped = {name: gzip.compress(body, mtime=0) for name, body in files.items()}
         document = (folder / "index.html").read_text(encoding="utf-8")
         for name, value in (
             # Modules import one another; with these links, a browser fetches all in one round trip.
@@ -83,18 +83,18 @@ class Pages:
         )
 
     async def _file(self, request: web.Request) -> web.Response:
-        return self._found(request, request.match_info["name"])
+        return self._respond(request, request.match_info["name"])
 
     async def _icon(self, request: web.Request) -> web.Response:
-        return self._found(request, "icon.svg")
+        return self._respond(request, "icon.svg")
 
-    def _found(self, request: web.Request, name: str) -> web.Response:
+    def _respond(self, request: web.Request, name: str) -> web.Response:
         body = self._files.get(name)
         if body is None:
             raise web.HTTPNotFound
-        headers = {**_SAFE, "Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
+        headers = {**_SAFE, "Cache-Control": _IMMUTABLE, "Vary": "Accept-Encoding"}
         if "gzip" in request.headers.get("Accept-Encoding", ""):
-            body, headers["Content-Encoding"] = self._packed[name], "gzip"
+            body, headers["Content-Encoding"] = self._gzipped[name], "gzip"
         return web.Response(
             body=body, content_type=_TYPES[Path(name).suffix], charset="utf-8", headers=headers
         )

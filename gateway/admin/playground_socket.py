@@ -53,10 +53,10 @@ class PlaygroundSocket:
         await page.prepare(request)
         url = URL.build(scheme="http", host=self._host, port=self._port, path=path)
         try:
-            said = await page.receive(timeout=_FIRST_S)
-            if said.type is not WSMsgType.TEXT:
+            first = await page.receive(timeout=_FIRST_S)
+            if first.type is not WSMsgType.TEXT:
                 return page
-            headers = {"Authorization": said.data} if said.data else {}
+            headers = {"Authorization": first.data} if first.data else {}
             async with (
                 ClientSession() as session,
                 session.ws_connect(url, headers=headers, max_msg_size=0) as gateway,

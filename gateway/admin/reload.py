@@ -101,12 +101,14 @@ class Reloader:
             "name": loaded.source.name,
             "base": str(loaded.base.absolute()),
         }
-        said = await self._built(document)
-        if not all(one.ok for one in said):
+        replies = await self._built(document)
+        if not all(one.ok for one in replies):
             await self._fleet.ask("POST", "/abandon")
-            told = [p for one in said if one.document for p in one.document.get("problems", ())]
-            silent = [f"worker {one.worker} does not answer" for one in said if not one.status]
-            return self._outcome(*(dict.fromkeys([*told, *silent]) or ["it cannot be built"]))
+            reasons = [
+                p for one in replies if one.document for p in one.document.get("problems", ())
+            ]
+            silent = [f"worker {one.worker} does not answer" for one in replies if not one.status]
+            return self._outcome(*(dict.fromkeys([*reasons, *silent]) or ["it cannot be built"]))
         # A worker that starts from now on serves the new configuration. So does the replacement of
         # a worker that dies before it has switched.
         keep(loaded, self._kept)
@@ -127,12 +129,12 @@ class Reloader:
         """
         patience = asyncio.get_running_loop().time() + _PATIENCE_S
         while True:
-            said = await self._fleet.build(document)
-            there = [one for one in said if not one.absent]
-            refused = any(one.status and not one.ok for one in said)
+            replies = await self._fleet.build(document)
+            present = [one for one in replies if not one.absent]
+            refused = any(one.status and not one.ok for one in replies)
             late = asyncio.get_running_loop().time() >= patience
-            if refused or late or (there and all(one.ok for one in there)):
-                return there or said
+            if refused or late or (present and all(one.ok for one in present)):
+                return present or replies
             await self._fleet.ask("POST", "/abandon")
             await asyncio.sleep(_AGAIN_S)
 

@@ -38,7 +38,7 @@ class WorkerApi:
         self._server = server
         self._slot = slot
         self._recent = recent
-        self._life = f"{os.getpid()}-{server.started_at}"
+        self._run_id = f"{os.getpid()}-{server.started_at}"
         self._metrics = WorkerMetrics(server, slot)
 
     def application(self) -> web.Application:
@@ -47,7 +47,7 @@ class WorkerApi:
         app.add_routes(
             [
                 web.get("/status", self._status),
-                web.get("/metrics", self._told_metrics),
+                web.get("/metrics", self._metrics_document),
                 web.get("/upstreams", self._upstreams),
                 web.get("/routes", self._routes),
                 web.post("/drain", self._drain),
@@ -128,24 +128,24 @@ class WorkerApi:
         found = self._server.runtime.providers.values()
         return sum(not isinstance(provider, TicketProvider) for provider in found)
 
-    async def _told_metrics(self, _: web.Request) -> web.Response:
-        return answer({"life": self._life, "metrics": self._metrics.snapshot()})
+    async def _metrics_document(self, _: web.Request) -> web.Response:
+        return answer({"life": self._run_id, "metrics": self._metrics.snapshot()})
 
     async def _upstreams(self, _: web.Request) -> web.Response:
         found = self._server.runtime.upstreams
-        return answer([_shown(upstream) for upstream in found.values()])
+        return answer([_upstream_document(upstream) for upstream in found.values()])
 
     async def _routes(self, _: web.Request) -> web.Response:
         runtime = self._server.runtime
         return answer(shown(runtime.config, runtime.routes))
 
     async def _drain(self, request: web.Request) -> web.Response:
-        asked = orjson.loads(await request.read())
-        upstream = self._server.runtime.upstreams.get(asked["upstream"])
+        body = orjson.loads(await request.read())
+        upstream = self._server.runtime.upstreams.get(body["upstream"])
         for endpoint in upstream.endpoints if upstream is not None else ():
-            if endpoint.url == asked["endpoint"]:
+            if endpoint.url == body["endpoint"]:
                 assert upstream is not None
-                upstream.drain(endpoint, out=asked["out"])
+                upstream.drain(endpoint, out=body["out"])
                 return answer({})
         return answer({"error": "no such endpoint"}, 404)
 
@@ -154,7 +154,7 @@ class WorkerApi:
 
     def requests(self) -> list[dict[str, Any]]:
         """Return a row for each request in flight."""
-        return [_told(exchange) for exchange in self._server.listener.exchanges]
+        return [_request_row(exchange) for exchange in self._server.listener.exchanges]
 
     async def _limits(self, _: web.Request) -> web.Response:
         return answer(await worker_limits(self._server.runtime))
@@ -172,16 +172,16 @@ class WorkerApi:
         return web.Response(body=records.take(acknowledged), content_type="application/json")
 
     async def _log(self, request: web.Request) -> web.Response:
-        asked = orjson.loads(await request.read())
-        self._server.state.log.set(asked["level"], asked["sample"])
+        body = orjson.loads(await request.read())
+        self._server.state.log.set(body["level"], body["sample"])
         return answer({})
 
     # -- reload ----------------------------------------------------------------------------
 
     async def _prepare(self, request: web.Request) -> web.Response:
-        asked = orjson.loads(await request.read())
+        body = orjson.loads(await request.read())
         try:
-            loaded = load_source_text(asked["text"], name=asked["name"], base=Path(asked["base"]))
+            loaded = load_source_text(body["text"], name=body["name"], base=Path(body["base"]))
             try:
                 await self._server.prepare(loaded.config)
             except CannotBuild as exc:
@@ -204,7 +204,7 @@ def answer(document: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=as_json(document), content_type="application/json")
 
 
-def _shown(upstream: Upstream) -> dict[str, Any]:
+def _upstream_document(upstream: Upstream) -> dict[str, Any]:
     return {
         "name": upstream.name,
         "panicking": upstream.panicking,
@@ -227,7 +227,7 @@ def _shown(upstream: Upstream) -> dict[str, Any]:
     }
 
 
-def _told(exchange: Exchange) -> dict[str, Any]:
+def _request_row(exchange: Exchange) -> dict[str, Any]:
     principal, now = exchange.principal, time.perf_counter()
     state, silent_s = progress(exchange, now)
     first_token = exchange.first_token_at

@@ -39,12 +39,12 @@ class WorkerMetrics:
             self._upstream(upstream)
         return self._snapshot
 
-    def _tell(self, instrument: Instrument, value: float, *labels: str) -> None:
+    def _set(self, instrument: Instrument, value: float, *labels: str) -> None:
         if instrument.kind is InstrumentKind.COUNTER:
-            value = self._lasting(instrument, value, labels)
+            value = self._total(instrument, value, labels)
         self._snapshot.setdefault(instrument.name, []).append([labels, value])
 
-    def _lasting(self, instrument: Instrument, value: float, labels: Labels) -> float:
+    def _total(self, instrument: Instrument, value: float, labels: Labels) -> float:
         """Return the total of a counter. A reload may replace its owner by one that starts at 0, so
         the value before it is added.
         """
@@ -71,67 +71,67 @@ class WorkerMetrics:
             if progress(exchange, now)[0] is Progress.SILENT:
                 silent[route, exchange.model or "", exchange.upstream or ""] += 1
         for labels, count in active.items():
-            self._tell(table.ACTIVE_REQUESTS, count, *labels)
+            self._set(table.ACTIVE_REQUESTS, count, *labels)
         for labels, count in streams.items():
-            self._tell(table.ACTIVE_STREAMS, count, *labels)
+            self._set(table.ACTIVE_STREAMS, count, *labels)
         for labels, count in silent.items():
-            self._tell(table.SILENT_STREAMS, count, *labels)
-        self._tell(table.CONNECTIONS, listener.open_connections)
+            self._set(table.SILENT_STREAMS, count, *labels)
+        self._set(table.CONNECTIONS, listener.open_connections)
         for code, count in listener.refusals.items():
-            self._tell(table.REFUSED_CONNECTIONS, count, code)
+            self._set(table.REFUSED_CONNECTIONS, count, code)
         admission = self._server.runtime.admission
         for gate in admission.gates if admission is not None else ():
-            self._tell(table.QUEUE_DEPTH, gate.waiting, gate.name)
-            self._tell(table.QUEUE_PASSING, gate.passing, gate.name)
+            self._set(table.QUEUE_DEPTH, gate.waiting, gate.name)
+            self._set(table.QUEUE_PASSING, gate.passing, gate.name)
 
     def _process(self) -> None:
         server, slot = self._server, self._slot
         overload = server.state.overload
         used = resource.getrusage(resource.RUSAGE_SELF)
-        self._tell(table.OVERLOAD_REFUSALS, overload.refused + server.state.bodies.refused)
-        self._tell(table.LOOP_LAG, server.pulse.worst_lag_s, slot)
-        self._tell(table.MEMORY, overload.memory_bytes, slot)
-        self._tell(table.MEMORY_CAP, overload.max_memory_bytes, slot)
-        self._tell(table.CPU, used.ru_utime + used.ru_stime, slot)
-        self._tell(table.WORKER_START, server.started_at, slot)
-        self._tell(table.TRACE_DROPS, server.state.records.dropped)
+        self._set(table.OVERLOAD_REFUSALS, overload.refused + server.state.bodies.refused)
+        self._set(table.LOOP_LAG, server.pulse.worst_lag_s, slot)
+        self._set(table.MEMORY, overload.memory_bytes, slot)
+        self._set(table.MEMORY_CAP, overload.max_memory_bytes, slot)
+        self._set(table.CPU, used.ru_utime + used.ru_stime, slot)
+        self._set(table.WORKER_START, server.started_at, slot)
+        self._set(table.TRACE_DROPS, server.state.records.dropped)
         for name, count in server.state.registry.overflows.items():
-            self._tell(table.CLOSED_SERIES, count, name)
+            self._set(table.CLOSED_SERIES, count, name)
 
     def _limits(self) -> None:
         runtime = self._server.runtime
         store = runtime.stores.limits
         for state in Breaker:
-            self._tell(table.STORE_BREAKER, int(store.state is state), state.value)
-        self._tell(table.STORE_FAILURES, store.failures)
-        self._tell(table.UNSTORED_DECISIONS, store.without)
-        self._tell(table.LEASES, len(runtime.leases))
+            self._set(table.STORE_BREAKER, int(store.state is state), state.value)
+        self._set(table.STORE_FAILURES, store.failures)
+        self._set(table.UNSTORED_DECISIONS, store.without)
+        self._set(table.LEASES, len(runtime.leases))
         for name, provider in runtime.providers.items():
             keys = provider.keys if isinstance(provider, JwtProvider) else None
             if isinstance(keys, RemoteKeySet):
-                self._tell(table.KEY_FETCHES, keys.fetches, name, "ok")
-                self._tell(table.KEY_FETCHES, keys.failures, name, "failed")
+                self._set(table.KEY_FETCHES, keys.fetches, name, "ok")
+                self._set(table.KEY_FETCHES, keys.failures, name, "failed")
 
     def _journal(self) -> None:
         streams = self._server.runtime.streams
-        self._tell(table.JOURNAL_BYTES, streams.size_bytes)
-        self._tell(table.JOURNAL_CAP, streams.cap_bytes)
-        self._tell(table.JOURNAL_STREAMS, len(streams))
-        self._tell(table.JOURNAL_GENERATIONS, streams.generations)
-        self._tell(table.JOURNAL_EVICTIONS, streams.evicted)
+        self._set(table.JOURNAL_BYTES, streams.size_bytes)
+        self._set(table.JOURNAL_CAP, streams.cap_bytes)
+        self._set(table.JOURNAL_STREAMS, len(streams))
+        self._set(table.JOURNAL_GENERATIONS, streams.generations)
+        self._set(table.JOURNAL_EVICTIONS, streams.evicted)
 
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts
-        self._tell(table.UPSTREAM_PENDING, upstream.pending, name)
-        self._tell(table.RETRIES, counts.retries, name)
-        self._tell(table.HEDGES, counts.hedges, name)
-        self._tell(table.EJECTIONS, counts.ejected - counts.slow, name, "failed")
-        self._tell(table.EJECTIONS, counts.slow, name, "slow")
-        self._tell(table.PANICS, counts.panics, name)
-        self._tell(table.RETRY_BUDGET, upstream.budget.balance, name)
+        self._set(table.UPSTREAM_PENDING, upstream.pending, name)
+        self._set(table.RETRIES, counts.retries, name)
+        self._set(table.HEDGES, counts.hedges, name)
+        self._set(table.EJECTIONS, counts.ejected - counts.slow, name, "failed")
+        self._set(table.EJECTIONS, counts.slow, name, "slow")
+        self._set(table.PANICS, counts.panics, name)
+        self._set(table.RETRY_BUDGET, upstream.budget.balance, name)
         for endpoint in upstream.endpoints:
             now = upstream.state(endpoint)
             for state in State:
-                self._tell(table.ENDPOINT_STATE, int(state is now), name, endpoint.url, state.value)
-            self._tell(table.ENDPOINT_IN_FLIGHT, endpoint.in_flight, name, endpoint.url)
-            self._tell(table.ENDPOINT_CONNECTIONS, endpoint.pool.open, name, endpoint.url)
+                self._set(table.ENDPOINT_STATE, int(state is now), name, endpoint.url, state.value)
+            self._set(table.ENDPOINT_IN_FLIGHT, endpoint.in_flight, name, endpoint.url)
+            self._set(table.ENDPOINT_CONNECTIONS, endpoint.pool.open, name, endpoint.url)

@@ -102,19 +102,21 @@ async def _answer(
     }
     if body.get("stream") is False:
         text = await generation.whole()
-        return web.json_response(head | (shape(text) if call is None else _said(call)) | ending)
+        return web.json_response(
+            head | (shape(text) if call is None else _call_message(call)) | ending
+        )
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     async for token in generation.stream():
         if call is None:
             await response.write(orjson.dumps(head | shape(token) | {"done": False}) + b"\n")
     if call is not None:  # Ollama sends a call in one line
-        await response.write(orjson.dumps(head | _said(call) | {"done": False}) + b"\n")
+        await response.write(orjson.dumps(head | _call_message(call) | {"done": False}) + b"\n")
     await response.write(orjson.dumps(head | shape("") | ending) + b"\n")
     return response
 
 
-def _said(call: DemoToolCall) -> dict[str, Any]:
+def _call_message(call: DemoToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"message": {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}}
 

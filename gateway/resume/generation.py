@@ -43,9 +43,9 @@ class Generation:
         self._dialect = dialect
         self._policy = policy
         self._splitter = EventSplitter()
-        self._patience: asyncio.TimerHandle | None = None
+        self._grace_timer: asyncio.TimerHandle | None = None
         self._half_bytes = log.cap_bytes // 2
-        self._waits = False
+        self._paused = False
 
     def start(self) -> None:
         """Start: take the body bytes already buffered, then all that follow."""
@@ -88,7 +88,7 @@ class Generation:
             self.on_begun(log.pieces(log.first - 1, 1)[0])
             self.on_begun = None
         log.wake()
-        if log.size_bytes > self._half_bytes and not self._waits:
+        if log.size_bytes > self._half_bytes and not self._paused:
             self._wait_for_readers()
         if self._streams.sharing is not None:
             self._streams.sharing.grown(log)
@@ -137,29 +137,29 @@ class Generation:
     def _wait_for_readers(self) -> None:
         """Pause the upstream while all readers lag, so that the log keeps the events they lack."""
         if self.log.lag_bytes() > self._half_bytes:
-            self._waits = True
+            self._paused = True
             self._body.pause()
-            self.log.on_progress = self._go_on
+            self.log.on_progress = self._resume_if_read
 
-    def _go_on(self) -> None:
+    def _resume_if_read(self) -> None:
         if self.log.lag_bytes() <= self._half_bytes:
-            self._waits = False
+            self._paused = False
             self.log.on_progress = None
             self._body.resume()
 
     def _readers_changed(self) -> None:
-        if self._waits:
-            self._go_on()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._paused:
+            self._resume_if_read()
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+            self._grace_timer = None
         if self.log.readers or self.log.ended:
             return
         if self._policy.way is OnDisconnect.CANCEL:
             self.cancel()
         elif self._policy.way is OnDisconnect.GRACE:
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(self._policy.grace_s, self.cancel)
+            self._grace_timer = loop.call_later(self._policy.grace_s, self.cancel)
 
     def _end(self, error: GatewayError | None) -> None:
         exchange, log = self.exchange, self.log
@@ -168,8 +168,8 @@ class Generation:
             exchange.failed(error)
             self._keep([Event(error_event(self._dialect, error, exchange.request_id))])
             reason = end_reason(error)
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
         log.on_readers = log.on_progress = None
         log.end(State.COMPLETE if error is None else State.BROKEN)
         self._streams.ended(self)

@@ -59,10 +59,10 @@ class WorkerSharing:
         path = self._path(self.slot)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # left by a worker that died
-        door = socket.socket(socket.AF_UNIX)
-        door.bind(str(path))
-        door.listen(_BACKLOG)
-        self.spawn(self._serve(door))
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+        self.spawn(self._serve(listening))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -90,8 +90,8 @@ class WorkerSharing:
         slot = slot_of(stream)
         if slot is None or slot == self.slot or slot >= self.workers:
             return None
-        whose = [owner.hex() for owner in owners]
-        question = {"do": "follow", "stream": stream, "owners": whose, "after": after}
+        labels = [owner.hex() for owner in owners]
+        question = {"do": "follow", "stream": stream, "owners": labels, "after": after}
         try:
             reader, writer, answer = await self._ask(slot, question)
         except _GONE:
@@ -183,8 +183,8 @@ class WorkerSharing:
 
     # -- replies -------------------------------------------------------------------------------
 
-    async def _serve(self, door: socket.socket) -> None:
-        server = await asyncio.start_unix_server(self._connected, sock=door, limit=_LINE_BYTES)
+    async def _serve(self, listening: socket.socket) -> None:
+        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=_LINE_BYTES)
         try:
             await asyncio.Event().wait()
         finally:
@@ -197,16 +197,16 @@ class WorkerSharing:
         try:
             question: Document = orjson.loads(await reader.readuntil(b"\n"))
             if question["do"] == "follow":
-                await self._give(question, reader, writer)
+                await self._send_stream(question, reader, writer)
             else:
-                _say(writer, await self._told(question))
+                _send_document(writer, await self._reply_to(question))
                 await writer.drain()
         except (OSError, EOFError):
             pass  # the worker that asked is gone
         finally:
             writer.close()
 
-    async def _told(self, question: Document) -> Document:
+    async def _reply_to(self, question: Document) -> Document:
         stream = question.get("stream", "")
         match question["do"]:
             case "cancel":
@@ -227,21 +227,21 @@ class WorkerSharing:
                 return {}
         raise AssertionError(question)
 
-    async def _give(
+    async def _send_stream(
         self, question: Document, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Send a stream to another worker, until it closes the connection or all is sent."""
         log = self.streams.local(question["stream"])
         if log is None or log.owner.hex() not in question["owners"]:
-            _say(writer, {"found": False, "kept": log is not None})
+            _send_document(writer, {"found": False, "kept": log is not None})
             await writer.drain()
             return
         if question["after"] > log.last:
             # No event has this number yet. A reader waiting for it would end without an error.
-            _say(writer, {"found": True, "ahead": True})
+            _send_document(writer, {"found": True, "ahead": True})
             await writer.drain()
             return
-        _say(writer, {"found": True, "cap": log.cap_bytes})
+        _send_document(writer, {"found": True, "cap": log.cap_bytes})
         me = asyncio.current_task()
         assert me is not None
         watching = self.spawn(_until_closed(reader, me))
@@ -257,7 +257,9 @@ class WorkerSharing:
                 state = log.state if ended else State.RUNNING
                 if events or ended or first:
                     sizes = [len(event) for event in events]
-                    _say(writer, {"first": after + 1, "sizes": sizes, "state": state.value})
+                    _send_document(
+                        writer, {"first": after + 1, "sizes": sizes, "state": state.value}
+                    )
                     writer.writelines(events)
                     await writer.drain()
                 if ended:
@@ -353,7 +355,7 @@ class WorkerClaims:
         return key[0] % self._sharing.workers
 
 
-def _say(writer: asyncio.StreamWriter, document: Document) -> None:
+def _send_document(writer: asyncio.StreamWriter, document: Document) -> None:
     writer.write(orjson.dumps(document) + b"\n")
 
 
