@@ -258,7 +258,7 @@ def _limits(config: Config, route: models.Route, named: Named, parts: Parts) -> 
             parts.leases,
             parts.seen,
             show=route.limit_headers,
-            asks_usage=route_dialect(config, route) == "openai",
+            asks_usage=DIALECTS[route_dialect(config, route)].asks_for_usage,
             most={
                 name: model.max_output_tokens
                 for name, model in config.models.items()
