@@ -7,7 +7,7 @@ no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,12 @@ class Chat:
     writer: Callable[[Telling], StreamWriter]
 
 
+RefusedField = Callable[[int, bytes, Collection[str], Collection[str]], str | None]
+"""Function that takes an error response's status and body, the optional fields of the request, and
+those that the backend has accepted before. It returns the refused field, or None.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatBackend:
     """Chat endpoint of a backend."""
@@ -72,6 +78,8 @@ class ChatBackend:
     reader: Callable[[], StreamReader]
     optional: frozenset[str] = frozenset()
     """Request fields that can be omitted or written differently for a backend that refuses them."""
+    refused_field: RefusedField | None = None
+    """Return which of them an error response refuses, if there are any."""
     trims_prefill: bool = False
     """True if `write` removes white space at the end of a prefill, which the answer repeats."""
 

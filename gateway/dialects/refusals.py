@@ -9,6 +9,8 @@ import re
 
 STATUSES = frozenset({400, 413, 422})
 """Status codes of such errors."""
+FIELD_STATUSES = frozenset({400, 422})
+"""Status codes of errors that may refuse a single field of a request."""
 LONGEST_BYTES = 64 * 1024
 """Maximum bytes of a body to examine. A longer one is not such an error."""
 

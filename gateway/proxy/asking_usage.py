@@ -6,8 +6,9 @@ for the same model.
 
 from __future__ import annotations
 
-from gateway.dialects.openai.refused_fields import LONGEST_BYTES, STATUSES, refused_field
+from gateway.dialects.openai.refused_fields import refused_field
 from gateway.dialects.openai.requests import STREAM_OPTIONS
+from gateway.dialects.refusals import FIELD_STATUSES, LONGEST_BYTES
 from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
@@ -34,7 +35,7 @@ async def send_asking(
     status = response.head.status
     if status < 400:
         fields.takes(model, _SENT)
-    elif status in STATUSES:
+    elif status in FIELD_STATUSES:
         answer = await response.held(LONGEST_BYTES)
         if answer and refused_field(status, answer, _SENT, fields.taken(model)):
             exchange.unwind(mark)

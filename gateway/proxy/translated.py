@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 
-from gateway.dialects.openai.refused_fields import LONGEST_BYTES, STATUSES, refused_field
+from gateway.dialects.refusals import FIELD_STATUSES, LONGEST_BYTES
 from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.pieces import (
     Ended,
@@ -99,9 +99,11 @@ async def _asked(
         rewrite = Rewrite(call.path, lines)
         raw = await Attempts(request, target, call.body, send, tried, rewrite).send()
         status = raw.head.status
-        if status in STATUSES and call.fields and len(refused) < _MOST_FIELDS:
+        if status in FIELD_STATUSES and call.fields and len(refused) < _MOST_FIELDS:
             answer = await raw.held(LONGEST_BYTES)
-            field = answer and refused_field(status, answer, call.fields, fields.taken(model))
+            field = answer and translation.refused_field(
+                status, answer, call.fields, fields.taken(model)
+            )
             if field and field not in refused:
                 refused.append(field)
                 exchange.unwind(mark)

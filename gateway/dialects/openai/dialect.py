@@ -13,6 +13,7 @@ from gateway.dialects.dialect import (
 from gateway.dialects.openai import answers, embeddings, errors, models, requests
 from gateway.dialects.openai.continuation import ChatAnswer
 from gateway.dialects.openai.paths import PATHS
+from gateway.dialects.openai.refused_fields import refused_field
 from gateway.sse import EVENT_STREAM
 
 OPENAI = Dialect(
@@ -37,6 +38,7 @@ OPENAI = Dialect(
         answers.read,
         answers.Reader,
         optional=requests.OPTIONAL,
+        refused_field=refused_field,
     ),
     embeddings={"/embeddings": Embeddings(embeddings.read, embeddings.write_answer)},
     embeddings_backend=EmbeddingsBackend("/embeddings", embeddings.write, embeddings.read_answer),

@@ -12,8 +12,6 @@ from collections.abc import Collection
 from gateway.dialects import refusals
 from gateway.dialects.openai.requests import EFFORT, MAX_TOKENS, STREAM_OPTIONS, USER
 
-STATUSES = frozenset({400, 422})
-LONGEST_BYTES = refusals.LONGEST_BYTES
 _NAMED = (
     (STREAM_OPTIONS, re.compile(rb"stream_options|include_usage")),
     *((field, re.compile(rb"\b%b\b" % field.encode())) for field in (*MAX_TOKENS, EFFORT)),
@@ -30,7 +28,7 @@ def refused_field(
     before. An error that names no field is attributed to `stream_options`, unless the backend has
     accepted that before.
     """
-    if status not in STATUSES or refusals.too_long(status, body):
+    if status not in refusals.FIELD_STATUSES or refusals.too_long(status, body):
         return None
     for field, named in _NAMED:
         if field in sent and named.search(body):

@@ -190,6 +190,13 @@ class Translation:
         error = backend_errors.of_answer(status, body, endpoint)
         return error.status, self._caller.error_body(error, request_id)
 
+    def refused_field(
+        self, status: int, body: bytes, sent: Collection[str], taken: Collection[str]
+    ) -> str | None:
+        """Return the optional field that an error response refuses; see `RefusedField`."""
+        find = self._backend.chat_backend.refused_field
+        return None if find is None else find(status, body, sent, taken)
+
     def _path(self, rest: str) -> Path:
         base = self._options.base
         if base is not None:
