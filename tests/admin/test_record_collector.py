@@ -106,11 +106,14 @@ async def test_o9_a_collector_that_does_not_answer_costs_no_time(
     async with ScriptedUpstream(json_reply({})) as upstream:
         with dead_collector() as dead, hanging_collector() as hanging:
             config = simple_config(upstream.url)
-            gateways = {
-                "none": await start_gateway_process(config, telemetry=telemetry()),
-                "down": await start_gateway_process(config, telemetry=telemetry(otlp=dead)),
-                "hanging": await start_gateway_process(config, telemetry=telemetry(otlp=hanging)),
-            }
+            kinds = {"none": {}, "down": {"otlp": dead}, "hanging": {"otlp": hanging}}
+            started = await asyncio.gather(
+                *(
+                    start_gateway_process(config, telemetry=telemetry(**traces))
+                    for traces in kinds.values()
+                )
+            )
+            gateways = dict(zip(kinds, started, strict=True))
             taken: dict[str, list[float]] = {kind: [] for kind in gateways}
             for _ in range(8):
                 for kind, gateway in gateways.items():

@@ -111,7 +111,7 @@ async def test_it_goes_on_through_nginx_while_its_gateway_restarts(
         ScriptedUpstream(stepped_stream()) as upstream,
         ScriptedUpstream(json_reply({})) as reports,
     ):
-        config = simple_config(upstream.url, cors={"origins": ["*"]}, resume={})
+        config = simple_config(upstream.url, cors={"origins": ["*"]}, resume={}, retry="200ms")
         config["store"] = {"url": redis.url}
         owner = await start_gateway(config)
         front = await start_gateway_process(config, server={"drain": "100ms"})
