@@ -67,7 +67,7 @@ class AccessLog:
             line += f',"served":{masked(exchange.served)}'
         if exchange.fallbacks:
             line += f',"fallbacks":[{",".join(map(masked, exchange.fallbacks))}]'
-        if exchange.attempts <= 1 and exchange.error_code is None:
+        if exchange.attempts <= 1 and exchange.error_code is None and exchange.reason is None:
             line += _outcome(
                 exchange.upstream, exchange.endpoint, exchange.status, exchange.end_reason
             )

@@ -196,3 +196,8 @@ def test_a_sampled_log_has_every_failure() -> None:
 @given(st.floats(0, 1e6))
 def test_milliseconds_are_written_as_json_encoders_write_them(seconds: float) -> None:
     assert _ms(seconds) == repr(int(seconds * 1e6 + 0.5) / 1e3)
+
+
+def test_the_words_of_a_relayed_refusal_are_told_though_no_error_is_the_gateways() -> None:
+    exchange = ended(EndReason.COMPLETE, upstream="up", status=400, reason="no such model")
+    assert json.loads(line(exchange))["reason"] == "no such model"
