@@ -7,6 +7,7 @@ lines `{"word"}` up to `{"over": true}`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -115,14 +116,12 @@ MADE_UP = Dialect(
 BODY = {"model": "m", "say": ["Hi"], "stream": True}
 CONFIG = """
 upstreams:
-  own: {dialect: made-up, endpoints: [{url: "http://10.0.0.1"}]}
-  other: {endpoints: [{url: "http://10.0.0.2"}]}
+  own: {dialect: made-up, endpoints: [{url: URL}]}
 models:
   mine: {upstream: own}
-  theirs: {upstream: other}
 routes:
-  - {name: talk, path: /talk/, dialect: made-up, auth: anonymous, models: [mine, theirs]}
-  - {name: chat, path: /v1/, dialect: openai, auth: anonymous, models: [mine, theirs]}
+  - {name: talk, path: /talk/, dialect: made-up, auth: anonymous, models: [mine]}
+  - {name: chat, path: /v1/, dialect: openai, auth: anonymous, models: [mine]}
   - {name: socket, path: /socket, bridge: {to: talk}, auth: anonymous}
 """
 
@@ -131,35 +130,63 @@ def main() -> None:
     """Register the dialect, and use it through the modules that ask the registry."""
     gateway.dialects.DIALECTS[MADE_UP.name] = MADE_UP
 
-    from gateway.config import load_text
     from gateway.config.schema import json_schema
     from gateway.dialects.paths import generates, operation
     from gateway.dialects.translation.translation import Translation, translates
-    from gateway.proxy.model_listing import ModelListing
 
-    config = load_text(CONFIG)
-    assert [route.dialect for route in config.routes] == ["made-up", "openai", None]
     assert "made-up" in str(json_schema())
     assert operation("/talk/speak") == "chat"
     assert generates("POST", "/talk/speak")
-    assert ModelListing("/talk/", "made-up").asked("/talk/names")
-
     telling = Telling("r1", 0.0)
     for other, path in (("openai", "/v1/chat/completions"), ("anthropic", "/v1/messages")):
         assert translates("made-up", other, "/talk/speak")
-        call = Translation("made-up", other, TranslationOptions()).call(
-            "/talk/speak", BODY, telling
-        )
+        there = Translation("made-up", other, TranslationOptions())
+        call = there.call("/talk/speak", BODY, telling)
         assert call.path.at("") == path
         assert call.writer is not None
         assert call.writer.write(Said("Hi")) == b'{"word":"Hi"}\n'
-        asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
-        back = Translation(other, "made-up", TranslationOptions()).call(path, asked, telling)
-        assert back.path.at("") == "/talk/speak"
-        assert orjson.loads(back.body)["say"] == ["Hi"]
-        assert b"Ho" in back.whole(b'{"reply":"Ho"}')[0]
-    error = Translation("openai", "made-up", TranslationOptions()).refusal(429, b"{}", "r1", "")
-    assert error[0] == 429
+    asyncio.run(serve())
+
+
+async def serve() -> None:
+    """Send requests in this dialect and in OpenAI's through a gateway, to a backend of this one."""
+    from aiohttp import ClientSession, web
+
+    from tests.support.gateway import RunningGateway
+
+    async def speak(request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["stream"]:
+            lines = [{"word": word} for word in body["say"]]
+            text = b"".join(orjson.dumps(line) + b"\n" for line in [*lines, {"over": True}])
+            return web.Response(body=text, content_type="application/x-ndjson")
+        return web.json_response({"reply": " ".join(body["say"])})
+
+    application = web.Application()
+    application.router.add_post("/talk/speak", speak)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    running = RunningGateway(
+        CONFIG.replace("URL", f"http://127.0.0.1:{runner.addresses[0][1]}"), {}
+    )
+    await running.start()
+    chat = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}]}
+    async with ClientSession(running.url) as session:
+        async with session.post("/talk/speak", json={**BODY, "model": "mine"}) as answer:
+            assert await answer.read() == b'{"word":"Hi"}\n{"over":true}\n'
+        async with session.post("/v1/chat/completions", json=chat) as answer:
+            assert (await answer.json())["choices"][0]["message"]["content"] == "Hi"
+        async with session.post("/v1/chat/completions", json={**chat, "stream": True}) as answer:
+            text = await answer.text()
+            assert '"content":"Hi"' in text
+            assert text.endswith("data: [DONE]\n\n")
+        async with session.get("/talk/names") as answer:
+            assert await answer.json() == ["mine"]
+        async with session.post("/talk/speak", json={"model": "other"}) as answer:
+            assert list(await answer.json()) == ["oops"]
+    assert await running.stop() == []
+    await runner.cleanup()
 
 
 if __name__ == "__main__":
