@@ -18,6 +18,7 @@ from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.probe import Credential, FoundBackend, FoundModel, ProbeError, probe
 from gateway.config import load_text
 from gateway.config.types import Dialect
+from gateway.dialects import DIALECTS
 
 _MOST_MODELS = 20
 """Number of models of an upstream that are listed; the others are only counted in a comment."""
@@ -209,8 +210,10 @@ def _upstream_lines(upstream: _Upstream) -> Iterator[str]:
         yield f"{_INDENT * 3}- {{url: {_quoted(url)}}}"
     if found.credential is not None:
         yield f"{_INDENT * 2}credentials: {_credential(found.credential)}"
-    if found.product == "Anthropic":
-        yield f'{_INDENT * 2}headers: {{anthropic-version: "2023-06-01"}}'
+    needed = DIALECTS[found.dialect].needed_headers.items()
+    if needed:
+        fields = ", ".join(f'{name.decode()}: "{value.decode()}"' for name, value in needed)
+        yield f"{_INDENT * 2}headers: {{{fields}}}"
     if found.health is not None:
         yield f"{_INDENT * 2}health: {{path: {found.health}}}"
     if len(upstream.endpoints) > 1 and found.product in ("vLLM", "SGLang", "llama.cpp"):

@@ -19,13 +19,18 @@ import orjson
 
 from gateway.cli.failures import why_unreachable
 from gateway.config.types import Dialect
+from gateway.dialects import DIALECTS
 from gateway.urls import endpoint_fault
 
 _TIMEOUT_S = 10.0
 _LARGEST_BYTES = 8 * 1024 * 1024
 _DESCRIBED = 20
 """Number of Ollama models whose context size is requested, with one request each."""
-_ANTHROPIC_VERSION = "2023-06-01"
+_NEEDED_HEADERS = {
+    name.decode(): value.decode()
+    for dialect in DIALECTS.values()
+    for name, value in dialect.needed_headers.items()
+}
 
 
 class ProbeError(Exception):
@@ -117,7 +122,7 @@ async def probe(
     if fault := endpoint_fault(url):
         raise ProbeError(f"{url}: {fault}")
     credential = credential_for(url, variable) if headers is None else None
-    sent = {"anthropic-version": _ANTHROPIC_VERSION} | dict(headers or {})
+    sent = _NEEDED_HEADERS | dict(headers or {})
     if credential is not None:
         sent |= credential.headers()
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
