@@ -39,7 +39,7 @@ from benchmarks import (
 from benchmarks.answers import WrongAnswer, check
 from benchmarks.load import Figures, Load
 from benchmarks.machine import OtherWork, description
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, Peer, Place
 from benchmarks.processes import (
     CannotRun,
     compile_tools,
@@ -287,12 +287,10 @@ def _take_turns(
 
 def _round(peer: Peer, load: Load, mockllm: Path, folder: Path) -> Figures:
     ours, theirs = cores()
-    backend, port = free_ports(2)
-    own = folder / peer.name
-    own.mkdir(exist_ok=True)
-    own.chmod(0o711)
-    log = own / "log"
-    command = peer.command(own, port, backend)
+    (backend,) = free_ports(1)
+    place = Place.pick(folder / peer.name, backend)
+    own, port, log = place.folder, place.port, place.folder / "log"
+    command = peer.command(place)
     token = bearer() if peer.token else None
     with (
         running([str(mockllm), str(backend)], backend, core=theirs, log=log),

@@ -15,11 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.answers import WrongAnswer, check
-from benchmarks.peers import Peer, of_checkout
-from benchmarks.processes import CannotRun, cores, free_ports, running
+from benchmarks.peers import Peer, Place, of_checkout
+from benchmarks.processes import CannotRun, cores, free_ports, redis_server, running
 from benchmarks.processor import cpu_us, family_of, pss_kib, worker_of
 from benchmarks.tokens import bearer
 from benchmarks.workloads import Run, Workload
@@ -113,22 +111,20 @@ def measure(
 
 def _start(peer: Peer, backend: int, folder: Path, stack: ExitStack) -> _Serving:
     ours, theirs = cores()
-    own = folder / peer.name.replace(" ", "-")
-    own.mkdir()
-    own.chmod(0o711)
-    (port,) = free_ports(1)
-    command = peer.command(own, port, backend)
-    log = own / "log"
+    place = Place.pick(folder / peer.name.replace(" ", "-"), backend)
+    log, out = place.folder / "log", place.folder / "out"
+    if peer.redis:
+        stack.enter_context(redis_server(place.folder, theirs, place.redis))
+    command = peer.command(place)
     process = stack.enter_context(
-        running(command, port, core=ours, log=log, stdout=own / "out", root=peer.root)
+        running(command, place.port, core=ours, log=log, stdout=out, root=peer.root)
     )
     if peer.root is None:
         pids = lambda: family_of(process.pid)  # noqa: E731
     else:
-        admin = yaml.safe_load((own / "config.yaml").read_text())["admin"]["listen"]
-        worker = worker_of(int(admin.rpartition(":")[2]), theirs)
+        worker = worker_of(place.admin, theirs)
         pids = lambda: family_of(worker)  # noqa: E731
-    return _Serving(port, pids, bearer() if peer.token else None)
+    return _Serving(place.port, pids, bearer() if peer.token else None)
 
 
 def _tell(text: str) -> None:

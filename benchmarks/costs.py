@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import jwt
 import uvloop
 
 from benchmarks import tracing
-from benchmarks.processes import free_ports, program, running
+from benchmarks.processes import free_ports, redis_server
 from benchmarks.tokens import AUDIENCE, ISSUER, bearer, public_pem
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import VerificationKey
@@ -60,8 +59,9 @@ async def _measure(folder: Path, core: set[int]) -> dict[str, float]:
     stored = _guarded(SqliteLimits(folder / "limits.db"))
     found[f"two limits in SQLite, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
     await stored.close()
-    with _redis(folder, core) as url:
-        stored = _guarded(RedisLimits(url, timeout_s=5.0))
+    (port,) = free_ports(1)
+    with redis_server(folder, core, port):
+        stored = _guarded(RedisLimits(f"redis://127.0.0.1:{port}/0", timeout_s=5.0))
         found[f"two limits in Redis, {_CONCURRENT} at a time"] = await _limits(stored, _CONCURRENT)
         await stored.close()
     found |= {f"metrics: {name}": cost for name, cost in _metrics().items()}
@@ -150,12 +150,3 @@ async def _cost(call: Callable[[], Awaitable[object]], concurrent: int) -> float
     started = time.process_time()
     await asyncio.gather(*(work(_CALLS // concurrent) for _ in range(concurrent)))
     return (time.process_time() - started) / _CALLS * 1e6
-
-
-@contextmanager
-def _redis(folder: Path, core: set[int]) -> Iterator[str]:
-    binary = program("redis-server")
-    (port,) = free_ports(1)
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-    with running([*command, str(folder)], port, core=core, log=folder / "redis.log"):
-        yield f"redis://127.0.0.1:{port}/0"

@@ -28,6 +28,8 @@ FILE = Path(__file__).with_name("counts.json")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 GROWTH = 0.03
 """Growth above which the tests fail."""
+_JOINED = 21
+"""Events in a packet."""
 _ROUNDS = 5
 """Requests of each kind. The least count is taken: a timer may run during a request."""
 _C_CALL = 10
@@ -52,6 +54,12 @@ class Counts:
     """A streamed request, without its events."""
     event: Files
     """One event of a stream."""
+    joined: Files
+    """20 more events in the same packet."""
+
+
+UNITS = ("request", "stream", "event", "joined")
+"""What is counted, in the order of `Counts`."""
 
 
 def measure() -> dict[str, Counts]:
@@ -61,7 +69,7 @@ def measure() -> dict[str, Counts]:
 
 def count(*, whole: bool) -> Counts:
     """Return the counts of one configuration."""
-    found: dict[str, list[Files]] = {"request": [], "stream": [], "event": []}
+    found: dict[str, list[Files]] = {unit: [] for unit in (*UNITS, "packet")}
 
     def script(script: Script) -> None:
         counter = _Counter()
@@ -77,22 +85,33 @@ def count(*, whole: bool) -> Counts:
             script.ask()
             script.wait()
             found["request"].append(counter.take())
-            # The second event is like all that follow; the first belongs to the response's head.
-            events: list[Files] = []
-
-            def step(step: Step, events: list[Files] = events) -> None:
-                if step in (Step.EVENT, Step.END):
-                    events.append(counter.take())
-
-            script.chat(2, step)
-            script.wait()
-            before, one, after = *events, counter.take()
+            before, event, after = _chat(script, counter, 1)
             found["stream"].append(dict(Counter(before) + Counter(after)))
-            found["event"].append(one)
+            found["event"].append(event)
+            found["packet"].append(_chat(script, counter, _JOINED)[1])
         script.run_in_loop(counter.stop)
 
     lockstep.run(script, whole=whole)
-    return Counts(**{name: min(rounds, key=_sum) for name, rounds in found.items()})
+    least = {name: min(rounds, key=_sum) for name, rounds in found.items() if rounds}
+    more = Counter(least.pop("packet"))
+    more.subtract(least["event"])
+    return Counts(**least, joined={file: count for file, count in more.items() if count})
+
+
+def _chat(script: Script, counter: _Counter, joined: int) -> tuple[Files, Files, Files]:
+    """Return what a streamed chat costs before its second event, for this one, and after it. The
+    second event is like all that follow; the first belongs to the response's head.
+    """
+    steps: list[Files] = []
+
+    def step(step: Step) -> None:
+        if step in (Step.EVENT, Step.END):
+            steps.append(counter.take())
+
+    script.chat(2, step, joined=joined)
+    script.wait()
+    before, event = steps
+    return before, event, counter.take()
 
 
 def _sum(files: Files) -> int:
@@ -197,7 +216,7 @@ def render(counts: Mapping[str, Counts], before: Mapping[str, Counts] | None) ->
     """Return a table of the sums, beside those that are kept, and what costs most."""
     lines = ["| instructions | now | kept | most in |", "|---|--:|--:|---|"]
     for name, each in counts.items():
-        for unit in ("request", "stream", "event"):
+        for unit in UNITS:
             files: Files = getattr(each, unit)
             old = sum(getattr(before[name], unit).values()) if before else ""
             most = ", ".join(f"{file} {n}" for file, n in Counter(files).most_common(4))

@@ -21,9 +21,9 @@ from typing import cast
 import uvloop
 
 from benchmarks.answers import WrongAnswer
-from benchmarks.journals import cpu_s, redis_server
+from benchmarks.journals import cpu_s
 from benchmarks.peers import gateway
-from benchmarks.processes import cores, free_ports, running
+from benchmarks.processes import cores, free_ports, redis_server, running
 
 _EVENT = re.compile(rb"id: ([0-9a-f]{34}\.([0-9]+))\ndata: ([^\n]*)\n\n")
 _TIME = re.compile(rb"t=([0-9]+) ")
@@ -81,12 +81,13 @@ def measure(mockllm: Path, folder: Path, streams: int, events: int, every_ms: in
     stream contains something else than events.
     """
     ours, theirs = cores()
-    ports = free_ports(3)
-    backend, doors = ports[0], ports[1:]
+    ports = free_ports(4)
+    backend, redis, doors = ports[0], ports[1], ports[2:]
     log = folder / "log"
     room = 4 * streams
     with ExitStack() as stack:
-        _, url = stack.enter_context(redis_server(folder, theirs))
+        stack.enter_context(redis_server(folder, theirs, redis))
+        url = f"redis://127.0.0.1:{redis}/0"
         command = [str(mockllm), str(backend)]
         stack.enter_context(running(command, backend, core=theirs, log=log))
         pids = []

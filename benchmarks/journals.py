@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Load
 from benchmarks.peers import gateway
-from benchmarks.processes import cores, free_ports, program, running
+from benchmarks.processes import cores, free_ports, redis_server, running
 
 _WAYS = ("passed through", "kept in memory", "kept in Redis")
 _STREAMS = 200
@@ -54,8 +53,9 @@ def _once(
     backend, port = free_ports(2)
     log = folder / "log"
     route: dict[str, Any] = {} if way == _WAYS[0] else {"resume": {"ttl": "2s"}}
-    with redis_server(folder, theirs) as (redis, url):
-        store = {"url": url if way == _WAYS[2] else "memory://"}
+    (at,) = free_ports(1)
+    with redis_server(folder, theirs, at) as redis:
+        store = {"url": f"redis://127.0.0.1:{at}/0" if way == _WAYS[2] else "memory://"}
         command = gateway(
             folder, port, backend, route=route, store=store, telemetry={"log": {"access": False}}
         )
@@ -64,21 +64,11 @@ def _once(
             running(command, port, core=ours, log=log) as process,
         ):
             load = Load(sseload, theirs, seconds)
-            before = cpu_s(process.pid), cpu_s(redis)
+            before = cpu_s(process.pid), cpu_s(redis.pid)
             events = load.events(port, _STREAMS)
-            after = cpu_s(process.pid), cpu_s(redis)
+            after = cpu_s(process.pid), cpu_s(redis.pid)
     spent = [(b - a) * 1e6 / events for a, b in zip(before, after, strict=True)]
     return spent[0], spent[1] if way == _WAYS[2] else 0.0
-
-
-@contextmanager
-def redis_server(folder: Path, core: set[int]) -> Iterator[tuple[int, str]]:
-    """Run a private Redis during the block. Yield its pid and URL."""
-    (port,) = free_ports(1)
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    log = folder / "redis.log"
-    with running([*command, "--dir", str(folder)], port, core=core, log=log) as process:
-        yield process.pid, f"redis://127.0.0.1:{port}/0"
 
 
 def cpu_s(pid: int) -> float:

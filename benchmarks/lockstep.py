@@ -121,15 +121,22 @@ class Script:
         time.sleep(seconds)
         self.settle()
 
-    def chat(self, events: int, step: Callable[[Step], None] = lambda _: None) -> None:
-        """Stream one chat. `step` is called when the gateway is idle before each step."""
+    def chat(
+        self, events: int, step: Callable[[Step], None] = lambda _: None, *, joined: int = 1
+    ) -> None:
+        """Stream one chat. `step` is called when the gateway is idle before each step. Each event
+        but the first is `joined` events in one packet.
+        """
         step(Step.REQUEST)
         upstream = self._ask(stream=True)
         for number in range(events):
             step(Step.EVENT if number else Step.FIRST)
-            head = b"" if number else _STREAM_HEAD
-            upstream.sendall(head + _chunk(_EVENT))
-            self._receive(_EVENT)
+            if number:
+                upstream.sendall(_chunk(_EVENT) * joined)
+                self._receive(_EVENT, joined)
+            else:
+                upstream.sendall(_STREAM_HEAD + _chunk(_EVENT))
+                self._receive(_EVENT)
         step(Step.END)
         upstream.sendall(_chunk(_LAST) + b"0\r\n\r\n")
         self._receive(b"0\r\n\r\n")
@@ -163,9 +170,9 @@ class Script:
                     self.settle()
                     return each
 
-    def _receive(self, ending: bytes) -> None:
+    def _receive(self, expected: bytes, times: int = 1) -> None:
         got = b""
-        while ending not in got:
+        while got.count(expected) < times:
             data = self._caller.recv(65536)
             if not data:
                 raise ConnectionError(f"the gateway closed the connection after {got!r}")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -28,6 +28,8 @@ JWT = {
     "public_key": {"file": "public.pem"},
 }
 """Auth provider of a gateway whose folder has the public key."""
+_ROOM = 20_000
+"""Connections that every peer has room for."""
 _PLENTY = 1_000_000_000
 """Limit that no load reaches: what counts is the counting."""
 
@@ -72,18 +74,38 @@ backend mock
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Private folder of a peer, and the ports that it uses and that it serves."""
+
+    folder: Path
+    backend: int
+    port: int
+    admin: int
+    redis: int
+
+    @classmethod
+    def pick(cls, folder: Path, backend: int) -> Self:
+        """Return a place with free ports, in a folder that this creates."""
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)  # nginx's workers run as another user
+        return cls(folder, backend, *free_ports(3))
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """Program to compare: its start command, and whether callers need a token."""
 
     name: str
-    command: Callable[[Path, int, int], list[str]]
-    """Function that returns the command for a private folder, the peer's port, and the backend's
-    port. Raises CannotRun if the program is not installed.
+    command: Callable[[Place], list[str]]
+    """Function that writes a configuration and returns the command. Raises CannotRun if the program
+    is not installed.
     """
     token: bool = False
     """Whether it applies the policies, and so requires a token."""
     rewrites: bool = False
     """Whether it parses answers and writes them anew, so that they differ in bytes."""
+    redis: bool = False
+    """Whether it needs a Redis."""
     root: Path | None = None
     """Checkout of the gateway that it runs; None if it is no gateway."""
 
@@ -93,29 +115,29 @@ def of_checkout(peer: Peer, name: str, root: Path) -> Peer:
     return replace(peer, name=name, root=root)
 
 
-def _nginx(folder: Path, port: int, upstream: int) -> list[str]:
-    file = folder / "nginx.conf"
-    file.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream))
+def _nginx(place: Place) -> list[str]:
+    file = place.folder / "nginx.conf"
+    text = _NGINX.format(folder=place.folder, port=place.port, upstream=place.backend)
+    file.write_text(text)
     return [program("nginx", "/usr/sbin/nginx"), "-e", "stderr", "-c", str(file)]
 
 
-def _haproxy(folder: Path, port: int, upstream: int) -> list[str]:
-    file = folder / "haproxy.cfg"
-    file.write_text(_HAPROXY.format(port=port, upstream=upstream))
+def _haproxy(place: Place) -> list[str]:
+    file = place.folder / "haproxy.cfg"
+    file.write_text(_HAPROXY.format(port=place.port, upstream=place.backend))
     return [program("haproxy", "/usr/sbin/haproxy"), "-db", "-f", str(file)]
 
 
-def _plain(_: Path, port: int, upstream: int) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.plain_proxy", str(port), str(upstream)]
+def _plain(place: Place) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.plain_proxy", str(place.port), str(place.backend)]
 
 
-def _router(name: str, *subcommand: str) -> Callable[[Path, int, int], list[str]]:
+def _router(name: str, *subcommand: str) -> Callable[[Place], list[str]]:
     """Return the command of a router: one worker, no choice to make, no log of requests."""
 
-    def command(_: Path, port: int, upstream: int) -> list[str]:
-        (metrics,) = free_ports(1)
-        where = ["--worker-urls", f"http://127.0.0.1:{upstream}", "--host", "127.0.0.1"]
-        where += ["--port", str(port), "--prometheus-port", str(metrics)]
+    def command(place: Place) -> list[str]:
+        where = ["--worker-urls", f"http://127.0.0.1:{place.backend}", "--host", "127.0.0.1"]
+        where += ["--port", str(place.port), "--prometheus-port", str(place.admin)]
         how = ["--policy", "round_robin", "--log-level", "error"]
         return [program(str(INSTALLED / name)), *subcommand, *where, *how]
 
@@ -133,20 +155,20 @@ _LITELLM = {
 }
 
 
-def _litellm(folder: Path, port: int, upstream: int) -> list[str]:
+def _litellm(place: Place) -> list[str]:
     # An environment of its own: its dependencies do not go with those of the other peers.
-    file = folder / "litellm.yaml"
-    base = json.dumps(_LITELLM).replace("{upstream}", f"http://127.0.0.1:{upstream}/v1")
-    file.write_text(base)
+    file = place.folder / "litellm.yaml"
+    url = f"http://127.0.0.1:{place.backend}/v1"
+    file.write_text(json.dumps(_LITELLM).replace("{upstream}", url))
     binary = program(str(INSTALLED.parent / "litellm/bin/litellm"))
-    return [binary, "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
+    return [binary, "--config", str(file), "--host", "127.0.0.1", "--port", str(place.port)]
 
 
-def _envoy(folder: Path, port: int, upstream: int) -> list[str]:
-    return _run_envoy(folder, port, upstream, [], {})
+def _envoy(place: Place) -> list[str]:
+    return _run_envoy(place, [], {})
 
 
-def _envoy_whole(folder: Path, port: int, upstream: int) -> list[str]:
+def _envoy_whole(place: Place) -> list[str]:
     """Return Envoy with the gateway's policies: RS256 JWT with a cache of verified tokens, a token
     bucket, a request id, and a JSON access log. Its counters are always on. It traces nothing,
     since it has nowhere to keep traces but a collector.
@@ -175,12 +197,10 @@ def _envoy_whole(folder: Path, port: int, upstream: int) -> list[str]:
     ]
     log = _envoy_part(
         "access_loggers.file.v3.FileAccessLog",
-        path=str(folder / "requests.log"),
+        path=str(place.folder / "requests.log"),
         log_format={"json_format": _ENVOY_LOG},
     )
-    return _run_envoy(
-        folder, port, upstream, filters, {"generate_request_id": True, "access_log": [log]}
-    )
+    return _run_envoy(place, filters, {"generate_request_id": True, "access_log": [log]})
 
 
 # As many fields as the gateway's access log has for the same request.
@@ -210,9 +230,7 @@ def _envoy_part(kind: str, **fields: Any) -> dict[str, Any]:
 
 
 def _run_envoy(
-    folder: Path,
-    port: int,
-    upstream: int,
+    place: Place,
     filters: list[dict[str, Any]],
     connections: Mapping[str, Any],
 ) -> list[str]:
@@ -227,7 +245,7 @@ def _run_envoy(
         http_filters=[*filters, _envoy_part("filters.http.router.v3.Router")],
         **connections,
     )
-    caps = {"max_connections": 20000, "max_requests": 20000, "max_pending_requests": 20000}
+    caps = {"max_connections": _ROOM, "max_requests": _ROOM, "max_pending_requests": _ROOM}
     cluster = {
         "name": "mock",
         "type": "STATIC",
@@ -235,11 +253,11 @@ def _run_envoy(
         "circuit_breakers": {"thresholds": [caps]},
         "load_assignment": {
             "cluster_name": "mock",
-            "endpoints": [{"lb_endpoints": [{"endpoint": at(upstream)}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": at(place.backend)}]}],
         },
     }
-    listener = {"name": "callers", **at(port), "filter_chains": [{"filters": [manager]}]}
-    file = folder / "envoy.json"
+    listener = {"name": "callers", **at(place.port), "filter_chains": [{"filters": [manager]}]}
+    file = place.folder / "envoy.json"
     file.write_text(
         json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
     )
@@ -247,42 +265,64 @@ def _run_envoy(
     return [binary, "-c", str(file), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
 
 
-def _bare(folder: Path, port: int, upstream: int) -> list[str]:
+def _bare(place: Place) -> list[str]:
     silent = {"log": {"access": False}, "metrics": None, "traces": None}
-    return gateway(folder, port, upstream, admin=_admin(), telemetry=silent)
+    return _gateway(place, telemetry=silent)
 
 
-def _whole(folder: Path, port: int, upstream: int) -> list[str]:
-    return _policies(folder, port, upstream, {"requests": {"requests": f"{_PLENTY}/minute"}})
+def _whole(place: Place) -> list[str]:
+    return _policies(place, {"requests": {"requests": f"{_PLENTY}/minute"}})
 
 
-def _limited(folder: Path, port: int, upstream: int) -> list[str]:
-    limits: dict[str, dict[str, Any]] = {
-        "requests": {"requests": f"{_PLENTY}/minute"},
-        "tokens": {"tokens": f"{_PLENTY}/minute"},
-        "open": {"concurrency": 100_000},
-    }
-    return _policies(folder, port, upstream, limits)
+def _limited(place: Place) -> list[str]:
+    return _policies(place, _THREE_LIMITS)
+
+
+def _redis(place: Place) -> list[str]:
+    store = {"url": f"redis://127.0.0.1:{place.redis}/0"}
+    return _policies(place, {"requests": {"requests": f"{_PLENTY}/minute"}}, store=store)
+
+
+def _resume(place: Place) -> list[str]:
+    limits = {"requests": {"requests": f"{_PLENTY}/minute"}}
+    return _policies(place, limits, route={"resume": {"ttl": "2s"}})
+
+
+_THREE_LIMITS: dict[str, dict[str, Any]] = {
+    "requests": {"requests": f"{_PLENTY}/minute"},
+    "tokens": {"tokens": f"{_PLENTY}/minute"},
+    "open": {"concurrency": 100_000},
+}
 
 
 def _policies(
-    folder: Path, port: int, upstream: int, limits: Mapping[str, dict[str, Any]]
+    place: Place,
+    limits: Mapping[str, dict[str, Any]],
+    *,
+    route: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any],
 ) -> list[str]:
-    (folder / "public.pem").write_bytes(public_pem())
-    return gateway(
-        folder,
-        port,
-        upstream,
-        route={"auth": ["bench"], "limits": list(limits)},
-        admin=_admin(),
+    (place.folder / "public.pem").write_bytes(public_pem())
+    return _gateway(
+        place,
+        route={"auth": ["bench"], "limits": list(limits), **(route or {})},
         auth={"bench": JWT},
         limits={name: {"key": "subject", **limit} for name, limit in limits.items()},
         telemetry={"log": {"access": True, "format": "json"}, "traces": {"sample": 0.1}},
+        **sections,
     )
 
 
-def _admin() -> dict[str, str]:
-    return {"listen": f"127.0.0.1:{free_ports(1)[0]}"}
+def _gateway(place: Place, **sections: Mapping[str, Any]) -> list[str]:
+    return gateway(
+        place.folder,
+        place.port,
+        place.backend,
+        admin={"listen": f"127.0.0.1:{place.admin}"},
+        server={"max_connections": _ROOM},
+        mock={"max_connections": _ROOM},
+        **sections,
+    )
 
 
 def gateway(
@@ -326,8 +366,11 @@ PEERS = {
         Peer("envoy-whole", _envoy_whole, token=True),
         Peer("gateway-whole", _whole, token=True, root=ROOT),
         Peer("gateway-limits", _limited, token=True, root=ROOT),
+        Peer("gateway-redis", _redis, token=True, redis=True, root=ROOT),
+        Peer("gateway-resume", _resume, token=True, root=ROOT),
     )
 }
 """Peers by name. `gateway` has one anonymous route; `gateway-whole` adds a JWT, a limit, the
-access log, metrics and traces; `gateway-limits` has three limits.
+access log, metrics and traces; the others are the same with three limits, with limits in Redis, and
+with streams kept for resuming.
 """

@@ -106,6 +106,15 @@ def running(
             process.wait()
 
 
+@contextmanager
+def redis_server(folder: Path, core: set[int], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a private Redis during the block."""
+    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    log = folder / "redis.log"
+    with running([*command, "--dir", str(folder)], port, core=core, log=log) as process:
+        yield process
+
+
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:

@@ -12,14 +12,14 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import aiohttp
 from aiohttp import web
 
-from benchmarks.peers import PEERS, gateway
+from benchmarks.peers import PEERS, Place, gateway
 from benchmarks.processes import cores, free_ports, running
 from benchmarks.slow_readers import rss_kib
 
@@ -79,7 +79,7 @@ async def _measure(name: str, folder: Path, core: set[int]) -> Cost:
             mock={"max_connections": 2 * _IDLE},
         )
     else:
-        command = PEERS[name].command(own, port, upstream)
+        command = PEERS[name].command(replace(Place.pick(own, upstream), port=port))
     url = f"http://127.0.0.1:{port}/"
     async with _echo(upstream), _clients() as http:
         with running(command, port, core=core, log=own / "log") as process:
