@@ -1,8 +1,10 @@
 # Works with GNU make 3.81 (macOS) and any clone path. `make help` lists the targets.
 
 PYTHON ?= python3
-# For `make test PYTEST_ARGS='-k sse'` and `make lock LOCK_ARGS=--upgrade`.
+# For `make test PYTEST_ARGS='-k sse'`, `make bench BENCH_ARGS='--rounds 1'` and
+# `make lock LOCK_ARGS=--upgrade`.
 PYTEST_ARGS ?=
+BENCH_ARGS ?= --rounds 5 --seconds 2
 LOCK_ARGS ?=
 # Most tests wait more than they compute. Who is done takes over from who is not.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
@@ -48,8 +50,8 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 	@for file in $(GENERATED); do diff -u docs/$$file $(VENV)/docs/$$file || { \
 		echo "docs/$$file is out of date: run \`make docs\`" >&2; exit 1; }; done
 
-bench: $(VENV)/.project $(VENV)/.dev ## Run the benchmarks
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
+	$(BIN)/python -m benchmarks report --write $(BENCH_ARGS)
 
 docs: $(VENV)/.project ## Regenerate the generated documentation
 	$(WRITE_REFERENCE)
@@ -99,6 +101,11 @@ $(VENV)/.project: pyproject.toml $(VENV)/.run
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(PIP) check || { \
 		echo 'pyproject.toml asks for what the lock does not hold: run `make lock`' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/peers/.installed: benchmarks/peers.txt benchmarks/setup-peers $(BIN)/python
+	@echo 'Installing the peers of the benchmarks'
+	@sh benchmarks/setup-peers $(VENV)/peers
 	@touch $@
 
 $(NODE_MODULES): tests/node/package.json tests/node/package-lock.json

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: comparison with the peers.
+"""`python -m benchmarks`: `report`, the comparison with all peers.
 
 `cost`: CPU time for each request and event, in turns. `walk`: which files a streamed chat passes.
 `counts`: instructions for each request and event. `memory`: memory of slow readers. `costs`: auth,
@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,28 +31,19 @@ from benchmarks import (
     cut_streams,
     journals,
     loop_holds,
+    open_streams,
+    report,
     slow_readers,
     translation,
     walk,
     websockets,
 )
-from benchmarks.answers import WrongAnswer, check
-from benchmarks.load import Figures, Load
+from benchmarks.answers import WrongAnswer
 from benchmarks.machine import OtherWork, description
-from benchmarks.peers import PEERS, Peer, Place
-from benchmarks.processes import (
-    CannotRun,
-    compile_tools,
-    cores,
-    free_ports,
-    raise_file_limit,
-    running,
-)
-from benchmarks.table import render
-from benchmarks.tokens import bearer
+from benchmarks.peers import PEERS
+from benchmarks.processes import CannotRun, compile_tools, cores, raise_file_limit
 from benchmarks.workloads import WORKLOADS
 
-_TABLE = ("nginx", "aiohttp", "gateway", "gateway-whole")
 _LOADS = ("unary64", "unary1", "flood", "paced", "burst")
 
 
@@ -92,27 +83,42 @@ def main() -> int:
     return 0
 
 
-def _table(arguments: Namespace, tools: Tools) -> Outcome:
-    load = Load(tools.sseload, cores()[1], arguments.seconds)
-    peers = arguments.peers or [PEERS[name] for name in _TABLE]
-    rounds = _take_turns(peers, arguments.rounds, load, tools.mockllm, tools.folder)
-    results = {name: [asdict(one) for one in found] for name, found in rounds.items()}
-    return results, render(rounds)
+def _report(arguments: Namespace, tools: Tools) -> Outcome:
+    peers = arguments.peers or list(PEERS.values())
+    workloads = arguments.loads or list(WORKLOADS.values())
+    others = OtherWork()
+    programs = (tools.mockllm, tools.sseload)
+    found = cost.measure(
+        peers,
+        workloads,
+        programs,
+        tools.folder,
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+    )
+    memory = open_streams.measure(peers, programs, tools.folder)
+    how = f"{arguments.rounds} rounds of {arguments.seconds:g} s"
+    where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core; {how}"
+    text, plots = report.render(found, memory, workloads, peers, where)
+    if arguments.write:
+        report.write(text, plots)
+    return {"found": asdict(found), "memory": memory}, text
 
 
 def _cost(arguments: Namespace, tools: Tools) -> Outcome:
     peers = arguments.peers or [PEERS["gateway"], PEERS["gateway-whole"]]
     if arguments.against:
         peers = cost.against(peers, arguments.against)
+    workloads = arguments.loads or [WORKLOADS[name] for name in _LOADS]
     found = cost.measure(
         peers,
-        arguments.loads,
+        workloads,
         (tools.mockllm, tools.sseload),
         tools.folder,
         rounds=arguments.rounds,
         seconds=arguments.seconds,
     )
-    return asdict(found), cost.render(found, arguments.loads, peers)
+    return asdict(found), cost.render(found, workloads, peers)
 
 
 def _walk(arguments: Namespace, _: Tools) -> Outcome:
@@ -187,7 +193,7 @@ def _holds(arguments: Namespace, _: Tools) -> Outcome:
 
 
 BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
-    "table": _table,
+    "report": _report,
     "cost": _cost,
     "walk": _walk,
     "counts": _counts,
@@ -209,7 +215,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=list(BENCHMARKS), default=next(iter(BENCHMARKS)))
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of each peer (%(default)s)")
-    # A stream takes one second, and the first fifth of the time is not counted.
     parser.add_argument(
         "--seconds", type=_seconds, default=4, help="of each measurement (%(default)s)"
     )
@@ -219,8 +224,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--loads",
         type=_names_in(WORKLOADS),
-        default=[WORKLOADS[name] for name in _LOADS],
-        help=f"for cost, of {','.join(WORKLOADS)} ({','.join(_LOADS)})",
+        help=f"which, of {','.join(WORKLOADS)} (report: all, cost: {','.join(_LOADS)})",
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="for report: write docs/performance.md"
     )
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="for cost: another checkout to compare with"
@@ -272,35 +279,6 @@ def _names_in(known: Mapping[str, _Named]) -> Callable[[str], list[_Named]]:
         return [known[name] for name in names]
 
     return chosen
-
-
-def _take_turns(
-    peers: Sequence[Peer], rounds: int, load: Load, mockllm: Path, folder: Path
-) -> dict[str, list[Figures]]:
-    results: dict[str, list[Figures]] = {peer.name: [] for peer in peers}
-    for number in range(rounds):
-        for peer in peers:
-            print(f"round {number + 1} of {rounds}: {peer.name}", file=sys.stderr, flush=True)
-            results[peer.name].append(_round(peer, load, mockllm, folder))
-    return results
-
-
-def _round(peer: Peer, load: Load, mockllm: Path, folder: Path) -> Figures:
-    ours, theirs = cores()
-    (backend,) = free_ports(1)
-    place = Place.pick(folder / peer.name, backend)
-    own, port, log = place.folder, place.port, place.folder / "log"
-    command = peer.command(place)
-    token = bearer() if peer.token else None
-    with (
-        running([str(mockllm), str(backend)], backend, core=theirs, log=log),
-        running(command, port, core=ours, log=log, stdout=own / "access.log"),
-    ):
-        try:
-            check(port, backend, token)
-            return load.measure(port, token)
-        except WrongAnswer as exc:
-            raise WrongAnswer(f"{peer.name}: {exc}") from exc
 
 
 if __name__ == "__main__":

