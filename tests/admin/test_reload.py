@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.support.admin import admin, told, until
 from tests.support.client import RawClient, ask
+from tests.support.commands import called
 from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
@@ -215,17 +214,6 @@ async def test_what_takes_a_restart_is_said_until_there_is_one(
         assert (await reload(gateway))["needs_restart"] == []
 
 
-async def _command(file: Path) -> tuple[int | None, str]:
-    """What `gateway reload` answers."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "reload", "--config", str(file)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    return process.returncode, (out + errors).decode()
-
-
 async def test_sighup_and_the_command_reload(start_gateway_process: StartGatewayProcess) -> None:
     async with ScriptedUpstream(json_reply({})) as upstream:
         gateway = await start_gateway_process(simple_config(upstream.url))
@@ -235,9 +223,9 @@ async def test_sighup_and_the_command_reload(start_gateway_process: StartGateway
         change(gateway, admin={"listen": f"127.0.0.1:{gateway.admin_port}"})
         good = gateway.file.read_text()
         gateway.file.write_text(good.replace("upstream: main", "upstream: mian"))
-        code, said = await _command(gateway.file)
-        assert code == 1
-        assert "there is no upstream 'mian'; did you mean 'main'?" in said
+        said = await called("reload", "--config", str(gateway.file))
+        assert said.code == 1
+        assert "there is no upstream 'mian'; did you mean 'main'?" in said.out + said.err
 
 
 async def test_a_watched_file_is_reloaded_when_it_changes(

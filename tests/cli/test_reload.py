@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.commands import NOWHERE, call
+from tests.support.commands import NOWHERE, Said, call, called
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, config_text, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply
 
@@ -31,26 +29,14 @@ async def test_the_command_says_which_file_was_read(
     async with ScriptedUpstream(json_reply({})) as upstream:
         gateway = await start_gateway_process(simple_config(upstream.url))
         change(gateway, admin={"listen": f"127.0.0.1:{gateway.admin_port}"})
-        assert await _command(gateway.file) == (
-            0,
-            f"reloaded {gateway.file}\nadmin: takes effect after a restart\n",
+        assert await called("reload", "--config", str(gateway.file)) == Said(
+            0, f"reloaded {gateway.file}\nadmin: takes effect after a restart\n", ""
         )
         another = tmp_path / "another.yaml"
         another.write_bytes(gateway.file.read_bytes())
-        code, said = await _command(another)
-        assert (code, said.splitlines()[0]) == (0, f"reloaded {gateway.file}")
-        assert f"{another} is not the file that gateway serves" in said
-
-
-async def _command(file: Path) -> tuple[int | None, str]:
-    """What `gateway reload` answers."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "reload", "--config", str(file)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    return process.returncode, (out + errors).decode()
+        said = await called("reload", "--config", str(another))
+        assert (said.code, said.out.splitlines()[0]) == (0, f"reloaded {gateway.file}")
+        assert f"{another} is not the file that gateway serves" in said.err
 
 
 def test_a_gateway_that_is_not_there_is_told_of(

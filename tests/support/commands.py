@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import socket
 import sys
@@ -42,6 +43,21 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
         code = int(exc.code or 0)
     out, err = capsys.readouterr()
     return Said(code, out, err)
+
+
+async def called(*arguments: str) -> Said:
+    """Run a command in another thread, beside gateways that run in the event loop."""
+    out, err = io.StringIO(), io.StringIO()
+
+    def call_main() -> int:
+        try:
+            return main(arguments)
+        except SystemExit as exc:  # as argparse ends
+            return int(exc.code or 0)
+
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = await asyncio.to_thread(call_main)
+    return Said(code, out.getvalue(), err.getvalue())
 
 
 async def run(*arguments: str) -> Said:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.client import RawClient, ask
+from tests.support.commands import called
 from tests.support.door import get, guarded, with_token
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.issuer import Issuer
@@ -212,15 +212,9 @@ async def test_of_two_credentials_it_is_said_which_is_refused(
 
 async def keys(folder: Path, *arguments: str) -> str:
     """What `gateway keys` prints."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "keys", *arguments),
-        *("--config", str(folder / "config.yaml")),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return out.decode().strip()
+    said = await called("keys", *arguments, "--config", str(folder / "config.yaml"))
+    assert said.code == 0, said.err
+    return said.out.strip()
 
 
 @pytest.fixture
@@ -293,15 +287,10 @@ async def test_a_revoked_token_is_refused_within_a_second_on_every_gateway(
         token, other = issuer.token("a", jti="one"), issuer.token("a", jti="other")
         for gateway in gateways:
             assert (await with_token(gateway, token)).status == 200
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "revoke", token),
-            *("--config", str(tmp_path / "config.yaml")),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
+        said = await called("revoke", token, "--config", str(tmp_path / "config.yaml"))
         loop = asyncio.get_running_loop()
         revoked_at = loop.time()
-        assert out == b"one: revoked\n"
+        assert said.out == "one: revoked\n"
         async with asyncio.timeout(5):
             for gateway in gateways:
                 while (await with_token(gateway, token)).status != 401:
