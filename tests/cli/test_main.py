@@ -13,7 +13,7 @@ import sys
 import pytest
 
 import gateway
-from tests.support.commands import Said, call, environment, run
+from tests.support.commands import Said, call, environment
 
 
 def test_help_names_every_command_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,8 +78,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert call(capsys, "--version") == Said(0, f"gateway {gateway.__version__}\n", "")
 
 
-async def test_schema_is_a_json_schema_of_the_configuration() -> None:
-    said = await run("schema")
+def test_schema_is_a_json_schema_of_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    said = call(capsys, "schema")
     schema = json.loads(said.out)
     assert (said.code, said.err) == (0, "")
     assert schema["$schema"].startswith("https://json-schema.org/")

@@ -31,11 +31,11 @@ routes: [{name: openai, path: /v1/, auth: [demo], models: [demo]}]
 """
 
 
-async def test_serve_says_the_same_of_a_plug_in_as_check(
+def test_serve_says_the_same_of_a_plug_in_as_check(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
     file.write_text(config_text(simple_config(NOWHERE, middleware=[{"use": "no.such"}]), {}))
-    said = await run("serve", "--config", str(file))
+    said = call(capsys, "serve", "--config", str(file))
     assert said.code == 1
     assert said.err == call(capsys, "check", str(file)).err
 
@@ -81,9 +81,9 @@ async def test_an_address_that_is_taken_from_the_demo_backend_says_so(file: Path
     assert line.endswith("Change demo.listen.")
 
 
-async def test_a_bad_file_is_never_served(file: Path) -> None:
+def test_a_bad_file_is_never_served(capsys: pytest.CaptureFixture[str], file: Path) -> None:
     file.write_text("routes: []")
-    said = await run("serve", "--config", str(file))
+    said = call(capsys, "serve", "--config", str(file))
     assert (said.code, said.out) == (1, "")
     assert "upstreams: is missing" in said.err
 

@@ -394,7 +394,9 @@ def request(
     return b"\r\n".join([*lines, b"", b""]) + (body or b"")
 
 
-async def ask(port: int, raw: bytes, method: str = "GET", *, patience_s: float = 4.0) -> Response:
+async def ask(
+    port: int, raw: bytes, method: str = "GET", *, patience_s: float = PATIENCE_S
+) -> Response:
     """Send a request on a new connection. Return the response."""
     async with RawClient(port, patience_s=patience_s) as client:
         await client.send(raw)
