@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -51,47 +52,33 @@ class Budget(Protocol):
         """Subtract this many bytes."""
 
 
+@dataclass(slots=True, eq=False)
 class StreamLog:
     """Log with one writer and any number of readers, each at its own position."""
 
-    __slots__ = (
-        "_budget",
-        "_events",
-        "cap_bytes",
-        "error",
-        "first",
-        "id",
-        "on_progress",
-        "on_readers",
-        "owner",
-        "prefix",
-        "readers",
-        "size_bytes",
-        "state",
-    )
+    id: str
+    owner: bytes
+    """Label of the owner."""
+    cap_bytes: int
+    budget: Budget
+    _: KW_ONLY
+    first: int = 1
+    """Number of the oldest event kept; if there is none, of the next event."""
+    size_bytes: int = field(default=0, init=False)
+    state: State = field(default=State.RUNNING, init=False)
+    error: GatewayError | None = field(default=None, init=False)
+    """Cause, if the state is LOST."""
+    readers: set[LogReader] = field(default_factory=set, init=False)
+    on_readers: Callable[[], None] | None = field(default=None, init=False)
+    """Called when the first reader has joined, and when the last one has left."""
+    on_progress: Callable[[], None] | None = field(default=None, init=False)
+    """Called when a reader that lagged has taken events."""
+    prefix: bytes = field(init=False)
+    """Prefix of the ids of its events."""
+    _events: list[bytes] = field(default_factory=list, init=False)
 
-    def __init__(
-        self, id: str, owner: bytes, cap_bytes: int, budget: Budget, *, first: int = 1
-    ) -> None:
-        """`owner` is the label of the owner. `first` is the number of the first event."""
-        self.id = id
-        self.owner = owner
-        self.prefix = id.encode() + b"."
-        """Prefix of the ids of its events."""
-        self.first = first
-        """Number of the oldest event kept; if there is none, of the next event."""
-        self.size_bytes = 0
-        self.state = State.RUNNING
-        self.error: GatewayError | None = None
-        """Cause, if the state is LOST."""
-        self.readers: set[LogReader] = set()
-        self.on_readers: Callable[[], None] | None = None
-        """Called when the first reader has joined, and when the last one has left."""
-        self.on_progress: Callable[[], None] | None = None
-        """Called when a reader that lagged has taken events."""
-        self.cap_bytes = cap_bytes
-        self._budget = budget
-        self._events: list[bytes] = []
+    def __post_init__(self) -> None:
+        self.prefix = self.id.encode() + b"."
 
     @property
     def last(self) -> int:
@@ -108,7 +95,7 @@ class StreamLog:
         self._events.append(event)
         size = len(event)
         self.size_bytes += size
-        self._budget.grown(size)
+        self.budget.grown(size)
         if self.size_bytes > self.cap_bytes:
             self.trim(int(self.cap_bytes * _KEPT_SHARE))
 
@@ -192,12 +179,12 @@ class StreamLog:
             count += 1
         del self._events[:count]
         self.first += count
-        self._budget.shrunk(self.size_bytes - size)
+        self.budget.shrunk(self.size_bytes - size)
         self.size_bytes = size
 
     def clear(self) -> None:
         """Drop all events."""
         self.first = self.last + 1
         self._events.clear()
-        self._budget.shrunk(self.size_bytes)
+        self.budget.shrunk(self.size_bytes)
         self.size_bytes = 0
