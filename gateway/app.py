@@ -5,7 +5,7 @@ Nothing is configured at request time. A reload builds another runtime beside th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -15,15 +15,16 @@ from gateway.config import Config
 from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, Overloaded
-from gateway.exchange import GatewayRequest
+from gateway.exchange import Exchange
 from gateway.forwarded import TrustedProxies
 from gateway.intake import Intake, ServerOptions
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
-from gateway.middleware.chain import compose
 from gateway.middleware.errors import ErrorMapping
+from gateway.pipeline import Pipeline
 from gateway.process_state import ProcessState
+from gateway.request import Request
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, RouteTable
 from gateway.store.record_watcher import RecordWatcher
@@ -66,7 +67,9 @@ class Runtime:
         self.config = config
         self.overload = state.overload
         self.exchanges = 0
-        """Exchanges in flight; counted by the listener."""
+        """Exchanges in flight."""
+        self.on_end: Callable[[], None] | None = None
+        """Called whenever an exchange has ended."""
         self.retired: Callable[[], None] | None = None
         """Called when the last exchange ends, after another runtime has taken over."""
         self._previous = previous
@@ -149,19 +152,20 @@ class Runtime:
             state.offload,
             telling,
         )
-        self.routes = RouteTable(routes(config, parts))
+        self.routes = RouteTable(routes(config, parts, self._ended))
         self._intake = Intake(self.routes, self.proxies)
         first = outer(config, telling)
         self._refuse = {
-            name: compose([*first, ErrorMapping(dialect, logger)], _refuse)
+            name: Pipeline(first, ErrorMapping(dialect, logger), (), _refuse, ended=self._ended)
             for name, dialect in DIALECTS.items()
         }
-        self._server_options = compose(first, _server_options)
+        openai = ErrorMapping(DIALECTS["openai"], logger)
+        self._server_options = Pipeline(first, openai, (), _server_options, ended=self._ended)
 
-    def respond(self, request: GatewayRequest) -> Awaitable[web.StreamResponse]:
-        """Return the response to a request. Errors become responses too; only a cancellation is
-        raised.
-        """
+    def serve(self, request: Request) -> None:
+        """Answer a request through the pipeline of its route, or of those that are refused."""
+        self.exchanges += 1
+        self.overload.requests += 1
         try:
             route = self._intake.route(request)
         except GatewayError as error:
@@ -169,14 +173,26 @@ class Runtime:
             if error.status not in (404, 405):
                 # Client and gateway may disagree on message boundaries after such a request.
                 request.exchange.must_close = True
-            return self._refuse["openai"](request)
+            self._refuse["openai"].serve(request)
+            return
         except ServerOptions:
-            return self._server_options(request)
+            self._server_options.serve(request)
+            return
         if (reason := self.overload.reason) is not None:
             self.overload.refused += 1
             request.exchange.refusal = Overloaded(reason)
-            return self._refuse[route.dialect](request)
-        return route.handler(request)
+            self._refuse[route.dialect].serve(request)
+            return
+        route.pipeline.serve(request)
+
+    def _ended(self, exchange: Exchange) -> None:
+        """Count an exchange out."""
+        self.exchanges -= 1
+        self.overload.requests -= 1
+        if not self.exchanges and self.retired is not None:
+            self.retired()
+        if self.on_end is not None:
+            self.on_end()
 
     def start(self) -> None:
         """Start background tasks, and take over state from the previous runtime. Needs a running
@@ -226,10 +242,10 @@ def _unchanged(previous: Runtime, config: Config) -> Mapping[str, Provider]:
     }
 
 
-async def _server_options(request: GatewayRequest) -> web.StreamResponse:
+def _server_options(request: Request) -> web.StreamResponse:
     return web.Response(status=204, headers={"Allow": ", ".join(METHODS)})
 
 
-async def _refuse(request: GatewayRequest) -> web.StreamResponse:
+def _refuse(request: Request) -> web.StreamResponse:
     assert request.exchange.refusal is not None
     raise request.exchange.refusal

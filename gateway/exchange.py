@@ -1,18 +1,18 @@
 """State of one request, from its first byte to its end.
 
-The listener creates the exchange, and the request refers to it in one attribute. Work that is due
-once the last byte has been sent (writing a log line, releasing a slot) is an `at_end` callback.
-Each is called exactly once, however the request ends.
+The connection creates the exchange, and the request refers to it. Whatever the request holds (a
+slot, an endpoint, memory) is released by an `at_end` callback. What policies do at the end is a
+phase of the pipeline. Each is called exactly once, however the request ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from gateway.dialects.translation.pieces import Skip
     from gateway.dialects.usage_tap import UsageTap
     from gateway.errors import GatewayError
-    from gateway.limiting.demand import Demand, Verdict
-    from gateway.limiting.rules import Rule
+    from gateway.limiting.decision import Decision
     from gateway.proxy.attempt import Attempt
     from gateway.proxy.body import HeldBody
     from gateway.proxy.early_head import EarlyHead
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from gateway.websocket.endings import SessionTally
     from gateway.websocket.handshake import Handshake
 
-    Decided = tuple[Sequence[Rule], Sequence[Demand], Verdict]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -115,10 +113,37 @@ class ByteSink(Protocol):
         """Handle the next bytes."""
 
 
+class Cancellable(Protocol):
+    """Work in progress for a request."""
+
+    def cancel(self) -> None:
+        """Give up the work: nobody waits for its result."""
+
+
 class ClientConnection(Protocol):
     """Connection of the client, as used by a relay."""
 
     transport: asyncio.Transport | None
+    secure: bool
+    """True if the client's connection to this process is encrypted."""
+
+    def send(self, response: web.StreamResponse) -> None:
+        """Send the response to the request in flight."""
+
+    def sent(self, response: web.StreamResponse) -> None:
+        """Note that the response to the request in flight is complete."""
+
+    def wait(self, pending: Cancellable) -> None:
+        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
+
+    def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine for the request in flight. It is cancelled if the client leaves."""
+
+    def broke(self, error: Exception) -> None:
+        """Cut the connection after an error of the gateway's own."""
+
+    def drop(self) -> None:
+        """End the request in flight, whose stream has just received an error."""
 
     @property
     def backlog(self) -> Backlog:
@@ -206,194 +231,132 @@ class Keeper(Protocol):
 
 
 class Exchange:
-    """State of one request. Times are in `time.perf_counter` seconds, and None until known."""
+    """State of one request. Times are in `time.perf_counter` seconds, and None until known.
 
-    __slots__ = (
-        "_asked",
-        "_at_end",
-        "_client_left",
-        "_outcome",
-        "attempt",
-        "attempts",
-        "body",
-        "bytes_in",
-        "bytes_out",
-        "bytes_saved",
-        "checks_model",
-        "client_ip",
-        "commit",
-        "continued",
-        "deadline",
-        "decided",
-        "decoded",
-        "early",
-        "end_reason",
-        "endpoint",
-        "error_code",
-        "expires_at",
-        "fallbacks",
-        "filter",
-        "first_byte_at",
-        "first_token_at",
-        "forwarded",
-        "handshake",
-        "held",
-        "host",
-        "json",
-        "keeper",
-        "limit",
-        "meter",
-        "method",
-        "model",
-        "must_close",
-        "on_drain",
-        "on_first_byte",
-        "path",
-        "principal",
-        "public_url",
-        "query",
-        "queue_position",
-        "queue_s",
-        "reason",
-        "refusal",
-        "request_id",
-        "response_headers",
-        "retry_after_s",
-        "route",
-        "served",
-        "skipped",
-        "stall_s",
-        "stalls",
-        "started_at",
-        "status",
-        "streamed",
-        "tally",
-        "tap",
-        "target",
-        "trace",
-        "trace_id",
-        "trusted_peer",
-        "upstream",
-        "usage",
-        "voucher",
-    )
+    Most requests change few of these attributes, so their initial values belong to the class.
+    """
+
+    ended_at = 0.0
+    """Time when the exchange ended."""
+    first_byte_at: float | None = None
+    """Time when the first byte of the response body was sent, whatever it contained."""
+    first_token_at: float | None = None
+    """Time when the first content, reasoning or tool call was sent; see `end`."""
+    request_id = ""
+    trace: Trace | None = None
+    """Record of the request, if the route is traced."""
+    trace_id: str | None = None
+    """Trace id in hexadecimal digits; None if the request is not sampled."""
+    host = ""
+    path = ""
+    """Canonical path, used for route matching and for forwarding."""
+    query = ""
+    route: str | None = None
+    principal: Principal | None = None
+    expires_at: float | None = None
+    """Time at which a stream for this request must end, in seconds since the epoch."""
+    voucher: Voucher | None = None
+    """Identity lent by the session that makes the request."""
+    model: str | None = None
+    served: str | None = None
+    """Name of the fallback that serves the request instead of its model."""
+    fallbacks: Sequence[str] = ()
+    """Models that failed, with the reason."""
+    skipped: dict[Skip, int] | None = None
+    """Parts of the backend's response that the translation left out, with their counts."""
+    continued = 0
+    """Number of times another upstream continued the answer."""
+    target: Target | None = None
+    """Target of the request, once it is resolved."""
+    body: bytes | None = None
+    """Body as it is to be sent, if it had to be read whole."""
+    json: JsonBody | None = None
+    """Parsed body, if it is a JSON object and was parsed."""
+    decoded = False
+    """True if the body came with a content coding, and is sent without."""
+    held: HeldBody | None = None
+    """Share of the body in the memory budget for bodies."""
+    checks_model: Callable[[str], bool] | None = None
+    """Function that tells whether the caller may use a model; None if every caller may use all
+    models.
+    """
+    upstream: str | None = None
+    queue_position: int | None = None
+    """Number of requests ahead of this one when it had to wait in a queue; at least 1."""
+    queue_s: float | None = None
+    """Seconds spent in queues."""
+    tap: UsageTap | None = None
+    """Reader of token usage from the response body, if tokens are counted."""
+    filter: UsageFilter | None = None
+    """Filter that removes from an event stream what only the gateway asked for."""
+    usage: Usage | None = None
+    """Tokens that the request used, as reported by logs, metrics, traces and limits. None until
+    the request ends, and after that if it used none.
+    """
+    decided: Decision | None = None
+    """Decision of the limits, if there are any."""
+    handshake: Handshake | None = None
+    """Handshake of a WebSocket request, on a route that serves WebSockets."""
+    tally: SessionTally | None = None
+    """Counts of what passed through the WebSocket."""
+    meter: Meter | None = None
+    """Meter that counts tokens during a session, which cannot wait for its end."""
+    deadline: float | None = None
+    """Time by which the request must end, if limited."""
+    endpoint: str | None = None
+    attempt: Attempt | None = None
+    """Attempt whose response was chosen."""
+    attempts = 0
+    """Number of times the request was sent to an upstream."""
+    on_first_byte: Callable[[float], None] | None = None
+    """Called with the time at which the first byte of the body is sent."""
+    on_drain: Callable[[], None] | None = None
+    """Called when the gateway begins to shut down."""
+    forwarded = b""
+    """Header lines that identify the client to the upstream."""
+    public_url = ""
+    """Scheme and authority that the client used."""
+    commit = Commit.OPEN
+    early: EarlyHead | None = None
+    """Writer that opens the stream early if the request has to wait."""
+    status: int | None = None
+    error_code: str | None = None
+    reason: str | None = None
+    """Details of an error, for the log only: the backend's message, if there is one."""
+    limit: str | None = None
+    """Name, in the configuration, of the limit that refused the request."""
+    retry_after_s: int | None = None
+    """Seconds after which the client was told to retry."""
+    refusal: GatewayError | None = None
+    """Error to answer with if no route serves the request."""
+    must_close = False
+    """True if the connection must not serve another request."""
+    bytes_in = 0
+    bytes_out = 0
+    bytes_saved = 0
+    """Bytes of the response saved by compression."""
+    streamed = False
+    """True if the response is an event stream."""
+    stalls = 0
+    """Number of times the stream was paused because the client did not read."""
+    stall_s = 0.0
+    """Total seconds of these pauses."""
+    end_reason: EndReason | None = None
+    keeper: Keeper | None = None
+    """Owner that continues the exchange after its client has left."""
+    phases: Sequence[Callable[[Exchange], None]] = ()
+    """What the policies of the pipeline do at the end, in order; see `end`."""
+    _asked: Estimate | None = None
+    _client_left = False
+    _outcome: EndReason | None = None
 
     def __init__(self, method: str, client_ip: str, trusted_peer: bool) -> None:
         self.method = method
         self.client_ip = client_ip
         self.trusted_peer = trusted_peer
         self.started_at = time.perf_counter()
-        self.first_byte_at: float | None = None
-        """Time when the first byte of the response body was sent, whatever it contained."""
-        self.first_token_at: float | None = None
-        """Time when the first content, reasoning or tool call was sent; see `end`."""
-        self.request_id = ""
-        self.trace: Trace | None = None
-        """Record of the request, if the route is traced."""
-        self.trace_id: str | None = None
-        """Trace id in hexadecimal digits; None if the request is not sampled."""
-        self.host = ""
-        self.path = ""
-        """Canonical path, used for route matching and for forwarding."""
-        self.query = ""
-        self.route: str | None = None
-        self.principal: Principal | None = None
-        self.expires_at: float | None = None
-        """Time at which a stream for this request must end, in seconds since the epoch."""
-        self.voucher: Voucher | None = None
-        """Identity lent by the session that makes the request."""
-        self.model: str | None = None
-        self.served: str | None = None
-        """Name of the fallback that serves the request instead of its model."""
-        self.fallbacks: list[str] = []
-        """Models that failed, with the reason."""
-        self.skipped: dict[Skip, int] | None = None
-        """Parts of the backend's response that the translation left out, with their counts."""
-        self.continued = 0
-        """Number of times another upstream continued the answer."""
-        self.target: Target | None = None
-        """Target of the request, once it is resolved."""
-        self.body: bytes | None = None
-        """Body as it is to be sent, if it had to be read whole."""
-        self.json: JsonBody | None = None
-        """Parsed body, if it is a JSON object and was parsed."""
-        self.decoded = False
-        """True if the body came with a content coding, and is sent without."""
-        self.held: HeldBody | None = None
-        """Share of the body in the memory budget for bodies."""
-        self.checks_model: Callable[[str], bool] | None = None
-        """Function that tells whether the caller may use a model; None if every caller may use all
-        models.
-        """
-        self.upstream: str | None = None
-        self.queue_position: int | None = None
-        """Number of requests ahead of this one when it had to wait in a queue; at least 1."""
-        self.queue_s: float | None = None
-        """Seconds spent in queues."""
-        self.tap: UsageTap | None = None
-        """Reader of token usage from the response body, if tokens are counted."""
-        self.filter: UsageFilter | None = None
-        """Filter that removes from an event stream what only the gateway asked for."""
-        self.usage: Usage | None = None
-        """Tokens that the request used, as reported by logs, metrics, traces and limits. None until
-        the request ends, and after that if it used none.
-        """
-        self.decided: Decided | None = None
-        """Decision of the limits, if there are any."""
-        self.handshake: Handshake | None = None
-        """Handshake of a WebSocket request, on a route that serves WebSockets."""
-        self.tally: SessionTally | None = None
-        """Counts of what passed through the WebSocket."""
-        self.meter: Meter | None = None
-        """Meter that counts tokens during a session, which cannot wait for its end."""
-        self.deadline: float | None = None
-        """Time by which the request must end, if limited."""
-        self.endpoint: str | None = None
-        self.attempt: Attempt | None = None
-        """Attempt whose response was chosen."""
-        self.attempts = 0
-        """Number of times the request was sent to an upstream."""
-        self.on_first_byte: Callable[[float], None] | None = None
-        """Called with the time at which the first byte of the body is sent."""
-        self.on_drain: Callable[[], None] | None = None
-        """Called when the gateway begins to shut down."""
-        self.forwarded = b""
-        """Header lines that identify the client to the upstream."""
-        self.public_url = ""
-        """Scheme and authority that the client used."""
-        self.commit = Commit.OPEN
-        self.early: EarlyHead | None = None
-        """Writer that opens the stream early if the request has to wait."""
-        self.status: int | None = None
-        self.error_code: str | None = None
-        self.reason: str | None = None
-        """Details of an error, for the log only: the backend's message, if there is one."""
-        self.limit: str | None = None
-        """Name, in the configuration, of the limit that refused the request."""
-        self.retry_after_s: int | None = None
-        """Seconds after which the client was told to retry."""
-        self.refusal: GatewayError | None = None
-        """Error to answer with if no route serves the request."""
-        self.must_close = False
-        """True if the connection must not serve another request."""
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.bytes_saved = 0
-        """Bytes of the response saved by compression."""
-        self.streamed = False
-        """True if the response is an event stream."""
-        self.stalls = 0
-        """Number of times the stream was paused because the client did not read."""
-        self.stall_s = 0.0
-        """Total seconds of these pauses."""
         self.response_headers: list[tuple[str, str]] = []
         """Headers of every response to this request, whatever makes the response."""
-        self.end_reason: EndReason | None = None
-        self.keeper: Keeper | None = None
-        """Owner that continues the exchange after its client has left."""
-        self._asked: Estimate | None = None
-        self._client_left = False
-        self._outcome: EndReason | None = None
         self._at_end: list[Callable[[Exchange], None]] = []
 
     def begun(self) -> None:
@@ -476,9 +439,7 @@ class Exchange:
             try:
                 callback(self)
             except Exception as exc:
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"at the end of request {self.request_id}", "exception": exc}
-                )
+                self._report(exc)
 
     def leave(self, reason: EndReason) -> None:
         """End the client's side of the exchange. Without a keeper, this ends the exchange."""
@@ -499,28 +460,36 @@ class Exchange:
             self._outcome = reason
 
     def end(self, reason: EndReason) -> None:
-        """End the exchange. The first reason given is kept; callbacks run on the first call."""
+        """End the exchange. The first reason given is kept.
+
+        The first call counts the usage, releases what the request holds (`at_end`), and then runs
+        the end phases of the pipeline, which settle limits and report. One that fails does not stop
+        the others.
+        """
         if self.end_reason is not None:
             return
         self.end_reason = reason
+        self.ended_at = now = time.perf_counter()
         if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
             # The first token of a response that is not streamed is there once it is complete.
-            self.first_token_at = time.perf_counter() if self.model is not None else None
-        self._at_end.append(_count)  # the newest callback runs first, so all others see the usage
+            self.first_token_at = now if self.model is not None else None
+        if self.tap is not None and self.usage is None:
+            try:
+                self.usage = self.tap.usage(self)
+            except Exception as exc:
+                self._report(exc)
         self.unwind(0)
+        for phase in self.phases:
+            try:
+                phase(self)
+            except Exception as exc:
+                self._report(exc)
         # These refer to the request, which refers to this exchange. Breaking the reference cycle
         # frees all of it at once. The garbage collector would need half as much time again as the
         # whole request.
         self.attempt = self.on_first_byte = self.on_drain = self.early = None
 
-
-def _count(exchange: Exchange) -> None:
-    tap = exchange.tap
-    if tap is not None and exchange.usage is None:
-        exchange.usage = tap.usage(exchange)
-
-
-class GatewayRequest(web.Request):
-    """aiohttp's request, with the exchange it belongs to."""
-
-    exchange: Exchange
+    def _report(self, exc: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": f"at the end of request {self.request_id}", "exception": exc}
+        )

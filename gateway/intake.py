@@ -7,8 +7,8 @@ from functools import lru_cache
 from aiohttp.hdrs import HOST, TRANSFER_ENCODING, UPGRADE
 
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
-from gateway.exchange import GatewayRequest
 from gateway.forwarded import Claims, TrustedProxies
+from gateway.request import Request
 from gateway.routing import METHODS, Match, RouteEntry, RouteTable
 from gateway.target import host_name, split_target
 
@@ -33,13 +33,13 @@ class Intake:
         self._asked: dict[tuple[str, str, str], Asked] = {}
         self._host_name = lru_cache(_REMEMBERED)(host_name)
 
-    def route(self, request: GatewayRequest) -> RouteEntry:
+    def route(self, request: Request) -> RouteEntry:
         """Fill in the exchange from the request head, and return the route.
 
         Raise GatewayError to refuse the request, ServerOptions for `OPTIONS *`.
         """
         exchange = request.exchange
-        message = request._message
+        message = request.message
         headers = message.headers
         if message.method == "CONNECT":
             exchange.must_close = True  # the bytes that follow are no request
@@ -99,7 +99,7 @@ class Intake:
         return asked
 
     @staticmethod
-    def _check_upgrade(request: GatewayRequest) -> None:
+    def _check_upgrade(request: Request) -> None:
         """Refuse an upgrade with a body: parsers may disagree on where the body ends. Raise
         RequestError.
         """
@@ -121,12 +121,12 @@ class Intake:
             raise RequestError("The request target and Host differ.", code="invalid_host")
         return slash + path or "/"
 
-    def _find_client(self, request: GatewayRequest, host: str) -> None:
+    def _find_client(self, request: Request, host: str) -> None:
         exchange = request.exchange
         peer = exchange.client_ip
-        secure = request._transport_sslcontext is not None
+        secure = request.client.secure
         if exchange.trusted_peer:
-            headers = request._message.headers
+            headers = request.headers
             forwarded_host = headers.get("X-Forwarded-Host", "")
             claims = Claims(
                 ", ".join(headers.getall("X-Forwarded-For", ())),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aiohttp import web
-
-from gateway.exchange import GatewayRequest
-
-Handler = Callable[[GatewayRequest], Awaitable[web.StreamResponse]]
+from gateway.pipeline import Pipeline
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Methods that routes can serve."""
@@ -18,7 +14,7 @@ _CACHED_LOOKUPS = 4096
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """Route as the table sees it; `handler` is its whole chain."""
+    """Route as the table sees it, with its pipeline."""
 
     name: str
     path: str
@@ -27,7 +23,7 @@ class RouteEntry:
     """Methods that the route serves; empty for every method."""
     hosts: frozenset[str]
     """Hosts that the route serves; empty for every host."""
-    handler: Handler
+    pipeline: Pipeline
     dialect: str
     upgrades: bool = False
     """True if the route serves WebSockets as well."""

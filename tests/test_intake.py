@@ -5,31 +5,32 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
 from gateway.forwarded import TrustedProxies
 from gateway.intake import Intake
+from gateway.pipeline import Pipeline
+from gateway.request import Request
 from gateway.routing import RouteEntry, RouteTable
 
-
-async def served(_: GatewayRequest) -> web.StreamResponse:
-    return web.Response()
+ANY = RouteEntry("any", "/", frozenset(), frozenset(), cast(Pipeline, object()), "openai")
 
 
-ANY = RouteEntry("any", "/", frozenset(), frozenset(), served, "openai")
-
-
-def request(target: str, host: str = "h") -> GatewayRequest:
+def request(target: str, host: str = "h") -> Request:
     headers = CIMultiDictProxy(CIMultiDict({"Host": host}))
     message = SimpleNamespace(
         method="GET", path=target, headers=headers, chunked=False, upgrade=False
     )
     made = SimpleNamespace(
-        exchange=Exchange("GET", "192.0.2.1", False), _message=message, _transport_sslcontext=None
+        exchange=Exchange("GET", "192.0.2.1", False),
+        message=message,
+        method="GET",
+        headers=headers,
+        body_exists=False,
+        client=SimpleNamespace(secure=False),
     )
-    return cast(GatewayRequest, made)
+    return cast(Request, made)
 
 
 def asked(intake: Intake, target: str, host: str = "h") -> tuple[str, str, str, str | None]:

@@ -14,6 +14,7 @@ SOURCE, TESTS = ROOT / "gateway", ROOT / "tests"
 ELSEWHERE = {
     # The request path: seen from both sockets, where the order of its parts matters.
     "app.py": "wire/test_routing.py",
+    "pending.py": "test_pipeline.py",
     "middleware/admission.py": "wire/test_admission.py",
     "middleware/auth.py": "wire/test_auth.py",
     "middleware/compress.py": "wire/test_compression.py",
@@ -21,6 +22,7 @@ ELSEWHERE = {
     "middleware/early_head.py": "wire/test_early_heads.py",
     "middleware/errors.py": "wire/test_error_bodies.py",
     "middleware/fallbacks.py": "wire/test_fallbacks.py",
+    "limiting/decision.py": "wire/test_limits.py",
     "middleware/limits.py": "wire/test_limits.py",
     "middleware/resume.py": "resume/test_replay.py",
     "middleware/tracing.py": "wire/test_traces.py",

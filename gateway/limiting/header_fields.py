@@ -19,62 +19,43 @@ _UNITS = {
 }
 _OPENAI = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}
 """OpenAI's names for units; it has none for the others."""
-NAMES = frozenset(
-    (
-        "RateLimit-Policy",
-        "RateLimit",
-        *(
-            f"x-ratelimit-{what}-{kind}"
-            for what in ("limit", "remaining", "reset")
-            for kind in _OPENAI.values()
-        ),
-    )
-)
-"""Names of all these fields."""
 
 
 class HeaderFields:
     """Header fields of one caller's limits. What does not change with use is made once."""
 
-    __slots__ = ("_openai", "_policy", "_states")
+    __slots__ = ("_openai", "_template")
 
     def __init__(self, rules: Sequence[Rule], amounts: Sequence[Amount]) -> None:
-        both = list(zip(rules, amounts, strict=True))
-        self._policy = "RateLimit-Policy", ", ".join([_policy(rule, of) for rule, of in both])
-        self._states = ", ".join([f'"{rule.name}";r=%d;t=%d' for rule in rules])
+        policies = ", ".join(map(_policy, rules, amounts))
+        states = ", ".join([f'"{rule.name}";r=%d;t=%d' for rule in rules])
+        template = f"RateLimit-Policy: {policies}\r\nRateLimit: {states}\r\n"
         places: dict[str, list[int]] = {}
         for place, rule in enumerate(rules):
             if (kind := _OPENAI.get(rule.unit)) is not None:
                 places.setdefault(kind, []).append(place)
-        self._openai = [
-            (
-                found[0],
-                found[1:],
-                {n: (f"x-ratelimit-limit-{kind}", str(int(amounts[n].size))) for n in found},
-                f"x-ratelimit-remaining-{kind}",
-                f"x-ratelimit-reset-{kind}",
+        for kind in places:
+            template += (
+                f"x-ratelimit-limit-{kind}: %d\r\n"
+                f"x-ratelimit-remaining-{kind}: %d\r\n"
+                f"x-ratelimit-reset-{kind}: %.3fs\r\n"
             )
-            for kind, found in places.items()
-        ]
+        self._template = template.encode()
+        quotas = [int(amount.size) for amount in amounts]
+        self._openai = [(found[0], found[1:], quotas) for found in places.values()]
 
-    def of(self, levels: Sequence[Level]) -> list[tuple[str, str]]:
-        """Return the fields for the levels of a decision, one level for each rule."""
-        # Every request runs this, so there is no call for each rule.
-        state: list[int] = []
+    def lines(self, levels: Sequence[Level]) -> bytes:
+        """Return the lines for the levels of a decision, one level for each rule."""
+        values: list[float] = []
         for level in levels:
-            state += level.remaining, math.ceil(level.wait_s)
-        fields = [self._policy, ("RateLimit", self._states % tuple(state))]
-        for place, others, limits, remaining, reset in self._openai:
+            values += level.remaining, math.ceil(level.wait_s)
+        for place, others, quotas in self._openai:
             for other in others:  # of several limits, the one with the least left counts
                 if levels[other].remaining <= levels[place].remaining:
                     place = other
             level = levels[place]
-            fields += (
-                limits[place],
-                (remaining, str(level.remaining)),
-                (reset, f"{level.wait_s:.3f}s"),
-            )
-        return fields
+            values += quotas[place], level.remaining, level.wait_s
+        return self._template % tuple(values)
 
 
 def _policy(rule: Rule, amount: Amount) -> str:

@@ -6,15 +6,11 @@ Every text passes `quoted` or `masked`, except values that the gateway makes its
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable
 from functools import lru_cache
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.exchange import EndReason, Exchange, GatewayRequest
-from gateway.routing import Handler
+from gateway.exchange import EndReason, Exchange
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.json_text import SHORT, masked, quoted
 from gateway.telemetry.logs.logger import line_writer
@@ -32,11 +28,8 @@ class AccessLog:
         self._write = line_writer(logger, "request")
         self._control = control or LogControl()
 
-    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        request.exchange.at_end(self._log)
-        return handler(request)
-
-    def _log(self, exchange: Exchange) -> None:
+    def on_end(self, exchange: Exchange) -> None:
+        """Write the line."""
         control = self._control
         if not control.all_access and not control.wants_access(
             exchange.status, complete=exchange.well
@@ -86,7 +79,7 @@ class AccessLog:
             line += f',"first_byte_ms":{_ms(first - started)}'
         if first_token is not None:
             line += f',"ttft_ms":{_ms(first_token - started)}'
-        line += f',"duration_ms":{_ms(time.perf_counter() - started)}'
+        line += f',"duration_ms":{_ms(exchange.ended_at - started)}'
         tally = exchange.tally
         if tally is not None:
             line += f',"messages_in":{tally.messages_in},"messages_out":{tally.messages_out}'

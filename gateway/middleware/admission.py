@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiohttp import web
-
 from gateway.admission.gate import Gate
-from gateway.exchange import Exchange, GatewayRequest
-from gateway.routing import Handler
+from gateway.exchange import Exchange
+from gateway.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class Shares:
 
 
 class Admission:
-    """Middleware that passes a request through the gates of its model and of its upstream, in this
+    """Policy that passes a request through the gates of its model and of its upstream, in this
     order.
     """
 
@@ -49,19 +47,22 @@ class Admission:
         """Gates of models and upstreams."""
         return (*self._models.values(), *self._upstreams.values())
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Wait for both gates. Raise QueueFull or QueueTimeout. A request whose client leaves while
-        it waits is never sent to the upstream.
+    def on_request(self, request: Request) -> Awaitable[None] | None:
+        """Wait for both gates, if there are any. Raise QueueFull or QueueTimeout. A request whose
+        client leaves while it waits is never sent to the upstream.
         """
         exchange = request.exchange
         assert exchange.target is not None  # Resolve has run before
-        for gate in (
-            self._models.get(exchange.served or exchange.model or ""),
-            self._upstreams.get(exchange.target.upstream.name),
-        ):
+        model = self._models.get(exchange.served or exchange.model or "")
+        upstream = self._upstreams.get(exchange.target.upstream.name)
+        if model is None and upstream is None:
+            return None
+        return self._enter(exchange, model, upstream)
+
+    async def _enter(self, exchange: Exchange, *gates: Gate | None) -> None:
+        for gate in gates:
             if gate is not None:
                 await self._pass(gate, exchange)
-        return await handler(request)
 
     async def _pass(self, gate: Gate, exchange: Exchange) -> None:
         principal = exchange.principal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 import orjson
 from aiohttp import web
@@ -14,9 +14,9 @@ from multidict import istr
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.auth.tickets import PARAMETER, TicketProvider
-from gateway.errors import CredentialExpired, Forbidden, Unauthenticated
-from gateway.exchange import Exchange, GatewayRequest, Voucher
-from gateway.routing import Handler
+from gateway.errors import CredentialExpired, Forbidden, GatewayError, Unauthenticated
+from gateway.exchange import Exchange, Voucher
+from gateway.request import Request
 
 _TRIED = 4
 """Maximum number of credentials in one request that are verified to report which are refused."""
@@ -25,7 +25,7 @@ _NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
 class Authenticate:
-    """Middleware that requires a credential.
+    """Policy that requires a credential.
 
     The credential is a bearer token (RFC 6750). Clients of Anthropic's and Azure's APIs may send
     the token in `x-api-key` or `api-key`. A provider may define a header of its own. If the route
@@ -50,14 +50,20 @@ class Authenticate:
         own = [provider.header for provider in providers if provider.header]
         self._headers = tuple(map(istr, dict.fromkeys(["X-Api-Key", "Api-Key", *own])))
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def on_request(self, request: Request) -> Awaitable[None] | None:
         """Set the principal. Raise Unauthenticated, CredentialExpired, Forbidden or
         AuthUnavailable, with a reason for the log only.
         """
         exchange = request.exchange
-        trace = exchange.trace
-        mark = trace.begin("auth") if trace is not None else None
-        headers = request._message.headers
+        try:
+            return self._identify(request, exchange)
+        except GatewayError:
+            if exchange.trace is not None:
+                exchange.trace.begin("auth")
+            raise
+
+    def _identify(self, request: Request, exchange: Exchange) -> Awaitable[None] | None:
+        headers = request.headers
         bearers = headers.getall(AUTHORIZATION, ())
         keys: list[str] = []
         for name in self._headers:
@@ -65,31 +71,51 @@ class Authenticate:
                 keys += headers.getall(name)
         tickets = _taken_from_query(exchange) if self._tickets else ()
         if exchange.voucher is not None:
-            principal = self._vouched_for(exchange.voucher)
-        elif len(bearers) + len(keys) + len(tickets) > 1:
-            principal = await self._only_one(request, tickets)
-        elif tickets:
-            principal = self._listed(await _first_accepted(self._tickets, tickets[0]))
-        elif keys:
-            principal = await _first_accepted(self._providers, keys[0].strip())
+            self._admit(exchange, self._vouched_for(exchange.voucher))
+            return None
+        if len(bearers) + len(keys) + len(tickets) > 1:
+            return self._wait(exchange, self._only_one(request, tickets))
+        if tickets:
+            return self._wait(exchange, self._by_ticket(tickets[0]))
+        if keys:
+            credential = keys[0].strip()
         elif bearers:
-            principal = await _first_accepted(self._providers, _token(bearers[0]))
+            credential = _token(bearers[0])
         else:
             raise Unauthenticated("Bearer", reason="no credential")
+        principal = _accepted_now(self._providers, credential)
+        if principal is None:
+            return self._wait(exchange, _first_accepted(self._providers, credential))
+        if exchange.trace is not None and exchange.trace.sampled:
+            mark = exchange.trace.begin("auth")
+            mark.ended = mark.began
+        self._admit(exchange, principal)
+        return None
+
+    async def _wait(self, exchange: Exchange, verification: Awaitable[Principal]) -> None:
+        """Wait for a verification that cannot be decided from memory."""
+        trace = exchange.trace
+        mark = trace.begin("auth") if trace is not None else None
+        self._admit(exchange, await verification)
+        if mark is not None:
+            mark.ended = time.perf_counter()
+
+    async def _by_ticket(self, ticket: str) -> Principal:
+        return self._listed(await _first_accepted(self._tickets, ticket))
+
+    def _admit(self, exchange: Exchange, principal: Principal) -> None:
+        """Set the principal. Raise Forbidden if it lacks a scope."""
         exchange.principal = principal
         if self._ends_streams and exchange.voucher is None:  # a session enforces the expiry itself
             exchange.expires_at = principal.expires_at
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
-        if mark is not None:
-            mark.ended = time.perf_counter()
-        return await handler(request)
 
-    async def _only_one(self, request: GatewayRequest, tickets: Sequence[str]) -> Principal:
+    async def _only_one(self, request: Request, tickets: Sequence[str]) -> Principal:
         """Return the principal of credentials that all have the same value. Raise Unauthenticated
         for different values; its message says which of them is invalid by itself.
         """
-        headers = request._message.headers
+        headers = request.headers
         found = [
             (str(name), value.strip())
             for name in (AUTHORIZATION, *self._headers)
@@ -154,13 +180,33 @@ def _bare(name: str, value: str) -> str:
     return token.strip() if name == AUTHORIZATION and scheme.lower() == "bearer" else value
 
 
+def _accepted_now(providers: Sequence[Provider], credential: str) -> Principal | None:
+    """Return the principal if no provider has to be waited for, otherwise None. Raise what
+    `_first_accepted` raises.
+    """
+    rejections: list[tuple[str, Rejected]] = []
+    for provider in providers:
+        try:
+            return provider.verify_now(credential)
+        except Rejected as exc:
+            rejections.append((provider.name, exc))
+    raise _rejected(rejections)
+
+
 async def _first_accepted(providers: Sequence[Provider], credential: str) -> Principal:
+    """Return the principal by the first provider that accepts the credential. Raise Unauthenticated
+    or AuthUnavailable.
+    """
     rejections: list[tuple[str, Rejected]] = []
     for provider in providers:
         try:
             return await provider.verify(credential)
         except Rejected as exc:
             rejections.append((provider.name, exc))
+    raise _rejected(rejections)
+
+
+def _rejected(rejections: Sequence[tuple[str, Rejected]]) -> Unauthenticated:
     # Report the reason of the provider that the credential was meant for.
     of_use = max(
         (rejected for _, rejected in rejections),
@@ -168,7 +214,7 @@ async def _first_accepted(providers: Sequence[Provider], credential: str) -> Pri
         default=None,
     )
     told = (of_use and of_use.told) or "The credential is not of a kind that is accepted here"
-    raise _unauthenticated(told, "; ".join(f"{name}: {exc}" for name, exc in rejections))
+    return _unauthenticated(told, "; ".join(f"{name}: {exc}" for name, exc in rejections))
 
 
 def _unauthenticated(told: str, reason: str) -> Unauthenticated:
@@ -204,7 +250,7 @@ class IssueTicket:
     def __init__(self, tickets: TicketProvider) -> None:
         self._tickets = tickets
 
-    async def __call__(self, request: GatewayRequest) -> web.Response:
+    async def __call__(self, request: Request) -> web.Response:
         """Issue a ticket. Raise AuthUnavailable."""
         principal = request.exchange.principal
         assert principal is not None  # the configuration requires authentication on such a route

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from gateway.exchange import Commit, Exchange, GatewayRequest
+from gateway.exchange import Commit, Exchange
 from gateway.proxy.compression import Coding, chosen, encoded, encoder
 from gateway.proxy.relay import RelayedResponse
-from gateway.routing import Handler
+from gateway.request import Request
 
 _SMALLEST_BYTES = 1024
 """Compression of a smaller body does not save a packet."""
@@ -39,17 +39,14 @@ _FALSE_THEN = (
 
 
 class Compress:
-    """Middleware of one route. It runs outside every middleware that makes a response, even an
-    error.
-    """
+    """Policy of one route. It runs outside every policy that makes a response, even an error."""
 
     def __init__(self, codings: Sequence[Coding]) -> None:
         """`codings` are in order of preference; a client's own preference goes first."""
         self._codings = tuple(codings)
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
-        """Compress the handler's response if client and response allow it."""
-        response = await handler(request)
+    def on_response(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Compress the response if client and response allow it."""
         exchange = request.exchange
         if exchange.commit is not Commit.OPEN or not _suits(request, response):
             return response
@@ -73,7 +70,7 @@ class Compress:
         return response
 
 
-def _suits(request: GatewayRequest, response: web.StreamResponse) -> bool:
+def _suits(request: Request, response: web.StreamResponse) -> bool:
     """Tell whether the response can be compressed, apart from what the client accepts."""
     if request.method == "HEAD" or response.status in _BODILESS or response.status == _PARTIAL:
         return False

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from aiohttp import web
 
 from gateway.errors import MethodNotAllowed
-from gateway.exchange import GatewayRequest
-from gateway.routing import Handler
+from gateway.request import Request
 
 _ANY = "*"
 _MOST_ASKED = 100
@@ -21,7 +20,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Cors:
-    """CORS middleware of one route."""
+    """CORS policy of one route."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Cors:
             name.lower().removesuffix(_ANY) for name in headers if name.endswith(_ANY)
         )
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def on_request(self, request: Request) -> web.StreamResponse | None:
         """Answer a preflight, or add CORS headers to the response. Raise MethodNotAllowed for any
         other OPTIONS request if the route serves none.
         """
@@ -79,13 +78,15 @@ class Cors:
             return web.Response(status=204)
         if request.method == "OPTIONS" and not self._serves_options:
             raise MethodNotAllowed(", ".join(self._methods))
-        response = await handler(request)
+        return None
+
+    def on_response(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Remove the upstream's CORS headers: a browser rejects a response with two values."""
         for name in [name for name in response.headers if _is_cors(name)]:
-            # Headers from the upstream: a browser rejects a response with two values.
             del response.headers[name]
         return response
 
-    def _allowed_headers(self, request: GatewayRequest) -> str:
+    def _allowed_headers(self, request: Request) -> str:
         """Return the value of Access-Control-Allow-Headers.
 
         A header that matches a prefix is listed by its full name: for a browser, `*` does not cover

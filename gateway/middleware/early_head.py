@@ -7,24 +7,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable
 
-from aiohttp import web
 from aiohttp.hdrs import CONTENT_ENCODING
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
-from gateway.exchange import GatewayRequest
 from gateway.proxy.body import BodyReader
 from gateway.proxy.early_head import open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.json_body import ALWAYS_LIGHT_BYTES
-from gateway.routing import Handler
+from gateway.request import Request
 
 _LONGEST_READ_BYTES = 1024 * 1024
 """A longer body is not read only to find out whether it asks for a stream."""
 
 
 class Early:
-    """Middleware that starts an `EarlyHead`.
+    """Policy that starts an `EarlyHead`.
 
     It runs after everything that may refuse a request because of its caller, since such a refusal
     always has its own status; and before everything that may wait.
@@ -46,27 +44,26 @@ class Early:
         self._preface = preface
         self._reader = reader
 
-    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+    def on_request(self, request: Request) -> Awaitable[None] | None:
         """Start the `EarlyHead`. Raise BodyTooLarge, RequestTimeout or RequestError."""
         body = request.exchange.body
         if body is None and request.body_exists:
             body = self._reader.readable(request)
             unread = body is None or len(body) > ALWAYS_LIGHT_BYTES
             if unread and _worth_reading(request):
-                return self._read(request, handler)
+                return self._read(request)
         open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
-        return handler(request)
+        return None
 
-    async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    async def _read(self, request: Request) -> None:
         body = await self._reader.whole(request)
         # No other check requires valid JSON on such a route.
         with contextlib.suppress(RequestError):
             await self._reader.parsed(request, body)
         open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
-        return await handler(request)
 
 
-def _worth_reading(request: GatewayRequest) -> bool:
+def _worth_reading(request: Request) -> bool:
     """Tell whether a body that has not arrived yet may ask for a stream and will arrive soon: nginx
     sends it in a second packet.
     """

@@ -9,13 +9,15 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Commit, Exchange, GatewayRequest
+from gateway.exchange import Commit, Exchange
+from gateway.pipeline import Result
 from gateway.proxy import in_stream
-from gateway.routing import Handler
+from gateway.proxy.early_head import EarlyHead
+from gateway.request import Request
 
 
 class ErrorMapping:
-    """Middleware that turns exceptions into responses. An unexpected exception is logged, never
+    """Policy that turns exceptions into responses. An unexpected exception is logged, never
     shown.
     """
 
@@ -23,35 +25,44 @@ class ErrorMapping:
         self._dialect = dialect
         self._logger = logger
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    def response(self, error: Exception, request: Request) -> web.StreamResponse:
+        """Return the response for an error, and record the error in the exchange for the log."""
         exchange = request.exchange
-        response: web.StreamResponse
-        try:
-            response = await handler(request)
-        except GatewayError as error:
-            response = self.response(error, exchange)
-        except web.HTTPException as exc:
+        if isinstance(error, GatewayError):
+            return self._response(error, exchange)
+        if isinstance(error, web.HTTPException):
             # A plug-in may raise this to answer. Its text is meant for clients; its format is
             # replaced.
-            if exc.status < 400:
-                response = exc
-            else:
-                shape = GatewayError if exc.status >= 500 else RequestError
-                mapped = shape(exc.text or exc.reason, code=f"http_{exc.status}")
-                mapped.status = exc.status
-                response = self.response(mapped, exchange)
-        except Exception:
-            self._logger.exception("unhandled", request_id=exchange.request_id)
-            response = self.response(GatewayError(), exchange)
+            if error.status < 400:
+                return error
+            shape = GatewayError if error.status >= 500 else RequestError
+            mapped = shape(error.text or error.reason, code=f"http_{error.status}")
+            mapped.status = error.status
+            return self._response(mapped, exchange)
+        self._logger.error("unhandled", request_id=exchange.request_id, exc_info=error)
+        return self._response(GatewayError(), exchange)
+
+    def committed(self, request: Request, response: web.StreamResponse) -> Result:
+        """Return the response to send for a request whose stream may have been opened early."""
+        exchange = request.exchange
         early = exchange.early
-        if early is not None:
-            if exchange.commit is Commit.EARLY:
-                response = await in_stream.joined(response, self._dialect, exchange)
+        assert early is not None
+        if exchange.commit is not Commit.EARLY:
             early.close()
+            return response
+        if in_stream.joins(response):
+            early.close()
+            return response
+        return self._joined(response, exchange, early)
+
+    async def _joined(
+        self, response: web.StreamResponse, exchange: Exchange, early: EarlyHead
+    ) -> web.StreamResponse:
+        response = await in_stream.joined(response, self._dialect, exchange)
+        early.close()
         return response
 
-    def response(self, error: GatewayError, exchange: Exchange) -> web.StreamResponse:
-        """Return the response for an error, and record the error in the exchange for the log."""
+    def _response(self, error: GatewayError, exchange: Exchange) -> web.StreamResponse:
         if exchange.commit is Commit.EARLY:
             return in_stream.failed(error, self._dialect, exchange)
         exchange.failed(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from gateway.dialects import refusals
@@ -12,26 +14,27 @@ from gateway.errors import (
     UpstreamError,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.resolve import Target, rename_in_form, requeried
 from gateway.proxy.translated import translated_call
-from gateway.routing import Handler
+from gateway.request import Request
 
 _LONGEST_REASON = 200
 """Maximum characters of a backend's message in the list of models that failed."""
 
 
 class Fallbacks:
-    """Middleware that tries the target's fallbacks in order, as long as no part of an answer was
+    """Policy that tries the target's fallbacks in order, as long as no part of an answer was
     sent.
     """
 
     def __init__(self, sending: SendOptions) -> None:
         self._sending = sending
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    async def around(
+        self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         """Return the first usable response. If all fail, return the last response or raise the last
         error.
         """
@@ -64,7 +67,8 @@ class Fallbacks:
             name, target = left.pop(0)
             exchange.unwind(mark)
             exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
-            exchange.fallbacks.append(f"{exchange.served or exchange.model}: {reason}")
+            failed = f"{exchange.served or exchange.model}: {reason}"
+            exchange.fallbacks = [*exchange.fallbacks, failed]
             exchange.target, exchange.served = target, name
             if exchange.handshake is not None:
                 exchange.query = requeried(exchange.query, target.rename_to or name)
@@ -76,7 +80,7 @@ class Fallbacks:
         return await handler(request)
 
 
-async def _understands(target: Target, request: GatewayRequest, sending: SendOptions) -> bool:
+async def _understands(target: Target, request: Request, sending: SendOptions) -> bool:
     """Tell whether the target can be asked at all: not every request can be translated to every
     dialect.
     """

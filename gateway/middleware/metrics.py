@@ -7,26 +7,23 @@ every request, so it is written plainly, with the code that counts in a histogra
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from gateway.dialects.paths import operation
-from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.exchange import EndReason, Exchange
 from gateway.limiting.rules import Price
-from gateway.routing import METHODS, Handler
+from gateway.routing import METHODS
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.partial import PartialDistribution
 from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry
 from gateway.usage import Usage
 
 if TYPE_CHECKING:
-    from gateway.exchange import Decided
+    from gateway.limiting.decision import Decision
 
 _BOUND_CAP = 4096
 _ENDPOINTS = 500
@@ -49,7 +46,7 @@ class Names:
 
 
 class Counting:
-    """Counters of requests for one configuration, in the worker's registry."""
+    """Policy that counts requests, for one configuration, in the worker's registry."""
 
     def __init__(self, registry: Registry, names: Names, *, tenants: int, tokens: bool) -> None:
         """`tenants` is the number of tenants with a label of their own. `tokens`: count the tokens
@@ -65,9 +62,9 @@ class Counting:
         self._operations: dict[str, str] = {}
         self._limits: dict[tuple[str, str], _LimitCounts] = {}
 
-    def ended(self, exchange: Exchange) -> None:
+    def on_end(self, exchange: Exchange) -> None:
         """Count a request that has ended."""
-        now = time.perf_counter()
+        now = exchange.ended_at
         principal, model, first = exchange.principal, exchange.model, exchange.first_byte_at
         operation_name = None
         if model is not None:
@@ -172,8 +169,8 @@ class Counting:
             if trace_id is not None:
                 per_token.note(each_s, trace_id)
 
-    def _limited(self, decided: Decided) -> None:
-        rules, demands, verdict = decided
+    def _limited(self, decided: Decision) -> None:
+        rules, demands, verdict = decided.rules, decided.demands, decided.verdict
         refused, levels, known = verdict.refused, verdict.levels, self._limits
         for index, rule in enumerate(rules):
             counts = known.get((rule.name, rule.unit))
@@ -265,17 +262,6 @@ class Counting:
             first_byte,
             at_model,
         )
-
-
-class Metrics:
-    """Middleware that counts the requests of one route, or of those without a route."""
-
-    def __init__(self, counting: Counting) -> None:
-        self._ended = counting.ended
-
-    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-        request.exchange.at_end(self._ended)
-        return handler(request)
 
 
 class _Bound:

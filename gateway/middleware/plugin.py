@@ -14,15 +14,71 @@ with an `Options` pydantic model, made with the validated options and called as 
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, cast
 
+from aiohttp import web
+from aiohttp.http import StreamWriter
+from aiohttp.web_protocol import RequestHandler
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.wording import in_words
-from gateway.middleware.chain import Middleware
+from gateway.exchange import Exchange
+from gateway.request import Request
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Middleware(Protocol):
+    """aiohttp's middleware signature."""
+
+    def __call__(self, request: PluginRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Answer the request, or pass it to `handler` and return the response."""
+
+
+class PluginRequest(web.Request):
+    """aiohttp's request, for plug-ins, with the exchange it belongs to."""
+
+    exchange: Exchange
+    facts: Request
+
+    async def read(self) -> bytes:
+        """Return the whole body, which what comes behind the plug-in will find as well."""
+        self.facts.received = body = await super().read()
+        return body
+
+
+class Plugin:
+    """Policy that runs a plug-in around the rest of the pipeline."""
+
+    def __init__(self, middleware: Middleware) -> None:
+        self._middleware = middleware
+
+    async def around(
+        self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Return the plug-in's response."""
+
+        def rest(_: web.Request) -> Awaitable[web.StreamResponse]:
+            return handler(request)
+
+        return await self._middleware(plugin_request(request), rest)
+
+
+def plugin_request(request: Request) -> PluginRequest:
+    """Return aiohttp's request object for a request."""
+    protocol = cast(RequestHandler, request.client)
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    writer = StreamWriter(protocol, loop)
+    made = PluginRequest(request.message, request.content, protocol, writer, task, loop)
+    made.exchange = request.exchange
+    made.facts = request
+    made._read_bytes = request.received
+    return made
 
 
 class PluginError(Exception):
@@ -36,8 +92,8 @@ class PluginError(Exception):
         self.path = path
 
 
-def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
-    """Return the middleware that a dotted name refers to. Raise PluginError."""
+def load_plugin(name: str, options: Mapping[str, Any]) -> Plugin:
+    """Return the policy for the middleware that a dotted name refers to. Raise PluginError."""
     module_name, _, attribute = name.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -49,7 +105,7 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
     if inspect.iscoroutinefunction(found):
         if options:
             raise PluginError("a function takes no options", ("options",))
-        return cast(Middleware, found)
+        return Plugin(cast(Middleware, found))
     model = getattr(found, "Options", None)
     if not (inspect.isclass(found) and inspect.isclass(model) and issubclass(model, BaseModel)):
         raise PluginError("neither an async function nor a class with an Options model")
@@ -62,7 +118,7 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Middleware:
         message = in_words(first["type"], first["msg"], first.get("ctx", {}))
         raise PluginError(message, ("options", *first["loc"])) from exc
     try:
-        return cast(Middleware, cast(Any, found)(parsed))
+        return Plugin(cast(Middleware, cast(Any, found)(parsed)))
     except Exception as exc:
         raise PluginError(f"cannot be made: {_told(exc)}", ("options",)) from exc
 

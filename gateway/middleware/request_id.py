@@ -6,27 +6,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable
 
-from aiohttp import web
+from multidict import istr
 
-from gateway.exchange import GatewayRequest
-from gateway.routing import Handler
+from gateway.request import Request
 
 _AT_ONCE = 256
+_HEADER = istr("X-Request-ID")
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-def request_id(request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
-    """Middleware that sets the exchange's request id."""
-    give_request_id(request)
-    return handler(request)
+class RequestId:
+    """Policy that sets the exchange's request id."""
+
+    def on_request(self, request: Request) -> None:
+        """Set the id."""
+        give_request_id(request)
 
 
-def give_request_id(request: GatewayRequest) -> bool:
+def give_request_id(request: Request) -> bool:
     """Set the exchange's request id. Return True if it was generated here."""
     exchange = request.exchange
-    theirs = request.headers.get("X-Request-ID") if exchange.trusted_peer else None
+    theirs = request.headers.get(_HEADER) if exchange.trusted_peer else None
     made_here = theirs is None or not _SANE.fullmatch(theirs)
     exchange.request_id = new_request_id() if made_here or theirs is None else theirs
     exchange.response_headers.append(("X-Request-ID", exchange.request_id))

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -30,7 +30,7 @@ from gateway.errors import (
     StreamNotFound,
     StreamTrimmed,
 )
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
 from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
 from gateway.proxy import json_body
@@ -38,6 +38,7 @@ from gateway.proxy.body import LARGE_BYTES, BodyReader
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
+from gateway.request import Request
 from gateway.resume import responses
 from gateway.resume.access import StreamAccess, digest
 from gateway.resume.claims import Claim, body_digest
@@ -48,7 +49,6 @@ from gateway.resume.policy import HEADER, Allowed, Policy
 from gateway.resume.read_limit import ReadLimit
 from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.streams import Streams
-from gateway.routing import Handler
 from gateway.sse import is_event_stream
 from gateway.store.records import StoreUnavailable
 
@@ -56,6 +56,7 @@ UNAVAILABLE = ("X-Resume", "unavailable")
 """Header of a stream that is served although it cannot be stored."""
 _KEY_CHARS = 255
 _AGAIN_S = 0.05
+Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class ResumeOptions:
 
 
 class Resume:
-    """Middleware of one route."""
+    """Policy of one route."""
 
     def __init__(
         self, options: ResumeOptions, streams: Streams, limits: Sequence[HeadLimits] = ()
@@ -100,7 +101,7 @@ class Resume:
         """Number of admitted requests whose body is arriving, by digest of owner, path and key."""
         self._reads = None if options.reads is None else ReadLimit(*options.reads)
 
-    async def __call__(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    async def around(self, request: Request, handler: Handler) -> web.StreamResponse:
         """Serve a stored stream, or send the request on and store its stream.
 
         Raise StreamNotFound, StreamTrimmed, InvalidEventId, IdempotencyConflict, ResumeUnavailable,
@@ -111,7 +112,7 @@ class Resume:
             return await self._at_stream(request)
         if request.method not in ("GET", "POST"):
             return await handler(request)
-        headers = request._message.headers
+        headers = request.headers
         last_id = headers.get("Last-Event-ID")
         if last_id:
             return await self._read(request, parse_event_id(last_id))
@@ -131,7 +132,7 @@ class Resume:
 
     # -- existing streams ----------------------------------------------------------------------
 
-    async def _at_stream(self, request: GatewayRequest) -> web.StreamResponse:
+    async def _at_stream(self, request: Request) -> web.StreamResponse:
         """Serve GET or DELETE of a stream's own path."""
         exchange = request.exchange
         stream = exchange.path.removeprefix(self._options.streams_path)
@@ -149,12 +150,12 @@ class Resume:
             return web.Response(status=204)
         # EventSource requests its first URL again, with the last event it has seen in the header.
         asked = dict(parse_qsl(exchange.query, keep_blank_values=True)).get("after")
-        last_id = request._message.headers.get("Last-Event-ID") or asked
+        last_id = request.headers.get("Last-Event-ID") or asked
         return await self._read(
             request, parse_after(last_id, stream) if last_id else Position(stream, 0)
         )
 
-    async def _read(self, request: GatewayRequest, position: Position) -> web.StreamResponse:
+    async def _read(self, request: Request, position: Position) -> web.StreamResponse:
         self._count_read(request.exchange)
         owners = self._readable(request.exchange)
         try:
@@ -177,7 +178,7 @@ class Resume:
         self,
         log: StreamLog,
         after: int,
-        request: GatewayRequest,
+        request: Request,
         *,
         headers: CIMultiDict[str] | None = None,
         generation: Generation | None = None,
@@ -197,7 +198,7 @@ class Resume:
         )
 
     async def _at_response(
-        self, request: GatewayRequest, handler: Handler, response: str, cancels: bool
+        self, request: Request, handler: Handler, response: str, cancels: bool
     ) -> web.StreamResponse:
         """Serve GET or cancel of a response at OpenAI's path. The upstream is asked if no stored
         stream belongs to the response.
@@ -225,7 +226,7 @@ class Resume:
     # -- new streams ---------------------------------------------------------------------------
 
     async def _once(
-        self, request: GatewayRequest, handler: Handler, policy: Policy, key: str
+        self, request: Request, handler: Handler, policy: Policy, key: str
     ) -> web.StreamResponse:
         """Send the request on, unless one with the same Idempotency-Key was sent before: then
         follow its stream.
@@ -257,7 +258,7 @@ class Resume:
                     if not counted:
                         self._count_read(exchange)
                     if exchange.let_body_go():
-                        request._read_bytes = b""
+                        request.received = b""
                     return self._replay(log, 0, request)
                 # The other request has failed, or its stream has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
@@ -272,7 +273,7 @@ class Resume:
         finally:
             streams.settled(stream)
 
-    async def _arrived(self, request: GatewayRequest, place: bytes) -> tuple[Claim, bool]:
+    async def _arrived(self, request: Request, place: bytes) -> tuple[Claim, bool]:
         """Wait for the body. Return the claim of the request, and whether it counted as a read.
 
         A body that did not come with the head is read only if the head admits it: `reads` if the
@@ -299,17 +300,17 @@ class Resume:
                 if not self._arriving[place]:
                     del self._arriving[place]
 
-    def _open_if_silent(self, request: GatewayRequest) -> None:
+    def _open_if_silent(self, request: Request) -> None:
         """Open the client's stream early, as for the request that is followed. The stream id is not
         sent, because this request may still have to begin a stream of its own.
         """
-        options, body = self._options, request._read_bytes
+        options, body = self._options, request.received
         if options.heartbeats is not None and is_event_stream(options.dialect.stream_type):
             open_if_silent(request, body, options.dialect, options.heartbeats, options.preface)
 
     async def _begin(
         self,
-        request: GatewayRequest,
+        request: Request,
         handler: Handler,
         policy: Policy,
         stream: str,
@@ -359,7 +360,7 @@ class Resume:
         generation.start()
         return self._replay(log, 0, request, headers=headers, generation=generation)
 
-    async def _in_background(self, request: GatewayRequest) -> bool:
+    async def _in_background(self, request: Request) -> bool:
         """Tell whether the request asks to continue without its client, by `background` and with no
         header that overrides it. Raise RateLimited, before the body is read.
         """
@@ -380,8 +381,8 @@ class Resume:
             without = responses.without_background
             heavy = len(body) > LARGE_BYTES or json_body.is_heavy(body)
             rest = await options.reader.offload.run(without, body) if heavy else without(body)
-            request._read_bytes, request.exchange.json = rest, None
-        return HEADER not in request._message.headers
+            request.received, request.exchange.json = rest, None
+        return HEADER not in request.headers
 
     def _named_by(self, log: StreamLog, owner: bytes) -> Callable[[bytes], None]:
         """Return a callback that registers a stream under the response id in its first event."""
@@ -393,7 +394,7 @@ class Resume:
 
         return name
 
-    async def _without_store(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    async def _without_store(self, request: Request, handler: Handler) -> web.StreamResponse:
         if self._options.refuses:
             raise ResumeUnavailable
         request.exchange.response_headers.append(UNAVAILABLE)
@@ -426,7 +427,7 @@ class Resume:
             raise RateLimited("resume.reads", math.ceil(wait_s))
 
 
-async def no_stream(request: GatewayRequest) -> web.StreamResponse:
+def no_stream(request: Request) -> web.StreamResponse:
     """Last handler of the chain below a route's streams path, which no request should reach. Raise
     StreamNotFound.
     """

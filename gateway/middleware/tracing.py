@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from aiohttp import web
 from multidict import istr
 
-from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.exchange import EndReason, Exchange
 from gateway.middleware.request_id import give_request_id, new_request_id
-from gateway.routing import Handler
+from gateway.request import Request
 from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, RecordedContent
 from gateway.telemetry.traces.context import clean_baggage, clean_state, parse_parent
 from gateway.telemetry.traces.recording import KeepRules, Kept, Trace, TraceRecords
@@ -43,7 +42,7 @@ class TraceOptions:
 
 
 class Tracing:
-    """Middleware that sets the exchange's request id and trace. It is the outermost of a route."""
+    """Policy that sets the exchange's request id and trace. It is the outermost of a route."""
 
     def __init__(self, options: TraceOptions, records: TraceRecords) -> None:
         self._options = options
@@ -54,10 +53,11 @@ class Tracing:
         bound = round(options.sample * _ALL)
         self._bound = "g" if bound >= _ALL else f"{bound:016x}"
 
-    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+    def on_request(self, request: Request) -> None:
+        """Set the request id and the trace."""
         exchange = request.exchange
         made_here = give_request_id(request)
-        headers = request._message.headers
+        headers = request.headers
         if _TRACEPARENT in headers:
             trace = self._gone_on_with(request)
         else:
@@ -73,15 +73,13 @@ class Tracing:
         if exchange.trusted_peer:
             # For the log of the proxy in front of the gateway.
             exchange.response_headers.append(("X-Trace-ID", trace.id))
-        exchange.at_end(self._end)
-        return handler(request)
 
-    def _gone_on_with(self, request: GatewayRequest) -> Trace:
+    def _gone_on_with(self, request: Request) -> Trace:
         """Return the continued trace of a trusted caller; otherwise a new trace that links to the
         caller's.
         """
         options, exchange = self._options, request.exchange
-        parent = parse_parent(request._message.headers.getall("traceparent"))
+        parent = parse_parent(request.headers.getall("traceparent"))
         if parent is None or not self._believes(exchange.client_ip):
             trace_id = new_request_id()
             trace = Trace(trace_id, trace_id[16:] < self._bound)
@@ -98,17 +96,17 @@ class Tracing:
         trusts = self._options.trusts
         return trusts is not None and trusts(client_ip)
 
-    def _carry(self, request: GatewayRequest, trace: Trace) -> None:
+    def _carry(self, request: Request, trace: Trace) -> None:
         """Forward `tracestate` and `baggage` of a trusted caller to the upstream."""
         if not self._believes(request.exchange.client_ip):
             return
-        headers = request._message.headers
+        headers = request.headers
         if trace.parent is not None and (state := clean_state(headers.getall("tracestate", ()))):
             trace.carried += f"tracestate: {state}\r\n".encode()
         if baggage := clean_baggage(headers.getall("baggage", ())):
             trace.carried += f"baggage: {baggage}\r\n".encode()
 
-    def _end(self, exchange: Exchange) -> None:
+    def on_end(self, exchange: Exchange) -> None:
         """Count the request, and keep its record if there is a reason to."""
         principal, model = exchange.principal, exchange.served or exchange.model
         tenant = (principal.tenant or principal.subject) if principal is not None else ""
@@ -131,7 +129,7 @@ class Tracing:
         if not well or status >= 400:
             kept = self._reason(exchange, status) or kept
         if kept is None or kept is Kept.SAMPLED:
-            began = exchange.first_token_at or exchange.first_byte_at or time.perf_counter()
+            began = exchange.first_token_at or exchange.first_byte_at or exchange.ended_at
             if began - exchange.started_at >= self._slow_s:
                 kept = Kept.SLOW
         if kept is not None and self._records.wanted:

@@ -4,17 +4,14 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 
-from aiohttp import web
-
-from gateway.exchange import GatewayRequest
-from gateway.routing import Handler
+from gateway.request import Request
 from gateway.websocket.handshake import read_handshake
 
 
 class Upgrade:
-    """Middleware of one route. A request that is no upgrade passes unchanged."""
+    """Policy of one route. A request that is no upgrade passes unchanged."""
 
     def __init__(self, origins: Collection[str], *, deflate: bool) -> None:
         """`origins` are the origins whose pages may connect from a browser; if empty, only pages of
@@ -23,10 +20,9 @@ class Upgrade:
         self._origins = frozenset(origins)
         self._deflate = deflate
 
-    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+    def on_request(self, request: Request) -> None:
         """Read the handshake of an upgrade. Raise RequestError."""
-        if request._message.upgrade:
+        if request.message.upgrade:
             request.exchange.handshake = read_handshake(
                 request.headers, origins=self._origins, deflate=self._deflate
             )
-        return handler(request)

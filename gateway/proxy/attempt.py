@@ -9,13 +9,14 @@ from typing import Protocol, TypeGuard
 
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
 from gateway.proxy.body import BodyReader
 from gateway.proxy.request_head import Rewrite, request_head
 from gateway.proxy.resolve import Target
+from gateway.request import Request
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.reader import FutureReader
+from gateway.upstream.reader import FutureReader, HeadReader
 from gateway.upstream.response import UpstreamResponse
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -33,7 +34,7 @@ class SendOptions:
 class Sending(Protocol):
     """The request to send, the same for every attempt."""
 
-    request: GatewayRequest
+    request: Request
     target: Target
     body: bytes | None
     streamed: bool
@@ -55,6 +56,7 @@ class Attempt:
         "_let_go",
         "_sending",
         "_upload",
+        "began_at",
         "begun",
         "endpoint",
         "load",
@@ -76,42 +78,58 @@ class Attempt:
         self.status = 0
         self.number = 0
         """Number of this attempt among all attempts for the request, from 1."""
+        self.began_at = 0.0
+        """Time at which the attempt began, if the request is traced."""
         self.sent_at = 0.0
         """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
         self._sending = sending
         self._upload: asyncio.Task[None] | None = None
         self._let_go = False
 
-    async def run(self, connect_s: float, first_byte_s: float) -> UpstreamResponse:
-        """Send the request and wait for the response head. Raise GatewayError.
-
-        Runs on the path of every request. It is one coroutine because each coroutine costs a
-        microsecond.
+    async def run(
+        self, connect_s: float, first_byte_s: float, *, fresh: bool = False
+    ) -> UpstreamResponse:
+        """Send the request and wait for the response head. Raise GatewayError. `fresh`: use no idle
+        connection.
         """
-        sending, pool = self._sending, self.endpoint.pool
-        connection = pool.take_idle()
+        pool = self.endpoint.pool
+        connection = None if fresh else pool.take_idle()
         fresh = connection is None
         while True:
             if connection is None:
                 connection = await pool.connect(connect_s)
-            answer = self._begin(connection, first_byte_s)
+            reader = FutureReader(asyncio.get_running_loop())
+            self.send(connection, reader, first_byte_s)
             try:
-                response = await answer
+                response = await reader
             except UpstreamReset:
-                # The server may have been closing the pooled connection when we took it. Nothing
-                # tells whether it saw the request, so only idempotent requests are repeated.
-                if fresh or sending.streamed or sending.request.exchange.method not in IDEMPOTENT:
+                if fresh or not self.may_have_met_a_closing_connection:
                     raise
                 connection, fresh = None, True
             except asyncio.CancelledError:
-                connection.abandon(answer)
+                connection.abandon(reader)
                 raise
             else:
-                self.response = response
-                self.status = response.head.status
+                self.take(response)
                 return response
 
-    def _begin(self, connection: UpstreamConnection, first_byte_s: float) -> FutureReader:
+    @property
+    def may_have_met_a_closing_connection(self) -> bool:
+        """True if the request may be sent again after a reset of a reused connection.
+
+        The server may have been closing it when we took it. Nothing tells whether it saw the
+        request, so only idempotent requests are repeated.
+        """
+        sending = self._sending
+        return not sending.streamed and sending.request.method in IDEMPOTENT
+
+    def take(self, response: UpstreamResponse) -> None:
+        """Note the response: its head has arrived."""
+        self.response = response
+        self.status = response.head.status
+
+    def send(self, connection: UpstreamConnection, reader: HeadReader, first_byte_s: float) -> None:
+        """Send the request on this connection; its response goes to `reader`."""
         sending = self._sending
         request, body, streamed = sending.request, sending.body, sending.streamed
         data = request_head(
@@ -125,10 +143,9 @@ class Attempt:
         )
         self.sent_at = time.perf_counter()
         exchange = request.exchange
-        answer = FutureReader(asyncio.get_running_loop())
         connection.send(
             data,
-            answer,
+            reader,
             first_byte_s,
             sending.target.timeouts.idle_s,
             not streamed,
@@ -138,7 +155,6 @@ class Attempt:
         if streamed:
             # The upload may continue while the response arrives; it never outlives the exchange.
             self._upload = asyncio.create_task(self._send_body(connection, first_byte_s))
-        return answer
 
     async def _send_body(self, connection: UpstreamConnection, first_byte_s: float) -> None:
         sending = self._sending

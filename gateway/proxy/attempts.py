@@ -12,8 +12,10 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from aiohttp import web
 
 from gateway.dialects.backend_words import words_of
 from gateway.errors import (
@@ -26,12 +28,17 @@ from gateway.errors import (
     UpstreamFirstByteTimeout,
     UpstreamIdleTimeout,
     UpstreamInvalidResponse,
+    UpstreamReset,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
+from gateway.pending import Answer, Pending
+from gateway.pipeline import Result
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import NO_HINT, Target, no_hint
+from gateway.request import Request
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
@@ -49,11 +56,23 @@ request.
 """
 
 
-class Attempts:
-    """All attempts of one request."""
+Finish = Callable[[Request, UpstreamResponse], Result]
+"""What makes the response for the client from the one that was chosen."""
+
+
+class Attempts(Pending):
+    """All attempts of one request.
+
+    The first attempt needs no task: `begin` sends it on an idle connection, which calls `answered`.
+    Everything that has to wait (a new connection, a pause, hedging, a deadline) is in the coroutine
+    `send`.
+    """
 
     __slots__ = (
+        "_attempt",
+        "_connection",
         "_deadline",
+        "_finish",
         "_hint",
         "_left",
         "_retries",
@@ -61,7 +80,6 @@ class Attempts:
         "_uploading",
         "body",
         "options",
-        "request",
         "rewrite",
         "streamed",
         "target",
@@ -69,19 +87,21 @@ class Attempts:
 
     def __init__(
         self,
-        request: GatewayRequest,
+        request: Request,
         target: Target,
         body: bytes | None,
         options: SendOptions,
         tried: Iterable[Endpoint] = (),
         rewrite: Rewrite | None = None,
+        finish: Finish | None = None,
     ) -> None:
-        """Exclude the endpoints in `tried` from the first round."""
+        """Exclude the endpoints in `tried` from the first round. `finish` is needed by `begin`."""
         self.request = request
         self.target = target
         self.body = body
         self.options = options
         self.rewrite = rewrite
+        self._finish = finish
         self.streamed = self._uploading = body is None and request.body_exists
         if self.streamed:
             self.target.upstream.latest.uploads += 1
@@ -92,60 +112,202 @@ class Attempts:
         """Endpoints that were asked in this round. A new round begins once all of them were."""
         self._left = retries.attempts
         self._hint = NO_HINT if target.hint is no_hint else target.hint(request, body)
+        self._attempt: Attempt | None = None
+        """Attempt that was made by `begin`."""
+        self._connection: UpstreamConnection | None = None
+        """Connection on which `begin` has sent it."""
+        target.upstream.budget.deposit()
 
-    async def send(self) -> UpstreamResponse:
+    # -- without a task --------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """Send the request now, if a connection is idle and nothing has to be waited for but the
+        response. Return False otherwise: then `send` has to be awaited.
+        """
+        if self._deadline is not None or self._awaits_body:
+            return False
+        endpoint = self.target.upstream.acquire_now(self._hint, self._tried)
+        if endpoint is None:
+            return False
+        self._tried.append(endpoint)
+        self._attempt = attempt = Attempt(self, endpoint)
+        self._connection = connection = endpoint.pool.take_idle()
+        if connection is None:
+            self._leave_to_task(attempt)
+            return False
+        first_byte_s = self._enter(attempt)
+        try:
+            attempt.send(connection, self, first_byte_s)
+        except BaseException:
+            attempt.abandon()
+            raise
+        return True
+
+    def answered(self, response: UpstreamResponse) -> None:
+        """Deliver the response of the first attempt, or begin to send the request again."""
+        attempt, request = self._attempt, self.request
+        assert attempt is not None
+        assert self._finish is not None
+        attempt.take(response)
+        self._attempt = self._connection = None
+        try:
+            self._report(attempt, response)
+            pause_s = self._pause_after(attempt, response)
+            if pause_s is not None:
+                request.client.work(self._send_again(pause_s))
+                return
+            answer: Result | Exception = self._finish(request, self._taken(attempt, response))
+        except Exception as exc:
+            answer = exc
+        if isinstance(answer, (web.StreamResponse, Exception)):
+            self.then(request, answer)
+        else:
+            request.client.work(self._deliver(answer))
+
+    def failed(self, error: GatewayError) -> None:
+        """Deliver the error that ended the first attempt, or begin to send the request again."""
+        attempt, request = self._attempt, self.request
+        assert attempt is not None
+        self._attempt = self._connection = None
+        if isinstance(error, UpstreamReset) and attempt.may_have_met_a_closing_connection:
+            self._leave_to_task(attempt)
+            request.client.work(self._send_again(0.0, again=True))
+            return
+        self._report_failure(attempt, error)
+        try:
+            if not isinstance(error, UpstreamError):
+                raise error
+            pause_s = self._pause_after_failure(error)
+        except Exception as exc:
+            self.then(request, exc)
+        else:
+            request.client.work(self._send_again(pause_s, error))
+
+    def cancel(self) -> None:
+        """Give up the first attempt."""
+        attempt, connection = self._attempt, self._connection
+        if attempt is not None and connection is not None:
+            self._attempt = self._connection = None
+            connection.abandon(self)
+            self._report_failure(attempt, asyncio.CancelledError())
+
+    def _leave_to_task(self, attempt: Attempt) -> None:
+        """Let a task make this attempt. If the task is cancelled before it begins, the attempt is
+        released at the end.
+        """
+        self._attempt = attempt
+        self.request.exchange.at_end(self._release)
+
+    def _release(self, _: Exchange) -> None:
+        if self._attempt is not None:
+            self._attempt.abandon()
+
+    async def _send_again(
+        self, pause_s: float, failure: GatewayError | None = None, *, again: bool = False
+    ) -> None:
+        """Continue in a task after the first attempt, which is repeated if `again`."""
+        assert self._finish is not None
+        answer: Result | Exception
+        try:
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            response = await self.send(again=again, failure=failure)
+            answer = self._finish(self.request, response)
+        except Exception as exc:
+            answer = exc
+        if isinstance(answer, (web.StreamResponse, Exception)):
+            self.then(self.request, answer)
+        else:
+            await self._deliver(answer)
+
+    async def _deliver(self, waiting: Awaitable[web.StreamResponse]) -> None:
+        answer: Answer
+        try:
+            answer = await waiting
+        except Exception as exc:
+            answer = exc
+        self.then(self.request, answer)
+
+    # -- in a task -------------------------------------------------------------------------
+
+    async def send(
+        self, *, again: bool = False, failure: GatewayError | None = None
+    ) -> UpstreamResponse:
         """Return the response with its head read. Its endpoint is released when the exchange ends.
 
-        Raise GatewayError.
+        `again`: repeat the attempt of `begin` on a new connection. `failure` is the error of the
+        last attempt. Raise GatewayError.
+        """
+        attempt, self._attempt = self._attempt, None
+        while True:
+            if attempt is None:
+                attempt = await self._next(failure)
+            try:
+                if self._retries.hedge and self._repeatable:
+                    attempt = await self._hedged(attempt)
+                else:
+                    await self._run(attempt, again=again)
+            except (UpstreamConnectFailed, UpstreamBusy) as exc:
+                failure, attempt = exc, None
+                continue
+            except UpstreamError as exc:
+                pause_s = self._pause_after_failure(exc)
+                failure = exc
+            else:
+                response = attempt.response
+                assert response is not None
+                pause = self._pause_after(attempt, response)
+                if pause is None:
+                    return self._taken(attempt, response)
+                pause_s = pause
+            attempt, again = None, False
+            await asyncio.sleep(pause_s)
+
+    async def _next(self, failure: GatewayError | None) -> Attempt:
+        """Wait for an endpoint, in a new round if all were asked. Raise NoEndpoint, or the failure
+        of the last attempt.
         """
         upstream = self.target.upstream
-        upstream.budget.deposit()
-        failure: GatewayError | None = None
         while True:
             endpoint = upstream.acquire_now(self._hint, self._tried)
             if endpoint is None:
                 patience_s = self._patience_s()
                 endpoint = await upstream.acquire(self._hint, self._tried, patience_s)
-            if endpoint is None:
-                if failure is None:
-                    raise NoEndpoint
-                if not (self._left and self._helps_later(failure)):
-                    raise failure
-                pause_s = self._backoff_s()
-                if self._late(pause_s):
-                    raise failure
-                self._left -= 1
-                self._tried.clear()
-                await asyncio.sleep(pause_s)
-                continue
-            self._tried.append(endpoint)
-            attempt = Attempt(self, endpoint)
-            try:
-                if self._retries.hedge and self._repeatable:
-                    attempt = await self._hedged(attempt)
-                else:
-                    await self._run(attempt)
-            except (UpstreamConnectFailed, UpstreamBusy) as exc:
-                failure = exc
-                continue
-            except UpstreamError as exc:
-                pause_s = self._backoff_s()
-                if not self._helps(exc) or not self._may_repeat(pause_s):
-                    raise
-                failure = exc
-            else:
-                response = attempt.response
-                assert response is not None
-                if attempt.status < 400:
-                    return self._taken(attempt, response)
-                pause = self._repeats(response)
-                if pause is None:
-                    return self._taken(attempt, response)
-                if self.request.exchange.trace is not None:
-                    self._tell_words(self.request.exchange.trace, attempt, response)
-                attempt.abandon()
-                pause_s = pause
+            if endpoint is not None:
+                self._tried.append(endpoint)
+                return Attempt(self, endpoint)
+            if failure is None:
+                raise NoEndpoint
+            if not (self._left and self._helps_later(failure)):
+                raise failure
+            pause_s = self._backoff_s()
+            if self._late(pause_s):
+                raise failure
+            self._left -= 1
+            self._tried.clear()
             await asyncio.sleep(pause_s)
+
+    def _pause_after(self, attempt: Attempt, response: UpstreamResponse) -> float | None:
+        """Return the pause in seconds before the request is sent again, because the response is an
+        error that a retry may mend. The attempt is then given up. None if the response is taken.
+        """
+        if attempt.status < 400:
+            return None
+        pause_s = self._repeats(response)
+        if pause_s is not None:
+            if self.request.exchange.trace is not None:
+                self._tell_words(self.request.exchange.trace, attempt, response)
+            attempt.abandon()
+        return pause_s
+
+    def _pause_after_failure(self, failure: UpstreamError) -> float:
+        """Return the pause in seconds before the request is sent again. Raise the failure if that
+        is not allowed or does not help.
+        """
+        pause_s = self._backoff_s()
+        if not self._helps(failure) or not self._may_repeat(pause_s):
+            raise failure
+        return pause_s
 
     def uploaded(self) -> None:
         """Note that the request body has been sent completely."""
@@ -158,39 +320,39 @@ class Attempts:
 
     # -- one attempt -----------------------------------------------------------------------
 
-    async def _run(self, attempt: Attempt) -> None:
-        """Run the attempt and report its result to the upstream's health tracking. Raise the error
-        that ended it, after releasing the attempt.
-        """
-        upstream, timeouts = self.target.upstream, self.target.timeouts
-        exchange, trace = self.request.exchange, self.request.exchange.trace
+    def _enter(self, attempt: Attempt) -> float:
+        """Count an attempt that begins. Return its first-byte timeout in seconds."""
+        exchange = self.request.exchange
         exchange.attempts += 1
         attempt.number = exchange.attempts
         exchange.endpoint = attempt.endpoint.url
-        began = time.perf_counter() if trace is not None else 0.0
-        first_byte_s, per_try_s = timeouts.first_byte_s, self._retries.per_try_s
+        if exchange.trace is not None:
+            attempt.began_at = time.perf_counter()
+        first_byte_s, per_try_s = self.target.timeouts.first_byte_s, self._retries.per_try_s
         if per_try_s is not None and self._may_follow():
-            first_byte_s = min(first_byte_s, per_try_s)
+            return min(first_byte_s, per_try_s)
+        return first_byte_s
+
+    async def _run(self, attempt: Attempt, *, again: bool = False) -> None:
+        """Run the attempt, `again` on a new connection, and report its result to the upstream's
+        health tracking. Raise the error that ended it, after releasing the attempt.
+        """
+        first_byte_s = self.target.timeouts.first_byte_s if again else self._enter(attempt)
         try:
-            # Another endpoint can still take over while no byte of the body has arrived.
-            awaits_body = self._retries.post or (self._retries.hedge and self._repeatable)
-            if self._deadline is None and not awaits_body:
-                response = await attempt.run(timeouts.connect_s, first_byte_s)
-            elif self._deadline is None:
-                response = await self._answer(attempt, first_byte_s, awaits_body)
+            if self._deadline is None:
+                response = await self._answer(attempt, first_byte_s, again)
             else:
-                response = await self._in_time(attempt, first_byte_s, awaits_body, self._deadline)
+                response = await self._in_time(attempt, first_byte_s, again, self._deadline)
         except BaseException as exc:
-            if trace is not None:
-                outcome = exc.code if isinstance(exc, GatewayError) else "cancelled"
-                self._tell(trace, attempt, began, outcome)
-            attempt.abandon()
-            if is_fault(exc):
-                upstream.failed(attempt.endpoint, exc.code)
+            self._report_failure(attempt, exc)
             raise
-        status = attempt.status
+        self._report(attempt, response)
+
+    def _report(self, attempt: Attempt, response: UpstreamResponse) -> None:
+        """Tell health tracking and the trace of an attempt that has a response head."""
+        upstream, status, trace = self.target.upstream, attempt.status, self.request.exchange.trace
         if trace is not None:
-            self._tell(trace, attempt, began, "")
+            self._tell(trace, attempt, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
             return
@@ -203,6 +365,20 @@ class Attempts:
             if pause_s:
                 upstream.cool(attempt.endpoint, min(pause_s, _LONGEST_COOLING_S))
 
+    def _report_failure(self, attempt: Attempt, exc: BaseException) -> None:
+        """Tell health tracking and the trace of an attempt without a response, and release it."""
+        trace = self.request.exchange.trace
+        if trace is not None:
+            self._tell(trace, attempt, exc.code if isinstance(exc, GatewayError) else "cancelled")
+        attempt.abandon()
+        if is_fault(exc):
+            self.target.upstream.failed(attempt.endpoint, exc.code)
+
+    @property
+    def _awaits_body(self) -> bool:
+        """True if another endpoint may still take over while no byte of the body has arrived."""
+        return self._retries.post or (self._retries.hedge and self._repeatable)
+
     @property
     def _repeatable(self) -> bool:
         """True if the request may be sent again after it has been sent once."""
@@ -210,7 +386,7 @@ class Attempts:
             self._retries.post or self.request.exchange.method in IDEMPOTENT
         )
 
-    def _tell(self, trace: Trace, attempt: Attempt, began: float, outcome: str) -> None:
+    def _tell(self, trace: Trace, attempt: Attempt, outcome: str) -> None:
         """Record in the trace an attempt that has a response head or failed. `outcome` is the error
         code.
         """
@@ -218,7 +394,7 @@ class Attempts:
         model = target.rename_to or exchange.served or exchange.model
         now, name, status = time.perf_counter(), target.upstream.name, attempt.status
         trace.attempts.append(
-            (attempt.number, began, now, endpoint.url, name, model, status, outcome)
+            (attempt.number, attempt.began_at, now, endpoint.url, name, model, status, outcome)
         )
 
     def _tell_words(self, trace: Trace, attempt: Attempt, response: UpstreamResponse) -> None:
@@ -227,20 +403,18 @@ class Attempts:
         if words is not None:
             trace.words[attempt.number] = words
 
-    async def _answer(
-        self, attempt: Attempt, first_byte_s: float, awaits_body: bool
-    ) -> UpstreamResponse:
-        response = await attempt.run(self.target.timeouts.connect_s, first_byte_s)
-        if awaits_body and 200 <= response.head.status < 400:
+    async def _answer(self, attempt: Attempt, first_byte_s: float, again: bool) -> UpstreamResponse:
+        response = await attempt.run(self.target.timeouts.connect_s, first_byte_s, fresh=again)
+        if self._awaits_body and 200 <= response.head.status < 400:
             await response.begun()
         return response
 
     async def _in_time(
-        self, attempt: Attempt, first_byte_s: float, awaits_body: bool, deadline: float
+        self, attempt: Attempt, first_byte_s: float, again: bool, deadline: float
     ) -> UpstreamResponse:
         try:
             async with asyncio.timeout(deadline - time.perf_counter()):
-                return await self._answer(attempt, first_byte_s, awaits_body)
+                return await self._answer(attempt, first_byte_s, again)
         except TimeoutError:
             raise UpstreamTotalTimeout("no answer in time") from None
 

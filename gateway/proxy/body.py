@@ -20,12 +20,13 @@ from gateway.errors import (
     RequestError,
     RequestTimeout,
 )
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
 from gateway.offload import Offload
 from gateway.overload import BodyBudget
 from gateway.proxy import json_body
 from gateway.proxy.decoding import decoder
 from gateway.proxy.json_body import JsonBody
+from gateway.request import Request
 
 SMALL_BYTES = 32 * 1024
 """A body of this size may come in one piece: aiohttp does not pause a connection for so little."""
@@ -74,18 +75,18 @@ class BodyReader:
     rate_bytes: int = 0
     """Bytes a second that a client must send while the gateway waits for it; 0 for no minimum."""
 
-    def check(self, request: GatewayRequest) -> None:
+    def check(self, request: Request) -> None:
         """Check what the request head says about the body. Raise BodyTooLarge or
         ExpectationFailed.
         """
         length = request.content_length
         if length is not None and length > self.cap_bytes:
             raise BodyTooLarge(self.cap_bytes)
-        expect = request._message.headers.get(EXPECT)
+        expect = request.headers.get(EXPECT)
         if expect is not None and expect.lower() != "100-continue":
             raise ExpectationFailed
 
-    def ask(self, request: GatewayRequest) -> None:
+    def ask(self, request: Request) -> None:
         """Send `100 Continue` if the client waits for it before it sends the body.
 
         Called once the request has passed every check that can refuse it by its head (RFC 9110
@@ -93,27 +94,27 @@ class BodyReader:
         """
         content = request.content
         if (
-            EXPECT in request._message.headers
-            and request.transport is not None
+            EXPECT in request.headers
+            and request.client.transport is not None
             and not content.total_bytes
             and not content.is_eof()
         ):
-            request.transport.write(_CONTINUE)
+            request.client.transport.write(_CONTINUE)
 
-    async def begun(self, request: GatewayRequest) -> None:
+    async def begun(self, request: Request) -> None:
         """Wait until the whole body or 64 KiB of it has arrived; it stays unread.
 
         A client that announces a body and sends little of it thus occupies no memory. Raise what
         `pieces` raises.
         """
-        content: StreamReader = request._payload
+        content: StreamReader = request.content
         left_s = self.silence_s
         while content._size < _ENOUGH_BYTES and not content.is_eof():
             size_bytes = content._size
             left_s -= await self._wait(content, left_s)
             left_s = self._earned(left_s, content._size - size_bytes)
 
-    async def pieces(self, request: GatewayRequest) -> AsyncIterator[bytes]:
+    async def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, without decoding it.
 
         Raise BodyTooLarge above the cap; RequestTimeout after `silence_s` without a byte, or if the
@@ -161,14 +162,14 @@ class BodyReader:
             return self.silence_s
         return min(self.silence_s, left_s + size_bytes / self.rate_bytes)
 
-    def here(self, request: GatewayRequest) -> bytes | None:
+    def here(self, request: Request) -> bytes | None:
         """Return the whole body if it has arrived, otherwise None. Nearly all bodies arrive in one
         packet with the head; a body that was read before is returned, too. It is not decoded unless
         `exchange.decoded`. Raise BodyTooLarge.
         """
-        body = request._read_bytes
+        body = request.received
         if body is None:
-            content: StreamReader = request._payload
+            content: StreamReader = request.content
             if content is EMPTY_PAYLOAD:
                 return b""
             if not content._eof or content._exception is not None:
@@ -184,23 +185,23 @@ class BodyReader:
             request.exchange.bytes_in = len(body)
             if len(body) > self.cap_bytes:
                 raise BodyTooLarge(self.cap_bytes)
-            request._read_bytes = body
+            request.received = body
         return body
 
-    def readable(self, request: GatewayRequest) -> bytes | None:
+    def readable(self, request: Request) -> bytes | None:
         """Return the whole body if it has arrived and has no content coding, otherwise None."""
-        if CONTENT_ENCODING in request._message.headers and not request.exchange.decoded:
+        if CONTENT_ENCODING in request.headers and not request.exchange.decoded:
             return None
         return self.here(request)
 
-    def comes_late(self, request: GatewayRequest) -> bool:
+    def comes_late(self, request: Request) -> bool:
         """Whether a body still has to be read, or is larger than what comes with a head. Raise
         BodyTooLarge.
         """
         body = self.readable(request)
         return body is None or len(body) > SMALL_BYTES
 
-    async def held(self, request: GatewayRequest) -> bytes:
+    async def held(self, request: Request) -> bytes:
         """Wait for the whole body and return it, without decoding it. The caller has already sent
         `100 Continue` where needed (`ask`).
 
@@ -212,10 +213,10 @@ class BodyReader:
             held = self._hold(request.exchange, self.cap_bytes if length is None else length)
             body = b"".join([piece async for piece in self.pieces(request)])
             held.shrink(len(body))
-            request._read_bytes = body
+            request.received = body
         return body
 
-    async def whole(self, request: GatewayRequest) -> bytes:
+    async def whole(self, request: Request) -> bytes:
         """Wait for the whole body and return it decoded. Raise what `held` raises,
         UnsupportedCoding, and RequestError if the body does not match its Content-Encoding.
         """
@@ -223,7 +224,7 @@ class BodyReader:
         if body is not None:
             return body
         exchange = request.exchange
-        coding = decoder(",".join(request._message.headers.getall(CONTENT_ENCODING, ())))
+        coding = decoder(",".join(request.headers.getall(CONTENT_ENCODING, ())))
         self.ask(request)
         if coding is None:
             return await self.held(request)
@@ -242,10 +243,10 @@ class BodyReader:
         exchange.decoded = True
         body = b"".join(pieces)
         held.shrink(len(body))
-        request._read_bytes = body
+        request.received = body
         return body
 
-    async def _small(self, request: GatewayRequest) -> bytes | None:
+    async def _small(self, request: Request) -> bytes | None:
         """Return the whole body if it needs no memory besides the buffer of its connection."""
         body = self.here(request)
         if body is None:
@@ -263,15 +264,15 @@ class BodyReader:
         exchange.at_end(held.end)
         return held
 
-    async def _come(self, request: GatewayRequest) -> AsyncIterator[bytes]:
+    async def _come(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the body that was already read, or else the pieces as they arrive."""
-        if request._read_bytes is not None:
-            yield request._read_bytes
+        if request.received is not None:
+            yield request.received
         else:
             async for piece in self.pieces(request):
                 yield piece
 
-    async def parsed(self, request: GatewayRequest, body: bytes) -> JsonBody:
+    async def parsed(self, request: Request, body: bytes) -> JsonBody:
         """Return the body as JSON and keep it in the exchange. A heavy body is parsed in a helper
         process. Raise RequestError or Overloaded.
         """

@@ -22,12 +22,12 @@ from gateway.errors import (
     UpstreamReset,
     UpstreamToldError,
 )
-from gateway.exchange import GatewayRequest
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.json_body import continued, is_heavy
 from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
+from gateway.request import Request
 from gateway.sse import Event, EventTooLarge, is_event_stream
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
@@ -48,7 +48,7 @@ class Continuation:
 
     def __init__(
         self,
-        request: GatewayRequest,
+        request: Request,
         body: bytes,
         answer: Answer,
         dialect: Dialect,
@@ -162,14 +162,13 @@ class Continuation:
         return b"".join(event.raw for event in events)
 
 
-def continuation_of(
-    request: GatewayRequest, body: bytes | None, dialect: Dialect, send: SendOptions
-) -> Continuation | None:
+def continuation_of(request: Request, dialect: Dialect, send: SendOptions) -> Continuation | None:
     """Return the failover of a streamed chat request, or None for any other request. `dialect` is
     the caller's. Called where the target or a fallback supports continuation.
     """
     kind = dialect.continuation
     parsed = request.exchange.json
+    body = request.exchange.body or request.received
     if kind is None or parsed is None or body is None:
         return None
     stream = parsed.document.get("stream", dialect.streams_by_default)

@@ -13,7 +13,7 @@ import asyncio
 import math
 import re
 import time
-from typing import Protocol, cast
+from typing import Protocol
 
 from aiohttp.hdrs import ACCEPT
 
@@ -21,11 +21,12 @@ from gateway import sse
 from gateway.chunks import chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import ClientConnection, Commit, GatewayRequest
+from gateway.exchange import Commit
 from gateway.headers import lines
 from gateway.proxy import json_body
 from gateway.proxy.heartbeat import COMMENT, Heartbeats
 from gateway.proxy.json_body import ALWAYS_LIGHT_BYTES
+from gateway.request import Request
 from gateway.sse import EVENT_STREAM
 
 _KEY = b'"stream"'
@@ -61,13 +62,12 @@ class EarlyHead:
         "_preface",
         "_request",
         "_sure",
-        "_task",
         "dialect",
     )
 
     def __init__(
         self,
-        request: GatewayRequest,
+        request: Request,
         dialect: Dialect,
         heartbeats: Heartbeats,
         preface: bytes,
@@ -82,8 +82,7 @@ class EarlyHead:
         self._request = request
         self._preface = preface
         self._sure = sure
-        self._client = cast(ClientConnection, request.protocol)
-        self._task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._client = request.client
         self._attached = False
         silent_s = time.perf_counter() - request.exchange.started_at
         self._heartbeat = heartbeats.watch(_nothing, self._beat, silent_s=silent_s)
@@ -127,7 +126,10 @@ class EarlyHead:
         if not self._client.may_keep_alive():
             exchange.must_close = True  # the Connection header sent below is final
         closes = b"Connection: close\r\n" if exchange.must_close else b""
-        head = _HEAD % (lines(exchange.response_headers), closes)
+        fields = lines(exchange.response_headers)
+        if exchange.decided is not None:
+            fields += exchange.decided.header_lines()
+        head = _HEAD % (fields, closes)
         transport.write(head + chunk(self._preface + self._comment()))
         self._attached = True
         self._client.attach(self)
@@ -149,12 +151,12 @@ class EarlyHead:
         """Do nothing: see `pause`."""
 
     def fail(self, error: GatewayError) -> None:
-        """End the stream with an error event, and cancel the request, which has no answer yet."""
+        """End the stream with an error event, and drop the request, which has no answer yet."""
         exchange, transport = self._request.exchange, self._client.transport
         exchange.failed(error)
         if transport is not None and not transport.is_closing():
             transport.write(chunk(self.dialect.error_event(error, exchange.request_id, b"")))
-        self._task.cancel()
+        self._client.drop()
 
     def probe(self) -> bool:
         """Send a byte to detect a dead client; see `RelayedResponse.probe`."""
@@ -166,7 +168,7 @@ class EarlyHead:
 
 
 def open_if_silent(
-    request: GatewayRequest,
+    request: Request,
     body: bytes | None,
     dialect: Dialect,
     heartbeats: Heartbeats,
@@ -186,7 +188,7 @@ def open_if_silent(
         )
 
 
-def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
+def may_ask(request: Request, body: bytes | None) -> bool | None:
     """Tell whether a request asks for an event stream. None if only parsing its body, possibly a
     small JSON object, can tell. Runs on the path of every request.
     """
@@ -197,7 +199,7 @@ def may_ask(request: GatewayRequest, body: bytes | None) -> bool | None:
                 return True
         elif len(body) <= ALWAYS_LIGHT_BYTES and _says_stream(body):
             return None
-    accept = request._message.headers.get(ACCEPT)
+    accept = request.headers.get(ACCEPT)
     # A client that accepts other types as well may get one of those and may not expect a stream.
     return (
         accept is not None
@@ -217,17 +219,17 @@ def _says_stream(body: bytes) -> bool:
     return False
 
 
-def heeds_retry(request: GatewayRequest) -> bool:
+def heeds_retry(request: Request) -> bool:
     """Tell whether the client reconnects by itself, as EventSource does and SDKs do not."""
-    return EVENT_STREAM in request._message.headers.get(ACCEPT, "")
+    return EVENT_STREAM in request.headers.get(ACCEPT, "")
 
 
 def _is_event_stream(media_range: str) -> bool:
     return media_range.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
-def _asks_for_stream(request: GatewayRequest) -> bool:
-    body = request.exchange.body or request._read_bytes or b""
+def _asks_for_stream(request: Request) -> bool:
+    body = request.exchange.body or request.received or b""
     try:
         return json_body.read(body).streams
     except RequestError:

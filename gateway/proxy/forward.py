@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,11 +13,11 @@ from aiohttp.hdrs import HOST
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
-from gateway.exchange import GatewayRequest
+from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
-from gateway.proxy.asking_usage import send_asking
+from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
 from gateway.proxy.attempt import SendOptions
-from gateway.proxy.attempts import Attempts
+from gateway.proxy.attempts import Attempts, Finish
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.heartbeat import Heartbeats
@@ -24,6 +25,7 @@ from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
+from gateway.request import Request
 from gateway.upstream.head import LOCATIONS
 from gateway.upstream.response import UpstreamResponse
 
@@ -38,7 +40,7 @@ class ForwardOptions:
     heartbeats: Heartbeats | None
     preface: bytes
     """Bytes that open an event stream for a client that `heeds_retry`."""
-    switched: Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse] | None = None
+    switched: Callable[[UpstreamResponse, Request], web.StreamResponse] | None = None
     """Factory of the response after the upstream has switched protocols."""
 
 
@@ -47,11 +49,15 @@ class Forward:
 
     def __init__(self, options: ForwardOptions) -> None:
         self._options = options
+        # One bound method each for all requests.
+        self._relayed: Finish = self._relay_first
+        self._relayed_if_usage_may_be_asked: Finish = self._relay_if_usage_may_be_asked
 
-    async def __call__(self, request: GatewayRequest) -> web.StreamResponse:
-        """Return the response to relay. Raise GatewayError if there is none."""
-        options = self._options
-        sending = options.sending
+    def __call__(self, request: Request) -> Result:
+        """Send the request, and return the response to relay or what delivers it. Raise
+        GatewayError if there is none.
+        """
+        sending = self._options.sending
         exchange = request.exchange
         target, body = exchange.target, exchange.body
         assert target is not None  # Resolve has run before
@@ -60,48 +66,114 @@ class Forward:
             # A body that has already arrived is sent with the head, in one write.
             body = sending.reader.here(request)
             if body is None and target.upstream.latest.is_full_of_uploads:
-                body = await sending.reader.held(request)
+                return self._hold(request, target)
         if target.reads_json and body is not None and exchange.json is None:
-            with contextlib.suppress(RequestError):  # such a route does not require valid JSON
-                await sending.reader.parsed(request, body)
-        translation = target.translation
-        if translation is None and exchange.filter is not None and body is not None:
-            response = await send_asking(request, target, body, sending)
-        elif translation is None:
-            response = await Attempts(request, target, body, sending).send()
-            if response.tunnel is not None:
-                # Only a route with this option requests a switch.
-                assert options.switched is not None
-                return options.switched(response, request)
-        else:
-            if exchange.body is None:
-                body = await sending.reader.whole(request)
-            assert body is not None
-            response = await send_translated(request, target, translation, body, sending)
+            return self._parse(request, target, body)
+        return self._forward(request, target, body)
+
+    async def _hold(self, request: Request, target: Target) -> web.StreamResponse:
+        """Read the body before it is sent: too many uploads occupy the upstream."""
+        body = await self._options.sending.reader.held(request)
+        if target.reads_json and request.exchange.json is None:
+            return await self._parse(request, target, body)
+        return await _response(self._forward(request, target, body))
+
+    async def _parse(self, request: Request, target: Target, body: bytes) -> web.StreamResponse:
+        with contextlib.suppress(RequestError):  # such a route does not require valid JSON
+            await self._options.sending.reader.parsed(request, body)
+        return await _response(self._forward(request, target, body))
+
+    def _forward(self, request: Request, target: Target, body: bytes | None) -> Result:
+        sending, exchange = self._options.sending, request.exchange
+        if target.translation is not None:
+            return self._translated(request, target, body)
+        finish = self._relayed
+        if exchange.filter is not None and body is not None:
+            body, asks = asking_body(exchange, target, body)
+            if asks:
+                finish = self._relayed_if_usage_may_be_asked
+        attempts = Attempts(request, target, body, sending, finish=finish)
+        return attempts if attempts.begin() else _sent(attempts, finish)
+
+    async def _translated(
+        self, request: Request, target: Target, body: bytes | None
+    ) -> web.StreamResponse:
+        sending = self._options.sending
+        assert target.translation is not None
+        if request.exchange.body is None:
+            body = await sending.reader.whole(request)
+        assert body is not None
+        response = await send_translated(request, target, target.translation, body, sending)
+        return self._relay(request, target, response)
+
+    def _relay_if_usage_may_be_asked(self, request: Request, response: UpstreamResponse) -> Result:
+        """Relay the response to a request that asks for usage on the gateway's own account, or send
+        the request again without.
+        """
+        if takes_asking(request.exchange, response):
+            return self._relay_first(request, response)
+        return self._without_asking(request, response)
+
+    async def _without_asking(
+        self, request: Request, response: UpstreamResponse
+    ) -> web.StreamResponse:
+        response = await sent_without_asking(request, response, self._options.sending)
+        return await _response(self._relay_first(request, response))
+
+    def _relay_first(self, request: Request, response: UpstreamResponse) -> Result:
+        """Relay a response that was not translated."""
+        target = request.exchange.target
+        assert target is not None
+        if response.tunnel is not None:
+            # Only a route with this option requests a switch.
+            assert self._options.switched is not None
+            return self._options.switched(response, request)
         if target.tells_asked:
-            response = await told_as_asked(response, exchange)
+            return self._tell_asked(request, target, response)
+        return self._relay(request, target, response)
+
+    async def _tell_asked(
+        self, request: Request, target: Target, response: UpstreamResponse
+    ) -> web.StreamResponse:
+        response = await told_as_asked(response, request.exchange)
+        return self._relay(request, target, response)
+
+    def _relay(
+        self, request: Request, target: Target, response: UpstreamResponse
+    ) -> RelayedResponse:
+        options, exchange = self._options, request.exchange
         if response.head.located:
-            response.head.fields = rewrite(
-                response.head.fields, LOCATIONS, _exposure(request, target, sending.strip)
-            )
+            exposure = _exposure(request, target, options.sending.strip)
+            # A copy, because equal heads share one object.
+            response.head = copy(response.head)
+            response.head.fields = rewrite(response.head.fields, LOCATIONS, exposure)
         dialect, preface = options.dialect, options.preface
         return RelayedResponse(
             response,
             exchange,
             dialect,
             options.hide_server,
-            continuation_of(request, body, dialect, sending) if target.continues else None,
+            continuation_of(request, dialect, options.sending) if target.continues else None,
             options.heartbeats,
             preface if preface and heeds_retry(request) else b"",
         )
 
 
-def _exposure(request: GatewayRequest, target: Target, strip: int) -> Exposure:
+async def _sent(attempts: Attempts, finish: Finish) -> web.StreamResponse:
+    response = await attempts.send()
+    return await _response(finish(attempts.request, response))
+
+
+async def _response(result: Result) -> web.StreamResponse:
+    return result if isinstance(result, web.StreamResponse) else await result
+
+
+def _exposure(request: Request, target: Target, strip: int) -> Exposure:
     """Return the addresses under which the client and the answering endpoint know this request."""
     exchange = request.exchange
     assert exchange.attempt is not None  # the response has arrived
     base = exchange.attempt.endpoint.base
-    authorities = [request._message.headers[HOST]] if target.keeps_host else []
+    authorities = [request.headers[HOST]] if target.keeps_host else []
     for endpoint in target.upstream.latest.endpoints:
         # Addresses of the sibling endpoints are hidden from the client like the endpoint's own.
         address = endpoint.pool.address

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_request import BaseRequest
 
 from gateway.chunks import LAST_CHUNK, chunk
+from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse, UpstreamRejected
-from gateway.exchange import ClientConnection, Exchange
+from gateway.exchange import Exchange
 from gateway.proxy.relay import RelayedResponse
+from gateway.request import Request
 from gateway.sse import EVENT_STREAM
 
 _LONGEST_ERROR_BYTES = 64 * 1024
 
 
-class LastEvent(web.StreamResponse):
+class LastEvent(ClientResponse):
     """Response that writes one final event. It ends the stream without a terminating chunk."""
 
     def __init__(self, event: bytes, exchange: Exchange) -> None:
@@ -27,38 +25,27 @@ class LastEvent(web.StreamResponse):
         self._exchange = exchange
         self.force_close()
 
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+    def start(self, request: Request) -> None:
         """Write the event."""
-        transport = cast(ClientConnection, request.protocol).transport
-        if transport is not None:
-            transport.write(chunk(self._event))
-            self._exchange.bytes_out = len(self._event)
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write nothing: the stream must not end cleanly."""
+        self._begin(request).write(chunk(self._event))
+        self._exchange.bytes_out = len(self._event)
+        self._complete()
 
 
-class Whole(web.StreamResponse):
+class Whole(ClientResponse):
     """Response that writes all events of a plug-in's response into the open stream."""
 
-    def __init__(self, events: bytes) -> None:
+    def __init__(self, events: bytes, exchange: Exchange) -> None:
         super().__init__()
         self._events = events
+        self._exchange = exchange
 
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+    def start(self, request: Request) -> None:
         """Write the events and the terminating chunk."""
-        transport = cast(ClientConnection, request.protocol).transport
-        if transport is not None:
-            events = self._events
-            said = chunk(events) if events else b""
-            transport.write(said + LAST_CHUNK)
-            self._body_length = len(events)
-        self._keep_alive = cast(ClientConnection, request.protocol).may_keep_alive()
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write nothing: the stream has already ended."""
+        events = self._events
+        self._begin(request).write((chunk(events) if events else b"") + LAST_CHUNK)
+        self._exchange.bytes_out = len(events)
+        self._complete()
 
 
 def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEvent:
@@ -67,14 +54,17 @@ def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEve
     return LastEvent(dialect.error_event(error, exchange.request_id, b""), exchange)
 
 
+def joins(response: web.StreamResponse) -> bool:
+    """Tell whether a response can be sent inside the open stream as it is."""
+    return isinstance(response, LastEvent) or getattr(response, "joins", False)
+
+
 async def joined(
     response: web.StreamResponse, dialect: Dialect, exchange: Exchange
 ) -> web.StreamResponse:
     """Return the response to send inside the open stream. An event stream continues in it; anything
     else ends the stream with an error.
     """
-    if isinstance(response, LastEvent) or getattr(response, "joins", False):
-        return response
     status = response.status
     error: GatewayError
     body: object
@@ -88,7 +78,7 @@ async def joined(
         body = response.body if isinstance(response, web.Response) else None
         if status < 400:
             if status == 200 and response.content_type == EVENT_STREAM and isinstance(body, bytes):
-                return Whole(body)
+                return Whole(body, exchange)
             why = f"a plug-in's answer, of status {status}, came after the stream was opened"
             return failed(GatewayError(reason=why), dialect, exchange)
         error = (GatewayError if status >= 500 else RequestError)(code=f"http_{status}")

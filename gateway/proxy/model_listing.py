@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.dialects import DIALECTS
 from gateway.dialects.dialect import ModelLists
 from gateway.errors import ModelNotFound
-from gateway.exchange import GatewayRequest
+from gateway.request import Request
 
 _MODELS = "models"
 
@@ -51,7 +51,7 @@ class ModelListing:
         """Tell whether a POST to this path asks for the model that its body names."""
         return path in self._details
 
-    def answer(self, request: GatewayRequest, names: Sequence[str]) -> web.Response:
+    def answer(self, request: Request, names: Sequence[str]) -> web.Response:
         """Return a response that lists the models `names`, which the caller may use, or describes
         one of them.
 
@@ -75,8 +75,8 @@ class ModelListing:
         assert self._models.details is not None
         return _json(self._models.details[1]())
 
-    def _models_for(self, request: GatewayRequest) -> ModelLists:
-        headers = request._message.headers
+    def _models_for(self, request: Request) -> ModelLists:
+        headers = request.headers
         for expects, models in self._expected:
             if expects(headers):
                 return models

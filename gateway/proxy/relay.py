@@ -1,7 +1,7 @@
 """Relay of an upstream's response to the client, byte for byte, as it arrives.
 
-To every middleware a `RelayedResponse` is an ordinary aiohttp response: its status and headers can
-be changed until it is sent. Its body never passes through a task or a queue: bytes read from the
+To every policy a `RelayedResponse` is an ordinary aiohttp response: its status and headers can be
+changed until it is sent. Its body never passes through a task or a queue: bytes read from the
 upstream connection are written to the client's transport in the same call.
 
 A stream ends in exactly one way: complete; with one error event of the route's dialect and no
@@ -10,26 +10,24 @@ terminating chunk; or, where no event can be sent, cut off so that the client no
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from gateway.chunks import LAST_CHUNK, chunk
+from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError
-from gateway.exchange import ClientConnection, Commit, Exchange
+from gateway.exchange import Commit, Exchange
 from gateway.headers import checked_lines, lines
 from gateway.proxy.compression import Encoder
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.proxy.preface import WithoutBom
 from gateway.proxy.response_body import ResponseBody, end_reason
+from gateway.request import Request
 from gateway.sse import TAIL_BYTES, between_events, is_event_stream
 from gateway.upstream.response import UpstreamResponse
 
@@ -41,11 +39,11 @@ _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
 
 
-class RelayedResponse(web.StreamResponse):
+class RelayedResponse(ClientResponse):
     """Response that the upstream is sending."""
 
     # Initial values as class attributes: most responses end before any of them changes.
-    _done: asyncio.Future[None] | None = None
+    completes_head = True
     _waiting: list[bytes] | None = None
     """Pieces that arrived while the client was reading too slowly."""
     _waiting_bytes = 0
@@ -60,6 +58,8 @@ class RelayedResponse(web.StreamResponse):
     _encoder: Encoder | None = None
     _response_body: ResponseBody | None = None
     _look: Callable[[bytes], bytes] | None = None
+    _follows = False
+    """True while the body arrives from the upstream."""
     error: GatewayError | None = None
     """Error that broke off the body, if any."""
 
@@ -147,12 +147,12 @@ class RelayedResponse(web.StreamResponse):
         """Send the body through this encoder. The caller adapts the headers."""
         self._encoder = encoder
 
-    def let_body_go(self, request: web.Request) -> None:
+    def let_body_go(self, request: Request) -> None:
         """Release the memory of the request body, because this response was chosen. Keep it if
         another backend may have to continue the answer.
         """
         if self._continuation is None and self._exchange.let_body_go():
-            request._read_bytes = b""
+            request.received = b""
 
     @property
     def joins(self) -> bool:
@@ -164,27 +164,14 @@ class RelayedResponse(web.StreamResponse):
     def is_stream(self) -> bool:
         return self._exchange.streamed
 
-    @property
-    def prepared(self) -> bool:
-        return self._req is not None
-
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+    def start(self, request: Request) -> None:
         """Send the head, and the part of the body that has arrived, in one write."""
-        if self._req is not None:
-            return None
-        self._req = request
+        self._transport = transport = self._begin(request)
         exchange, upstream = self._exchange, self._upstream
-        client: ClientConnection = request._protocol  # type: ignore[assignment]  # is one
-        transport = client.transport
-        if transport is None:
-            raise ConnectionResetError("the client has left")
-        self._transport = transport
         exchange.status = self._status
-        if self._keep_alive is None:
-            self._keep_alive = client.may_keep_alive()
         has_body = exchange.method != "HEAD" and self._status not in _BODILESS
         if exchange.held is not None:
-            self.let_body_go(cast(web.Request, request))
+            self.let_body_go(request)
         if exchange.commit is Commit.EARLY:
             data = b""
             self._chunked = True
@@ -201,29 +188,29 @@ class RelayedResponse(web.StreamResponse):
             if self._chunked:
                 data += self._chunk(self._rest()) + self._last_chunk()
             transport.write(data)
-        else:
-            transport.write(data)
-            self._done = asyncio.get_running_loop().create_future()
-            error = upstream.error
-            if error is None:
-                upstream.attach(self)
-            client.attach(self)
-            if self._heartbeats is not None and self._chunked:
-                self._heartbeat = self._heartbeats.watch(self._written, self._beat)
-            if error is not None:
-                self.finish(error)  # or another upstream continues the body
-        return None
+            self._complete()
+            return
+        transport.write(data)
+        self._follows = True
+        error = upstream.error
+        if error is None:
+            upstream.attach(self)
+        request.client.attach(self)
+        if self._heartbeats is not None and self._chunked:
+            self._heartbeat = self._heartbeats.watch(self._written, self._beat)
+        if error is not None:
+            self.finish(error)  # or another upstream continues the body
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Wait for the end of the body."""
-        if self._done is not None:
-            try:
-                await self._done
-            finally:
-                if self._heartbeat is not None:
-                    self._heartbeat.close()
-                cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
-                self.body.left()
+    def left(self) -> None:
+        """Release the client's connection: the client has left, or the body has ended."""
+        self.over = True
+        if self._follows:
+            self._follows = False
+            if self._heartbeat is not None:
+                self._heartbeat.close()
+            assert self._client is not None
+            self._client.detach()
+            self.body.left()
 
     # Called by the upstream connection, from its data_received:
 
@@ -321,21 +308,16 @@ class RelayedResponse(web.StreamResponse):
             # A closure instead of a method of this class: see `ResponseBody.look`.
             self._look = without.feed if look is None else lambda data: without.feed(look(data))
 
-    @property
-    def _over(self) -> bool:
-        """True if the body has ended while the client's connection is still attached."""
-        return self._done is not None and self._done.done()
-
     def _end(self, error: GatewayError | None) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.close()
+        if self.over:
+            return
         self._write_waiting()
         if error is not None:
             self._break_off(error)
         elif self._chunked and not self._transport.is_closing():
             self._transport.write(self._last_chunk())
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
+        self.left()
+        self._complete()
 
     # Called by the client's connection:
 
@@ -355,7 +337,7 @@ class RelayedResponse(web.StreamResponse):
         """End the body with an error that the upstream did not cause. Closes the upstream
         connection.
         """
-        if not self._over:
+        if not self.over:
             self.body.abort()
             self._end(error)
 
@@ -366,7 +348,7 @@ class RelayedResponse(web.StreamResponse):
         A chunk size may begin with zeros (RFC 9112 section 7.1), so a live client sees no
         difference, and a dead one resets the connection.
         """
-        probing = self._chunked and not self._over and not self._transport.is_closing()
+        probing = self._chunked and not self.over and not self._transport.is_closing()
         if probing:
             self._transport.write(b"0")
         return probing
@@ -434,6 +416,8 @@ class RelayedResponse(web.StreamResponse):
         extra = self._exchange.response_headers
         if extra:
             parts.append(lines(extra))
+        if self._exchange.decided is not None:
+            parts.append(self._exchange.decided.header_lines())
         if head.server is not None and not self._hide_server:
             parts.append(b"Server: %b\r\n" % head.server)
         if (head.content_length is None or self._encoder is not None) and has_body:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
-from gateway.exchange import GatewayRequest
 from gateway.headers import CODED, WEBSOCKET, connection_tokens
 from gateway.proxy.resolve import Target
+from gateway.request import Request
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.head import RawHeader
 
@@ -28,7 +28,7 @@ class Rewrite:
 
 
 def request_head(
-    request: GatewayRequest,
+    request: Request,
     target: Target,
     endpoint: Endpoint,
     body: bytes | None,
@@ -57,7 +57,7 @@ def request_head(
         path = endpoint.base + (exchange.path[strip:] if strip else exchange.path) or "/"
         if exchange.query:
             path = f"{path}?{exchange.query}"
-    message = request._message
+    message = request.message
     parts = [
         f"{exchange.method} {path} HTTP/1.1\r\n".encode("latin-1"),
         endpoint.fixed_lines,

@@ -4,7 +4,7 @@ for the list of models.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote_plus
 
@@ -17,7 +17,7 @@ from gateway.dialects.paths import is_operation
 from gateway.dialects.translation.translation import Translation
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, ModelUnknown, RequestError
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
 from gateway.headers import (
     ACCEPT_ENCODING,
     CREDENTIALS,
@@ -28,6 +28,7 @@ from gateway.headers import (
     TRACING,
     Passing,
 )
+from gateway.pipeline import Outcome
 from gateway.proxy import json_body
 from gateway.proxy.body import BodyReader
 from gateway.proxy.json_body import JsonBody
@@ -40,7 +41,7 @@ from gateway.proxy.model_access import (
 )
 from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.multipart import boundary_of, find_model_field, model_field
-from gateway.routing import Handler
+from gateway.request import Request
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
@@ -54,13 +55,13 @@ _ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
 
 
 TIMEOUT_HEADER = istr("x-request-timeout")
-HintOf = Callable[[GatewayRequest, bytes | None], Hint]
+HintOf = Callable[[Request, bytes | None], Hint]
 
 NO_HINT = Hint()
 ANY_MODEL = ModelAccess({})
 
 
-def no_hint(request: GatewayRequest, body: bytes | None) -> Hint:
+def no_hint(request: Request, body: bytes | None) -> Hint:
     """Return no hint, for balancers that look at endpoints only."""
     return NO_HINT
 
@@ -183,13 +184,13 @@ class ResolveOptions:
 
 
 class Resolve:
-    """Middleware that sets the exchange's target and model, and its body if it had to be read."""
+    """Policy that sets the exchange's target and model, and its body if it had to be read."""
 
     def __init__(self, options: ResolveOptions) -> None:
         self._options = options
         self._reads = bool(options.models)
 
-    def __call__(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+    def on_request(self, request: Request) -> Outcome:
         """Raise RequestError, ModelNotFound, ModelUnknown, BodyTooLarge, RequestTimeout,
         ExpectationFailed, UnsupportedCoding or Overloaded.
         """
@@ -200,21 +201,21 @@ class Resolve:
         if options.reads_usage and (self._reads or _asks_model(exchange.path)):
             exchange.tap = exchange.tap or UsageTap()
         if not self._reads:
-            return self._raw(request, handler)
+            return self._raw(request)
         if exchange.handshake is not None:
             target = self._by_query(exchange)
             if target is not None:
                 self._guard(request, target)
-            return self._go(request, target, handler)
+            return self._go(request, target)
         if exchange.method in ("GET", "HEAD") and options.listing.asked(exchange.path):
-            return _answer(options.listing.answer(request, self._names(exchange)))
+            return options.listing.answer(request, self._names(exchange))
         if not request.body_exists:
             if options.fallback is not None:
                 self._guard(request, options.fallback)
-            return self._go(request, options.fallback, handler)
-        return self._by_body(request, handler)
+            return self._go(request, options.fallback)
+        return self._by_body(request)
 
-    def _raw(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+    def _raw(self, request: Request) -> Outcome:
         """Send a request on a route without models to its upstream. The body is read only if the
         caller's models are restricted or limits need its content.
         """
@@ -225,19 +226,17 @@ class Resolve:
         if not request.body_exists:
             if restricted:
                 self._guard(request, target)
-            return self._go(request, target, handler)
+            return self._go(request, target)
         principal = exchange.principal
         metered = options.metered or (principal is not None and principal.limits)
         if restricted or (metered and not _is_media(request)):
-            return self._by_body(request, handler)
+            return self._by_body(request)
         if target.needs_whole and options.reader.here(request) is None:
-            return self._held(request, target, handler)
+            return self._held(request, target)
         options.reader.ask(request)
-        return self._go(request, target, handler)
+        return self._go(request, target)
 
-    async def _held(
-        self, request: GatewayRequest, target: Target, handler: Handler
-    ) -> web.StreamResponse:
+    async def _held(self, request: Request, target: Target) -> web.StreamResponse | None:
         """Read the body before the request takes a place in a queue."""
         reader = self._options.reader
         if target.translation is None:
@@ -245,22 +244,22 @@ class Resolve:
             await reader.held(request)
         else:
             await reader.whole(request)
-        return await self._go(request, target, handler)
+        return self._go(request, target)
 
-    def _by_body(self, request: GatewayRequest, handler: Handler) -> Awaitable[web.StreamResponse]:
+    def _by_body(self, request: Request) -> Outcome:
         exchange = request.exchange
         body = self._options.reader.readable(request)
         if body is None or len(body) > json_body.ALWAYS_LIGHT_BYTES:
-            return self._read(request, handler)
+            return self._read(request)
         parsed: JsonBody | RequestError | None = None
         if _may_be_json(request, body):
             try:
                 parsed = exchange.json or json_body.read(body)
             except RequestError as exc:
                 parsed = exc
-        return self._go(request, self._decide(request, body, parsed), handler)
+        return self._go(request, self._decide(request, body, parsed))
 
-    async def _read(self, request: GatewayRequest, handler: Handler) -> web.StreamResponse:
+    async def _read(self, request: Request) -> web.StreamResponse | None:
         reader = self._options.reader
         body = await reader.whole(request)
         parsed: JsonBody | RequestError | None = None
@@ -269,10 +268,10 @@ class Resolve:
                 parsed = await reader.parsed(request, body)
             except RequestError as exc:
                 parsed = exc
-        return await self._go(request, self._decide(request, body, parsed), handler)
+        return self._go(request, self._decide(request, body, parsed))
 
     def _decide(
-        self, request: GatewayRequest, body: bytes, parsed: JsonBody | RequestError | None
+        self, request: Request, body: bytes, parsed: JsonBody | RequestError | None
     ) -> Target | None:
         """Return the target, chosen by the body; store the body to send in the exchange. `parsed`
         is the parsed body, or the error that parsing raised, or None if the body is not meant to be
@@ -289,9 +288,7 @@ class Resolve:
             self._guard(request, fallback, readable=not body)
         return fallback
 
-    def _go(
-        self, request: GatewayRequest, target: Target | None, handler: Handler
-    ) -> Awaitable[web.StreamResponse]:
+    def _go(self, request: Request, target: Target | None) -> web.StreamResponse | None:
         exchange = request.exchange
         if target is None:
             raise RequestError(
@@ -302,11 +299,11 @@ class Resolve:
                 param="model",
             )
         if target.translation is not None and self._options.listing.describes(exchange.path):
-            return _answer(self._options.listing.description())
+            return self._options.listing.description()
         exchange.target = target
-        if target.timeouts.total_s is not None or TIMEOUT_HEADER in request._message.headers:
+        if target.timeouts.total_s is not None or TIMEOUT_HEADER in request.headers:
             exchange.deadline = _deadline(request, target)
-        return handler(request)
+        return None
 
     def _by_query(self, exchange: Exchange) -> Target | None:
         """Return the target of the model named in the query of a WebSocket request; rename the
@@ -330,7 +327,7 @@ class Resolve:
             if target.serves(name, exchange.principal)
         ]
 
-    def _by_json(self, request: GatewayRequest, parsed: JsonBody | RequestError) -> Target | None:
+    def _by_json(self, request: Request, parsed: JsonBody | RequestError) -> Target | None:
         exchange, fallback = request.exchange, self._options.fallback
         if isinstance(parsed, RequestError):
             if self._reads or fallback is None or fallback.access.restricts(exchange.principal):
@@ -349,7 +346,7 @@ class Resolve:
             exchange.body = parsed.rendered()
         return target
 
-    def _by_form(self, request: GatewayRequest, content_type: str, body: bytes) -> Target:
+    def _by_form(self, request: Request, content_type: str, body: bytes) -> Target:
         # Forms are read whole because the model may come after the file.
         exchange, fallback = request.exchange, self._options.fallback
         if not self._reads and fallback is not None:
@@ -366,7 +363,7 @@ class Resolve:
 
     def _guard(
         self,
-        request: GatewayRequest,
+        request: Request,
         target: Target,
         body: JsonBody | None = None,
         *,
@@ -409,10 +406,6 @@ class Resolve:
         return target
 
 
-async def _answer(response: web.Response) -> web.StreamResponse:
-    return response
-
-
 def requeried(query: str, name: str) -> str:
     """Replace the model in a query that `Resolve` has accepted."""
     fields = query.split("&")
@@ -430,12 +423,12 @@ def rename_in_form(body: bytes, content_type: str, name: str) -> bytes:
     return b"".join((body[:start], name.encode(), body[end:]))
 
 
-def _deadline(request: GatewayRequest, target: Target) -> float | None:
+def _deadline(request: Request, target: Target) -> float | None:
     """Return the time by which the exchange must end, in `time.perf_counter` seconds; None for no
     limit. The client may shorten the configured time. Raise RequestError.
     """
     total_s = target.timeouts.total_s
-    asked = request._message.headers.get(TIMEOUT_HEADER)
+    asked = request.headers.get(TIMEOUT_HEADER)
     if asked is not None:
         try:
             asked_s = parse_duration(asked if not asked[-1:].isdigit() else asked + "s")
@@ -451,7 +444,7 @@ def _deadline(request: GatewayRequest, target: Target) -> float | None:
     return None if total_s is None else request.exchange.started_at + total_s
 
 
-def _may_be_json(request: GatewayRequest, body: bytes) -> bool:
+def _may_be_json(request: Request, body: bytes) -> bool:
     """Tell whether a body may be read as JSON, whatever its content type: some servers ignore the
     content type, too.
     """
@@ -462,14 +455,14 @@ def _asks_model(path: str) -> bool:
     return is_operation(path) or path.endswith("/realtime")
 
 
-def _is_media(request: GatewayRequest) -> bool:
+def _is_media(request: Request) -> bool:
     """Tell whether the content type of the body is media. A body of any other type may be read as
     JSON by a server that ignores the type, and may set a maximum of tokens.
     """
     return request.headers.get("Content-Type", "").lower().startswith(_MEDIA)
 
 
-def _is_json(request: GatewayRequest) -> bool:
+def _is_json(request: Request) -> bool:
     content_type = request.headers.get("Content-Type", "").lower()
     media_type = content_type.partition(";")[0].strip()
     return media_type.endswith("json") or not media_type

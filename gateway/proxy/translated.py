@@ -28,7 +28,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamToldError,
 )
-from gateway.exchange import Exchange, GatewayRequest
+from gateway.exchange import Exchange
 from gateway.proxy import json_body
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
@@ -37,6 +37,7 @@ from gateway.proxy.remade import abort_soon, head_for, made, whole
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import Target
 from gateway.proxy.usage_chunk import UsageFilter
+from gateway.request import Request
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 
@@ -49,7 +50,7 @@ _ERROR_CAP_BYTES = 64 * 1024
 
 
 async def send_translated(
-    request: GatewayRequest,
+    request: Request,
     target: Target,
     translation: Translation,
     body: bytes,
@@ -77,7 +78,7 @@ async def send_translated(
 
 
 async def _asked(
-    request: GatewayRequest,
+    request: Request,
     target: Target,
     translation: Translation,
     body: bytes,
@@ -133,7 +134,7 @@ def _tell_dropped(exchange: Exchange, names: Sequence[str]) -> None:
 
 
 async def translated_call(
-    request: GatewayRequest,
+    request: Request,
     translation: Translation,
     body: bytes,
     send: SendOptions,
@@ -282,7 +283,7 @@ async def _no_stream(raw: UpstreamResponse, endpoint: str) -> GatewayError:
     return _useless(raw, "no stream, which was asked for")
 
 
-def _credential(request: GatewayRequest) -> bytes | None:
+def _credential(request: Request) -> bytes | None:
     """Return the caller's credential, from whichever header it is in."""
     headers = request.headers
     kind, _, token = headers.get("Authorization", "").partition(" ")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import cast
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from gateway.chunks import LAST_CHUNK, chunk
+from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
 from gateway.errors import CredentialExpired, GatewayError, StreamLost, StreamTrimmed
-from gateway.exchange import ClientConnection, Commit, Exchange
+from gateway.exchange import Commit, Exchange
 from gateway.headers import checked_lines
 from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.proxy.response_body import end_reason
+from gateway.request import Request
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import State, StreamLog, Trimmed
 from gateway.sse import EVENT_STREAM
@@ -28,7 +26,7 @@ STREAM_ID = "X-Stream-Id"
 _RECONNECT_MS = 1000
 
 
-class Replay(web.StreamResponse):
+class Replay(ClientResponse):
     """Response with the events after a given one.
 
     A slow reader receives the accumulated events in one write and delays nobody. A reader that
@@ -66,7 +64,7 @@ class Replay(web.StreamResponse):
         self._heartbeat: Heartbeat | None = None
         self._preface = preface
         self._transport: asyncio.Transport
-        self._done: asyncio.Future[None] | None = None
+        self._follows = False
         self.headers[STREAM_ID] = log.id
 
     @property
@@ -78,46 +76,33 @@ class Replay(web.StreamResponse):
     def is_stream(self) -> bool:
         return True
 
-    @property
-    def prepared(self) -> bool:
-        return self._req is not None
-
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+    def start(self, request: Request) -> None:
         """Send the head and the events so far, then follow the stream."""
-        if self._req is not None:
-            return None
-        self._req = request
-        client = cast(ClientConnection, request.protocol)
-        if client.transport is None:
-            raise ConnectionResetError("the client has left")
-        self._transport = client.transport
+        self._transport = self._begin(request)
         self._exchange.status = self.status
-        if self._keep_alive is None:
-            self._keep_alive = client.may_keep_alive()
-        self._done = asyncio.get_running_loop().create_future()
+        self._follows = True
         if self._exchange.commit is not Commit.EARLY:
             self._exchange.commit = Commit.ANSWERED
             head = self._head()
             if self._preface:
                 head += chunk(self._preface)
             self._transport.write(head)
-        client.attach(self)
+        request.client.attach(self)
         if self._heartbeats is not None:
             self._heartbeat = self._heartbeats.watch(lambda: self.after, self._beat)
         self.log.join(self)
         self.wake()
-        return None
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Wait until the response has ended."""
-        assert self._done is not None
-        try:
-            await self._done
-        finally:
+    def left(self) -> None:
+        """Stop following: the client has left, or the response has ended."""
+        self.over = True
+        if self._follows:
+            self._follows = False
             if self._heartbeat is not None:
                 self._heartbeat.close()
             self.log.leave(self)
-            cast(ClientConnection, cast(BaseRequest, self._req).protocol).detach()
+            assert self._client is not None
+            self._client.detach()
 
     # The log calls `wake` for every event.
 
@@ -186,7 +171,7 @@ class Replay(web.StreamResponse):
 
     @property
     def _is_over(self) -> bool:
-        return self._done is None or self._done.done()
+        return not self._follows
 
     def _head(self) -> bytes:
         self.headers.setdefault("Date", rfc822_formatted_time())
@@ -230,8 +215,9 @@ class Replay(web.StreamResponse):
         self._over()
 
     def _over(self) -> None:
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
+        if self._follows:
+            self.left()
+            self._complete()
 
 
 def _own_headers() -> CIMultiDict[str]:

@@ -1,9 +1,8 @@
 """Client connection: aiohttp's protocol class, with the caps and timeouts of a public server.
 
-aiohttp parses requests and provides the request and response objects. The differences: request
-heads have a total size cap and a deadline; refusals are fixed bytes that repeat nothing of the
-request; one task serves a whole connection; and a client that is gone is distinguished from one
-that only stopped sending.
+aiohttp parses requests. The differences: request heads have a total size cap and a deadline;
+refusals are fixed bytes that repeat nothing of the request; a request needs no task and no aiohttp
+request object; and a client that is gone is distinguished from one that only stopped sending.
 """
 
 from __future__ import annotations
@@ -11,18 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.hdrs import CONTENT_LENGTH
-from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
+from aiohttp.http import HttpProcessingError, RawRequestMessage
 from aiohttp.streams import StreamReader
+from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
 from gateway.backlog import Backlog
+from gateway.client_response import ClientResponse
 from gateway.config import models
 from gateway.errors import (
     CredentialExpired,
@@ -34,21 +37,23 @@ from gateway.errors import (
 from gateway.exchange import (
     BodyWriter,
     ByteSink,
+    Cancellable,
     Commit,
     EndReason,
     Exchange,
-    GatewayRequest,
     Voucher,
 )
 from gateway.forwarded import client_address
+from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
 from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
-from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason
+from gateway.request import Request
 from gateway.server.half_closed import CAN_TELL, HalfClosed
 from gateway.server.refusals import fixed_response, refusal_for, refusal_for_version
 from gateway.server.stall import StallWatch
 from gateway.server.turns import Turns
+from gateway.server.whole import whole_response
 
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
@@ -84,9 +89,6 @@ class Owner(Protocol):
     def lost(self, connection: Connection) -> None:
         """Count a closed connection out."""
 
-    def opened(self, exchange: Exchange) -> None:
-        """Count an exchange in until it ends."""
-
     def kept(self, exchange: Exchange) -> None:
         """Track an exchange that continues without its client."""
 
@@ -109,14 +111,19 @@ class Connection(RequestHandler):
         "_last",
         "_listener",
         "_once",
-        "_output",
         "_parsed",
         "_peer",
+        "_pending",
+        "_pipelined",
         "_read_to_the_end",
         "_refusal",
+        "_request",
+        "_response",
         "_served_body",
         "_sink",
         "_stall",
+        "_takes_turn",
+        "_tasks",
         "_tcp",
         "_timer",
         "_timer_at",
@@ -126,6 +133,7 @@ class Connection(RequestHandler):
         "_voucher",
         "_writer",
         "exchange",
+        "secure",
     )
 
     def __init__(self, listener: Owner, manager: web.Server, **options: Any) -> None:
@@ -162,8 +170,19 @@ class Connection(RequestHandler):
         self._writer: BodyWriter | None = None
         self._early = b""
         self._sink: ByteSink | None = None
-        self._output: StreamWriter
-        self._discarding: asyncio.Future[None] | None = None
+        self.secure = False
+        self._request: Request | None = None
+        """Request in flight, if any."""
+        self._pending: Cancellable | None = None
+        """Answer that the request in flight waits for without a task."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Tasks of the request in flight."""
+        self._response: web.StreamResponse | None = None
+        """Response that is being sent."""
+        self._takes_turn = False
+        """True while the next request waits for its turn."""
+        self._discarding = False
+        """True once everything that the client sends is discarded, and the connection closes."""
         self._discarded = 0
         self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -191,7 +210,10 @@ class Connection(RequestHandler):
         self._set_deadline(self._loop.time() + listener.options.header_timeout)
         if listener.draining:
             self._expect_the_last()  # accepted just before the listening sockets were closed
-        super().connection_made(transport)
+        self.secure = tcp.get_extra_info("sslcontext") is not None
+        # Not aiohttp's method, which would start a task.
+        BaseProtocol.connection_made(self, transport)
+        tcp_keepalive(tcp)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         for clock in (self._stall, self._half_closed):
@@ -201,16 +223,15 @@ class Connection(RequestHandler):
             self._timer.cancel()
         self._timer = self._tcp = None
         self._unparsed = b""
-        if self._discarding is not None and not self._discarding.done():
-            self._discarding.set_result(None)
-        self._listener.lost(self)
         super().connection_lost(exc)
+        self.drop()
+        self._listener.lost(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._discarding is not None:
+        if self._discarding:
             self._discarded += len(data)
-            if self._discarded > _LINGER_CAP_BYTES and not self._discarding.done():
-                self._discarding.set_result(None)
+            if self._discarded > _LINGER_CAP_BYTES:
+                self._close_now()
             return
         if self._force_close or self._refusal is not None or self._parser is None:
             return
@@ -225,13 +246,13 @@ class Connection(RequestHandler):
             self._parsed = 0
         else:
             self._parse(data, 0)
+        if self._request is None:
+            self._look_for_work()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Handle the client's FIN. Return True to keep the connection open for the response."""
         self._last = self._read_to_the_end = True
-        if self._discarding is not None:
-            if not self._discarding.done():
-                self._discarding.set_result(None)
+        if self._discarding:
             return False
         whole = self._body is not None and self._body.is_eof() and not self._upgraded
         if (self.exchange is None and not self._messages) or not whole or not CAN_TELL:
@@ -320,148 +341,254 @@ class Connection(RequestHandler):
 
     # -- requests ------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Serve requests until the connection is done. aiohttp runs this as a task."""
-        loop = self._loop
-        messages = self._messages
-        listener = self._listener
-        try:
-            if messages:  # of a bridge, whose request is here before this task begins
-                await self._next(self._take_turn)
-            while not self._force_close:
-                if messages:
-                    message, payload = messages.popleft()
-                    if self._parser is not None:
-                        self._parser.message_consumed()
-                    if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
-                        self._resume_reading_if_drained()
-                    self._deadline = _NEVER
-                    version = message.version  # type: ignore[union-attr]
-                    if version is not HttpVersion11:
-                        self._refusal = refusal_for_version(version)
-                        messages.clear()
-                        continue
-                    if self._ending is not None:
-                        self._refusal = self._ending
-                        messages.clear()
-                        continue
-                    if not await self._serve(message, payload):  # type: ignore[arg-type]
-                        break
-                    if self._once:
-                        self._expect_the_last()
-                        continue
-                    options = listener.options
-                    patience_s = options.header_timeout if self._head_bytes else options.keepalive
-                    self._set_deadline(loop.time() + patience_s)
-                    if messages:  # pipelined: let other connections have their turn in between
-                        await self._next(self.backlog.add)
-                elif self._refusal is not None:
-                    listener.refusals[self._refusal.code] += 1
-                    request_id = new_request_id()
-                    listener.logger.info(
-                        "refused",
-                        request_id=request_id,
-                        client=self._peer,
-                        error=self._refusal.code,
-                    )
-                    self._write(fixed_response(self._refusal, request_id))
-                    break
-                elif self._last:
-                    break
-                else:
-                    await self._next()
-        except asyncio.CancelledError:
-            if not self._force_close and self._tcp is not None:
-                self._tcp.abort()
-            raise
-        await self._finish()
+    def _look_for_work(self) -> None:
+        """Begin what is to be done next, when its turn comes."""
+        if self._messages:
+            self._take_turn()
+        elif self._refusal is not None or self._last:
+            self._go_on()
 
-    def _take_turn(self, begin: Callable[[], None]) -> None:
-        """Call `begin` when it is the turn of this client; a bridge's generations share one."""
-        voucher = self._voucher
-        self._listener.turns.take(begin, self if voucher is None else voucher.request_id)
+    def _take_turn(self) -> None:
+        """Begin the next request when it is the turn of this client; a bridge's generations share
+        one.
+        """
+        # One turn for each wait: a turn that begins nothing would keep others waiting all the same.
+        if not self._takes_turn:
+            self._takes_turn = True
+            voucher = self._voucher
+            self._listener.turns.take(self._turn, self if voucher is None else voucher.request_id)
 
-    async def _next(self, call: Callable[[Callable[[], None]], None] | None = None) -> None:
-        """Wait until `_wake` is called. If `call` is given, it receives `_wake` and calls it."""
-        self._waiter = self._loop.create_future()
-        if call is not None:
-            call(self._wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _turn(self) -> None:
+        self._takes_turn = False
+        self._go_on()
 
-    async def _serve(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        """Answer one request. Return True if the connection may serve another."""
-        listener = self._listener
+    def _go_on(self) -> None:
+        """Begin the next request; refuse what cannot be parsed; or close after the last request."""
+        if self._request is not None or self._force_close or self._discarding:
+            return
+        if self._messages:
+            message, payload = self._messages.popleft()
+            self._deadline = _NEVER
+            version = message.version  # type: ignore[union-attr]
+            if version is HttpVersion11 and self._ending is None:
+                self._serve(message, payload)  # type: ignore[arg-type]
+                self._make_room()
+                return
+            self._messages.clear()
+            self._refusal = self._ending or refusal_for_version(version)
+        if self._refusal is not None:
+            self._say_refusal(self._refusal)
+            self._finish()
+        elif self._last:
+            self._finish()
+
+    def _make_room(self) -> None:
+        """Tell aiohttp's parser that a request was taken from the queue."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+
+    def _say_refusal(self, refusal: GatewayError) -> None:
+        self._listener.refusals[refusal.code] += 1
+        request_id = new_request_id()
+        self._listener.logger.info(
+            "refused", request_id=request_id, client=self._peer, error=refusal.code
+        )
+        self._write(fixed_response(refusal, request_id))
+
+    def _serve(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        """Begin to answer one request."""
         exchange = Exchange(message.method, self._peer, self._trusted)
-        exchange.must_close = message.should_close
+        if message.should_close:
+            exchange.must_close = True
         exchange.voucher = self._voucher
         self.exchange = exchange
         self._served_body = payload
-        listener.opened(exchange)
-        self._output = StreamWriter(self, self._loop)
-        request = GatewayRequest(
-            message,
-            payload,
-            self,
-            self._output,
-            self._task_handler,  # type: ignore[arg-type]
-            self._loop,
-        )
-        request.exchange = exchange
-        reason = EndReason.INTERNAL
+        self._request = request = Request(message, payload, self, exchange)
         try:
-            response = await listener.runtime.respond(request)
-            if not isinstance(response, RelayedResponse) and not response.prepared:
+            self._listener.runtime.serve(request)
+        except Exception as exc:
+            self._fail(request, exc)
+
+    # -- interface for pipelines ---------------------------------------------------------
+
+    def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine for the request in flight. It is cancelled if the client leaves."""
+        request = self._request
+        if request is None:
+            coroutine.close()
+            return
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._worked, request))
+
+    def _worked(self, request: Request, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._cut(request)
+        elif (error := task.exception()) is not None:
+            if isinstance(error, ConnectionError):
+                self._cut(request)
+            else:
+                self._fail(request, error)
+
+    def wait(self, pending: Cancellable) -> None:
+        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
+        self._pending = pending
+
+    def send(self, response: web.StreamResponse) -> None:
+        """Send the response to the request in flight."""
+        request = self._request
+        if request is None:
+            return  # it was cut off
+        self._pending = None
+        self._response = response
+        exchange = request.exchange
+        try:
+            if isinstance(response, ClientResponse):
+                if not response.prepared:
+                    if not response.completes_head:
+                        self._complete_head(response, exchange)
+                    response.start(request)
+                elif response.over:  # a plug-in has sent it
+                    self.sent(response)
+            elif response.prepared:
+                self.work(self._send_as_aiohttp_does(request, response))
+            else:
                 self._complete_head(response, exchange)
-                if exchange.commit is Commit.OPEN:
-                    exchange.commit = Commit.ANSWERED
-            await response.prepare(request)
-            if exchange.on_drain is not None and listener.draining:
+                data = whole_response(response, exchange.method)
+                if data is None:
+                    self.work(self._send_as_aiohttp_does(request, response))
+                else:
+                    exchange.bytes_out = len(data[1])
+                    self._write(data[0] + data[1])
+                    self.sent(response)
+        except ConnectionError:
+            self._cut(request)
+        except Exception as exc:
+            self._fail(request, exc)
+        else:
+            if exchange.on_drain is not None and self._listener.draining:
                 exchange.on_drain()  # the drain began before this callback was set
-            await response.write_eof()
-            if not exchange.bytes_out:
-                exchange.bytes_out = response.body_length
-            reason = EndReason.COMPLETE
-            if not response.keep_alive:
-                return False
-            if listener.draining and not (self._once or self._read_to_the_end):
-                # The response was sent without `Connection: close` before the drain began, so the
-                # client may send another request.
-                self._once, self._last = True, bool(self._messages)
-                return not exchange.must_close and payload.is_eof()
-            return self.may_keep_alive()
-        except (asyncio.CancelledError, ConnectionError) as exc:
-            if self._ending is not None and isinstance(exc, asyncio.CancelledError):
-                reason = self._answer_ending(exchange, self._ending)
-                return False
-            reason = EndReason.DRAIN if listener.cutting else EndReason.CLIENT_ABORT
-            if isinstance(exc, asyncio.CancelledError):
-                raise
-            return False
-        except Exception:
-            # Part of the head may be sent, so no error response is possible: cut the connection.
-            listener.logger.exception("response_failed", request_id=exchange.request_id)
-            if self._tcp is not None:
-                self._tcp.abort()
-            return False
-        finally:
-            if self._expiry is not None:
-                self._expiry.cancel()
-                self._expiry = None
-            exchange.leave(reason)
-            if exchange.keeper is not None:
-                listener.kept(exchange)
-            self.exchange = None
+
+    async def _send_as_aiohttp_does(self, request: Request, response: web.StreamResponse) -> None:
+        """Send a response of a plug-in that is more than bytes."""
+        await response.prepare(plugin_request(request))
+        await response.write_eof()
+        if not request.exchange.bytes_out:
+            request.exchange.bytes_out = response.body_length
+        self.sent(response)
+
+    def sent(self, response: web.StreamResponse) -> None:
+        """Note that the response to the request in flight is complete."""
+        request = self._request
+        if request is None or response is not self._response:
+            return
+        exchange, draining = request.exchange, self._listener.draining
+        keep = response.keep_alive is not False  # None where aiohttp has not decided it
+        if keep and draining and not (self._once or self._read_to_the_end):
+            # The response was sent without `Connection: close` before the drain began, so the
+            # client may send another request.
+            self._once, self._last = True, bool(self._messages)
+            keep = not exchange.must_close and request.content.is_eof()
+        elif keep:
+            keep = self.may_keep_alive()
+        self._leave(request, EndReason.COMPLETE)
+        if not keep:
+            self._finish()
+        elif self._once:
+            self._expect_the_last()
+            self._look_for_more()
+        else:
+            options = self._listener.options
+            patience_s = options.header_timeout if self._head_bytes else options.keepalive
+            self._set_deadline(self._loop.time() + patience_s)
+            self._look_for_more()
+
+    def _look_for_more(self) -> None:
+        """Begin a request that has already arrived, after other connections had their turn."""
+        if self._messages:
+            if not self._takes_turn:
+                self._takes_turn = True
+                self.backlog.add(self._turn)
+        elif self._refusal is not None or self._last:
+            self._go_on()
+
+    def drop(self) -> None:
+        """End the request in flight, whose stream has just received an error."""
+        if not self._cancel_tasks() and self._request is not None:
+            self._cut(self._request)
+
+    def _cancel_tasks(self) -> bool:
+        """Cancel the tasks of the request in flight. Return False if there are none."""
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        return bool(running)
+
+    def _cut(self, request: Request) -> None:
+        """End a request whose response is not complete: the client has left, or the gateway ends
+        it.
+        """
+        if self._request is not request:
+            return
+        exchange = request.exchange
+        if self._ending is not None:
+            reason = self._answer_ending(exchange, self._ending)
+        else:
+            reason = EndReason.DRAIN if self._listener.cutting else EndReason.CLIENT_ABORT
+        self._give_up(request, reason)
+        self._finish()
+
+    def broke(self, error: Exception) -> None:
+        """Cut the connection after an error of the gateway's own: part of the head may be sent, so
+        no error response is possible.
+        """
+        if self._request is not None:
+            self._fail(self._request, error)
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        self._listener.logger.error(
+            "response_failed", request_id=request.exchange.request_id, exc_info=error
+        )
+        if self._request is request:
+            self._give_up(request, EndReason.INTERNAL)
+        if self._tcp is not None:
+            self._tcp.abort()
+
+    def _give_up(self, request: Request, reason: EndReason) -> None:
+        """Stop whatever still works for a request, and end its exchange."""
+        if self._pending is not None:
+            self._pending.cancel()
+        if isinstance(self._response, ClientResponse):
+            self._response.left()
+        self._leave(request, reason)
+        self._cancel_tasks()
+
+    def _leave(self, request: Request, reason: EndReason) -> None:
+        """End the client's side of the exchange."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        self._request = self._response = self._pending = self.exchange = None
+        exchange = request.exchange
+        exchange.leave(reason)
+        if exchange.keeper is not None:
+            self._listener.kept(exchange)
 
     def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
         exchange.status = response.status
         for name, value in exchange.response_headers:
             response.headers[name] = value
+        if exchange.decided is not None:
+            for name, value in exchange.decided.header_pairs():
+                response.headers[name] = value
         response.headers["Server"] = "gateway"  # otherwise aiohttp sends its version
         if not self.may_keep_alive():
             response.force_close()
+        if exchange.commit is Commit.OPEN:
+            exchange.commit = Commit.ANSWERED
 
     # -- parsing -------------------------------------------------------------------------
 
@@ -553,6 +680,8 @@ class Connection(RequestHandler):
             parsed = self._parse(self._unparsed, self._parsed)
             if parsed and not self._is_full():
                 self._resume_transport_reading()
+            if self._request is None:
+                self._look_for_work()
 
     def _accept(self, messages: Any, size: int) -> None:
         """Queue the request whose head ends with the last `size` bytes. Refuse it if its head is
@@ -567,12 +696,7 @@ class Connection(RequestHandler):
         self._body_length = 0
         if not (message.chunked or self._body.is_eof()):
             self._body_length = int(message.headers.get(CONTENT_LENGTH, 0))
-        # One turn for each time that the task waits for a request: a turn that wakes nobody would
-        # keep others waiting all the same.
-        waits = self._waiter is not None and not self._messages
         self._messages.extend(messages)
-        if waits:
-            self._take_turn(self._wake)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
 
@@ -601,12 +725,6 @@ class Connection(RequestHandler):
         elif body is not None and not body.is_eof():
             # The syntax error is inside a body that a handler may be waiting for.
             body.set_exception(web.RequestPayloadError("malformed"))
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     # -- closing -------------------------------------------------------------------------
 
@@ -621,7 +739,7 @@ class Connection(RequestHandler):
                 exchange.on_drain()
         elif self._last or self._ending is not None:
             self._last = True
-            self._wake()
+            self._go_on()
         else:
             self._expect_the_last()
 
@@ -636,11 +754,9 @@ class Connection(RequestHandler):
 
     @property
     def awaited(self) -> bool:
-        """True if a request has arrived, or may arrive, that has not begun and will be served."""
-        if self._ending is not None:
-            return False
+        """True if a request has arrived, or may arrive, that has not begun and will be answered."""
         begun = self.exchange is None and bool(self._messages or self._head_bytes or self._unparsed)
-        return begun or (self._once and not self._last)
+        return begun or (self._once and not self._last and self._ending is None)
 
     def end(self, error: GatewayError) -> None:
         """End the exchange in flight with an error that the client can read, then close. Requests
@@ -655,13 +771,13 @@ class Connection(RequestHandler):
             return
         if self._writer is not None:
             self._writer.fail(error)
-        elif self._task_handler is not None:
+        else:
             if exchange.early is not None:
                 exchange.early.close()  # otherwise it might open a stream that nobody ends
-            self._task_handler.cancel()
+            self.drop()
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
-        if exchange.commit is Commit.OPEN and not self._output.output_size:
+        if exchange.commit is Commit.OPEN:
             exchange.status = error.status
             exchange.failed(error)
             self._write(fixed_response(error, exchange.request_id or new_request_id()))
@@ -676,7 +792,7 @@ class Connection(RequestHandler):
         """Refuse a connection beyond the cap: send an error, and abort after `_TURNED_AWAY_S`, so
         that the client can read it.
         """
-        self._discarding = self._loop.create_future()
+        self._discarding = True
         error = Unavailable(code="too_many_connections")
         self._listener.refusals[error.code] += 1
         tcp.write(fixed_response(error, new_request_id()))
@@ -684,10 +800,10 @@ class Connection(RequestHandler):
             tcp.write_eof()
         self._timer = self._loop.call_later(_TURNED_AWAY_S, tcp.abort)
 
-    async def _finish(self) -> None:
+    def _finish(self) -> None:
         """Close the connection so that the last response arrives (RFC 9112 section 9.6)."""
         tcp = self._tcp
-        if tcp is None:
+        if tcp is None or self._discarding:
             return
         unread = (
             self._upgraded
@@ -695,21 +811,24 @@ class Connection(RequestHandler):
             or self._unparsed
             or not self._body_is_received
         )
-        if unread and not self._read_to_the_end:
-            # The client may still be sending. If the socket is closed before its data is read, the
-            # kernel sends a reset, and the client may lose the response.
-            self._discarding = self._loop.create_future()
-            self._unparsed = b""
-            if tcp.can_write_eof():
-                tcp.write_eof()
-            self._resume_transport_reading()
-            try:
-                async with asyncio.timeout(_LINGER_S):
-                    await self._discarding
-            except TimeoutError:
-                pass
+        if not unread or self._read_to_the_end:
+            self._close_now()
+            return
+        # The client may still be sending. If the socket is closed before its data is read, the
+        # kernel sends a reset, and the client may lose the response.
+        self._discarding = True
+        self._unparsed = b""
+        if tcp.can_write_eof():
+            tcp.write_eof()
+        self._resume_transport_reading()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_LINGER_S, self._close_now)
+
+    def _close_now(self) -> None:
+        self._discarding = True
         if self._tcp is not None:
-            tcp.close()
+            self._tcp.close()
             self._watch_stall()
 
     def _write(self, data: bytes) -> None:
@@ -739,9 +858,10 @@ class Connection(RequestHandler):
             self._set_deadline(deadline)
         elif self._head_bytes:
             self._refuse(RequestTimeout())
+            self._go_on()
         else:
             self._last = True
-            self._wake()
+            self._go_on()
 
     def _look_at_expiry(self) -> None:
         """End the stream in flight if its caller's credential has expired; otherwise check again
@@ -777,7 +897,5 @@ class Connection(RequestHandler):
         exchange = self.exchange
         if self._writer is not None:
             self._writer.probe()
-        elif (
-            exchange is not None and exchange.commit is Commit.OPEN and not self._output.output_size
-        ):
+        elif exchange is not None and exchange.commit is Commit.OPEN:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -58,10 +58,12 @@ class Listener:
         self._all_ended: asyncio.Future[None] | None = None
         self._manager = web.Server(self._unused, handler_cancellation=True)
         self._connection_options = _connection_options(options)
+        runtime.on_end = self._look
 
     def replace(self, runtime: Runtime) -> None:
         """Serve new requests with another runtime."""
         self.runtime = runtime
+        runtime.on_end = self._look
         self.options = runtime.config.server
         self._connection_options = _connection_options(self.options)
 
@@ -95,25 +97,10 @@ class Listener:
         self._connections.discard(connection)
         self._look()
 
-    def opened(self, exchange: Exchange) -> None:
-        """Count an exchange in until it ends."""
-        self.overload.requests += 1
-        runtime = self.runtime
-        runtime.exchanges += 1
-        exchange.at_end(lambda _: self._ended(runtime))
-
     def kept(self, exchange: Exchange) -> None:
         """Track an exchange that continues without its client."""
         self._kept.add(exchange)
         exchange.at_end(self._kept.discard)
-
-    def _ended(self, runtime: Runtime) -> None:
-        overload = self.overload
-        overload.requests -= 1
-        runtime.exchanges -= 1
-        if not runtime.exchanges and runtime.retired is not None:
-            runtime.retired()
-        self._look()
 
     def _look(self) -> None:
         """Wake the drain if no exchange is in flight any more."""

@@ -13,9 +13,10 @@ from gateway.config import models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.errors import UpgradeRequired
-from gateway.exchange import ClientConnection, GatewayRequest, Voucher
+from gateway.exchange import ClientConnection, Voucher
 from gateway.offload import Offload
-from gateway.routing import Handler
+from gateway.pipeline import Handler
+from gateway.request import Request
 from gateway.websocket.client_socket import ClientSocket
 from gateway.websocket.handshake import answer_of_ours
 from gateway.websocket.response import WebSocketResponse
@@ -45,14 +46,14 @@ def bridged(
     options = _options(route.bridge, target, dialect, offload)
     session = session_options(sockets)
 
-    async def answer(request: GatewayRequest) -> web.StreamResponse:
+    def answer(request: Request) -> web.StreamResponse:
         exchange = request.exchange
         handshake, principal = exchange.handshake, exchange.principal
         if handshake is None:
             raise UpgradeRequired
         voucher = Voucher(principal, target.name, exchange.request_id)
         validity = CredentialValidity(providers, principal) if principal is not None else None
-        headers = request._message.headers
+        headers = request.headers
         head = "".join(
             f"{name}: {', '.join(headers.getall(name))}\r\n"
             for name in _KEPT_HEADERS

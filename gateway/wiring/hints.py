@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from gateway.auth.claims import claim
 from gateway.config import models
-from gateway.exchange import GatewayRequest
 from gateway.limiting.keys import KEYS
 from gateway.proxy.resolve import HintOf, no_hint
+from gateway.request import Request
 from gateway.upstream.balancing.balancer import Hint
 
-Value = Callable[[GatewayRequest, bytes | None], str | None]
+Value = Callable[[Request, bytes | None], str | None]
 
 
 def hint_of(balance: str | models.HashKey) -> HintOf:
@@ -41,13 +41,13 @@ def _value(word: str) -> Value:
     return lambda request, body: key(request.exchange)
 
 
-def _claim(request: GatewayRequest, name: str) -> str | None:
+def _claim(request: Request, name: str) -> str | None:
     principal = request.exchange.principal
     value = claim(principal.claims, name) if principal is not None else None
     return value if isinstance(value, str) else None
 
 
-def _field(request: GatewayRequest, name: str) -> str | None:
+def _field(request: Request, name: str) -> str | None:
     parsed = request.exchange.json
     value = None if parsed is None else parsed.document.get(name)
     return value if isinstance(value, str) else None

@@ -25,19 +25,19 @@ from gateway.limiting.seen import Seen
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
-from gateway.middleware.chain import Middleware, compose
 from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.limits import HeadLimits, Limits
-from gateway.middleware.metrics import Counting, Metrics
-from gateway.middleware.plugin import PluginError, load_plugin
-from gateway.middleware.request_id import request_id
+from gateway.middleware.metrics import Counting
+from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume, no_stream
 from gateway.offload import Offload
 from gateway.overload import BodyBudget
+from gateway.pipeline import Handler, OnEnd, Pipeline
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.body import BodyReader
 from gateway.proxy.forward import Forward, ForwardOptions
@@ -46,7 +46,7 @@ from gateway.proxy.model_access import ModelAccess, ServedModel
 from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams
-from gateway.routing import METHODS, Handler, RouteEntry, RouteTable
+from gateway.routing import METHODS, RouteEntry, RouteTable
 from gateway.sse import is_event_stream
 from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.upstream import Upstream
@@ -58,7 +58,7 @@ from gateway.wiring.resume import resume_options, streams_path
 from gateway.wiring.timeouts import timeouts_of
 from gateway.wiring.traces import TracingOf
 
-Plugins = Mapping[str, Sequence[Middleware]]
+Plugins = Mapping[str, Sequence[Plugin]]
 """Plug-ins of each route, by route name."""
 Named = Mapping[str, Sequence[Rule]]
 """Rules of each limit, by limit name."""
@@ -92,19 +92,21 @@ class Parts:
     telling: Telling
 
 
-def outer(config: Config, telling: Telling, route: models.Route | None = None) -> list[Middleware]:
-    """Return the outermost middleware, which refused requests pass too."""
+def outer(config: Config, telling: Telling, route: models.Route | None = None) -> list[object]:
+    """Return the outermost policies, which refused requests pass too."""
     traced, counting = telling.traced, telling.counting
-    chain: list[Middleware] = [request_id if traced is None else traced(route)]
+    policies: list[object] = [RequestId() if traced is None else traced(route)]
     if config.telemetry.log.access:
-        chain.append(AccessLog(telling.logger, telling.log))
+        policies.append(AccessLog(telling.logger, telling.log))
     if counting is not None:
-        chain.append(Metrics(counting))
-    return chain
+        policies.append(counting)
+    return policies
 
 
-def routes(config: Config, parts: Parts) -> list[RouteEntry]:
-    """Return the entries of the route table, each with its whole chain."""
+def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
+    """Return the entries of the route table, each with its pipeline. `ended` counts a request
+    out.
+    """
     named = rules(config)
     entries = []
     for route in config.routes:
@@ -113,9 +115,9 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
         before = [
             *outer(config, parts.telling, route),
             *([Compress(route.compress)] if route.compress else ()),
-            ErrorMapping(DIALECTS[dialect], parts.telling.logger),
         ]
-        chain = [*before, *_gatekeepers(route, parts)]
+        errors = ErrorMapping(DIALECTS[dialect], parts.telling.logger)
+        chain = [*_gatekeepers(route, parts)]
         limits = _limits(config, route, named, parts)
         on_head = [HeadLimits(one, _reader(config, route, parts)) for one in limits]
         if route.resume is not None:
@@ -131,9 +133,12 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                     path=streams_path(route),
                     methods=frozenset(),
                     hosts=frozenset(route.hosts),
-                    handler=compose(
-                        [*before, *_gatekeepers(route, parts, ("GET", "DELETE")), resume],
+                    pipeline=Pipeline(
+                        before,
+                        errors,
+                        [*_gatekeepers(route, parts, ("GET", "DELETE")), resume],
                         no_stream,
+                        ended=ended,
                     ),
                     dialect=dialect,
                 )
@@ -162,7 +167,7 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
                 path=route.path,
                 methods=_methods(route),
                 hosts=frozenset(route.hosts),
-                handler=compose(chain, end),
+                pipeline=Pipeline(before, errors, chain, end, ended=ended),
                 dialect=dialect,
                 upgrades=websocket.settings(route) is not None,
             )
@@ -170,13 +175,11 @@ def routes(config: Config, parts: Parts) -> list[RouteEntry]:
     return entries
 
 
-def _gatekeepers(
-    route: models.Route, parts: Parts, methods: Sequence[str] = ()
-) -> list[Middleware]:
-    """Return the middleware that decides whether a request is admitted: CORS, upgrades and
+def _gatekeepers(route: models.Route, parts: Parts, methods: Sequence[str] = ()) -> list[object]:
+    """Return the policies that decide whether a request is admitted: CORS, upgrades and
     authentication. `methods` replaces the route's methods for CORS.
     """
-    chain: list[Middleware] = []
+    chain: list[object] = []
     if route.cors is not None:
         chain.append(_cors(route.cors, methods or route.methods))
     sockets = websocket.settings(route)
@@ -200,13 +203,13 @@ def _towards_upstream(
     parts: Parts,
     limits: Sequence[Limits],
     heartbeats: Heartbeats | None,
-) -> list[Middleware]:
-    """Return the middleware between admission and forwarding: limits, plug-ins, the choice of a
+) -> list[object]:
+    """Return the policies between admission and forwarding: limits, plug-ins, the choice of a
     target, early heads, fallbacks and queues.
     """
     dialect = route_dialect(config, route)
     resolve = _resolve(config, route, named, parts, dialect)
-    chain: list[Middleware]
+    chain: list[object]
     if _needs_body(route, named):
         chain = [resolve, *limits, *parts.plugins[route.name]]
     else:
@@ -288,7 +291,7 @@ def _cors(options: models.CorsSettings, methods: Sequence[str]) -> Cors:
 
 def plugins(config: Config, faults: list[Fault]) -> Plugins:
     """Load the plug-ins. A plug-in that cannot be used is added to `faults`."""
-    loaded: dict[str, list[Middleware]] = {}
+    loaded: dict[str, list[Plugin]] = {}
     for number, route in enumerate(config.routes):
         loaded[route.name] = []
         for index, plugin in enumerate(route.middleware):

@@ -12,8 +12,9 @@ from gateway.auth.provider import Provider
 from gateway.bucket import TokenBucket
 from gateway.config import models
 from gateway.errors import AuthUnavailable
-from gateway.exchange import ClientConnection, GatewayRequest
+from gateway.exchange import ClientConnection
 from gateway.middleware.upgrade import Upgrade
+from gateway.request import Request
 from gateway.upstream.response import UpstreamResponse
 from gateway.websocket.handshake import read_answer
 from gateway.websocket.response import WebSocketResponse
@@ -36,11 +37,11 @@ def upgrade(options: models.WebSocket) -> Upgrade:
 
 def switched(
     options: models.WebSocket, providers: Mapping[str, Provider]
-) -> Callable[[UpstreamResponse, GatewayRequest], web.StreamResponse]:
+) -> Callable[[UpstreamResponse, Request], web.StreamResponse]:
     """Return the function that makes a session from the upstream's 101 response."""
     session = session_options(options)
 
-    def switch(upstream: UpstreamResponse, request: GatewayRequest) -> web.StreamResponse:
+    def switch(upstream: UpstreamResponse, request: Request) -> web.StreamResponse:
         exchange = request.exchange
         handshake, principal = exchange.handshake, exchange.principal
         assert handshake is not None

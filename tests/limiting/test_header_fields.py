@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from gateway.limiting.demand import Level
+from collections.abc import Sequence
+
+from gateway.limiting.decision import Decision
+from gateway.limiting.demand import Level, Verdict
 from gateway.limiting.guard import OnStoreError
-from gateway.limiting.header_fields import NAMES, HeaderFields
+from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.rules import Amount, Rule, Unit
 
 
 def fields(*limits: tuple[str, Unit, Amount]) -> HeaderFields:
     rules = [Rule(name, unit, (), of, {}, OnStoreError.LOCAL, {}) for name, unit, of in limits]
     return HeaderFields(rules, [of for _, _, of in limits])
+
+
+def said(shown: HeaderFields, levels: Sequence[Level]) -> list[tuple[str, str]]:
+    return Decision((), (), Verdict(tuple(levels)), shown).header_pairs()
 
 
 def test_each_limit_has_its_policy_and_its_state() -> None:
@@ -21,8 +28,7 @@ def test_each_limit_has_its_policy_and_its_state() -> None:
         ("month", Unit.BUDGET_MONEY, Amount(5e8, period="month")),
     )
     levels = (Level(19, 0.2), Level(700, 3.0), Level(7, 0.0), Level(499_999_000, 1000.5))
-    assert {name for name, _ in shown.of(levels)} == NAMES
-    assert shown.of(levels) == [
+    assert said(shown, levels) == [
         (
             "RateLimit-Policy",
             '"user";q=20;w=20, "user";q=1000;qu="tokens";w=10, '
@@ -48,11 +54,16 @@ def test_of_several_limits_in_requests_openais_fields_show_the_one_with_the_leas
         ("c", Unit.REQUESTS, Amount(40.0, per_s=1.0)),
     )
     for remaining, quota in (((5, 3, 9), "30"), ((2, 3, 9), "20"), ((4, 4, 9), "30")):
-        said = dict(shown.of([Level(left, 1.0) for left in remaining]))
-        assert said["x-ratelimit-limit-requests"] == quota
-        assert said["x-ratelimit-remaining-requests"] == str(min(remaining))
+        found = dict(said(shown, [Level(left, 1.0) for left in remaining]))
+        assert found["x-ratelimit-limit-requests"] == quota
+        assert found["x-ratelimit-remaining-requests"] == str(min(remaining))
 
 
 def test_units_without_a_name_of_openais_have_no_fields_of_openais() -> None:
     shown = fields(("slots", Unit.CONCURRENCY, Amount(8.0)))
-    assert [name for name, _ in shown.of([Level(7, 0.0)])] == ["RateLimit-Policy", "RateLimit"]
+    assert [name for name, _ in said(shown, [Level(7, 0.0)])] == ["RateLimit-Policy", "RateLimit"]
+
+
+def test_a_decision_that_is_not_shown_has_no_fields() -> None:
+    silent = Decision((), (), Verdict(()), None)
+    assert (silent.header_lines(), silent.header_pairs()) == (b"", [])

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.principal import Principal
-from gateway.exchange import EndReason, Exchange, GatewayRequest
+from gateway.exchange import EndReason, Exchange
 from gateway.middleware.access_log import AccessLog, _ms
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import make_logger
@@ -37,7 +36,7 @@ def ended(end: EndReason = EndReason.COMPLETE, /, **known: Any) -> Exchange:
 def line(exchange: Exchange, *, console: bool = False, control: LogControl | None = None) -> bytes:
     lines: list[bytes] = []
     logger = make_logger(lines.append, level="info", console=console, control=control)
-    AccessLog(logger.bind(worker=1), control)._log(exchange)
+    AccessLog(logger.bind(worker=1), control).on_end(exchange)
     return b"".join(lines)
 
 
@@ -47,12 +46,7 @@ async def test_an_access_line_has_no_query_and_no_header() -> None:
     exchange.path, exchange.query = "/v1/models", "key=canary"
     exchange.forwarded = b"X-Forwarded-For: canary\r\n"
     exchange.response_headers.append(("Set-Cookie", "canary"))
-    request = cast(GatewayRequest, SimpleNamespace(exchange=exchange))
-
-    async def answer(_: GatewayRequest) -> web.StreamResponse:
-        return web.Response()
-
-    await AccessLog(make_logger(lines.append, level="info", console=False))(request, answer)
+    exchange.phases = (AccessLog(make_logger(lines.append, level="info", console=False)).on_end,)
     assert lines == [], "not before it has ended"
     exchange.end(EndReason.COMPLETE)
     (line,) = lines

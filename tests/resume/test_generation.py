@@ -415,10 +415,9 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
             (reader,) = keeper.log.readers
             keeper.finish(None)
             assert not reader.probe()  # type: ignore[attr-defined]
-            assert gateway.server.listener.cancel(exchange.request_id)
-            rest = await client.read_to_end()
+            assert not gateway.server.listener.cancel(exchange.request_id)
+            rest = await client.read_until(LAST_CHUNK)
     assert b"error" not in rest
-    assert rest.endswith(LAST_CHUNK)
 
 
 async def test_an_event_that_is_too_large_ends_the_stream_with_an_error(

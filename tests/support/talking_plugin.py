@@ -8,7 +8,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.errors import Unavailable
-from gateway.exchange import ClientConnection, GatewayRequest
+from gateway.exchange import ClientConnection
+from gateway.middleware.plugin import PluginRequest
 from gateway.websocket.client_socket import ClientSocket
 from gateway.websocket.handshake import answer_of_ours
 from gateway.websocket.response import WebSocketResponse
@@ -47,7 +48,7 @@ async def converse(socket: ClientSocket) -> None:
 @web.middleware
 async def talk(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Middleware that answers WebSocket handshakes, and passes other requests on."""
-    assert isinstance(request, GatewayRequest)
+    assert isinstance(request, PluginRequest)
     exchange = request.exchange
     handshake = exchange.handshake
     if handshake is None:

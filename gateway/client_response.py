@@ -1,0 +1,75 @@
+"""Base of the responses that the gateway writes to a client's connection itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_request import BaseRequest
+
+from gateway.exchange import ClientConnection
+from gateway.request import Request
+
+
+class ClientResponse(web.StreamResponse):
+    """Response that writes itself, and tells the client's connection when it is complete.
+
+    To plug-ins it is an ordinary aiohttp response: its status and headers can be changed until it
+    is sent, and it can be prepared.
+    """
+
+    _client: ClientConnection | None = None
+    """Connection that it is sent on; None before."""
+    completes_head = False
+    """True if the response adds the headers of its exchange itself."""
+    over = False
+    """True once nothing more will be written."""
+    _waiter: asyncio.Future[None] | None = None
+
+    def start(self, request: Request) -> None:
+        """Write what there is. Call `_complete` at the end, now or later.
+
+        Raise ConnectionResetError if the client has left.
+        """
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """Stop writing: the client has left, or was cut off."""
+        self.over = True
+
+    def _begin(self, request: Request) -> asyncio.Transport:
+        """Note the connection, and return its transport. Raise ConnectionResetError."""
+        client = request.client
+        transport = client.transport
+        if transport is None:
+            raise ConnectionResetError("the client has left")
+        self._client = client
+        if self._keep_alive is None:
+            self._keep_alive = client.may_keep_alive()
+        return transport
+
+    def _complete(self) -> None:
+        """Tell the connection that the response is complete."""
+        self.over = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        assert self._client is not None
+        self._client.sent(self)
+
+    # For plug-ins that send a response themselves.
+
+    @property
+    def prepared(self) -> bool:
+        return self._client is not None
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        if self._client is None:
+            self.start(cast(Request, getattr(request, "facts", request)))
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        if not self.over:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter

@@ -1,0 +1,30 @@
+"""Decision of the limits on one request, for metrics and for the response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.header_fields import HeaderFields
+from gateway.limiting.rules import Rule
+
+
+@dataclass(slots=True)
+class Decision:
+    """Demands of a request, and what was decided on them."""
+
+    rules: Sequence[Rule]
+    demands: Sequence[Demand]
+    verdict: Verdict
+    fields: HeaderFields | None
+    """Header fields of these rules; None if callers are not told what remains."""
+
+    def header_lines(self) -> bytes:
+        """Return the header lines of the response that tell what remains."""
+        return b"" if self.fields is None else self.fields.lines(self.verdict.levels)
+
+    def header_pairs(self) -> list[tuple[str, str]]:
+        """Return the same as names and values."""
+        pairs = [line.partition(": ") for line in self.header_lines().decode().splitlines()]
+        return [(name, value) for name, _, value in pairs]

@@ -1,0 +1,214 @@
+"""Pipeline of one route: its policies in order, and the handler that answers what they pass.
+
+A policy is one object with the phases that it needs:
+
+- `on_request(request)` returns None to pass the request on, a response to answer it, or an
+  awaitable of either. It raises GatewayError to refuse the request.
+- `on_response(request, response)` returns the response to send.
+- `on_end(exchange)` runs once, when the request has ended.
+- `around(request, handler)` is aiohttp's middleware signature, for what has to run the rest of the
+  pipeline itself: fallbacks ask it again, plug-ins are written so.
+
+`Pipeline.serve` runs the phases as plain calls. From the first awaitable on, it runs the same
+phases in a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from gateway.exchange import Exchange
+from gateway.pending import Answer, Pending
+from gateway.request import Request
+
+Outcome = web.StreamResponse | Awaitable[web.StreamResponse | None] | None
+"""Result of a request phase."""
+Result = web.StreamResponse | Awaitable[web.StreamResponse]
+"""Result of a handler. A `Pending` is an awaitable that can do without a task."""
+Handler = Callable[[Request], Result]
+OnRequest = Callable[[Request], Outcome]
+OnResponse = Callable[[Request, web.StreamResponse], web.StreamResponse]
+OnEnd = Callable[[Exchange], None]
+Around = Callable[[Request, Callable[[Request], Awaitable[web.StreamResponse]]], Any]
+
+
+class Errors(Protocol):
+    """Policy that turns an error into a response."""
+
+    def response(self, error: Exception, request: Request) -> web.StreamResponse:
+        """Return the response for an error."""
+
+    def committed(self, request: Request, response: web.StreamResponse) -> Result:
+        """Return the response to send for a request whose stream may have been opened early."""
+
+
+class Segment:
+    """Policies up to the next one that runs `around` the rest, and the handler behind them."""
+
+    def __init__(self, policies: Sequence[object], handler: Handler) -> None:
+        self._steps = tuple(
+            (number, step) for number, step in enumerate(_phases(policies, "on_request"), 1)
+        )
+        self._responses: tuple[OnResponse, ...] = tuple(reversed(_phases(policies, "on_response")))
+        self._handler = handler
+
+    def begin(self, request: Request) -> Result:
+        """Run the request phases. Return the response, or what is to be waited for. Raise what the
+        phases raise.
+
+        A `Pending` is the handler's own: call `finish` with its response.
+        """
+        for number, step in self._steps:
+            outcome = step(request)
+            if outcome is not None:
+                if isinstance(outcome, web.StreamResponse):
+                    return self.finish(request, outcome)
+                return self._continue(request, number, outcome)
+        result = self._handler(request)
+        if isinstance(result, web.StreamResponse):
+            return self.finish(request, result)
+        if isinstance(result, Pending):
+            return result
+        return self._continue(request, len(self._steps), result)
+
+    async def run(self, request: Request) -> web.StreamResponse:
+        """Return the response, in a task."""
+        result = self.begin(request)
+        if isinstance(result, web.StreamResponse):
+            return result
+        response = await result
+        return self.finish(request, response) if isinstance(result, Pending) else response
+
+    async def _continue(
+        self, request: Request, number: int, waiting: Awaitable[web.StreamResponse | None]
+    ) -> web.StreamResponse:
+        """Wait for the result of a phase, then run those from `number` on."""
+        response = await waiting
+        if response is None:
+            for _, step in self._steps[number:]:
+                outcome = step(request)
+                if outcome is None:
+                    continue
+                response = outcome if isinstance(outcome, web.StreamResponse) else await outcome
+                if response is not None:
+                    break
+            else:
+                result = self._handler(request)
+                response = result if isinstance(result, web.StreamResponse) else await result
+        return self.finish(request, response)
+
+    def finish(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Run the response phases."""
+        for phase in self._responses:
+            response = phase(request, response)
+        return response
+
+
+class Pipeline:
+    """All policies of a route, from the first that sees a request to the handler."""
+
+    def __init__(
+        self,
+        outer: Sequence[object],
+        errors: Errors,
+        inner: Sequence[object],
+        handler: Handler,
+        *,
+        ended: OnEnd | None = None,
+    ) -> None:
+        """`outer` policies see every response, `inner` ones those that are no errors of the
+        gateway. `ended` is called after all end phases.
+        """
+        self._begins = _phases(outer, "on_request")
+        self._responses: tuple[OnResponse, ...] = tuple(reversed(_phases(outer, "on_response")))
+        self._errors = errors
+        self._ends = (
+            *reversed(_phases([*outer, *inner], "on_end")),
+            *([ended] if ended is not None else ()),
+        )
+        self._segment = _segments(inner, handler)
+        self._arrived_later = self._answer_later  # one bound method for all requests
+
+    def serve(self, request: Request) -> None:
+        """Answer a request: at once, when a `Pending` is delivered, or in a task."""
+        request.exchange.phases = self._ends
+        for phase in self._begins:
+            phase(request)
+        try:
+            result = self._segment.begin(request)
+        except Exception as exc:
+            self._refuse(request, exc)
+            return
+        if isinstance(result, Pending):
+            result.then = self._arrived_later
+            request.client.wait(result)
+        elif isinstance(result, web.StreamResponse):
+            self._answer(request, result)
+        else:
+            request.client.work(self._work(request, result))
+
+    async def _work(self, request: Request, waiting: Awaitable[web.StreamResponse]) -> None:
+        try:
+            response = await waiting
+        except Exception as exc:
+            self._refuse(request, exc)
+        else:
+            self._answer(request, response)
+
+    def _answer_later(self, request: Request, answer: Answer) -> None:
+        """Answer with what a `Pending` delivered."""
+        try:
+            if isinstance(answer, Exception):
+                self._refuse(request, answer)
+            else:
+                self._answer(request, self._segment.finish(request, answer))
+        except Exception as exc:
+            request.client.broke(exc)
+
+    def _refuse(self, request: Request, error: Exception) -> None:
+        self._answer(request, self._errors.response(error, request))
+
+    def _answer(self, request: Request, response: web.StreamResponse) -> None:
+        if request.exchange.early is not None:
+            committed = self._errors.committed(request, response)
+            if not isinstance(committed, web.StreamResponse):
+                request.client.work(self._send_later(request, committed))
+                return
+            response = committed
+        self._send(request, response)
+
+    async def _send_later(self, request: Request, waiting: Awaitable[web.StreamResponse]) -> None:
+        self._send(request, await waiting)
+
+    def _send(self, request: Request, response: web.StreamResponse) -> None:
+        for phase in self._responses:
+            response = phase(request, response)
+        request.client.send(response)
+
+
+def _phases(policies: Sequence[object], name: str) -> tuple[Any, ...]:
+    """Return this phase of the policies that have it. Bound methods are looked up once, here."""
+    return tuple(
+        getattr(policy, name) for policy in policies if getattr(policy, name, None) is not None
+    )
+
+
+def _segments(policies: Sequence[object], handler: Handler) -> Segment:
+    """Cut the policies at those that run around the rest."""
+    for number, policy in enumerate(policies):
+        around: Around | None = getattr(policy, "around", None)
+        if around is not None:
+            rest = _segments(policies[number + 1 :], handler)
+            return Segment(policies[:number], _surrounded(around, rest))
+    return Segment(policies, handler)
+
+
+def _surrounded(around: Around, rest: Segment) -> Handler:
+    def handle(request: Request) -> Awaitable[web.StreamResponse]:
+        response: Awaitable[web.StreamResponse] = around(request, rest.run)
+        return response
+
+    return handle

@@ -1,0 +1,43 @@
+"""Whole responses: those that the gateway, or a plug-in, made itself."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.hdrs import CONTENT_LENGTH, CONTENT_TYPE, DATE
+from aiohttp.helpers import rfc822_formatted_time
+from multidict import CIMultiDict
+
+from gateway.headers import checked_lines
+
+_BODILESS = (204, 304)
+
+
+def whole_response(response: web.StreamResponse, method: str) -> tuple[bytes, bytes] | None:
+    """Return head and body of a response; None if only aiohttp can send it, because it is a stream,
+    a file, or compressed on the way.
+    """
+    if not isinstance(response, web.Response) or response.chunked or response.compression:
+        return None
+    body = response.body
+    if body is None:
+        body = b""
+    elif not isinstance(body, bytes):
+        return None
+    status = response.status
+    fields = CIMultiDict(response.headers)
+    if status == 204 or status < 200:
+        fields.pop(CONTENT_LENGTH, None)
+    elif status != 304 and not (method == "HEAD" and CONTENT_LENGTH in fields):
+        fields[CONTENT_LENGTH] = str(len(body))
+    if status in _BODILESS and not body:
+        fields.pop(CONTENT_TYPE, None)
+    else:
+        fields.setdefault(CONTENT_TYPE, "application/octet-stream")
+    fields.setdefault(DATE, rfc822_formatted_time())
+    if not response.keep_alive and response.keep_alive is not None:
+        fields["Connection"] = "close"
+    for cookie in response.cookies.values():
+        fields.add("Set-Cookie", cookie.OutputString())
+    reason = (response.reason or "").encode("latin-1", "replace")
+    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, checked_lines(fields.items()))
+    return head, b"" if method == "HEAD" or status in _BODILESS else body
