@@ -8,7 +8,7 @@ is read at its end, or scanned as it arrives if it is long.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -52,44 +52,29 @@ class Asking(Protocol):
         """True if the response failed before its first token."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class UsageTap:
     """Observer of the response body of one exchange."""
 
-    __slots__ = (
-        "_bytes",
-        "_edge",
-        "_ends",
-        "_events",
-        "_head",
-        "_partial",
-        "_pieces",
-        "_room",
-        "_status",
-        "_tail",
-        "_text_bytes",
-        "_told",
-    )
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        """Pieces of the body that are not read yet."""
-        self._room = _BATCH_BYTES
-        """Bytes that may still be collected before the pieces are read."""
-        self._status = 200
-        self._ends: tuple[bytes, ...] | None = _EVENT_ENDS
-        """Separators that end an event. Empty if the body is one document; None if not text."""
-        self._told = Told()
-        self._partial: Document | None = None
-        """Event that has begun, or the whole body."""
-        self._edge = b""
-        """Last bytes of the event that has begun."""
-        self._bytes = 0
-        self._events = 0
-        """Number of stream events, about one per token. For Ollama: the number of lines."""
-        self._text_bytes = 0
-        """Bytes of text in the part of a document that is not stored."""
-        self._head = b""
-        self._tail = b""
+    _pieces: list[bytes] = field(default_factory=list, init=False)
+    """Pieces of the body that are not read yet."""
+    _room: int = field(default=_BATCH_BYTES, init=False)
+    """Bytes that may still be collected before the pieces are read."""
+    _status: int = field(default=200, init=False)
+    _ends: tuple[bytes, ...] | None = field(default=_EVENT_ENDS, init=False)
+    """Separators that end an event. Empty if the body is one document; None if not text."""
+    _told: Told = field(default_factory=Told, init=False)
+    _partial: Document | None = field(default=None, init=False)
+    """Event that has begun, or the whole body."""
+    _edge: bytes = field(default=b"", init=False)
+    """Last bytes of the event that has begun."""
+    _bytes: int = field(default=0, init=False)
+    _events: int = field(default=0, init=False)
+    """Number of stream events, about one per token. For Ollama: the number of lines."""
+    _text_bytes: int = field(default=0, init=False)
+    """Bytes of text in the part of a document that is not stored."""
+    _head: bytes = field(default=b"", init=False)
+    _tail: bytes = field(default=b"", init=False)
 
     def begin(self, status: int, content_type: bytes, *, encoded: bool) -> None:
         """Record the response head. `encoded`: the body is compressed, so it is not read."""

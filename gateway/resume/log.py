@@ -52,7 +52,7 @@ class Budget(Protocol):
         """Subtract this many bytes."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class StreamLog:
     """Log with one writer and any number of readers, each at its own position."""
 

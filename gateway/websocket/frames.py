@@ -47,7 +47,7 @@ class FrameSink(Protocol):
         """Receive a CLOSE, PING or PONG frame; it may come between two pieces of a message."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FrameReader:
     """Frame parser for what one side sends."""
 

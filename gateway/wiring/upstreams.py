@@ -115,7 +115,7 @@ class _EndpointMaker:
                 policy=self._policy,
             ),
             Health(self._health),
-            weight=found.weight,
+            full_weight=found.weight,
             priority=found.priority,
             max_requests=options.max_requests,
             fixed_lines=lines([*host, *self._fields]),

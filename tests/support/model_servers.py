@@ -168,7 +168,7 @@ def endpoint(number: int) -> Endpoint:
     return Endpoint(
         EndpointPool(address, max_connections=1000, keepalive_s=1.0),
         Health(HealthOptions()),
-        weight=1,
+        full_weight=1,
         priority=0,
         max_requests=1000,
         fixed_lines=b"",

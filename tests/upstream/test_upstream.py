@@ -33,7 +33,7 @@ def endpoint(name: str, *, priority: int = 0, max_requests: int = 100, weight: i
     return Endpoint(
         EndpointPool(address, max_connections=100, keepalive_s=1.0),
         Health(HealthOptions(slow_start_s=0.0)),
-        weight=weight,
+        full_weight=weight,
         priority=priority,
         max_requests=max_requests,
         fixed_lines=b"",

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -67,54 +67,42 @@ class Mark:
         """End of the phase. None: the request ended in this phase."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Trace:
     """The part of a trace that one request makes up. Times are in `time.perf_counter` seconds."""
 
-    __slots__ = (
-        "attempts",
-        "carried",
-        "content",
-        "events",
-        "gaps",
-        "id",
-        "link",
-        "marks",
-        "parent",
-        "reads",
-        "sampled",
-        "stem",
-        "stream",
-        "words",
+    id: str
+    sampled: bool
+    stem: str = field(init=False)
+    """First 15 digits of the ids of the request's spans. The id of its own span ends in 0, and
+    those of inner spans count up from it. They are derived from the trace id, which saves
+    drawing a random number.
+    """
+    parent: Parent | None = field(default=None, init=False)
+    """Span of the caller, if its trace context is trusted."""
+    link: Parent | None = field(default=None, init=False)
+    """Span of the caller, if its trace context is not trusted."""
+    carried: bytes = field(default=b"", init=False)
+    """Header lines to pass on: tracestate and baggage."""
+    marks: list[Mark] = field(default_factory=list, init=False)
+    attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = field(
+        default_factory=list, init=False
     )
+    """Attempts: number, begin and end of the wait, endpoint, upstream, model, status, error."""
+    stream: str | None = field(default=None, init=False)
+    """Id of the kept stream that the request began or reads."""
+    reads: bool = field(default=False, init=False)
+    """True if the request reads a stream that another request began."""
+    words: dict[int, str] = field(default_factory=dict, init=False)
+    """Error messages of backends that were not passed on, by the attempt's number."""
+    events: list[tuple[str, float, str]] = field(default_factory=list, init=False)
+    """Events of the stream: name, time and detail."""
+    gaps: Gaps | None = field(default=None, init=False)
+    content: RecordedContent | None = field(default=None, init=False)
+    """Prompt and answer, if the route records them."""
 
-    def __init__(self, trace_id: str, sampled: bool) -> None:
-        self.id = trace_id
-        self.sampled = sampled
-        self.stem = f"1{trace_id[:14]}"
-        """First 15 digits of the ids of the request's spans. The id of its own span ends in 0, and
-        those of inner spans count up from it. They are derived from the trace id, which saves
-        drawing a random number.
-        """
-        self.parent: Parent | None = None
-        """Span of the caller, if its trace context is trusted."""
-        self.link: Parent | None = None
-        """Span of the caller, if its trace context is not trusted."""
-        self.carried = b""
-        """Header lines to pass on: tracestate and baggage."""
-        self.marks: list[Mark] = []
-        self.attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = []
-        """Attempts: number, begin and end of the wait, endpoint, upstream, model, status, error."""
-        self.stream: str | None = None
-        """Id of the kept stream that the request began or reads."""
-        self.reads = False
-        """True if the request reads a stream that another request began."""
-        self.words: dict[int, str] = {}
-        """Error messages of backends that were not passed on, by the attempt's number."""
-        self.events: list[tuple[str, float, str]] = []
-        """Events of the stream: name, time and detail."""
-        self.gaps: Gaps | None = None
-        self.content: RecordedContent | None = None
-        """Prompt and answer, if the route records them."""
+    def __post_init__(self) -> None:
+        self.stem = f"1{self.id[:14]}"
 
     def header_lines(self, attempt: int) -> bytes:
         """Return the header lines that tell the upstream its place in the trace."""
