@@ -7,6 +7,7 @@ calls the methods that depend on time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Protocol
 
 from gateway.backlog import Backlog
@@ -45,83 +46,53 @@ class PeerOwner(Protocol):
         """Handle a protocol violation. Nothing more is read from the peer."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Peer:
     """Endpoint for the client or the upstream."""
 
-    __slots__ = (
-        "_backlog",
-        "_controls",
-        "_deflater",
-        "_finished",
-        "_masks",
-        "_messages",
-        "_now",
-        "_out",
-        "_owner",
-        "_packing",
-        "_pause_connection",
-        "_paused",
-        "_pong",
-        "_queued",
-        "_reader",
-        "_resume_connection",
-        "_write",
-        "answered",
-        "closing",
-        "congested",
-        "has_closed",
-        "pinged",
-    )
+    owner: PeerOwner
+    write: Callable[[bytes], None]
+    now: Callable[[], float]
+    backlog: Backlog
+    _: KW_ONLY
+    pause_connection: Callable[[], None]
+    """Stop reading from its connection. `resume_connection` starts it again."""
+    resume_connection: Callable[[], None]
+    is_client: bool
+    max_message_bytes: InitVar[int]
+    messages: TokenBucket | None = None
+    """Limit on the messages that the peer may send."""
+    deflate: InitVar[Deflate | None] = None
+    congested: bool = field(default=False, init=False)
+    """True while its connection is congested and takes no more bytes."""
+    answered: bool = field(default=True, init=False)
+    """True if anything was received since the last ping."""
+    pinged: bool = field(default=False, init=False)
+    """True if a ping was sent."""
+    closing: Closing | None = field(default=None, init=False)
+    """Content of the close frame sent to the peer, or None."""
+    has_closed: bool = field(default=False, init=False)
+    """True if the peer has sent a close frame."""
+    _paused: bool = field(default=False, init=False)
+    _queued: bool = field(default=False, init=False)
+    _finished: Callable[[], None] | None = field(default=None, init=False)
+    _out: list[bytes] = field(default_factory=list, init=False)
+    """Encoded frames that wait for `flush`."""
+    _packing: bool = field(default=False, init=False)
+    _pong: bytes | None = field(default=None, init=False)
+    _controls: TokenBucket = field(init=False)
+    _deflater: Deflater | None = field(init=False)
+    _reader: FrameReader = field(init=False)
 
-    def __init__(
-        self,
-        owner: PeerOwner,
-        write: Callable[[bytes], None],
-        now: Callable[[], float],
-        backlog: Backlog,
-        *,
-        pause: Callable[[], None],
-        resume: Callable[[], None],
-        is_client: bool,
-        max_message_bytes: int,
-        messages: TokenBucket | None = None,
-        deflate: Deflate | None = None,
-    ) -> None:
-        """Create the endpoint. `pause` and `resume` stop and start reading from its connection.
-
-        `messages` limits the messages that the peer may send.
-        """
-        self._owner = owner
-        self._backlog = backlog
-        self._pause_connection, self._resume_connection = pause, resume
-        self._paused = self._queued = False
-        self._finished: Callable[[], None] | None = None
-        self._out: list[bytes] = []
-        """Encoded frames that wait for `flush`."""
-        self._write = write
-        self._now = now
-        self._masks = not is_client
-        self._messages = messages
+    def __post_init__(self, max_message_bytes: int, deflate: Deflate | None) -> None:
         self._controls = TokenBucket(_CONTROL_PER_S, _CONTROL_BURST)
         self._deflater = Deflater(deflate) if deflate is not None else None
-        self._packing = False
         self._reader = FrameReader(
             self,
-            masked=is_client,
+            masked=self.is_client,
             max_message_bytes=max_message_bytes,
             inflater=Inflater(deflate) if deflate is not None else None,
         )
-        self._pong: bytes | None = None
-        self.congested = False
-        """True while its connection is congested and takes no more bytes."""
-        self.answered = True
-        """True if anything was received since the last ping."""
-        self.pinged = False
-        """True if a ping was sent."""
-        self.closing: Closing | None = None
-        """Content of the close frame sent to the peer, or None."""
-        self.has_closed = False
-        """True if the peer has sent a close frame."""
 
     def received(self, data: bytes) -> None:
         """Read data. If it takes much work, read part of it in later turns of the event loop.
@@ -161,9 +132,9 @@ class Peer:
             reader.feed(data)
         except Violation as violation:
             reader.stopped = True
-            self._owner.violates(self, violation)
+            self.owner.violates(self, violation)
         else:
-            self._owner.pieces_end(self)
+            self.owner.pieces_end(self)
         if reader.left or self._paused:
             self._continue()
 
@@ -175,12 +146,12 @@ class Peer:
         if reader.left and not reader.stopped:
             self._queued = True
             self._stop_reading()
-            self._backlog.add(self._read_on)
+            self.backlog.add(self._read_on)
         elif self._finished is not None:
             self._finished()
         elif self._paused:
             self._paused = False
-            self._resume_connection()
+            self.resume_connection()
 
     def _read_on(self) -> None:
         self._queued = False
@@ -190,7 +161,7 @@ class Peer:
     def _stop_reading(self) -> None:
         if not self._paused:
             self._paused = True
-            self._pause_connection()
+            self.pause_connection()
 
     def ignore(self) -> None:
         """Stop reading from the peer."""
@@ -211,7 +182,7 @@ class Peer:
                 payload,
                 fin=final,
                 packed=first and self._packing,
-                mask=self._masks,
+                mask=not self.is_client,
             )
         )
 
@@ -221,7 +192,7 @@ class Peer:
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self._write(data)
+            self.write(data)
 
     def send_texts(self, messages: Sequence[bytes]) -> None:
         """Write whole text messages. Do nothing if a close frame was sent."""
@@ -234,7 +205,7 @@ class Peer:
         if self.closing is not None:
             return b""
         self.closing = closing
-        self._out.append(frame(CLOSE, closing.payload, mask=self._masks))
+        self._out.append(frame(CLOSE, closing.payload, mask=not self.is_client))
         said = b"".join(self._out)
         self._out.clear()
         return said
@@ -250,7 +221,7 @@ class Peer:
         if self.pinged and not self.answered and is_read:
             return False
         self.pinged, self.answered = True, False
-        self._write(frame(PING, b"", mask=self._masks))
+        self.write(frame(PING, b"", mask=not self.is_client))
         return True
 
     def resume_writing(self) -> None:
@@ -266,22 +237,22 @@ class Peer:
         if self.congested:
             self._pong = payload  # only the latest has to be answered (RFC 6455 section 5.5.3)
             return
-        self._write(frame(PONG, payload, mask=self._masks))
+        self.write(frame(PONG, payload, mask=not self.is_client))
 
     # Called by the reader.
 
     def piece(self, opcode: int, payload: bytes, first: bool, final: bool) -> None:
-        if first and self._messages is not None and self._messages.take(self._now()):
+        if first and self.messages is not None and self.messages.take(self.now()):
             raise Violation(Code.POLICY, "too many messages")
-        self._owner.piece(self, opcode, payload, first, final)
+        self.owner.piece(self, opcode, payload, first, final)
 
     def control(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
             closing = read_closing(payload)
             self.has_closed = True
-            self._owner.closes(self, closing)
+            self.owner.closes(self, closing)
             return
-        if self._controls.take(self._now()):
+        if self._controls.take(self.now()):
             raise Violation(Code.POLICY, "too many pings")
         if opcode == PING:
             self._answer(payload)

@@ -65,8 +65,8 @@ class UpstreamSession(Session):
             self._tunnel.send_body,
             self._loop.time,
             client.backlog,
-            pause=upstream.pause,
-            resume=upstream.resume,
+            pause_connection=upstream.pause,
+            resume_connection=upstream.resume,
             is_client=False,
             max_message_bytes=options.max_message_bytes,
         )

@@ -29,8 +29,8 @@ class Rig:
             lambda _: None,
             lambda: 1000.0,
             self.backlog,
-            pause=self.pause,
-            resume=self.resume,
+            pause_connection=self.pause,
+            resume_connection=self.resume,
             is_client=True,
             max_message_bytes=1024 * 1024,
         )
