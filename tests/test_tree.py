@@ -1,5 +1,8 @@
-"""Tests are found by the name of their source: `gateway/a/b.py` has `tests/a/test_b.py`, or
-the folder `tests/a/b/`. A file without code that runs (protocols, models, constants) needs none.
+"""Tests are found by the name of their source: `gateway/a/b.py` has `tests/a/test_b.py`, or the
+folder `tests/a/b/`.
+
+What only shows on the wire is in `tests/wire/test_b.py`. A file without code that runs (protocols,
+models, constants) needs no tests.
 """
 
 from __future__ import annotations
@@ -11,19 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCE, TESTS = ROOT / "gateway", ROOT / "tests"
 
+ON_THE_WIRE = ("middleware", "proxy", "wiring")
+"""Packages whose tests may be in tests/wire/."""
 ELSEWHERE = {
     # The request path: seen from both sockets, where the order of its parts matters.
     "app.py": "wire/test_routing.py",
     "pending.py": "test_pipeline.py",
-    "middleware/admission.py": "wire/test_admission.py",
-    "middleware/auth.py": "wire/test_auth.py",
-    "middleware/compress.py": "wire/test_compression.py",
-    "middleware/cors.py": "wire/test_cors.py",
-    "middleware/early_head.py": "wire/test_early_heads.py",
     "middleware/errors.py": "wire/test_error_bodies.py",
-    "middleware/fallbacks.py": "wire/test_fallbacks.py",
     "limiting/decision.py": "wire/test_limits.py",
-    "middleware/limits.py": "wire/test_limits.py",
     "middleware/resume.py": "resume/test_replay.py",
     "middleware/tracing.py": "wire/test_traces.py",
     "middleware/upgrade.py": "wire/test_websocket.py",
@@ -32,10 +30,8 @@ ELSEWHERE = {
     "proxy/attempts.py": "wire/test_retries.py",
     "proxy/body.py": "wire/test_request_bodies.py",
     "proxy/continuation.py": "wire/test_one_ending.py",
-    "proxy/early_head.py": "wire/test_early_heads.py",
     "proxy/forward.py": "wire/test_upstream_passing.py",
-    "proxy/in_stream.py": "wire/test_early_heads.py",
-    "proxy/model_access.py": "wire/test_model_access.py",
+    "proxy/in_stream.py": "wire/test_early_head.py",
     "proxy/model_listing.py": "wire/test_model_routing.py",
     "proxy/relay.py": "wire/test_streams.py",
     "proxy/remade.py": "wire/test_translation.py",
@@ -60,12 +56,9 @@ ELSEWHERE = {
     "websocket/session.py": "wire/test_websocket.py",
     "websocket/upstream_session.py": "wire/test_websocket.py",
     # Construction from the configuration: its result is what is tested.
-    "wiring/auth.py": "wire/test_auth.py",
-    "wiring/bridge.py": "wire/test_bridge.py",
     "wiring/resume.py": "resume/test_generation.py",
     "wiring/routes.py": "wire/test_routing.py",
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
-    "wiring/websocket.py": "wire/test_websocket.py",
     # Values that their users' tests are made of.
     "auth/provider.py": "auth/test_jwt.py",
     "limiting/demand.py": "stores/test_limits.py",
@@ -93,10 +86,9 @@ def _runs(path: Path) -> bool:
 
 
 def _has_tests(source: Path) -> bool:
-    folder = TESTS / source.parent
-    return (folder / f"test_{source.stem}.py").exists() or any(
-        (folder / source.stem).glob("test_*.py")
-    )
+    name, folder = f"test_{source.stem}.py", TESTS / source.parent
+    on_wire = source.parts[0] in ON_THE_WIRE and (TESTS / "wire" / name).exists()
+    return on_wire or (folder / name).exists() or any((folder / source.stem).glob("test_*.py"))
 
 
 def _is_in(source: Path, pattern: str) -> bool:
