@@ -27,6 +27,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -66,28 +67,21 @@ no page of another origin can embed them.
 """
 
 
+@dataclass(eq=False)
 class AdminApi:
     """Handlers of the admin API."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        reloader: Reloader,
-        drained: DrainedEndpoints,
-        auth: AdminAuth,
-        metrics: GatewayMetrics,
-        more: Sequence[web.RouteDef] = (),
-        topics: Mapping[str, Source] | None = None,
-    ) -> None:
-        """Create the API. `more` are further routes behind the same authentication, and `topics`
-        are further topics of the feed.
-        """
-        self._fleet = fleet
-        self._reloader = reloader
-        self._drained = drained
-        self._auth = auth
-        self._more = more
-        self._metrics = metrics
+    fleet: Fleet
+    reloader: Reloader
+    drained: DrainedEndpoints
+    auth: AdminAuth
+    metrics: GatewayMetrics
+    more: Sequence[web.RouteDef] = ()
+    """Further routes behind the same authentication."""
+    topics: Mapping[str, Source] = field(default_factory=dict)
+    """Further topics of the feed."""
+
+    def __post_init__(self) -> None:
         self._documents: Mapping[str, Source] = {
             "now": self._metrics_now,
             "workers": self._workers_now,
@@ -96,7 +90,7 @@ class AdminApi:
             "limits": self._limits_now,
         }
         """Documents that have an address below /api/ and are topics of the feed."""
-        self._feed = Feed({**self._documents, "config": self._reload_now, **(topics or {})})
+        self._feed = Feed({**self._documents, "config": self._reload_now, **self.topics})
 
     def application(self) -> web.Application:
         """Return the application: the routes, behind authentication."""
@@ -117,7 +111,7 @@ class AdminApi:
                 web.get("/api/session", self._session),
                 web.post("/api/session", self._sign_in),
                 web.delete("/api/session", self._sign_out),
-                *self._more,
+                *self.more,
             ]
         )
         app.on_response_prepare.append(self._protect)
@@ -129,7 +123,7 @@ class AdminApi:
         refusal = self._refusal(request)
         if refusal is not None:
             if refusal.status == 401 and "Authorization" in request.headers:
-                await self._auth.delay_answer(request)
+                await self.auth.delay_answer(request)
             return refusal
         try:
             response = await handler(request)
@@ -158,8 +152,8 @@ class AdminApi:
         place = resource.canonical if resource is not None else ""
         if place in _HEALTH or place.startswith("/static/"):
             return None
-        found = self._auth.refused_origin(request, is_document=place in VIEWS) or (
-            None if place in _OPEN else self._auth.refusal(request)
+        found = self.auth.refused_origin(request, is_document=place in VIEWS) or (
+            None if place in _OPEN else self.auth.refusal(request)
         )
         if found is None:
             return None
@@ -172,14 +166,14 @@ class AdminApi:
     # -- sessions ----------------------------------------------------------------------------
 
     async def _session(self, request: web.Request) -> web.Response:
-        refusal = self._auth.refusal(request)
+        refusal = self.auth.refusal(request)
         document: dict[str, Any] = {
-            "needs_token": self._auth.needs_token,
+            "needs_token": self.auth.needs_token,
             "admitted": refusal is None,
             "reason": refusal and refusal[1],
         }
         if refusal is None:
-            admin = self._reloader.loaded.config.admin
+            admin = self.reloader.loaded.config.admin
             document |= {"version": __version__, "links": dict(admin.links) if admin else {}}
         return answer(document)
 
@@ -189,26 +183,26 @@ class AdminApi:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return answer({"error": 'send {"token": ...}'}, 400)
         response = answer({})
-        if self._auth.sign_in(request, token, response):
+        if self.auth.sign_in(request, token, response):
             return response
-        await self._auth.delay_answer(request)
+        await self.auth.delay_answer(request)
         return answer({"error": "that is not the admin token"}, 403)
 
     async def _sign_out(self, request: web.Request) -> web.Response:
         response = answer({})
-        self._auth.sign_out(request, response)
+        self.auth.sign_out(request, response)
         return response
 
     # -- health ----------------------------------------------------------------------------
 
     async def _live(self, _: web.Request) -> web.Response:
-        silent = [one.worker for one in await self._fleet.ask("GET", "/status") if not one.ok]
+        silent = [one.worker for one in await self.fleet.ask("GET", "/status") if not one.ok]
         reasons = [f"worker {number} does not answer" for number in silent]
         return answer({"live": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def _ready(self, _: web.Request) -> web.Response:
         reasons, degraded = [], []
-        for one in await self._fleet.ask("GET", "/status"):
+        for one in await self.fleet.ask("GET", "/status"):
             found = one.document["not_ready"] if one.ok else ["does not answer"]
             reasons += [f"worker {one.worker}: {reason}" for reason in found]
             partly = one.document["degraded"] if one.ok else ()
@@ -219,50 +213,50 @@ class AdminApi:
     # -- state -------------------------------------------------------------------------------
 
     async def _exposed(self, request: web.Request) -> web.Response:
-        options = self._reloader.loaded.config.telemetry.metrics
+        options = self.reloader.loaded.config.telemetry.metrics
         if options is None:
             return answer({"error": "telemetry.metrics is null: nothing is counted"}, 404)
         body, content_type = exposed(
-            await self._metrics.now(),
+            await self.metrics.now(),
             request.headers.get("Accept", ""),
             newer=options.semconv == "next",
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _metrics_now(self) -> Any:
-        return now(self._metrics.history, await self._metrics.now(), time.time())
+        return now(self.metrics.history, await self.metrics.now(), time.time())
 
     async def _workers_now(self) -> Any:
-        replies = await self._fleet.ask("GET", "/status")
+        replies = await self.fleet.ask("GET", "/status")
         rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in replies]
         return {"workers": rows}
 
     async def _upstreams_now(self) -> Any:
-        replies = await self._fleet.ask("GET", "/upstreams")
+        replies = await self.fleet.ask("GET", "/upstreams")
         return {"upstreams": merge_upstreams([one for one in replies if one.ok])}
 
     async def _limits_now(self) -> Any:
-        replies = await self._fleet.ask("GET", "/limits")
+        replies = await self.fleet.ask("GET", "/limits")
         return limits.merge_limits([one for one in replies if one.ok])
 
     async def _routes(self, _: web.Request) -> web.Response:
-        for one in await self._fleet.ask("GET", "/routes"):
+        for one in await self.fleet.ask("GET", "/routes"):
             if one.ok:
                 return answer({"routes": one.document})
         return answer({"error": "no worker answers"}, 503)
 
     async def _config(self, _: web.Request) -> web.Response:
-        return answer({**await self._reload_now(), "config": masked(self._reloader.loaded.config)})
+        return answer({**await self._reload_now(), "config": masked(self.reloader.loaded.config)})
 
     async def _reload_now(self) -> Any:
-        last = self._reloader.last
+        last = self.reloader.last
         return {
-            "file": self._reloader.loaded.source.name,
+            "file": self.reloader.loaded.source.name,
             "last_reload": None if last is None else last.document,
         }
 
     async def _requests_now(self) -> Any:
-        replies = await self._fleet.ask("GET", "/requests")
+        replies = await self.fleet.ask("GET", "/requests")
         rows = [{"worker": one.worker, **row} for one in replies if one.ok for row in one.document]
         return {"requests": sorted(rows, key=lambda row: -row["age_s"])}
 
@@ -270,18 +264,18 @@ class AdminApi:
         identity = request.query.get("id", "")
         if not _IDENTITY.fullmatch(identity):
             return answer({"error": "id: send a request id or a trace id, whole"}, 400)
-        replies = await self._fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
+        replies = await self.fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
         lines = [line for one in replies if one.ok for line in one.document]
         return answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        return await self._feed.serve(request, lambda one: self._auth.refusal(one) is None)
+        return await self._feed.serve(request, lambda one: self.auth.refusal(one) is None)
 
     # -- actions -----------------------------------------------------------------------------
 
     async def _cancel(self, request: web.Request) -> web.Response:
         request_id = quote(request.match_info["id"], safe="")
-        replies = await self._fleet.ask("DELETE", f"/requests/{request_id}")
+        replies = await self.fleet.ask("DELETE", f"/requests/{request_id}")
         if any(one.ok for one in replies):
             return answer({})
         return answer({"error": "no such request is under way"}, 404)
@@ -292,14 +286,14 @@ class AdminApi:
             endpoint = orjson.loads(await request.read())["endpoint"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return answer({"error": 'send {"endpoint": URL}'}, 400)
-        if await self._drained.set(request.match_info["name"], str(endpoint), out=out):
+        if await self.drained.set(request.match_info["name"], str(endpoint), out=out):
             return answer({})
         return answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
 
     async def _reload(self, _: web.Request) -> web.Response:
-        outcome = await self._reloader.reload("asked for by an operator")
+        outcome = await self.reloader.reload("asked for by an operator")
         return answer(
-            {"file": str(self._reloader.file), **outcome.document}, 400 if outcome.problems else 200
+            {"file": str(self.reloader.file), **outcome.document}, 400 if outcome.problems else 200
         )
 
 

@@ -16,7 +16,7 @@ import io
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -57,22 +57,16 @@ class BadQuestion(Exception):
     """A query parameter is invalid. The text says which, and what is accepted."""
 
 
+@dataclass(frozen=True, slots=True)
 class TracesApi:
-    """Handlers for traces and usage. `reader` is None if there is no local store."""
+    """Handlers for traces and usage."""
 
-    def __init__(
-        self,
-        reader: TraceReader | None,
-        names: GenAiNames,
-        collector: RecordCollector | None = None,
-        store: TraceStore | None = None,
-        export: Export | None = None,
-    ) -> None:
-        self._reader = reader
-        self._names = names
-        self._collector = collector
-        self._store = store
-        self._export = export
+    reader: TraceReader | None
+    """Reader of the local store; None if there is none."""
+    names: GenAiNames
+    collector: RecordCollector | None = None
+    store: TraceStore | None = None
+    export: Export | None = None
 
     @property
     def routes(self) -> list[web.RouteDef]:
@@ -151,7 +145,7 @@ class TracesApi:
                 "requests": [
                     {
                         **outline(one),
-                        "spans": [span.document for span in build(one, self._names)],
+                        "spans": [span.document for span in build(one, self.names)],
                         "same_stream": _same_stream(reader, one),
                     }
                     for one in records
@@ -162,7 +156,7 @@ class TracesApi:
 
     async def newest(self) -> dict[str, Any]:
         """Return a document that changes when another request is kept."""
-        reader = self._reader
+        reader = self.reader
         if reader is None:
             return {"newest": None}
         try:
@@ -195,7 +189,7 @@ class TracesApi:
         )
 
     async def _telemetry(self, _: web.Request) -> web.Response:
-        collector, store, export = self._collector, self._store, self._export
+        collector, store, export = self.collector, self.store, self.export
         told: dict[str, Any] = {
             "records": collector.records if collector else 0,
             "dropped": collector.dropped if collector else 0,
@@ -203,7 +197,7 @@ class TracesApi:
             "export": asdict(export.counts) if export else None,
             "names": {},
         }
-        reader = self._reader
+        reader = self.reader
         if reader is None:
             return answer(told)
 
@@ -214,7 +208,7 @@ class TracesApi:
         return await self._read(read)
 
     async def _read(self, read: Callable[[TraceReader], Any]) -> web.Response:
-        reader = self._reader
+        reader = self.reader
         if reader is None:
             return answer({"error": "there is no local store; see telemetry.traces.local"}, 404)
         try:

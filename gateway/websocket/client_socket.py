@@ -225,11 +225,9 @@ class ClientSocket(Session):
                 return
         super().idle()
 
-    def _reads_client(self) -> bool:
-        return not self._is_full()
-
-    def _pinged(self) -> None:
-        if self.host is not None:
+    def ping(self) -> None:
+        """Ping the client, and tell the host."""
+        if self._ping_client(is_read=not self._is_full()) and self.host is not None:
             self.host.pinged()
 
     # -- private ---------------------------------------------------------------------------------

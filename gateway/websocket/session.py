@@ -130,20 +130,19 @@ class Session(PeerOwner, ABC):
         """End the session because no message was sent."""
         self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
 
+    @abstractmethod
     def ping(self) -> None:
-        """Ping the client. End the session if it has not answered the last ping."""
-        if not self._client.ping(is_read=self._reads_client()):
+        """Ping the client, and an upstream."""
+
+    def _ping_client(self, *, is_read: bool) -> bool:
+        """Ping the client. End the session and return False if it has not answered the last ping.
+
+        `is_read`: the client's connection is being read, so that a pong would be seen.
+        """
+        answers = self._client.ping(is_read=is_read)
+        if not answers:
             self.fail(SessionIdle("No answer to a ping.", reason="the client answers no ping"))
-        else:
-            self._pinged()
-
-    @abstractmethod
-    def _reads_client(self) -> bool:
-        """True if the client's connection is being read, so that a pong would be seen."""
-
-    @abstractmethod
-    def _pinged(self) -> None:
-        """Ping the other side, or note that the client was pinged."""
+        return answers
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -223,13 +223,12 @@ class UpstreamSession(Session):
 
     # -- called by the watch -------------------------------------------------------------------
 
-    def _reads_client(self) -> bool:
-        return not self._upstream.congested
-
-    def _pinged(self) -> None:
+    def ping(self) -> None:
+        """Ping both peers. A peer is not being read while the other one is congested."""
+        if not self._ping_client(is_read=not self._upstream.congested):
+            return
         if not self._upstream.ping(is_read=not self._client.congested):
-            error = UpstreamIdleTimeout("no answer to a ping")
-            self._lose_upstream(error, EndReason.TIMEOUT)
+            self._lose_upstream(UpstreamIdleTimeout("no answer to a ping"), EndReason.TIMEOUT)
 
     # -- the end -------------------------------------------------------------------------------
 
