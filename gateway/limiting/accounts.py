@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.exchange import Exchange
 from gateway.limiting.demand import Demand
 from gateway.limiting.header_fields import HeaderFields
-from gateway.limiting.keys import Caller
+from gateway.limiting.keys import Caller, Limited
 from gateway.limiting.rules import Rule
 from gateway.usage import Usage
 
@@ -46,11 +45,11 @@ class Account:
         keys = [rule.key_of(caller) for rule in rules]
         self._parts = tuple(zip(self.rules, keys, self.amounts, strict=True))
 
-    def demands(self, exchange: Exchange, asked: Usage) -> list[Demand]:
+    def demands(self, request: Limited, asked: Usage) -> list[Demand]:
         """Return the demands of a request, one for each rule. `asked` is the usage that it may
         reach.
         """
-        return [rule.demand_on(key, amount, exchange, asked) for rule, key, amount in self._parts]
+        return [rule.demand_on(key, amount, request, asked) for rule, key, amount in self._parts]
 
     @property
     def fields(self) -> HeaderFields:

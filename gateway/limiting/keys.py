@@ -38,6 +38,18 @@ class Caller(Protocol):
         """Name of the model that the caller asks for, once it is known."""
 
 
+class Limited(Caller, Protocol):
+    """Request, as limits see it."""
+
+    @property
+    def served(self) -> str | None:
+        """Name of the fallback that serves the request instead of its model."""
+
+    @property
+    def request_id(self) -> str:
+        """Id of the request."""
+
+
 KeyPart = Callable[[Caller], str]
 """Function that returns the text that callers who share a limit have in common."""
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.exchange import Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import OnStoreError
-from gateway.limiting.keys import Caller, KeyPart, model_key
+from gateway.limiting.keys import Caller, KeyPart, Limited, model_key
 from gateway.limiting.period import Calendar
 from gateway.usage import Usage
 
@@ -135,11 +134,11 @@ class Rule:
         """Return the key that the caller shares with others. A budget adds its period to it."""
         return self.prefix + self._identity(caller)
 
-    def demand(self, exchange: Exchange, asked: Usage) -> Demand:
+    def demand(self, request: Limited, asked: Usage) -> Demand:
         """Return the demand of a request. `asked` is the usage that it may reach."""
-        return self.demand_on(self.key_of(exchange), self.amount_for(exchange), exchange, asked)
+        return self.demand_on(self.key_of(request), self.amount_for(request), request, asked)
 
-    def demand_on(self, key: str, amount: Amount, exchange: Exchange, asked: Usage) -> Demand:
+    def demand_on(self, key: str, amount: Amount, request: Limited, asked: Usage) -> Demand:
         """Return the same demand. `key` and `amount` are those of its caller."""
         unit = self.unit
         if unit is _REQUESTS:
@@ -149,13 +148,13 @@ class Rule:
         if unit is _CONCURRENCY:
             return Demand(_LEASE, key, 1.0, amount.size, 0.0, LEASE_TTL_S, _holders.next())
         name, left_s = self._calendar.current(amount.period, time.time())
-        cost = self.cost(exchange, asked)
+        cost = self.cost(request, asked)
         return Demand(_SPEND, f"{key}:{name}", cost, amount.size, 0.0, left_s)
 
-    def cost(self, exchange: Exchange, usage: Usage) -> float:
+    def cost(self, request: Limited, usage: Usage) -> float:
         """Return the cost of usage in the rule's unit."""
         if self.unit is _BUDGET_MONEY:
-            price = self.prices.get(exchange.served or exchange.model or "")
+            price = self.prices.get(request.served or request.model or "")
             return price.of(usage) if price is not None else 0.0
         return float(usage.total)
 

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.exchange import Exchange
 from gateway.limiting.accounts import Account
 from gateway.limiting.demand import Demand
+from gateway.limiting.keys import Limited
 from gateway.limiting.rules import Rule
 
 _KEYS_CAP = 200
@@ -65,29 +65,29 @@ class Seen:
         """Approximately the most recent keys."""
         return self._keys.values()
 
-    def note(self, rules: Sequence[Rule], demands: Sequence[Demand], exchange: Exchange) -> None:
+    def note(self, rules: Sequence[Rule], demands: Sequence[Demand], request: Limited) -> None:
         """Record a request's keys. A known key costs one look-up."""
         for rule, demand in zip(rules, demands, strict=True):
             known = self._keys.get(demand.key)
             if known is None or known.rule is not rule:
-                self._add(rule, demand, exchange)
+                self._add(rule, demand, request)
 
-    def note_account(self, account: Account, demands: Sequence[Demand], exchange: Exchange) -> None:
+    def note_account(self, account: Account, demands: Sequence[Demand], request: Limited) -> None:
         """Record the keys of a request. Called for every request; an account whose keys were
         recorded, and not evicted since, costs one comparison.
         """
         if account.noted != self._evictions:
-            self.note(account.rules, demands, exchange)
+            self.note(account.rules, demands, request)
             if account.has_lasting_keys:
                 account.noted = self._evictions
 
-    def refuse(self, rule: Rule, demand: Demand, wait_s: float, exchange: Exchange) -> None:
+    def refuse(self, rule: Rule, demand: Demand, wait_s: float, request: Limited) -> None:
         """Record a request that exceeded a limit."""
         now = time.time()
-        found = self._keys.get(demand.key) or self._add(rule, demand, exchange)
+        found = self._keys.get(demand.key) or self._add(rule, demand, request)
         found.refused += 1
         found.refused_at = now
-        principal = exchange.principal
+        principal = request.principal
         self.refusals.append(
             Refusal(
                 now,
@@ -95,15 +95,15 @@ class Seen:
                 rule.unit.value,
                 found.parts,
                 wait_s,
-                exchange.request_id,
-                exchange.route,
-                exchange.model,
+                request.request_id,
+                request.route,
+                request.model,
                 principal.subject if principal is not None else None,
                 principal.tenant if principal is not None else None,
             )
         )
 
-    def _add(self, rule: Rule, demand: Demand, exchange: Exchange) -> SeenKey:
+    def _add(self, rule: Rule, demand: Demand, request: Limited) -> SeenKey:
         # A key in use that is evicted is added again by its next request.
         old = self._keys.pop(demand.key, None)
         if old is not None:
@@ -111,7 +111,7 @@ class Seen:
         while len(self._keys) >= _KEYS_CAP:
             del self._keys[next(iter(self._keys))]
             self._evictions += 1
-        parts = tuple(part(exchange)[:128] for part in rule.key)
+        parts = tuple(part(request)[:128] for part in rule.key)
         new = SeenKey(rule, parts, replace(demand, amount=0.0, holder=""))
         if old is not None:
             new.refused, new.refused_at = old.refused, old.refused_at

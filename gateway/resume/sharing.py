@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.resume.claims import StreamClaims
-from gateway.resume.log import StreamLog
+from gateway.resume.log import Budget, StreamLog
 
-if TYPE_CHECKING:
-    from gateway.resume.streams import Streams
+
+class LocalStreams(Budget, Protocol):
+    """Streams of this process, as other processes ask for them."""
+
+    def local(self, stream: str) -> StreamLog | None:
+        """Return the log of a stream that this process runs or ran, else None."""
+
+    def knows(self, stream: str) -> bool:
+        """True if this process has the stream, or expects it."""
+
+    async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
+        """End a generation. Return False if none of the owners has such a stream."""
 
 
 class Sharing(Protocol):
@@ -27,7 +37,7 @@ class Sharing(Protocol):
     def followed(self) -> Iterable[StreamLog]:
         """Logs of streams that run elsewhere and are followed here."""
 
-    def start(self, streams: Streams) -> None:
+    def start(self, streams: LocalStreams) -> None:
         """Start to share these streams."""
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway.errors import StreamNotFound
 from gateway.resume.claims import Claim, LocalClaims, StreamClaims
@@ -15,12 +15,20 @@ from gateway.resume.log import State, StreamLog
 from gateway.resume.sharing import Sharing
 from gateway.store.records import StoreUnavailable
 
-if TYPE_CHECKING:
-    from gateway.resume.generation import Generation
-
 _NO_BODY = bytes(16)
 _KEPT_SHARE = 0.9
 """Share of the size limit to which streams are evicted when the limit is exceeded."""
+
+
+class Run(Protocol):
+    """Generation, as the streams of its process see it."""
+
+    @property
+    def log(self) -> StreamLog:
+        """Log that it fills."""
+
+    def cancel(self) -> None:
+        """End it now."""
 
 
 class Streams:
@@ -37,7 +45,7 @@ class Streams:
         self._slot = slot
         self._kept: dict[str, _Kept] = {}
         """Streams of this process, the oldest first."""
-        self._generations: dict[str, Generation] = {}
+        self._generations: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -159,11 +167,11 @@ class Streams:
 
     # -- generations -----------------------------------------------------------------------------
 
-    def started(self, generation: Generation) -> None:
+    def started(self, generation: Run) -> None:
         """Register a generation that has started."""
         self._generations[generation.log.id] = generation
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: Run) -> None:
         """Record the end of a generation, complete or not. Start the TTL of its log."""
         log = generation.log
         self._generations.pop(log.id, None)

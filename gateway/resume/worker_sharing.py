@@ -21,7 +21,7 @@ from gateway.errors import InvalidEventId, StreamLost, StreamNotFound, StreamTri
 from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
 from gateway.resume.log import State, StreamLog, Trimmed
-from gateway.resume.streams import Streams
+from gateway.resume.sharing import LocalStreams
 from gateway.store.records import StoreUnavailable
 
 _FRAME_BYTES = 256 * 1024
@@ -48,12 +48,12 @@ class WorkerSharing:
         self.claims = WorkerClaims(self)
         self.slot = slot
         self.workers = workers
-        self.streams: Streams
+        self.streams: LocalStreams
         self._folder = folder
         self._mirrors: set[StreamLog] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, streams: Streams) -> None:
+    def start(self, streams: LocalStreams) -> None:
         self.streams = streams
         # Listen from here on, so that early requests wait and do not take this worker for gone.
         path = self._path(self.slot)

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.errors import StreamNotFound
 from gateway.resume.log import StreamLog
-from gateway.resume.streams import Streams
+from gateway.resume.sharing import LocalStreams
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering, connect, disconnect
 from gateway.stores.redis.streams import keys
@@ -53,12 +53,12 @@ class RedisSharing:
         self._report = report
         self._journal = Journal(self._client, self.process, timeout_s, self._changed)
         self._mirrors = Mirrors(self._client, timeout_s, self._unfollow)
-        self._streams: Streams
+        self._streams: LocalStreams
         self._remote: dict[tuple[str, str], RemoteReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def start(self, streams: Streams) -> None:
+    def start(self, streams: LocalStreams) -> None:
         self._streams = streams
         self._spawn(self._tick())
         self._spawn(self._listen())
