@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.backlog import Backlog
     from gateway.dialects.translation.pieces import Skip
+    from gateway.dialects.usage_chunk import UsageFilter
     from gateway.dialects.usage_tap import UsageTap
     from gateway.errors import GatewayError
+    from gateway.json_body import JsonBody
     from gateway.limiting.decision import Decision
+    from gateway.overload import HeldBody
     from gateway.proxy.attempt import Attempt
-    from gateway.proxy.body import HeldBody
     from gateway.proxy.early_head import EarlyHead
-    from gateway.proxy.json_body import JsonBody
     from gateway.proxy.resolve import Target
-    from gateway.proxy.usage_chunk import UsageFilter
     from gateway.telemetry.traces.recording import Trace
     from gateway.websocket.endings import SessionTally
     from gateway.websocket.handshake import Handshake

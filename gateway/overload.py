@@ -101,3 +101,25 @@ def memory_for(workers: int) -> int:
     except (OSError, ValueError):  # no cgroup v2, or "max"
         limit = machine
     return int(min(limit, machine) * _SHARE / workers)
+
+
+class HeldBody:
+    """Share of a `BodyBudget` that one body occupies."""
+
+    __slots__ = ("_budget", "_caller", "_size_bytes")
+
+    def __init__(self, budget: BodyBudget, size_bytes: int, caller: str) -> None:
+        self._budget = budget
+        self._caller = caller
+        self._size_bytes = size_bytes
+
+    def shrink(self, size_bytes: int) -> None:
+        """Give back the rest of a reservation that was larger than the body."""
+        less = self._size_bytes - size_bytes
+        if less:
+            self._budget.give_back(less, self._caller)
+            self._size_bytes = size_bytes
+
+    def end(self, _: object = None) -> None:
+        """Give back the whole reservation."""
+        self.shrink(0)

@@ -20,13 +20,13 @@ from gateway.dialects.ollama import answers as ollama_answers
 from gateway.dialects.openai import answers as openai_answers
 from gateway.dialects.openai.continuation import ChatAnswer
 from gateway.dialects.usage import Told
+from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap
+from gateway.json_body import read
 from gateway.proxy.compression import encoded, encoder
 from gateway.proxy.decoding import decoder
-from gateway.proxy.json_body import read
 from gateway.proxy.multipart import find_model_field
-from gateway.proxy.usage_chunk import UsageFilter
 from gateway.sse import EventSplitter
 from gateway.websocket.frames import FrameReader, frame
 from tests.support.growth import LINEAR_AT_MOST, growth

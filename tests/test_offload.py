@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway import json_body
 from gateway.errors import NotTranslatable, Overloaded, RequestError
 from gateway.offload import Offload
-from gateway.proxy import json_body
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ ELSEWHERE = {
     # The request path: seen from both sockets, where the order of its parts matters.
     "app.py": "wire/test_routing.py",
     "pending.py": "test_pipeline.py",
+    "model_access.py": "wire/test_model_access.py",
     "middleware/errors.py": "wire/test_error_bodies.py",
     "limiting/decision.py": "wire/test_limits.py",
     "middleware/resume.py": "resume/test_replay.py",

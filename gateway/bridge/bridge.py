@@ -33,8 +33,8 @@ from gateway.errors import (
     TooManyGenerations,
 )
 from gateway.exchange import ClientConnection, Voucher
+from gateway.json_body import is_heavy
 from gateway.offload import Offload
-from gateway.proxy.json_body import is_heavy
 from gateway.websocket.client_socket import ClientSocket
 
 _REPLIES_BYTES = 64 * 1024

@@ -11,10 +11,10 @@ from aiohttp.hdrs import CONTENT_ENCODING
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
+from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.proxy.body import BodyReader
 from gateway.proxy.early_head import open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
-from gateway.proxy.json_body import ALWAYS_LIGHT_BYTES
 from gateway.request import Request
 
 _LONGEST_READ_BYTES = 1024 * 1024

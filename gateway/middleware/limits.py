@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.dialects.paths import answers_text, generates
+from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange
@@ -23,7 +24,6 @@ from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
 from gateway.limiting.seen import Seen
 from gateway.proxy.body import BodyReader
-from gateway.proxy.usage_chunk import UsageFilter
 from gateway.request import Request
 from gateway.telemetry.traces.recording import Mark
 from gateway.usage import Usage, estimate_unread

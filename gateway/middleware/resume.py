@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway import json_body
 from gateway.dialects import Dialect
 from gateway.errors import (
     IdempotencyConflict,
@@ -33,7 +34,6 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
-from gateway.proxy import json_body
 from gateway.proxy.body import LARGE_BYTES, BodyReader
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats

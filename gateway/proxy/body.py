@@ -13,6 +13,7 @@ from aiohttp import StreamReader, web
 from aiohttp.hdrs import CONTENT_ENCODING, EXPECT
 from aiohttp.streams import EMPTY_PAYLOAD
 
+from gateway import json_body
 from gateway.errors import (
     BodyTooLarge,
     ExpectationFailed,
@@ -21,11 +22,10 @@ from gateway.errors import (
     RequestTimeout,
 )
 from gateway.exchange import Exchange
+from gateway.json_body import JsonBody
 from gateway.offload import Offload
-from gateway.overload import BodyBudget
-from gateway.proxy import json_body
+from gateway.overload import BodyBudget, HeldBody
 from gateway.proxy.decoding import decoder
-from gateway.proxy.json_body import JsonBody
 from gateway.request import Request
 
 SMALL_BYTES = 32 * 1024
@@ -37,28 +37,6 @@ _ENOUGH_BYTES = 64 * 1024
 many.
 """
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class HeldBody:
-    """Share of a `BodyBudget` that one body occupies."""
-
-    __slots__ = ("_budget", "_caller", "_size_bytes")
-
-    def __init__(self, budget: BodyBudget, size_bytes: int, caller: str) -> None:
-        self._budget = budget
-        self._caller = caller
-        self._size_bytes = size_bytes
-
-    def shrink(self, size_bytes: int) -> None:
-        """Give back the rest of a reservation that was larger than the body."""
-        less = self._size_bytes - size_bytes
-        if less:
-            self._budget.give_back(less, self._caller)
-            self._size_bytes = size_bytes
-
-    def end(self, _: Exchange) -> None:
-        """Give back the whole reservation."""
-        self.shrink(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from gateway.errors import (
     UpstreamReset,
     UpstreamToldError,
 )
+from gateway.json_body import continued, is_heavy
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
-from gateway.proxy.json_body import continued, is_heavy
 from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
 from gateway.request import Request

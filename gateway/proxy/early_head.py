@@ -17,15 +17,14 @@ from typing import Protocol
 
 from aiohttp.hdrs import ACCEPT
 
-from gateway import sse
+from gateway import json_body, sse
 from gateway.chunks import chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
 from gateway.exchange import Commit
 from gateway.headers import lines
-from gateway.proxy import json_body
+from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.proxy.heartbeat import COMMENT, Heartbeats
-from gateway.proxy.json_body import ALWAYS_LIGHT_BYTES
 from gateway.request import Request
 from gateway.sse import EVENT_STREAM
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 from aiohttp import web
 from multidict import istr
 
+from gateway import json_body
 from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
 from gateway.dialects.paths import is_operation
@@ -28,17 +29,16 @@ from gateway.headers import (
     TRACING,
     Passing,
 )
-from gateway.pipeline import Outcome
-from gateway.proxy import json_body
-from gateway.proxy.body import BodyReader
-from gateway.proxy.json_body import JsonBody
-from gateway.proxy.model_access import (
+from gateway.json_body import JsonBody
+from gateway.model_access import (
     ModelAccess,
     is_indirect,
     names_for_management,
     names_in_path,
     names_in_query,
 )
+from gateway.pipeline import Outcome
+from gateway.proxy.body import BodyReader
 from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.multipart import boundary_of, find_model_field, model_field
 from gateway.request import Request

@@ -11,6 +11,7 @@ from time import perf_counter
 
 from gateway.dialects import Dialect, backend_words
 from gateway.dialects.first_token import FirstToken
+from gateway.dialects.usage_chunk import UsageFilter
 from gateway.errors import (
     Cancelled,
     CredentialExpired,
@@ -22,7 +23,6 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.continuation import Continuation
-from gateway.proxy.usage_chunk import UsageFilter
 from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import RecordedContent
 from gateway.telemetry.traces.gaps import Gaps

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 
+from gateway import json_body
 from gateway.dialects.refusals import FIELD_STATUSES, LONGEST_BYTES
 from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.pieces import (
@@ -22,6 +23,7 @@ from gateway.dialects.translation.pieces import (
     Telling,
 )
 from gateway.dialects.translation.translation import TranslatedCall, Translation
+from gateway.dialects.usage_chunk import UsageFilter
 from gateway.errors import (
     GatewayError,
     NotTranslatable,
@@ -29,14 +31,12 @@ from gateway.errors import (
     UpstreamToldError,
 )
 from gateway.exchange import Exchange
-from gateway.proxy import json_body
+from gateway.json_body import TRANSLATED_OBJECT_US, is_heavy
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
-from gateway.proxy.json_body import TRANSLATED_OBJECT_US, is_heavy
 from gateway.proxy.remade import abort_soon, head_for, made, whole
 from gateway.proxy.request_head import Rewrite
 from gateway.proxy.resolve import Target
-from gateway.proxy.usage_chunk import UsageFilter
 from gateway.request import Request
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse

@@ -10,9 +10,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from gateway import sound_json
+from gateway import json_body, sound_json
 from gateway.errors import RequestError
-from gateway.proxy import json_body
 from gateway.resume.log import StreamLog
 
 _PATH = re.compile(r".*/responses/([A-Za-z0-9_.:-]{1,128})(/cancel)?")

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.proxy.json_body import is_heavy
+from gateway.json_body import is_heavy
 from gateway.websocket.codes import Code, Violation
 
 _DEPTH = 8

@@ -35,6 +35,7 @@ from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume, no_stream
+from gateway.model_access import ModelAccess, ServedModel
 from gateway.offload import Offload
 from gateway.overload import BodyBudget
 from gateway.pipeline import Handler, OnEnd, Pipeline
@@ -42,7 +43,6 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.body import BodyReader
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.heartbeat import Heartbeats
-from gateway.proxy.model_access import ModelAccess, ServedModel
 from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.resolve import Resolve, ResolveOptions, Target
 from gateway.resume.streams import Streams

@@ -15,7 +15,7 @@ from gateway.dialects.usage import Told
 from gateway.dialects.usage_scan import hear
 from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import EndReason, Exchange
-from gateway.proxy.json_body import read
+from gateway.json_body import read
 from gateway.usage import Usage
 
 CHAT, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/messages", "/api/chat"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.dialects import DIALECTS
+from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import Exchange
 from gateway.proxy.response_body import ResponseBody
-from gateway.proxy.usage_chunk import UsageFilter
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.response import UpstreamResponse
 from gateway.usage import Usage

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.proxy.json_body import continued, is_heavy, read, read_elsewhere
+from gateway.json_body import continued, is_heavy, read, read_elsewhere
 
 
 def model_of(body: bytes) -> str | None:

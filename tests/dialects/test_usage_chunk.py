@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.usage_chunk import UsageFilter
+from gateway.dialects.usage_chunk import UsageFilter
 
 USAGE = b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1}}\n\n'
 KEPT = [
