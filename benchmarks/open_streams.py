@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from benchmarks.processor import pss_kib
 from benchmarks.systems import System, start
 
 COUNTS = (0, 500, 1000, 2000, 4000)
-_OPENING_S = 6.0
-"""Time until the memory is read: every stream is open, and its first event is passed on."""
-_HOLDING_S = 8.0
-_SILENT = "mock-3-60000000"
-"""One event, and the next after a minute."""
+_OPENING_S = 30.0
+_SETTLING_S = 1.0
+"""Time after which every first event has been passed on."""
+_SILENT = "mock-3-600000000"
+"""One event, and the next after ten minutes."""
 
 
 def measure(
@@ -45,26 +46,43 @@ def measure(
                 with ExitStack() as stack:
                     system = start(peer, backend, own, stack)
                     check(system.port, backend, system.token, rewritten=peer.rewrites)
-                    found[peer.name] = {count: _held(system, sseload, count) for count in COUNTS}
+                    found[peer.name] = {
+                        count: _held(system, backend, sseload, count) for count in COUNTS
+                    }
             except (CannotRun, WrongAnswer) as exc:
                 print(f"left out: {str(exc)[:300]}", file=sys.stderr, flush=True)
     return found
 
 
-def _held(system: System, sseload: Path, count: int) -> int:
+def _held(system: System, backend: int, sseload: Path, count: int) -> int:
     """Return the memory of a peer that holds so many streams. Raise WrongAnswer."""
     if not count:
         return pss_kib(system.pids)
     core = cores()[1]
     command = [str(sseload), "-p", str(system.port), "-c", str(count), "-s", "-m", _SILENT]
-    command += ["-d", str(_HOLDING_S / 1.2), *(["-a", system.token] if system.token else [])]
+    command += ["-d", str(2 * _OPENING_S), *(["-a", system.token] if system.token else [])]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, core)
+        command, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, core)
     ) as load:
-        time.sleep(_OPENING_S)
-        held = pss_kib(system.pids)
-        assert load.stdout is not None
-        said = json.loads(load.stdout.read())
-    if said["errors"] or said["non200"] or said["all_events"] < count:
-        raise WrongAnswer(f"{count} open streams: {said}")
+        try:
+            _wait(backend, lambda active: active >= count)
+            time.sleep(_SETTLING_S)
+            held = pss_kib(system.pids)
+            _wait(backend, lambda active: active == count)
+        finally:
+            load.terminate()
+    _wait(backend, lambda active: active == 0)
     return held
+
+
+def _wait(backend: int, reached: Callable[[int], bool]) -> None:
+    """Wait for the number of streams at the backend. Raise WrongAnswer."""
+    deadline = time.monotonic() + _OPENING_S
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{backend}/stats") as said:
+            active = json.load(said)["active"]
+        if reached(active):
+            return
+        if time.monotonic() > deadline:
+            raise WrongAnswer(f"{active} streams are open after {_OPENING_S:.0f} s")
+        time.sleep(0.05)
