@@ -39,19 +39,26 @@ def measure(
     with running(command, backend, core=cores()[1], log=folder / "backend.log"):
         for peer in peers:
             print(f"open streams: {peer.name}", file=sys.stderr, flush=True)
-            own = folder / "streams"
-            own.mkdir(exist_ok=True)
-            own.chmod(0o711)
             try:
-                with ExitStack() as stack:
-                    system = start(peer, backend, own, stack)
-                    check(system.port, backend, system.token, rewritten=peer.rewrites)
-                    found[peer.name] = {
-                        count: _held(system, backend, sseload, count) for count in COUNTS
-                    }
+                found[peer.name] = {
+                    count: _started(peer, backend, folder, sseload, count) for count in COUNTS
+                }
             except (CannotRun, WrongAnswer) as exc:
                 print(f"left out: {str(exc)[:300]}", file=sys.stderr, flush=True)
     return found
+
+
+def _started(peer: Peer, backend: int, folder: Path, sseload: Path, count: int) -> int:
+    """Return the memory of a peer that has just been started, and holds so many streams."""
+    own = folder / "streams"
+    own.mkdir(exist_ok=True)
+    own.chmod(0o711)
+    with ExitStack() as stack:
+        system = start(peer, backend, own, stack)
+        check(system.port, backend, system.token, rewritten=peer.rewrites)
+        held = _held(system, backend, sseload, count)
+    _wait(backend, lambda active: active == 0)
+    return held
 
 
 def _held(system: System, backend: int, sseload: Path, count: int) -> int:
@@ -71,7 +78,6 @@ def _held(system: System, backend: int, sseload: Path, count: int) -> int:
             _wait(backend, lambda active: active == count)
         finally:
             load.terminate()
-    _wait(backend, lambda active: active == 0)
     return held
 
 

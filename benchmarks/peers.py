@@ -322,7 +322,7 @@ def _gateway(place: Place, **sections: Mapping[str, Any]) -> list[str]:
         place.backend,
         admin={"listen": f"127.0.0.1:{place.admin}"},
         server={"max_connections": _ROOM, "max_requests": _ROOM},
-        mock={"max_connections": _ROOM},
+        mock={"max_connections": _ROOM, "max_requests": _ROOM},
         **sections,
     )
 

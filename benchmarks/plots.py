@@ -81,8 +81,9 @@ def _ticks(values: Sequence[float], *, logarithmic: bool) -> list[float]:
     """Return round values between the least and the greatest."""
     low, high = min(values), max(values)
     if logarithmic:
-        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-        return [10.0**power for power in powers]
+        powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+        round_values = [base * 10.0**power for power in powers for base in (1, 2, 5)]
+        return [value for value in round_values if low <= value <= high]
     step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
     while (high - low) / step < 4:
         step /= 2
