@@ -19,7 +19,7 @@ from benchmarks.processor import pss_kib
 from benchmarks.systems import System, start
 
 COUNTS = (0, 500, 1000, 2000, 4000)
-_OPENING_S = 30.0
+_OPENING_S = 60.0
 _SETTLING_S = 1.0
 """Time after which every first event has been passed on."""
 _SILENT = "mock-3-600000000"
