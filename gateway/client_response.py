@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
-from gateway.exchange import ClientConnection
+from gateway.client_connection import ClientConnection
 from gateway.request import Request
 
 

@@ -1,4 +1,4 @@
-"""State of one request, from its first byte to its end.
+"""Outcome of one request, from its first byte to its end; its facts are in `gateway/facts.py`.
 
 The connection creates the exchange, and the request refers to it. Whatever the request holds (a
 slot, an endpoint, memory) is released by an `at_end` callback. What policies do at the end is a
@@ -9,35 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from aiohttp import web
-
+from gateway.dialects.translation.pieces import Skip
+from gateway.dialects.usage_chunk import UsageFilter
+from gateway.dialects.usage_tap import UsageTap
+from gateway.errors import GatewayError
+from gateway.facts import Facts
+from gateway.limiting.decision import Decision
+from gateway.model_target import Target
+from gateway.overload import HeldBody
+from gateway.session import SessionState
+from gateway.telemetry.traces.recording import Trace
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.response import UpstreamResponse
 from gateway.usage import Estimate, Usage, estimate, estimate_unread
-
-if TYPE_CHECKING:
-    from gateway.auth.principal import Principal
-    from gateway.backlog import Backlog
-    from gateway.dialects.translation.pieces import Skip
-    from gateway.dialects.usage_chunk import UsageFilter
-    from gateway.dialects.usage_tap import UsageTap
-    from gateway.errors import GatewayError
-    from gateway.json_body import JsonBody
-    from gateway.limiting.decision import Decision
-    from gateway.overload import HeldBody
-    from gateway.proxy.attempt import Attempt
-    from gateway.proxy.early_head import EarlyHead
-    from gateway.proxy.resolve import Target
-    from gateway.telemetry.traces.recording import Trace
-    from gateway.websocket.endings import SessionTally
-    from gateway.websocket.handshake import Handshake
-
-
-RawHeaders = tuple[tuple[bytes, bytes], ...]
-
 
 _LONGEST_REASON = 2000
 """Characters kept of a message; a backend's words are cut at the same length."""
@@ -84,140 +72,47 @@ class Commit(Enum):
     """The head of the answer was sent."""
 
 
-class BodyWriter(Protocol):
-    """Writer of a response body to a client, such as a relay."""
+class Place(Protocol):
+    """Place in a queue."""
 
     @property
-    def is_stream(self) -> bool:
-        """True if it writes an event stream, which ends when the caller's credential expires."""
-
-    def pause(self) -> None:
-        """Pause the source: the client is reading too slowly."""
-
-    def resume(self) -> None:
-        """Resume the source: the client has caught up."""
-
-    def fail(self, error: GatewayError) -> None:
-        """End the body now, with an error that the client can see."""
-
-    def probe(self) -> bool:
-        """Send bytes without meaning, to detect a dead client. Return False if that is not
-        possible.
-        """
-
-
-class ByteSink(Protocol):
-    """Receiver of a client's bytes after the connection has left HTTP."""
-
-    def received(self, data: bytes) -> None:
-        """Handle the next bytes."""
-
-
-class Cancellable(Protocol):
-    """Work in progress for a request."""
-
-    def cancel(self) -> None:
-        """Give up the work: nobody waits for its result."""
-
-
-class ClientConnection(Protocol):
-    """Connection of the client, as used by a relay."""
-
-    transport: asyncio.Transport | None
-    secure: bool
-    """True if the client's connection to this process is encrypted."""
-
-    def send(self, response: web.StreamResponse) -> None:
-        """Send the response to the request in flight."""
-
-    def sent(self, response: web.StreamResponse) -> None:
-        """Note that the response to the request in flight is complete."""
-
-    def wait(self, pending: Cancellable) -> None:
-        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
-
-    def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine for the request in flight. It is cancelled if the client leaves."""
-
-    def broke(self, error: Exception) -> None:
-        """Cut the connection after an error of the gateway's own."""
-
-    def drop(self) -> None:
-        """End the request in flight, whose stream has just received an error."""
+    def position(self) -> int:
+        """Position in the queue; 1 is next."""
 
     @property
-    def backlog(self) -> Backlog:
-        """Queue for work to do in later turns of the event loop."""
-
-    def may_keep_alive(self) -> bool:
-        """Tell whether the connection may serve another request after this one."""
-
-    def attach(self, writer: BodyWriter) -> None:
-        """Tell `writer` when to pause and resume, until `detach`."""
-
-    def detach(self) -> None:
-        """Stop telling the writer: the body has ended."""
-
-    def take_over(self, sink: ByteSink) -> bytes:
-        """Give all bytes that the client sends from now on to `sink`. Return the bytes that the
-        client has sent since its request.
-        """
-
-    def pause_reading(self) -> None:
-        """Stop reading from the client for now."""
-
-    def resume_reading(self) -> None:
-        """Read from the client again."""
-
-    def branch(self, voucher: Voucher) -> Branch:
-        """Return another connection of the same client, for a request of its session."""
+    def left_s(self) -> float:
+        """Seconds until the request is removed from the queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Voucher:
-    """Identity that a bridge session lends to each request it makes."""
+class EarlyStream(Protocol):
+    """Writer of an event stream before its answer begins."""
 
-    principal: Principal | None
-    """Principal of the session's handshake; None if its route requires no authentication."""
-    route: str
-    """Name of the only route that may serve the request."""
-    request_id: str
-    """Request id of the handshake."""
+    def queued(self, place: Place | None) -> None:
+        """Note the request's place in a queue; None once it has left."""
+
+    def close(self) -> None:
+        """Stop writing: the answer begins, or the client has left."""
 
 
-class Branch(Protocol):
-    """Connection for the requests of a session. The session calls it as a transport would."""
+class ChosenAttempt(Protocol):
+    """Attempt whose response is the answer."""
 
-    exchange: Exchange | None
-    """Exchange served at the moment."""
+    sent_at: float
+    """Time at which the request had been sent completely."""
+    response: UpstreamResponse | None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to write responses to this transport."""
+    @property
+    def endpoint(self) -> Endpoint:
+        """Endpoint that answers."""
 
-    def data_received(self, data: bytes) -> None:
-        """Read bytes of a request."""
+    def let_body_go(self) -> None:
+        """Release the request body: it will not be sent again."""
 
-    def pause_writing(self) -> None:
-        """Stop writing for now."""
+    def lost(self, error: GatewayError) -> None:
+        """Count a failure of the endpoint: its response broke off."""
 
-    def resume_writing(self) -> None:
-        """Resume writing."""
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Close the connection: nobody waits for the response."""
-
-    def end(self, error: GatewayError) -> None:
-        """End the current exchange with an error."""
-
-
-class Meter(Protocol):
-    """Meter that charges a session to the limits of its route."""
-
-    def count(self, usage: Usage) -> None:
-        """Charge tokens that were used."""
-
-    async def exhausted(self) -> GatewayError | None:
-        """Return an error if a limit is exhausted, otherwise None."""
+    def ended(self, exchange: Exchange) -> None:
+        """Release the endpoint, and record its success or failure."""
 
 
 class Keeper(Protocol):
@@ -230,7 +125,7 @@ class Keeper(Protocol):
         """End the exchange now, with this error. Releases it."""
 
 
-class Exchange:
+class Exchange(Facts):
     """State of one request. Times are in `time.perf_counter` seconds, and None until known.
 
     Most requests change few of these attributes, so their initial values belong to the class.
@@ -242,22 +137,10 @@ class Exchange:
     """Time when the first byte of the response body was sent, whatever it contained."""
     first_token_at: float | None = None
     """Time when the first content, reasoning or tool call was sent; see `end`."""
-    request_id = ""
     trace: Trace | None = None
     """Record of the request, if the route is traced."""
     trace_id: str | None = None
     """Trace id in hexadecimal digits; None if the request is not sampled."""
-    host = ""
-    path = ""
-    """Canonical path, used for route matching and for forwarding."""
-    query = ""
-    route: str | None = None
-    principal: Principal | None = None
-    expires_at: float | None = None
-    """Time at which a stream for this request must end, in seconds since the epoch."""
-    voucher: Voucher | None = None
-    """Identity lent by the session that makes the request."""
-    model: str | None = None
     served: str | None = None
     """Name of the fallback that serves the request instead of its model."""
     fallbacks: Sequence[str] = ()
@@ -268,18 +151,8 @@ class Exchange:
     """Number of times another upstream continued the answer."""
     target: Target | None = None
     """Target of the request, once it is resolved."""
-    body: bytes | None = None
-    """Body as it is to be sent, if it had to be read whole."""
-    json: JsonBody | None = None
-    """Parsed body, if it is a JSON object and was parsed."""
-    decoded = False
-    """True if the body came with a content coding, and is sent without."""
     held: HeldBody | None = None
     """Share of the body in the memory budget for bodies."""
-    checks_model: Callable[[str], bool] | None = None
-    """Function that tells whether the caller may use a model; None if every caller may use all
-    models.
-    """
     upstream: str | None = None
     queue_position: int | None = None
     """Number of requests ahead of this one when it had to wait in a queue; at least 1."""
@@ -295,29 +168,17 @@ class Exchange:
     """
     decided: Decision | None = None
     """Decision of the limits, if there are any."""
-    handshake: Handshake | None = None
-    """Handshake of a WebSocket request, on a route that serves WebSockets."""
-    tally: SessionTally | None = None
-    """Counts of what passed through the WebSocket."""
-    meter: Meter | None = None
-    """Meter that counts tokens during a session, which cannot wait for its end."""
-    deadline: float | None = None
-    """Time by which the request must end, if limited."""
+    session: SessionState | None = None
+    """State of a WebSocket request, on a route that serves WebSockets."""
     endpoint: str | None = None
-    attempt: Attempt | None = None
+    attempt: ChosenAttempt | None = None
     """Attempt whose response was chosen."""
     attempts = 0
     """Number of times the request was sent to an upstream."""
     on_first_byte: Callable[[float], None] | None = None
     """Called with the time at which the first byte of the body is sent."""
-    on_drain: Callable[[], None] | None = None
-    """Called when the gateway begins to shut down."""
-    forwarded = b""
-    """Header lines that identify the client to the upstream."""
-    public_url = ""
-    """Scheme and authority that the client used."""
     commit = Commit.OPEN
-    early: EarlyHead | None = None
+    early: EarlyStream | None = None
     """Writer that opens the stream early if the request has to wait."""
     status: int | None = None
     error_code: str | None = None
@@ -487,7 +348,9 @@ class Exchange:
         # These refer to the request, which refers to this exchange. Breaking the reference cycle
         # frees all of it at once. The garbage collector would need half as much time again as the
         # whole request.
-        self.attempt = self.on_first_byte = self.on_drain = self.early = None
+        self.attempt = self.on_first_byte = self.early = None
+        if self.session is not None:
+            self.session.on_drain = None
 
     def _report(self, exc: Exception) -> None:
         asyncio.get_running_loop().call_exception_handler(

@@ -9,7 +9,8 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDictProxy
 
-from gateway.exchange import ClientConnection, Exchange
+from gateway.client_connection import ClientConnection
+from gateway.exchange import Exchange
 
 
 class Request:

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "app.py": "wire/test_routing.py",
     "pending.py": "test_pipeline.py",
     "model_access.py": "wire/test_model_access.py",
+    "model_target.py": "wire/test_model_routing.py",
     "middleware/errors.py": "wire/test_error_bodies.py",
     "limiting/decision.py": "wire/test_limits.py",
     "middleware/resume.py": "resume/test_replay.py",

@@ -22,6 +22,7 @@ from gateway.bridge.messages import (
     error_message,
     parse,
 )
+from gateway.client_connection import ClientConnection
 from gateway.dialects import Dialect
 from gateway.errors import (
     Cancelled,
@@ -32,7 +33,7 @@ from gateway.errors import (
     StreamNotFound,
     TooManyGenerations,
 )
-from gateway.exchange import ClientConnection, Voucher
+from gateway.facts import Voucher
 from gateway.json_body import is_heavy
 from gateway.offload import Offload
 from gateway.websocket.client_socket import ClientSocket

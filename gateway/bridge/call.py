@@ -13,8 +13,8 @@ from typing import Any
 
 from gateway.backlog import Backlog
 from gateway.bridge.answer import BridgeAnswer
+from gateway.client_connection import Branch
 from gateway.errors import GatewayError, StreamCancelled
-from gateway.exchange import Branch
 
 _LOOK_BYTES = 512
 """Maximum bytes of a response that are read at once: about 60 of the smallest events."""

@@ -80,7 +80,7 @@ class AccessLog:
         if first_token is not None:
             line += f',"ttft_ms":{_ms(first_token - started)}'
         line += f',"duration_ms":{_ms(exchange.ended_at - started)}'
-        tally = exchange.tally
+        tally = None if exchange.session is None else exchange.session.tally
         if tally is not None:
             line += f',"messages_in":{tally.messages_in},"messages_out":{tally.messages_out}'
             if tally.close_code is not None:

@@ -15,7 +15,8 @@ from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.auth.tickets import PARAMETER, TicketProvider
 from gateway.errors import CredentialExpired, Forbidden, GatewayError, Unauthenticated
-from gateway.exchange import Exchange, Voucher
+from gateway.exchange import Exchange
+from gateway.facts import Voucher
 from gateway.request import Request
 
 _TRIED = 4

@@ -9,10 +9,9 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Commit, EarlyStream, Exchange
 from gateway.pipeline import Result
 from gateway.proxy import in_stream
-from gateway.proxy.early_head import EarlyHead
 from gateway.request import Request
 
 
@@ -56,7 +55,7 @@ class ErrorMapping:
         return self._joined(response, exchange, early)
 
     async def _joined(
-        self, response: web.StreamResponse, exchange: Exchange, early: EarlyHead
+        self, response: web.StreamResponse, exchange: Exchange, early: EarlyStream
     ) -> web.StreamResponse:
         response = await in_stream.joined(response, self._dialect, exchange)
         early.close()

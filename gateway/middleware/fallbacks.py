@@ -14,9 +14,10 @@ from gateway.errors import (
     UpstreamError,
     UpstreamTotalTimeout,
 )
+from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import Target, rename_in_form, requeried
+from gateway.proxy.resolve import rename_in_form, requeried
 from gateway.proxy.translated import translated_call
 from gateway.request import Request
 
@@ -70,7 +71,7 @@ class Fallbacks:
             failed = f"{exchange.served or exchange.model}: {reason}"
             exchange.fallbacks = [*exchange.fallbacks, failed]
             exchange.target, exchange.served = target, name
-            if exchange.handshake is not None:
+            if exchange.session is not None:
                 exchange.query = requeried(exchange.query, target.rename_to or name)
             elif exchange.json is not None:
                 exchange.json.rename(target.rename_to or name)

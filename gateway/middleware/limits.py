@@ -105,8 +105,8 @@ class Limits:
         if not account.is_metered:
             return self._decide(exchange, account, _NOTHING)
         asked = self._asked(request)
-        if exchange.handshake is not None:
-            exchange.meter = _SessionMeter(self._store, exchange, account.rules)
+        if exchange.session is not None:
+            exchange.session.meter = _SessionMeter(self._store, exchange, account.rules)
         else:
             if exchange.tap is None:
                 exchange.tap = UsageTap()
@@ -126,7 +126,9 @@ class Limits:
         if exchange.decided is None:
             return
         decided = exchange.decided
-        corrects = decided.verdict.refused is None and exchange.meter is None
+        corrects = decided.verdict.refused is None and (
+            exchange.session is None or exchange.session.meter is None
+        )
         used = exchange.usage or _NOTHING
         posts: list[Demand] = []
         for rule, demand in zip(decided.rules, decided.demands, strict=True):

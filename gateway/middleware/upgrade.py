@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from gateway.request import Request
+from gateway.session import SessionState
 from gateway.websocket.handshake import read_handshake
 
 
@@ -23,6 +24,7 @@ class Upgrade:
     def on_request(self, request: Request) -> None:
         """Read the handshake of an upgrade. Raise RequestError."""
         if request.message.upgrade:
-            request.exchange.handshake = read_handshake(
+            handshake = read_handshake(
                 request.headers, origins=self._origins, deflate=self._deflate
             )
+            request.exchange.session = SessionState(handshake)

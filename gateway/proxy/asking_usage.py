@@ -10,9 +10,9 @@ from gateway.dialects.openai.refused_fields import refused_field
 from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.dialects.refusals import FIELD_STATUSES, LONGEST_BYTES
 from gateway.exchange import Exchange
+from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
-from gateway.proxy.resolve import Target
 from gateway.request import Request
 from gateway.upstream.response import UpstreamResponse
 

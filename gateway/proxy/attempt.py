@@ -10,9 +10,9 @@ from typing import Protocol, TypeGuard
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange
+from gateway.model_target import Target
 from gateway.proxy.body import BodyReader
 from gateway.proxy.request_head import Rewrite, request_head
-from gateway.proxy.resolve import Target
 from gateway.request import Request
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
@@ -150,7 +150,7 @@ class Attempt:
             sending.target.timeouts.idle_s,
             not streamed,
             exchange.method == "HEAD",
-            exchange.handshake is not None,
+            exchange.session is not None,
         )
         if streamed:
             # The upload may continue while the response arrives; it never outlives the exchange.

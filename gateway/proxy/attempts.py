@@ -32,11 +32,11 @@ from gateway.errors import (
     UpstreamTotalTimeout,
 )
 from gateway.exchange import Exchange
+from gateway.model_target import NO_HINT, Target, no_hint
 from gateway.pending import Answer, Pending
 from gateway.pipeline import Result
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
 from gateway.proxy.request_head import Rewrite
-from gateway.proxy.resolve import NO_HINT, Target, no_hint
 from gateway.request import Request
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
@@ -111,7 +111,11 @@ class Attempts(Pending):
         self._tried = [*tried]
         """Endpoints that were asked in this round. A new round begins once all of them were."""
         self._left = retries.attempts
-        self._hint = NO_HINT if target.hint is no_hint else target.hint(request, body)
+        self._hint = (
+            NO_HINT
+            if target.hint is no_hint
+            else target.hint(request.exchange, request.headers, body)
+        )
         self._attempt: Attempt | None = None
         """Attempt that was made by `begin`."""
         self._connection: UpstreamConnection | None = None

@@ -23,9 +23,9 @@ from gateway.errors import (
     UpstreamToldError,
 )
 from gateway.json_body import continued, is_heavy
+from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
-from gateway.proxy.resolve import Target
 from gateway.proxy.translated import send_translated
 from gateway.request import Request
 from gateway.sse import Event, EventTooLarge, is_event_stream

@@ -13,7 +13,6 @@ import asyncio
 import math
 import re
 import time
-from typing import Protocol
 
 from aiohttp.hdrs import ACCEPT
 
@@ -21,7 +20,7 @@ from gateway import json_body, sse
 from gateway.chunks import chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Commit
+from gateway.exchange import Commit, Place
 from gateway.headers import lines
 from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.proxy.heartbeat import COMMENT, Heartbeats
@@ -34,18 +33,6 @@ _HEAD = (
     f"HTTP/1.1 200 OK\r\nContent-Type: {EVENT_STREAM}\r\nCache-Control: no-cache\r\n"
     "X-Accel-Buffering: no\r\nServer: gateway\r\nTransfer-Encoding: chunked\r\n%b%b\r\n"
 ).encode()
-
-
-class Place(Protocol):
-    """Place in a queue."""
-
-    @property
-    def position(self) -> int:
-        """Position in the queue; 1 is next."""
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the request is removed from the queue."""
 
 
 class EarlyHead:

@@ -37,7 +37,7 @@ def progress(exchange: Exchange, now: float) -> tuple[Progress, float | None]:
     seconds are None if nothing is expected from the backend. `now` is in `time.perf_counter`
     seconds.
     """
-    if exchange.tally is not None:
+    if exchange.session is not None and exchange.session.tally is not None:
         return Progress.SESSION, None
     attempt = exchange.attempt
     if attempt is None or attempt.response is None:

@@ -9,7 +9,7 @@ from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
 from gateway.headers import CODED, WEBSOCKET, connection_tokens
-from gateway.proxy.resolve import Target
+from gateway.model_target import Target
 from gateway.request import Request
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.head import RawHeader
@@ -46,8 +46,8 @@ def request_head(
     # In a compressed response, tokens could not be counted and no event could be inserted.
     legible = exchange.tap is not None or exchange.early is not None
     passing = target.passing_to_read if legible else target.passing
-    handshake = exchange.handshake
-    if handshake is not None:
+    session = exchange.session
+    if session is not None:
         passing = passing.less(WEBSOCKET)
     if exchange.decoded:
         passing = passing.less(CODED)
@@ -83,8 +83,8 @@ def request_head(
             passes = passing.find(name)
         if passes:
             parts += (name, b": ", value, b"\r\n")
-    if handshake is not None:
-        parts.append(handshake.lines + b"\r\n")
+    if session is not None:
+        parts.append(session.opening.lines + b"\r\n")
     elif body is not None:
         parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
         if body:

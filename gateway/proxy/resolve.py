@@ -4,7 +4,7 @@ for the list of models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote_plus
 
@@ -12,159 +12,31 @@ from aiohttp import web
 from multidict import istr
 
 from gateway import json_body
-from gateway.auth.principal import Principal
 from gateway.config.units import parse_duration
 from gateway.dialects.paths import is_operation
-from gateway.dialects.translation.translation import Translation
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, ModelUnknown, RequestError
 from gateway.exchange import Exchange
-from gateway.headers import (
-    ACCEPT_ENCODING,
-    CREDENTIALS,
-    FORWARDING,
-    HOP_BY_HOP,
-    IDENTITY,
-    OURS,
-    TRACING,
-    Passing,
-)
 from gateway.json_body import JsonBody
 from gateway.model_access import (
-    ModelAccess,
     is_indirect,
     names_for_management,
     names_in_path,
     names_in_query,
 )
+from gateway.model_target import Target
 from gateway.pipeline import Outcome
 from gateway.proxy.body import BodyReader
 from gateway.proxy.model_listing import ModelListing
 from gateway.proxy.multipart import boundary_of, find_model_field, model_field
 from gateway.request import Request
-from gateway.upstream.balancing.balancer import Hint
-from gateway.upstream.options import Timeouts
-from gateway.upstream.upstream import Upstream
 
 _MEDIA = ("multipart/", "audio/", "image/", "video/")
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
 """Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32. Some parsers accept JSON
 after these bytes; here it is refused.
 """
-_ALWAYS_DROPPED = HOP_BY_HOP | FORWARDING | IDENTITY | OURS
-
-
 TIMEOUT_HEADER = istr("x-request-timeout")
-HintOf = Callable[[Request, bytes | None], Hint]
-
-NO_HINT = Hint()
-ANY_MODEL = ModelAccess({})
-
-
-def no_hint(request: Request, body: bytes | None) -> Hint:
-    """Return no hint, for balancers that look at endpoints only."""
-    return NO_HINT
-
-
-class Target:
-    """Upstream as one route uses it, under one model name."""
-
-    __slots__ = (
-        "access",
-        "continues",
-        "fallbacks",
-        "hint",
-        "keeps_host",
-        "needs_whole",
-        "passing",
-        "passing_to_read",
-        "reads_json",
-        "rename_to",
-        "scopes",
-        "shows_credential",
-        "tells_asked",
-        "timeouts",
-        "translation",
-        "upstream",
-    )
-
-    def __init__(
-        self,
-        upstream: Upstream,
-        rename_to: str | None,
-        *,
-        timeouts: Timeouts,
-        hint: HintOf = no_hint,
-        fallbacks: Sequence[tuple[str, Target]] = (),
-        anonymous: bool,
-        identity: frozenset[bytes] = frozenset(),
-        scopes: Iterable[str] = (),
-        legible: bool = False,
-        translation: Translation | None = None,
-        traced: bool = False,
-        access: ModelAccess = ANY_MODEL,
-        reads_json: bool = False,
-        tells_asked: bool = False,
-        queued: bool = False,
-    ) -> None:
-        """`hint` computes what the balancer is told about a request. `identity` are lower-case
-        names of headers that identify the caller; the gateway sets them, not the client. `scopes`
-        are those that a caller needs. `legible`: responses are read, so no compressed ones are
-        requested. `translation` converts between the caller's dialect and the upstream's, if they
-        differ. `traced`: the gateway sets the trace headers itself. `access` decides which models
-        callers may name to the upstream. `reads_json`: the balancer looks into bodies.
-        `tells_asked`: responses that are not translated get the model name that the caller
-        requested. `queued`: requests may have to wait in a queue.
-        """
-        self.tells_asked = tells_asked
-        self.upstream = upstream
-        self.access = access
-        self.timeouts = timeouts
-        self.hint = hint
-        self.fallbacks = tuple(fallbacks)
-        """Names and targets of the models to try instead, in order."""
-        self.continues: bool = upstream.options.continues is not None or any(
-            other.continues for _, other in self.fallbacks
-        )
-        """True if this target or a fallback can continue an answer that broke off."""
-        self.reads_json = reads_json or self.continues
-        """True if a body that is JSON has to be parsed before it is sent."""
-        self.keeps_host = upstream.options.keeps_host
-        """True if the upstream is sent the client's Host header."""
-        self.scopes = frozenset(scopes)
-        self.rename_to = rename_to
-        # An unauthenticated caller may send the upstream's credential itself, unless the gateway
-        # sets one for this upstream.
-        keeps_credential = anonymous and not upstream.options.replaced & CREDENTIALS
-        self.shows_credential = keeps_credential and translation is not None
-        """True if the caller's credential is sent to the upstream in the header of the upstream's
-        dialect.
-        """
-        self.needs_whole = translation is not None or queued
-        """True if a body is read whole before the request is sent on, so that a slow client does
-        not hold a place in a queue.
-        """
-        self.translation = translation
-        self.passing = Passing(
-            _ALWAYS_DROPPED
-            | identity
-            | upstream.options.replaced
-            | (frozenset() if keeps_credential and translation is None else CREDENTIALS)
-            | (frozenset() if translation is None else translation.dropped)
-            | (ACCEPT_ENCODING if legible else frozenset())
-            | (TRACING if traced else frozenset())
-        )
-        """Filter of the request headers that are forwarded."""
-        self.passing_to_read = self.passing.less(ACCEPT_ENCODING)
-        """The same filter without Accept-Encoding, for responses that the gateway has to read."""
-
-    def serves(self, name: str, principal: Principal | None) -> bool:
-        """Tell whether a caller may use this target under this name."""
-        if principal is None:
-            return not self.scopes
-        return self.scopes <= principal.scopes and (
-            principal.models is None or name in principal.models
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +74,7 @@ class Resolve:
             exchange.tap = exchange.tap or UsageTap()
         if not self._reads:
             return self._raw(request)
-        if exchange.handshake is not None:
+        if exchange.session is not None:
             target = self._by_query(exchange)
             if target is not None:
                 self._guard(request, target)
@@ -293,7 +165,7 @@ class Resolve:
         if target is None:
             raise RequestError(
                 'The body has to name a model: {"model": ...}.'
-                if exchange.handshake is None
+                if exchange.session is None
                 else "The query has to name a model: ?model=...",
                 code="model_required",
                 param="model",
@@ -394,8 +266,8 @@ class Resolve:
             raise ModelUnknown("a restricted caller, and no model that can be checked")
         if not all(access.allows(name, principal) for name in names):
             raise ModelNotFound
-        if exchange.handshake is not None:
-            exchange.checks_model = lambda name: access.allows(name, principal)
+        if exchange.session is not None:
+            exchange.session.checks_model = lambda name: access.allows(name, principal)
 
     def _target(self, exchange: Exchange, name: str) -> Target:
         target = self._options.models.get(name)

@@ -32,11 +32,11 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.json_body import TRANSLATED_OBJECT_US, is_heavy
+from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.remade import abort_soon, head_for, made, whole
 from gateway.proxy.request_head import Rewrite
-from gateway.proxy.resolve import Target
 from gateway.request import Request
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse

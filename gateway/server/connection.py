@@ -25,6 +25,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
 from gateway.backlog import Backlog
+from gateway.client_connection import BodyWriter, ByteSink, Cancellable
 from gateway.client_response import ClientResponse
 from gateway.config import models
 from gateway.errors import (
@@ -34,15 +35,8 @@ from gateway.errors import (
     RequestTimeout,
     Unavailable,
 )
-from gateway.exchange import (
-    BodyWriter,
-    ByteSink,
-    Cancellable,
-    Commit,
-    EndReason,
-    Exchange,
-    Voucher,
-)
+from gateway.exchange import Commit, EndReason, Exchange
+from gateway.facts import Voucher
 from gateway.forwarded import client_address
 from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
@@ -469,8 +463,8 @@ class Connection(RequestHandler):
         except Exception as exc:
             self._fail(request, exc)
         else:
-            if exchange.on_drain is not None and self._listener.draining:
-                exchange.on_drain()  # the drain began before this callback was set
+            if exchange.session is not None and self._listener.draining:
+                exchange.session.drain()  # the drain began before the session could be told
 
     async def _send_as_aiohttp_does(self, request: Request, response: web.StreamResponse) -> None:
         """Send a response of a plug-in that is more than bytes."""
@@ -735,8 +729,8 @@ class Connection(RequestHandler):
         exchange = self.exchange
         if exchange is not None or self._messages:
             self._last = True
-            if exchange is not None and exchange.on_drain is not None:
-                exchange.on_drain()
+            if exchange is not None and exchange.session is not None:
+                exchange.session.drain()
         elif self._last or self._ending is not None:
             self._last = True
             self._go_on()

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
-from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.exchange import EndReason, Exchange
+from gateway.session import By
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
-from gateway.websocket.endings import By
 from gateway.websocket.frames import TEXT
 from gateway.websocket.peer import Peer
 from gateway.websocket.session import Session

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from gateway.errors import Cancelled, CredentialExpired, Draining, GatewayError, SessionIdle
 from gateway.exchange import EndReason
 from gateway.websocket.codes import Closing, Code
@@ -16,30 +14,6 @@ _ENDINGS: dict[type[GatewayError], tuple[EndReason, Code]] = {
 }
 _ANOTHER = (EndReason.REFUSED, Code.POLICY)
 """Ending for all other errors: limits and violations."""
-
-
-class By(Enum):
-    """Party that ended a session."""
-
-    CLIENT = "client"
-    UPSTREAM = "upstream"
-    GATEWAY = "gateway"
-
-
-class SessionTally:
-    """Message counts of a WebSocket, and how it closed."""
-
-    __slots__ = ("close_code", "closed_by", "messages_in", "messages_out")
-
-    def __init__(self) -> None:
-        self.messages_in = self.messages_out = 0
-        self.close_code: int | None = None
-        self.closed_by: By | None = None
-
-    def closed(self, code: int, by: By) -> None:
-        """Record the close code and the party that closed. Only the first call has an effect."""
-        if self.closed_by is None:
-            self.close_code, self.closed_by = int(code), by
 
 
 def ending_of(error: GatewayError) -> tuple[EndReason, Closing]:

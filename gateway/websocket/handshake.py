@@ -22,6 +22,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     WebSocketVersion,
 )
+from gateway.session import SessionState
 from gateway.target import is_origin_of
 from gateway.upstream.head import RawHeader
 from gateway.websocket.deflate import Deflate, agree
@@ -59,6 +60,13 @@ class Handshake:
         if self.protocols:
             fields += f"Sec-WebSocket-Protocol: {', '.join(self.protocols)}\r\n"
         return fields.encode()
+
+
+def handshake_of(session: SessionState | None) -> Handshake:
+    """Return the handshake of a WebSocket request, which `read_handshake` has read."""
+    assert session is not None
+    assert isinstance(session.opening, Handshake)
+    return session.opening
 
 
 def read_handshake(

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from multidict import CIMultiDict
 
+from gateway.client_connection import ClientConnection
 from gateway.client_response import ClientResponse
-from gateway.exchange import ClientConnection, Exchange
+from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.request import Request
 from gateway.websocket.session import Session

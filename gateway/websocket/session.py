@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
+from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError, SessionBroken, SessionIdle
-from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.exchange import EndReason, Exchange
+from gateway.session import By, SessionTally
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
-from gateway.websocket.endings import By, SessionTally, ending_of
+from gateway.websocket.endings import ending_of
 from gateway.websocket.peer import Peer, PeerOwner
 from gateway.websocket.watch import SessionOptions, Validity, Watch
 
@@ -38,7 +40,8 @@ class Session(PeerOwner, ABC):
         loop = self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._over = False
-        self.tally = exchange.tally = SessionTally()
+        assert exchange.session is not None  # the handshake was read
+        self.tally = exchange.session.tally = SessionTally()
         self._exchange = exchange
         self._options = options
         self._connection, self._transport = client, client.transport

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.client_connection import ClientConnection
 from gateway.errors import (
     GatewayError,
     UpstreamError,
@@ -26,12 +27,12 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
 )
-from gateway.exchange import ClientConnection, EndReason, Exchange
+from gateway.exchange import EndReason, Exchange
+from gateway.session import By
 from gateway.upstream.response import UpstreamResponse
 from gateway.usage import Usage
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
-from gateway.websocket.endings import By
 from gateway.websocket.model_check import ModelCheck
 from gateway.websocket.peer import Peer
 from gateway.websocket.session import Session
@@ -72,9 +73,11 @@ class UpstreamSession(Session):
         )
         self._upstream_closing = _LEFT
         """Content of the close frame for the upstream, if it gets none before the end."""
-        checks = exchange.checks_model
+        assert exchange.session is not None  # the handshake was read
+        checks = exchange.session.checks_model
         self._model_check = ModelCheck(checks) if checks is not None else None
-        counts = exchange.meter is not None or exchange.tap is not None
+        self._meter = exchange.session.meter
+        counts = self._meter is not None or exchange.tap is not None
         self._usage = SessionUsage() if counts else None
         self._spending: asyncio.Task[None] | None = None
         self._spent_more = False
@@ -203,7 +206,7 @@ class UpstreamSession(Session):
 
     def _spend(self, used: Usage) -> None:
         """Count tokens, and start a check of the remaining budget."""
-        meter = self._exchange.meter
+        meter = self._meter
         if meter is None:
             return  # only the log and the metrics need the count
         meter.count(used)
@@ -212,7 +215,7 @@ class UpstreamSession(Session):
             self._spending = asyncio.create_task(self._stop_if_spent())
 
     async def _stop_if_spent(self) -> None:
-        meter = self._exchange.meter
+        meter = self._meter
         assert meter is not None
         while self._spent_more:
             self._spent_more = False
@@ -254,6 +257,6 @@ class UpstreamSession(Session):
         self._tunnel.hang_up(self._upstream.close_frame(self._upstream_closing))
         exchange = self._exchange
         if self._usage is not None:
-            if (rest := self._usage.rest()) is not None and exchange.meter is not None:
-                exchange.meter.count(rest)
+            if (rest := self._usage.rest()) is not None and self._meter is not None:
+                self._meter.count(rest)
             exchange.usage = self._usage.total

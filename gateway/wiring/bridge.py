@@ -9,16 +9,17 @@ from aiohttp import web
 from gateway.auth.provider import Provider
 from gateway.bridge.bridge import Bridge, BridgeOptions
 from gateway.bridge.messages import BridgePaths
+from gateway.client_connection import ClientConnection
 from gateway.config import models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.errors import UpgradeRequired
-from gateway.exchange import ClientConnection, Voucher
+from gateway.facts import Voucher
 from gateway.offload import Offload
 from gateway.pipeline import Handler
 from gateway.request import Request
 from gateway.websocket.client_socket import ClientSocket
-from gateway.websocket.handshake import answer_of_ours
+from gateway.websocket.handshake import answer_of_ours, handshake_of
 from gateway.websocket.response import WebSocketResponse
 from gateway.wiring.resume import streams_path
 from gateway.wiring.websocket import CredentialValidity, session_options
@@ -48,9 +49,10 @@ def bridged(
 
     def answer(request: Request) -> web.StreamResponse:
         exchange = request.exchange
-        handshake, principal = exchange.handshake, exchange.principal
-        if handshake is None:
+        socket, principal = exchange.session, exchange.principal
+        if socket is None:
             raise UpgradeRequired
+        handshake = handshake_of(socket)
         voucher = Voucher(principal, target.name, exchange.request_id)
         validity = CredentialValidity(providers, principal) if principal is not None else None
         headers = request.headers
@@ -62,7 +64,7 @@ def bridged(
 
         def begin(client: ClientConnection) -> ClientSocket:
             bridge = Bridge(options, client, voucher, head)
-            exchange.on_drain = bridge.drain
+            socket.on_drain = bridge.drain
             return ClientSocket(
                 exchange,
                 client,

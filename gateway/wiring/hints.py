@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from multidict import CIMultiDictProxy
+
 from gateway.auth.claims import claim
 from gateway.config import models
+from gateway.facts import Facts
 from gateway.limiting.keys import KEYS
-from gateway.proxy.resolve import HintOf, no_hint
-from gateway.request import Request
+from gateway.model_target import HintOf, no_hint
 from gateway.upstream.balancing.balancer import Hint
 
-Value = Callable[[Request, bytes | None], str | None]
+Value = Callable[[Facts, CIMultiDictProxy[str]], str | None]
 
 
 def hint_of(balance: str | models.HashKey) -> HintOf:
     """Return the function that makes the hint for an upstream's balancer."""
     if isinstance(balance, models.HashKey):
         value = _value(balance.hash)
-        return lambda request, body: Hint(key=value(request, body))
+        return lambda facts, headers, body: Hint(key=value(facts, headers))
     if balance == "prefix":
-        return lambda request, body: Hint(body=body)
+        return lambda facts, headers, body: Hint(body=body)
     return no_hint
 
 
@@ -32,22 +34,22 @@ def reads_json(balance: str | models.HashKey) -> bool:
 def _value(word: str) -> Value:
     kind, _, name = word.partition(".")
     if kind == "header":
-        return lambda request, body: request.headers.get(name)
+        return lambda facts, headers: headers.get(name)
     if kind == "claim":
-        return lambda request, body: _claim(request, name)
+        return lambda facts, headers: _claim(facts, name)
     if kind == "body":
-        return lambda request, body: _field(request, name)
+        return lambda facts, headers: _field(facts, name)
     key = KEYS[word]
-    return lambda request, body: key(request.exchange)
+    return lambda facts, headers: key(facts)
 
 
-def _claim(request: Request, name: str) -> str | None:
-    principal = request.exchange.principal
+def _claim(facts: Facts, name: str) -> str | None:
+    principal = facts.principal
     value = claim(principal.claims, name) if principal is not None else None
     return value if isinstance(value, str) else None
 
 
-def _field(request: Request, name: str) -> str | None:
-    parsed = request.exchange.json
+def _field(facts: Facts, name: str) -> str | None:
+    parsed = facts.json
     value = None if parsed is None else parsed.document.get(name)
     return value if isinstance(value, str) else None

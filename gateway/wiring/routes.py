@@ -36,6 +36,7 @@ from gateway.middleware.plugin import Plugin, PluginError, load_plugin
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume, no_stream
 from gateway.model_access import ModelAccess, ServedModel
+from gateway.model_target import Target
 from gateway.offload import Offload
 from gateway.overload import BodyBudget
 from gateway.pipeline import Handler, OnEnd, Pipeline
@@ -44,7 +45,7 @@ from gateway.proxy.body import BodyReader
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.model_listing import ModelListing
-from gateway.proxy.resolve import Resolve, ResolveOptions, Target
+from gateway.proxy.resolve import Resolve, ResolveOptions
 from gateway.resume.streams import Streams
 from gateway.routing import METHODS, RouteEntry, RouteTable
 from gateway.sse import is_event_stream

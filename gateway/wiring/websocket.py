@@ -10,13 +10,13 @@ from aiohttp import web
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider
 from gateway.bucket import TokenBucket
+from gateway.client_connection import ClientConnection
 from gateway.config import models
 from gateway.errors import AuthUnavailable
-from gateway.exchange import ClientConnection
 from gateway.middleware.upgrade import Upgrade
 from gateway.request import Request
 from gateway.upstream.response import UpstreamResponse
-from gateway.websocket.handshake import read_answer
+from gateway.websocket.handshake import handshake_of, read_answer
 from gateway.websocket.response import WebSocketResponse
 from gateway.websocket.upstream_session import UpstreamSession
 from gateway.websocket.watch import SessionOptions
@@ -43,8 +43,8 @@ def switched(
 
     def switch(upstream: UpstreamResponse, request: Request) -> web.StreamResponse:
         exchange = request.exchange
-        handshake, principal = exchange.handshake, exchange.principal
-        assert handshake is not None
+        principal = exchange.principal
+        handshake = handshake_of(exchange.session)
         headers = read_answer(handshake, upstream.head.fields)
         validity = CredentialValidity(providers, principal) if principal is not None else None
 

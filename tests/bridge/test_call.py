@@ -10,9 +10,9 @@ from typing import Any, cast
 from gateway.backlog import Backlog
 from gateway.bridge.answer import BridgeAnswer
 from gateway.bridge.call import BridgeCall
+from gateway.client_connection import Branch
 from gateway.dialects import DIALECTS
 from gateway.errors import Draining
-from gateway.exchange import Branch
 from tests.support.upstream import LAST_CHUNK, STREAM_HEAD, chunk
 
 MANY = 2000

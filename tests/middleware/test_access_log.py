@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange
 from gateway.middleware.access_log import AccessLog, _ms
+from gateway.session import By, SessionTally
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import make_logger
 from gateway.telemetry.traces.recording import Trace
 from gateway.usage import Usage
-from gateway.websocket.endings import By, SessionTally
 
 NASTY = st.sampled_from('\r\n\0\x1b\x7f\u2028\u202e"\\{}:,')
 TEXTS = st.text(st.characters(exclude_categories=()) | NASTY)
@@ -84,7 +84,7 @@ def test_all_fields_are_written_in_their_order() -> None:
         usage=Usage(7, 8),
         queue_position=2,
         queue_s=0.5,
-        tally=tally,
+        session=SimpleNamespace(tally=tally),
     )
     exchange.first_byte_at = exchange.started_at + 0.0125
     exchange.first_token_at = exchange.started_at + 0.013

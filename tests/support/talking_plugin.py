@@ -7,11 +7,11 @@ import asyncio
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.client_connection import ClientConnection
 from gateway.errors import Unavailable
-from gateway.exchange import ClientConnection
 from gateway.middleware.plugin import PluginRequest
 from gateway.websocket.client_socket import ClientSocket
-from gateway.websocket.handshake import answer_of_ours
+from gateway.websocket.handshake import answer_of_ours, handshake_of
 from gateway.websocket.response import WebSocketResponse
 from gateway.websocket.watch import SessionOptions
 
@@ -50,9 +50,10 @@ async def talk(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Middleware that answers WebSocket handshakes, and passes other requests on."""
     assert isinstance(request, PluginRequest)
     exchange = request.exchange
-    handshake = exchange.handshake
-    if handshake is None:
+    session = exchange.session
+    if session is None:
         return await handler(request)
+    handshake = handshake_of(session)
     options = SessionOptions(MIB, idle_s=60.0, ping_s=PING_S[0] if PING_S else None, messages=None)
 
     def begin(client: ClientConnection) -> ClientSocket:

@@ -14,7 +14,7 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason
 from gateway.websocket.codes import Code
-from gateway.websocket.endings import By, SessionTally, ending_of
+from gateway.websocket.endings import ending_of
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,3 @@ def test_an_error_ends_a_session_with_its_code_and_message(
 ) -> None:
     found, closing = ending_of(error)
     assert (found, closing.code, closing.reason) == (reason, code, error.message)
-
-
-def test_the_first_close_is_the_one_that_is_told() -> None:
-    tally = SessionTally()
-    tally.closed(Code.GOING_AWAY, By.CLIENT)
-    tally.closed(Code.NORMAL, By.UPSTREAM)
-    assert (tally.close_code, tally.closed_by) == (int(Code.GOING_AWAY), By.CLIENT)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.proxy.early_head import EarlyHead
 from tests.support.client import RawClient
 from tests.support.exchange import EVENTS, POST, read_stream
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
@@ -78,7 +79,7 @@ async def test_a_request_that_is_being_ended_opens_no_stream(start_gateway: Star
             connection = await received(upstream)
             (exchange,) = gateway.server.listener.exchanges
             early = exchange.early
-            assert early is not None
+            assert isinstance(early, EarlyHead)
             assert gateway.server.listener.cancel(exchange.request_id)
             for _ in range(8):  # before the cancellation has arrived
                 early._heartbeat.look()

@@ -1,0 +1,128 @@
+"""Connection of a client, as the code above the server sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from gateway.backlog import Backlog
+from gateway.errors import GatewayError
+from gateway.exchange import Exchange
+from gateway.facts import Voucher
+
+
+class BodyWriter(Protocol):
+    """Writer of a response body to a client, such as a relay."""
+
+    @property
+    def is_stream(self) -> bool:
+        """True if it writes an event stream, which ends when the caller's credential expires."""
+
+    def pause(self) -> None:
+        """Pause the source: the client is reading too slowly."""
+
+    def resume(self) -> None:
+        """Resume the source: the client has caught up."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End the body now, with an error that the client can see."""
+
+    def probe(self) -> bool:
+        """Send bytes without meaning, to detect a dead client. Return False if that is not
+        possible.
+        """
+
+
+class ByteSink(Protocol):
+    """Receiver of a client's bytes after the connection has left HTTP."""
+
+    def received(self, data: bytes) -> None:
+        """Handle the next bytes."""
+
+
+class Cancellable(Protocol):
+    """Work in progress for a request."""
+
+    def cancel(self) -> None:
+        """Give up the work: nobody waits for its result."""
+
+
+class ClientConnection(Protocol):
+    """Connection of the client, as used by a relay."""
+
+    transport: asyncio.Transport | None
+    secure: bool
+    """True if the client's connection to this process is encrypted."""
+
+    def send(self, response: web.StreamResponse) -> None:
+        """Send the response to the request in flight."""
+
+    def sent(self, response: web.StreamResponse) -> None:
+        """Note that the response to the request in flight is complete."""
+
+    def wait(self, pending: Cancellable) -> None:
+        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
+
+    def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine for the request in flight. It is cancelled if the client leaves."""
+
+    def broke(self, error: Exception) -> None:
+        """Cut the connection after an error of the gateway's own."""
+
+    def drop(self) -> None:
+        """End the request in flight, whose stream has just received an error."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """Queue for work to do in later turns of the event loop."""
+
+    def may_keep_alive(self) -> bool:
+        """Tell whether the connection may serve another request after this one."""
+
+    def attach(self, writer: BodyWriter) -> None:
+        """Tell `writer` when to pause and resume, until `detach`."""
+
+    def detach(self) -> None:
+        """Stop telling the writer: the body has ended."""
+
+    def take_over(self, sink: ByteSink) -> bytes:
+        """Give all bytes that the client sends from now on to `sink`. Return the bytes that the
+        client has sent since its request.
+        """
+
+    def pause_reading(self) -> None:
+        """Stop reading from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Read from the client again."""
+
+    def branch(self, voucher: Voucher) -> Branch:
+        """Return another connection of the same client, for a request of its session."""
+
+
+class Branch(Protocol):
+    """Connection for the requests of a session. The session calls it as a transport would."""
+
+    exchange: Exchange | None
+    """Exchange served at the moment."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start to write responses to this transport."""
+
+    def data_received(self, data: bytes) -> None:
+        """Read bytes of a request."""
+
+    def pause_writing(self) -> None:
+        """Stop writing for now."""
+
+    def resume_writing(self) -> None:
+        """Resume writing."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Close the connection: nobody waits for the response."""
+
+    def end(self, error: GatewayError) -> None:
+        """End the current exchange with an error."""

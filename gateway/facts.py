@@ -1,0 +1,73 @@
+"""Facts of one request: how it arrived, who sends it, and what it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.auth.principal import Principal
+from gateway.json_body import JsonBody
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """Identity that a bridge session lends to each request it makes."""
+
+    principal: Principal | None
+    """Principal of the session's handshake; None if its route requires no authentication."""
+    route: str
+    """Name of the only route that may serve the request."""
+    request_id: str
+    """Request id of the handshake."""
+
+
+class Facts:
+    """Facts of one request. Each is None, or empty, until it is known.
+
+    Only its part of the request path sets a fact: the connection, request matching (`intake`),
+    authentication, or model resolution. What becomes of the request is in the `Exchange`.
+    """
+
+    # Set by the connection.
+    method: str
+    client_ip: str
+    """Address of the client. Request matching replaces a trusted proxy's by the one it reports."""
+    trusted_peer: bool
+    """True if the connection comes from a trusted proxy."""
+    started_at: float
+    """Time when the first byte of the request arrived, in `time.perf_counter` seconds."""
+    voucher: Voucher | None = None
+    """Identity lent by the session that makes the request."""
+
+    request_id = ""
+    """Set by the policy of request ids."""
+
+    # Set by request matching.
+    host = ""
+    path = ""
+    """Canonical path, used for route matching and for forwarding."""
+    query = ""
+    """Query as it is forwarded: authentication takes credentials out of it, and model resolution
+    renames the model in it.
+    """
+    forwarded = b""
+    """Header lines that identify the client to the upstream."""
+    public_url = ""
+    """Scheme and authority that the client used."""
+    route: str | None = None
+
+    # Set by authentication.
+    principal: Principal | None = None
+    expires_at: float | None = None
+    """Time at which a stream for this request must end, in seconds since the epoch."""
+
+    # Set by model resolution and the reader of bodies.
+    model: str | None = None
+    """Model that the caller asks for."""
+    body: bytes | None = None
+    """Body as it is to be sent, if it had to be read whole."""
+    json: JsonBody | None = None
+    """Parsed body, if it is a JSON object and was parsed."""
+    decoded = False
+    """True if the body came with a content coding, and is sent without."""
+    deadline: float | None = None
+    """Time by which the request must end, if limited, in `time.perf_counter` seconds."""
