@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -70,6 +71,22 @@ class Commit(Enum):
     """
     ANSWERED = "answered"
     """The head of the answer was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Error of a request, as logs, metrics and traces report it. Not the exception: its traceback
+    would keep the request in memory.
+    """
+
+    code: str | None
+    """Code of the gateway's error; None for an error response that was passed on."""
+    reason: str | None
+    """Details, for the log only: the backend's message, if there is one."""
+    limit: str | None = None
+    """Name, in the configuration, of the limit that refused the request."""
+    retry_after_s: int | None = None
+    """Seconds after which the client was told to retry."""
 
 
 class Place(Protocol):
@@ -181,13 +198,8 @@ class Exchange(Facts):
     early: EarlyStream | None = None
     """Writer that opens the stream early if the request has to wait."""
     status: int | None = None
-    error_code: str | None = None
-    reason: str | None = None
-    """Details of an error, for the log only: the backend's message, if there is one."""
-    limit: str | None = None
-    """Name, in the configuration, of the limit that refused the request."""
-    retry_after_s: int | None = None
-    """Seconds after which the client was told to retry."""
+    failure: Failure | None = None
+    """Why the request failed, or what the backend said of its error; see `failed`."""
     refusal: GatewayError | None = None
     """Error to answer with if no route serves the request."""
     must_close = False
@@ -237,6 +249,11 @@ class Exchange(Facts):
         return self.end_reason is EndReason.COMPLETE and not error
 
     @property
+    def error_code(self) -> str | None:
+        """Code of the error that ended the request."""
+        return None if self.failure is None else self.failure.code
+
+    @property
     def failed_early(self) -> bool:
         """True if the request failed before the first token of an answer."""
         return self.error_code is not None and self.first_token_at is None
@@ -273,11 +290,21 @@ class Exchange(Facts):
 
     def failed(self, error: GatewayError) -> None:
         """Record the error that ends the request, for its log line, span and trace page."""
-        self.error_code, self.reason = error.code, error.reason
-        self.limit, self.retry_after_s = error.limit, error.retry_after_s
-        if self.reason is None and error.limit is None and error.message != error.default_message:
+        reason = error.reason
+        if reason is None and error.limit is None and error.message != error.default_message:
             # The message describes this particular request. A plug-in's may be a whole page.
-            self.reason = error.message[:_LONGEST_REASON]
+            reason = error.message[:_LONGEST_REASON]
+        self.failure = Failure(error.code, reason, error.limit, error.retry_after_s)
+
+    def passed_on(self, reason: str | None, code: str | None = None) -> None:
+        """Record an error that the client got as the backend sent it. `code` is given if the status
+        does not show the error. What was recorded before is kept.
+        """
+        known = self.failure
+        if known is None:
+            self.failure = Failure(code, reason)
+        else:
+            self.failure = replace(known, code=known.code or code, reason=known.reason or reason)
 
     def at_end(self, callback: Callable[[Exchange], None]) -> None:
         """Register a callback for the end of the exchange. It is called once; the newest runs

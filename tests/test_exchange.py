@@ -16,7 +16,7 @@ from gateway.errors import (
     RequestError,
     UpstreamReset,
 )
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import EndReason, Exchange, Failure
 
 
 @pytest.fixture
@@ -89,4 +89,13 @@ def test_the_reason_of_an_error_is_what_is_special_about_this_request(
 ) -> None:
     exchange = Exchange("GET", "127.0.0.1", trusted_peer=False)
     exchange.failed(error)
-    assert (exchange.error_code, exchange.reason) == (error.code, reason)
+    assert exchange.failure == Failure(error.code, reason, error.limit, error.retry_after_s)
+
+
+def test_the_message_of_a_backend_completes_the_error_of_the_gateway() -> None:
+    exchange = Exchange("GET", "127.0.0.1", trusted_peer=False)
+    exchange.passed_on("out of memory")
+    assert exchange.failure == Failure(None, "out of memory")
+    exchange.failed(ModelNotFound())
+    exchange.passed_on("no such model", "backend_error")
+    assert exchange.failure == Failure(ModelNotFound.code, "no such model")

@@ -60,7 +60,7 @@ class AccessLog:
             line += f',"served":{masked(exchange.served)}'
         if exchange.fallbacks:
             line += f',"fallbacks":[{",".join(map(masked, exchange.fallbacks))}]'
-        if exchange.attempts <= 1 and exchange.error_code is None and exchange.reason is None:
+        if exchange.attempts <= 1 and exchange.failure is None:
             line += _outcome(
                 exchange.upstream, exchange.endpoint, exchange.status, exchange.end_reason
             )
@@ -124,14 +124,16 @@ def _failure(exchange: Exchange) -> str:
         line += f',"attempts":{exchange.attempts}'
     if exchange.status is not None:
         line += f',"status":{exchange.status}'
-    if exchange.error_code is not None:
-        line += f',"error":{masked(exchange.error_code)}'
-    if exchange.reason is not None:
-        line += f',"reason":{masked(exchange.reason)}'
-    if exchange.limit is not None:
-        line += f',"limit":{masked(exchange.limit)}'
-    if exchange.retry_after_s is not None:
-        line += f',"retry_after_s":{exchange.retry_after_s}'
+    failure = exchange.failure
+    if failure is not None:
+        if failure.code is not None:
+            line += f',"error":{masked(failure.code)}'
+        if failure.reason is not None:
+            line += f',"reason":{masked(failure.reason)}'
+        if failure.limit is not None:
+            line += f',"limit":{masked(failure.limit)}'
+        if failure.retry_after_s is not None:
+            line += f',"retry_after_s":{failure.retry_after_s}'
     return line + _end(exchange.end_reason)
 
 

@@ -66,7 +66,7 @@ class Counting:
         """Count a request that has ended."""
         now = exchange.ended_at
         principal, model, first = exchange.principal, exchange.model, exchange.first_byte_at
-        operation_name = None
+        failure, operation_name = exchange.failure, None
         if model is not None:
             path = exchange.path
             operation_name = self._operations.get(path) or self._operation_of(path)
@@ -74,7 +74,7 @@ class Counting:
             exchange.route,
             exchange.method,
             exchange.status,
-            exchange.error_code,
+            None if failure is None else failure.code,
             exchange.end_reason,
             model,
             exchange.served,

@@ -113,7 +113,7 @@ class Tracing:
         tally = self._records.tally((exchange.route or "", model or "", tenant))
         tally.requests += 1
         status = exchange.status or 0
-        well = exchange.end_reason is _COMPLETE and exchange.error_code is None
+        well = exchange.end_reason is _COMPLETE and exchange.failure is None
         if not well or status >= 400:
             well = exchange.well
             if status >= 500 or not well:
@@ -156,6 +156,7 @@ class Tracing:
         now = time.perf_counter()
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
         first, first_token = exchange.first_byte_at, exchange.first_token_at
+        failure = exchange.failure
         dialects = self._options.dialects
         record = {
             "trace": trace.id,
@@ -180,10 +181,10 @@ class Tracing:
             "endpoint": exchange.endpoint,
             "status": exchange.status,
             "end": exchange.end_reason,
-            "error": exchange.error_code,
-            "reason": exchange.reason,
-            "limit": exchange.limit,
-            "retry_after_s": exchange.retry_after_s,
+            "error": failure and failure.code,
+            "reason": failure and failure.reason,
+            "limit": failure and failure.limit,
+            "retry_after_s": failure and failure.retry_after_s,
             "streamed": exchange.streamed,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,

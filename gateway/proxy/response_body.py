@@ -203,8 +203,11 @@ class ResponseBody:
 
     def _say_refusal(self, exchange: Exchange) -> None:
         """Record the message of an error response, for the log."""
-        if self._refusal and exchange.reason is None:
-            exchange.reason = backend_words.words_of(bytes(self._refusal), exchange.endpoint)
+        failure = exchange.failure
+        if self._refusal and (failure is None or failure.reason is None):
+            words = backend_words.words_of(bytes(self._refusal), exchange.endpoint)
+            if words is not None:
+                exchange.passed_on(words)
 
     def _say_error(self) -> None:
         """Record an error that ends a stream, for the log: the status does not show it."""
@@ -213,7 +216,7 @@ class ResponseBody:
             return
         words = backend_words.stream_error(self._before + self._last, exchange.endpoint)
         if words is not None:
-            exchange.error_code, exchange.reason = _TOLD_ERROR, words
+            exchange.passed_on(words, _TOLD_ERROR)
 
     def _tell(self, event: str, detail: str = "") -> None:
         if self._exchange.trace is not None:

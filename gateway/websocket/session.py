@@ -123,8 +123,8 @@ class Session(PeerOwner, ABC):
 
     def violates(self, peer: Peer, violation: Violation) -> None:
         """End the session after a protocol violation by the client."""
-        closing, exchange = violation.closing, self._exchange
-        exchange.error_code, exchange.reason = SessionBroken.code, closing.reason
+        closing = violation.closing
+        self._exchange.failed(SessionBroken(reason=closing.reason))
         self._end(EndReason.REFUSED, closing, By.CLIENT)
 
     # -- called by the watch -------------------------------------------------------------------

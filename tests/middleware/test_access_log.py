@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.principal import Principal
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import EndReason, Exchange, Failure
 from gateway.middleware.access_log import AccessLog, _ms
 from gateway.session import By, SessionTally
 from gateway.telemetry.logs.control import LogControl
@@ -74,10 +74,7 @@ def test_all_fields_are_written_in_their_order() -> None:
         endpoint="http://up:1",
         attempts=2,
         status=504,
-        error_code="timeout",
-        reason='it said "no"',
-        limit="l",
-        retry_after_s=3,
+        failure=Failure("timeout", 'it said "no"', "l", 3),
         bytes_in=10,
         bytes_out=20,
         bytes_saved=5,
@@ -156,11 +153,13 @@ def test_no_text_of_a_caller_breaks_out_of_its_field(path: str, subject: str, mo
 
 
 @pytest.mark.parametrize("console", [True, False])
-@pytest.mark.parametrize("field", ["path", "model", "served", "reason", "limit", "error_code"])
+@pytest.mark.parametrize("field", ["path", "model", "served", "reason", "limit", "code"])
 @pytest.mark.parametrize("length", [0, 1000])
 def test_a_secret_in_any_text_is_masked(console: bool, field: str, length: int) -> None:
     text = f"{'x' * length} Bearer canary-token-1234"
-    data = line(ended(**{"error_code": "e", field: text}), console=console)
+    said = {"code": "e", "reason": None, field: text}
+    failure = Failure(said["code"], said["reason"], said.get("limit"))
+    data = line(ended(**{field: text}, failure=failure), console=console)
     assert data
     assert b"canary" not in data
 
@@ -193,5 +192,7 @@ def test_milliseconds_are_written_as_json_encoders_write_them(seconds: float) ->
 
 
 def test_the_words_of_a_relayed_refusal_are_told_though_no_error_is_the_gateways() -> None:
-    exchange = ended(EndReason.COMPLETE, upstream="up", status=400, reason="no such model")
+    exchange = ended(
+        EndReason.COMPLETE, upstream="up", status=400, failure=Failure(None, "no such model")
+    )
     assert json.loads(line(exchange))["reason"] == "no such model"

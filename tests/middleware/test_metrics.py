@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.auth.principal import Principal
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import EndReason, Exchange, Failure
 from gateway.limiting.rules import Price
 from gateway.middleware.metrics import Counting, Names
 from gateway.telemetry.metrics import instruments as table
@@ -372,7 +372,7 @@ def test_x8_made_up_methods_and_tenants_make_no_series() -> None:
         ended.end(f"METHOD{number}")
         tenant = Principal(f"subject {number}", "corp", tenant=f"tenant {number}")
         ended.end(principal=tenant, model="m", upstream="up", endpoint=f"http://{number}")
-        ended.end(error_code=f"code_{number}", status=number % 1000)
+        ended.end(failure=Failure(f"code_{number}", None), status=number % 1000)
     samples = ended.samples
     assert samples.series < 20_000
     http = "http_server_request_duration_seconds_count"
@@ -447,7 +447,7 @@ def test_what_another_model_served_costs_what_that_one_costs() -> None:
 
 def test_every_error_of_the_conventions_has_a_type() -> None:
     ended = Ended()
-    ended.end(status=502, error_code="upstream_reset")
+    ended.end(status=502, failure=Failure("upstream_reset", None))
     ended.end(status=500)
     ended.end(status=404)
     errors = {one.labels.get("error_type", "") for one in ended.samples.of(f"{_HTTP}_count")}

@@ -7,7 +7,7 @@ import pytest
 from gateway.dialects import DIALECTS
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Failure
 from gateway.proxy.response_body import ResponseBody
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.response import UpstreamResponse
@@ -113,7 +113,7 @@ def test_a_compressed_stream_is_not_read() -> None:
     look = body.look
     assert look is not None
     assert b"".join(map(look, (WORD, USAGE, ERROR))) + body.rest() == WORD + USAGE + ERROR
-    assert (exchange.first_token_at, exchange.error_code) == (None, None)
+    assert (exchange.first_token_at, exchange.failure) == (None, None)
 
 
 @pytest.mark.parametrize("counted", [False, True])
@@ -127,7 +127,7 @@ def test_an_error_at_the_end_of_a_stream_is_recorded(
     for piece in pieces:
         look(piece)
     body.rest()
-    assert (exchange.error_code, exchange.reason) == ("backend_error", "out of memory")
+    assert exchange.failure == Failure("backend_error", "out of memory")
 
 
 def test_an_error_that_a_stream_went_on_after_is_not_its_end() -> None:
@@ -137,7 +137,7 @@ def test_an_error_that_a_stream_went_on_after_is_not_its_end() -> None:
     for piece in (ERROR, WORD, WORD, DONE):
         look(piece)
     body.rest()
-    assert exchange.error_code is None
+    assert exchange.failure is None
 
 
 def test_the_message_of_an_error_response_becomes_the_reason() -> None:
@@ -147,4 +147,4 @@ def test_the_message_of_an_error_response_becomes_the_reason() -> None:
     error = b'{"error":{"message":"out of memory"}}'
     assert [look(error[:9]), look(error[9:])] == [error[:9], error[9:]]
     exchange.unwind(0)
-    assert exchange.reason == "out of memory"
+    assert exchange.failure == Failure(None, "out of memory")
