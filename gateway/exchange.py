@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
+from gateway.admission.gate import QueueWait
 from gateway.dialects.translation.pieces import Skip
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
@@ -89,6 +90,14 @@ class Failure:
     """Seconds after which the client was told to retry."""
 
 
+@dataclass(slots=True)
+class Stalls:
+    """Pauses of a response because the client did not read."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
 class Place(Protocol):
     """Place in a queue."""
 
@@ -156,8 +165,6 @@ class Exchange(Facts):
     """Time when the first content, reasoning or tool call was sent; see `end`."""
     trace: Trace | None = None
     """Record of the request, if the route is traced."""
-    trace_id: str | None = None
-    """Trace id in hexadecimal digits; None if the request is not sampled."""
     served: str | None = None
     """Name of the fallback that serves the request instead of its model."""
     fallbacks: Sequence[str] = ()
@@ -171,10 +178,8 @@ class Exchange(Facts):
     held: HeldBody | None = None
     """Share of the body in the memory budget for bodies."""
     upstream: str | None = None
-    queue_position: int | None = None
-    """Number of requests ahead of this one when it had to wait in a queue; at least 1."""
-    queue_s: float | None = None
-    """Seconds spent in queues."""
+    queued: QueueWait | None = None
+    """Wait in the queues of admission, if there was one."""
     tap: UsageTap | None = None
     """Reader of token usage from the response body, if tokens are counted."""
     filter: UsageFilter | None = None
@@ -210,10 +215,8 @@ class Exchange(Facts):
     """Bytes of the response saved by compression."""
     streamed = False
     """True if the response is an event stream."""
-    stalls = 0
-    """Number of times the stream was paused because the client did not read."""
-    stall_s = 0.0
-    """Total seconds of these pauses."""
+    stalls: Stalls | None = None
+    """Pauses of the response because the client did not read, if there were any."""
     end_reason: EndReason | None = None
     keeper: Keeper | None = None
     """Owner that continues the exchange after its client has left."""

@@ -51,6 +51,16 @@ class QueuePlace:
         return max(0.0, self._deadline - self._loop.time())
 
 
+@dataclass(slots=True)
+class QueueWait:
+    """Wait of one request in the queues of its gates."""
+
+    position: int = 0
+    """Number of requests ahead of this one when it began to wait, in the longest queue."""
+    seconds: float = 0.0
+    """Seconds spent in all queues."""
+
+
 class Gate:
     """Concurrency gate of an upstream, or of a model that has its own limit."""
 

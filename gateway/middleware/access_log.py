@@ -71,10 +71,9 @@ class AccessLog:
             line += f',"bytes_saved":{exchange.bytes_saved}'
         if usage is not None:
             line += f',"tokens_in":{usage.input},"tokens_out":{usage.output}'
-        if exchange.queue_position is not None:
-            line += f',"queue_position":{exchange.queue_position}'
-        if exchange.queue_s is not None:
-            line += f',"queue_ms":{_ms(exchange.queue_s)}'
+        wait = exchange.queued
+        if wait is not None:
+            line += f',"queue_position":{wait.position},"queue_ms":{_ms(wait.seconds)}'
         if first is not None:
             line += f',"first_byte_ms":{_ms(first - started)}'
         if first_token is not None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.admission.gate import Gate
+from gateway.admission.gate import Gate, QueueWait
 from gateway.exchange import Exchange
 from gateway.request import Request
 
@@ -86,5 +86,6 @@ class Admission:
         if mark is not None:
             mark.ended = time.perf_counter()
         if ahead:
-            exchange.queue_position = max(ahead, exchange.queue_position or 0)
-            exchange.queue_s = (exchange.queue_s or 0.0) + time.perf_counter() - started
+            wait = exchange.queued = exchange.queued or QueueWait()
+            wait.position = max(ahead, wait.position)
+            wait.seconds += time.perf_counter() - started

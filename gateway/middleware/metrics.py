@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
 from gateway.exchange import EndReason, Exchange
 from gateway.limiting.rules import Price
@@ -98,7 +99,8 @@ class Counting:
         duration = bound.duration
         duration.counts[bisect_left(duration.bounds, duration_s)] += 1
         duration.sum += duration_s
-        trace_id = exchange.trace_id
+        trace = exchange.trace
+        trace_id = trace.id if trace is not None and trace.sampled else None
         if trace_id is not None:
             duration.note(duration_s, trace_id)
         attempt, first_byte = exchange.attempt, bound.first_byte
@@ -109,15 +111,16 @@ class Counting:
             if trace_id is not None:
                 first_byte.note(first_s, trace_id)
         if bound.operation is not None:
-            self._operation(bound.operation, exchange, now)
+            self._operation(bound.operation, exchange, now, trace_id)
         if exchange.decided is not None:
             self._limited(exchange.decided)
-        if exchange.stalls:
+        stalls = exchange.stalls
+        if stalls is not None:
             route = exchange.route or ""
-            self.registry.count(table.STALLS, route).value += exchange.stalls
-            self.registry.count(table.STALL_SECONDS, route).value += exchange.stall_s
-        if exchange.queue_s is not None:
-            self._queued(exchange)
+            self.registry.count(table.STALLS, route).value += stalls.count
+            self.registry.count(table.STALL_SECONDS, route).value += stalls.seconds
+        if exchange.queued is not None:
+            self._queued(exchange, exchange.queued, trace_id)
         if exchange.skipped is not None:
             for what, times in exchange.skipped.items():
                 labels = exchange.upstream or "", what.value
@@ -134,7 +137,9 @@ class Counting:
             name = self._operations[path] = operation(path) or OTHER
         return name
 
-    def _operation(self, bound: _Operation, exchange: Exchange, now: float) -> None:
+    def _operation(
+        self, bound: _Operation, exchange: Exchange, now: float, trace_id: str | None
+    ) -> None:
         usage, first = exchange.usage if self.tokens else None, exchange.first_token_at
         if usage is not None:
             if usage.estimated:
@@ -154,7 +159,7 @@ class Counting:
                     bound.reasoning += usage.reasoning
         if first is None or not exchange.streamed:
             return
-        trace_id, first_token = exchange.trace_id, bound.first_token
+        first_token = bound.first_token
         first_s = first - exchange.started_at
         first_token.counts[bisect_left(first_token.bounds, first_s)] += 1
         first_token.sum += first_s
@@ -162,7 +167,9 @@ class Counting:
             first_token.note(first_s, trace_id)
         if usage is not None and usage.output > 1:
             # The time during which the client read nothing is not the model's.
-            each_s = max(0.0, now - first - exchange.stall_s) / (usage.output - 1)
+            if exchange.stalls is not None:
+                now -= exchange.stalls.seconds
+            each_s = max(0.0, now - first) / (usage.output - 1)
             per_token = bound.per_token
             per_token.counts[bisect_left(per_token.bounds, each_s)] += 1
             per_token.sum += each_s
@@ -188,11 +195,11 @@ class Counting:
                 one.counts[bisect_left(one.bounds, ratio)] += 1
                 one.sum += ratio
 
-    def _queued(self, exchange: Exchange) -> None:
+    def _queued(self, exchange: Exchange, wait: QueueWait, trace_id: str | None) -> None:
         labels = exchange.served or exchange.model or "", exchange.upstream or ""
         find = self.registry.distribution
-        find(table.QUEUE_WAIT, *labels).add(exchange.queue_s or 0.0, exchange.trace_id)
-        find(table.QUEUE_POSITION, *labels).add(exchange.queue_position or 0)
+        find(table.QUEUE_WAIT, *labels).add(wait.seconds, trace_id)
+        find(table.QUEUE_POSITION, *labels).add(wait.position)
 
     def _bind(self, key: object, exchange: Exchange) -> _Bound:
         """Look up the counters for this combination of labels. Clients can make up methods and

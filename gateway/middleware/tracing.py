@@ -66,10 +66,8 @@ class Tracing:
             if self._options.trusts is not None and _BAGGAGE in headers:
                 self._carry(request, trace)
         exchange.trace = trace
-        if trace.sampled:
-            exchange.trace_id = trace.id
-            if self._options.content:
-                trace.content = RecordedContent()
+        if trace.sampled and self._options.content:
+            trace.content = RecordedContent()
         if exchange.trusted_peer:
             # For the log of the proxy in front of the gateway.
             exchange.response_headers.append(("X-Trace-ID", trace.id))
@@ -156,7 +154,7 @@ class Tracing:
         now = time.perf_counter()
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
         first, first_token = exchange.first_byte_at, exchange.first_token_at
-        failure = exchange.failure
+        failure, queued = exchange.failure, exchange.queued
         dialects = self._options.dialects
         record = {
             "trace": trace.id,
@@ -193,8 +191,8 @@ class Tracing:
             "cache_read": usage and usage.cached,
             "cache_written": usage and usage.cache_write,
             "reasoning": usage and usage.reasoning,
-            "queue_position": exchange.queue_position,
-            "queue_s": exchange.queue_s,
+            "queue_position": queued and queued.position,
+            "queue_s": queued and queued.seconds,
             "first_byte_s": first and first - began,
             "ttft_s": first_token and first_token - began,
             "fallbacks": exchange.fallbacks or None,

@@ -41,7 +41,9 @@ def progress(exchange: Exchange, now: float) -> tuple[Progress, float | None]:
         return Progress.SESSION, None
     attempt = exchange.attempt
     if attempt is None or attempt.response is None:
-        waits_s = now - exchange.started_at - (exchange.queue_s or 0.0)
+        waits_s = now - exchange.started_at
+        if exchange.queued is not None:
+            waits_s -= exchange.queued.seconds
         if exchange.endpoint is not None:
             return Progress.WAITING, waits_s
         return (Progress.FOLLOWING, None) if exchange.streamed else (Progress.HELD, waits_s)

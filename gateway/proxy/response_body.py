@@ -21,7 +21,7 @@ from gateway.errors import (
     UpstreamIdleTimeout,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import EndReason, Exchange, Stalls
 from gateway.proxy.continuation import Continuation
 from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import RecordedContent
@@ -185,7 +185,9 @@ class ResponseBody:
         if not self._paused:
             self._paused = True
             self._paused_at = perf_counter()
-            self._exchange.stalls += 1
+            exchange = self._exchange
+            stalls = exchange.stalls = exchange.stalls or Stalls()
+            stalls.count += 1
             self._tell("client_behind")
         self.upstream.pause()
 
@@ -198,7 +200,9 @@ class ResponseBody:
         """End a pause in the statistics: the receiver has caught up or left."""
         if self._paused:
             self._paused = False
-            self._exchange.stall_s += perf_counter() - self._paused_at
+            stalls = self._exchange.stalls
+            assert stalls is not None  # the pause has begun
+            stalls.seconds += perf_counter() - self._paused_at
             self._tell("client_caught_up")
 
     def _say_refusal(self, exchange: Exchange) -> None:

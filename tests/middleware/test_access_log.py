@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.admission.gate import QueueWait
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange, Failure
 from gateway.middleware.access_log import AccessLog, _ms
@@ -79,8 +80,7 @@ def test_all_fields_are_written_in_their_order() -> None:
         bytes_out=20,
         bytes_saved=5,
         usage=Usage(7, 8),
-        queue_position=2,
-        queue_s=0.5,
+        queued=QueueWait(2, 0.5),
         session=SimpleNamespace(tally=tally),
     )
     exchange.first_byte_at = exchange.started_at + 0.0125

@@ -17,6 +17,7 @@ from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.merge import Merge
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.traces.recording import Trace
 from gateway.usage import Usage
 from tests.support.client import RawClient, ask, request
 from tests.support.figures import Report
@@ -424,7 +425,7 @@ def test_a_request_that_ends_after_a_reload_is_counted_too() -> None:
 
 def test_a_sampled_request_leaves_its_trace_as_an_exemplar() -> None:
     ended = Ended()
-    ended.end(trace_id="ab" * 16)
+    ended.end(trace=Trace("ab" * 16, sampled=True))
     ended.end()
     found = [
         one.exemplar.labels
