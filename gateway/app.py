@@ -155,33 +155,32 @@ class Runtime:
         self.routes = RouteTable(routes(config, parts, self._ended))
         self._intake = Intake(self.routes, self.proxies)
         first = outer(config, telling)
-        self._refuse = {
-            name: Pipeline(first, ErrorMapping(dialect, logger), (), _refuse, ended=self._ended)
+        self._routeless = {
+            name: Pipeline(
+                first, ErrorMapping(dialect, logger), (), _server_options, ended=self._ended
+            )
             for name, dialect in DIALECTS.items()
         }
-        openai = ErrorMapping(DIALECTS["openai"], logger)
-        self._server_options = Pipeline(first, openai, (), _server_options, ended=self._ended)
+        """Pipelines of requests that no route serves, by dialect."""
 
     def serve(self, request: Request) -> None:
-        """Answer a request through the pipeline of its route, or of those that are refused."""
+        """Answer a request through the pipeline of its route, or refuse it."""
         self.exchanges += 1
         self.overload.requests += 1
         try:
             route = self._intake.route(request)
         except GatewayError as error:
-            request.exchange.refusal = error
             if error.status not in (404, 405):
                 # Client and gateway may disagree on message boundaries after such a request.
                 request.exchange.must_close = True
-            self._refuse["openai"].serve(request)
+            self._routeless["openai"].refuse(request, error)
             return
         except ServerOptions:
-            self._server_options.serve(request)
+            self._routeless["openai"].serve(request)
             return
         if (reason := self.overload.reason) is not None:
             self.overload.refused += 1
-            request.exchange.refusal = Overloaded(reason)
-            self._refuse[route.dialect].serve(request)
+            self._routeless[route.dialect].refuse(request, Overloaded(reason))
             return
         route.pipeline.serve(request)
 
@@ -244,8 +243,3 @@ def _unchanged(previous: Runtime, config: Config) -> Mapping[str, Provider]:
 
 def _server_options(request: Request) -> web.StreamResponse:
     return web.Response(status=204, headers={"Allow": ", ".join(METHODS)})
-
-
-def _refuse(request: Request) -> web.StreamResponse:
-    assert request.exchange.refusal is not None
-    raise request.exchange.refusal

@@ -205,8 +205,6 @@ class Exchange(Facts):
     status: int | None = None
     failure: Failure | None = None
     """Why the request failed, or what the backend said of its error; see `failed`."""
-    refusal: GatewayError | None = None
-    """Error to answer with if no route serves the request."""
     must_close = False
     """True if the connection must not serve another request."""
     bytes_in = 0

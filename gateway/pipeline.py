@@ -150,6 +150,13 @@ class Pipeline:
         else:
             request.client.work(self._work(request, result))
 
+    def refuse(self, request: Request, error: Exception) -> None:
+        """Answer a request with an error, without asking the inner policies."""
+        request.exchange.phases = self._ends
+        for phase in self._begins:
+            phase(request)
+        self._refuse(request, error)
+
     async def _work(self, request: Request, waiting: Awaitable[web.StreamResponse]) -> None:
         try:
             response = await waiting

@@ -151,6 +151,17 @@ async def test_an_error_is_a_response_that_only_outer_policies_see(slow: bool) -
     assert notes == ["a in", "b in", "a out"]
 
 
+async def test_a_refused_request_meets_the_outer_policies_only() -> None:
+    notes: list[str] = []
+    pipeline = Pipeline([Note("a", notes)], Errors(), [Note("b", notes)], teapot)
+    request, client = made_request()
+    pipeline.refuse(request, NotFound())
+    request.exchange.end(EndReason.COMPLETE)
+    (response,) = client.responses
+    assert response.status == 404
+    assert notes == ["a in", "a out", "b end", "a end"]
+
+
 async def test_the_rest_runs_as_often_as_the_policy_around_it_asks() -> None:
     notes: list[str] = []
     inner = [Note("a", notes), Around(2), Note("b", notes), Around(), Note("c", notes)]
