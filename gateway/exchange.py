@@ -152,7 +152,8 @@ class Keeper(Protocol):
 
 
 class Exchange(Facts):
-    """State of one request. Times are in `time.perf_counter` seconds, and None until known.
+    """Outcome of one request, with its facts. Times are in `time.perf_counter` seconds, and None
+    until known.
 
     Most requests change few of these attributes, so their initial values belong to the class.
     """
@@ -288,6 +289,21 @@ class Exchange(Facts):
         if self.attempt is not None:
             self.attempt.let_body_go()
         return True
+
+    def falls_back(self, name: str, target: Target, failure: str) -> None:
+        """Ask a fallback next. `failure` names the model that failed, and the reason."""
+        self.fallbacks = [*self.fallbacks, failure]
+        self.served, self.target = name, target
+        self.on_first_byte = self.upstream = self.endpoint = None
+
+    def continues(self, name: str | None, target: Target) -> None:
+        """Note that another upstream continues the answer. `name` is that of the fallback, or None
+        if the target is the same.
+        """
+        self.continued += 1
+        if name is not None:
+            self.served, self.target = name, target
+            self.upstream = target.upstream.name
 
     def failed(self, error: GatewayError) -> None:
         """Record the error that ends the request, for its log line, span and trace page."""

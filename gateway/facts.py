@@ -71,3 +71,8 @@ class Facts:
     """True if the body came with a content coding, and is sent without."""
     deadline: float | None = None
     """Time by which the request must end, if limited, in `time.perf_counter` seconds."""
+
+    def rewritten(self) -> None:
+        """Send the parsed body as it was edited."""
+        assert self.json is not None
+        self.body = self.json.rendered()

@@ -14,7 +14,7 @@ from gateway.exchange import Exchange
 
 
 class Request:
-    """Facts of one request. Policies read it, and record what becomes of it in its exchange.
+    """One request with its connection. Its facts and its outcome are in its exchange.
 
     aiohttp's own request object costs three microseconds, so it is made for plug-ins only.
     """

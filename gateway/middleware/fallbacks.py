@@ -17,7 +17,7 @@ from gateway.errors import (
 from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import rename_in_form, requeried
+from gateway.proxy.resolve import rename_model
 from gateway.proxy.translated import translated_call
 from gateway.request import Request
 
@@ -43,7 +43,7 @@ class Fallbacks:
         others = exchange.target.fallbacks if exchange.target is not None else ()
         if not others:
             return await handler(request)
-        body, content_type = exchange.body, request.headers.get("Content-Type", "")
+        body = exchange.body
         mark = exchange.mark()
         left = [one for one in others if one[1].serves(one[0], exchange.principal)]
         while left:
@@ -67,17 +67,9 @@ class Fallbacks:
                 return response
             name, target = left.pop(0)
             exchange.unwind(mark)
-            exchange.on_first_byte = exchange.upstream = exchange.endpoint = None
             failed = f"{exchange.served or exchange.model}: {reason}"
-            exchange.fallbacks = [*exchange.fallbacks, failed]
-            exchange.target, exchange.served = target, name
-            if exchange.session is not None:
-                exchange.query = requeried(exchange.query, target.rename_to or name)
-            elif exchange.json is not None:
-                exchange.json.rename(target.rename_to or name)
-                exchange.body = exchange.json.rendered()
-            elif body is not None:
-                exchange.body = rename_in_form(body, content_type, target.rename_to or name)
+            exchange.falls_back(name, target, failed)
+            rename_model(request, body, target.rename_to or name)
         return await handler(request)
 
 

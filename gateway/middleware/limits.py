@@ -295,5 +295,5 @@ def _refused(rule: Rule, wait_s: float) -> RateLimited:
 def _ask_for_usage(exchange: Exchange) -> None:
     parsed = exchange.json
     if parsed is not None and parsed.ask_for_usage():
-        exchange.body = parsed.rendered()
+        exchange.rewritten()
         exchange.filter = UsageFilter()

@@ -381,7 +381,7 @@ class Resume:
             without = responses.without_background
             heavy = len(body) > LARGE_BYTES or json_body.is_heavy(body)
             rest = await options.reader.offload.run(without, body) if heavy else without(body)
-            request.received, request.exchange.json = rest, None
+            options.reader.replace(request, rest)
         return HEADER not in request.headers
 
     def _named_by(self, log: StreamLog, owner: bytes) -> Callable[[bytes], None]:

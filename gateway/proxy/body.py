@@ -250,6 +250,10 @@ class BodyReader:
             async for piece in self.pieces(request):
                 yield piece
 
+    def replace(self, request: Request, body: bytes) -> None:
+        """Use this body instead of the one that the client sent."""
+        request.received, request.exchange.json = body, None
+
     async def parsed(self, request: Request, body: bytes) -> JsonBody:
         """Return the body as JSON and keep it in the exchange. A heavy body is parsed in a helper
         process. Raise RequestError or Overloaded.

@@ -118,10 +118,7 @@ class Continuation:
                 self.count += 1
                 self._answer.answered.broke_off()
                 self._splitter = self._new_splitter()
-                exchange.continued = self.count
-                if name is not None:
-                    exchange.served, exchange.target = name, other
-                    exchange.upstream = other.upstream.name
+                exchange.continues(name, other)
                 return response
         return None
 

@@ -188,7 +188,7 @@ class Resolve:
             raise RequestError("The query names more than one model.", param="model")
         target = self._target(exchange, names[0])
         if target.rename_to is not None:
-            exchange.query = requeried(exchange.query, target.rename_to)
+            exchange.query = _requeried(exchange.query, target.rename_to)
         return target
 
     def _names(self, exchange: Exchange) -> list[str]:
@@ -215,7 +215,7 @@ class Resolve:
         self._guard(request, target, parsed)
         if target.rename_to is not None:
             parsed.rename(target.rename_to)
-            exchange.body = parsed.rendered()
+            exchange.rewritten()
         return target
 
     def _by_form(self, request: Request, content_type: str, body: bytes) -> Target:
@@ -278,8 +278,23 @@ class Resolve:
         return target
 
 
-def requeried(query: str, name: str) -> str:
-    """Replace the model in a query that `Resolve` has accepted."""
+def rename_model(request: Request, body: bytes | None, name: str) -> None:
+    """Rename the model in a request that `Resolve` has accepted. `body` is the body as it was to be
+    sent then.
+    """
+    exchange = request.exchange
+    if exchange.session is not None:
+        exchange.query = _requeried(exchange.query, name)
+    elif exchange.json is not None:
+        exchange.json.rename(name)
+        exchange.rewritten()
+    elif body is not None:
+        content_type = request.headers.get("Content-Type", "")
+        start, end = find_model_field(body, boundary_of(content_type))
+        exchange.body = b"".join((body[:start], name.encode(), body[end:]))
+
+
+def _requeried(query: str, name: str) -> str:
     fields = query.split("&")
     return "&".join(
         f"model={quote(name, safe='')}"
@@ -287,12 +302,6 @@ def requeried(query: str, name: str) -> str:
         else field
         for field in fields
     )
-
-
-def rename_in_form(body: bytes, content_type: str, name: str) -> bytes:
-    """Replace the model in a form that `Resolve` has accepted."""
-    start, end = find_model_field(body, boundary_of(content_type))
-    return b"".join((body[:start], name.encode(), body[end:]))
 
 
 def _deadline(request: Request, target: Target) -> float | None:
