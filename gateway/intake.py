@@ -7,6 +7,7 @@ from functools import lru_cache
 from aiohttp.hdrs import HOST, TRANSFER_ENCODING, UPGRADE
 
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
+from gateway.exchange import Exchange
 from gateway.forwarded import Claims, TrustedProxies
 from gateway.request import Request
 from gateway.routing import METHODS, Match, RouteEntry, RouteTable
@@ -24,6 +25,26 @@ class ServerOptions(Exception):
     """`OPTIONS *` asks for the options of the server, not of a path (RFC 9110 section 9.3.7)."""
 
 
+class _Routing:
+    """Result for a head that may come again on the same connection."""
+
+    __slots__ = ("_client_ip", "_forwarded", "_host", "_path", "_query", "_url", "intake", "route")
+
+    def __init__(self, intake: Intake, route: RouteEntry, exchange: Exchange) -> None:
+        self.intake = intake
+        self.route = route
+        self._host, self._path, self._query = exchange.host, exchange.path, exchange.query
+        self._client_ip = exchange.client_ip
+        self._forwarded, self._url = exchange.forwarded, exchange.public_url
+
+    def apply(self, exchange: Exchange) -> None:
+        """Fill in the exchange of another request with this head."""
+        exchange.host, exchange.path, exchange.query = self._host, self._path, self._query
+        exchange.client_ip = self._client_ip
+        exchange.forwarded, exchange.public_url = self._forwarded, self._url
+        exchange.route = self.route.name
+
+
 class Intake:
     """Reader of request heads, which finds the route of a request."""
 
@@ -38,7 +59,12 @@ class Intake:
 
         Raise GatewayError to refuse the request, ServerOptions for `OPTIONS *`.
         """
-        exchange = request.exchange
+        exchange, known = request.exchange, request.known
+        if known is not None:
+            routing = known.routing
+            if type(routing) is _Routing and routing.intake is self:
+                routing.apply(exchange)
+                return routing.route
         message = request.message
         headers = message.headers
         if message.method == "CONNECT":
@@ -71,6 +97,8 @@ class Intake:
         exchange.route = route.name
         if upgrade and message.upgrade and not route.upgrades:
             raise _upgrade_refused()
+        if known is not None:
+            known.routing = _Routing(self, route, exchange)
         return route
 
     def _ask(self, method: str, target: str, host: str) -> Asked:

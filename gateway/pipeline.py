@@ -52,7 +52,7 @@ class Segment:
         self._steps = tuple(
             (number, step) for number, step in enumerate(_phases(policies, "on_request"), 1)
         )
-        self._responses: tuple[OnResponse, ...] = tuple(reversed(_phases(policies, "on_response")))
+        self.responses: tuple[OnResponse, ...] = tuple(reversed(_phases(policies, "on_response")))
         self._handler = handler
 
     def begin(self, request: Request) -> Result:
@@ -68,10 +68,10 @@ class Segment:
                     return self.finish(request, outcome)
                 return self._continue(request, number, outcome)
         result = self._handler(request)
-        if isinstance(result, web.StreamResponse):
-            return self.finish(request, result)
         if isinstance(result, Pending):
             return result
+        if isinstance(result, web.StreamResponse):
+            return self.finish(request, result)
         return self._continue(request, len(self._steps), result)
 
     async def run(self, request: Request) -> web.StreamResponse:
@@ -102,7 +102,7 @@ class Segment:
 
     def finish(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
         """Run the response phases."""
-        for phase in self._responses:
+        for phase in self.responses:
             response = phase(request, response)
         return response
 
@@ -170,8 +170,10 @@ class Pipeline:
         try:
             if isinstance(answer, Exception):
                 self._refuse(request, answer)
-            else:
-                self._answer(request, self._segment.finish(request, answer))
+                return
+            for phase in self._segment.responses:
+                answer = phase(request, answer)
+            self._answer(request, answer)
         except Exception as exc:
             request.client.broke(exc)
 
@@ -185,12 +187,12 @@ class Pipeline:
                 request.client.work(self._send_later(request, committed))
                 return
             response = committed
-        self._send(request, response)
+        for phase in self._responses:
+            response = phase(request, response)
+        request.client.send(response)
 
     async def _send_later(self, request: Request, waiting: Awaitable[web.StreamResponse]) -> None:
-        self._send(request, await waiting)
-
-    def _send(self, request: Request, response: web.StreamResponse) -> None:
+        response = await waiting
         for phase in self._responses:
             response = phase(request, response)
         request.client.send(response)

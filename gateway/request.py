@@ -11,6 +11,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.client_connection import ClientConnection
 from gateway.exchange import Exchange
+from gateway.known_head import KnownHead
 
 
 class Request:
@@ -19,7 +20,19 @@ class Request:
     aiohttp's own request object costs three microseconds, so it is made for plug-ins only.
     """
 
-    __slots__ = ("client", "content", "exchange", "headers", "message", "method", "received")
+    __slots__ = (
+        "arrived",
+        "body_exists",
+        "client",
+        "content",
+        "content_length",
+        "exchange",
+        "headers",
+        "known",
+        "message",
+        "method",
+        "received",
+    )
 
     def __init__(
         self,
@@ -27,30 +40,40 @@ class Request:
         content: StreamReader,
         client: ClientConnection,
         exchange: Exchange,
+        known: KnownHead | None = None,
+        arrived: bytes | None = None,
     ) -> None:
+        """`known`: the head equals one that was parsed before, and `arrived` is the whole body.
+        Otherwise the body is in `content`.
+        """
         self.message = message
         """Parsed head."""
         self.method = message.method
         self.headers: CIMultiDictProxy[str] = message.headers
+        """Header fields. Take Content-Length from `content_length`."""
         self.content = content
         """Body, as it arrives."""
         self.client = client
         self.exchange = exchange
+        self.known = known
+        """Head that the client has sent before on this connection, or may send again."""
+        self.arrived = arrived
+        """Whole body, if it came with the head and is not in `content`."""
         self.received: bytes | None = None
         """Whole body, once it was read."""
+        self.content_length: int | None
+        """Content-Length in bytes; None if the head has none."""
+        if arrived is not None:
+            self.body_exists = bool(arrived)
+            has_length = CONTENT_LENGTH in message.headers
+            self.content_length = len(arrived) if has_length else None
+        else:
+            self.body_exists = content is not EMPTY_PAYLOAD
+            """True if the head announces a body."""
+            length = message.headers.get(CONTENT_LENGTH)
+            self.content_length = None if length is None else int(length)
 
     @property
     def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """Header fields as they arrived."""
+        """Header fields as they arrived. Take Content-Length from `content_length`."""
         return self.message.raw_headers
-
-    @property
-    def body_exists(self) -> bool:
-        """True if the head announces a body."""
-        return self.content is not EMPTY_PAYLOAD
-
-    @property
-    def content_length(self) -> int | None:
-        """Content-Length in bytes; None if the head has none."""
-        length = self.headers.get(CONTENT_LENGTH)
-        return None if length is None else int(length)

@@ -19,7 +19,7 @@ LAYERS = (
     ("subjects", "admission auth demo dialects limiting telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts intake model_access"),
-    ("request", "model_target pending pipeline request routing session"),
+    ("request", "known_head model_target pending pipeline request routing session"),
     ("forwarding", "proxy"),
     ("bodies", "resume websocket"),
     ("stores", "stores"),

@@ -29,6 +29,7 @@ def request(target: str, host: str = "h") -> Request:
         headers=headers,
         body_exists=False,
         client=SimpleNamespace(secure=False),
+        known=None,
     )
     return cast(Request, made)
 

@@ -21,14 +21,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
 from aiohttp import web
-from aiohttp.http import StreamWriter
+from aiohttp.hdrs import CONTENT_LENGTH
+from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.wording import in_words
 from gateway.exchange import Exchange
 from gateway.request import Request
 
+_READ_BYTES = 64 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -74,11 +78,32 @@ def plugin_request(request: Request) -> PluginRequest:
     loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[None]", asyncio.current_task())
     writer = StreamWriter(protocol, loop)
-    made = PluginRequest(request.message, request.content, protocol, writer, task, loop)
+    message = request.message
+    if request.arrived is not None:
+        # Plug-ins may read the body as a stream, and look at its length.
+        content = request.content = StreamReader(protocol, _READ_BYTES, loop=loop)
+        content.feed_data(request.arrived)
+        content.feed_eof()
+        message = _with_length(message, len(request.arrived))
+        request.arrived = None
+    made = PluginRequest(message, request.content, protocol, writer, task, loop)
     made.exchange = request.exchange
     made.facts = request
     made._read_bytes = request.received
     return made
+
+
+def _with_length(message: RawRequestMessage, length: int) -> RawRequestMessage:
+    """Return a head with the Content-Length of this request instead of an earlier one's."""
+    if CONTENT_LENGTH not in message.headers:
+        return message
+    headers = CIMultiDict(message.headers)
+    headers[CONTENT_LENGTH] = str(length)
+    raw = tuple(
+        (name, b"%d" % length if name.lower() == b"content-length" else value)
+        for name, value in message.raw_headers
+    )
+    return message._replace(headers=CIMultiDictProxy(headers), raw_headers=raw)
 
 
 class PluginError(Exception):

@@ -13,7 +13,8 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from types import CoroutineType
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -160,13 +161,15 @@ class Attempts(Pending):
             if pause_s is not None:
                 request.client.work(self._send_again(pause_s))
                 return
-            answer: Result | Exception = self._finish(request, self._taken(attempt, response))
+            answer = self._finish(request, self._taken(attempt, response))
         except Exception as exc:
-            answer = exc
-        if isinstance(answer, (web.StreamResponse, Exception)):
-            self.then(request, answer)
-        else:
+            self.then(request, exc)
+            return
+        # An instance check of aiohttp's abstract response class takes longer.
+        if type(answer) is CoroutineType:
             request.client.work(self._deliver(answer))
+        else:
+            self.then(request, cast(web.StreamResponse, answer))
 
     def failed(self, error: GatewayError) -> None:
         """Deliver the error that ended the first attempt, or begin to send the request again."""
@@ -211,15 +214,15 @@ class Attempts(Pending):
     ) -> None:
         """Continue in a task after the first attempt, which is repeated if `again`."""
         assert self._finish is not None
-        answer: Result | Exception
         try:
             if pause_s:
                 await asyncio.sleep(pause_s)
             response = await self.send(again=again, failure=failure)
             answer = self._finish(self.request, response)
         except Exception as exc:
-            answer = exc
-        if isinstance(answer, (web.StreamResponse, Exception)):
+            self.then(self.request, exc)
+            return
+        if isinstance(answer, web.StreamResponse):
             self.then(self.request, answer)
         else:
             await self._deliver(answer)

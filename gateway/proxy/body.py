@@ -148,18 +148,14 @@ class BodyReader:
         body = request.received
         if body is None:
             content: StreamReader = request.content
-            if content is EMPTY_PAYLOAD:
+            if request.arrived is not None:
+                body = request.arrived
+            elif content is EMPTY_PAYLOAD:
                 return b""
-            if not content._eof or content._exception is not None:
+            elif not content._eof or content._exception is not None:
                 return None
-            pieces = content._buffer
-            if len(pieces) == 1 and content._size < SMALL_BYTES and not content._buffer_offset:
-                # The same as the reader does, without its work for several pieces and for a paused
-                # socket.
-                body = pieces.popleft()
-                content._size = 0
             else:
-                body = content.read_nowait(-1)
+                body = _read_all(content)
             request.exchange.bytes_in = len(body)
             if len(body) > self.cap_bytes:
                 raise BodyTooLarge(self.cap_bytes)
@@ -277,6 +273,16 @@ class BodyReader:
         if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)
         return read
+
+
+def _read_all(content: StreamReader) -> bytes:
+    """Return what is in the buffer of a body that has arrived."""
+    pieces = content._buffer
+    if len(pieces) == 1 and content._size < SMALL_BYTES and not content._buffer_offset:
+        # The same as the reader does, without its work for several pieces and for a paused socket.
+        content._size = 0
+        return pieces.popleft()
+    return content.read_nowait(-1)
 
 
 def _malformed(exc: web.RequestPayloadError) -> RequestError:

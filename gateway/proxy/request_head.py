@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
-from gateway.headers import CODED, WEBSOCKET, connection_tokens
+from gateway.headers import CODED, WEBSOCKET, Passing, connection_tokens
 from gateway.model_target import Target
 from gateway.request import Request
 from gateway.upstream.endpoint import Endpoint
@@ -51,38 +51,20 @@ def request_head(
         passing = passing.less(WEBSOCKET)
     if exchange.decoded:
         passing = passing.less(CODED)
-    if rewrite is not None:
-        path = rewrite.path.at(endpoint.base)
+    known = request.known
+    if known is None or rewrite is not None:
+        first = _repeated(request, target, endpoint, passing, strip, rewrite)
     else:
-        path = endpoint.base + (exchange.path[strip:] if strip else exchange.path) or "/"
-        if exchange.query:
-            path = f"{path}?{exchange.query}"
-    message = request.message
-    parts = [
-        f"{exchange.method} {path} HTTP/1.1\r\n".encode("latin-1"),
-        endpoint.fixed_lines,
-        b"Host: %b\r\n" % message.headers[HOST].encode("latin-1") if target.keeps_host else b"",
-        exchange.forwarded,
-        b"X-Request-ID: ",
-        exchange.request_id.encode(),
-        b"\r\n",
-    ]
+        key = endpoint, passing, exchange.query
+        first = known.lines(key) or b""
+        if not first:
+            first = _repeated(request, target, endpoint, passing, strip)
+            known.keep_lines(key, first)
+    parts = [first, b"X-Request-ID: ", exchange.request_id.encode(), b"\r\n"]
     if exchange.principal is not None:
         parts.append(exchange.principal.headers)
     if exchange.trace is not None:
         parts.append(exchange.trace.header_lines(attempt))
-    if rewrite is not None:
-        parts.append(rewrite.lines)
-    fields: Sequence[RawHeader] = message.raw_headers
-    if CONNECTION in message.headers:
-        fields = _without_nominated(fields)
-    known = passing.known.get
-    for name, value in fields:
-        passes = known(name)
-        if passes is None:
-            passes = passing.find(name)
-        if passes:
-            parts += (name, b": ", value, b"\r\n")
     if session is not None:
         parts.append(session.opening.lines + b"\r\n")
     elif body is not None:
@@ -95,6 +77,45 @@ def request_head(
         parts.append(b"Content-Length: %d\r\n\r\n" % request.content_length)
     else:
         parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _repeated(
+    request: Request,
+    target: Target,
+    endpoint: Endpoint,
+    passing: Passing,
+    strip: int,
+    rewrite: Rewrite | None = None,
+) -> bytes:
+    """Return the lines that are the same for every request with this head: the request line, the
+    gateway's fixed headers, and the client's that pass.
+    """
+    exchange, message = request.exchange, request.message
+    if rewrite is not None:
+        path = rewrite.path.at(endpoint.base)
+    else:
+        path = endpoint.base + (exchange.path[strip:] if strip else exchange.path) or "/"
+        if exchange.query:
+            path = f"{path}?{exchange.query}"
+    parts = [
+        f"{exchange.method} {path} HTTP/1.1\r\n".encode("latin-1"),
+        endpoint.fixed_lines,
+        b"Host: %b\r\n" % message.headers[HOST].encode("latin-1") if target.keeps_host else b"",
+        exchange.forwarded,
+    ]
+    if rewrite is not None:
+        parts.append(rewrite.lines)
+    fields: Sequence[RawHeader] = message.raw_headers
+    if CONNECTION in message.headers:
+        fields = _without_nominated(fields)
+    known = passing.known.get
+    for name, value in fields:
+        passes = known(name)
+        if passes is None:
+            passes = passing.find(name)
+        if passes:
+            parts += (name, b": ", value, b"\r\n")
     return b"".join(parts)
 
 

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.hdrs import CONTENT_LENGTH
 from aiohttp.http import HttpProcessingError, RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
 from structlog.typing import FilteringBoundLogger
@@ -38,6 +38,7 @@ from gateway.errors import (
 from gateway.exchange import Commit, EndReason, Exchange
 from gateway.facts import Voucher
 from gateway.forwarded import client_address
+from gateway.known_head import KnownHead
 from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
 from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
@@ -60,6 +61,8 @@ _NEVER = float("inf")
 _LONGEST_S = 3600.0
 """Longest time between two checks of a credential's expiry, in seconds."""
 _BLANK_LINE = b"\r\n\r\n"
+_MOST_STRANGE_HEADS = 3
+"""Heads after which a client is not expected to repeat any."""
 
 
 class Owner(Protocol):
@@ -91,6 +94,7 @@ class Connection(RequestHandler):
     """Protocol of one client connection. Serves its requests one after the other."""
 
     __slots__ = (
+        "_arrived",
         "_body",
         "_body_length",
         "_deadline",
@@ -100,8 +104,10 @@ class Connection(RequestHandler):
         "_ending",
         "_expiry",
         "_half_closed",
+        "_head",
         "_head_bytes",
         "_in_backlog",
+        "_known",
         "_last",
         "_listener",
         "_once",
@@ -116,6 +122,7 @@ class Connection(RequestHandler):
         "_served_body",
         "_sink",
         "_stall",
+        "_strange_heads",
         "_takes_turn",
         "_tasks",
         "_tcp",
@@ -173,6 +180,14 @@ class Connection(RequestHandler):
         """Tasks of the request in flight."""
         self._response: web.StreamResponse | None = None
         """Response that is being sent."""
+        self._head: tuple[bytes, RawRequestMessage] | None = None
+        """Bytes of the last head that was parsed, and the result."""
+        self._known: KnownHead | None = None
+        """Head that the client may send again."""
+        self._strange_heads = 0
+        """Number of heads that did not equal the one before."""
+        self._arrived: bytes | None = None
+        """Body of the next request, whose head is `_known`."""
         self._takes_turn = False
         """True while the next request waits for its turn."""
         self._discarding = False
@@ -238,10 +253,41 @@ class Connection(RequestHandler):
         elif self._unparsed:
             self._unparsed = self._unparsed[self._parsed :] + data
             self._parsed = 0
-        else:
+        elif self._request is not None or not self._is_known(data):
             self._parse(data, 0)
         if self._request is None:
             self._look_for_work()
+
+    def _is_known(self, data: bytes) -> bool:
+        """Take one whole request whose head was sent before. Return False if `data` is anything
+        else: then it has to be parsed.
+        """
+        if (
+            self._head_bytes
+            or self._trailing
+            or self._messages
+            or self._arrived is not None
+            or not self._body_is_received
+        ):
+            return False
+        head, self._head = self._head, None
+        if head is not None:
+            self._known = KnownHead.of(*head)
+        if self._known is None:
+            return False
+        found = self._known.match(data)
+        if found is None:
+            self._known = None
+            self._strange_heads += 1
+            return False
+        end, length = found
+        options = self._listener.options
+        if len(data) - end != length or end > options.header_bytes or length > FREE_BYTES:
+            return False
+        if self._once:
+            self._last = True
+        self._arrived = data[end:]
+        return True
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Handle the client's FIN. Return True to keep the connection open for the response."""
@@ -337,7 +383,7 @@ class Connection(RequestHandler):
 
     def _look_for_work(self) -> None:
         """Begin what is to be done next, when its turn comes."""
-        if self._messages:
+        if self._messages or self._arrived is not None:
             self._take_turn()
         elif self._refusal is not None or self._last:
             self._go_on()
@@ -360,6 +406,13 @@ class Connection(RequestHandler):
         """Begin the next request; refuse what cannot be parsed; or close after the last request."""
         if self._request is not None or self._force_close or self._discarding:
             return
+        if self._arrived is not None and self._known is not None:
+            arrived, self._arrived = self._arrived, None
+            self._deadline = _NEVER
+            if self._ending is None:
+                self._serve(self._known.message, EMPTY_PAYLOAD, self._known, arrived)
+                return
+            self._refusal = self._ending
         if self._messages:
             message, payload = self._messages.popleft()
             self._deadline = _NEVER
@@ -391,15 +444,21 @@ class Connection(RequestHandler):
         )
         self._write(fixed_response(refusal, request_id))
 
-    def _serve(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        """Begin to answer one request."""
+    def _serve(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        known: KnownHead | None = None,
+        arrived: bytes | None = None,
+    ) -> None:
+        """Begin to answer one request. `known` and `arrived`: see `Request`."""
         exchange = Exchange(message.method, self._peer, self._trusted)
         if message.should_close:
             exchange.must_close = True
         exchange.voucher = self._voucher
         self.exchange = exchange
         self._served_body = payload
-        self._request = request = Request(message, payload, self, exchange)
+        self._request = request = Request(message, payload, self, exchange, known, arrived)
         try:
             self._listener.runtime.serve(request)
         except Exception as exc:
@@ -649,7 +708,7 @@ class Connection(RequestHandler):
         if self._upgraded and tail:
             self._after_upgrade(tail)
         if messages:
-            self._accept(messages, len(piece))
+            self._accept(messages, piece)
         elif not in_body:
             self._await_head(piece)
 
@@ -677,11 +736,11 @@ class Connection(RequestHandler):
             if self._request is None:
                 self._look_for_work()
 
-    def _accept(self, messages: Any, size: int) -> None:
-        """Queue the request whose head ends with the last `size` bytes. Refuse it if its head is
-        too large.
-        """
-        if self._head_bytes + size > self._listener.options.header_bytes:
+    def _accept(self, messages: Any, piece: bytes) -> None:
+        """Queue the request whose head ends with this piece. Refuse it if its head is too large."""
+        if not self._head_bytes and self._strange_heads < _MOST_STRANGE_HEADS:
+            self._head = piece, messages[-1][0]
+        if self._head_bytes + len(piece) > self._listener.options.header_bytes:
             self._refuse(HeadersTooLarge())
             return
         self._head_bytes = 0
@@ -727,7 +786,7 @@ class Connection(RequestHandler):
         serves at most one more request, if it begins within `_LAST_REQUEST_S`.
         """
         exchange = self.exchange
-        if exchange is not None or self._messages:
+        if exchange is not None or self._messages or self._arrived is not None:
             self._last = True
             if exchange is not None and exchange.session is not None:
                 exchange.session.drain()
@@ -749,7 +808,8 @@ class Connection(RequestHandler):
     @property
     def awaited(self) -> bool:
         """True if a request has arrived, or may arrive, that has not begun and will be answered."""
-        begun = self.exchange is None and bool(self._messages or self._head_bytes or self._unparsed)
+        waits = self._messages or self._head_bytes or self._unparsed or self._arrived is not None
+        begun = self.exchange is None and bool(waits)
         return begun or (self._once and not self._last and self._ending is None)
 
     def end(self, error: GatewayError) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
-from tests.support.client import ask, request
+from tests.support.client import RawClient, ask, request
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply
@@ -274,3 +274,24 @@ def test_what_an_option_holds_is_not_repeated(documented: str) -> None:
 
 def test_an_aiohttp_middleware_is_one() -> None:
     assert isinstance(load_plugin("tests.support.faulty_plugin.fail", {}), Plugin)
+
+
+async def test_a_plug_in_sees_the_body_and_length_of_each_request_of_a_connection(
+    start_gateway: StartGateway, installed: Install
+) -> None:
+    use = installed(
+        "acme_length",
+        "from aiohttp import web\n"
+        "@web.middleware\n"
+        "async def tell(request, handler):\n"
+        "    body = b''.join([piece async for piece in request.content.iter_any()])\n"
+        "    return web.json_response([request.content_length, body.decode()])\n",
+    )
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        settings = simple_config(upstream.url, middleware=[{"use": f"{use}.tell"}])
+        gateway = await start_gateway(settings)
+        async with RawClient(gateway.port) as client:
+            for body in ("a", "bcd", "", "ef"):
+                await client.send(request("POST", body=body.encode()))
+                answer = await client.read_response("POST")
+                assert answer.json() == [len(body), body]

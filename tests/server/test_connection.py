@@ -127,6 +127,18 @@ async def test_requests_cut_anywhere_are_answered_once_each_and_by_nothing_else(
         assert (await client.read_response()).body == b"%d" % size
 
 
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reads=st.lists(st.lists(requests, min_size=1, max_size=3), min_size=2, max_size=5))
+async def test_heads_that_are_repeated_are_answered_as_those_that_are_parsed(
+    idle: Idle, reads: list[list[tuple[bytes, int]]]
+) -> None:
+    client = await idle.connect()
+    for conversation in reads:  # one request in each read, as most clients send them, or several
+        await client.send(b"".join(raw for raw, _ in conversation))
+        for _, size in conversation:
+            assert (await client.read_response()).body == b"%d" % size
+
+
 async def test_a_body_cut_at_any_byte_of_its_end_leaves_the_connection_idle(idle: Idle) -> None:
     follower = request()
     for first in (post(bytes(3000)), post(bytes(3000), chunk_bytes=1000)):

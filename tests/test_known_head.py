@@ -1,0 +1,110 @@
+"""Heads that a client repeats: what is taken for the same, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.known_head import LONGEST_BYTES, KnownHead
+
+POST = b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-A: b\r\n\r\n"
+GET = b"GET /v1/x HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def parsed(head: bytes) -> RawRequestMessage:
+    loop = asyncio.new_event_loop()
+    try:
+        parser: Any = HttpRequestParser(Mock(), loop, 2**16, max_field_size=2**16)
+        ((message, _),), _, _ = parser.feed_data(head)
+    finally:
+        loop.close()
+    assert isinstance(message, RawRequestMessage)
+    return message
+
+
+def known(head: bytes) -> KnownHead:
+    found = KnownHead.of(head, parsed(head))
+    assert found is not None
+    return found
+
+
+def test_the_same_head_with_another_length_is_known() -> None:
+    assert known(POST).match(POST + b"hello") == (len(POST), 5)
+    longer = POST.replace(b"5", b"1234")
+    assert known(POST).match(longer) == (len(longer), 1234)
+    assert known(GET).match(GET) == (len(GET), 0)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET.replace(b"GET", b"PUT"),
+        GET.replace(b"/v1/x", b"/v1/y"),
+        POST.replace(b"X-A: b", b"X-A: c"),
+        POST.replace(b"X-A: b\r\n", b"X-A: b\r\nX-B: c\r\n"),
+        POST.replace(b"X-A: b\r\n", b""),
+        POST.replace(b": 5", b":5"),
+        POST.replace(b": 5", b": +5"),
+        POST.replace(b": 5", b": 5 "),
+        POST.replace(b": 5", b": 0x5"),
+        POST.replace(b": 5", b": "),
+        POST.replace(b": 5", b": 5, 5"),
+        POST.replace(b": 5", b": " + 16 * b"1"),
+        POST.replace(b": 5\r\n", b": 5\n"),
+        b"\r\n" + POST,
+        POST[:-2],
+        b"",
+    ],
+)
+def test_any_other_head_is_parsed(head: bytes) -> None:
+    assert known(POST).match(head) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Transfer-Encoding: chunked",
+        b"Connection: close",
+        b"Connection: upgrade\r\nUpgrade: websocket",
+        b"Upgrade: h2c",
+        b"Expect: 100-continue",
+        b"Content-Encoding: gzip",
+        b"X-Long: " + LONGEST_BYTES * b"x",
+    ],
+)
+def test_a_head_that_is_not_plain_is_not_remembered(line: bytes) -> None:
+    head = GET.replace(b"Host: h", b"Host: h\r\n" + line)
+    assert KnownHead.of(head, parsed(head)) is None
+
+
+def test_a_head_that_came_in_pieces_is_not_remembered() -> None:
+    assert KnownHead.of(POST[10:], parsed(POST)) is None or known(POST).match(POST[10:]) is None
+    assert KnownHead.of(POST[:-4], parsed(POST)) is None
+
+
+def test_a_value_that_looks_like_the_length_is_not_taken_for_it() -> None:
+    head = POST.replace(b"X-A: b", b"X-A: Content-Length: 7")
+    assert known(head).match(head.replace(b": 5", b": 6")) == (len(head), 6)
+    assert known(head).match(head.replace(b": 7", b": 8")) is None
+
+
+@given(st.integers(0, 10**14), st.integers(0, 10**14), st.binary(max_size=20))
+def test_a_match_is_what_the_parser_says(first: int, second: int, body: bytes) -> None:
+    head = known(POST.replace(b": 5", b": %d" % first))
+    again = POST.replace(b": 5", b": %d" % second)
+    assert head.match(again + body) == (len(again), second)
+    assert parsed(again).headers["Content-Length"] == str(second)
+
+
+def test_lines_are_kept_for_a_few_keys() -> None:
+    head = known(GET)
+    for number in range(100):
+        head.keep_lines(number, b"%d" % number)
+    assert head.lines(99) == b"99"
+    assert sum(head.lines(number) is not None for number in range(100)) <= 8
