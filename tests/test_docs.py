@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from benchmarks.__main__ import BENCHMARKS
 from gateway.cli import main
+from gateway.cli.main import _parser
 from gateway.config import load_text
 
 ROOT = Path(__file__).parents[1]
@@ -57,8 +59,33 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
     load_text(yaml.safe_dump(document), base=tmp_path)
 
 
+def _commands(text: str) -> list[str]:
+    """Return the arguments of each `gateway` command in the shell blocks of a page."""
+    found = []
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            code = re.sub(r"(?:^|\s)#.*", "", line)
+            found += re.findall(r"(?:^|^\$ |&& |\(|/)gateway ([a-z]+(?: [^&|;)]*)?)", code)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_command_line_takes_the_commands_of_a_page(page: Path) -> None:
+    for command in _commands(page.read_text()):
+        _parser().parse_args(shlex.split(command))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_has_the_targets_of_a_page(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(), re.DOTALL):
+        for target in re.findall(r"^(?:\$ )?make ([a-z]+)", block, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
 def test_there_are_blocks_to_look_at() -> None:
     assert len(BLOCKS) > 8
+    assert sum(len(_commands(page.read_text())) for page in PAGES) > 15
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.support.upstream import (
     stepped_stream,
 )
 
+ROOT = Path(__file__).parents[2]
 BEHIND_NGINX = {"trusted_proxies": ["127.0.0.1/32"]}
 CHAT = {"model": "m", "stream": True}
 
@@ -46,6 +48,31 @@ async def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
     said = await Nginx(tmp_path, 1).test()
     assert "syntax is ok" in said
     assert "warn" not in said
+
+
+async def test_an_nginx_with_other_sites_includes_one_file(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    # The block of docs/nginx.md, in an nginx that serves another site.
+    page = (ROOT / "docs/nginx.md").read_text()
+    [block] = re.findall(r"```nginx\n(.*?)```", page, re.DOTALL)
+    assert "include gateway.conf;" in block
+    other = f"server {{ listen unix:{tmp_path}/other; return 200 other; }}"
+    main = f"events {{}} http {{ gzip on; include site/paths.conf; {other} {block} }}"
+    async with ScriptedUpstream(json_reply({"ok": True})) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, server=BEHIND_NGINX))
+        nginx = Nginx(tmp_path / "nginx", gateway.port, main=main)
+        (tmp_path / "nginx").mkdir()
+        await nginx.start()
+        try:
+            async with client(nginx) as http:
+                answer = await http.post("/v1/chat/completions", json={"model": "m"})
+            assert answer.json() == {"ok": True}
+            transport = httpx.AsyncHTTPTransport(uds=f"{tmp_path}/other")
+            async with httpx.AsyncClient(transport=transport, trust_env=False) as http:
+                assert (await http.get("http://other/")).text == "other"
+        finally:
+            await nginx.stop()
 
 
 @both_protocols

@@ -48,12 +48,14 @@ class Nginx:
         gateway_port: int,
         keepalive: int = 256,
         site: Mapping[str, str] | None = None,
+        main: str | None = None,
     ) -> None:
         """Prepare nginx; `start` runs it. `site` replaces files of `site/`, by their names without
-        the extension.
+        the extension. `main` is the text of another `nginx.conf` than the shipped one.
         """
         self._folder = folder
         self._site = site or {}
+        self._main = main
         self._gateway_port = gateway_port
         self._keepalive = keepalive
         self._process: asyncio.subprocess.Process | None = None
@@ -133,6 +135,8 @@ class Nginx:
         site.mkdir(exist_ok=True)
         for name in ("nginx.conf", "gateway.conf"):
             shutil.copy(SHIPPED / name, folder / name)
+        if self._main is not None:
+            (folder / "nginx.conf").write_text(self._main)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca_file))
         certificate = authority.issue_cert("localhost")
