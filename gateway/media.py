@@ -28,6 +28,7 @@ _SHORT_CHARS = 1024
 _HEAD_CHARS = 64
 _JPEG_CHARS = 128 * 1024
 """Characters of base64 searched for a JPEG's size: metadata and a preview may come before it."""
+_MOST_TEXTS = 100
 _MOST_PARTS = 20_000
 """Maximum number of parts inspected in one request. Later parts count by their length only."""
 _SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -42,8 +43,29 @@ class Media(NamedTuple):
     tokens: int
 
 
+_NO_MEDIA = Media(0, 0)
+_MAY_HOLD_MEDIA = frozenset(
+    {"content", "image", "images", "input", "output", "source", "system", "type"}
+)
+"""Members of a request, besides its messages, that may hold media."""
+
+
+def _are_texts(messages: Any) -> bool:
+    """Tell whether these are messages of text only, as most are. A cheap check of a few."""
+    if type(messages) is not list or len(messages) > _MOST_TEXTS:
+        return False
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return False
+        if type(message.get("content")) is not str or "role" not in message:
+            return False
+    return True
+
+
 def media(document: Mapping[str, Any]) -> Media:
     """Return the media in the messages of a request in OpenAI's, Anthropic's or Ollama's form."""
+    if _MAY_HOLD_MEDIA.isdisjoint(document) and _are_texts(document.get("messages")):
+        return _NO_MEDIA
     chars = tokens = 0
     left = _MOST_PARTS
     waiting: list[Any] = [document]

@@ -79,6 +79,13 @@ class Gate:
         """Number of waiting requests."""
         return len(self._queue)
 
+    def enter_now(self) -> bool:
+        """Enter if nobody waits and there is room. Call `leave` after success."""
+        if self.passing < self.options.concurrency and not self._queue:
+            self.passing += 1
+            return True
+        return False
+
     async def enter(
         self,
         tenant: str,
@@ -94,10 +101,9 @@ class Gate:
         If the request has to wait, `told` is called with its place. Return the number of requests
         that were ahead. Raise QueueFull or QueueTimeout.
         """
-        options = self.options
-        if self.passing < options.concurrency and not self._queue:
-            self.passing += 1
+        if self.enter_now():
             return 0
+        options = self.options
         if len(self._queue) >= options.queue:
             raise QueueFull(self.name, self._retry_after_s())
         entry = self._queue.add(tenant, priority=priority, weight=weight)
@@ -120,6 +126,10 @@ class Gate:
             self._give_up(entry, turn)
             raise
         return position + 1
+
+    def left(self, _: object) -> None:
+        """Leave, at the end of the request that has entered."""
+        self.leave()
 
     def leave(self) -> None:
         """Leave, and let the next waiting request enter."""

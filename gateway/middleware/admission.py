@@ -57,9 +57,19 @@ class Admission:
         upstream = self._upstreams.get(exchange.target.upstream.name)
         if model is None and upstream is None:
             return None
-        return self._enter(exchange, model, upstream)
+        if model is not None:
+            if not model.enter_now():
+                return self._wait(exchange, model, upstream)
+            exchange.at_end(model.left)
+        if upstream is not None:
+            if not upstream.enter_now():
+                return self._wait(exchange, upstream)
+            exchange.at_end(upstream.left)
+        if exchange.trace is not None and exchange.trace.sampled:
+            exchange.trace.passed("admission")
+        return None
 
-    async def _enter(self, exchange: Exchange, *gates: Gate | None) -> None:
+    async def _wait(self, exchange: Exchange, *gates: Gate | None) -> None:
         for gate in gates:
             if gate is not None:
                 await self._pass(gate, exchange)
@@ -82,7 +92,7 @@ class Admission:
         finally:
             if early is not None:
                 early.queued(None)
-        exchange.at_end(lambda _: gate.leave())
+        exchange.at_end(gate.left)
         if mark is not None:
             mark.ended = time.perf_counter()
         if ahead:

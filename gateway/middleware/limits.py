@@ -25,7 +25,6 @@ from gateway.limiting.rules import Rule
 from gateway.limiting.seen import Seen
 from gateway.proxy.body import BodyReader
 from gateway.request import Request
-from gateway.telemetry.traces.recording import Mark
 from gateway.usage import Usage, estimate_unread
 
 _LEASE, _TAKE = Kind.LEASE, Kind.TAKE
@@ -158,23 +157,24 @@ class Limits:
         """
         demands = account.demands(exchange, asked)
         self._seen.note_account(account, demands, exchange)
-        mark = exchange.trace.begin("limits") if exchange.trace is not None else None
+        trace = exchange.trace
         try:
             verdict = self._store.decide_now(demands, account.modes)
-        except LimitsUnavailable:
-            if exchange.decided is not None:
+            if verdict is None:
+                return self._wait(exchange, account, demands)
+            self._apply(exchange, account, demands, verdict)
+        except GatewayError as error:
+            if trace is not None:
+                trace.begin("limits")
+            if isinstance(error, LimitsUnavailable) and exchange.decided is not None:
                 self._give_back(exchange.decided)
             raise
-        if verdict is None:
-            return self._wait(exchange, account, demands, mark)
-        self._apply(exchange, account, demands, verdict)
-        if mark is not None:
-            mark.ended = time.perf_counter()
+        if trace is not None and trace.sampled:
+            trace.passed("limits")
         return None
 
-    async def _wait(
-        self, exchange: Exchange, account: Account, demands: Sequence[Demand], mark: Mark | None
-    ) -> None:
+    async def _wait(self, exchange: Exchange, account: Account, demands: Sequence[Demand]) -> None:
+        mark = exchange.trace.begin("limits") if exchange.trace is not None else None
         try:
             verdict = await self._store.decide(demands, account.modes)
         except asyncio.CancelledError:

@@ -69,22 +69,14 @@ class Attempts(Pending):
     `send`.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_connection",
-        "_deadline",
-        "_finish",
-        "_hint",
-        "_left",
-        "_retries",
-        "_tried",
-        "_uploading",
-        "body",
-        "options",
-        "rewrite",
-        "streamed",
-        "target",
-    )
+    # Initial values as class attributes: most requests change none of them.
+    streamed = False
+    """True if the body is not in memory: it is sent while it arrives, so only once."""
+    _uploading = False
+    _attempt: Attempt | None = None
+    """Attempt that was made by `begin`."""
+    _connection: UpstreamConnection | None = None
+    """Connection on which `begin` has sent it."""
 
     def __init__(
         self,
@@ -103,8 +95,8 @@ class Attempts(Pending):
         self.options = options
         self.rewrite = rewrite
         self._finish = finish
-        self.streamed = self._uploading = body is None and request.body_exists
-        if self.streamed:
+        if body is None and request.body_exists:
+            self.streamed = self._uploading = True
             self.target.upstream.latest.uploads += 1
             request.exchange.at_end(self._end_upload)
         self._deadline = request.exchange.deadline
@@ -117,10 +109,6 @@ class Attempts(Pending):
             if target.hint is no_hint
             else target.hint(request.exchange, request.headers, body)
         )
-        self._attempt: Attempt | None = None
-        """Attempt that was made by `begin`."""
-        self._connection: UpstreamConnection | None = None
-        """Connection on which `begin` has sent it."""
         target.upstream.budget.deposit()
 
     # -- without a task --------------------------------------------------------------------

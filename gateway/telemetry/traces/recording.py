@@ -122,6 +122,12 @@ class Trace:
         self.marks.append(mark)
         return mark
 
+    def passed(self, name: str) -> None:
+        """Record a phase that waited for nothing."""
+        mark = Mark(name)
+        mark.ended = mark.began
+        self.marks.append(mark)
+
     def event(self, name: str, detail: str = "") -> None:
         """Record an event of the stream. Only the first 50 are kept."""
         if len(self.events) < _MOST_EVENTS:
