@@ -394,7 +394,7 @@ class Exchange(Facts):
         # whole request.
         self.attempt = self.on_first_byte = self.early = None
         if self.session is not None:
-            self.session.on_drain = None
+            self.session.release()
 
     def _report(self, exc: Exception) -> None:
         asyncio.get_running_loop().call_exception_handler(

@@ -72,6 +72,10 @@ class SessionState:
         self.on_drain: Callable[[], None] | None = None
         """Called when the gateway begins to shut down. A bridge sets it."""
 
+    def release(self) -> None:
+        """Drop what may refer to the exchange, which has ended."""
+        self.on_drain = self.meter = None
+
     def drain(self) -> None:
         """Tell the session that the gateway begins to shut down."""
         if self.on_drain is not None:

@@ -22,4 +22,6 @@ def test_a_drain_reaches_the_session_that_asked_for_it() -> None:
     drained: list[bool] = []
     session.on_drain = lambda: drained.append(True)
     session.drain()
+    session.release()
+    session.drain()
     assert drained == [True]
