@@ -7,13 +7,13 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_request import BaseRequest
 
+from gateway.aiohttp_adaptor import LeanResponse
 from gateway.client_connection import ClientConnection
 from gateway.request import Request
 
 
-class ClientResponse(web.StreamResponse):
+class ClientResponse(LeanResponse):
     """Response that writes itself, and tells the client's connection when it is complete.
 
     To plug-ins it is an ordinary aiohttp response: its status and headers can be changed until it
@@ -46,8 +46,8 @@ class ClientResponse(web.StreamResponse):
         if transport is None:
             raise ConnectionResetError("the client has left")
         self._client = client
-        if self._keep_alive is None:
-            self._keep_alive = client.may_keep_alive()
+        if self.keep_alive is None:
+            self.keep_alive = client.may_keep_alive()
         return transport
 
     def _complete(self) -> None:
@@ -64,7 +64,7 @@ class ClientResponse(web.StreamResponse):
     def prepared(self) -> bool:
         return self._client is not None
 
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self._client is None:
             self.start(cast(Request, getattr(request, "facts", request)))
         return None

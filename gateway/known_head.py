@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 
+from aiohttp import HttpVersion11
 from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE
-from aiohttp.http import HttpVersion11, RawRequestMessage
+
+from gateway.aiohttp_adaptor import RawRequestMessage
 
 LONGEST_BYTES = 4096
 """Size up to which a head is remembered."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aiohttp import EMPTY_PAYLOAD, StreamReader
 from aiohttp.hdrs import CONTENT_LENGTH
-from aiohttp.http import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDictProxy
 
+from gateway.aiohttp_adaptor import RawRequestMessage
 from gateway.client_connection import ClientConnection
 from gateway.exchange import Exchange
 from gateway.known_head import KnownHead

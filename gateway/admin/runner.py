@@ -1,32 +1,17 @@
 """aiohttp's server for the admin listener, with the gateway's own answers to malformed requests.
 
 aiohttp answers a malformed request before any application sees it: in text that repeats the bytes.
-Its classes offer no setting for that, so the private `_make_server` and `_kwargs` are used here.
 """
 
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
+from gateway import aiohttp_adaptor
 from gateway.admin.answer import SERVER, answer
 
 
-class AdminRunner(web.AppRunner):
-    """Runner whose connections answer faults by themselves."""
-
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
-        server.__class__ = _Server
-        return server
-
-
-class _Server(web.Server):
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-class _Connection(RequestHandler):
+class _Connection(web.RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -41,3 +26,9 @@ class _Connection(RequestHandler):
         response.force_close()
         response.headers["Server"] = SERVER
         return response
+
+
+class AdminRunner(aiohttp_adaptor.AdminRunner):
+    """Runner whose connections answer faults by themselves."""
+
+    connection = _Connection

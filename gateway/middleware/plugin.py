@@ -14,7 +14,6 @@ with an `Options` pydantic model, made with the validated options and called as 
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,17 +21,15 @@ from typing import Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_LENGTH
-from aiohttp.http import RawRequestMessage, StreamWriter
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 
+from gateway import aiohttp_adaptor
+from gateway.aiohttp_adaptor import RawRequestMessage, arrived_body
 from gateway.config.wording import in_words
 from gateway.exchange import Exchange
 from gateway.request import Request
 
-_READ_BYTES = 64 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -74,22 +71,17 @@ class Plugin:
 
 def plugin_request(request: Request) -> PluginRequest:
     """Return aiohttp's request object for a request."""
-    protocol = cast(RequestHandler, request.client)
-    loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[None]", asyncio.current_task())
-    writer = StreamWriter(protocol, loop)
     message = request.message
     if request.arrived is not None:
         # Plug-ins may read the body as a stream, and look at its length.
-        content = request.content = StreamReader(protocol, _READ_BYTES, loop=loop)
-        content.feed_data(request.arrived)
-        content.feed_eof()
+        request.content = arrived_body(request.client, request.arrived)
         message = _with_length(message, len(request.arrived))
         request.arrived = None
-    made = PluginRequest(message, request.content, protocol, writer, task, loop)
+    made = aiohttp_adaptor.plugin_request(
+        PluginRequest, message, request.content, request.client, request.received
+    )
     made.exchange = request.exchange
     made.facts = request
-    made._read_bytes = request.received
     return made
 
 

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api import AdminApi
@@ -24,6 +23,7 @@ from gateway.admin.playground import Playground
 from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
 from gateway.admin.runner import AdminRunner
+from gateway.aiohttp_adaptor import HttpProcessingError
 from gateway.config import load_kept
 from gateway.processes.child import report_ready, stop_signals
 from gateway.processes.trace_collection import TraceCollection

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from aiohttp import StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.hdrs import CONTENT_ENCODING, EXPECT
-from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway import json_body
+from gateway.aiohttp_adaptor import buffered_bytes, more_of, whole
 from gateway.errors import (
     BodyTooLarge,
     ExpectationFailed,
@@ -87,10 +87,9 @@ class BodyReader:
         """
         content: StreamReader = request.content
         left_s = self.silence_s
-        while content._size < _ENOUGH_BYTES and not content.is_eof():
-            size_bytes = content._size
+        while (size_bytes := buffered_bytes(content)) < _ENOUGH_BYTES and not content.is_eof():
             left_s -= await self._wait(content, left_s)
-            left_s = self._earned(left_s, content._size - size_bytes)
+            left_s = self._earned(left_s, buffered_bytes(content) - size_bytes)
 
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, without decoding it.
@@ -102,7 +101,7 @@ class BodyReader:
         exchange = request.exchange
         left_s = self.silence_s
         while not content.at_eof():
-            if not content.is_eof() and not content._buffer:
+            if not content.is_eof() and not buffered_bytes(content):
                 left_s -= await self._wait(content, left_s)
             try:
                 data = content.read_nowait(-1)
@@ -122,10 +121,8 @@ class BodyReader:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            if content._exception is not None:
-                raise content._exception
             async with asyncio.timeout(longest_s):
-                await content._wait("body")
+                await more_of(content)
         except TimeoutError:
             raise RequestTimeout from None
         except web.RequestPayloadError as exc:
@@ -152,10 +149,10 @@ class BodyReader:
                 body = request.arrived
             elif content is EMPTY_PAYLOAD:
                 return b""
-            elif not content._eof or content._exception is not None:
-                return None
             else:
-                body = _read_all(content)
+                body = whole(content, SMALL_BYTES)
+                if body is None:
+                    return None
             request.exchange.bytes_in = len(body)
             if len(body) > self.cap_bytes:
                 raise BodyTooLarge(self.cap_bytes)
@@ -273,16 +270,6 @@ class BodyReader:
         if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)
         return read
-
-
-def _read_all(content: StreamReader) -> bytes:
-    """Return what is in the buffer of a body that has arrived."""
-    pieces = content._buffer
-    if len(pieces) == 1 and content._size < SMALL_BYTES and not content._buffer_offset:
-        # The same as the reader does, without its work for several pieces and for a paused socket.
-        content._size = 0
-        return pieces.popleft()
-    return content.read_nowait(-1)
 
 
 def _malformed(exc: web.RequestPayloadError) -> RequestError:

@@ -11,8 +11,6 @@ terminating chunk; or, where no event can be sent, cut off so that the client no
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
 
 from multidict import CIMultiDict
 
@@ -49,7 +47,7 @@ class RelayedResponse(ClientResponse):
     _waiting_bytes = 0
     _client_is_behind = False
     _upstream_waits = False
-    _chunked = False
+    _in_chunks = False
     _tail = b""
     _heartbeats: Heartbeats | None = None
     _heartbeat: Heartbeat | None = None
@@ -74,11 +72,10 @@ class RelayedResponse(ClientResponse):
         preface: bytes = b"",
     ) -> None:
         """`heartbeats` keep a silent event stream alive; `preface` is sent at its start."""
-        # Not super().__init__(): it would build a header dict that most responses never need.
-        self._state: dict[Any, Any] = {}
         head = upstream.head
-        self._status = head.status
-        self._reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
+        self.begin_lean(
+            head.status, "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
+        )
         self._upstream = upstream
         self._exchange = exchange
         self._dialect = dialect
@@ -109,9 +106,8 @@ class RelayedResponse(ClientResponse):
             )
         return body
 
-    @cached_property
-    def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
-        """Header dict, made on first access; without it, the upstream's bytes are sent
+    def initial_headers(self) -> CIMultiDict[str]:
+        """Return the header dict. Unless something asks for it, the upstream's bytes are sent
         unchanged.
         """
         return CIMultiDict(
@@ -158,7 +154,7 @@ class RelayedResponse(ClientResponse):
     def joins(self) -> bool:
         """True if the body can continue in an event stream that was opened early."""
         head = self._upstream.head
-        return self._status == 200 and not head.encoded and is_event_stream(head.content_type)
+        return self.status == 200 and not head.encoded and is_event_stream(head.content_type)
 
     @property
     def is_stream(self) -> bool:
@@ -168,24 +164,24 @@ class RelayedResponse(ClientResponse):
         """Send the head, and the part of the body that has arrived, in one write."""
         self._transport = transport = self._begin(request)
         exchange, upstream = self._exchange, self._upstream
-        exchange.status = self._status
-        has_body = exchange.method != "HEAD" and self._status not in _BODILESS
+        exchange.status = self.status
+        has_body = exchange.method != "HEAD" and self.status not in _BODILESS
         if exchange.held is not None:
             self.let_body_go(request)
         if exchange.commit is Commit.EARLY:
             data = b""
-            self._chunked = True
+            self._in_chunks = True
             self._spoke_first()
         else:
             exchange.commit = Commit.ANSWERED
             data = self._head_bytes(has_body)
-            if self._preface and self._chunked:
+            if self._preface and self._in_chunks:
                 self._spoke_first()
                 data += self._chunk(self._preface)
         if has_body and upstream.unread:
             data += self._framed(upstream.take_unread())
         if upstream.complete:
-            if self._chunked:
+            if self._in_chunks:
                 data += self._chunk(self._rest()) + self._last_chunk()
             transport.write(data)
             self._complete()
@@ -196,7 +192,7 @@ class RelayedResponse(ClientResponse):
         if error is None:
             upstream.attach(self)
         request.client.attach(self)
-        if self._heartbeats is not None and self._chunked:
+        if self._heartbeats is not None and self._in_chunks:
             self._heartbeat = self._heartbeats.watch(self._written, self._beat)
         if error is not None:
             self.finish(error)  # or another upstream continues the body
@@ -228,7 +224,7 @@ class RelayedResponse(ClientResponse):
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
         size = len(data)
-        if self._chunked:
+        if self._in_chunks:
             if size <= _COPY_CAP_BYTES:
                 transport.write(b"%x\r\n%b\r\n" % (size, data))
             else:
@@ -314,7 +310,7 @@ class RelayedResponse(ClientResponse):
         self._write_waiting()
         if error is not None:
             self._break_off(error)
-        elif self._chunked and not self._transport.is_closing():
+        elif self._in_chunks and not self._transport.is_closing():
             self._transport.write(self._last_chunk())
         self.left()
         self._complete()
@@ -348,19 +344,19 @@ class RelayedResponse(ClientResponse):
         A chunk size may begin with zeros (RFC 9112 section 7.1), so a live client sees no
         difference, and a dead one resets the connection.
         """
-        probing = self._chunked and not self.over and not self._transport.is_closing()
+        probing = self._in_chunks and not self.over and not self._transport.is_closing()
         if probing:
             self._transport.write(b"0")
         return probing
 
     def _break_off(self, error: GatewayError) -> None:
         exchange = self._exchange
-        self._keep_alive = False
+        self.keep_alive = False
         self.error = error
         exchange.failed(error)
         head = self._upstream.head
         if (
-            self._chunked
+            self._in_chunks
             and not head.encoded
             and head.content_type.lower().startswith(self._dialect.stream_type)
             and not self._transport.is_closing()
@@ -377,7 +373,7 @@ class RelayedResponse(ClientResponse):
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
         self._exchange.bytes_out = len(data)
-        return chunk(data) if self._chunked else data
+        return chunk(data) if self._in_chunks else data
 
     def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
         encoded = encoder.feed(data)
@@ -397,21 +393,22 @@ class RelayedResponse(ClientResponse):
 
     def _head_bytes(self, has_body: bool) -> bytes:
         head = self._upstream.head
-        status = self._status
+        status = self.status
         parts = [
             _STATUS_LINES.get(status)
-            or b"HTTP/1.1 %d %b\r\n" % (status, self._reason.encode("latin-1"))
+            or b"HTTP/1.1 %d %b\r\n" % (status, self.reason.encode("latin-1"))
         ]
-        changed: CIMultiDict[str] | None = self.__dict__.get("_headers")
+        changed = self.accessed_headers
         if changed is None:
             for name, value in head.fields:
                 parts += (name, b": ", value, b"\r\n")
         else:
             parts.append(checked_lines(changed.items()))
-        if self._cookies:
+        cookies = self.changed_cookies
+        if cookies:
             parts += [
                 b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
-                for cookie in self._cookies.values()
+                for cookie in cookies.values()
             ]
         extra = self._exchange.response_headers
         if extra:
@@ -422,7 +419,7 @@ class RelayedResponse(ClientResponse):
             parts.append(b"Server: %b\r\n" % head.server)
         if (head.content_length is None or self._encoder is not None) and has_body:
             # A stream: nginx must not buffer it, and the gateway frames it anew.
-            self._chunked = True
+            self._in_chunks = True
             parts.append(b"Transfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n")
             if not head.cacheable and is_event_stream(head.content_type):
                 parts.append(b"Cache-Control: no-cache\r\n")
@@ -430,5 +427,5 @@ class RelayedResponse(ClientResponse):
             parts.append(b"X-Accel-Buffering: no\r\n")
         elif head.accel is not None:
             parts.append(b"X-Accel-Buffering: %b\r\n" % head.accel)
-        parts.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
+        parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
         return b"".join(parts)

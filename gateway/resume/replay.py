@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
+from gateway.aiohttp_adaptor import rfc822_formatted_time
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect
@@ -177,7 +177,7 @@ class Replay(ClientResponse):
         self.headers.setdefault("Date", rfc822_formatted_time())
         fields = checked_lines(self.headers.items())
         head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % fields
-        return head + (b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
+        return head + (b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
 
     def _count(self, data: bytes) -> None:
         exchange = self._exchange
@@ -198,7 +198,7 @@ class Replay(ClientResponse):
         if log.state is State.COMPLETE:
             self._transport.write(LAST_CHUNK)
         else:
-            self._keep_alive = False  # the last event reported the error; there is no last chunk
+            self.keep_alive = False  # the last event reported the error; there is no last chunk
         self._over()
 
     def _break_off(self, error: GatewayError) -> None:
@@ -207,7 +207,7 @@ class Replay(ClientResponse):
         if exchange.keeper is None:
             exchange.failed(error)
             exchange.release(end_reason(error))
-        self._keep_alive = False
+        self.keep_alive = False
         if not self._transport.is_closing():
             event = error_event(self._dialect, error, exchange.request_id)
             event = b"retry: %d\n%b" % (_RECONNECT_MS, event)

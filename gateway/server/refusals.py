@@ -5,9 +5,8 @@ id, since it must not repeat anything of those bytes.
 from __future__ import annotations
 
 from aiohttp import HttpVersion, HttpVersion10
-from aiohttp.http import HttpProcessingError
-from aiohttp.http_exceptions import LineTooLong
 
+from gateway.aiohttp_adaptor import HttpProcessingError, LineTooLong
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, HeadersTooLarge, RequestError, VersionNotSupported
 

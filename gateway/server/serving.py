@@ -8,8 +8,7 @@ import socket
 import time
 from collections.abc import Sequence
 
-from aiohttp import http_parser
-
+from gateway.aiohttp_adaptor import has_c_parser
 from gateway.app import Runtime
 from gateway.config import Config
 from gateway.process_state import ProcessState
@@ -128,7 +127,7 @@ def require_c_parser() -> None:
     That parser is slower, and had a request smuggling vulnerability that the C parser did not have
     (CVE-2025-53643).
     """
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+    if not has_c_parser():
         raise CannotStart(
             "aiohttp runs without its C parser, which this gateway needs for safe parsing. "
             "Unset AIOHTTP_NO_EXTENSIONS and reinstall aiohttp from a wheel: "

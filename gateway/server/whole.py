@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_LENGTH, CONTENT_TYPE, DATE
-from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
+from gateway.aiohttp_adaptor import rfc822_formatted_time
 from gateway.headers import checked_lines
 
 _BODILESS = (204, 304)

@@ -1,0 +1,272 @@
+"""Adaptor to aiohttp's internals: the only file of the gateway that uses aiohttp's private names.
+
+aiohttp promises nothing about these names, so `pyproject.toml` limits its version to those that the
+tests of this file run with, and each name stands here with its reason:
+
+- `HttpProtocol`: aiohttp's server starts a task for each connection and a request object for each
+  request. This base class keeps its C parser and its flow control, without either.
+- Functions of a body: `StreamReader` has no public way to tell how much of a body has arrived, or
+  to wait for more without reading it.
+- `LeanResponse`: aiohttp's response makes a dict of headers that most responses never need.
+- `plugin_request`: aiohttp's request object, for plug-ins.
+- `AdminRunner`: aiohttp has no setting for the protocol class of a server.
+- Names that aiohttp uses in what it returns, but does not export: the parsed head, the parser's
+  errors, the mask of WebSocket frames, the date of a response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from http.cookies import SimpleCookie
+from typing import Any, TypeVar, cast
+
+from aiohttp import StreamReader, http_parser, web
+from aiohttp._websocket.helpers import websocket_mask
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.tcp_helpers import tcp_keepalive
+from multidict import CIMultiDict
+
+__all__ = [
+    "AdminRunner",
+    "HttpProcessingError",
+    "HttpProtocol",
+    "LeanResponse",
+    "LineTooLong",
+    "RawRequestMessage",
+    "arrived_body",
+    "buffered_bytes",
+    "has_c_parser",
+    "more_of",
+    "plugin_request",
+    "rfc822_formatted_time",
+    "websocket_mask",
+    "whole",
+]
+
+Parsed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
+"""Requests whose heads are complete, whether another protocol follows, and its first bytes."""
+
+_BUFFER_BYTES = 64 * 1024
+_CLOSED: Parsed = ((), False, b"")
+
+
+def has_c_parser() -> bool:
+    """Tell whether aiohttp uses its C parser."""
+    return http_parser.HttpRequestParser is not http_parser.HttpRequestParserPy
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+class HttpProtocol(web.RequestHandler):
+    """aiohttp's protocol class, reduced to its parser and its flow control.
+
+    A subclass implements `data_received`, and calls `feed` with one head, one body, or a part of
+    one. It then calls `consumed`. aiohttp's reader of a body pauses and resumes the connection.
+    """
+
+    __slots__ = ("consumed", "feed", "loop", "upgraded")
+
+    def __init__(self, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, keepalive_timeout=0, access_log=None, **options)  # type: ignore[arg-type]
+        parser: Any = self._parser
+        self.loop = self._loop
+        self.feed: Callable[[bytes], Parsed] = parser.feed_data
+        """Parse a piece of a request, and return what is complete. With an empty piece, the parser
+        continues where it paused. Raise HttpProcessingError. The caller notes in `upgraded` whether
+        another protocol follows.
+        """
+        self.consumed: Callable[[], None] = parser.message_consumed
+        """Tell the parser, after each piece, that the request in it is taken. It stops after 32
+        requests that are not.
+        """
+        self.upgraded = False
+        """True once another protocol follows: the parser is not used any more."""
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Use a transport. aiohttp's own `connection_made` would start a task."""
+        BaseProtocol.connection_made(self, transport)
+        tcp_keepalive(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Release the transport, the parser and all that refers to this object."""
+        super().connection_lost(exc)
+        self.feed = _fed_after_the_end
+        self.consumed = _nothing
+
+    @property
+    def reading_paused(self) -> bool:
+        """True while the body that is being received has no room."""
+        return self._reading_paused
+
+    def pause_reading(self) -> None:
+        """Stop reading: the body that is being received has no room."""
+        self._reading_paused = True
+        if not self.upgraded and self._parser is not None:
+            self._parser.pause_reading()
+        self.stop_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Parse what the parser holds back, then read again. aiohttp's reader of a body calls this
+        at its end and after each piece, even if nothing was paused.
+        """
+        if self._reading_paused:
+            self._reading_paused = False
+            if resume_parser and not self.upgraded:
+                self.data_received(b"")
+            if not self._reading_paused:
+                self.read_on()
+
+    def stop_reading(self) -> None:
+        """Read no more from the transport."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read from the transport again."""
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+
+def _fed_after_the_end(_: bytes) -> Parsed:
+    return _CLOSED
+
+
+def _nothing() -> None:
+    pass
+
+
+# -- bodies ----------------------------------------------------------------------------------------
+
+
+def whole(content: StreamReader, small_bytes: int) -> bytes | None:
+    """Take the whole body if it has arrived, otherwise return None. A body below `small_bytes`,
+    which has never paused its connection, is taken without the reader's work for others.
+    """
+    if not content._eof or content._exception is not None:
+        return None
+    pieces = content._buffer
+    if len(pieces) == 1 and content._size < small_bytes and not content._buffer_offset:
+        content._size = 0
+        return pieces.popleft()
+    return content.read_nowait(-1)
+
+
+def buffered_bytes(content: StreamReader) -> int:
+    """Return the number of bytes of a body that have arrived and are not read."""
+    return content._size
+
+
+async def more_of(content: StreamReader) -> None:
+    """Wait until more of a body arrives, without reading it. Raise RequestPayloadError if its
+    framing is broken.
+    """
+    if content._exception is not None:
+        raise content._exception
+    await content._wait("body")
+
+
+def arrived_body(client: object, data: bytes) -> StreamReader:
+    """Return a whole body as a stream. `client` is the connection it came on."""
+    loop = asyncio.get_running_loop()
+    content = StreamReader(cast(web.RequestHandler, client), _BUFFER_BYTES, loop=loop)
+    content.feed_data(data)
+    content.feed_eof()
+    return content
+
+
+# -- responses -------------------------------------------------------------------------------------
+
+
+class LeanResponse(web.StreamResponse):
+    """aiohttp's response for those that write themselves: what it knows are plain attributes, and
+    its dict of headers is made when something asks for it.
+    """
+
+    status = 200
+    reason = "OK"
+    keep_alive: bool | None = None
+    """None until it is decided."""
+
+    def begin_lean(self, status: int, reason: str) -> None:
+        """Initialize a response whose headers are those of `initial_headers`. Called instead of
+        `__init__`.
+        """
+        self._state: dict[Any, Any] = {}
+        self.status = self._status = status
+        self.reason = self._reason = reason
+
+    def initial_headers(self) -> CIMultiDict[str]:
+        """Return the headers, on first access."""
+        return CIMultiDict()
+
+    @cached_property
+    def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
+        return self.initial_headers()
+
+    @property
+    def accessed_headers(self) -> CIMultiDict[str] | None:
+        """Headers, which may have been changed; None if nothing has asked for them."""
+        return self.__dict__.get("_headers")
+
+    @property
+    def changed_cookies(self) -> SimpleCookie | None:
+        """Cookies; None if there are none."""
+        return self._cookies
+
+    def _set_status(self, status: int, reason: str | None) -> None:
+        super()._set_status(status, reason)
+        self.status, self.reason = self._status, self._reason
+
+    def force_close(self) -> None:
+        self.keep_alive = False
+
+
+# -- plug-ins --------------------------------------------------------------------------------------
+
+PluginRequest = TypeVar("PluginRequest", bound=web.Request)
+
+
+def plugin_request(
+    kind: type[PluginRequest],
+    message: RawRequestMessage,
+    content: StreamReader,
+    client: object,
+    body: bytes | None,
+) -> PluginRequest:
+    """Return aiohttp's request object, of the class `kind`, in the task that runs the plug-in.
+    `client` is the connection, `body` the whole body if it was read before.
+    """
+    protocol = cast(web.RequestHandler, client)
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    made = kind(message, content, protocol, StreamWriter(protocol, loop), task, loop)
+    made._read_bytes = body
+    return made
+
+
+# -- admin listener --------------------------------------------------------------------------------
+
+
+class AdminRunner(web.AppRunner):
+    """Runner of an application whose connections are of the class `connection`."""
+
+    connection: type[web.RequestHandler] = web.RequestHandler
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        made = type("_Server", (_Server,), {"connection": self.connection})
+        server.__class__ = made
+        return server
+
+
+class _Server(web.Server):
+    connection: type[web.RequestHandler]
+
+    def __call__(self) -> web.RequestHandler:
+        return self.connection(self, loop=self._loop, **self._kwargs)

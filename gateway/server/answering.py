@@ -1,0 +1,340 @@
+"""Answering of the request in flight on a client connection, without a task where none is needed.
+
+The pipeline answers by `send`, at once or later. It runs a coroutine by `work` if it must wait for
+something. Whatever works for the request stops when the client leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+
+from gateway.backlog import Backlog
+from gateway.client_connection import BodyWriter, Cancellable
+from gateway.client_response import ClientResponse
+from gateway.errors import GatewayError
+from gateway.exchange import Commit, EndReason, Exchange
+from gateway.middleware.plugin import plugin_request
+from gateway.middleware.request_id import new_request_id
+from gateway.proxy.response_body import end_reason
+from gateway.request import Request
+from gateway.server.closing import ClosingConnection, ClosingRules
+from gateway.server.expiry import Expiry
+from gateway.server.refusals import fixed_response
+from gateway.server.turns import Turns
+from gateway.server.whole import whole_response
+
+_LAST_REQUEST_S = 0.5
+"""Seconds until an idle connection is closed when the gateway drains."""
+
+
+class AnsweringRules(ClosingRules, Protocol):
+    """What answering uses of the listener."""
+
+    draining: bool
+    cutting: bool
+    turns: Turns
+
+    def kept(self, exchange: Exchange) -> None:
+        """Track an exchange that continues without its client."""
+
+
+class AnsweringConnection(ClosingConnection):
+    """Protocol that answers the request in flight."""
+
+    __slots__ = (
+        "_ending",
+        "_expiry",
+        "_pending",
+        "_request",
+        "_response",
+        "_served_body",
+        "_takes_turn",
+        "_tasks",
+    )
+
+    _listener: AnsweringRules
+
+    def __init__(self, listener: AnsweringRules, manager: web.Server, **options: Any) -> None:
+        super().__init__(listener, manager, **options)
+        self._request: Request | None = None
+        """Request in flight, if any."""
+        self._served_body: StreamReader = EMPTY_PAYLOAD
+        """Body of the request in flight; bodies of later requests may follow already."""
+        self._response: web.StreamResponse | None = None
+        """Response that is being sent."""
+        self._pending: Cancellable | None = None
+        """Answer that the request in flight waits for without a task."""
+        self._tasks: dict[asyncio.Task[None], Request] | None = None
+        """Tasks, with the request that each runs for; None before the first one."""
+        self._takes_turn = False
+        """True while the next request waits for its turn."""
+        self._ending: GatewayError | None = None
+        """Error that ends the connection, if the gateway ends it."""
+        self._expiry: Expiry | None = None
+
+    def _turn(self) -> None:
+        """Begin the next request; refuse what cannot be parsed; or close after the last request."""
+        raise NotImplementedError
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.drop()
+
+    # -- interface for relays ------------------------------------------------------------
+
+    def may_keep_alive(self) -> bool:
+        """Tell whether another request may follow. False while this one's body is incomplete."""
+        exchange = self.exchange
+        return not (
+            self._last
+            or (exchange is not None and exchange.must_close)
+            or not self._served_body.is_eof()
+        )
+
+    @property
+    def backlog(self) -> Backlog:
+        """Queue for work to do in later turns of the event loop."""
+        return self._listener.backlog
+
+    def attach(self, writer: BodyWriter) -> None:
+        """Tell `writer` when to pause and resume, until `detach`."""
+        if self._writer is None:
+            self._listener.turns.streams += 1
+        self._writer = writer
+        exchange = self.exchange
+        if exchange is not None and exchange.expires_at is not None:
+            self._stop_expiry()
+            self._expiry = Expiry(self.loop, writer, exchange.expires_at, self.end)
+        if self.writing_paused:
+            writer.pause()
+
+    def detach(self) -> None:
+        """Stop telling the writer: the body has ended."""
+        if self._writer is not None:
+            self._listener.turns.streams -= 1
+            self._writer = None
+            self._stop_expiry()
+
+    def _stop_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.close()
+            self._expiry = None
+
+    # -- interface for pipelines ---------------------------------------------------------
+
+    def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine for the request in flight. It is cancelled if the client leaves."""
+        request = self._request
+        if request is None:
+            coroutine.close()
+            return
+        if self._tasks is None:
+            self._tasks = {}
+        task = self.loop.create_task(coroutine)
+        self._tasks[task] = request
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        assert self._tasks is not None
+        request = self._tasks.pop(task)
+        if task.cancelled():
+            self._cut(request)
+        elif (error := task.exception()) is not None:
+            if isinstance(error, ConnectionError):
+                self._cut(request)
+            else:
+                self._fail(request, error)
+
+    def wait(self, pending: Cancellable) -> None:
+        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
+        self._pending = pending
+
+    def send(self, response: web.StreamResponse) -> None:
+        """Send the response to the request in flight."""
+        request = self._request
+        if request is None:
+            return  # it was cut off
+        self._pending = None
+        self._response = response
+        exchange = request.exchange
+        try:
+            if isinstance(response, ClientResponse):
+                if not response.prepared:
+                    if not response.completes_head:
+                        self._complete_head(response, exchange)
+                    response.start(request)
+                elif response.over:  # a plug-in has sent it
+                    self.sent(response)
+            elif response.prepared:
+                self.work(self._send_as_aiohttp_does(request, response))
+            else:
+                self._complete_head(response, exchange)
+                data = whole_response(response, exchange.method)
+                if data is None:
+                    self.work(self._send_as_aiohttp_does(request, response))
+                else:
+                    exchange.bytes_out = len(data[1])
+                    self._write(data[0] + data[1])
+                    self.sent(response)
+        except ConnectionError:
+            self._cut(request)
+        except Exception as exc:
+            self._fail(request, exc)
+        else:
+            if exchange.session is not None and self._listener.draining:
+                exchange.session.drain()  # the drain began before the session could be told
+
+    async def _send_as_aiohttp_does(self, request: Request, response: web.StreamResponse) -> None:
+        """Send a response of a plug-in that is more than bytes."""
+        await response.prepare(plugin_request(request))
+        await response.write_eof()
+        if not request.exchange.bytes_out:
+            request.exchange.bytes_out = response.body_length
+        self.sent(response)
+
+    def sent(self, response: web.StreamResponse) -> None:
+        """Note that the response to the request in flight is complete."""
+        request = self._request
+        if request is None or response is not self._response:
+            return
+        exchange, draining = request.exchange, self._listener.draining
+        keep = response.keep_alive is not False  # None where aiohttp has not decided it
+        if keep and draining and not (self._once or self._read_to_the_end):
+            # The response was sent without `Connection: close` before the drain began, so the
+            # client may send another request.
+            self._once, self._last = True, bool(self._queue)
+            keep = not exchange.must_close and request.content.is_eof()
+        elif keep:
+            keep = not (self._last or exchange.must_close) and self._served_body.is_eof()
+        self._leave(request, EndReason.COMPLETE)
+        if not keep:
+            self._finish()
+            return
+        if self._once:
+            self._expect_the_last()
+        else:
+            options = self._listener.options
+            patience_s = options.header_timeout if self._head_bytes else options.keepalive
+            self._deadline.move(self.loop.time() + patience_s)
+        # Begin a request that has already arrived, after other connections had their turn.
+        if self._queue:
+            if not self._takes_turn:
+                self._takes_turn = True
+                self.backlog.add(self._turn)
+        elif self._refusal is not None or self._last:
+            self._turn()
+
+    def _expect_the_last(self) -> None:
+        """Serve at most one more request, then close. The client does not know yet that the
+        connection will close, and its next request may be on the way: closing at once would lose
+        it. The response says `Connection: close`.
+        """
+        self._once = True
+        if not self._head_bytes:
+            self._deadline.move(self.loop.time() + _LAST_REQUEST_S)
+
+    # -- ending without a whole response ---------------------------------------------------
+
+    def end(self, error: GatewayError) -> None:
+        """End the exchange in flight with an error that the client can read, then close. Requests
+        that have not begun are refused with the same error.
+        """
+        exchange = self.exchange
+        self._last = True
+        if self._ending is not None:
+            return
+        self._ending = error
+        if exchange is None:
+            return
+        if self._writer is not None:
+            self._writer.fail(error)
+        else:
+            if exchange.early is not None:
+                exchange.early.close()  # otherwise it might open a stream that nobody ends
+            self.drop()
+
+    def drop(self) -> None:
+        """End the request in flight, whose stream has just received an error."""
+        if not self._cancel_tasks() and self._request is not None:
+            self._cut(self._request)
+
+    def _cancel_tasks(self) -> bool:
+        """Cancel the tasks of the request in flight. Return False if there are none."""
+        if not self._tasks:
+            return False
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        return bool(running)
+
+    def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
+        if exchange.commit is Commit.OPEN:
+            exchange.status = error.status
+            exchange.failed(error)
+            self._write(fixed_response(error, exchange.request_id or new_request_id()))
+        return end_reason(error)
+
+    def _cut(self, request: Request) -> None:
+        """End a request whose response is not complete: the client has left, or the gateway ends
+        it.
+        """
+        if self._request is not request:
+            return
+        exchange = request.exchange
+        if self._ending is not None:
+            reason = self._answer_ending(exchange, self._ending)
+        else:
+            reason = EndReason.DRAIN if self._listener.cutting else EndReason.CLIENT_ABORT
+        self._give_up(request, reason)
+        self._finish()
+
+    def broke(self, error: Exception) -> None:
+        """Cut the connection after an error of the gateway's own: part of the head may be sent, so
+        no error response is possible.
+        """
+        if self._request is not None:
+            self._fail(self._request, error)
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        self._listener.logger.error(
+            "response_failed", request_id=request.exchange.request_id, exc_info=error
+        )
+        if self._request is request:
+            self._give_up(request, EndReason.INTERNAL)
+        self.cut()
+
+    def _give_up(self, request: Request, reason: EndReason) -> None:
+        """Stop whatever still works for a request, and end its exchange."""
+        if self._pending is not None:
+            self._pending.cancel()
+        if isinstance(self._response, ClientResponse):
+            self._response.left()
+        self._leave(request, reason)
+        self._cancel_tasks()
+
+    def _leave(self, request: Request, reason: EndReason) -> None:
+        """End the client's side of the exchange."""
+        if self._expiry is not None:
+            self._stop_expiry()
+        self._request = self._response = self._pending = self.exchange = None
+        exchange = request.exchange
+        exchange.leave(reason)
+        if exchange.keeper is not None:
+            self._listener.kept(exchange)
+
+    def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
+        exchange.status = response.status
+        for name, value in exchange.response_headers:
+            response.headers[name] = value
+        if exchange.decided is not None:
+            for name, value in exchange.decided.header_pairs():
+                response.headers[name] = value
+        response.headers["Server"] = "gateway"  # otherwise aiohttp sends its version
+        if not self.may_keep_alive():
+            response.force_close()
+        if exchange.commit is Commit.OPEN:
+            exchange.commit = Commit.ANSWERED
