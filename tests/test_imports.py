@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "gateway"
 
 LAYERS = (
-    ("core", "address_policy backlog bucket chunks deadline errors forwarded headers json_body"),
-    ("core", "masking media offload overload pacing sound_json sse store target urls usage"),
+    ("core", "address_policy aiohttp_adaptor backlog bucket chunks deadline errors forwarded"),
+    ("core", "headers json_body masking media offload overload pacing sound_json sse"),
+    ("core", "store target urls usage"),
     ("subjects", "admission auth demo dialects limiting telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts intake model_access"),
