@@ -16,11 +16,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 PIP_INSTALL_LOCK := $(PIP) install --require-hashes --only-binary :all: -r
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml --group build
-GENERATED := configuration.md config.schema.json metrics-reference.md
+GENERATED := configuration.md config.schema.json metrics-reference.md admin-api.md
 WRITE_REFERENCE = mkdir -p $(VENV)/docs && \
 	$(BIN)/python -m gateway.config.reference > $(VENV)/docs/configuration.md && \
 	$(BIN)/gateway schema > $(VENV)/docs/config.schema.json && \
-	$(BIN)/python -m gateway.telemetry.metrics.reference > $(VENV)/docs/metrics-reference.md
+	$(BIN)/python -m gateway.telemetry.metrics.reference > $(VENV)/docs/metrics-reference.md && \
+	$(BIN)/python -m gateway.admin.reference > $(VENV)/docs/admin-api.md
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 MAKEFLAGS += --no-builtin-rules

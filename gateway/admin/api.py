@@ -1,24 +1,7 @@
 """Admin API: the combined state of all workers, and the actions of operators.
 
-GET    /livez                       200 if every worker answers
-GET    /readyz                      200 if every worker is ready; otherwise the reasons
-GET    /metrics                     metrics of all workers, for Prometheus
-GET    /api/now                     rates, latencies and loads, now and in the last hour
-GET    /api/workers                 processes: load, memory, lag
-GET    /api/upstreams               endpoints, their state and why
-POST   /api/upstreams/{name}/drain  {"endpoint": URL}: send no more requests to it
-POST   /api/upstreams/{name}/undrain
-GET    /api/routes                  routes in the order in which they are matched
-GET    /api/config                  the effective configuration, secrets masked
-GET    /api/requests                requests in flight
-GET    /api/logs?id=                the last lines that name a request or a trace
-GET    /api/limits                  remaining amounts by key, and recent refusals
-GET    /api/events?topics=A,B       the same documents as server-sent events, when they change
-GET    /api/session                 own session; POST {"token": ...} signs in, DELETE out
-DELETE /api/requests/{id}           end a request
-POST   /api/reload                  read the file again
-       /api/traces, /api/usage      see `traces_api.py`
-       /api/log                     see `log_settings.py`
+docs/admin-api.md lists every route. Those of traces are in `traces_api.py`, those of the log in
+`log_settings.py`.
 """
 
 from __future__ import annotations
@@ -36,13 +19,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import __version__
-from gateway.admin import limits
+from gateway.admin import documents, limits
 from gateway.admin.answer import SERVER, answer
 from gateway.admin.auth import AdminAuth
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.feed import Feed, Source
 from gateway.admin.fleet import Fleet, WorkerReply
 from gateway.admin.metrics import GatewayMetrics
+from gateway.admin.operation import Operation, Parameter, routes, sources
 from gateway.admin.pages import VIEWS
 from gateway.admin.reload import Reloader
 from gateway.config import Config
@@ -53,6 +37,13 @@ _HEALTH = ("/livez", "/readyz")
 _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
 """Paths that need no authentication: they reveal nothing."""
 _IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
+_TOPICS = (
+    "Topics, separated by commas: `now`, `workers`, `upstreams`, `limits` and `requests`, which "
+    "are the documents of these paths; `config`, the last reload; `kept`, which changes with "
+    "every stored trace."
+)
+_UPSTREAM = Parameter("name", "Name of the upstream.")
+_NO_ENDPOINT = {400: "The body has no `endpoint`.", 404: "There is no such endpoint."}
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _QUERY_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 _HEADERS = {
@@ -82,38 +73,12 @@ class AdminApi:
     """Further topics of the feed."""
 
     def __post_init__(self) -> None:
-        self._documents: Mapping[str, Source] = {
-            "now": self._metrics_now,
-            "workers": self._workers_now,
-            "upstreams": self._upstreams_now,
-            "requests": self._requests_now,
-            "limits": self._limits_now,
-        }
-        """Documents that have an address below /api/ and are topics of the feed."""
-        self._feed = Feed({**self._documents, "config": self._reload_now, **self.topics})
+        self._feed = Feed({**sources(self), "config": self._reload_now, **self.topics})
 
     def application(self) -> web.Application:
         """Return the application: the routes, behind authentication."""
         app = web.Application(middlewares=[self._admit])
-        app.add_routes(
-            [
-                web.get("/livez", self._live),
-                web.get("/readyz", self._ready),
-                web.get("/metrics", self._exposed),
-                *(web.get(f"/api/{name}", _of(found)) for name, found in self._documents.items()),
-                web.post("/api/upstreams/{name}/{action:drain|undrain}", self._drain),
-                web.get("/api/routes", self._routes),
-                web.get("/api/config", self._config),
-                web.delete("/api/requests/{id}", self._cancel),
-                web.post("/api/reload", self._reload),
-                web.get("/api/logs", self._logs),
-                web.get("/api/events", self._events),
-                web.get("/api/session", self._session),
-                web.post("/api/session", self._sign_in),
-                web.delete("/api/session", self._sign_out),
-                *self.more,
-            ]
-        )
+        app.add_routes([*routes(self), *self.more])
         app.on_response_prepare.append(self._protect)
         app.on_shutdown.append(self._feed.close)
         return app
@@ -165,6 +130,13 @@ class AdminApi:
 
     # -- sessions ----------------------------------------------------------------------------
 
+    @Operation(
+        "GET",
+        "/api/session",
+        "State of a browser's session.",
+        returns=documents.Session,
+        is_open=True,
+    )
     async def _session(self, request: web.Request) -> web.Response:
         refusal = self.auth.refusal(request)
         document: dict[str, Any] = {
@@ -177,6 +149,15 @@ class AdminApi:
             document |= {"version": __version__, "links": dict(admin.links) if admin else {}}
         return answer(document)
 
+    @Operation(
+        "POST",
+        "/api/session",
+        "Begin a session: sets a cookie that stands for the token.",
+        returns=documents.Empty,
+        body=documents.SignIn,
+        errors={400: "The body has no token.", 403: "The token is wrong."},
+        is_open=True,
+    )
     async def _sign_in(self, request: web.Request) -> web.Response:
         try:
             token = str(orjson.loads(await request.read())["token"])
@@ -188,6 +169,13 @@ class AdminApi:
         await self.auth.delay_answer(request)
         return answer({"error": "that is not the admin token"}, 403)
 
+    @Operation(
+        "DELETE",
+        "/api/session",
+        "End the session.",
+        returns=documents.Empty,
+        is_open=True,
+    )
     async def _sign_out(self, request: web.Request) -> web.Response:
         response = answer({})
         self.auth.sign_out(request, response)
@@ -195,11 +183,29 @@ class AdminApi:
 
     # -- health ----------------------------------------------------------------------------
 
+    @Operation(
+        "GET",
+        "/livez",
+        "Whether every worker answers, for liveness probes.",
+        returns=documents.Liveness,
+        errors={503: "A worker does not answer within a second."},
+        refusal=documents.Liveness,
+        is_open=True,
+    )
     async def _live(self, _: web.Request) -> web.Response:
         silent = [one.worker for one in await self.fleet.ask("GET", "/status") if not one.ok]
         reasons = [f"worker {number} does not answer" for number in silent]
         return answer({"live": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
+    @Operation(
+        "GET",
+        "/readyz",
+        "Whether every worker is ready, for readiness probes.",
+        returns=documents.Readiness,
+        errors={503: "A worker is not ready; `reasons` says why."},
+        refusal=documents.Readiness,
+        is_open=True,
+    )
     async def _ready(self, _: web.Request) -> web.Response:
         reasons, degraded = [], []
         for one in await self.fleet.ask("GET", "/status"):
@@ -212,6 +218,13 @@ class AdminApi:
 
     # -- state -------------------------------------------------------------------------------
 
+    @Operation(
+        "GET",
+        "/metrics",
+        "Metrics of all workers for Prometheus; see docs/metrics.md.",
+        media="text/plain",
+        errors={404: "`telemetry.metrics` is null."},
+    )
     async def _exposed(self, request: web.Request) -> web.Response:
         options = self.reloader.loaded.config.telemetry.metrics
         if options is None:
@@ -223,28 +236,69 @@ class AdminApi:
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 
+    @Operation(
+        "GET",
+        "/api/now",
+        "Rates, latencies and loads of the last minute and the last hour.",
+        returns=documents.Now,
+        is_source=True,
+    )
     async def _metrics_now(self) -> Any:
         return now(self.metrics.history, await self.metrics.now(), time.time())
 
+    @Operation(
+        "GET",
+        "/api/workers",
+        "Workers with their loads.",
+        returns=documents.Workers,
+        is_source=True,
+    )
     async def _workers_now(self) -> Any:
         replies = await self.fleet.ask("GET", "/status")
         rows = [one.document if one.ok else {"worker": one.worker, "pid": None} for one in replies]
         return {"workers": rows}
 
+    @Operation(
+        "GET",
+        "/api/upstreams",
+        "Upstreams and their endpoints, with state and reason.",
+        returns=documents.Upstreams,
+        is_source=True,
+    )
     async def _upstreams_now(self) -> Any:
         replies = await self.fleet.ask("GET", "/upstreams")
         return {"upstreams": merge_upstreams([one for one in replies if one.ok])}
 
+    @Operation(
+        "GET",
+        "/api/limits",
+        "Remaining amounts by recently used key, and recent refusals.",
+        returns=documents.Limits,
+        is_source=True,
+    )
     async def _limits_now(self) -> Any:
         replies = await self.fleet.ask("GET", "/limits")
         return limits.merge_limits([one for one in replies if one.ok])
 
+    @Operation(
+        "GET",
+        "/api/routes",
+        "Routes in the order in which they are matched.",
+        returns=documents.Routes,
+        errors={503: "No worker answers."},
+    )
     async def _routes(self, _: web.Request) -> web.Response:
         for one in await self.fleet.ask("GET", "/routes"):
             if one.ok:
                 return answer({"routes": one.document})
         return answer({"error": "no worker answers"}, 503)
 
+    @Operation(
+        "GET",
+        "/api/config",
+        "The effective configuration, and the last reload.",
+        returns=documents.Configuration,
+    )
     async def _config(self, _: web.Request) -> web.Response:
         return answer({**await self._reload_now(), "config": masked(self.reloader.loaded.config)})
 
@@ -255,11 +309,26 @@ class AdminApi:
             "last_reload": None if last is None else last.document,
         }
 
+    @Operation(
+        "GET",
+        "/api/requests",
+        "Requests in progress.",
+        returns=documents.LiveRequests,
+        is_source=True,
+    )
     async def _requests_now(self) -> Any:
         replies = await self.fleet.ask("GET", "/requests")
         rows = [{"worker": one.worker, **row} for one in replies if one.ok for row in one.document]
         return {"requests": sorted(rows, key=lambda row: -row["age_s"])}
 
+    @Operation(
+        "GET",
+        "/api/logs",
+        "Recent log lines that name a request or a trace.",
+        returns=documents.LogLines,
+        parameters=(Parameter("id", "Complete id of a request or a trace.", required=True),),
+        errors={400: "`id` is missing or malformed."},
+    )
     async def _logs(self, request: web.Request) -> web.Response:
         identity = request.query.get("id", "")
         if not _IDENTITY.fullmatch(identity):
@@ -268,11 +337,27 @@ class AdminApi:
         lines = [line for one in replies if one.ok for line in one.document]
         return answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
 
+    @Operation(
+        "GET",
+        "/api/events",
+        "Documents as server-sent events: each when it changes.",
+        media="text/event-stream",
+        parameters=(Parameter("topics", _TOPICS, required=True),),
+        errors={400: "No known topic was named.", 503: "Too many viewers."},
+    )
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._feed.serve(request, lambda one: self.auth.refusal(one) is None)
 
     # -- actions -----------------------------------------------------------------------------
 
+    @Operation(
+        "DELETE",
+        "/api/requests/{id}",
+        "Cancel a request in progress: its caller gets `request_cancelled`.",
+        returns=documents.Empty,
+        parameters=(Parameter("id", "Id of the request."),),
+        errors={404: "No such request is in progress."},
+    )
     async def _cancel(self, request: web.Request) -> web.Response:
         request_id = quote(request.match_info["id"], safe="")
         replies = await self.fleet.ask("DELETE", f"/requests/{request_id}")
@@ -280,8 +365,31 @@ class AdminApi:
             return answer({})
         return answer({"error": "no such request is under way"}, 404)
 
+    @Operation(
+        "POST",
+        "/api/upstreams/{name}/drain",
+        "Send no more requests to an endpoint. Those in progress go on.",
+        returns=documents.Empty,
+        body=documents.DrainOrder,
+        parameters=(_UPSTREAM,),
+        errors=_NO_ENDPOINT,
+    )
     async def _drain(self, request: web.Request) -> web.Response:
-        out = request.match_info["action"] == "drain"
+        return await self._set_drained(request, out=True)
+
+    @Operation(
+        "POST",
+        "/api/upstreams/{name}/undrain",
+        "Send requests to a drained endpoint again.",
+        returns=documents.Empty,
+        body=documents.DrainOrder,
+        parameters=(_UPSTREAM,),
+        errors=_NO_ENDPOINT,
+    )
+    async def _undrain(self, request: web.Request) -> web.Response:
+        return await self._set_drained(request, out=False)
+
+    async def _set_drained(self, request: web.Request, *, out: bool) -> web.Response:
         try:
             endpoint = orjson.loads(await request.read())["endpoint"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -290,20 +398,19 @@ class AdminApi:
             return answer({})
         return answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
 
+    @Operation(
+        "POST",
+        "/api/reload",
+        "Read the configuration file again, and serve it if it is valid.",
+        returns=documents.Reloaded,
+        errors={400: "The file has problems. Nothing was changed."},
+        refusal=documents.Reloaded,
+    )
     async def _reload(self, _: web.Request) -> web.Response:
         outcome = await self.reloader.reload("asked for by an operator")
         return answer(
             {"file": str(self.reloader.file), **outcome.document}, 400 if outcome.problems else 200
         )
-
-
-def _of(source: Source) -> Handler:
-    """Return a handler that answers with the document of a source."""
-
-    async def handle(_: web.Request) -> web.StreamResponse:
-        return answer(await source())
-
-    return handle
 
 
 def merge_upstreams(replies: Sequence[WorkerReply]) -> list[dict[str, Any]]:

@@ -1,8 +1,4 @@
-"""Log settings that are changed at runtime, in all workers and in those that start later.
-
-GET /api/log
-PUT /api/log  {"level": "debug", "sample": 0.1}, or one of both
-"""
+"""Log settings that are changed at runtime, in all workers and in those that start later."""
 
 from __future__ import annotations
 
@@ -13,8 +9,10 @@ import orjson
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin import documents
 from gateway.admin.answer import answer
 from gateway.admin.fleet import Fleet
+from gateway.admin.operation import Operation, routes
 from gateway.telemetry.logs.control import LEVELS, LogControl
 
 _EVERY_S = 1.0
@@ -34,7 +32,7 @@ class LogSettings:
     @property
     def routes(self) -> list[web.RouteDef]:
         """Routes to add to the application."""
-        return [web.get("/api/log", self._get), web.put("/api/log", self._put)]
+        return routes(self)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -52,9 +50,23 @@ class LogSettings:
                     await self._fleet.ask("PUT", "/log", self.document)
                     self._known = known
 
+    @Operation(
+        "GET",
+        "/api/log",
+        "Settings of the log.",
+        returns=documents.LogLevel,
+    )
     async def _get(self, _: web.Request) -> web.Response:
         return answer(self.document)
 
+    @Operation(
+        "PUT",
+        "/api/log",
+        "Change settings of the log until the next start.",
+        returns=documents.LogLevel,
+        body=documents.LogChange,
+        errors={400: "The body is malformed, or a value is out of range."},
+    )
     async def _put(self, request: web.Request) -> web.Response:
         try:
             asked = orjson.loads(await request.read())

@@ -1,12 +1,4 @@
-"""Admin API for traces and usage.
-
-GET /api/traces        requests that were kept, the newest first
-GET /api/traces.csv    the same for spreadsheets, and .jsonl for programs; at most 10 000
-GET /api/traces/{id}   one trace, or request, with its spans
-GET /api/usage         requests, tokens and cost by day, tenant, route and model
-GET /api/usage.csv     the same for spreadsheets
-GET /api/telemetry     the local store, the collector, and what was lost on the way
-"""
+"""Admin API for traces and usage, from the local store."""
 
 from __future__ import annotations
 
@@ -23,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
+from gateway.admin import documents
 from gateway.admin.answer import answer
+from gateway.admin.operation import Operation, Parameter, routes
 from gateway.admin.record_collector import RecordCollector
 from gateway.config.units import parse_duration
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
+from gateway.telemetry.traces.recording import Kept
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import TraceStore
 from gateway.telemetry.traces.verdict import verdict
@@ -52,6 +47,60 @@ _BY = ("day", "tenant", "route", "model")
 _INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
 """Fields of a record that its spans show, and its outline omits."""
 
+_FILTERS = (
+    Parameter("route", "Name of the route."),
+    Parameter("model", "Model that was asked for, or that served the request."),
+    Parameter("tenant", "Tenant of the caller."),
+    Parameter("subject", "Subject of the caller."),
+    Parameter("upstream", "Name of the upstream."),
+    Parameter(
+        "status",
+        "Status code such as `502`, or a class such as `5xx`.",
+        {"type": "string", "pattern": f"^({_STATUS.pattern})$"},
+    ),
+    Parameter("end", "How the request ended, such as `upstream_reset`."),
+    Parameter(
+        "kept", "Why it was kept.", {"type": "string", "enum": [reason.value for reason in Kept]}
+    ),
+    Parameter("slower", "Minimum time to the first token, such as `2s`."),
+    Parameter("id", "Beginning of a trace id or request id."),
+    Parameter("since", "Earliest begin: seconds since the epoch, or ISO 8601."),
+    Parameter("until", "Latest begin."),
+    Parameter(
+        "sort",
+        "Order: by begin, duration, time to the first token, or output tokens.",
+        {"type": "string", "enum": [order.value for order in Sort], "default": Sort.AT.value},
+    ),
+    Parameter(
+        "order",
+        "Largest or smallest first.",
+        {"type": "string", "enum": ["desc", "asc"], "default": "desc"},
+    ),
+)
+_PAGING = (
+    Parameter(
+        "limit",
+        "Number of requests, at most 500.",
+        {"type": "integer", "minimum": 0, "maximum": 999_999, "default": 50},
+    ),
+    Parameter("before", "`next` of the previous page."),
+)
+_USAGE = (
+    Parameter(
+        "by",
+        "Columns to group by, separated by commas: `day`, `tenant`, `route`, `model`.",
+        {"type": "string", "default": "day"},
+    ),
+    Parameter("since", "First day.", {"type": "string", "format": "date"}),
+    Parameter("until", "Last day.", {"type": "string", "format": "date"}),
+)
+_UNREADABLE = {503: "The local store cannot be read."}
+_STORE_ERRORS = {
+    **_UNREADABLE,
+    400: "A parameter is malformed.",
+    404: "There is no local store; see `telemetry.traces.local`.",
+}
+
 
 class BadQuestion(Exception):
     """A query parameter is invalid. The text says which, and what is accepted."""
@@ -71,16 +120,16 @@ class TracesApi:
     @property
     def routes(self) -> list[web.RouteDef]:
         """Routes to add to the application."""
-        return [
-            web.get("/api/traces", self._traces),
-            web.get("/api/traces.csv", self._traces_csv),
-            web.get("/api/traces.jsonl", self._traces_jsonl),
-            web.get("/api/traces/{id}", self._trace),
-            web.get("/api/usage", self._usage),
-            web.get("/api/usage.csv", self._usage_csv),
-            web.get("/api/telemetry", self._telemetry),
-        ]
+        return routes(self)
 
+    @Operation(
+        "GET",
+        "/api/traces",
+        "Kept requests, the newest first.",
+        returns=documents.TracePage,
+        parameters=(*_FILTERS, *_PAGING),
+        errors=_STORE_ERRORS,
+    )
     async def _traces(self, request: web.Request) -> web.Response:
         try:
             wanted = wanted_by(request.query)
@@ -93,12 +142,28 @@ class TracesApi:
 
         return await self._read(read)
 
+    @Operation(
+        "GET",
+        "/api/traces.csv",
+        "All kept requests that match, at most 10 000, for spreadsheets.",
+        media="text/csv",
+        parameters=_FILTERS,
+        errors=_STORE_ERRORS,
+    )
     async def _traces_csv(self, request: web.Request) -> web.Response:
         def written(rows: Iterable[Mapping[str, Any]]) -> str:
             return as_csv([_csv_row(one) for one in rows], _COLUMNS)
 
         return await self._exported(request, "csv", "text/csv", written)
 
+    @Operation(
+        "GET",
+        "/api/traces.jsonl",
+        "The same as JSON lines: rows of `/api/traces`.",
+        media="application/jsonl",
+        parameters=_FILTERS,
+        errors=_STORE_ERRORS,
+    )
     async def _traces_jsonl(self, request: web.Request) -> web.Response:
         def written(rows: Iterable[Mapping[str, Any]]) -> str:
             return "".join(orjson.dumps(one).decode() + "\n" for one in rows)
@@ -133,6 +198,14 @@ class TracesApi:
             headers={"Content-Disposition": f'attachment; filename="requests.{kind}"'},
         )
 
+    @Operation(
+        "GET",
+        "/api/traces/{id}",
+        "A trace or a request with its spans.",
+        returns=documents.WholeTrace,
+        parameters=(Parameter("id", "Complete id of a trace or a request."),),
+        errors={**_UNREADABLE, 404: "It is not kept, or there is no local store."},
+    )
     async def _trace(self, request: web.Request) -> web.Response:
         identity = request.match_info["id"]
 
@@ -164,6 +237,14 @@ class TracesApi:
         except sqlite3.Error:
             return {"newest": None}
 
+    @Operation(
+        "GET",
+        "/api/usage.csv",
+        "The same for spreadsheets.",
+        media="text/csv",
+        parameters=_USAGE,
+        errors=_STORE_ERRORS,
+    )
     async def _usage_csv(self, request: web.Request) -> web.Response:
         response = await self._usage(request)
         if response.status != 200:
@@ -176,6 +257,14 @@ class TracesApi:
             headers={"Content-Disposition": 'attachment; filename="usage.csv"'},
         )
 
+    @Operation(
+        "GET",
+        "/api/usage",
+        "Requests, tokens and cost of all requests, kept or not.",
+        returns=documents.UsageTable,
+        parameters=_USAGE,
+        errors=_STORE_ERRORS,
+    )
     async def _usage(self, request: web.Request) -> web.Response:
         by = [name for name in request.query.get("by", "day").split(",") if name]
         try:
@@ -188,6 +277,13 @@ class TracesApi:
             lambda reader: {"usage": reader.usage(since=days["since"], until=days["until"], by=by)}
         )
 
+    @Operation(
+        "GET",
+        "/api/telemetry",
+        "The local store, the export of traces, and what was lost.",
+        returns=documents.Telemetry,
+        errors=_UNREADABLE,
+    )
     async def _telemetry(self, _: web.Request) -> web.Response:
         collector, store, export = self.collector, self.store, self.export
         told: dict[str, Any] = {

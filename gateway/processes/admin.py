@@ -18,6 +18,7 @@ from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
+from gateway.admin.openapi import OpenApi
 from gateway.admin.pages import Pages
 from gateway.admin.playground import Playground
 from gateway.admin.playground_socket import PlaygroundSocket
@@ -95,6 +96,7 @@ async def serve_admin(
                 more = [
                     *settings.routes,
                     *collector.routes,
+                    *OpenApi().routes,
                     *Pages().routes(),
                     *playground.routes(),
                     *PlaygroundSocket(public).routes(),

@@ -1,0 +1,159 @@
+"""OpenAPI 3.1 description of the admin API, from the operations that its handlers declare."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pydantic
+from aiohttp import web
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from gateway import __version__
+from gateway.admin.answer import answer
+from gateway.admin.api import AdminApi
+from gateway.admin.documents import AdminError
+from gateway.admin.log_settings import LogSettings
+from gateway.admin.operation import Operation, Parameter, operations, routes
+from gateway.admin.traces_api import TracesApi
+
+_REFERENCE = "#/components/schemas/{model}"
+_SHARED = {
+    401: "The token is missing or wrong.",
+    403: "A page of another origin asked, or one of another host without `admin.token`.",
+}
+"""Errors of every operation that needs authentication."""
+_DESCRIPTION = (
+    "State and actions for operators. It is on `admin.listen`, never on the public listener. "
+    "Without `admin.token`, it answers only requests to localhost."
+)
+
+
+class _Schemas(GenerateJsonSchema):
+    """Schemas without the titles that pydantic makes from names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+class OpenApi:
+    """Handler that serves the description."""
+
+    @property
+    def routes(self) -> list[web.RouteDef]:
+        """Route to add to the application."""
+        return routes(self)
+
+    @Operation(
+        "GET",
+        "/api/openapi.json",
+        "This description, as OpenAPI 3.1.",
+        returns=dict[str, Any],
+    )
+    async def _openapi(self, _: web.Request) -> web.Response:
+        return answer(description())
+
+
+@functools.cache
+def description() -> dict[str, Any]:
+    """Return the OpenAPI document of all operations."""
+    declared = [
+        one for kind in (AdminApi, TracesApi, LogSettings, OpenApi) for _, one in operations(kind)
+    ]
+    schemas, components = _schemas(declared)
+    paths: dict[str, Any] = {}
+    for one in declared:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Admin API of the gateway",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}, {}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The value of `admin.token`, if it is set.",
+                }
+            },
+        },
+    }
+
+
+def _schemas(declared: Iterable[Operation]) -> tuple[Mapping[object, Any], dict[str, Any]]:
+    """Return the schema of each type of the operations, and the schemas that they refer to."""
+    types = {
+        kind: ("validation" if kind is one.body else "serialization")
+        for one in declared
+        for kind in (AdminError, one.body, one.returns, one.refusal)
+        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+    }
+    found, definitions = models_json_schema(
+        list(types.items()),  # type: ignore[arg-type]
+        ref_template=_REFERENCE,
+        schema_generator=_Schemas,
+    )
+    schemas: dict[object, Any] = {kind: schema for (kind, _), schema in found.items()}
+    components = definitions["$defs"]
+    for schema in components.values():
+        schema.pop("title", None)
+        for one in schema.get("properties", {}).values():
+            one.pop("default", None)  # it only marks the field as one that may be missing
+    # Docstrings are wrapped at the width of the source.
+    return schemas, json.loads(json.dumps(components).replace("\\n", " "))
+
+
+def _operation(one: Operation, schemas: Mapping[object, Any]) -> dict[str, Any]:
+    errors = {**({} if one.is_open else _SHARED), **one.errors}
+    document: dict[str, Any] = {
+        "operationId": _identifier(one),
+        "summary": one.summary,
+        "parameters": [_parameter(each, one.path) for each in one.parameters],
+        "responses": {"200": {"description": "Done.", "content": _content(one, schemas)}},
+    }
+    for status, meaning in sorted(errors.items()):
+        own = one.refusal if status in one.errors else None
+        document["responses"][str(status)] = {
+            "description": meaning,
+            "content": {"application/json": {"schema": schemas[own or AdminError]}},
+        }
+    if one.body is not None:
+        document["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[one.body]}},
+        }
+    if one.is_open:
+        document["security"] = []
+    return document
+
+
+def _content(one: Operation, schemas: Mapping[object, Any]) -> dict[str, Any]:
+    if one.media != "application/json":
+        return {one.media: {"schema": {"type": "string"}}}
+    return {one.media: {"schema": schemas.get(one.returns, {"type": "object"})}}
+
+
+def _parameter(one: Parameter, path: str) -> dict[str, Any]:
+    in_path = f"{{{one.name}}}" in path
+    return {
+        "name": one.name,
+        "in": "path" if in_path else "query",
+        "required": in_path or one.required,
+        "description": one.description,
+        "schema": dict(one.schema),
+    }
+
+
+def _identifier(one: Operation) -> str:
+    words = one.path.removeprefix("/api/").replace("{", "by/").replace("}", "")
+    return "_".join([one.method.lower(), *words.replace(".", "/").strip("/").split("/")])

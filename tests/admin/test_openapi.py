@@ -1,0 +1,177 @@
+"""The description of the admin API covers every route, and is what a running gateway answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gateway.admin import reference
+from gateway.admin.api import AdminApi
+from gateway.admin.openapi import description
+from gateway.admin.pages import VIEWS
+from gateway.config import keep, load_source
+from gateway.processes.admin import serve_admin
+from tests.support.admin import admin, told, until
+from tests.support.client import ask, request
+from tests.support.gateway import StartGatewayProcess, config_text, simple_config
+from tests.support.tokens import Auth, bearer
+from tests.support.traces import chat, listed, model_config, telemetry
+from tests.support.upstream import ScriptedUpstream, hang, json_reply
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_description_is_valid_openapi() -> None:
+    assert description()["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(description()).validate()
+
+
+def test_the_reference_is_what_the_description_says() -> None:
+    assert (DOCS / "admin-api.md").read_text() == reference.document(), "run `make docs`"
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [
+        one["operationId"] for path in description()["paths"].values() for one in path.values()
+    ]
+    assert len(names) == len(set(names)) > 20
+
+
+def test_path_parameters_are_described() -> None:
+    for path, methods in description()["paths"].items():
+        for one in methods.values():
+            described = {each["name"] for each in one["parameters"] if each["in"] == "path"}
+            assert described == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+async def test_every_route_of_the_admin_process_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = [
+        (route.method.lower(), route.resource.canonical)
+        for route in (await application(tmp_path, monkeypatch)).router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    ]
+    api = {one for one in served if not is_page(one[1])}
+    paths = description()["paths"]
+    assert api == {(method, path) for path, methods in paths.items() for method in methods}
+
+
+def is_page(path: str) -> bool:
+    """Tell whether a path belongs to the dashboard itself."""
+    return path in (*VIEWS, "/favicon.ico") or path.startswith(("/static/", "/play/"))
+
+
+async def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> web.Application:
+    """Return the application as the admin process builds it, before it is served."""
+
+    class Built(Exception):
+        pass
+
+    found: list[web.Application] = []
+    build = AdminApi.application
+
+    def built(api: AdminApi) -> web.Application:
+        found.append(build(api))
+        raise Built
+
+    monkeypatch.setattr(AdminApi, "application", built)
+    file = tmp_path / "config.yaml"
+    file.write_text(config_text(simple_config("http://127.0.0.1:1"), {}))
+    keep(load_source(file), tmp_path / "kept")
+    with socket.socket() as listening, pytest.raises(Built):
+        await serve_admin(tmp_path / "kept", [], listening, "http://127.0.0.1:1", 0, 0)
+    return found[0]
+
+
+async def test_every_answer_of_a_running_gateway_fits_its_schema(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    used = {"usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    async with ScriptedUpstream(json_reply(used)) as upstream, ScriptedUpstream(hang) as silent:
+        config = model_config(upstream, auth=list(auth), limits=["once"])
+        config["limits"] = {"once": {"key": "subject", "requests": "1/day"}}
+        config["upstreams"]["silent"] = {"endpoints": [{"url": silent.url}]}
+        slow = {"name": "silent", "path": "/slow/", "auth": "anonymous", "upstream": "silent"}
+        config["routes"].append(slow)
+        gateway = await start_gateway_process({**config, "auth": auth}, telemetry=telemetry())
+        for _ in range(2):
+            await ask(gateway.port, chat(bearer(sub="ann")))
+        waiting = asyncio.create_task(ask(gateway.port, request(target="/slow/x")))
+        await silent.wait_requests(1)
+        [kept, _] = await listed(gateway, 2)
+        await until(gateway, "/api/usage", lambda found: bool(found.get("usage")))
+        await admin(gateway, "POST", "/api/reload")  # so that there is a last one
+        trace, query = kept["request_id"], {"/api/logs": f"?id={kept['request_id']}"}
+        api = await told(gateway, "/api/openapi.json")
+        assert api == json.loads(json.dumps(description()))
+        for path, operation in gets(api):
+            if path == "/api/events":  # never ends; its documents are those of the other paths
+                continue
+            address = path.replace("{id}", trace) + query.get(path, "")
+            answer = await admin(gateway, "GET", address)
+            assert answer.status == 200, address
+            check(api, operation["responses"]["200"], answer.body, answer.value("content-type"))
+        for method, path, body, status in (
+            ("GET", "/api/logs", None, 400),
+            ("GET", "/api/traces/unknown", None, 404),
+            ("POST", "/api/reload", None, 200),
+            ("PUT", "/api/log", {"level": "info"}, 200),
+            ("DELETE", "/api/requests/unknown", None, 404),
+            ("POST", "/api/upstreams/main/drain", {"endpoint": upstream.url}, 200),
+        ):
+            answer = await admin(gateway, method, path, body)
+            assert answer.status == status, path
+            operation = operation_at(api, method, path)
+            check(api, operation["responses"][str(status)], answer.body, b"application/json")
+        for row in (await told(gateway, "/api/requests"))["requests"]:
+            await admin(gateway, "DELETE", f"/api/requests/{row['request_id']}")
+        await waiting
+
+
+def gets(api: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each path that can be read, with its operation."""
+    for path, methods in api["paths"].items():
+        if "get" in methods:
+            yield path, methods["get"]
+
+
+def operation_at(api: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    """Return the operation that describes a path without parameters in braces."""
+    found: dict[str, Any] = next(
+        methods[method.lower()]
+        for template, methods in api["paths"].items()
+        if method.lower() in methods and matches(template, path)
+    )
+    return found
+
+
+def matches(template: str, path: str) -> bool:
+    """Tell whether a path is one of a template."""
+    pairs = list(zip(template.split("/"), path.split("/"), strict=False))
+    same_length = template.count("/") == path.count("/")
+    return same_length and all(one == other or one.startswith("{") for one, other in pairs)
+
+
+def check(api: dict[str, Any], response: dict[str, Any], body: bytes, media: bytes | None) -> None:
+    """Validate a body. Fields that are not described fail, too."""
+    [(described, content)] = response["content"].items()
+    assert media is not None
+    assert media.decode().partition(";")[0] == described
+    if described != "application/json":
+        return
+    schemas = {
+        name: {"additionalProperties": False, **schema} if "properties" in schema else schema
+        for name, schema in api["components"]["schemas"].items()
+    }
+    schema = {**content["schema"], "components": {"schemas": schemas}}
+    Draft202012Validator(schema).validate(json.loads(body))
