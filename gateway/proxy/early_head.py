@@ -17,13 +17,13 @@ import time
 from aiohttp.hdrs import ACCEPT
 
 from gateway import json_body, sse
-from gateway.chunks import chunk
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Commit, Place
+from gateway.exchange import Commit, Exchange, Place
 from gateway.headers import lines
 from gateway.json_body import ALWAYS_LIGHT_BYTES
-from gateway.proxy.heartbeat import COMMENT, Heartbeats
+from gateway.proxy.client_stream import ClientStream
+from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.request import Request
 from gateway.sse import EVENT_STREAM
 
@@ -35,21 +35,12 @@ _HEAD = (
 ).encode()
 
 
-class EarlyHead:
-    """Writer of one request's stream before its answer begins. The relay writes the answer
-    itself.
+class EarlyHead(Heartbeat):
+    """Watch over one request for silence, until its answer begins. The first heartbeat opens the
+    stream.
     """
 
-    __slots__ = (
-        "_attached",
-        "_client",
-        "_heartbeat",
-        "_place",
-        "_preface",
-        "_request",
-        "_sure",
-        "dialect",
-    )
+    __slots__ = ("_place", "_preface", "_request", "_stream", "_sure", "dialect")
 
     def __init__(
         self,
@@ -68,15 +59,11 @@ class EarlyHead:
         self._request = request
         self._preface = preface
         self._sure = sure
-        self._client = request.client
-        self._attached = False
-        silent_s = time.perf_counter() - request.exchange.started_at
-        self._heartbeat = heartbeats.watch(_nothing, self._beat, silent_s=silent_s)
-        request.exchange.at_end(lambda _: self.close())
-
-    @property
-    def is_stream(self) -> bool:
-        return True
+        self._stream: ClientStream | None = None
+        """Writer of the stream, once it is open."""
+        exchange = request.exchange
+        heartbeats.watch(self, time.perf_counter() - exchange.started_at)
+        exchange.at_end(self._ended)
 
     def queued(self, place: Place | None) -> None:
         """Note the request's place in a queue; None once it has left."""
@@ -84,41 +71,44 @@ class EarlyHead:
 
     def close(self) -> None:
         """Stop writing: the answer begins, or the client has left."""
-        self._heartbeat.close()
-        if self._attached:
-            self._attached = False
-            self._client.detach()
+        self.stop_beating()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
-    def _beat(self) -> bool:
-        transport = self._client.transport
+    def written(self) -> int:
+        return 0
+
+    def beat(self) -> bool:
+        """Open the stream, or write another comment."""
+        if self._stream is not None:
+            return self._stream.comment(self._comment())
+        request = self._request
+        transport = request.client.transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return False
-        if self._attached:
-            transport.write(chunk(self._comment()))
-            return True
-        if not self._request.content.is_eof():
+        if not request.content.is_eof():
             # The client is still sending. Many clients read nothing before they have sent all.
             return False
-        if self._sure or _asks_for_stream(self._request):
+        if self._sure or _asks_for_stream(request):
             self._open(transport)
         else:
-            self._heartbeat.close()
+            self.stop_beating()
         return True
 
     def _open(self, transport: asyncio.Transport) -> None:
-        exchange = self._request.exchange
+        exchange, client = self._request.exchange, self._request.client
         exchange.commit = Commit.EARLY
         exchange.status = 200
-        if not self._client.may_keep_alive():
+        if not client.may_keep_alive():
             exchange.must_close = True  # the Connection header sent below is final
         closes = b"Connection: close\r\n" if exchange.must_close else b""
         fields = lines(exchange.response_headers)
         if exchange.decided is not None:
             fields += exchange.decided.header_lines()
         head = _HEAD % (fields, closes)
-        transport.write(head + chunk(self._preface + self._comment()))
-        self._attached = True
-        self._client.attach(self)
+        self._stream = stream = ClientStream(client, transport, exchange, self)
+        stream.begin(head + stream.own(self._preface + self._comment()), None)
 
     def _comment(self) -> bytes:
         place = self._place
@@ -128,29 +118,24 @@ class EarlyHead:
             b"queued position=%d deadline=%ds" % (place.position, math.ceil(place.left_s))
         )
 
-    # Called by the client's connection:
+    def _ended(self, _: Exchange) -> None:
+        self.close()
+
+    # Called by the writer:
 
     def pause(self) -> None:
         """Do nothing: no bytes are waiting that could be held back."""
 
-    def resume(self) -> None:
+    def caught_up(self) -> None:
         """Do nothing: see `pause`."""
 
     def fail(self, error: GatewayError) -> None:
         """End the stream with an error event, and drop the request, which has no answer yet."""
-        exchange, transport = self._request.exchange, self._client.transport
+        exchange, stream = self._request.exchange, self._stream
         exchange.failed(error)
-        if transport is not None and not transport.is_closing():
-            transport.write(chunk(self.dialect.error_event(error, exchange.request_id, b"")))
-        self._client.drop()
-
-    def probe(self) -> bool:
-        """Send a byte to detect a dead client; see `RelayedResponse.probe`."""
-        transport = self._client.transport
-        if transport is None or transport.is_closing():
-            return False
-        transport.write(b"0")
-        return True
+        if stream is not None:
+            stream.end(self.dialect.error_event(error, exchange.request_id, b""))
+        self._request.client.drop()
 
 
 def open_if_silent(
@@ -215,12 +200,11 @@ def _is_event_stream(media_range: str) -> bool:
 
 
 def _asks_for_stream(request: Request) -> bool:
-    body = request.exchange.body or request.received or b""
+    exchange = request.exchange
+    if exchange.json is not None:
+        return exchange.json.streams
+    body = exchange.body or request.received or b""
     try:
         return json_body.read(body).streams
     except RequestError:
         return False
-
-
-def _nothing() -> int:
-    return 0

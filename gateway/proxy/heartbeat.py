@@ -8,7 +8,6 @@ one line, `: heartbeat`, without a blank line after it: see `sse.comment` for th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from gateway import sse
 
@@ -20,51 +19,48 @@ _SHORTEST_TICK_S = 0.1
 
 
 class Heartbeat:
-    """Heartbeat of one stream. It runs until it is closed."""
+    """Heartbeat of one stream, from `Heartbeats.watch` until `stop_beating`."""
 
-    __slots__ = ("_beat", "_quiet_looks", "_seen", "_slot", "_written")
+    __slots__ = ("_quiet_looks", "_seen", "_slot")
+    _slot: set[Heartbeat] | None
 
-    def __init__(
-        self,
-        slot: set[Heartbeat],
-        written: Callable[[], int],
-        beat: Callable[[], bool],
-        quiet_looks: int,
-    ) -> None:
+    def written(self) -> int:
+        """Return the bytes written so far, without heartbeats."""
+        raise NotImplementedError
+
+    def beat(self) -> bool:
+        """Send a heartbeat. Return False if that is not possible now; the next check then calls
+        this again.
+        """
+        raise NotImplementedError
+
+    def start_beating(self, slot: set[Heartbeat], quiet_looks: int) -> None:
+        """Enter a slot of `Heartbeats`, after this many checks without change."""
         self._slot = slot
-        self._written = written
-        self._beat = beat
-        self._seen = written()
+        self._seen = self.written()
         self._quiet_looks = quiet_looks
         slot.add(self)
 
-    def close(self) -> None:
-        """Stop the heartbeat."""
-        self._slot.discard(self)
-        # The callbacks refer to the stream, which refers to this object. Break the reference cycle,
-        # which only the garbage collector could free.
-        self._written, self._beat = _nothing, _never
+    def stop_beating(self) -> None:
+        """Stop the heartbeat, if it runs."""
+        if self._slot is not None:
+            self._slot.discard(self)
+            self._slot = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check whether anything was written since the last check; send a heartbeat after a silent
         interval.
         """
-        written = self._written()
+        if self._slot is None:
+            return  # stopped by another heartbeat of the same tick
+        written = self.written()
         if written != self._seen:
             self._seen = written
             self._quiet_looks = 0
             return
         self._quiet_looks += 1
-        if self._quiet_looks >= _LOOKS and self._beat():
+        if self._quiet_looks >= _LOOKS and self.beat():
             self._quiet_looks = 0
-
-
-def _nothing() -> int:
-    return 0
-
-
-def _never() -> bool:
-    return False
 
 
 class Heartbeats:
@@ -81,21 +77,17 @@ class Heartbeats:
         self.running = False
         """True while the timer runs."""
 
-    def watch(
-        self, written: Callable[[], int], beat: Callable[[], bool], *, silent_s: float = 0.0
-    ) -> Heartbeat:
-        """Call `beat` when nothing was written for an interval: not sooner, at most a quarter
+    def watch(self, heartbeat: Heartbeat, silent_s: float = 0.0) -> None:
+        """Call its `beat` when nothing was written for an interval: not sooner, at most a quarter
         interval later, and again after each further interval of silence.
 
-        `written` returns the bytes written so far, without heartbeats. `beat` returns True if it
-        could write; if False, it is called again at the next check. `silent_s` is the silence so
-        far in seconds.
+        `silent_s` is the silence so far in seconds.
         """
         if not self.running:
             self.running = True
             self._wait()
         quiet_looks = min(_LOOKS, int(silent_s / self._look_s)) - 1
-        return Heartbeat(self._slots[self._turn], written, beat, quiet_looks)
+        heartbeat.start_beating(self._slots[self._turn], quiet_looks)
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
@@ -105,7 +97,7 @@ class Heartbeats:
         """Check the streams whose turn it is. Called by the timer."""
         self._turn = (self._turn + 1) % len(self._slots)
         for heartbeat in tuple(self._slots[self._turn]):
-            heartbeat.look()
+            heartbeat.check()
         self.running = any(self._slots)
         if self.running:
             self._wait()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.chunks import LAST_CHUNK, chunk
 from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse, UpstreamRejected
 from gateway.exchange import Exchange
+from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
 from gateway.sse import EVENT_STREAM
@@ -16,47 +16,37 @@ from gateway.sse import EVENT_STREAM
 _LONGEST_ERROR_BYTES = 64 * 1024
 
 
-class LastEvent(ClientResponse):
-    """Response that writes one final event. It ends the stream without a terminating chunk."""
+class LastEvents(ClientResponse):
+    """Response that writes the last events of the open stream."""
 
-    def __init__(self, event: bytes, exchange: Exchange) -> None:
-        super().__init__()
-        self._event = event
-        self._exchange = exchange
-        self.force_close()
-
-    def start(self, request: Request) -> None:
-        """Write the event."""
-        self._begin(request).write(chunk(self._event))
-        self._exchange.bytes_out = len(self._event)
-        self._complete()
-
-
-class Whole(ClientResponse):
-    """Response that writes all events of a plug-in's response into the open stream."""
-
-    def __init__(self, events: bytes, exchange: Exchange) -> None:
+    def __init__(self, events: bytes, exchange: Exchange, *, complete: bool = False) -> None:
+        """`events` is an error event unless the stream is then `complete`."""
         super().__init__()
         self._events = events
         self._exchange = exchange
+        self._is_complete = complete
+        if not complete:
+            self.force_close()
 
     def start(self, request: Request) -> None:
-        """Write the events and the terminating chunk."""
-        events = self._events
-        self._begin(request).write((chunk(events) if events else b"") + LAST_CHUNK)
-        self._exchange.bytes_out = len(events)
+        """Write the events, and end the stream."""
+        stream = ClientStream(request.client, self._begin(request), self._exchange, None)
+        if self._events and self._is_complete:
+            stream.events(self._events)
+        stream.end(None if self._is_complete else self._events)
+        self._exchange.bytes_out = len(self._events)
         self._complete()
 
 
-def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEvent:
+def failed(error: GatewayError, dialect: Dialect, exchange: Exchange) -> LastEvents:
     """Return a response that ends the stream with this error. Record the error in the exchange."""
     exchange.failed(error)
-    return LastEvent(dialect.error_event(error, exchange.request_id, b""), exchange)
+    return LastEvents(dialect.error_event(error, exchange.request_id, b""), exchange)
 
 
 def joins(response: web.StreamResponse) -> bool:
     """Tell whether a response can be sent inside the open stream as it is."""
-    return isinstance(response, LastEvent) or getattr(response, "joins", False)
+    return isinstance(response, LastEvents) or getattr(response, "joins", False)
 
 
 async def joined(
@@ -78,7 +68,7 @@ async def joined(
         body = response.body if isinstance(response, web.Response) else None
         if status < 400:
             if status == 200 and response.content_type == EVENT_STREAM and isinstance(body, bytes):
-                return Whole(body, exchange)
+                return LastEvents(body, exchange, complete=True)
             why = f"a plug-in's answer, of status {status}, came after the stream was opened"
             return failed(GatewayError(reason=why), dialect, exchange)
         error = (GatewayError if status >= 500 else RequestError)(code=f"http_{status}")
@@ -87,4 +77,4 @@ async def joined(
     if event is None:
         return failed(error, dialect, exchange)
     exchange.failed(error)
-    return LastEvent(event, exchange)
+    return LastEvents(event, exchange)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from multidict import CIMultiDict
 
 from gateway.aiohttp_adaptor import rfc822_formatted_time
-from gateway.chunks import LAST_CHUNK, chunk
 from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
 from gateway.errors import CredentialExpired, GatewayError, StreamLost, StreamTrimmed
 from gateway.exchange import Commit, Exchange
 from gateway.headers import checked_lines
-from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.proxy.client_stream import ClientStream
+from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
 from gateway.resume.generation import Generation, error_event
@@ -59,12 +58,10 @@ class Replay(ClientResponse):
         if generation is None:  # a generation sets these itself
             exchange.streamed = True
             self._first_token = FirstToken(lines=False)
-        self._behind = False
         self._heartbeats = heartbeats
-        self._heartbeat: Heartbeat | None = None
         self._preface = preface
-        self._transport: asyncio.Transport
-        self._follows = False
+        self._stream: ClientStream | None = None
+        """Writer of the events while the stream is followed."""
         self.headers[STREAM_ID] = log.id
 
     @property
@@ -72,46 +69,37 @@ class Replay(ClientResponse):
         """True: the events can continue an event stream whose head was sent before."""
         return True
 
-    @property
-    def is_stream(self) -> bool:
-        return True
-
     def start(self, request: Request) -> None:
         """Send the head and the events so far, then follow the stream."""
-        self._transport = self._begin(request)
-        self._exchange.status = self.status
-        self._follows = True
-        if self._exchange.commit is not Commit.EARLY:
-            self._exchange.commit = Commit.ANSWERED
-            head = self._head()
+        transport, exchange = self._begin(request), self._exchange
+        exchange.status = self.status
+        self._stream = stream = ClientStream(request.client, transport, exchange, self)
+        data = b""
+        if exchange.commit is not Commit.EARLY:
+            exchange.commit = Commit.ANSWERED
+            data = self._head()
             if self._preface:
-                head += chunk(self._preface)
-            self._transport.write(head)
-        request.client.attach(self)
-        if self._heartbeats is not None:
-            self._heartbeat = self._heartbeats.watch(lambda: self.after, self._beat)
+                data += stream.own(self._preface)
+        stream.begin(data, self._heartbeats)
         self.log.join(self)
         self.wake()
 
     def left(self) -> None:
         """Stop following: the client has left, or the response has ended."""
         self.over = True
-        if self._follows:
-            self._follows = False
-            if self._heartbeat is not None:
-                self._heartbeat.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
             self.log.leave(self)
-            assert self._client is not None
-            self._client.detach()
 
     # The log calls `wake` for every event.
 
     def wake(self) -> None:
         """Write the new events, unless the client lags."""
-        if self._is_over or self._transport.is_closing():
+        stream, log = self._stream, self.log
+        if stream is None or stream.transport.is_closing():
             return
-        log, transport = self.log, self._transport
-        while not self._behind:
+        while not stream.behind:
             try:
                 data, self.after = log.read(self.after)
             except Trimmed:
@@ -119,38 +107,31 @@ class Replay(ClientResponse):
                 return
             if data:
                 self._count(data)
-                transport.write(chunk(data))
+                stream.events(data)
             if self.after >= log.last:
                 if log.ended:
-                    self._finish()
+                    self._finish(stream)
                 return
 
-    def _beat(self) -> bool:
-        """Send a heartbeat. This is safe because only whole events are written."""
-        transport = self._transport
-        if self._behind or transport.get_write_buffer_size() or transport.is_closing():
-            return False
-        transport.write(chunk(COMMENT))
-        return True
+    # The writer calls the next four methods.
 
-    # The client's connection calls the next four methods.
+    def written(self) -> int:
+        """Return the number of the last event written."""
+        return self.after
 
     def pause(self) -> None:
-        """Stop writing: the client lags."""
-        self._behind = True
+        """Do nothing: no events are read while the client lags."""
 
-    def resume(self) -> None:
+    def caught_up(self) -> None:
         """Continue writing: the client has caught up."""
-        self._behind = False
         self.wake()
         if self.log.on_progress is not None:
             self.log.on_progress()
 
     def fail(self, error: GatewayError) -> None:
         """End the response, and its generation too if the error concerns it."""
-        if self._is_over:
-            return  # all is written, though the client's connection is still attached
-        self._behind = False
+        if self._stream is not None:
+            self._stream.behind = False
         generation = self._generation
         if generation is None or self.log.ended:
             self._break_off(error)
@@ -160,18 +141,7 @@ class Replay(ClientResponse):
         else:
             generation.fail(error)
 
-    def probe(self) -> bool:
-        """Test the connection as the relay does, with a zero before the next chunk's size."""
-        probing = not self._is_over and not self._transport.is_closing()
-        if probing:
-            self._transport.write(b"0")
-        return probing
-
     # -- private -----------------------------------------------------------------------------
-
-    @property
-    def _is_over(self) -> bool:
-        return not self._follows
 
     def _head(self) -> bytes:
         self.headers.setdefault("Date", rfc822_formatted_time())
@@ -190,16 +160,17 @@ class Replay(ClientResponse):
             exchange.first_token_at = time.perf_counter()
         exchange.bytes_out += len(data)
 
-    def _finish(self) -> None:
+    def _finish(self, stream: ClientStream) -> None:
         log = self.log
         if log.state is State.LOST:
             self._break_off(log.error or StreamLost())
-            return
-        if log.state is State.COMPLETE:
-            self._transport.write(LAST_CHUNK)
+        elif log.state is State.COMPLETE:
+            stream.end()
+            self._over()
         else:
-            self.keep_alive = False  # the last event reported the error; there is no last chunk
-        self._over()
+            self.keep_alive = False  # the last event reported the error
+            stream.end(b"")
+            self._over()
 
     def _break_off(self, error: GatewayError) -> None:
         """End with an event without a number, since it concerns this reader and not the stream."""
@@ -208,14 +179,13 @@ class Replay(ClientResponse):
             exchange.failed(error)
             exchange.release(end_reason(error))
         self.keep_alive = False
-        if not self._transport.is_closing():
+        if self._stream is not None:
             event = error_event(self._dialect, error, exchange.request_id)
-            event = b"retry: %d\n%b" % (_RECONNECT_MS, event)
-            self._transport.write(chunk(event))
+            self._stream.end(b"retry: %d\n%b" % (_RECONNECT_MS, event))
         self._over()
 
     def _over(self) -> None:
-        if self._follows:
+        if self._stream is not None:
             self.left()
             self._complete()
 

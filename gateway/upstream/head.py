@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.headers import HOP_BY_HOP, connection_tokens
+from gateway.sse import is_event_stream
 
 RawHeader = tuple[bytes, bytes]
 
@@ -47,6 +48,7 @@ class ResponseHead:
     """
 
     __slots__ = (
+        "_lines",
         "accel",
         "cacheable",
         "chunked",
@@ -54,6 +56,7 @@ class ResponseHead:
         "content_type",
         "encoded",
         "fields",
+        "is_event_stream",
         "located",
         "reason",
         "server",
@@ -72,6 +75,7 @@ class ResponseHead:
         self.chunked = False
         self.content_length: int | None = None
         self.content_type = b""
+        self._lines: bytes | None = None
         self.cacheable = False
         """True if the upstream sent Cache-Control."""
         self.encoded = False
@@ -122,6 +126,8 @@ class ResponseHead:
             elif what == _LOCATION:
                 self.located = True
                 fields.append(field)
+        self.is_event_stream = is_event_stream(self.content_type)
+        """True if the body is an event stream."""
         if status == 101 and (
             nominated is None or b"upgrade" not in nominated or self.chunked or self.content_length
         ):
@@ -130,6 +136,15 @@ class ResponseHead:
             nominated -= _NEVER_NOMINATED
             if nominated:
                 self.fields = [f for f in fields if f[0].lower() not in nominated]
+
+    def lines(self) -> bytes:
+        """Return `fields` as bytes for the wire, rendered once for all responses with this head."""
+        rendered = self._lines
+        if rendered is None:
+            rendered = b"".join([b"%b: %b\r\n" % field for field in self.fields])
+            if not self.located:  # otherwise the fields are rewritten for each response
+                self._lines = rendered
+        return rendered
 
 
 def _find(name: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,23 +18,30 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Stream:
+class Stream(Heartbeat):
     """One whose silence is broken."""
 
     def __init__(self) -> None:
-        self.written = 0
+        self._slot = None
+        self.size = 0
         self.may_beat = True
         self.asked: list[float] = []
         self.changed = asyncio.Event()
+        self.looks = 0
+
+    def written(self) -> int:
+        self.looks += 1
+        return self.size
 
     def beat(self) -> bool:
         self.asked.append(now())
         self.changed.set()
         return self.may_beat
 
-    def heartbeat(self, heartbeats: Heartbeats | None = None, silent_s: float = 0.0) -> Heartbeat:
-        heartbeats = heartbeats or Heartbeats(INTERVAL_S)
-        return heartbeats.watch(lambda: self.written, self.beat, silent_s=silent_s)
+    def watched(self) -> Stream:
+        """This stream, whose silence is watched from now on."""
+        Heartbeats(INTERVAL_S).watch(self)
+        return self
 
     async def asked_times(self, count: int) -> None:
         async with asyncio.timeout(10):
@@ -43,25 +51,23 @@ class Stream:
 
 
 async def test_a_silent_stream_beats_after_each_interval_and_not_before() -> None:
-    stream = Stream()
     started = now()
-    heartbeat = stream.heartbeat()
+    stream = Stream().watched()
     await stream.asked_times(3)
-    heartbeat.close()
+    stream.stop_beating()
     # uvloop's timers count milliseconds.
     assert all(at - started > (n + 1) * (INTERVAL_S - 0.005) for n, at in enumerate(stream.asked))
 
 
 async def test_a_stream_that_writes_does_not_beat() -> None:
-    stream = Stream()
-    heartbeat = stream.heartbeat()
+    stream = Stream().watched()
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     ended = now() + 5 * INTERVAL_S
 
     def write() -> None:
         # In every turn of the loop: however late a timer is, something was written before it.
-        stream.written += 1
+        stream.size += 1
         if now() > ended:
             done.set_result(None)
         else:
@@ -69,7 +75,7 @@ async def test_a_stream_that_writes_does_not_beat() -> None:
 
     write()
     await done
-    heartbeat.close()
+    stream.stop_beating()
     assert stream.asked == []
 
 
@@ -77,22 +83,21 @@ async def test_a_beat_that_may_not_be_now_is_asked_for_again_before_an_interval_
     stream = Stream()
     stream.may_beat = False
     started = now()
-    heartbeat = stream.heartbeat()
+    stream.watched()
     await stream.asked_times(1)
     first = now() - started
     await stream.asked_times(2)
     stream.may_beat = True
     await stream.asked_times(3)
-    heartbeat.close()
+    stream.stop_beating()
     assert first > INTERVAL_S - 0.005
     assert len(stream.asked) == 3
 
 
 async def test_one_that_is_closed_is_silent() -> None:
-    stream = Stream()
-    heartbeat = stream.heartbeat()
-    heartbeat.close()
-    heartbeat.close()
+    stream = Stream().watched()
+    stream.stop_beating()
+    stream.stop_beating()
     await asyncio.sleep(2 * INTERVAL_S)
     assert stream.asked == []
 
@@ -100,42 +105,31 @@ async def test_one_that_is_closed_is_silent() -> None:
 async def test_silence_before_it_was_watched_counts() -> None:
     heartbeats = Heartbeats(60.0)
     impatient, patient = Stream(), Stream()
-    hearts = [
-        impatient.heartbeat(heartbeats, silent_s=100.0),
-        patient.heartbeat(heartbeats),
-    ]
-    hearts[0].look()
-    hearts[1].look()
+    heartbeats.watch(impatient, 100.0)
+    heartbeats.watch(patient)
+    impatient.check()
+    patient.check()
     assert len(impatient.asked) == 1
     assert patient.asked == []
-    for heart in hearts:
-        heart.close()
+    impatient.stop_beating()
+    patient.stop_beating()
 
 
 async def test_many_streams_share_one_timer_and_are_looked_at_a_few_at_a_time() -> None:
     heartbeats = Heartbeats(1.6)
-    looked = 0
-
-    def written() -> int:
-        nonlocal looked
-        looked += 1
-        return 0
-
     streams = [Stream() for _ in range(40)]
-    hearts = []
     for at, stream in enumerate(streams):
-        hearts.append(heartbeats.watch(written, stream.beat))
+        heartbeats.watch(stream)
         if at % 10 == 9:
             heartbeats.tick()
-    looks = []
+    looks = [sum(stream.looks for stream in streams)]
     for _ in range(4 * 5):  # five looks at each
-        looked = 0
         heartbeats.tick()
-        looks.append(looked)
-    assert looks == [10] * 20
+        looks.append(sum(stream.looks for stream in streams))
+    assert [b - a for a, b in pairwise(looks)] == [10] * 20
     assert all(stream.asked for stream in streams)
-    for heart in hearts:
-        heart.close()
+    for stream in streams:
+        stream.stop_beating()
     heartbeats.tick()
     assert not heartbeats.running
 

@@ -412,9 +412,11 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
             (exchange,) = gateway.server.listener.exchanges
             keeper = exchange.keeper
             assert isinstance(keeper, generations.Generation)
-            (reader,) = keeper.log.readers
+            (served,) = gateway.server.listener._connections
+            writer = served._writer
+            assert writer is not None
             keeper.finish(None)
-            assert not reader.probe()  # type: ignore[attr-defined]
+            assert not writer.probe()
             assert not gateway.server.listener.cancel(exchange.request_id)
             rest = await client.read_until(LAST_CHUNK)
     assert b"error" not in rest

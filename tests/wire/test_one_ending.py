@@ -55,7 +55,8 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
             (served,) = gateway.server.listener._connections
             writer = served._writer
             assert writer is not None
-            finish = writer.finish  # type: ignore[attr-defined]
+            relay: Any = writer.source  # type: ignore[attr-defined]
+            finish = relay.finish
 
             def finish_and_cancel(error: Any) -> None:
                 finish(error)
@@ -63,7 +64,7 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
                 assert not writer.probe()
                 assert not gateway.server.listener.cancel(exchange.request_id)
 
-            writer.finish = finish_and_cancel  # type: ignore[attr-defined]
+            relay.finish = finish_and_cancel
             await connection.send(LAST_CHUNK)
             rest = await client.read_until(LAST_CHUNK)
         line = await logged(gateway)
@@ -82,7 +83,7 @@ async def test_a_request_that_is_being_ended_opens_no_stream(start_gateway: Star
             assert isinstance(early, EarlyHead)
             assert gateway.server.listener.cancel(exchange.request_id)
             for _ in range(8):  # before the cancellation has arrived
-                early._heartbeat.look()
+                early.check()
             response = await client.read_response("POST")
             await connection.wait_client_gone()
             connection.close()

@@ -1,0 +1,284 @@
+"""Writer of a response body to a client.
+
+It owns what is the same for every body that is written as it arrives: chunked framing, compression,
+backpressure, heartbeats, the probe for a dead client, and the end. A body ends in exactly one way:
+complete; with one error event and no last chunk; or cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.chunks import LAST_CHUNK, chunk
+from gateway.client_connection import ClientConnection
+from gateway.errors import GatewayError
+from gateway.exchange import Commit, Exchange
+from gateway.proxy.compression import Encoder
+from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.proxy.preface import WithoutBom
+from gateway.sse import TAIL_BYTES, between_events
+
+_WAITING_CAP_BYTES = 32 * 1024
+"""Bytes that may wait in memory for a slow client before the source is paused."""
+_COPY_CAP_BYTES = 16 * 1024
+"""Up to this size, a copy is cheaper than three buffers in one write."""
+
+
+class Source(Protocol):
+    """Source of the bytes of a body."""
+
+    def written(self) -> int:
+        """Return a number that changes with everything that the source writes."""
+
+    def pause(self) -> None:
+        """Pause: too many bytes wait for the client. May be called again while paused."""
+
+    def caught_up(self) -> None:
+        """Note that the client reads again, and no byte waits."""
+
+    def fail(self, error: GatewayError) -> None:
+        """End the body with an error that the source did not cause."""
+
+
+class ClientStream(Heartbeat):
+    """Writer of one body. The connection of the client tells it when to pause."""
+
+    # Initial values as class attributes: most streams end before any of them changes.
+    look: Callable[[bytes], bytes] | None = None
+    """Function that inspects each piece and returns the part to send."""
+    behind = False
+    """True while the client reads too slowly."""
+    over = False
+    """True once nothing more will be written."""
+    tail = b""
+    """Last bytes of the body, as many as `between_events` needs."""
+    _without_bom: WithoutBom | None = None
+    _waiting: list[bytes] | None = None
+    """Pieces that arrived while the client was behind."""
+    _waiting_bytes = 0
+    _attached = False
+
+    def __init__(
+        self,
+        client: ClientConnection,
+        transport: asyncio.Transport,
+        exchange: Exchange,
+        source: Source | None,
+        *,
+        chunked: bool = True,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.transport = transport
+        self.chunked = chunked
+        self.plain = chunked and encoder is None
+        """True if pieces are only framed before they are written."""
+        self.source = source
+        """Source that may be paused; None after the end."""
+        self._client = client
+        self._exchange = exchange
+        self._encoder = encoder
+        self._slot = None
+
+    def begin(self, data: bytes, heartbeats: Heartbeats | None) -> None:
+        """Write the first bytes, which are framed already, and follow the client."""
+        self.transport.write(data)
+        self._attached = True
+        self._client.attach(self)
+        if heartbeats is not None:
+            heartbeats.watch(self)
+
+    def close(self) -> None:
+        """Stop writing: the body has ended, or the client has left."""
+        self.over = True
+        self.source = None  # it refers to this object; only the garbage collector would free both
+        self.stop_beating()
+        if self._attached:
+            self._attached = False
+            self._client.detach()
+
+    # -- for the source ------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Inspect and write a piece that has just arrived. Runs for every event: keep it small."""
+        transport = self.transport
+        if transport.is_closing():
+            return  # the client has left; its connection reports that in the next turn of the loop
+        if self.look is not None and not (data := self.look(data)):
+            return
+        size = len(data)
+        self.tail = data[-3:] if size > 2 else (self.tail + data)[-TAIL_BYTES:]
+        if self.plain and size <= _COPY_CAP_BYTES:
+            transport.write(b"%x\r\n%b\r\n" % (size, data))
+        elif self.behind:
+            self._wait(data)
+            return
+        else:
+            size = self._write(data)
+        exchange = self._exchange
+        if not exchange.bytes_out:
+            exchange.begun()
+        exchange.bytes_out += size
+
+    def first(self, data: bytes) -> bytes:
+        """Inspect and count the first piece of the body. Return it framed, to be written with the
+        head.
+        """
+        if self.look is not None and not (data := self.look(data)):
+            return b""
+        exchange = self._exchange
+        exchange.begun()
+        self.tail = data[-TAIL_BYTES:]
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
+        exchange.bytes_out = len(data)
+        return chunk(data) if self.chunked else data
+
+    def own(self, data: bytes) -> bytes:
+        """Return a chunk with bytes of the gateway's own."""
+        if not self.tail:
+            self.strip_bom()
+        if self._encoder is not None:
+            data = self._encoder.feed(data)
+        return chunk(data) if data else b""
+
+    def events(self, data: bytes) -> None:
+        """Write complete events that are inspected and counted already."""
+        self.tail = data[-TAIL_BYTES:]
+        self.transport.write(chunk(data))
+
+    def comment(self, line: bytes = COMMENT) -> bool:
+        """Write a comment, unless the client has unread bytes or an event is incomplete. Return
+        True if that was possible.
+        """
+        transport = self.transport
+        if transport.get_write_buffer_size() or not between_events(self.tail):
+            return False
+        if not transport.is_closing():
+            transport.write(self.own(line))
+        return True
+
+    def strip_bom(self) -> None:
+        """Remove a byte order mark from the body, because other bytes were written before it."""
+        if self._without_bom is None:
+            self._without_bom = without = WithoutBom()
+            look = self.look
+            # A closure instead of a method of this class, which would be a reference cycle.
+            self.look = without.feed if look is None else lambda data: without.feed(look(data))
+
+    def rest(self, data: bytes) -> bytes:
+        """Return the last bytes of the body, which filters held back, to be written as they are."""
+        self.look = None
+        if self._without_bom is not None:
+            data = self._without_bom.feed(data) + self._without_bom.flush()
+        return data
+
+    def last_chunk(self) -> bytes:
+        """Return the bytes that complete the body."""
+        if self._encoder is None:
+            return LAST_CHUNK
+        return chunk(self._encoder.finish()) + LAST_CHUNK
+
+    def end(self, event: bytes | None = None) -> None:
+        """End the body, once. It is complete if `event` is None. Otherwise it breaks off with this
+        error event, or without one if the event is empty.
+        """
+        if self.over:
+            return
+        self._write_waiting()
+        if self.chunked and not self.transport.is_closing():
+            if event is None:
+                self.transport.write(self.last_chunk())
+            elif event:
+                self.transport.write(self.own(event))
+        self.close()
+
+    # -- for the client's connection -----------------------------------------------------
+
+    @property
+    def is_stream(self) -> bool:
+        """True if this is an event stream."""
+        return self._exchange.streamed or self._exchange.commit is Commit.EARLY
+
+    def pause(self) -> None:
+        """Note that the client reads too slowly."""
+        self.behind, self.plain = True, False
+        self._hold_source()
+
+    def resume(self) -> None:
+        """Write the waiting bytes: the client has caught up."""
+        self._write_waiting()
+        if not self.behind and self.source is not None:
+            self.source.caught_up()
+
+    def fail(self, error: GatewayError) -> None:
+        """End the body with an error that its source did not cause."""
+        if self.source is not None:
+            self.source.fail(error)
+
+    def probe(self) -> bool:
+        """Write the first digit of the next chunk's size, to detect a dead client. Return False if
+        that is not possible.
+
+        A chunk size may begin with zeros (RFC 9112 section 7.1), so a live client sees no
+        difference, and a dead one resets the connection.
+        """
+        probing = self.chunked and not self.over and not self.transport.is_closing()
+        if probing:
+            self.transport.write(b"0")
+        return probing
+
+    # -- for the heartbeats --------------------------------------------------------------
+
+    def written(self) -> int:
+        return 0 if self.source is None else self.source.written()
+
+    def beat(self) -> bool:
+        return self.comment()
+
+    # -- private -------------------------------------------------------------------------
+
+    def _write(self, data: bytes) -> int:
+        """Encode and write a piece. Return its size on the wire."""
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
+        size = len(data)
+        if not self.chunked:
+            self.transport.write(data)
+        elif size <= _COPY_CAP_BYTES:
+            self.transport.write(chunk(data))
+        else:
+            self.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
+        return size
+
+    def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
+        encoded = encoder.feed(data)
+        self._exchange.bytes_saved += len(data) - len(encoded)
+        return encoded
+
+    def _wait(self, data: bytes) -> None:
+        """Keep a piece until the client has caught up. It is then written together with those that
+        follow it.
+        """
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._hold_source()
+
+    def _hold_source(self) -> None:
+        """Pause the source if too many bytes wait."""
+        waiting_bytes = self.transport.get_write_buffer_size() + self._waiting_bytes
+        if waiting_bytes > _WAITING_CAP_BYTES and self.source is not None:
+            self.source.pause()
+
+    def _write_waiting(self) -> None:
+        self.behind, self.plain = False, self.chunked and self._encoder is None
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._waiting = None
+            self._waiting_bytes = 0
+            look, self.look = self.look, None  # the bytes were inspected when they arrived
+            self.feed(data)
+            self.look = look
