@@ -22,6 +22,8 @@ WRITE_REFERENCE = mkdir -p $(VENV)/docs && \
 	$(BIN)/gateway schema > $(VENV)/docs/config.schema.json && \
 	$(BIN)/python -m gateway.telemetry.metrics.reference > $(VENV)/docs/metrics-reference.md && \
 	$(BIN)/python -m gateway.admin.reference > $(VENV)/docs/admin-api.md
+# The oldest supported aiohttp. On PYTHONPATH it comes before the locked one.
+OLDEST := $(VENV)/oldest
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 MAKEFLAGS += --no-builtin-rules
@@ -29,16 +31,21 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 # Two pips at once in one .venv would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test nightly check bench docs lock clean system
+.PHONY: help run test test-oldest nightly check bench docs lock clean system
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.project ## Serve config.yaml with the built-in demo backend; needs python3 >= 3.11 only
 	@exec $(BIN)/gateway serve --config config.yaml
 
-test: system check $(NODE_MODULES) ## Set up what the tests need, then check and run every test
+test: system check $(NODE_MODULES) $(OLDEST)/.installed ## Set up what the tests need, then check and run every test
 	$(BIN)/pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+
+test-oldest: $(VENV)/.project $(VENV)/.dev $(OLDEST)/.installed ## Run what depends on aiohttp's internals with its oldest supported version
+	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/test_aiohttp_adaptor.py tests/server \
+		tests/wire/test_parsing.py tests/wire/test_parser_load.py tests/wire/test_request_bodies.py \
+		tests/middleware/test_plugin.py $(PYTEST_ARGS)
 
 nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for every change: 5 min of chaos
 	$(BIN)/pytest tests/chaos --chaos-seconds 300
@@ -63,6 +70,9 @@ lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml and tests/no
 	$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements.lock
 	$(UV_COMPILE) --group dev --constraint requirements.lock $(LOCK_ARGS) \
 		--output-file requirements-dev.lock
+	sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/aiohttp==\1/p' pyproject.toml | $(BIN)/uv pip compile --quiet \
+		--universal --no-deps --generate-hashes --custom-compile-command 'make lock' - \
+		--output-file tests/oldest.lock
 	cd tests/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
 		--omit-lockfile-registry-resolved
 
@@ -102,6 +112,12 @@ $(VENV)/.project: pyproject.toml $(VENV)/.run
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(PIP) check || { \
 		echo 'pyproject.toml asks for what the lock does not hold: run `make lock`' >&2; exit 1; }
+	@touch $@
+
+$(OLDEST)/.installed: tests/oldest.lock $(VENV)/.run
+	@echo 'Installing tests/oldest.lock'
+	@rm -rf $(OLDEST)
+	@$(PIP) install --no-deps --require-hashes --only-binary :all: --target $(OLDEST) -r tests/oldest.lock
 	@touch $@
 
 $(VENV)/peers/.installed: benchmarks/peers.txt benchmarks/setup-peers $(BIN)/python

@@ -79,7 +79,7 @@ def test_the_command_line_takes_the_commands_of_a_page(page: Path) -> None:
 def test_make_has_the_targets_of_a_page(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(), re.DOTALL):
-        for target in re.findall(r"^(?:\$ )?make ([a-z]+)", block, re.MULTILINE):
+        for target in re.findall(r"^(?:\$ )?make ([a-z-]+)", block, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
