@@ -21,8 +21,6 @@ from gateway.intake import Intake, ServerOptions
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
-from gateway.middleware.errors import ErrorMapping
-from gateway.pipeline import Pipeline
 from gateway.process_state import ProcessState
 from gateway.request import Request
 from gateway.resume.streams import Streams
@@ -31,8 +29,10 @@ from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.metrics import counting
+from gateway.wiring.parts import Parts, TelemetrySinks, plugins
+from gateway.wiring.pipelines import pipeline_without_route
 from gateway.wiring.resume import resumes, streams
-from gateway.wiring.routes import Parts, Telling, outer, plugins, routes
+from gateway.wiring.routes import routes
 from gateway.wiring.store import Stores, stores
 from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
@@ -133,7 +133,7 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
-        telling = Telling(
+        sinks = TelemetrySinks(
             logger,
             state.log,
             tracing(config, state.records),
@@ -150,16 +150,13 @@ class Runtime:
             self.streams,
             state.bodies,
             state.offload,
-            telling,
+            sinks,
         )
         self.routes = RouteTable(routes(config, parts, self._ended))
         self._intake = Intake(self.routes, self.proxies)
-        first = outer(config, telling)
         self._routeless = {
-            name: Pipeline(
-                first, ErrorMapping(dialect, logger), (), _server_options, ended=self._ended
-            )
-            for name, dialect in DIALECTS.items()
+            name: pipeline_without_route(config, sinks, name, _server_options, self._ended)
+            for name in DIALECTS
         }
         """Pipelines of requests that no route serves, by dialect."""
 

@@ -62,7 +62,12 @@ ELSEWHERE = {
     "websocket/upstream_session.py": "wire/test_websocket.py",
     # Construction from the configuration: its result is what is tested.
     "wiring/resume.py": "resume/test_generation.py",
+    "wiring/parts.py": "middleware/test_plugin.py",
+    "wiring/pipelines.py": "wire/test_routing.py",
+    "wiring/policies.py": "wire/test_routing.py",
+    "wiring/route_dialect.py": "wire/test_routing.py",
     "wiring/routes.py": "wire/test_routing.py",
+    "wiring/targets.py": "wire/test_model_routing.py",
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
     # Values that their users' tests are made of.
     "auth/provider.py": "auth/test_jwt.py",

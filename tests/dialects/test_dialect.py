@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[2]
 NAMES = ("openai", "anthropic", "ollama")
 MAY_NAME = {
     # The default, where nothing says what callers or an upstream speak.
-    "openai": {"app.py", "server/refusals.py", "wiring/routes.py", "config/models/upstreams.py"},
+    "openai": {
+        "app.py",
+        "server/refusals.py",
+        "wiring/route_dialect.py",
+        "config/models/upstreams.py",
+    },
     "anthropic": set[str](),
     "ollama": set[str](),
 }

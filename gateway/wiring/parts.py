@@ -1,0 +1,71 @@
+"""Parts that the pipelines of all routes share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.auth.provider import Provider
+from gateway.config import Config
+from gateway.config.problems import Fault
+from gateway.limiting.guard import GuardedStore
+from gateway.limiting.leases import Leases
+from gateway.limiting.rules import Rule
+from gateway.limiting.seen import Seen
+from gateway.middleware.admission import Admission
+from gateway.middleware.metrics import Counting
+from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.offload import Offload
+from gateway.overload import BodyBudget
+from gateway.resume.streams import Streams
+from gateway.telemetry.logs.control import LogControl
+from gateway.upstream.upstream import Upstream
+from gateway.wiring.traces import TracingOf
+
+Plugins = Mapping[str, Sequence[Plugin]]
+"""Plug-ins of each route, by route name."""
+Named = Mapping[str, Sequence[Rule]]
+"""Rules of each limit, by limit name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySinks:
+    """Telemetry sinks of requests: log, traces and metrics."""
+
+    logger: FilteringBoundLogger
+    log: LogControl
+    """Setting of which log lines are written."""
+    traced: TracingOf | None
+    counting: Counting | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Parts that all routes share."""
+
+    providers: Mapping[str, Provider]
+    upstreams: Mapping[str, Upstream]
+    store: GuardedStore
+    leases: Leases
+    seen: Seen
+    admission: Admission | None
+    plugins: Plugins
+    streams: Streams
+    bodies: BodyBudget
+    offload: Offload
+    sinks: TelemetrySinks
+
+
+def plugins(config: Config, faults: list[Fault]) -> Plugins:
+    """Load the plug-ins. A plug-in that cannot be used is added to `faults`."""
+    loaded: dict[str, list[Plugin]] = {}
+    for number, route in enumerate(config.routes):
+        loaded[route.name] = []
+        for index, plugin in enumerate(route.middleware):
+            try:
+                loaded[route.name].append(load_plugin(plugin.use, plugin.options))
+            except PluginError as exc:
+                faults.append((("routes", number, "middleware", index, *exc.path), exc.message))
+    return loaded

@@ -1,0 +1,70 @@
+"""The order of a request: every policy, once, from top to bottom.
+
+`gateway/pipeline.py` runs the phases of these policies. `gateway/wiring/policies.py` builds them; a
+policy that a route does not need is left out.
+"""
+
+from __future__ import annotations
+
+from gateway.config import Config
+from gateway.dialects import DIALECTS
+from gateway.middleware.errors import ErrorMapping
+from gateway.middleware.resume import no_stream
+from gateway.pipeline import Handler, OnEnd, Pipeline
+from gateway.wiring.parts import TelemetrySinks
+from gateway.wiring.policies import OuterPolicies, RoutePolicies
+
+
+def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+    """Return the pipeline of a route. `ended` counts a request out."""
+    body_first = route.limits_need_body
+    return Pipeline(
+        _outer(route.outer),
+        route.errors(),
+        _present(
+            route.cors(),
+            route.upgrade(),
+            route.authentication(),
+            route.resume(),
+            # Limits that need no body are checked before it is read, the others right after.
+            route.head_limits() if body_first else None,
+            route.resolution() if body_first else None,
+            route.limits(),
+            *route.plugins(),
+            None if body_first else route.resolution(),
+            route.early_head(),
+            route.fallbacks(),
+            route.admission(),
+        ),
+        route.handler(),
+        ended=ended,
+    )
+
+
+def streams_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+    """Return the pipeline of the kept streams of a route, which have a path of their own."""
+    policies = _present(
+        route.cors(("GET", "DELETE")), route.upgrade(), route.authentication(), route.resume()
+    )
+    return Pipeline(_outer(route.outer), route.errors(), policies, no_stream, ended=ended)
+
+
+def pipeline_without_route(
+    config: Config, sinks: TelemetrySinks, dialect: str, handler: Handler, ended: OnEnd
+) -> Pipeline:
+    """Return the pipeline of requests that no route serves."""
+    errors = ErrorMapping(DIALECTS[dialect], sinks.logger)
+    return Pipeline(_outer(OuterPolicies(config, sinks)), errors, (), handler, ended=ended)
+
+
+def _outer(policies: OuterPolicies) -> list[object]:
+    return _present(
+        policies.identity(),
+        policies.access_log(),
+        policies.metrics(),
+        policies.compression(),
+    )
+
+
+def _present(*policies: object) -> list[object]:
+    return [policy for policy in policies if policy is not None]

@@ -1,0 +1,253 @@
+"""Builders of one route's policies. Each returns None if the route does not need the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gateway import sse
+from gateway.auth.tickets import TicketProvider
+from gateway.config import Config, models
+from gateway.dialects import DIALECTS
+from gateway.middleware.access_log import AccessLog
+from gateway.middleware.admission import Admission
+from gateway.middleware.auth import Authenticate, IssueTicket
+from gateway.middleware.compress import Compress
+from gateway.middleware.cors import Cors
+from gateway.middleware.early_head import Early
+from gateway.middleware.errors import ErrorMapping
+from gateway.middleware.fallbacks import Fallbacks
+from gateway.middleware.limits import HeadLimits, Limits
+from gateway.middleware.metrics import Counting
+from gateway.middleware.plugin import Plugin
+from gateway.middleware.request_id import RequestId
+from gateway.middleware.resume import Resume
+from gateway.middleware.tracing import Tracing
+from gateway.middleware.upgrade import Upgrade
+from gateway.pipeline import Handler
+from gateway.proxy.attempt import SendOptions
+from gateway.proxy.body import BodyReader
+from gateway.proxy.forward import Forward, ForwardOptions
+from gateway.proxy.heartbeat import Heartbeats
+from gateway.proxy.model_listing import ModelListing
+from gateway.proxy.resolve import Resolve, ResolveOptions
+from gateway.routing import METHODS
+from gateway.sse import is_event_stream
+from gateway.wiring import websocket
+from gateway.wiring.bridge import bridged
+from gateway.wiring.parts import Named, Parts, TelemetrySinks
+from gateway.wiring.resume import resume_options
+from gateway.wiring.route_dialect import route_dialect, route_named
+from gateway.wiring.targets import Targets
+
+
+class OuterPolicies:
+    """Builders of the policies that refused requests pass, too. `route` is None for requests that
+    no route serves.
+    """
+
+    def __init__(
+        self, config: Config, sinks: TelemetrySinks, route: models.Route | None = None
+    ) -> None:
+        self._config = config
+        self._sinks = sinks
+        self._route = route
+
+    def identity(self) -> RequestId | Tracing:
+        """Request id, with the trace if requests are traced."""
+        traced = self._sinks.traced
+        return RequestId() if traced is None else traced(self._route)
+
+    def access_log(self) -> AccessLog | None:
+        """Access log."""
+        wanted = self._config.telemetry.log.access
+        return AccessLog(self._sinks.logger, self._sinks.log) if wanted else None
+
+    def metrics(self) -> Counting | None:
+        """Request metrics."""
+        return self._sinks.counting
+
+    def compression(self) -> Compress | None:
+        """Compression of responses."""
+        wanted = self._route is not None and self._route.compress
+        return Compress(wanted) if wanted else None
+
+
+class RoutePolicies:
+    """Builders of the policies and the handler of one route."""
+
+    def __init__(self, config: Config, route: models.Route, named: Named, parts: Parts) -> None:
+        """`named` are the rules of every limit in the configuration."""
+        self._config = config
+        self._route = route
+        self._named = named
+        self._parts = parts
+        self.outer = OuterPolicies(config, parts.sinks, route)
+        self.dialect = route_dialect(config, route)
+        server = config.server
+        self._reader = BodyReader(
+            route.body, server.body_timeout, parts.bodies, parts.offload, server.body_rate or 0
+        )
+        self._sending = SendOptions(len(route.path.rstrip("/")) if route.strip else 0, self._reader)
+        self._sockets = websocket.settings(route)
+        self._heartbeats = None if route.heartbeat is None else Heartbeats(route.heartbeat)
+        self._preface = b"" if route.retry is None else sse.retry(round(route.retry * 1000))
+        self._forwards = route.issues is None and route.bridge is None
+        self._limits = self._made_limits()
+        self._head_limits = None if self._limits is None else HeadLimits(self._limits, self._reader)
+        self._resume = self._made_resume()
+
+    def errors(self) -> ErrorMapping:
+        """Error mapping."""
+        return ErrorMapping(DIALECTS[self.dialect], self._parts.sinks.logger)
+
+    def cors(self, methods: Sequence[str] = ()) -> Cors | None:
+        """CORS. `methods` replaces the route's own methods."""
+        options = self._route.cors
+        if options is None:
+            return None
+        methods = methods or self._route.methods
+        return Cors(
+            options.origins,
+            methods=methods or METHODS,
+            headers=options.headers,
+            expose=options.expose,
+            credentials=options.credentials,
+            max_age_s=options.max_age,
+            serves_options=not methods or "OPTIONS" in methods,
+        )
+
+    def upgrade(self) -> Upgrade | None:
+        """Check of WebSocket handshakes."""
+        return None if self._sockets is None else websocket.upgrade(self._sockets)
+
+    def authentication(self) -> Authenticate | None:
+        """Authentication, and the scopes that the route requires."""
+        route = self._route
+        if route.auth == "anonymous":
+            return None
+        providers = [self._parts.providers[name] for name in route.auth]
+        return Authenticate(providers, route.scopes, ends_streams=route.end_on_expiry)
+
+    def resume(self) -> Resume | None:
+        """Kept streams."""
+        return self._resume
+
+    @property
+    def limits_need_body(self) -> bool:
+        """True if a limit of the route, or one that a principal may have, depends on the body."""
+        route = self._route
+        names = route.limits if route.auth == "anonymous" else self._named
+        return self._forwards and any(
+            rule.needs_model for name in names for rule in self._named[name]
+        )
+
+    def head_limits(self) -> HeadLimits | None:
+        """First half of the limits: those that need no body."""
+        return self._head_limits
+
+    def limits(self) -> Limits | None:
+        """Limits, or what the first half left of them."""
+        return self._limits
+
+    def plugins(self) -> Sequence[Plugin]:
+        """Plug-ins, in the order of the configuration."""
+        return self._parts.plugins[self._route.name]
+
+    def resolution(self) -> Resolve | None:
+        """Model resolution, which reads the body if it has to."""
+        if not self._forwards:
+            return None
+        config, route = self._config, self._route
+        targets = Targets(config, route, self._parts, self.dialect)
+        return Resolve(
+            ResolveOptions(
+                models={name: targets.model(name) for name in route.models},
+                fallback=targets.upstream(route.upstream) if route.upstream else None,
+                listing=ModelListing(route.path, self.dialect),
+                reader=self._reader,
+                reads_usage=_reads_usage(config.telemetry),
+                metered=any(
+                    rule.needs_model for name in route.limits for rule in self._named[name]
+                ),
+            )
+        )
+
+    def early_head(self) -> Early | None:
+        """Early heads of streams that have to wait."""
+        dialect = DIALECTS[self.dialect]
+        if not self._forwards or self._heartbeats is None:
+            return None
+        if not is_event_stream(dialect.stream_type):
+            return None
+        return Early(dialect, self._heartbeats, self._preface, reader=self._reader)
+
+    def fallbacks(self) -> Fallbacks | None:
+        """Other models, if one fails."""
+        config = self._config
+        has_some = any(config.models[name].fallbacks for name in self._route.models)
+        return Fallbacks(self._sending) if self._forwards and has_some else None
+
+    def admission(self) -> Admission | None:
+        """Queues of models and upstreams."""
+        return self._parts.admission if self._forwards else None
+
+    def handler(self) -> Handler:
+        """Return what answers the requests that all policies pass."""
+        route, parts, sockets = self._route, self._parts, self._sockets
+        if route.issues is not None:
+            tickets = parts.providers[route.issues]
+            assert isinstance(tickets, TicketProvider)
+            return IssueTicket(tickets)
+        if route.bridge is not None:
+            assert sockets is not None
+            target = route_named(self._config, route.bridge.to)
+            return bridged(route, target, self.dialect, sockets, parts.providers, parts.offload)
+        switched = None if sockets is None else websocket.switched(sockets, parts.providers)
+        return Forward(
+            ForwardOptions(
+                sending=self._sending,
+                dialect=DIALECTS[self.dialect],
+                hide_server=self._config.server.hide_server,
+                heartbeats=self._heartbeats,
+                preface=self._preface,
+                switched=switched,
+            )
+        )
+
+    def _made_limits(self) -> Limits | None:
+        config, route, parts, named = self._config, self._route, self._parts, self._named
+        own = [rule for name in route.limits for rule in named[name]]
+        # An authenticated principal may have limits of its own.
+        if not own and not (named and route.auth != "anonymous"):
+            return None
+        return Limits(
+            own,
+            named,
+            parts.store,
+            parts.leases,
+            parts.seen,
+            show=route.limit_headers,
+            asks_usage=DIALECTS[self.dialect].asks_for_usage,
+            most={
+                name: model.max_output_tokens
+                for name, model in config.models.items()
+                if model.max_output_tokens is not None
+            },
+        )
+
+    def _made_resume(self) -> Resume | None:
+        route = self._route
+        if route.resume is None:
+            return None
+        options = resume_options(self._config, route, route.resume, self.dialect, self._reader)
+        options = replace(options, heartbeats=self._heartbeats, preface=self._preface)
+        limits = [] if self._head_limits is None else [self._head_limits]
+        return Resume(options, self._parts.streams, limits)
+
+
+def _reads_usage(telemetry: models.Telemetry) -> bool:
+    """True if somebody reports the tokens of requests. Limits read usage by themselves."""
+    if telemetry.metrics is not None:
+        return telemetry.metrics.tokens
+    return telemetry.log.access or telemetry.traces is not None

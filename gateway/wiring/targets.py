@@ -1,0 +1,107 @@
+"""Construction of a route's targets: one for each model or upstream that it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.config import Config, models
+from gateway.config.types import Dialect
+from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
+from gateway.dialects.translation.translation import Translation
+from gateway.model_access import ModelAccess, ServedModel
+from gateway.model_target import Target
+from gateway.wiring.hints import hint_of, reads_json
+from gateway.wiring.parts import Parts
+from gateway.wiring.timeouts import timeouts_of
+
+
+class Targets:
+    """Construction of a route's targets: one for each model or upstream that it may use."""
+
+    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
+        self._config = config
+        self._dialect = dialect
+        self._route = route
+        self._upstreams = parts.upstreams
+        self._traced = parts.sinks.traced is not None
+        providers = parts.providers.values()
+        # Headers of every provider: a header that identifies callers on one route must not be
+        # believed on another.
+        self._identity = frozenset[bytes]().union(
+            *(provider.sent_headers for provider in providers),
+            {provider.header.lower().encode() for provider in providers if provider.header},
+        )
+
+    def model(self, name: str) -> Target:
+        """Return the target of a model, with the targets of its fallbacks."""
+        model = self._config.models[name]
+        others = model.fallbacks
+        fallbacks = [(other, self._alone(other, legible=other != others[-1])) for other in others]
+        return self.upstream(model.upstream, model, fallbacks, legible=bool(fallbacks))
+
+    def _alone(self, name: str, *, legible: bool) -> Target:
+        model = self._config.models[name]
+        return self.upstream(model.upstream, model, legible=legible)
+
+    def upstream(
+        self,
+        name: str,
+        model: models.Model | None = None,
+        fallbacks: Sequence[tuple[str, Target]] = (),
+        *,
+        legible: bool = False,
+    ) -> Target:
+        """Return the target of an upstream. `legible`: its responses must be readable."""
+        upstream = self._upstreams[name]
+        options = self._config.upstreams[name]
+        renames = options.model_name == "asked" and self._dialect == options.dialect
+        return Target(
+            upstream,
+            model.model if model else None,
+            timeouts=timeouts_of(options.timeouts, self._route.timeouts),
+            hint=hint_of(options.balance),
+            fallbacks=fallbacks,
+            anonymous=self._route.auth == "anonymous",
+            identity=self._identity,
+            scopes=model.scopes if model else (),
+            legible=(
+                legible or renames or self._route.resume is not None or self._route.traces.content
+            ),
+            translation=_translation(self._dialect, options, upstream.options.replaced),
+            tells_asked=renames,
+            traced=self._traced,
+            access=_access(self._config, name),
+            reads_json=reads_json(options.balance),
+            queued=options.admission is not None,
+        )
+
+
+def _access(config: Config, upstream: str) -> ModelAccess:
+    """Return the models that callers may name to an upstream."""
+    served: dict[str, list[ServedModel]] = {}
+    for name, model in config.models.items():
+        if model.upstream == upstream:
+            one = ServedModel(name, frozenset(model.scopes))
+            served.setdefault(model.model or name, []).append(one)
+    return ModelAccess(served)
+
+
+def _translation(
+    dialect: Dialect, options: models.UpstreamSettings, replaced: frozenset[bytes]
+) -> Translation | None:
+    """Return the translation between callers and upstream, or None if both use the same dialect:
+    then bytes are relayed unchanged.
+    """
+    if dialect == options.dialect:
+        return None
+    said = options.translation
+    own = TranslationOptions(
+        said.max_tokens,
+        ThinkingWord(said.thinking),
+        options.continues,
+        efforts=said.efforts,
+        max_tokens_field=said.max_tokens_field,
+        base=said.base,
+        tells_asked=options.model_name != "backend",
+    )
+    return Translation(dialect, options.dialect, own, replaced)
