@@ -184,22 +184,20 @@ def arrived_body(client: object, data: bytes) -> StreamReader:
 
 
 class LeanResponse(web.StreamResponse):
-    """aiohttp's response for those that write themselves: what it knows are plain attributes, and
-    its dict of headers is made when something asks for it.
+    """aiohttp's response for those that write themselves: what it knows are plain attributes.
+
+    A subclass may set `status` and `reason` instead of calling `__init__`. Its headers are then
+    made when something asks for them.
     """
 
     status = 200
     reason = "OK"
     keep_alive: bool | None = None
     """None until it is decided."""
-
-    def begin_lean(self, status: int, reason: str) -> None:
-        """Initialize a response whose headers are those of `initial_headers`. Called instead of
-        `__init__`.
-        """
-        self._state: dict[Any, Any] = {}
-        self.status = self._status = status
-        self.reason = self._reason = reason
+    made_headers: CIMultiDict[str] | None = None
+    """Headers, which may have been changed; None if nothing has asked for them."""
+    made_cookies: SimpleCookie | None = None
+    """Cookies; None if nothing has asked for them."""
 
     def initial_headers(self) -> CIMultiDict[str]:
         """Return the headers, on first access."""
@@ -207,17 +205,17 @@ class LeanResponse(web.StreamResponse):
 
     @cached_property
     def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
-        return self.initial_headers()
+        self.made_headers = headers = self.initial_headers()
+        return headers
+
+    @cached_property
+    def _state(self) -> dict[Any, Any]:  # type: ignore[override]
+        return {}
 
     @property
-    def accessed_headers(self) -> CIMultiDict[str] | None:
-        """Headers, which may have been changed; None if nothing has asked for them."""
-        return self.__dict__.get("_headers")
-
-    @property
-    def changed_cookies(self) -> SimpleCookie | None:
-        """Cookies; None if there are none."""
-        return self._cookies
+    def cookies(self) -> SimpleCookie:
+        self.made_cookies = cookies = super().cookies
+        return cookies
 
     def _set_status(self, status: int, reason: str | None) -> None:
         super()._set_status(status, reason)

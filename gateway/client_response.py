@@ -24,6 +24,8 @@ class ClientResponse(LeanResponse):
     """Connection that it is sent on; None before."""
     completes_head = False
     """True if the response adds the headers of its exchange itself."""
+    prepared = False
+    """True once it is being sent."""
     over = False
     """True once nothing more will be written."""
     _waiter: asyncio.Future[None] | None = None
@@ -46,6 +48,7 @@ class ClientResponse(LeanResponse):
         if transport is None:
             raise ConnectionResetError("the client has left")
         self._client = client
+        self.prepared = True
         if self.keep_alive is None:
             self.keep_alive = client.may_keep_alive()
         return transport
@@ -60,12 +63,8 @@ class ClientResponse(LeanResponse):
 
     # For plug-ins that send a response themselves.
 
-    @property
-    def prepared(self) -> bool:
-        return self._client is not None
-
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if self._client is None:
+        if not self.prepared:
             self.start(cast(Request, getattr(request, "facts", request)))
         return None
 

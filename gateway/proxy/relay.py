@@ -63,9 +63,8 @@ class RelayedResponse(ClientResponse):
     ) -> None:
         """`heartbeats` keep a silent event stream alive; `preface` is sent at its start."""
         head = upstream.head
-        self.begin_lean(
-            head.status, "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
-        )
+        self.status = head.status
+        self.reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
         self._upstream = upstream
         self._exchange = exchange
         self._dialect = dialect
@@ -273,10 +272,10 @@ class RelayedResponse(ClientResponse):
         line = _STATUS_LINES.get(status)
         if line is None:
             line = b"HTTP/1.1 %d %b\r\n" % (status, self.reason.encode("latin-1"))
-        changed = self.accessed_headers
+        changed = self.made_headers
         fields = head.lines() if changed is None else checked_lines(changed.items())
-        if self.changed_cookies:
-            for cookie in self.changed_cookies.values():
+        if self.made_cookies:
+            for cookie in self.made_cookies.values():
                 fields += b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
         if exchange.response_headers:
             fields += lines(exchange.response_headers)

@@ -63,7 +63,9 @@ class AnsweringConnection(ClosingConnection):
         self._request: Request | None = None
         """Request in flight, if any."""
         self._served_body: StreamReader = EMPTY_PAYLOAD
-        """Body of the request in flight; bodies of later requests may follow already."""
+        """Body of the request in flight, if it was incomplete when the request began; bodies of
+        later requests may follow already.
+        """
         self._response: web.StreamResponse | None = None
         """Response that is being sent."""
         self._pending: Cancellable | None = None
@@ -89,10 +91,9 @@ class AnsweringConnection(ClosingConnection):
     def may_keep_alive(self) -> bool:
         """Tell whether another request may follow. False while this one's body is incomplete."""
         exchange = self.exchange
-        return not (
-            self._last
-            or (exchange is not None and exchange.must_close)
-            or not self._served_body.is_eof()
+        body = self._served_body
+        return not (self._last or (exchange is not None and exchange.must_close)) and (
+            body is EMPTY_PAYLOAD or body.is_eof()
         )
 
     @property
@@ -209,7 +210,10 @@ class AnsweringConnection(ClosingConnection):
             self._once, self._last = True, bool(self._queue)
             keep = not exchange.must_close and request.content.is_eof()
         elif keep:
-            keep = not (self._last or exchange.must_close) and self._served_body.is_eof()
+            body = self._served_body
+            keep = not (self._last or exchange.must_close) and (
+                body is EMPTY_PAYLOAD or body.is_eof()
+            )
         self._leave(request, EndReason.COMPLETE)
         if not keep:
             self._finish()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol, cast
 
-from aiohttp import HttpVersion11, web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion11, web
 
 from gateway.app import Runtime
 from gateway.deadline import NEVER
@@ -122,13 +122,14 @@ class Connection(AnsweringConnection):
                     exchange.must_close = True
                 if self._voucher is not None:
                     exchange.voucher = self._voucher
-                self._served_body = body
+                self._served_body = EMPTY_PAYLOAD if body.is_eof() else body
                 self._request = request = Request(message, body, self, exchange, known, arrived)
                 try:
                     self._listener.runtime.serve(request)
                 except Exception as exc:
                     self._fail(request, exc)
-                self._make_room()
+                if self._queue_is_full:
+                    self._make_room()
                 return
             self._queue.clear()
             self._refusal = self._ending or refusal_for_version(message.version)

@@ -130,11 +130,14 @@ class RequestReader(HttpProtocol):
         Its head may be known; otherwise two calls of the parser are enough. Other bytes go to
         `_received`.
         """
-        if self._at_start and (self._known or self._last_head) and self._repeats(data):
+        if not self._at_start or self._queue:
+            self._received(data)
+            return
+        if (self._known is not None or self._last_head is not None) and self._repeats(data):
             self._arrived()
             return
-        cut = data.find(_BLANK_LINE) + len(_BLANK_LINE) if self._at_start else 0
-        if not len(_BLANK_LINE) < cut <= self._listener.options.header_bytes or self._queue:
+        cut = data.find(_BLANK_LINE) + len(_BLANK_LINE)
+        if not len(_BLANK_LINE) < cut <= self._listener.options.header_bytes:
             self._received(data)
             return
         self._at_start = False
@@ -178,15 +181,13 @@ class RequestReader(HttpProtocol):
         """Queue one whole request whose head was sent before. Return False if `data` is anything
         else: then it has to be parsed.
         """
-        if self._queue:
-            return False
-        last, self._last_head = self._last_head, None
-        known = self._known
+        last = self._last_head
         if last is not None:
-            known = self._known = KnownHead.of(*last)
-            if known is None:
-                return False
-        assert known is not None
+            self._last_head = None
+            self._known = KnownHead.of(*last)
+        known = self._known
+        if known is None:
+            return False
         found = known.match(data)
         if found is None:
             self._known = None
@@ -381,8 +382,8 @@ class RequestReader(HttpProtocol):
         return self._queue_is_full or self.reading_paused
 
     def _make_room(self) -> None:
-        """Read on if the queue was full, and a request was taken from it."""
-        if self._queue_is_full and len(self._queue) <= _QUEUED_AGAIN:
+        """Read on if the queue, which was full, has room again."""
+        if len(self._queue) <= _QUEUED_AGAIN:
             self._queue_is_full = False
             self.read_on()
 
