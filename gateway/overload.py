@@ -11,6 +11,11 @@ _SHARE = 0.9
 """Share of the available memory that the workers may use; the rest is for the kernel's buffers."""
 
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted. Clients beyond that try again a second later or more.
+"""
+
+
 class Overload:
     """Current load of a process, and its caps. Reading `reason` costs two comparisons."""
 

@@ -45,7 +45,6 @@ ELSEWHERE = {
     "server/connection.py": "processes/test_drain.py",
     "server/half_closed.py": "wire/test_leaving_clients.py",
     "server/listener.py": "processes/test_drain.py",
-    "server/serving.py": "processes/test_drain.py",
     # Objects that need most of a gateway around them.
     "admin/answer.py": "admin/test_api.py",
     "admin/worker_metrics.py": "admin/test_metrics.py",

@@ -13,9 +13,9 @@ import os
 import socket
 import sys
 
+from gateway.overload import BACKLOG
 from gateway.server.serving import CannotStart
 
-BACKLOG = 4096
 _SPREADS = sys.platform == "linux"
 
 

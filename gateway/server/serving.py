@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gateway.aiohttp_adaptor import has_c_parser
 from gateway.app import Runtime
 from gateway.config import Config
+from gateway.overload import BACKLOG
 from gateway.process_state import ProcessState
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
@@ -56,7 +57,9 @@ class Server:
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.state.logger)
         loop = asyncio.get_running_loop()
-        self._servers = [await loop.create_server(self._listener, sock=each) for each in sockets]
+        self._servers = [
+            await loop.create_server(self._listener, sock=each, backlog=BACKLOG) for each in sockets
+        ]
         self.pulse.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
