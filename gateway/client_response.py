@@ -65,7 +65,7 @@ class ClientResponse(LeanResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if not self.prepared:
-            self.start(cast(Request, getattr(request, "facts", request)))
+            self.start(cast(Request, getattr(request, "original", request)))
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -234,6 +234,20 @@ class Exchange(Facts):
         """Headers of every response to this request, whatever makes the response."""
         self._at_end: list[Callable[[Exchange], None]] = []
 
+    def opened_early(self) -> None:
+        """Note that the head of an event stream is sent before its answer."""
+        self.commit, self.status = Commit.EARLY, 200
+
+    def answered(self, status: int) -> bool:
+        """Note that the head of the response is sent now. Return False if the head of an event
+        stream was sent before, so that only the body may follow.
+        """
+        self.status = status
+        if self.commit is Commit.EARLY:
+            return False
+        self.commit = Commit.ANSWERED
+        return True
+
     def begun(self) -> None:
         """Note that the first byte of the response body is sent now."""
         self.first_byte_at = now = time.perf_counter()

@@ -48,7 +48,7 @@ async def test_a_plug_in_may_prepare_it_and_wait_for_its_end() -> None:
     client, response = Client(), Written()
     before = response.prepared
     assert not before
-    await response.prepare(cast(web.Request, SimpleNamespace(facts=request(client))))
+    await response.prepare(cast(web.Request, SimpleNamespace(original=request(client))))
     await response.prepare(request(client))
     assert response.prepared
     assert response.starts == 1

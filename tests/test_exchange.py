@@ -16,7 +16,7 @@ from gateway.errors import (
     RequestError,
     UpstreamReset,
 )
-from gateway.exchange import EndReason, Exchange, Failure
+from gateway.exchange import Commit, EndReason, Exchange, Failure
 
 
 @pytest.fixture
@@ -99,3 +99,12 @@ def test_the_message_of_a_backend_completes_the_error_of_the_gateway() -> None:
     exchange.failed(ModelNotFound())
     exchange.passed_on("no such model", "backend_error")
     assert exchange.failure == Failure(ModelNotFound.code, "no such model")
+
+
+def test_a_head_is_sent_once_whether_early_or_not() -> None:
+    at_once, early = (Exchange("GET", "127.0.0.1", trusted_peer=False) for _ in range(2))
+    assert at_once.answered(404)
+    assert (at_once.status, at_once.commit) == (404, Commit.ANSWERED)
+    early.opened_early()
+    assert not early.answered(200)
+    assert (early.status, early.commit) == (200, Commit.EARLY)

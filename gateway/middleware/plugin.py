@@ -44,11 +44,11 @@ class PluginRequest(web.Request):
     """aiohttp's request, for plug-ins, with the exchange it belongs to."""
 
     exchange: Exchange
-    facts: Request
+    original: Request
 
     async def read(self) -> bytes:
         """Return the whole body, which what comes behind the plug-in will find as well."""
-        self.facts.received = body = await super().read()
+        self.original.received = body = await super().read()
         return body
 
 
@@ -81,7 +81,7 @@ def plugin_request(request: Request) -> PluginRequest:
         PluginRequest, message, request.content, request.client, request.received
     )
     made.exchange = request.exchange
-    made.facts = request
+    made.original = request
     return made
 
 

@@ -19,7 +19,7 @@ from aiohttp.hdrs import ACCEPT
 from gateway import json_body, sse
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Commit, Exchange, Place
+from gateway.exchange import Exchange, Place
 from gateway.headers import lines
 from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.proxy.client_stream import ClientStream
@@ -98,8 +98,7 @@ class EarlyHead(Heartbeat):
 
     def _open(self, transport: asyncio.Transport) -> None:
         exchange, client = self._request.exchange, self._request.client
-        exchange.commit = Commit.EARLY
-        exchange.status = 200
+        exchange.opened_early()
         if not client.may_keep_alive():
             exchange.must_close = True  # the Connection header sent below is final
         closes = b"Connection: close\r\n" if exchange.must_close else b""

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
 from gateway.headers import checked_lines, lines
 from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.compression import Encoder
@@ -150,14 +150,14 @@ class RelayedResponse(ClientResponse):
         transport = self._begin(request)
         exchange, upstream, encoder = self._exchange, self._upstream, self._encoder
         head = upstream.head
-        exchange.status = self.status
         if exchange.held is not None:
             self.let_body_go(request)
         has_body = exchange.method != "HEAD" and self.status not in _BODILESS
-        early = exchange.commit is Commit.EARLY
-        chunked = early or (has_body and (head.content_length is None or encoder is not None))
+        sends_head = exchange.answered(self.status)
+        chunked = not sends_head or (
+            has_body and (head.content_length is None or encoder is not None)
+        )
         if upstream.complete and not chunked:
-            exchange.commit = Commit.ANSWERED
             transport.write(self._head_bytes(chunked) + (self._whole() if has_body else b""))
             self._complete()
             return
@@ -165,14 +165,13 @@ class RelayedResponse(ClientResponse):
             request.client, transport, exchange, self, chunked=chunked, encoder=encoder
         )
         stream.look = self._look
-        if early:
-            data = b""
-            stream.strip_bom()
-        else:
-            exchange.commit = Commit.ANSWERED
+        if sends_head:
             data = self._head_bytes(chunked)
             if self._preface and chunked:
                 data += stream.own(self._preface)
+        else:
+            data = b""
+            stream.strip_bom()
         if has_body and upstream.unread:
             data += stream.first(upstream.take_unread())
         if upstream.complete:

@@ -11,7 +11,7 @@ from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
 from gateway.errors import CredentialExpired, GatewayError, StreamLost, StreamTrimmed
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.heartbeat import Heartbeats
@@ -72,11 +72,9 @@ class Replay(ClientResponse):
     def start(self, request: Request) -> None:
         """Send the head and the events so far, then follow the stream."""
         transport, exchange = self._begin(request), self._exchange
-        exchange.status = self.status
         self._stream = stream = ClientStream(request.client, transport, exchange, self)
         data = b""
-        if exchange.commit is not Commit.EARLY:
-            exchange.commit = Commit.ANSWERED
+        if exchange.answered(self.status):
             data = self._head()
             if self._preface:
                 data += stream.own(self._preface)

@@ -277,7 +277,7 @@ class AnsweringConnection(ClosingConnection):
 
     def _answer_ending(self, exchange: Exchange, error: GatewayError) -> EndReason:
         if exchange.commit is Commit.OPEN:
-            exchange.status = error.status
+            exchange.answered(error.status)
             exchange.failed(error)
             self._write(fixed_response(error, exchange.request_id or new_request_id()))
         return end_reason(error)
@@ -331,7 +331,7 @@ class AnsweringConnection(ClosingConnection):
             self._listener.kept(exchange)
 
     def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
-        exchange.status = response.status
+        exchange.answered(response.status)
         for name, value in exchange.response_headers:
             response.headers[name] = value
         if exchange.decided is not None:
@@ -340,5 +340,3 @@ class AnsweringConnection(ClosingConnection):
         response.headers["Server"] = "gateway"  # otherwise aiohttp sends its version
         if not self.may_keep_alive():
             response.force_close()
-        if exchange.commit is Commit.OPEN:
-            exchange.commit = Commit.ANSWERED
