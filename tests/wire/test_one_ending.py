@@ -229,8 +229,8 @@ async def test_a_failure_behind_an_early_head_is_one_in_logs_and_traces(
     assert row[4] == 1, "errors"
 
 
-CONNECTIONS = {"Connection"}
-"""A client connection and its transport refer to each other."""
+CONNECTIONS = {"Connection", "MovingDeadline"}
+"""A client connection and its transport refer to each other, and its deadline goes with it."""
 
 
 @pytest.mark.parametrize("way", ["plain", "early", "beats", "kept", "gone on with", "zipped"])
