@@ -29,9 +29,6 @@ _COPY_CAP_BYTES = 16 * 1024
 class Source(Protocol):
     """Source of the bytes of a body."""
 
-    def written(self) -> int:
-        """Return a number that changes with everything that the source writes."""
-
     def pause(self) -> None:
         """Pause: too many bytes wait for the client. May be called again while paused."""
 
@@ -52,6 +49,8 @@ class ClientStream(Heartbeat):
     """True while the client reads too slowly."""
     over = False
     """True once nothing more will be written."""
+    counted: int | None = None
+    """Bytes written by `events`, for a source that counts what it writes itself."""
     tail = b""
     """Last bytes of the body, as many as `between_events` needs."""
     _without_bom: WithoutBom | None = None
@@ -79,7 +78,7 @@ class ClientStream(Heartbeat):
         self._client = client
         self._exchange = exchange
         self._encoder = encoder
-        self._slot = None
+        self.slot = None
 
     def begin(self, data: bytes, heartbeats: Heartbeats | None) -> None:
         """Write the first bytes, which are framed already, and follow the client."""
@@ -93,7 +92,8 @@ class ClientStream(Heartbeat):
         """Stop writing: the body has ended, or the client has left."""
         self.over = True
         self.source = None  # it refers to this object; only the garbage collector would free both
-        self.stop_beating()
+        if self.slot is not None:
+            self.stop_beating()
         if self._attached:
             self._attached = False
             self._client.detach()
@@ -144,8 +144,9 @@ class ClientStream(Heartbeat):
         return chunk(data) if data else b""
 
     def events(self, data: bytes) -> None:
-        """Write complete events that are inspected and counted already."""
+        """Write complete events that are inspected already, and counted in the exchange."""
         self.tail = data[-TAIL_BYTES:]
+        self.counted = (self.counted or 0) + len(data)
         self.transport.write(chunk(data))
 
     def comment(self, line: bytes = COMMENT) -> bool:
@@ -186,7 +187,8 @@ class ClientStream(Heartbeat):
         """
         if self.over:
             return
-        self._write_waiting()
+        if self.behind:
+            self._write_waiting()
         if self.chunked and not self.transport.is_closing():
             if event is None:
                 self.transport.write(self.last_chunk())
@@ -232,7 +234,7 @@ class ClientStream(Heartbeat):
     # -- for the heartbeats --------------------------------------------------------------
 
     def written(self) -> int:
-        return 0 if self.source is None else self.source.written()
+        return self._exchange.bytes_out if self.counted is None else self.counted
 
     def beat(self) -> bool:
         return self.comment()

@@ -21,8 +21,11 @@ _SHORTEST_TICK_S = 0.1
 class Heartbeat:
     """Heartbeat of one stream, from `Heartbeats.watch` until `stop_beating`."""
 
-    __slots__ = ("_quiet_looks", "_seen", "_slot")
-    _slot: set[Heartbeat] | None
+    __slots__ = ("quiet_looks", "seen", "slot")
+    seen: int
+    quiet_looks: int
+    slot: set[Heartbeat] | None
+    """Those that are checked together with this one; None while it does not run."""
 
     def written(self) -> int:
         """Return the bytes written so far, without heartbeats."""
@@ -34,33 +37,26 @@ class Heartbeat:
         """
         raise NotImplementedError
 
-    def start_beating(self, slot: set[Heartbeat], quiet_looks: int) -> None:
-        """Enter a slot of `Heartbeats`, after this many checks without change."""
-        self._slot = slot
-        self._seen = self.written()
-        self._quiet_looks = quiet_looks
-        slot.add(self)
-
     def stop_beating(self) -> None:
         """Stop the heartbeat, if it runs."""
-        if self._slot is not None:
-            self._slot.discard(self)
-            self._slot = None
+        if self.slot is not None:
+            self.slot.discard(self)
+            self.slot = None
 
     def check(self) -> None:
         """Check whether anything was written since the last check; send a heartbeat after a silent
         interval.
         """
-        if self._slot is None:
+        if self.slot is None:
             return  # stopped by another heartbeat of the same tick
         written = self.written()
-        if written != self._seen:
-            self._seen = written
-            self._quiet_looks = 0
+        if written != self.seen:
+            self.seen = written
+            self.quiet_looks = 0
             return
-        self._quiet_looks += 1
-        if self._quiet_looks >= _LOOKS and self.beat():
-            self._quiet_looks = 0
+        self.quiet_looks += 1
+        if self.quiet_looks >= _LOOKS and self.beat():
+            self.quiet_looks = 0
 
 
 class Heartbeats:
@@ -86,8 +82,10 @@ class Heartbeats:
         if not self.running:
             self.running = True
             self._wait()
-        quiet_looks = min(_LOOKS, int(silent_s / self._look_s)) - 1
-        heartbeat.start_beating(self._slots[self._turn], quiet_looks)
+        heartbeat.seen = heartbeat.written()
+        heartbeat.quiet_looks = min(_LOOKS, int(silent_s / self._look_s)) - 1
+        heartbeat.slot = slot = self._slots[self._turn]
+        slot.add(heartbeat)
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()

@@ -42,7 +42,6 @@ class RelayedResponse(ClientResponse):
     """Writer of a piece of the body, for the upstream connection to call."""
     _stream: ClientStream | None = None
     """Writer of the body while it arrives from the upstream."""
-    _upstream_waits = False
     _heartbeats: Heartbeats | None = None
     _preface = b""
     _encoder: Encoder | None = None
@@ -194,7 +193,8 @@ class RelayedResponse(ClientResponse):
         self.over = True
         stream, self._stream = self._stream, None
         if stream is not None:
-            stream.close()
+            if not stream.over:
+                stream.close()
             self.body.left()
 
     # Called by the upstream connection, which calls `feed` as well:
@@ -210,20 +210,13 @@ class RelayedResponse(ClientResponse):
 
     # Called by the writer:
 
-    def written(self) -> int:
-        """Return the bytes of the body written so far."""
-        return self._exchange.bytes_out
-
     def pause(self) -> None:
         """Pause the upstream: too many bytes wait for the client."""
-        self._upstream_waits = True
         self.body.pause()
 
     def caught_up(self) -> None:
         """Resume the upstream: the client has caught up."""
-        if self._upstream_waits:
-            self._upstream_waits = False
-            self.body.resume()
+        self.body.resume()
 
     def fail(self, error: GatewayError) -> None:
         """End the body with an error that the upstream did not cause. Closes the upstream

@@ -192,9 +192,10 @@ class ResponseBody:
         self.upstream.pause()
 
     def resume(self) -> None:
-        """Resume the upstream: the receiver has caught up."""
-        self.left()
-        self.upstream.resume()
+        """Resume the upstream if it is paused: the receiver has caught up."""
+        if self._paused:
+            self.left()
+            self.upstream.resume()
 
     def left(self) -> None:
         """End a pause in the statistics: the receiver has caught up or left."""

@@ -78,6 +78,7 @@ class Replay(ClientResponse):
             data = self._head()
             if self._preface:
                 data += stream.own(self._preface)
+        stream.counted = 0
         stream.begin(data, self._heartbeats)
         self.log.join(self)
         self.wake()
@@ -107,15 +108,14 @@ class Replay(ClientResponse):
                 self._count(data)
                 stream.events(data)
             if self.after >= log.last:
-                if log.ended:
-                    self._finish(stream)
+                if log.state is State.LOST:
+                    self._break_off(log.error or StreamLost())
+                elif log.ended:
+                    # The last event of a broken stream has reported the error.
+                    self._end(None if log.state is State.COMPLETE else b"")
                 return
 
-    # The writer calls the next four methods.
-
-    def written(self) -> int:
-        """Return the number of the last event written."""
-        return self.after
+    # The writer calls the next three methods.
 
     def pause(self) -> None:
         """Do nothing: no events are read while the client lags."""
@@ -158,32 +158,21 @@ class Replay(ClientResponse):
             exchange.first_token_at = time.perf_counter()
         exchange.bytes_out += len(data)
 
-    def _finish(self, stream: ClientStream) -> None:
-        log = self.log
-        if log.state is State.LOST:
-            self._break_off(log.error or StreamLost())
-        elif log.state is State.COMPLETE:
-            stream.end()
-            self._over()
-        else:
-            self.keep_alive = False  # the last event reported the error
-            stream.end(b"")
-            self._over()
-
     def _break_off(self, error: GatewayError) -> None:
         """End with an event without a number, since it concerns this reader and not the stream."""
         exchange = self._exchange
         if exchange.keeper is None:
             exchange.failed(error)
             exchange.release(end_reason(error))
-        self.keep_alive = False
-        if self._stream is not None:
-            event = error_event(self._dialect, error, exchange.request_id)
-            self._stream.end(b"retry: %d\n%b" % (_RECONNECT_MS, event))
-        self._over()
+        event = error_event(self._dialect, error, exchange.request_id)
+        self._end(b"retry: %d\n%b" % (_RECONNECT_MS, event))
 
-    def _over(self) -> None:
+    def _end(self, event: bytes | None) -> None:
+        """End the response. `event` is as for `ClientStream.end`."""
+        if event is not None:
+            self.keep_alive = False
         if self._stream is not None:
+            self._stream.end(event)
             self.left()
             self._complete()
 

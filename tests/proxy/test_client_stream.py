@@ -65,9 +65,6 @@ class Source:
         self.told: list[str] = []
         self.error: GatewayError | None = None
 
-    def written(self) -> int:
-        return 0
-
     def pause(self) -> None:
         self.told.append("pause")
 

@@ -22,7 +22,7 @@ class Stream(Heartbeat):
     """One whose silence is broken."""
 
     def __init__(self) -> None:
-        self._slot = None
+        self.slot = None
         self.size = 0
         self.may_beat = True
         self.asked: list[float] = []
