@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from gateway.cli.config_file import Commands
 from gateway.cli.failures import CannotDo, WrongUsage
+from gateway.cli.litellm.convert import NotLiteLlm, convert
 from gateway.cli.probe import Credential, FoundBackend, FoundModel, ProbeError, probe
-from gateway.config import load_text
+from gateway.cli.yaml_text import quoted
+from gateway.config import ConfigError, load_text
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 
@@ -40,6 +39,13 @@ def add_command(commands: Commands) -> None:
         metavar="URL",
         help="a backend, such as http://10.0.0.5:8000; may be given several times; "
         "without one, init asks",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="convert the configuration of a LiteLLM proxy instead of asking backends",
     )
     parser.add_argument(
         "--model",
@@ -74,6 +80,8 @@ def _init(arguments: argparse.Namespace) -> int:
     to_stdout = str(output) == "-"
     if not to_stdout and output.exists() and not arguments.force:
         raise WrongUsage(f"{output} exists: give --force to overwrite it, or another --output")
+    if arguments.source is not None:
+        return _convert(arguments, output, to_stdout=to_stdout)
     urls = arguments.upstream or _asked()
     found = asyncio.run(_probe_all(urls, arguments.key_env))
     if arguments.model:
@@ -93,6 +101,39 @@ def _init(arguments: argparse.Namespace) -> int:
     print(f"wrote {output}. Next:")
     for line in _next_steps(found, output, anonymous=arguments.anonymous):
         print(f"  {line}")
+    return 0
+
+
+def _convert(arguments: argparse.Namespace, output: Path, *, to_stdout: bool) -> int:
+    """Convert a LiteLLM file. No backend is asked."""
+    source: Path = arguments.source
+    if arguments.upstream or arguments.model or arguments.key_env:
+        raise WrongUsage("--from takes everything from the file: leave out the other options")
+    try:
+        found = convert(source.read_text("utf-8"), source.name, anonymous=arguments.anonymous)
+    except UnicodeDecodeError as exc:
+        raise WrongUsage(f"{source}: not UTF-8") from exc
+    except NotLiteLlm as exc:
+        raise WrongUsage(f"{source}: {exc}") from exc
+    try:
+        load_text(_with_variables(_with_secrets(found.text)))
+    except ConfigError as exc:
+        first = exc.problems[0]
+        raise CannotDo(f"{source}: something in it cannot be converted: {first}") from exc
+    if to_stdout:
+        print(found.text, end="")
+        return 0
+    output.write_text(found.text)
+    option = "" if output == Path("config.yaml") else f" --config {output}"
+    print(f"wrote {output}. Next:")
+    for variable in found.variables:
+        print(f"  export {variable}")
+    if not arguments.anonymous:
+        print(f"  gateway keys create{option} --owner you@example.com")
+    print(f"  gateway check{option}")
+    print(f"  gateway serve{option}")
+    if found.left_out:
+        print(f"Settings without a counterpart: {found.left_out}, listed at the end of {output}.")
     return 0
 
 
@@ -140,7 +181,13 @@ def _with_secrets(text: str) -> str:
     """Replace all secrets by a variable that is set, so that the check of the text does not fail
     because the user has not set them yet.
     """
+    text = text.replace("url: {env: REDIS_URL}", "url: redis://localhost")
     return re.sub(r"\{env: \w+\}", "{env: PATH}", text)
+
+
+def _with_variables(text: str) -> str:
+    """Replace variables inside of texts: of a URL's beginning, or of a header."""
+    return re.sub(r"\$\{\w+\}", "x", re.sub(r'url: "\$\{\w+\}', 'url: "http://localhost', text))
 
 
 # -- the text ------------------------------------------------------------------------------------
@@ -207,7 +254,7 @@ def _upstream_lines(upstream: _Upstream) -> Iterator[str]:
     yield f"{_INDENT * 2}dialect: {found.dialect}"
     yield f"{_INDENT * 2}endpoints:"
     for url in dict.fromkeys(upstream.endpoints):
-        yield f"{_INDENT * 3}- {{url: {_quoted(url)}}}"
+        yield f"{_INDENT * 3}- {{url: {quoted(url)}}}"
     if found.credential is not None:
         yield f"{_INDENT * 2}credentials: {_credential(found.credential)}"
     needed = DIALECTS[found.dialect].needed_headers.items()
@@ -234,8 +281,8 @@ def _model_lines(upstream: _Upstream, listed: dict[str, _Upstream]) -> Iterator[
     for model in models[:_MOST_MODELS]:
         name = model.name if model.name not in listed else f"{upstream.name}/{model.name}"
         listed[name] = upstream
-        own = "" if name == model.name else f", model: {_quoted(model.name)}"
-        line = f"{_INDENT}{_quoted(name)}: {{upstream: {upstream.name}{own}}}"
+        own = "" if name == model.name else f", model: {quoted(model.name)}"
+        line = f"{_INDENT}{quoted(name)}: {{upstream: {upstream.name}{own}}}"
         yield line + _context_comment(model)
     if len(models) > _MOST_MODELS:
         yield f"{_INDENT}# {upstream.name} lists {len(models) - _MOST_MODELS} more models."
@@ -284,10 +331,4 @@ def _route(
         yield f"{_INDENT * 2}strip: true"
     yield f"{_INDENT * 2}dialect: {dialect}"
     yield f"{_INDENT * 2}auth: {auth}"
-    yield f"{_INDENT * 2}models: [{', '.join(map(_quoted, models))}]"
-
-
-def _quoted(text: str) -> str:
-    """Return a YAML scalar that is read as this text. A JSON string is also a YAML string."""
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", text) and yaml.safe_load(text) == text
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    yield f"{_INDENT * 2}models: [{', '.join(map(quoted, models))}]"

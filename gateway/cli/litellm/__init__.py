@@ -1,0 +1,1 @@
+"""Conversion of the configuration of a LiteLLM proxy, for `gateway init --from`. No I/O."""

@@ -1,0 +1,27 @@
+"""Why a setting of LiteLLM is not converted, by its name."""
+
+from __future__ import annotations
+
+DEFAULT_REASON = "no counterpart"
+REASONS = {
+    "api_version": "not needed: Azure's v1 API has none",
+    "allowed_fails": "see upstreams.NAME.outliers.failures",
+    "cooldown_time": "see upstreams.NAME.outliers.base",
+    "enable_pre_call_checks": "not needed: fallbacks also serve prompts that are too long",
+    "drop_params": "not needed: translation leaves out what a backend cannot do",
+    "success_callback": "see telemetry: metrics, traces for OpenTelemetry, and the log",
+    "failure_callback": "see telemetry: metrics, traces for OpenTelemetry, and the log",
+    "callbacks": "see telemetry; middleware of your own is a plug-in",
+    "database_url": "not needed: API keys are in a file or in the store",
+    "store_model_in_db": "models are in this file",
+    "environment_variables": "set them in the environment of the gateway",
+    "json_logs": "see telemetry.log.format",
+    "max_budget": "see limits.NAME.budget",
+    "budget_duration": "see limits.NAME.budget",
+    "alerting": "see dashboards/prometheus for rules and alerts",
+    "guardrails": "write a plug-in: see docs/plugins.md",
+    "mcp_servers": "see examples/mcp.yaml",
+    "content_policy_fallbacks": "fallbacks do not depend on content policies",
+    "cache": "answers are not cached",
+    "cache_params": "answers are not cached",
+}
