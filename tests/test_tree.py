@@ -47,6 +47,8 @@ ELSEWHERE = {
     "server/listener.py": "processes/test_drain.py",
     # Objects that need most of a gateway around them.
     "admin/answer.py": "admin/test_api.py",
+    "admin/operation.py": "admin/test_openapi.py",
+    "admin/reference.py": "admin/test_openapi.py",
     "admin/worker_metrics.py": "admin/test_metrics.py",
     "bridge/bridge.py": "wire/test_bridge.py",
     "processes/admin.py": "admin/test_api.py",
