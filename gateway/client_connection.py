@@ -1,4 +1,4 @@
-"""Connection of a client, as the code above the server sees it."""
+"""Connection of a client, as the layers below the server use it."""
 
 from __future__ import annotations
 

@@ -158,41 +158,45 @@ class Exchange(Facts):
     Most requests change few of these attributes, so their initial values belong to the class.
     """
 
-    ended_at = 0.0
-    """Time when the exchange ended."""
-    first_byte_at: float | None = None
-    """Time when the first byte of the response body was sent, whatever it contained."""
-    first_token_at: float | None = None
-    """Time when the first content, reasoning or tool call was sent; see `end`."""
-    trace: Trace | None = None
-    """Record of the request, if the route is traced."""
-    served: str | None = None
-    """Name of the fallback that serves the request instead of its model."""
-    fallbacks: Sequence[str] = ()
-    """Models that failed, with the reason."""
-    skipped: dict[Skip, int] | None = None
-    """Parts of the backend's response that the translation left out, with their counts."""
-    continued = 0
-    """Number of times another upstream continued the answer."""
-    target: Target | None = None
-    """Target of the request, once it is resolved."""
-    held: HeldBody | None = None
-    """Share of the body in the memory budget for bodies."""
-    upstream: str | None = None
-    queued: QueueWait | None = None
-    """Wait in the queues of admission, if there was one."""
-    tap: UsageTap | None = None
-    """Reader of token usage from the response body, if tokens are counted."""
-    filter: UsageFilter | None = None
-    """Filter that removes from an event stream what only the gateway asked for."""
+    # The response.
+    status: int | None = None
+    commit = Commit.OPEN
+    failure: Failure | None = None
+    """Why the request failed, or what the backend said of its error; see `failed`."""
+    end_reason: EndReason | None = None
+    streamed = False
+    """True if the response is an event stream."""
+    bytes_in = 0
+    bytes_out = 0
+    bytes_saved = 0
+    """Bytes of the response saved by compression."""
     usage: Usage | None = None
     """Tokens that the request used, as reported by logs, metrics, traces and limits. None until
     the request ends, and after that if it used none.
     """
-    decided: Decision | None = None
-    """Decision of the limits, if there are any."""
-    session: SessionState | None = None
-    """State of a WebSocket request, on a route that serves WebSockets."""
+    stalls: Stalls | None = None
+    """Pauses of the response because the client did not read, if there were any."""
+
+    # Times.
+    first_byte_at: float | None = None
+    """Time when the first byte of the response body was sent, whatever it contained."""
+    first_token_at: float | None = None
+    """Time when the first content, reasoning or tool call was sent; see `end`."""
+    ended_at = 0.0
+    """Time when the exchange ended."""
+
+    # The upstream that answers.
+    target: Target | None = None
+    """Target of the request, once it is resolved."""
+    served: str | None = None
+    """Name of the fallback that serves the request instead of its model."""
+    fallbacks: Sequence[str] = ()
+    """Models that failed, with the reason."""
+    continued = 0
+    """Number of times another upstream continued the answer."""
+    skipped: dict[Skip, int] | None = None
+    """Parts of the backend's response that the translation left out, with their counts."""
+    upstream: str | None = None
     endpoint: str | None = None
     attempt: ChosenAttempt | None = None
     """Attempt whose response was chosen."""
@@ -200,27 +204,33 @@ class Exchange(Facts):
     """Number of times the request was sent to an upstream."""
     on_first_byte: Callable[[float], None] | None = None
     """Called with the time at which the first byte of the body is sent."""
-    commit = Commit.OPEN
+
+    # State of the policies.
+    trace: Trace | None = None
+    """Record of the request, if the route is traced."""
+    decided: Decision | None = None
+    """Decision of the limits, if there are any."""
+    queued: QueueWait | None = None
+    """Wait in the queues of admission, if there was one."""
+    session: SessionState | None = None
+    """State of a WebSocket request, on a route that serves WebSockets."""
     early: EarlyStream | None = None
     """Writer that opens the stream early if the request has to wait."""
-    status: int | None = None
-    failure: Failure | None = None
-    """Why the request failed, or what the backend said of its error; see `failed`."""
+    held: HeldBody | None = None
+    """Share of the body in the memory budget for bodies."""
+    tap: UsageTap | None = None
+    """Reader of token usage from the response body, if tokens are counted."""
+    filter: UsageFilter | None = None
+    """Filter that removes from an event stream what only the gateway asked for."""
+
+    # The connection and the end.
     must_close = False
     """True if the connection must not serve another request."""
-    bytes_in = 0
-    bytes_out = 0
-    bytes_saved = 0
-    """Bytes of the response saved by compression."""
-    streamed = False
-    """True if the response is an event stream."""
-    stalls: Stalls | None = None
-    """Pauses of the response because the client did not read, if there were any."""
-    end_reason: EndReason | None = None
     keeper: Keeper | None = None
     """Owner that continues the exchange after its client has left."""
     phases: Sequence[Callable[[Exchange], None]] = ()
     """What the policies of the pipeline do at the end, in order; see `end`."""
+
     _asked: Estimate | None = None
     _client_left = False
     _outcome: EndReason | None = None
