@@ -80,9 +80,8 @@ class ClientStream(Heartbeat):
         self._encoder = encoder
         self.slot = None
 
-    def begin(self, data: bytes, heartbeats: Heartbeats | None) -> None:
-        """Write the first bytes, which are framed already, and follow the client."""
-        self.transport.write(data)
+    def follow(self, heartbeats: Heartbeats | None) -> None:
+        """Have the client's connection tell when to pause. Call this once the head is written."""
         self._attached = True
         self._client.attach(self)
         if heartbeats is not None:

@@ -107,7 +107,8 @@ class EarlyHead(Heartbeat):
             fields += exchange.decided.header_lines()
         head = _HEAD % (fields, closes)
         self._stream = stream = ClientStream(client, transport, exchange, self)
-        stream.begin(head + stream.own(self._preface + self._comment()), None)
+        transport.write(head + stream.own(self._preface + self._comment()))
+        stream.follow(None)
 
     def _comment(self) -> bytes:
         place = self._place

@@ -179,12 +179,13 @@ class RelayedResponse(ClientResponse):
             transport.write(data)
             self._complete()
             return
+        transport.write(data)
         self._stream = stream
         self.feed = stream.feed
         error = upstream.error
         if error is None:
             upstream.attach(self)
-        stream.begin(data, self._heartbeats if chunked else None)
+        stream.follow(self._heartbeats if chunked else None)
         if error is not None:
             self.finish(error)  # or another upstream continues the body
 

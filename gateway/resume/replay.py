@@ -73,13 +73,11 @@ class Replay(ClientResponse):
         """Send the head and the events so far, then follow the stream."""
         transport, exchange = self._begin(request), self._exchange
         self._stream = stream = ClientStream(request.client, transport, exchange, self)
-        data = b""
-        if exchange.answered(self.status):
-            data = self._head()
-            if self._preface:
-                data += stream.own(self._preface)
         stream.counted = 0
-        stream.begin(data, self._heartbeats)
+        if exchange.answered(self.status):
+            preface = stream.own(self._preface) if self._preface else b""
+            transport.write(self._head() + preface)
+        stream.follow(self._heartbeats)
         self.log.join(self)
         self.wake()
 

@@ -89,7 +89,8 @@ class Rig:
             chunked=chunked,
             encoder=encoder("gzip") if gzip else None,
         )
-        self.stream.begin(b"head", None)
+        self.transport.write(b"head")
+        self.stream.follow(None)
 
     @property
     def sent(self) -> bytes:
