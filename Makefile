@@ -31,7 +31,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 # Two pips at once in one .venv would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test test-oldest nightly check bench docs lock clean system
+.PHONY: help run test test-oldest nightly check bench docs site lock clean system
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,11 @@ bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside 
 docs: $(VENV)/.project ## Regenerate the generated documentation
 	$(WRITE_REFERENCE)
 	cp $(VENV)/docs/* docs/
+
+# Apart from `docs`, which each change of a setting needs, at once.
+site: $(VENV)/.project $(VENV)/.dev ## Build the documentation as a site with search, into dist/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+	@echo 'To read it: $(BIN)/python -m http.server --directory dist/site'
 
 # Keeps the versions already locked; LOCK_ARGS=--upgrade or '--upgrade-package NAME' moves them.
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml and tests/node/package.json
