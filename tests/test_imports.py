@@ -24,7 +24,7 @@ LAYERS = (
     ("forwarding", "proxy"),
     ("bodies", "resume websocket"),
     ("stores", "stores"),
-    ("policies", "bridge middleware"),
+    ("policies", "bridge browser middleware"),
     ("wiring", "wiring"),
     ("runtime", "app"),
     ("server", "server"),

@@ -1,4 +1,4 @@
-"""Pages of the admin listener: only files of this package, and nothing from other servers.
+"""Pages of the admin listener: only files of this project, and nothing from other servers.
 
 Files are read once. Their URLs contain a digest of all files, so a browser may cache them forever
 and still sees an upgrade at once. The document that refers to them is revalidated each time.
@@ -14,6 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway import __version__
+from gateway.browser import script
 
 FOLDER = Path(__file__).with_name("static")
 VIEWS = ("/", "/requests", "/requests/{id}", "/upstreams", "/limits", "/usage", "/config", "/play")
@@ -51,6 +52,7 @@ class Pages:
             for path in sorted(folder.rglob("*"))
             if path.suffix in _TYPES
         }
+        files["client.js"] = script.read()
         digest = _digest(files)
         self._base = f"/static/{digest}"
         self._files = files

@@ -260,6 +260,9 @@ def _upstreams_of(route: models.Route, config: models.Config) -> Iterator[str]:
 def _check_overlaps(config: models.Config) -> Iterator[Finding]:
     names: set[str] = set()
     served: dict[tuple[str, str, str], str] = {}
+    if config.server.client_js:
+        names.add("client.js")
+        served["/client.js", "", ""] = served["/client.js", "", "GET"] = "server.client_js"
     for index, route in enumerate(config.routes):
         path: ConfigPath = ("routes", index)
         if route.name in names:

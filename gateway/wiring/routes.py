@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.browser import script
 from gateway.config import Config, models
 from gateway.pipeline import OnEnd
 from gateway.routing import RouteEntry, RouteTable
 from gateway.wiring import websocket
 from gateway.wiring.limits import rules
 from gateway.wiring.parts import Parts
-from gateway.wiring.pipelines import pipeline_of, streams_pipeline_of
+from gateway.wiring.pipelines import pipeline_of, pipeline_without_route, streams_pipeline_of
 from gateway.wiring.policies import RoutePolicies
 from gateway.wiring.resume import streams_path
 
@@ -18,7 +19,7 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
     out.
     """
     named = rules(config)
-    entries = []
+    entries = [_script(config, parts, ended)] if config.server.client_js else []
     for route in config.routes:
         policies = RoutePolicies(config, route, named, parts)
         if route.resume is not None:
@@ -46,6 +47,19 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
     return entries
 
 
+def _script(config: Config, parts: Parts, ended: OnEnd) -> RouteEntry:
+    """Return the entry of `/client.js`."""
+    dialect = "openai"
+    return RouteEntry(
+        name=script.NAME,
+        path=script.PATH,
+        methods=frozenset({"GET", "HEAD"}),
+        hosts=frozenset(),
+        pipeline=pipeline_without_route(config, parts.sinks, dialect, script.Script(), ended),
+        dialect=dialect,
+    )
+
+
 def _methods(route: models.Route) -> frozenset[str]:
     """Return the methods to route. They include OPTIONS if the route answers preflights."""
     methods = frozenset[str](route.methods)
@@ -57,8 +71,10 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
     by_name = {route.name: route for route in config.routes}
     rows = []
     for entry in table.routes:
-        route = by_name[entry.name]
-        if route.issues is not None:
+        route = by_name.get(entry.name)
+        if route is None:
+            ends = ["the client for pages"]
+        elif route.issues is not None:
             ends = [f"tickets of {route.issues}"]
         elif route.bridge is not None:
             ends = [f"generations of {route.bridge.to}"]
@@ -72,10 +88,16 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
                 "path": entry.path + ("*" if entry.path.endswith("/") else ""),
                 "methods": ",".join(sorted(entry.methods)) or "any",
                 "hosts": ",".join(sorted(entry.hosts)) or "any",
-                "auth": route.auth if isinstance(route.auth, str) else ",".join(route.auth),
-                "limits": ",".join(route.limits) or "none",
+                "auth": _shown_auth(route),
+                "limits": (route and ",".join(route.limits)) or "none",
                 "dialect": entry.dialect,
                 "to": ",".join(ends),
             }
         )
     return rows
+
+
+def _shown_auth(route: models.Route | None) -> str:
+    if route is None or isinstance(route.auth, str):
+        return "anonymous"
+    return ",".join(route.auth)

@@ -75,6 +75,11 @@ class ServerSettings(Section):
     )
     watch: bool = Field(False, description="Reload when this file changes.")
     hide_server: bool = Field(True, description="Drop the upstream's Server header from responses.")
+    client_js: bool = Field(
+        False,
+        description="Serve `GET /client.js`: a module for pages that reads event streams and "
+        "reconnects to them. Every origin may import it, without a credential.",
+    )
 
 
 class Admin(Section):

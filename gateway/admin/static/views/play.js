@@ -2,10 +2,10 @@
 
 import { get, signIn } from "../api.js";
 import { BridgeSocket } from "../bridge.js";
+import { EventParser } from "../client.js";
 import { DIALECTS, places } from "../dialects.js";
 import { h } from "../dom.js";
 import { number, seconds } from "../format.js";
-import { EventParser } from "../sse.js";
 import { empty, heading, loading, state as mark } from "./parts.js";
 import { stalls, timeline } from "./timeline.js";
 
@@ -318,7 +318,7 @@ function told(here, said, at, dialect) {
     here.streamId = said.stream ?? here.streamId;
   } else if (said.type === "event") {
     const data = said.text ?? JSON.stringify(said.data);
-    heard(here, { event: said.event ?? "message", data, id: said.event_id ?? "", at }, dialect);
+    heard(here, { type: said.event ?? "message", data, id: said.event_id ?? "", at }, dialect);
   }
 }
 
@@ -329,23 +329,15 @@ function fail(here, error) {
 }
 
 async function read(context, here, response, dialect) {
-  // Not through a TextDecoderStream, which forgets what it holds when the connection breaks.
   const reader = response.body.getReader();
-  const decoder = new TextDecoder();
   const take = (event) => {
-    take.done ||= heard(here, event, dialect);
+    take.done ||= heard(here, { ...event, at: performance.now() }, dialect);
   };
-  const parser = dialect.lines
-    ? { rest: "", feed(text, at) {
-      const lines = (this.rest + text).split("\n");
-      this.rest = lines.pop();
-      for (const data of lines) if (data) take({ event: "line", data, id: "", at });
-    } }
-    : new EventParser(take);
+  const parser = dialect.lines ? new LineParser(take) : new EventParser(take, (comment) => take({ comment }));
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
-    parser.feed(decoder.decode(value, { stream: true }), performance.now());
+    parser.feed(value);
     context.refresh();
   }
   if (here.state === "asking" || here.state === "streaming") {
@@ -353,6 +345,22 @@ async function read(context, here, response, dialect) {
       here.state = "done";
       here.ended = performance.now();
     } else fail(here, { message: "The answer ended without its end.", code: "incomplete" });
+  }
+}
+
+/** Parser of JSON lines. */
+class LineParser {
+  constructor(onLine) {
+    this.onLine = onLine;
+    this.rest = "";
+    // Not a TextDecoderStream, which forgets what it holds when the connection breaks.
+    this.decoder = new TextDecoder();
+  }
+
+  feed(bytes) {
+    const lines = (this.rest + this.decoder.decode(bytes, { stream: true })).split("\n");
+    this.rest = lines.pop();
+    for (const data of lines) if (data) this.onLine({ type: "line", data, id: "" });
   }
 }
 
@@ -431,5 +439,5 @@ function raw() {
   return h("details", { class: "section raw" }, h("summary", {}, h("h2", {}, "Events as they came"), " ",
     h("span", { class: "quiet-text" }, run.events.length ? `the last ${run.events.length}` : "none yet")),
   h("pre", { tabindex: "0", "aria-label": "Events" }, run.events.slice(-200).map((one) => h("span", { class: one.comment !== undefined ? "line none" : "line" },
-    `${one.at.toFixed(3).padStart(8)}  ${(one.id ? `id ${one.id}` : "").padEnd(one.id ? 8 : 0)}  ${one.comment !== undefined ? `: ${one.comment || "(heartbeat)"}` : `${one.event === "message" || one.event === "line" ? "" : `${one.event} `}${one.data}`}\n`))));
+    `${one.at.toFixed(3).padStart(8)}  ${(one.id ? `id ${one.id}` : "").padEnd(one.id ? 8 : 0)}  ${one.comment !== undefined ? `: ${one.comment || "(heartbeat)"}` : `${one.type === "message" || one.type === "line" ? "" : `${one.type} `}${one.data}`}\n`))));
 }
