@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ async def test_routes_list_it(start_gateway: StartGateway) -> None:
 
 
 @pytest.mark.parametrize("route", [{"path": "/client.js"}, {"name": "client.js"}])
-def test_a_route_in_its_place_is_a_fault(route: dict[str, str]) -> None:
+def test_a_route_in_its_place_is_a_fault(route: dict[str, Any]) -> None:
     config = simple_config("http://127.0.0.1:9", server={"client_js": True}, **route)
     with pytest.raises(ConfigError, match=r"client.js|another route"):
         load_text(config_text(config, {}))
