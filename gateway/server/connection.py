@@ -146,6 +146,8 @@ class Connection(AnsweringConnection):
         serves at most one more request, if it begins soon.
         """
         exchange = self.exchange
+        if self._discarding:
+            return  # it is closing already
         if exchange is not None or self._queue:
             self._last = True
             if exchange is not None and exchange.session is not None:
@@ -159,6 +161,8 @@ class Connection(AnsweringConnection):
     @property
     def awaited(self) -> bool:
         """True if a request has arrived, or may arrive, that has not begun and will be answered."""
+        if self._discarding:
+            return False
         begun = self.exchange is None and bool(self._queue or self._head_bytes or self._unparsed)
         return begun or (self._once and not self._last and self._ending is None)
 

@@ -127,6 +127,24 @@ async def test_requests_cut_anywhere_are_answered_once_each_and_by_nothing_else(
         assert (await client.read_response()).body == b"%d" % size
 
 
+@pytest.mark.parametrize("size", [1, 400, 32 * 1024, 32 * 1024 + 1])
+async def test_a_repeated_head_may_have_a_body_of_any_size(idle: Idle, size: int) -> None:
+    client = await idle.connect()
+    for length in (3, size, size, 3):
+        await client.send(post(b"x" * length))
+        assert (await client.read_response()).body == b"%d" % length
+
+
+async def test_a_refused_client_that_stays_does_not_hold_up_a_drain(
+    gateway: RunningGateway,
+) -> None:
+    async with RawClient(gateway.port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 2000)
+        assert (await client.read_response()).status == 431
+        async with asyncio.timeout(0.4):  # not the time that the client has to read the response
+            await gateway.server.listener.drain(5.0)
+
+
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(reads=st.lists(st.lists(requests, min_size=1, max_size=3), min_size=2, max_size=5))
 async def test_heads_that_are_repeated_are_answered_as_those_that_are_parsed(
