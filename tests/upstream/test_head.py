@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,3 +113,24 @@ def test_a_length_passes_and_is_known() -> None:
 def test_the_reason_phrase_may_be_empty_or_of_any_language() -> None:
     for reason in (b"", b"Je ne sais pas", "Für später".encode("latin-1")):
         assert ResponseHead(200, reason, [], "1.1").reason == reason
+
+
+def test_the_lines_of_a_shared_head_are_rendered_once() -> None:
+    made = head((b"Content-Type", b"text/plain"), (b"X-A", b"1"))
+    assert made.lines() == b"Content-Type: text/plain\r\nX-A: 1\r\n"
+    assert made.lines() is made.lines()
+
+
+def test_the_lines_of_a_copy_with_rewritten_locations_are_its_own() -> None:
+    made = head((b"Location", b"http://backend/x"))
+    assert made.lines() == b"Location: http://backend/x\r\n"
+    rewritten = copy(made)
+    rewritten.fields = [(b"Location", b"/x")]
+    assert rewritten.lines() == b"Location: /x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "streams"), [(b"Text/Event-Stream; charset=utf-8", True), (b"text/plain", False)]
+)
+def test_an_event_stream_is_told_by_its_content_type(kind: bytes, streams: bool) -> None:
+    assert head((b"Content-Type", kind)).is_event_stream is streams
