@@ -85,6 +85,22 @@ def test_make_has_the_targets_of_a_page(page: Path) -> None:
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_the_conversion_of_litellm_writes_what_its_page_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs/migrating-from-litellm.md").read_text()
+    (before,) = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    (after,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "litellm.yaml").write_text(before)
+    written = tmp_path / "gateway.yaml"
+    assert main(["init", "--from", str(tmp_path / "litellm.yaml"), "--output", str(written)]) == 0
+    assert yaml.safe_load(written.read_text()) == yaml.safe_load(after)
+
+
+def test_every_note_of_the_comparison_has_its_source() -> None:
+    tables, _, sources = (ROOT / "docs/comparison.md").read_text().partition("## Sources")
+    noted = set(re.findall(r"\((\d+)\)", tables))
+    assert noted == set(re.findall(r"^\| \((\d+)\) \|", sources, re.MULTILINE))
+
+
 def test_there_are_blocks_to_look_at() -> None:
     assert len(BLOCKS) > 8
     assert sum(len(_commands(page.read_text())) for page in PAGES) > 10
