@@ -43,7 +43,7 @@ test: system check $(NODE_MODULES) $(OLDEST)/.installed ## Set up what the tests
 	$(BIN)/pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 test-oldest: $(VENV)/.project $(VENV)/.dev $(OLDEST)/.installed ## Run what depends on aiohttp's internals with its oldest supported version
-	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/test_aiohttp_adaptor.py tests/server \
+	PYTHONPATH="$$PWD/$(OLDEST)" $(BIN)/pytest tests/test_aiohttp_adaptor.py tests/server \
 		tests/wire/test_parsing.py tests/wire/test_parser_load.py tests/wire/test_request_bodies.py \
 		tests/middleware/test_plugin.py $(PYTEST_ARGS)
 
