@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from benchmarks.__main__ import BENCHMARKS
+from gateway.admin.openapi import description
 from gateway.cli import main
 from gateway.cli.main import _parser
 from gateway.config import load_text
@@ -93,6 +94,23 @@ def test_the_conversion_of_litellm_writes_what_its_page_shows(tmp_path: Path) ->
     written = tmp_path / "gateway.yaml"
     assert main(["init", "--from", str(tmp_path / "litellm.yaml"), "--output", str(written)]) == 0
     assert yaml.safe_load(written.read_text()) == yaml.safe_load(after)
+
+
+def test_the_admin_api_has_the_paths_of_the_documentation() -> None:
+    paths = {re.sub(r"\{.*?\}", "*", path) for path in description()["paths"]}
+    # Ollama's API, and base paths of backends.
+    foreign = {"/api/tags", "/api/ps", "/api/version", "/api/show", "/api/chat", "/api/embed"}
+    named = {
+        re.sub(r"\b[A-Z]+\b", "*", path)
+        for page in PAGES
+        for path in re.findall(r"`(?:[A-Z]+ )?(/api/[\w./]*\w)[?`]", page.read_text())
+    }
+    assert len(named) > 15
+    assert {path for path in named - foreign if "/paas/" not in path} <= paths
+    bare = re.compile(
+        r"`(?:GET|POST|PUT|DELETE) /(?:requests|upstreams|limits|logs|traces|usage)\b"
+    )
+    assert [page.name for page in PAGES if bare.search(page.read_text())] == ["CHANGELOG.md"]
 
 
 def test_every_note_of_the_comparison_has_its_source() -> None:

@@ -75,6 +75,15 @@ async def test_an_nginx_with_other_sites_includes_one_file(
             await nginx.stop()
 
 
+async def test_nginx_accepts_the_site_that_is_migrated(tmp_path: Path) -> None:
+    page = (ROOT / "docs/migrating-from-nginx.md").read_text()
+    [block] = re.findall(r"```nginx\n(.*?)```", page, re.DOTALL)
+    # The page leaves the certificate out.
+    block = block.replace("listen 443 ssl;", f"listen unix:{tmp_path}/site;")
+    main = f"events {{}} http {{ include site/paths.conf; {block} }}"
+    assert "syntax is ok" in await Nginx(tmp_path, 1, main=main).test()
+
+
 @both_protocols
 async def test_an_event_leaves_nginx_before_the_next_one_is_generated(
     start_gateway: StartGateway, start_nginx: StartNginx, http2: bool, report: Report
