@@ -8,8 +8,8 @@ tests of this file run with, and each name stands here with its reason:
 - Functions of a body: `StreamReader` has no public way to tell how much of a body has arrived, or
   to wait for more without reading it.
 - `LeanResponse`: aiohttp's response makes a dict of headers that most responses never need.
-- `plugin_request`: aiohttp's request object, for plug-ins.
-- `AdminRunner`: aiohttp has no setting for the protocol class of a server.
+- `aiohttp_request`: aiohttp's request object, for plug-ins.
+- `ConnectionRunner`: aiohttp has no setting for the protocol class of a server.
 - Names that aiohttp uses in what it returns, but does not export: the parsed head, the parser's
   errors, the mask of WebSocket frames, the date of a response.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any, TypeVar, cast
@@ -32,17 +33,17 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from multidict import CIMultiDict
 
 __all__ = [
-    "AdminRunner",
+    "ConnectionRunner",
     "HttpProcessingError",
     "HttpProtocol",
     "LeanResponse",
     "LineTooLong",
     "RawRequestMessage",
+    "aiohttp_request",
     "arrived_body",
     "buffered_bytes",
     "has_c_parser",
     "more_of",
-    "plugin_request",
     "rfc822_formatted_time",
     "websocket_mask",
     "whole",
@@ -51,6 +52,8 @@ __all__ = [
 Parsed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
 """Requests whose heads are complete, whether another protocol follows, and its first bytes."""
 
+_NOT_POSSIBLE = (AttributeError, NotImplementedError, RuntimeError)
+"""Errors of a transport that cannot pause reading, or not any more because it closes."""
 _BUFFER_BYTES = 64 * 1024
 _CLOSED: Parsed = ((), False, b"")
 
@@ -125,12 +128,14 @@ class HttpProtocol(web.RequestHandler):
     def stop_reading(self) -> None:
         """Read no more from the transport."""
         if self.transport is not None:
-            self.transport.pause_reading()
+            with suppress(*_NOT_POSSIBLE):
+                self.transport.pause_reading()
 
     def read_on(self) -> None:
         """Read from the transport again."""
         if self.transport is not None:
-            self.transport.resume_reading()
+            with suppress(*_NOT_POSSIBLE):
+                self.transport.resume_reading()
 
 
 def _fed_after_the_end(_: bytes) -> Parsed:
@@ -227,16 +232,16 @@ class LeanResponse(web.StreamResponse):
 
 # -- plug-ins --------------------------------------------------------------------------------------
 
-PluginRequest = TypeVar("PluginRequest", bound=web.Request)
+AnyRequest = TypeVar("AnyRequest", bound=web.Request)
 
 
-def plugin_request(
-    kind: type[PluginRequest],
+def aiohttp_request(
+    kind: type[AnyRequest],
     message: RawRequestMessage,
     content: StreamReader,
     client: object,
     body: bytes | None,
-) -> PluginRequest:
+) -> AnyRequest:
     """Return aiohttp's request object, of the class `kind`, in the task that runs the plug-in.
     `client` is the connection, `body` the whole body if it was read before.
     """
@@ -251,7 +256,7 @@ def plugin_request(
 # -- admin listener --------------------------------------------------------------------------------
 
 
-class AdminRunner(web.AppRunner):
+class ConnectionRunner(web.AppRunner):
     """Runner of an application whose connections are of the class `connection`."""
 
     connection: type[web.RequestHandler] = web.RequestHandler

@@ -284,6 +284,14 @@ async def test_a_body_that_nobody_reads_pauses_its_connection(protocol: Protocol
     assert content.is_eof()
 
 
+async def test_a_transport_that_cannot_pause_is_read_all_the_same() -> None:
+    protocol = Protocol()
+    protocol.transport = asyncio.Transport()  # as that of a session's requests
+    size = 2 * 1024 * 1024
+    content = received(protocol, post(size), b"x" * size)
+    assert aiohttp_adaptor.whole(content, 1000) == b"x" * size
+
+
 async def test_a_closed_connection_parses_nothing(protocol: Protocol) -> None:
     transport = protocol.transport
     protocol.connection_lost(None)
@@ -296,7 +304,7 @@ async def test_a_closed_connection_parses_nothing(protocol: Protocol) -> None:
 async def test_a_plug_in_gets_the_body_that_was_read_before(protocol: Protocol) -> None:
     protocol.data_received(post(4) + b"abcd")
     [(message, content)] = protocol.requests
-    made = aiohttp_adaptor.plugin_request(web.Request, message, content, protocol, b"read before")
+    made = aiohttp_adaptor.aiohttp_request(web.Request, message, content, protocol, b"read before")
     assert await made.read() == b"read before"
     assert (made.method, made.path, made.headers["Host"]) == ("POST", "/", "a")
 
@@ -304,5 +312,5 @@ async def test_a_plug_in_gets_the_body_that_was_read_before(protocol: Protocol) 
 async def test_a_plug_in_reads_the_body_itself_otherwise(protocol: Protocol) -> None:
     protocol.data_received(post(4) + b"abcd")
     [(message, content)] = protocol.requests
-    made = aiohttp_adaptor.plugin_request(web.Request, message, content, protocol, None)
+    made = aiohttp_adaptor.aiohttp_request(web.Request, message, content, protocol, None)
     assert await made.read() == b"abcd"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway import aiohttp_adaptor
 from gateway.admin.answer import SERVER, answer
+from gateway.aiohttp_adaptor import ConnectionRunner
 
 
 class _Connection(web.RequestHandler):
@@ -28,7 +28,7 @@ class _Connection(web.RequestHandler):
         return response
 
 
-class AdminRunner(aiohttp_adaptor.AdminRunner):
+class AdminRunner(ConnectionRunner):
     """Runner whose connections answer faults by themselves."""
 
     connection = _Connection

@@ -24,8 +24,7 @@ from aiohttp.hdrs import CONTENT_LENGTH
 from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 
-from gateway import aiohttp_adaptor
-from gateway.aiohttp_adaptor import RawRequestMessage, arrived_body
+from gateway.aiohttp_adaptor import RawRequestMessage, aiohttp_request, arrived_body
 from gateway.config.wording import in_words
 from gateway.exchange import Exchange
 from gateway.request import Request
@@ -77,7 +76,7 @@ def plugin_request(request: Request) -> PluginRequest:
         request.content = arrived_body(request.client, request.arrived)
         message = _with_length(message, len(request.arrived))
         request.arrived = None
-    made = aiohttp_adaptor.plugin_request(
+    made = aiohttp_request(
         PluginRequest, message, request.content, request.client, request.received
     )
     made.exchange = request.exchange
