@@ -38,7 +38,10 @@ def convert(source: str, name: str, *, anonymous: bool) -> Conversion:
     try:
         document = yaml.safe_load(source)
     except yaml.YAMLError as exc:
-        raise NotLiteLlm(f"not valid YAML: {' '.join(str(exc).split())}") from exc
+        # The text of the exception quotes the line, which may hold a secret.
+        mark = getattr(exc, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise NotLiteLlm(f"not valid YAML{where}") from None
     if not isinstance(document, dict) or not isinstance(document.get("model_list"), list):
         raise NotLiteLlm("it has no `model_list`, which the file of a LiteLLM proxy has")
     found = Reader(document).read()
@@ -46,7 +49,8 @@ def convert(source: str, name: str, *, anonymous: bool) -> Conversion:
         reason = ": ".join(found.notes[0]) if found.notes else "`model_list` is empty"
         raise NotLiteLlm(f"no model of it can be converted: {reason}")
     written = [
-        f"# Converted from {name} by `gateway init --from`; docs/configuration.md has every key.",
+        f"# Converted from {one_line(name)} by `gateway init --from`.",
+        "# docs/configuration.md has every key.",
         *lines(found, anonymous=anonymous),
     ]
     return Conversion("\n".join(written) + "\n", found.variables, len(found.notes))

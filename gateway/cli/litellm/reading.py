@@ -93,8 +93,8 @@ class Reader:
             reason = "wildcards: models are listed; `gateway init --upstream URL` lists them"
             self.found.note(place, reason)
             return None
-        if "${" in name + model or not (name + model).isprintable():
-            self.found.note(place, "the name of the model")
+        if not _is_usable(name + model):
+            self.found.note(place, "the name of the model cannot stand in a configuration")
             return None
         custom = params.pop("custom_llm_provider", None)
         prefix, slash, rest = model.partition("/")
@@ -234,10 +234,11 @@ class Reader:
         for alias, target in _mapping(self._router.pop("model_group_alias", None)).items():
             known = target.get("model") if isinstance(target, dict) else target
             model = self.found.models.get(str(known))
-            if model is not None and str(alias) not in self.found.models:
+            if model is not None and str(alias) not in self.found.models and _is_usable(str(alias)):
                 self.found.models[str(alias)] = replace(model, fallbacks=[*model.fallbacks])
             else:
-                self.found.note(f"router_settings.model_group_alias.{alias}", "no such model")
+                reason = "no such model, or the name is taken"
+                self.found.note(f"router_settings.model_group_alias.{alias}", reason)
 
     def _add_fallbacks(self) -> None:
         for settings, section in (
@@ -300,6 +301,11 @@ def _model_settings(params: dict[str, Any], info: dict[str, Any]) -> dict[str, A
     if isinstance(longest, int) and longest > 0:
         settings["max_output_tokens"] = longest
     return settings
+
+
+def _is_usable(name: str) -> bool:
+    """Tell whether a name can be used in a configuration, where `${` is special."""
+    return bool(name) and name.isprintable() and "${" not in name
 
 
 def _is_number(value: Any) -> bool:

@@ -220,7 +220,7 @@ def test_every_key_that_stands_in_the_file_gets_a_variable_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("a: [", "not valid YAML"),
+        ("a: [", "not valid YAML, line 1"),
         ("[]", "it has no `model_list`"),
         ("upstreams: {}", "it has no `model_list`"),
         ("model_list: []", "`model_list` is empty"),
@@ -264,6 +264,12 @@ def test_values_of_any_kind_are_converted_or_noted(
 ) -> None:
     source = models({"model": "gpt-5"}, params, router_settings=router)
     assert yaml.safe_load(convert(source, "f", anonymous=False).text)["models"]["m0"]
+
+
+def test_a_fault_of_form_is_told_without_the_line_which_may_hold_a_key() -> None:
+    with pytest.raises(NotLiteLlm) as refused:
+        convert("model_list:\n  - api_key: 'sk-canary7f3a\n: [", "f", anonymous=False)
+    assert "canary7f3a" not in str(refused.value)
 
 
 def test_a_file_that_is_refused_writes_nothing(
