@@ -117,7 +117,8 @@ class Attempts(Pending):
         """Send the request now, if a connection is idle and nothing has to be waited for but the
         response. Return False otherwise: then `send` has to be awaited.
         """
-        if self._deadline is not None or self._awaits_body:
+        retries = self._retries
+        if self._deadline is not None or ((retries.post or retries.hedge) and self._awaits_body):
             return False
         endpoint = self.target.upstream.acquire_now(self._hint, self._tried)
         if endpoint is None:
@@ -145,10 +146,11 @@ class Attempts(Pending):
         self._attempt = self._connection = None
         try:
             self._report(attempt, response)
-            pause_s = self._pause_after(attempt, response)
-            if pause_s is not None:
-                request.client.work(self._send_again(pause_s))
-                return
+            if attempt.status >= 400:
+                pause_s = self._pause_after(attempt, response)
+                if pause_s is not None:
+                    request.client.work(self._send_again(pause_s))
+                    return
             answer = self._finish(request, self._taken(attempt, response))
         except Exception as exc:
             self.then(request, exc)
@@ -251,7 +253,7 @@ class Attempts(Pending):
             else:
                 response = attempt.response
                 assert response is not None
-                pause = self._pause_after(attempt, response)
+                pause = self._pause_after(attempt, response) if attempt.status >= 400 else None
                 if pause is None:
                     return self._taken(attempt, response)
                 pause_s = pause
@@ -283,11 +285,9 @@ class Attempts(Pending):
             await asyncio.sleep(pause_s)
 
     def _pause_after(self, attempt: Attempt, response: UpstreamResponse) -> float | None:
-        """Return the pause in seconds before the request is sent again, because the response is an
-        error that a retry may mend. The attempt is then given up. None if the response is taken.
+        """Return the pause in seconds before the request is sent again, because a retry may mend
+        this error response. The attempt is then given up. None if the response is taken.
         """
-        if attempt.status < 400:
-            return None
         pause_s = self._repeats(response)
         if pause_s is not None:
             if self.request.exchange.trace is not None:
