@@ -228,6 +228,14 @@ class SessionIdle(RequestError):
     default_message = "Nothing was said for too long."
 
 
+class SessionExpired(RequestError):
+    """A WebSocket has lasted for `max_session`. Reported by a close code."""
+
+    status = 408
+    code = "session_expired"
+    default_message = "The session has reached its longest duration. Connect again."
+
+
 class CredentialExpired(RequestError):
     """The credential of a session has expired or was revoked. Reported by a close code."""
 

@@ -20,6 +20,7 @@ from gateway.bridge.messages import (
     ResumeMessage,
     Tag,
     error_message,
+    expiring_message,
     parse,
 )
 from gateway.client_connection import ClientConnection
@@ -139,6 +140,10 @@ class Bridge:
         """Send a ping message: web pages cannot see the pings of the WebSocket protocol."""
         if not self._socket.congested:
             self._socket.post((PING,), quiet=True)
+
+    def expiring(self, left_s: float) -> None:
+        """Send a message, so that the client can open its next socket in time."""
+        self._socket.post((expiring_message(left_s),), quiet=True)
 
     def active_at(self) -> float:
         """Return the current time while a generation runs, else the time when the last one ended.

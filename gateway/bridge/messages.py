@@ -208,6 +208,11 @@ def build_message(tag: Tag | None, kind: bytes, **fields: object) -> bytes:
     return begin + (b"," + orjson.dumps(said)[1:] if said else b"}")
 
 
+def expiring_message(left_s: float) -> bytes:
+    """Build the message that the socket closes in so many seconds."""
+    return build_message(None, b"expiring", seconds=round(left_s, 2))
+
+
 def error_message(tag: Tag | None, status: int, body: bytes, **fields: object) -> bytes:
     """Build an error message from the body of an error response in any dialect."""
     try:

@@ -232,6 +232,9 @@ class Counting:
         ]
         if error:
             counters.append(registry.count(table.ERRORS, route, upstream, error))
+            if error in table.RECLAIM_REASONS:
+                reason = table.RECLAIM_REASONS[error]
+                counters.append(registry.count(table.RECLAIMED, route, reason))
         if end is EndReason.CLIENT_ABORT:
             phase = "waiting" if exchange.first_byte_at is None else "streaming"
             counters.append(registry.count(table.CLIENT_ABORTS, route, phase))

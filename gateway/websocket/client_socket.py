@@ -43,6 +43,9 @@ class Host(Protocol):
     def pinged(self) -> None:
         """Note that a ping was sent to the client."""
 
+    def expiring(self, left_s: float) -> None:
+        """Note that the session ends in so many seconds, because of its lifetime."""
+
     def active_at(self) -> float:
         """Return the time of the last activity, in seconds of the loop's clock."""
 
@@ -225,6 +228,11 @@ class ClientSocket(Session):
                 self._watch.active_at = at
                 return
         super().idle()
+
+    def warn(self, left_s: float) -> None:
+        """Tell the host that the session ends soon."""
+        if self.host is not None:
+            self.host.expiring(left_s)
 
     def ping(self) -> None:
         """Ping the client, and tell the host."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.errors import Cancelled, CredentialExpired, Draining, GatewayError, SessionIdle
+from gateway.errors import (
+    Cancelled,
+    CredentialExpired,
+    Draining,
+    GatewayError,
+    SessionExpired,
+    SessionIdle,
+)
 from gateway.exchange import EndReason
 from gateway.websocket.codes import Closing, Code
 
@@ -11,6 +18,7 @@ _ENDINGS: dict[type[GatewayError], tuple[EndReason, Code]] = {
     Cancelled: (EndReason.CANCELLED, Code.POLICY),
     CredentialExpired: (EndReason.REFUSED, Code.UNAUTHORIZED),
     SessionIdle: (EndReason.TIMEOUT, Code.GOING_AWAY),
+    SessionExpired: (EndReason.TIMEOUT, Code.GOING_AWAY),
 }
 _ANOTHER = (EndReason.REFUSED, Code.POLICY)
 """Ending for all other errors: limits and violations."""

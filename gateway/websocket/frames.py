@@ -90,6 +90,11 @@ class FrameReader:
     _parts: bytearray = field(default_factory=bytearray, init=False)
     """Received part of the frame, or of its next piece. Still masked."""
 
+    @property
+    def is_mid_message(self) -> bool:
+        """True while part of a message was read, or the head of its first frame."""
+        return self._opcode != CONTINUATION
+
     def feed(self, data: bytes) -> None:
         """Parse data, with at most TURN_WORK of work; `left` tells whether to call again.
 

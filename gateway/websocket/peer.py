@@ -94,6 +94,11 @@ class Peer:
             inflater=Inflater(deflate) if deflate is not None else None,
         )
 
+    @property
+    def is_mid_message(self) -> bool:
+        """True while part of a message from this peer was read."""
+        return self._reader.is_mid_message
+
     def received(self, data: bytes) -> None:
         """Read data. If it takes much work, read part of it in later turns of the event loop.
 

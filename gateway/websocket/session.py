@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 
 from gateway.client_connection import ClientConnection
-from gateway.errors import GatewayError, SessionBroken, SessionIdle
+from gateway.errors import GatewayError, SessionBroken, SessionExpired, SessionIdle
 from gateway.exchange import EndReason, Exchange
 from gateway.session import By, SessionTally
 from gateway.websocket.codes import Closing, Code, Violation
@@ -40,6 +40,8 @@ class Session(PeerOwner, ABC):
         loop = self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._over = False
+        self._expires = False
+        """True if the session ends after the message that is being sent."""
         assert exchange.session is not None  # the handshake was read
         self.tally = exchange.session.tally = SessionTally()
         self._exchange = exchange
@@ -132,6 +134,24 @@ class Session(PeerOwner, ABC):
     def idle(self) -> None:
         """End the session because no message was sent."""
         self.fail(SessionIdle(reason=f"no message for {self._options.idle_s} s"))
+
+    def warn(self, left_s: float) -> None:
+        """Do nothing: most protocols have no message for this."""
+
+    def expire(self) -> None:
+        """End the session, which has reached its lifetime, between two messages.
+
+        The second call ends it in any case.
+        """
+        if self._expires or not self._is_mid_message:
+            self.fail(SessionExpired())
+        else:
+            self._expires = True
+
+    @property
+    def _is_mid_message(self) -> bool:
+        """True while part of a message was sent."""
+        return False
 
     @abstractmethod
     def ping(self) -> None:

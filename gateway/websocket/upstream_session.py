@@ -9,6 +9,7 @@ code (RFC 6455 section 7.4.1, IANA's registry):
     the client broke a rule     client 1002, 1007, 1008 or 1009; upstream 1001
     the upstream broke a rule   upstream 1002, 1007, 1008 or 1009; client 1014, or 1009 for 1009
     idle, or no pong of client  both 1001
+    the session's lifetime ends both 1001
     no pong of the upstream     client 1014; upstream 1001
     the credential expired      client 3000, unauthorized; upstream 1001
     a limit was reached         client 1008, policy; upstream 1001
@@ -161,15 +162,17 @@ class UpstreamSession(Session):
                 message = self._model_check.feed(opcode, payload, first, final)
                 if message is not None:
                     self._upstream.send(*message, True, True)
-                return
-            self._upstream.send(opcode, payload, first, final)
-            return
-        tally.messages_out += first
-        exchange.bytes_out += len(payload)
-        if not self._transport.is_closing():
-            self._client.send(opcode, payload, first, final)
-        if self._usage is not None and (used := self._usage.feed(payload, first, final)):
-            self._spend(used)
+            else:
+                self._upstream.send(opcode, payload, first, final)
+        else:
+            tally.messages_out += first
+            exchange.bytes_out += len(payload)
+            if not self._transport.is_closing():
+                self._client.send(opcode, payload, first, final)
+            if self._usage is not None and (used := self._usage.feed(payload, first, final)):
+                self._spend(used)
+        if self._expires and not self._is_mid_message:
+            self.expire()
 
     def pieces_end(self, peer: Peer) -> None:
         """Flush the pieces passed on."""
@@ -225,6 +228,10 @@ class UpstreamSession(Session):
                 return
 
     # -- called by the watch -------------------------------------------------------------------
+
+    @property
+    def _is_mid_message(self) -> bool:
+        return self._client.is_mid_message or self._upstream.is_mid_message
 
     def ping(self) -> None:
         """Ping both peers. A peer is not being read while the other one is congested."""

@@ -13,6 +13,12 @@ from gateway.errors import CredentialExpired, GatewayError
 _VALIDITY_S = 1.0
 """Maximum seconds between two checks of the caller's credential."""
 _NEVER = float("inf")
+_WARNING_S, _WARNING_SHARE = 30.0, 0.1
+"""Time before the end of a session at which it is warned: so many seconds, or that share of its
+lifetime if that is shorter.
+"""
+_BOUNDARY_S = 5.0
+"""Maximum seconds that a session at its end waits for the end of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,8 @@ class SessionOptions:
     """Interval between pings; None for no pings."""
     messages: Callable[[], TokenBucket] | None
     """Factory of the token bucket that limits a client's messages; None for no limit."""
+    lifetime_s: float | None = None
+    """Maximum duration of a session; None for no limit."""
 
 
 class Validity(Protocol):
@@ -49,11 +57,18 @@ class Watched(Protocol):
     def ping(self) -> None:
         """Send a ping."""
 
+    def warn(self, left_s: float) -> None:
+        """Announce that the session ends soon, because of its lifetime."""
+
+    def expire(self) -> None:
+        """Handle the end of the lifetime. It is called again if the session goes on after it."""
+
 
 class Watch:
     """One timer for all time limits of a session."""
 
     __slots__ = (
+        "_ends_at",
         "_idle_s",
         "_loop",
         "_ping_at",
@@ -61,6 +76,7 @@ class Watch:
         "_stopped",
         "_timer",
         "_validity",
+        "_warns_at",
         "_watched",
         "active_at",
     )
@@ -77,6 +93,9 @@ class Watch:
         self.active_at = self._loop.time()
         """Time of the last message, in seconds of the loop's clock. Updated by the session."""
         self._ping_at = self.active_at + self._ping_s
+        lifetime_s = _NEVER if options.lifetime_s is None else options.lifetime_s
+        self._ends_at = self.active_at + lifetime_s
+        self._warns_at = self._ends_at - min(_WARNING_S, lifetime_s * _WARNING_SHARE)
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,6 +104,12 @@ class Watch:
         now, validity = self._loop.time(), self._validity
         if validity is not None and not validity.holds():
             self._watched.fail(CredentialExpired())
+        elif now >= self._ends_at:
+            self._ends_at = now + _BOUNDARY_S
+            self._watched.expire()
+        elif now >= self._warns_at:
+            self._warns_at = _NEVER
+            self._watched.warn(self._ends_at - now)
         elif now >= self.active_at + self._idle_s:
             self._watched.idle()
         elif now >= self._ping_at:
@@ -92,7 +117,7 @@ class Watch:
             self._watched.ping()
         if self._stopped:
             return
-        next_at = min(self.active_at + self._idle_s, self._ping_at)
+        next_at = min(self.active_at + self._idle_s, self._ping_at, self._warns_at, self._ends_at)
         if validity is not None:
             next_at = min(next_at, now + min(_VALIDITY_S, validity.left_s()))
         self._timer = self._loop.call_at(next_at, self.look)

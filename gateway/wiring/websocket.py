@@ -65,6 +65,7 @@ def session_options(options: models.WebSocket) -> SessionOptions:
         idle_s=options.idle,
         ping_s=options.ping,
         messages=_messages(options.messages),
+        lifetime_s=options.max_session,
     )
 
 

@@ -40,6 +40,12 @@ class Session:
     def ping(self) -> None:
         self._tell("ping")
 
+    def warn(self, left_s: float) -> None:
+        self._tell(f"{left_s * 1000:.0f} ms left")
+
+    def expire(self) -> None:
+        self._tell("expire")
+
     def _tell(self, what: str) -> None:
         self.told.append(what)
         if len(self.told) == self._count:
@@ -91,3 +97,9 @@ async def test_pings_are_sent_at_their_interval(sessions: list[Session]) -> None
 async def test_a_session_fails_when_its_credential_ends(sessions: list[Session]) -> None:
     told = await outcome(sessions, 1, QUIET, Credential(checks=3))
     assert told == [CredentialExpired.__name__]
+
+
+async def test_the_end_of_a_lifetime_is_announced_once(sessions: list[Session]) -> None:
+    told = await outcome(sessions, 2, replace(QUIET, lifetime_s=0.2))
+    assert told[1] == "expire"
+    assert told[0] in [f"{ms} ms left" for ms in range(5, 21)]

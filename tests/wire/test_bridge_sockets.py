@@ -237,6 +237,21 @@ async def test_a_socket_with_a_generation_is_not_idle_however_silent(
             assert (await client.closed())[0] == 1001
 
 
+async def test_a_socket_announces_the_end_of_its_lifetime_and_its_generations_are_told(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway(bridged(upstream.url, websocket={"max_session": "500ms"}))
+        async with bridge_client(gateway.port) as client:
+            await under_way(client, "a")
+            said = await client.hear()
+            assert said["type"] == "expiring"
+            assert 0 < said["seconds"] <= 0.1
+            assert (await client.end_of("a"))[-1]["error"]["code"] == "session_expired"
+            assert (await client.closed())[0] == 1001
+        assert (await gateway.wait_for_log(of_socket))["error"] == "session_expired"
+
+
 async def test_pages_hear_the_pings_of_the_gateway(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(bridged("http://127.0.0.1:9", websocket={"ping": "500ms"}))
     async with bridge_client(gateway.port) as client:

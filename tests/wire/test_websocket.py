@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import metrics
 from tests.support.client import End, RawClient, ask
 from tests.support.control import CONTROL_TARGET, Control, beside_control, control_request
 from tests.support.figures import Report
@@ -466,6 +467,55 @@ async def test_silence_and_a_client_that_answers_no_ping_end_it(
             assert said.payload[2:].decode().startswith(reason)
             line = await gateway.wait_for_log(lambda line: line["event"] == "request")
             assert (line["end"], line["error"]) == ("timeout", "websocket_idle")
+            reclaimed = metrics.read(gateway)
+            assert reclaimed.value("gateway_reclaimed_total", route="main", reason="idle") == 1
+
+
+async def test_a_session_ends_after_its_longest_duration_though_it_is_busy(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(play) as upstream:
+        gateway = await start_gateway(config(upstream.url, max_session="300ms"))
+        async with RawClient(gateway.port) as client:
+            await opened(client)
+            said = None
+            while said is None or said.opcode != CLOSE:
+                with suppress(ConnectionError):
+                    await client.send(frame(b"x"))
+                said = await read_frame(client)
+        assert said.code == 1001
+        assert said.payload[2:].startswith(b"The session has reached its longest duration.")
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
+        assert (line["end"], line["error"]) == ("timeout", "session_expired")
+        assert 0.3 <= line["duration_ms"] / 1000 < 2
+        assert (
+            metrics.read(gateway).value(
+                "gateway_reclaimed_total", route="main", reason="max_session"
+            )
+            == 1
+        )
+
+
+async def test_a_session_ends_after_the_message_that_is_being_sent(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(config(upstream.url, max_session="200ms"))
+        async with RawClient(gateway.port) as client:
+            await client.send(opening())
+            connection = await upstream.accept()
+            await join(connection)
+            await client.read_head()
+            await connection.send(frame(b"one, ", fin=False, mask=None))
+            assert (await read_frame(client)).payload == b"one, "
+            await asyncio.sleep(0.4)  # it is waited for something not to happen
+            both = frame(b"two", CONTINUATION, mask=None) + frame(b"three", mask=None)
+            await connection.send(both)
+            assert (await read_frame(client)).payload == b"two"
+            last = await read_frame(client)
+            assert (last.opcode, last.code) == (CLOSE, 1001)
+            told = await read_frame(connection)
+            assert (told.opcode, told.code) == (CLOSE, 1001)
 
 
 async def test_who_answers_pings_stays_and_an_upstream_that_does_not_goes(

@@ -82,6 +82,12 @@ class WebSocket(Section):
     ping: Duration | None = Field(
         30.0, gt=0, description="How often each side is asked whether it is there; null: never."
     )
+    max_session: Duration | None = Field(
+        None,
+        gt=0,
+        description="Longest duration of a session. Then it is closed with 1001, after the message "
+        "that is being sent. A bridge announces it before. null: no limit.",
+    )
     messages: Rate | None = Field(
         "60000/minute",
         description="Messages that one client may send on one connection; more closes it with "

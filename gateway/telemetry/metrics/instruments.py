@@ -111,6 +111,20 @@ ERRORS = Instrument(
     "Errors sent to callers, by the `code` of docs/errors.md. Every timeout has its own.",
     "{error}",
 )
+RECLAIMED = Instrument(
+    "gateway_reclaimed",
+    _C,
+    ("route", "reason"),
+    "Sessions and streams that the gateway ended by their age or silence. `reason`: `idle` (a "
+    "WebSocket without messages or pongs), `upstream_idle`, `max_session`.",
+    "{request}",
+)
+RECLAIM_REASONS: Mapping[str, str] = {
+    "websocket_idle": "idle",
+    "upstream_idle_timeout": "upstream_idle",
+    "session_expired": "max_session",
+}
+"""Reasons of `RECLAIMED`, by the code of the error."""
 CLIENT_ABORTS = Instrument(
     "gateway_client_aborts",
     _C,
@@ -290,6 +304,7 @@ COUNTED = (
     HTTP_DURATION,
     REQUESTS,
     ERRORS,
+    RECLAIMED,
     CLIENT_ABORTS,
     REQUEST_BYTES,
     RESPONSE_BYTES,

@@ -265,6 +265,11 @@ ERRORS: Mapping[str, _Words] = {
         "Nothing was said on the WebSocket for `websocket.idle`, or its client answered no ping.",
         "The client has to connect again, and to ping when it is quiet for long.",
     ),
+    "session_expired": _Words(
+        _CLIENT,
+        "The WebSocket lasted as long as `websocket.max_session` allows.",
+        "The client has to connect again. Raise `max_session` if that is too early.",
+    ),
     "stream_trimmed": _Words(
         _CONFIGURATION,
         "The stream outgrew what is kept of it: the reader came too late.",
