@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +18,9 @@ from gateway.admin.openapi import description
 from gateway.cli import main
 from gateway.cli.main import _parser
 from gateway.config import load_text
+from gateway.demo import DemoBackend
+from tests.support.commands import called
+from tests.support.gateway import StartGateway
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
@@ -84,6 +88,38 @@ def test_make_has_the_targets_of_a_page(page: Path) -> None:
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(), re.DOTALL):
         for target in re.findall(r"^(?:\$ )?make ([a-z-]+)", block, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+async def test_the_steps_of_getting_started_end_in_an_answer(
+    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps = _commands((ROOT / "docs/getting-started.md").read_text())
+    assert [step.split()[0] for step in steps] == ["init", "check", "doctor", "keys", "serve"]
+    backend = DemoBackend(pace_s=0.0)
+    await backend.start()
+    try:
+        said = {}
+        for step in steps[:-1]:
+            command = shlex.split(step.replace("http://10.0.0.5:8000", backend.url))
+            said[command[0]] = await called(*command)
+        # `doctor` may find other gateways of this machine at the addresses of the file.
+        assert {name: one.code for name, one in said.items() if name != "doctor"} == {
+            "init": 0,
+            "check": 0,
+            "keys": 0,
+        }
+        assert f"{backend.url}: Ollama, 5 model(s)" in said["doctor"].out
+        document = yaml.safe_load((tmp_path / "my.yaml").read_text())
+        document["auth"]["keys"]["file"] = str(tmp_path / "keys.yaml")
+        gateway = await start_gateway({**document, "server": {}})
+        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as http:
+            http.headers["Authorization"] = f"Bearer {said['keys'].out.split()[-1]}"
+            chat = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
+            answer = await http.post("/v1/chat/completions", json=chat)
+        assert answer.json()["choices"][0]["message"]["content"]
+    finally:
+        await backend.stop()
 
 
 def test_the_conversion_of_litellm_writes_what_its_page_shows(tmp_path: Path) -> None:
