@@ -36,6 +36,7 @@ _MOST_STRANGE_HEADS = 3
 _KNOWN_BODY_BYTES = 32 * 1024
 """Largest body of a request that is not parsed: one for which aiohttp would not pause reading."""
 
+Heads = Sequence[tuple[RawRequestMessage, StreamReader]]
 Received = tuple[RawRequestMessage, StreamReader, KnownHead | None, bytes | None]
 """A parsed head and its body; or a known head, and the whole body as the last element."""
 
@@ -311,13 +312,7 @@ class RequestReader(HttpProtocol):
         if requests or not in_body or tail:
             self._fed(requests, tail, piece, in_body)
 
-    def _fed(
-        self,
-        requests: Sequence[tuple[RawRequestMessage, StreamReader]],
-        tail: bytes,
-        piece: bytes,
-        in_body: bool,
-    ) -> None:
+    def _fed(self, requests: Heads, tail: bytes, piece: bytes, in_body: bool) -> None:
         """Use what the parser made of a piece."""
         if self.upgraded and tail:
             self._after_upgrade(tail)
@@ -326,9 +321,7 @@ class RequestReader(HttpProtocol):
         elif not in_body:
             self._await_head(piece)
 
-    def _accept(
-        self, requests: Sequence[tuple[RawRequestMessage, StreamReader]], piece: bytes
-    ) -> None:
+    def _accept(self, requests: Heads, piece: bytes) -> None:
         """Queue the request whose head ends with this piece. Refuse it if its head is too large."""
         message, body = requests[-1]
         if not self._head_bytes and self._strange_heads < _MOST_STRANGE_HEADS:
