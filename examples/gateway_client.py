@@ -31,7 +31,7 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 8.0
 _API = re.compile(r"(?:chat/completions|completions|messages|responses)$")
 """Ends of the API paths below which a route's `streams/` are."""
-_RECONNECT = ("gateway_draining", "credential_expired")
+_RECONNECT = ("gateway_draining", "credential_expired", "stream_expired")
 """Errors that end one connection, but not the stream."""
 _LOST = ("stream_lost", "stream_trimmed", "stream_cancelled", "stream_not_found")
 """Errors after which nothing of the stream can be read any more."""

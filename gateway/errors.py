@@ -236,6 +236,14 @@ class SessionExpired(RequestError):
     default_message = "The session has reached its longest duration. Connect again."
 
 
+class StreamExpired(GatewayError):
+    """A response stream has lasted for `max_stream`. Reported by the last event."""
+
+    status = 504
+    code = "stream_expired"
+    default_message = "The stream has reached its longest duration."
+
+
 class CredentialExpired(RequestError):
     """The credential of a session has expired or was revoked. Reported by a close code."""
 

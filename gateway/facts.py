@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.auth.principal import Principal
+from gateway.errors import CredentialExpired, GatewayError
 from gateway.json_body import JsonBody
 
 
@@ -59,6 +60,8 @@ class Facts:
     principal: Principal | None = None
     expires_at: float | None = None
     """Time at which a stream for this request must end, in seconds since the epoch."""
+    expires_with: type[GatewayError] = CredentialExpired
+    """Error that ends the stream at that time."""
 
     # Set by model resolution and the reader of bodies.
     model: str | None = None

@@ -6,7 +6,7 @@ const LONGEST_WAIT_MS = 8000;
 /** Ends of the API paths below which a route's `streams/` are. */
 const API = /(?:chat\/completions|completions|messages|responses)$/;
 /** Errors that end one connection, but not the stream. */
-const RECONNECT = ["gateway_draining", "credential_expired"];
+const RECONNECT = ["gateway_draining", "credential_expired", "stream_expired"];
 /** Errors after which nothing of the stream can be read any more. */
 const LOST = ["stream_lost", "stream_trimmed", "stream_cancelled", "stream_not_found"];
 /** Headers of a request that mean nothing when its stream is read again. */

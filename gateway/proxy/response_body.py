@@ -18,6 +18,7 @@ from gateway.errors import (
     Draining,
     GatewayError,
     StreamCancelled,
+    StreamExpired,
     UpstreamIdleTimeout,
     UpstreamTotalTimeout,
 )
@@ -37,6 +38,7 @@ _ENDS: dict[type[GatewayError], EndReason] = {
     Draining: EndReason.DRAIN,
     Cancelled: EndReason.CANCELLED,
     CredentialExpired: EndReason.REFUSED,
+    StreamExpired: EndReason.TIMEOUT,
     StreamCancelled: EndReason.CLIENT_ABORT,
 }
 """End reason by error; every other error is the upstream's."""

@@ -10,7 +10,13 @@ from gateway.aiohttp_adaptor import rfc822_formatted_time
 from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
-from gateway.errors import CredentialExpired, GatewayError, StreamLost, StreamTrimmed
+from gateway.errors import (
+    CredentialExpired,
+    GatewayError,
+    StreamExpired,
+    StreamLost,
+    StreamTrimmed,
+)
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.proxy.client_stream import ClientStream
@@ -131,8 +137,8 @@ class Replay(ClientResponse):
         generation = self._generation
         if generation is None or self.log.ended:
             self._break_off(error)
-        elif isinstance(error, CredentialExpired) and generation.outlives_a_reader:
-            # The owner may reconnect with a fresh credential.
+        elif isinstance(error, (CredentialExpired, StreamExpired)) and generation.outlives_a_reader:
+            # The owner may reconnect, with a fresh credential.
             self._break_off(error)
         else:
             generation.fail(error)

@@ -109,7 +109,7 @@ class AnsweringConnection(ClosingConnection):
         exchange = self.exchange
         if exchange is not None and exchange.expires_at is not None:
             self._stop_expiry()
-            self._expiry = Expiry(self.loop, writer, exchange.expires_at, self.end)
+            self._expiry = Expiry(self.loop, writer, exchange.expires_at, self._expire)
         if self.writing_paused:
             writer.pause()
 
@@ -119,6 +119,11 @@ class AnsweringConnection(ClosingConnection):
             self._listener.turns.streams -= 1
             self._writer = None
             self._stop_expiry()
+
+    def _expire(self) -> None:
+        """End the response, whose time is over."""
+        assert self.exchange is not None
+        self.end(self.exchange.expires_with())
 
     def _stop_expiry(self) -> None:
         if self._expiry is not None:

@@ -1,4 +1,4 @@
-"""Expiry of credentials: a stream ends when the credential of its caller does."""
+"""Expiry of streams: when the credential of the caller expires, or after `max_stream`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 
 from gateway.client_connection import BodyWriter
-from gateway.errors import CredentialExpired, GatewayError
 
 _LONGEST_S = 3600.0
 """Longest time between two checks, in seconds: the wall clock may be set meanwhile."""
 
 
 class Expiry:
-    """Watch over one stream, whose caller's credential expires at a time of the wall clock."""
+    """Watch over one stream that has to end at a time of the wall clock."""
 
     __slots__ = ("_at", "_end", "_loop", "_timer", "_writer")
 
@@ -23,9 +22,9 @@ class Expiry:
         loop: asyncio.AbstractEventLoop,
         writer: BodyWriter,
         at: float,
-        end: Callable[[GatewayError], None],
+        end: Callable[[], None],
     ) -> None:
-        """Start to watch. `at` is in seconds since the epoch. `end` is called with the error."""
+        """Start to watch. `at` is in seconds since the epoch. `end` is called then."""
         self._loop = loop
         self._writer = writer
         self._at = at
@@ -46,4 +45,4 @@ class Expiry:
             self._timer = self._loop.call_later(min(left_s, _LONGEST_S), self._look)
         elif self._writer.is_stream:
             # A writer that is just being attached cannot be ended yet.
-            self._timer = self._loop.call_soon(self._end, CredentialExpired())
+            self._timer = self._loop.call_soon(self._end)

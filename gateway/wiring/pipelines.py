@@ -25,6 +25,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.cors(),
             route.upgrade(),
             route.authentication(),
+            route.stream_lifetime(),
             route.resume(),
             # Limits that need no body are checked before it is read, the others right after.
             route.head_limits() if body_first else None,
@@ -44,7 +45,11 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
 def streams_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     """Return the pipeline of the kept streams of a route, which have a path of their own."""
     policies = _present(
-        route.cors(("GET", "DELETE")), route.upgrade(), route.authentication(), route.resume()
+        route.cors(("GET", "DELETE")),
+        route.upgrade(),
+        route.authentication(),
+        route.stream_lifetime(),
+        route.resume(),
     )
     return Pipeline(_outer(route.outer), route.errors(), policies, no_stream, ended=ended)
 

@@ -22,6 +22,7 @@ from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume
+from gateway.middleware.stream_lifetime import StreamLifetime
 from gateway.middleware.tracing import Tracing
 from gateway.middleware.upgrade import Upgrade
 from gateway.pipeline import Handler
@@ -128,6 +129,11 @@ class RoutePolicies:
             return None
         providers = [self._parts.providers[name] for name in route.auth]
         return Authenticate(providers, route.scopes, ends_streams=route.end_on_expiry)
+
+    def stream_lifetime(self) -> StreamLifetime | None:
+        """Longest duration of streams."""
+        lifetime_s = self._route.max_stream
+        return None if lifetime_s is None else StreamLifetime(lifetime_s)
 
     def resume(self) -> Resume | None:
         """Kept streams."""

@@ -250,6 +250,20 @@ async def test_a_stream_that_breaks_before_its_first_event_is_found_again(
     assert len(upstream.requests) == 1
 
 
+async def test_a_stream_with_a_longest_duration_is_continued_after_it(
+    read: Read, link: Link, upstream: ScriptedUpstream
+) -> None:
+    async with gateway_of(upstream, max_stream="300ms") as gateway:
+        link.target_port = gateway.port
+        reader = await read(link.url, CHAT, body=BODY, headers=GRACE)
+        await upstream.release(event("one"))
+        await link.saw(b"stream_expired")
+        await upstream.release(event("two"))
+        await upstream.finish()
+        assert await reader.outcome() == {"name": None}
+        assert await reader.texts(2) == ["one", "two"]
+
+
 async def test_a_gateway_that_restarted_without_the_stream_says_that_it_is_lost(
     read: Read, link: Link, upstream: ScriptedUpstream
 ) -> None:
@@ -339,9 +353,9 @@ async def test_the_examples_of_the_documentation_run(
     [script] = re.findall(r"```js\n(.*?)```", section, re.DOTALL)[:1]
     [program] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
-    async def answer() -> None:
-        await upstream.release(event('{"choices": [{"delta": {"content": "Hi"}}]}'))
-        await link.end_after(b'"Hi"')
+    async def answer(text: str) -> None:
+        await upstream.release(event('{"choices": [{"delta": {"content": "%s"}}]}' % text))
+        await link.end_after(text.encode())
         await upstream.release(event('{"choices": [{"delta": {"content": "!"}}]}'))
         await upstream.release(event("[DONE]"))
         await upstream.finish()
@@ -349,14 +363,14 @@ async def test_the_examples_of_the_documentation_run(
     await page.goto(f"{link.url}/page")
     script = f'const token = "t";\n{script}\nwindow.said = text;'
     asking = page.add_script_tag(type="module", content=script)
-    await asyncio.gather(asking, answer())
+    await asyncio.gather(asking, answer("Hi"))
     await page.wait_for_function("window.said === 'Hi!'")
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     names: dict[str, Any] = {"token": "t"}
     program = program.replace("https://llm.example", link.url)
     code = compile(program, "resume.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    await asyncio.gather(eval(code, names), answer())  # noqa: S307
-    assert names["text"] == "Hi!"
+    await asyncio.gather(eval(code, names), answer("Hello"))  # noqa: S307
+    assert names["text"] == "Hello!"
 
 
 # -- answers of other servers, and waits ---------------------------------------------------------

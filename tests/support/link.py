@@ -43,12 +43,16 @@ class Link:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def end_after(self, data: bytes) -> None:
-        """Close all connections once this data has passed: the clients still receive it."""
+    async def saw(self, data: bytes) -> None:
+        """Wait until this data has passed, since the last call."""
         while data not in self._passed:
             self._passing.clear()
             await self._passing.wait()
         self._passed = b""
+
+    async def end_after(self, data: bytes) -> None:
+        """Close all connections once this data has passed: the clients still receive it."""
+        await self.saw(data)
         for writer in self._writers:
             writer.close()
 

@@ -172,6 +172,12 @@ class Route(Section):
         description="End an event stream with the error `credential_expired` when its caller's "
         "credential expires, as WebSockets end; false: a stream that has begun goes on.",
     )
+    max_stream: Duration | None = Field(
+        None,
+        gt=0,
+        description="Longest duration of an event stream, from the arrival of its request. Then it "
+        "ends with the error `stream_expired`. null: no limit.",
+    )
     limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
     limit_headers: bool = Field(
         True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."

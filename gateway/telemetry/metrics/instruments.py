@@ -116,13 +116,14 @@ RECLAIMED = Instrument(
     _C,
     ("route", "reason"),
     "Sessions and streams that the gateway ended by their age or silence. `reason`: `idle` (a "
-    "WebSocket without messages or pongs), `upstream_idle`, `max_session`.",
+    "WebSocket without messages or pongs), `upstream_idle`, `max_session`, `max_stream`.",
     "{request}",
 )
 RECLAIM_REASONS: Mapping[str, str] = {
     "websocket_idle": "idle",
     "upstream_idle_timeout": "upstream_idle",
     "session_expired": "max_session",
+    "stream_expired": "max_stream",
 }
 """Reasons of `RECLAIMED`, by the code of the error."""
 CLIENT_ABORTS = Instrument(

@@ -270,6 +270,11 @@ ERRORS: Mapping[str, _Words] = {
         "The WebSocket lasted as long as `websocket.max_session` allows.",
         "The client has to connect again. Raise `max_session` if that is too early.",
     ),
+    "stream_expired": _Words(
+        _CLIENT,
+        "The stream lasted as long as `max_stream` of its route allows.",
+        "Raise `max_stream`, or set `resume` with a grace, so that clients continue the stream.",
+    ),
     "stream_trimmed": _Words(
         _CONFIGURATION,
         "The stream outgrew what is kept of it: the reader came too late.",
