@@ -353,24 +353,27 @@ async def test_the_examples_of_the_documentation_run(
     [script] = re.findall(r"```js\n(.*?)```", section, re.DOTALL)[:1]
     [program] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
+    def delta(text: str) -> bytes:
+        return event(json.dumps({"choices": [{"delta": {"content": text}}]}))
+
     async def answer(text: str) -> None:
-        await upstream.release(event('{"choices": [{"delta": {"content": "%s"}}]}' % text))
+        await upstream.release(delta(text))
         await link.end_after(text.encode())
-        await upstream.release(event('{"choices": [{"delta": {"content": "!"}}]}'))
+        await upstream.release(delta("!"))
         await upstream.release(event("[DONE]"))
         await upstream.finish()
 
     await page.goto(f"{link.url}/page")
     script = f'const token = "t";\n{script}\nwindow.said = text;'
     asking = page.add_script_tag(type="module", content=script)
-    await asyncio.gather(asking, answer("Hi"))
-    await page.wait_for_function("window.said === 'Hi!'")
+    await asyncio.gather(asking, answer("Good day"))
+    await page.wait_for_function("window.said === 'Good day!'")
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     names: dict[str, Any] = {"token": "t"}
     program = program.replace("https://llm.example", link.url)
     code = compile(program, "resume.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    await asyncio.gather(eval(code, names), answer("Hello"))  # noqa: S307
-    assert names["text"] == "Hello!"
+    await asyncio.gather(eval(code, names), answer("Good morning"))  # noqa: S307
+    assert names["text"] == "Good morning!"
 
 
 # -- answers of other servers, and waits ---------------------------------------------------------
