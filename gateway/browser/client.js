@@ -125,9 +125,9 @@ export async function* stream(url, options = {}) {
   try {
     for (;;) {
       let least = null;
+      await online(signal, onState);
       const attempt = new Attempt(reading, options);
       try {
-        await online(signal, onState);
         onState("connecting");
         for await (const event of attempt.events(onState)) {
           failures = 0;
