@@ -17,12 +17,13 @@ WRITERS = {
     "middleware/request_id.py": {"request_id"},
     "intake.py": {"client_ip", "host", "path", "query", "forwarded", "public_url", "route"},
     "middleware/auth.py": {"principal", "expires_at", "query"},
+    "middleware/stream_lifetime.py": {"expires_at"},
     "proxy/body.py": {"json", "decoded"},
     "proxy/resolve.py": {"model", "query", "body", "json", "deadline"},
 }
-"""Facts that each file sets. `exchange.py` sets those known at the start. Two files change what
-another one has set: authentication takes credentials out of the query, and model resolution
-renames the model in it.
+"""Facts that each file sets. `exchange.py` sets those known at the start. Three files change what
+another one has set: authentication takes credentials out of the query, model resolution renames the
+model in it, and the lifetime of streams may end before the credential does.
 """
 
 

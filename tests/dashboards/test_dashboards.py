@@ -337,6 +337,7 @@ NEVER_BY_LOAD = {
     "gateway_metrics_overflows_total": "thousands of labels",
     "gateway_translation_skipped_total": "a backend that answers what cannot be translated",
     "gateway_trace_exported_spans_total": "a collector of OpenTelemetry's; see tests/admin",
+    "gateway_reclaimed_total": "a session or stream that lives too long; see tests/wire",
     "gateway_relay_stalls_total": "a client that takes nothing; see tests/middleware",
     "gateway_relay_stall_seconds_total": "the same",
 }

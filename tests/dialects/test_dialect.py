@@ -17,6 +17,7 @@ MAY_NAME = {
         "app.py",
         "server/refusals.py",
         "wiring/route_dialect.py",
+        "wiring/routes.py",
         "config/models/upstreams.py",
     },
     "anthropic": set[str](),
