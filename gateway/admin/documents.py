@@ -24,7 +24,7 @@ class Document(BaseModel):
 
 class AdminError(Document):
     error: str
-    """What is wrong, and what to send instead."""
+    """Fault of the request, and the remedy."""
 
 
 class Empty(Document):
@@ -43,9 +43,9 @@ class Liveness(Document):
 class Readiness(Document):
     ready: bool
     reasons: list[str]
-    """Why the gateway should get no requests now."""
+    """Reasons to send the gateway no requests now."""
     degraded: list[str]
-    """Why some requests fail, while others are served."""
+    """Reasons for which some requests fail, while others are served."""
 
 
 class Worker(Document):
@@ -54,9 +54,9 @@ class Worker(Document):
     worker: int
     pid: int | None
     not_ready: list[str] = []
-    """Why it should get no requests now."""
+    """Reasons to send the worker no requests now."""
     degraded: list[str] = []
-    """Why some of its requests fail."""
+    """Reasons for which some of its requests fail."""
     uptime_s: float = 0
     reloads: int = 0
     requests: int = 0
@@ -151,7 +151,7 @@ class FailureCounts(Document):
     ejected: int
     """Ejections of endpoints."""
     slow: int
-    """Those of them for slowness."""
+    """Ejections for slowness, a part of `ejected`."""
     panics: int
     """Times that every endpoint was used because too few were healthy."""
     retries: int
@@ -218,7 +218,7 @@ class ReloadOutcome(Document):
     ok: bool
     at: float
     problems: list[str]
-    """Why nothing was changed."""
+    """Problems of the configuration, which was therefore not applied."""
     needs_restart: list[str]
     """Changed settings that take effect only after a restart."""
 
@@ -245,7 +245,7 @@ class LogLevel(Document):
 
 
 class LogChange(Document):
-    """One of both, or both."""
+    """Change of the level, the share, or both."""
 
     level: Literal["debug", "info", "warning", "error"] | None = None
     sample: float | None = Field(None, ge=0, le=1)
@@ -267,7 +267,7 @@ class Session(Document):
     admitted: bool
     """True if this request would be admitted."""
     reason: str | None
-    """Why it would not."""
+    """Reason of the refusal; null if the request would be admitted."""
     version: str | None = None
     """Version of the gateway. Only if admitted; so are the links."""
     links: dict[str, str] = {}
@@ -279,11 +279,11 @@ class Session(Document):
 
 class Verdict(Document):
     text: str
-    """What happened, in one sentence."""
+    """Sentence that says what happened."""
     fault: Fault
     """Party at fault."""
     remedy: str
-    """What to do; empty if there is nothing to do."""
+    """Advice for the operator; empty if there is nothing to do."""
 
 
 class LiveRequest(Document):
@@ -328,7 +328,7 @@ class LimitKey(Document):
     by: list[str]
     """Words of the limit's `key`."""
     parts: list[str]
-    """Their values."""
+    """Values of these words for the key."""
     size: float
     """Amount of a full key."""
     remaining: float

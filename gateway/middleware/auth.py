@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -84,9 +85,9 @@ class Authenticate:
             credential = _token(bearers[0])
         else:
             raise Unauthenticated("Bearer", reason="no credential")
-        principal = _accepted_now(self._providers, credential)
-        if principal is None:
-            return self._wait(exchange, _first_accepted(self._providers, credential))
+        principal = _accepted(self._providers, credential)
+        if not isinstance(principal, Principal):
+            return self._wait(exchange, principal)
         if exchange.trace is not None and exchange.trace.sampled:
             exchange.trace.passed("auth")
         self._admit(exchange, principal)
@@ -180,24 +181,32 @@ def _bare(name: str, value: str) -> str:
     return token.strip() if name == AUTHORIZATION and scheme.lower() == "bearer" else value
 
 
-def _accepted_now(providers: Sequence[Provider], credential: str) -> Principal | None:
-    """Return the principal if no provider has to be waited for, otherwise None. Raise what
-    `_first_accepted` raises.
+def _accepted(
+    providers: Sequence[Provider], credential: str
+) -> Principal | Coroutine[Any, Any, Principal]:
+    """Return the principal by the first provider that accepts the credential; a coroutine for it
+    from the first provider on that has to be waited for. Raise Unauthenticated or AuthUnavailable.
     """
     rejections: list[tuple[str, Rejected]] = []
-    for provider in providers:
+    for number, provider in enumerate(providers):
         try:
-            return provider.verify_now(credential)
+            principal = provider.verify_now(credential)
         except Rejected as exc:
             rejections.append((provider.name, exc))
+            continue
+        if principal is None:
+            return _first_accepted(providers[number:], credential, rejections)
+        return principal
     raise _rejected(rejections)
 
 
-async def _first_accepted(providers: Sequence[Provider], credential: str) -> Principal:
-    """Return the principal by the first provider that accepts the credential. Raise Unauthenticated
-    or AuthUnavailable.
-    """
-    rejections: list[tuple[str, Rejected]] = []
+async def _first_accepted(
+    providers: Sequence[Provider],
+    credential: str,
+    rejected: Sequence[tuple[str, Rejected]] = (),
+) -> Principal:
+    """The same, awaited. `rejected` are the rejections by providers that were asked before."""
+    rejections = [*rejected]
     for provider in providers:
         try:
             return await provider.verify(credential)
