@@ -14,7 +14,7 @@ from gateway.limiting.rules import Unit
 from gateway.proxy.progress import Progress
 from gateway.telemetry.traces.recording import Kept
 from gateway.telemetry.traces.verdict import Fault
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 
 
 class Document(BaseModel):
@@ -160,7 +160,7 @@ class FailureCounts(Document):
 
 class Endpoint(Document):
     url: str
-    state: State
+    state: EndpointState
     """State in the worker that sees it worst."""
     why: str | None
     """Reason of the state."""
@@ -169,7 +169,7 @@ class Endpoint(Document):
     weight: float
     priority: int
     ejections: int
-    states: list[State]
+    states: list[EndpointState]
     """State in each worker."""
 
 

@@ -15,7 +15,7 @@ from gateway.server.serving import Server
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.instruments import Instrument, InstrumentKind
 from gateway.telemetry.metrics.registry import Labels, Snapshot
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from gateway.upstream.upstream import Upstream
 
 
@@ -131,7 +131,7 @@ class WorkerMetrics:
         self._set(table.RETRY_BUDGET, upstream.budget.balance, name)
         for endpoint in upstream.endpoints:
             now = upstream.state(endpoint)
-            for state in State:
+            for state in EndpointState:
                 self._set(table.ENDPOINT_STATE, int(state is now), name, endpoint.url, state.value)
             self._set(table.ENDPOINT_IN_FLIGHT, endpoint.in_flight, name, endpoint.url)
             self._set(table.ENDPOINT_CONNECTIONS, endpoint.pool.open, name, endpoint.url)

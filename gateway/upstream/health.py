@@ -18,7 +18,7 @@ from enum import Enum
 _NEVER = float("inf")
 
 
-class State(Enum):
+class EndpointState(Enum):
     """State of an endpoint, which decides whether requests may go there."""
 
     HEALTHY = "healthy"
@@ -84,20 +84,20 @@ class Health:
         self._check_reason = ""
         self._forgive_at = _NEVER
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> EndpointState:
         """Return the state of the endpoint."""
         self._pass_time(now)
         if self._drained:
-            return State.DRAINING
+            return EndpointState.DRAINING
         if self._check_failing:
-            return State.UNHEALTHY
+            return EndpointState.UNHEALTHY
         if self._phase is _Phase.OPEN:
-            return State.EJECTED
+            return EndpointState.EJECTED
         if self._phase is _Phase.HALF_OPEN:
-            return State.PROBING
+            return EndpointState.PROBING
         if now < self._cool_until:
-            return State.COOLING
-        return State.WARMING if self._phase is _Phase.WARMING else State.HEALTHY
+            return EndpointState.COOLING
+        return EndpointState.WARMING if self._phase is _Phase.WARMING else EndpointState.HEALTHY
 
     def changes_at(self, now: float) -> float:
         """Return the latest time by which the state or the share changes without an event."""
@@ -109,17 +109,17 @@ class Health:
     def why(self, now: float) -> str:
         """Return the reason for the state, for people; empty if there is none."""
         state = self.state(now)
-        if state is State.DRAINING:
+        if state is EndpointState.DRAINING:
             return "drained by an operator"
-        if state is State.UNHEALTHY:
+        if state is EndpointState.UNHEALTHY:
             return self._check_reason
-        if state is State.EJECTED:
+        if state is EndpointState.EJECTED:
             return f"{self.reason}; {self._until - now:.0f} s left"
-        if state is State.COOLING:
+        if state is EndpointState.COOLING:
             return f"asked for a pause; {self._cool_until - now:.0f} s left"
         if self.failing:
             return f"failed {self._streak} times in a row; stays since too many are out"
-        return self.reason if state in (State.PROBING, State.WARMING) else ""
+        return self.reason if state in (EndpointState.PROBING, EndpointState.WARMING) else ""
 
     def share(self, now: float) -> float:
         """Return the factor on the endpoint's weight, from 0.1 to 1. It grows during slow start."""

@@ -10,14 +10,14 @@ from typing import Protocol
 from gateway.errors import UpstreamBusy
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from gateway.upstream.latencies import Beginning, Quantile, Slowness
 from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import UpstreamOptions
 from gateway.upstream.retry_budget import RetryBudget
 
 _NEVER = float("inf")
-_AT_WORK = (State.HEALTHY, State.WARMING, State.COOLING)
+_AT_WORK = (EndpointState.HEALTHY, EndpointState.WARMING, EndpointState.COOLING)
 """States in which an endpoint takes any request, so that its answers can be compared."""
 
 
@@ -32,7 +32,7 @@ class Part(Protocol):
 
 
 Groups = tuple[tuple[Endpoint, ...], ...]
-Report = Callable[[Endpoint, State, str], None]
+Report = Callable[[Endpoint, EndpointState, str], None]
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Upstream:
         """Endpoints that are in service, in the order in which they are used."""
         self._last_resort: Groups = ()
         """Endpoints that are ejected, unhealthy or half-open, used before a request is refused."""
-        self._states: dict[Endpoint, State] = {}
+        self._states: dict[Endpoint, EndpointState] = {}
         self._probing = False
         """True if some endpoint only gets probes."""
         self._siblings: dict[Endpoint, list[str]] = {}
@@ -194,7 +194,7 @@ class Upstream:
         """
         latest = self.latest
         return any(
-            state is State.EJECTED
+            state is EndpointState.EJECTED
             and (failed or e.health.slow)
             and e not in tried
             and e.in_flight < e.max_requests
@@ -253,7 +253,7 @@ class Upstream:
 
     def _probed(self, endpoint: Endpoint) -> bool:
         """True if the endpoint only gets a few probes. Requests do not wait for it."""
-        return self._states[endpoint] is State.PROBING and not self.panicking
+        return self._states[endpoint] is EndpointState.PROBING and not self.panicking
 
     async def _wait(
         self, hint: Hint, tried: Sequence[Endpoint], longest_s: float
@@ -381,10 +381,12 @@ class Upstream:
         out = [
             other
             for other, state in self._states.items()
-            if other is not endpoint and state in (State.EJECTED, State.PROBING)
+            if other is not endpoint and state in (EndpointState.EJECTED, EndpointState.PROBING)
         ]
         if out and len(out) + 1 > self.options.max_ejected * len(self.endpoints):
-            slow_ones = [e for e in out if self._states[e] is State.EJECTED and e.health.slow]
+            slow_ones = [
+                e for e in out if self._states[e] is EndpointState.EJECTED and e.health.slow
+            ]
             if slow or not slow_ones:
                 self._look()  # it stays in service, but counts as failing
                 return
@@ -451,7 +453,7 @@ class Upstream:
         """Remove an endpoint that another upstream takes over. Its connections stay open."""
         self.endpoints = tuple(e for e in self.endpoints if e is not endpoint)
 
-    def state(self, endpoint: Endpoint) -> State:
+    def state(self, endpoint: Endpoint) -> EndpointState:
         """Return the state of one of the endpoints."""
         return endpoint.health.state(self._now())
 
@@ -465,26 +467,28 @@ class Upstream:
         states = {endpoint: endpoint.health.state(now) for endpoint in self.endpoints}
         for endpoint, state in states.items():
             endpoint.weight = endpoint.full_weight * endpoint.health.share(now)
-            endpoint.pool.opens_ahead = state in (State.HEALTHY, State.WARMING)
-            if state is not self._states.get(endpoint, State.HEALTHY):
-                endpoint.carried = endpoint.in_flight if state is State.PROBING else 0
+            endpoint.pool.opens_ahead = state in (EndpointState.HEALTHY, EndpointState.WARMING)
+            if state is not self._states.get(endpoint, EndpointState.HEALTHY):
+                endpoint.carried = endpoint.in_flight if state is EndpointState.PROBING else 0
                 self._report(endpoint, state, endpoint.health.why(now))
         self._states = states
         self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
         self._sort(states)
-        self._probing = not self.panicking and State.PROBING in states.values()
+        self._probing = not self.panicking and EndpointState.PROBING in states.values()
         self._siblings.clear()
-        healthy = len(states) == 1 and State.HEALTHY in states.values()
+        healthy = len(states) == 1 and EndpointState.HEALTHY in states.values()
         self._only = self.endpoints[0] if healthy else None
         self._hand_out()
 
-    def _sort(self, states: dict[Endpoint, State]) -> None:
-        there = [e for e, state in states.items() if state is not State.DRAINING]
-        unhealthy = [e for e in there if states[e] is State.UNHEALTHY]
-        failed = [e for e in there if states[e] is State.EJECTED and not e.health.slow]
-        slow = [e for e in there if states[e] is State.EJECTED and e.health.slow]
-        well = [e for e in there if states[e] not in (State.UNHEALTHY, State.EJECTED)]
-        sound = sum(states[e] is not State.PROBING and not e.health.failing for e in well)
+    def _sort(self, states: dict[Endpoint, EndpointState]) -> None:
+        there = [e for e, state in states.items() if state is not EndpointState.DRAINING]
+        unhealthy = [e for e in there if states[e] is EndpointState.UNHEALTHY]
+        failed = [e for e in there if states[e] is EndpointState.EJECTED and not e.health.slow]
+        slow = [e for e in there if states[e] is EndpointState.EJECTED and e.health.slow]
+        well = [
+            e for e in there if states[e] not in (EndpointState.UNHEALTHY, EndpointState.EJECTED)
+        ]
+        sound = sum(states[e] is not EndpointState.PROBING and not e.health.failing for e in well)
         enough = self.options.panic * len(there)
         was, self.panicking = self.panicking, sound < enough
         if self.panicking:
@@ -498,11 +502,11 @@ class Upstream:
         groups = []
         for priority in sorted({e.priority for e in well}):
             group = [e for e in well if e.priority == priority]
-            groups.append(tuple(e for e in group if states[e] is not State.COOLING))
+            groups.append(tuple(e for e in group if states[e] is not EndpointState.COOLING))
         # Endpoints that asked for a pause come last, whatever their priority.
-        groups.append(tuple(e for e in well if states[e] is State.COOLING))
+        groups.append(tuple(e for e in well if states[e] is EndpointState.COOLING))
         self._groups = tuple(group for group in groups if group)
-        probing = [e for e in well if states[e] is State.PROBING]
+        probing = [e for e in well if states[e] is EndpointState.PROBING]
         out = (tuple(group) for group in (slow, probing, failed, unhealthy))
         self._last_resort = tuple(group for group in out if group)
 

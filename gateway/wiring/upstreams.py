@@ -22,7 +22,7 @@ from gateway.upstream.balancing.weighted_random import Random
 from gateway.upstream.checks import CheckOptions, Checks
 from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Health, HealthOptions, State
+from gateway.upstream.health import EndpointState, Health, HealthOptions
 from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import Continues, RetryOptions, UpstreamOptions
@@ -37,7 +37,7 @@ _PRESERVE = "preserve"
 _HOSTS = ("upstream", _PRESERVE)
 """Values of `host` that are not a host name."""
 Fields = Sequence[tuple[str, str]]
-Told = Callable[[str, Endpoint, State, str], None]
+Told = Callable[[str, Endpoint, EndpointState, str], None]
 """Called with an upstream's name, an endpoint, the endpoint's new state, and the reason."""
 
 

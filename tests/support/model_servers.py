@@ -12,7 +12,7 @@ from itertools import count
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Health, HealthOptions, State
+from gateway.upstream.health import EndpointState, Health, HealthOptions
 from gateway.upstream.options import Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.upstream import Upstream
@@ -69,7 +69,7 @@ class World:
         self.now = 0.0
         self.random = random.Random(seed)
         self.servers = servers
-        self.states: list[tuple[float, int, State]] = []
+        self.states: list[tuple[float, int, EndpointState]] = []
         """State changes: time, number of the server, and new state."""
         self.reasons: list[str] = []
         """Reasons of the ejections."""
@@ -82,7 +82,7 @@ class World:
 
     def ejected_at(self, number: int) -> list[float]:
         """Return the times at which a server was ejected."""
-        ejected = State.EJECTED
+        ejected = EndpointState.EJECTED
         return [at for at, which, state in self.states if (which, state) == (number, ejected)]
 
     def at(self, when: float, what: Callable[[], None]) -> None:
@@ -153,9 +153,9 @@ class World:
     def _worker(self, balancer: Balancer) -> Upstream:
         endpoints = [endpoint(number) for number in range(len(self.servers))]
 
-        def report(which: Endpoint, state: State, why: str) -> None:
+        def report(which: Endpoint, state: EndpointState, why: str) -> None:
             self.states.append((self.now, endpoints.index(which), state))
-            if state is State.EJECTED:
+            if state is EndpointState.EJECTED:
                 self.reasons.append(why)
 
         options = UpstreamOptions(Timeouts(1.0, 60.0, 300.0), frozenset())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from gateway.upstream.upstream import Upstream
 from tests.support.gateway import RunningGateway, simple_config
 from tests.support.waiting import eventually
@@ -59,7 +59,7 @@ def endpoint_at(gateway: RunningGateway, url: str) -> Endpoint:
     return next(e for e in upstream_of(gateway).endpoints if e.url == url)
 
 
-def state_of(gateway: RunningGateway, url: str) -> State:
+def state_of(gateway: RunningGateway, url: str) -> EndpointState:
     """Return the current state of an endpoint of `main`."""
     return upstream_of(gateway).state(endpoint_at(gateway, url))
 

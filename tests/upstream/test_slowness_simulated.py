@@ -12,7 +12,7 @@ from gateway.upstream.balancing.balancer import Balancer
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.balancing.round_robin import RoundRobin
 from gateway.upstream.balancing.weighted_random import Random
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from tests.support.figures import Report
 from tests.support.model_servers import (
     SECONDS_OF_WORK,
@@ -96,7 +96,7 @@ def test_a_server_that_is_ten_times_slower_is_ejected(count: int, report: Report
         one.offer(load(one, 0.4))
         one.run(600.0)
         took_s.append(one.ejected_at(1)[0])
-        assert {which for _, which, state in one.states if state is State.EJECTED} == {1}
+        assert {which for _, which, state in one.states if state is EndpointState.EJECTED} == {1}
     report("F28", f"s until the slow one of {count} is ejected, at most", max(took_s))
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_recovers_comes_back_and_stays() -> None:
     one.servers[1].slowdown = 1.0
     one.run(1500.0)
     answered, changes = one.answered, len(one.states)
-    assert one.states[-1][1:] == (1, State.HEALTHY)
+    assert one.states[-1][1:] == (1, EndpointState.HEALTHY)
     one.run(LONG_S)
     assert len(one.states) == changes
     assert one.answered > answered

@@ -12,7 +12,7 @@ from gateway.errors import UpstreamBusy
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Health, HealthOptions, State
+from gateway.upstream.health import EndpointState, Health, HealthOptions
 from gateway.upstream.options import Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.upstream import Upstream
@@ -90,7 +90,7 @@ async def test_another_priority_serves_when_the_first_is_out_or_full() -> None:
     one.release(a)
     assert await pick(one) is a
     fail(one, a)
-    assert one.state(a) is State.EJECTED
+    assert one.state(a) is EndpointState.EJECTED
     assert await pick(one) is spare
 
 
@@ -233,11 +233,11 @@ async def test_failures_eject_but_not_more_than_a_share_and_always_one() -> None
     one = upstream(*endpoints)
     for each in endpoints:
         fail(one, each)
-    assert [one.state(each) for each in endpoints].count(State.EJECTED) == 1
+    assert [one.state(each) for each in endpoints].count(EndpointState.EJECTED) == 1
     half = upstream(*(fresh := [endpoint(name) for name in "abcd"]), max_ejected=0.5)
     for each in fresh:
         fail(half, each)
-    assert [half.state(each) for each in fresh].count(State.EJECTED) == 2
+    assert [half.state(each) for each in fresh].count(EndpointState.EJECTED) == 2
 
 
 async def test_an_ejected_endpoint_gets_nothing_then_one_probe_at_a_time() -> None:
@@ -251,7 +251,7 @@ async def test_an_ejected_endpoint_gets_nothing_then_one_probe_at_a_time() -> No
     assert picked.count(a) == 1
     for _ in range(3):
         one.answered(a)
-    assert one.state(a) is State.HEALTHY
+    assert one.state(a) is EndpointState.HEALTHY
     assert a in [await pick(one) for _ in range(10)]
 
 
@@ -327,7 +327,7 @@ async def test_a_slow_endpoint_is_ejected() -> None:
     clock = Clock()
     one = upstream(a, b, clock=clock)
     slow(one, clock, b, a)
-    assert one.state(b) is State.EJECTED
+    assert one.state(b) is EndpointState.EJECTED
     assert (one.counts.ejected, one.counts.slow) == (1, 1)
     assert b.health.why(clock.now).startswith("slow: first byte 2 s against 0.05 s of its siblings")
 
@@ -340,7 +340,7 @@ async def test_answers_that_are_not_streamed_say_nothing_about_slowness() -> Non
         clock.now += 3.0
         one.began(a, 0.05, streamed=False)
         one.began(b, 2.0, streamed=False)
-    assert one.state(b) is State.HEALTHY
+    assert one.state(b) is EndpointState.HEALTHY
 
 
 async def test_endpoints_of_other_priorities_are_not_compared() -> None:
@@ -348,7 +348,7 @@ async def test_endpoints_of_other_priorities_are_not_compared() -> None:
     clock = Clock()
     one = upstream(a, b, clock=clock)
     slow(one, clock, b, a)
-    assert one.state(b) is State.HEALTHY
+    assert one.state(b) is EndpointState.HEALTHY
 
 
 async def test_the_wait_for_another_answer_to_end_is_not_slowness() -> None:
@@ -366,7 +366,7 @@ async def test_the_wait_for_another_answer_to_end_is_not_slowness() -> None:
         one.release(b, begun=True)  # the one slot of the backend's is free
         clock.now += 0.1
         one.began(b, 3.1, streamed=True, load=load)
-    assert one.state(b) is State.HEALTHY
+    assert one.state(b) is EndpointState.HEALTHY
 
 
 # -- before a request is refused ---------------------------------------------------------------
@@ -409,7 +409,7 @@ async def test_one_that_fails_takes_the_place_of_one_that_is_slow() -> None:
     slow(one, clock, b, a)
     assert await reached(one) == {a}
     fail(one, a)
-    assert (one.state(a), one.state(b)) == (State.EJECTED, State.HEALTHY)
+    assert (one.state(a), one.state(b)) == (EndpointState.EJECTED, EndpointState.HEALTHY)
     assert await reached(one) == {b}
 
 
@@ -419,7 +419,7 @@ async def test_a_slow_one_does_not_take_the_place_of_one_that_fails() -> None:
     one = upstream(a, b, c, clock=clock)
     fail(one, c)
     slow(one, clock, b, a)
-    assert (one.state(b), one.state(c)) == (State.HEALTHY, State.PROBING)
+    assert (one.state(b), one.state(c)) == (EndpointState.HEALTHY, EndpointState.PROBING)
 
 
 async def test_panic_counts_those_that_would_be_out_if_not_too_many_were() -> None:
@@ -429,7 +429,7 @@ async def test_panic_counts_those_that_would_be_out_if_not_too_many_were() -> No
     panicking = [one.panicking]
     fail(one, b)
     panicking.append(one.panicking)
-    assert one.state(b) is State.HEALTHY  # one may be out
+    assert one.state(b) is EndpointState.HEALTHY  # one may be out
     assert one.why(b) == "failed 5 times in a row; stays since too many are out"
     assert await reached(one) == {a, b}
     one.succeeded(b)
@@ -490,7 +490,7 @@ async def test_a_drained_endpoint_is_not_asked_even_where_the_others_are_ejected
 
 async def test_changes_of_state_are_told_once() -> None:
     clock = Clock()
-    told: list[tuple[str, State]] = []
+    told: list[tuple[str, EndpointState]] = []
     a, b = endpoint("a"), endpoint("b")
     one = Upstream(
         "main",
@@ -504,7 +504,10 @@ async def test_changes_of_state_are_told_once() -> None:
     clock.now = 30.0
     for _ in range(10):
         await pick(one)
-    assert told == [("http://a.test", State.EJECTED), ("http://a.test", State.PROBING)]
+    assert told == [
+        ("http://a.test", EndpointState.EJECTED),
+        ("http://a.test", EndpointState.PROBING),
+    ]
 
 
 async def test_other_endpoints_take_over_and_those_that_stay_keep_what_is_known() -> None:
@@ -512,7 +515,7 @@ async def test_other_endpoints_take_over_and_those_that_stay_keep_what_is_known(
     one = upstream(a, b)
     fail(one, b)
     one.update([b, c])
-    assert one.state(b) is State.EJECTED
+    assert one.state(b) is EndpointState.EJECTED
     assert await reached(one) == {c}
 
 
@@ -520,7 +523,7 @@ async def test_outliers_can_be_switched_off() -> None:
     a, b = endpoint("a"), endpoint("b")
     one = upstream(a, b, outliers=False, slowness=None)
     fail(one, a, 100)
-    assert one.state(a) is State.HEALTHY
+    assert one.state(a) is EndpointState.HEALTHY
 
 
 async def test_who_waits_when_another_takes_over_gets_an_endpoint_of_that_one() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import ask
 from tests.support.figures import Report
@@ -78,7 +78,7 @@ async def test_a_later_priority_serves_while_the_first_is_out(start_gateway: Sta
     async with ScriptedUpstream(bad) as first, ScriptedUpstream(json_reply({})) as spare:
         gateway = await start_gateway(ranked(first.url, spare.url, outliers={"failures": 2}))
         assert [(await get(gateway)).status for _ in range(5)] == [500, 500, 200, 200, 200]
-        assert state_of(gateway, first.url) is State.EJECTED
+        assert state_of(gateway, first.url) is EndpointState.EJECTED
 
 
 # -- when all are full -------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from tests.support.backend_process import BackendProcess
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import EVENTS, POST, ask
@@ -50,7 +50,7 @@ async def get(gateway: RunningGateway, *headers: str) -> Response:
     return await ask(gateway.port, request("GET", headers=headers), "GET")
 
 
-async def told(gateway: RunningGateway, url: str, state: State, *, times: int = 1) -> str:
+async def told(gateway: RunningGateway, url: str, state: EndpointState, *, times: int = 1) -> str:
     """Why an endpoint is in a state, once the log has said so as often."""
     seen = 0
 
@@ -93,11 +93,11 @@ async def test_an_endpoint_that_fails_five_times_in_a_row_is_left_out(
         )
         gateway = await start_gateway(document)
         for _ in range(5):
-            assert state_of(gateway, bad.url) is State.HEALTHY
+            assert state_of(gateway, bad.url) is EndpointState.HEALTHY
             await get(gateway)
         assert [(await get(gateway)).status for _ in range(5)] == [200] * 5
         assert (len(bad.requests), len(good.requests)) == (5, 5)
-        assert (await told(gateway, bad.url, State.EJECTED)).startswith(reason)
+        assert (await told(gateway, bad.url, EndpointState.EJECTED)).startswith(reason)
         logged = next(line for line in gateway.log_lines if line["event"] == "endpoint")
     assert (logged["level"], logged["upstream"]) == ("warning", "main")
 
@@ -109,7 +109,7 @@ async def test_an_endpoint_that_refuses_is_left_out(start_gateway: StartGateway)
             for _ in range(8):
                 assert (await get(gateway)).status == 200
             tried = [line.get("attempts", 1) for line in gateway.log.requests]
-            reason = await told(gateway, refusing, State.EJECTED)
+            reason = await told(gateway, refusing, EndpointState.EJECTED)
     assert tried == [2] * 5 + [1] * 3
     assert reason.startswith("upstream_connect_failed")
 
@@ -135,7 +135,7 @@ async def test_what_clients_do_is_not_held_against_an_endpoint(
                 if kind == "stalls-its-upload":
                     await client.wait_closed()
         await idle(gateway)
-        assert state_of(gateway, upstream.url) is State.HEALTHY
+        assert state_of(gateway, upstream.url) is EndpointState.HEALTHY
         assert other.requests == []
 
 
@@ -182,7 +182,7 @@ async def test_u17_a_peer_that_begins_late_is_left_out(
         enough = asyncio.Event()
         load = asyncio.create_task(latencies_s(gateway, enough, at_once=2))
         started = time.perf_counter()
-        reason = await told(gateway, peer.url, State.EJECTED)
+        reason = await told(gateway, peer.url, EndpointState.EJECTED)
         report("U17", "s until a peer slower by 0.3 s is out", time.perf_counter() - started)
         enough.set()
         before = percentile(await load, 99)
@@ -230,13 +230,13 @@ async def test_every_request_is_answered_when_one_is_killed_while_the_other_is_e
     async with BackendProcess(first_byte_s=0.15) as late, BackendProcess() as quick:
         outliers = {"slow_floor": "50ms", "slow_factor": 3.0, "slow_answers": 3}
         gateway = await start_gateway(endpoints(late.url, quick.url, outliers=outliers))
-        while state_of(gateway, late.url) is not State.EJECTED:
+        while state_of(gateway, late.url) is not EndpointState.EJECTED:
             assert (await ask(gateway.port)).status == 200
         await quick.kill()
         answers = await asyncio.gather(*(ask(gateway.port) for _ in range(30)))
         assert {answer.status for answer in answers} == {200}
-        assert state_of(gateway, quick.url) is State.EJECTED
-        assert state_of(gateway, late.url) is State.WARMING
+        assert state_of(gateway, quick.url) is EndpointState.EJECTED
+        assert state_of(gateway, late.url) is EndpointState.WARMING
         assert (await ask(gateway.port)).status == 200
 
 
@@ -261,7 +261,7 @@ async def test_the_last_retry_goes_to_an_endpoint_that_is_ejected_for_failures(
         gateway = await start_gateway(ranked(ejected.url, well.url))
         for _ in range(5):
             upstream_of(gateway).failed(endpoint_at(gateway, ejected.url), "test")
-        assert state_of(gateway, ejected.url) is State.EJECTED
+        assert state_of(gateway, ejected.url) is EndpointState.EJECTED
         assert (await get(gateway)).status == 200
         assert (len(well.requests), len(ejected.requests)) == (2, 1)
 
@@ -283,7 +283,7 @@ async def test_u18_an_endpoint_comes_back_by_a_few_probes_at_once(
                 await connection.send(ERROR)
                 continue
             at_once += 1
-            if state_of(gateway, connection.upstream.url) is State.PROBING:
+            if state_of(gateway, connection.upstream.url) is EndpointState.PROBING:
                 most = max(most, at_once)
             await asyncio.sleep(0.02)
             at_once -= 1
@@ -293,7 +293,7 @@ async def test_u18_an_endpoint_comes_back_by_a_few_probes_at_once(
         outliers = {"base": "500ms", "probes": probes, "successes": 3, "slow_start": "200ms"}
         gateway = await start_gateway(endpoints(peer.url, other.url, outliers=outliers))
         async with asyncio.timeout(10):
-            while state_of(gateway, peer.url) is not State.EJECTED:
+            while state_of(gateway, peer.url) is not EndpointState.EJECTED:
                 await get(gateway)
         ejected_at = time.perf_counter()
         seen = len(peer.requests)
@@ -302,11 +302,11 @@ async def test_u18_an_endpoint_comes_back_by_a_few_probes_at_once(
         well = True
         enough = asyncio.Event()
         load = asyncio.create_task(latencies_s(gateway, enough, at_once=8))
-        await told(gateway, peer.url, State.PROBING)
+        await told(gateway, peer.url, EndpointState.PROBING)
         probing_at = time.perf_counter()
-        await told(gateway, peer.url, State.WARMING)
+        await told(gateway, peer.url, EndpointState.WARMING)
         admitted_at = time.perf_counter()
-        await told(gateway, peer.url, State.HEALTHY)
+        await told(gateway, peer.url, EndpointState.HEALTHY)
         enough.set()
         await load
     report("U18", "s out, where the base is 0.5 s", probing_at - ejected_at)
@@ -323,14 +323,14 @@ async def test_u18_a_probe_that_fails_puts_it_out_for_longer(start_gateway: Star
         lengths_s = []
         for times in (1, 2, 3):  # the first takes two failures, each other one failed probe
             async with asyncio.timeout(10):
-                while state_of(gateway, bad.url) is not State.EJECTED:
+                while state_of(gateway, bad.url) is not EndpointState.EJECTED:
                     await get(gateway)
                 out_at = time.perf_counter()
                 assert (await get(gateway)).status == 200
-                await eventually(lambda: state_of(gateway, bad.url) is not State.EJECTED)
+                await eventually(lambda: state_of(gateway, bad.url) is not EndpointState.EJECTED)
             lengths_s.append(time.perf_counter() - out_at)
             assert endpoint_at(gateway, bad.url).health.ejections == times
-        await told(gateway, bad.url, State.EJECTED, times=3)
+        await told(gateway, bad.url, EndpointState.EJECTED, times=3)
         assert len(bad.requests) == 4
     assert lengths_s[1] >= 0.19
     assert lengths_s[2] >= 0.29
@@ -359,9 +359,9 @@ async def test_u18_streams_from_before_do_not_keep_probes_away(
                 await client.send(POST)
                 await client.read_head()
             assert [(await get(gateway)).status for _ in range(2)] == [500, 500]
-            await told(gateway, peer.url, State.EJECTED)
+            await told(gateway, peer.url, EndpointState.EJECTED)
             async with asyncio.timeout(5):
-                while state_of(gateway, peer.url) is not State.HEALTHY:
+                while state_of(gateway, peer.url) is not EndpointState.HEALTHY:
                     assert (await get(gateway)).status == 200
             assert endpoint_at(gateway, peer.url).in_flight == 2
 
@@ -394,10 +394,10 @@ async def test_u18_a_retry_does_not_wait_for_an_endpoint_that_is_being_probed(
         gateway = await start_gateway(ranked(bad.url, good.url, outliers=outliers))
         assert [(await get(gateway)).status for _ in range(2)] == [500, 500]
         async with RawClient(gateway.port) as probe:
-            await eventually(lambda: state_of(gateway, bad.url) is not State.EJECTED)
+            await eventually(lambda: state_of(gateway, bad.url) is not EndpointState.EJECTED)
             await probe.send(request("GET"))
             await bad.wait_requests(3)
-            assert state_of(gateway, bad.url) is State.PROBING
+            assert state_of(gateway, bad.url) is EndpointState.PROBING
             started = time.perf_counter()
             response = await get(gateway)
             took_s = time.perf_counter() - started
@@ -420,7 +420,9 @@ async def test_u19_a_429_is_passed_on_and_others_are_preferred_for_as_long_as_it
         assert passed.json() == {"busy": 1}
         preferred = [(await get(gateway)).status for _ in range(20)]
         assert (preferred, len(first.requests)) == ([200] * 20, 1)
-        assert (await told(gateway, first.url, State.COOLING)).startswith("asked for a pause")
+        assert (await told(gateway, first.url, EndpointState.COOLING)).startswith(
+            "asked for a pause"
+        )
         async with asyncio.timeout(5):
             while (await get(gateway)).status == 200:
                 pass
@@ -442,7 +444,7 @@ async def test_u19_any_number_of_429_ejects_nobody(
         assert len(upstream.requests) == 20
         ejected = upstream_of(gateway).counts.ejected
     assert {response.status for response in passed} == {429}
-    assert state is (State.COOLING if headers else State.HEALTHY)
+    assert state is (EndpointState.COOLING if headers else EndpointState.HEALTHY)
     assert ejected == 0
     report("U19", "ejections by 20 answers of 429", ejected)
 
@@ -509,12 +511,12 @@ async def test_who_fails_its_checks_is_left_out_until_it_passes_them(
         assert (await get(gateway)).status == 200
         assert (sick.served, other.served) == (1, 0)
         well, sick.health = sick.health, health
-        assert (await told(gateway, url, State.UNHEALTHY)).startswith(reason)
+        assert (await told(gateway, url, EndpointState.UNHEALTHY)).startswith(reason)
         assert {(await get(gateway)).status for _ in range(5)} == {200}
         assert (sick.served, other.served) == (1, 5)
         sick.health = well
         started = time.perf_counter()
-        await told(gateway, url, State.HEALTHY)
+        await told(gateway, url, EndpointState.HEALTHY)
         report("check", "s from well to let in, a check each 30 ms", time.perf_counter() - started)
         assert (await get(gateway)).status == 200
         assert (sick.served, other.served) == (2, 5)
@@ -534,7 +536,7 @@ async def test_a_check_asks_as_it_is_configured_and_shows_no_credential(
             while len(asked.checks) < 4:
                 await upstream.request_seen.wait()
                 upstream.request_seen.clear()
-        assert state_of(gateway, f"{upstream.url}/base") is State.HEALTHY
+        assert state_of(gateway, f"{upstream.url}/base") is EndpointState.HEALTHY
     check = asked.checks[0]
     assert (check.method, check.target) == ("GET", "/base/health")
     assert check.value("host") == upstream.url.removeprefix("http://").encode()
@@ -548,7 +550,7 @@ async def test_where_nobody_passes_its_checks_requests_are_served_still(
     sick.health = reply(b"", status="500 Internal Server Error")
     async with ScriptedUpstream(sick) as upstream:
         gateway = await start_gateway(checked(upstream.url))
-        await told(gateway, f"{upstream.url}/base", State.UNHEALTHY)
+        await told(gateway, f"{upstream.url}/base", EndpointState.UNHEALTHY)
         assert (await get(gateway)).status == 200
         assert upstream_of(gateway).panicking
 
@@ -560,7 +562,7 @@ async def test_a_server_that_is_away_is_left_out_before_a_request_finds_out(
         asked = Checked()
         async with ScriptedUpstream(asked) as upstream:
             gateway = await start_gateway(checked(refusing, upstream.url))
-            reason = await told(gateway, f"{refusing}/base", State.UNHEALTHY)
+            reason = await told(gateway, f"{refusing}/base", EndpointState.UNHEALTHY)
             assert (await get(gateway)).status == 200
             logged = await gateway.wait_for_log(lambda line: line["event"] == "request")
     assert reason == "check: ClientConnectorError"
@@ -583,7 +585,9 @@ async def test_a_drained_endpoint_ends_what_it_carries_and_gets_nothing_new(
             await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
             await client.read_head()
             upstream.drain(drained, out=True)
-            assert (await told(gateway, first.url, State.DRAINING)) == "drained by an operator"
+            assert (
+                await told(gateway, first.url, EndpointState.DRAINING)
+            ) == "drained by an operator"
             assert {(await get(gateway)).status for _ in range(5)} == {200}
             assert len(second.requests) == 5
             await connection.send(chunk(EVENTS[1]) + LAST_CHUNK)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import EVENTS, POST, ask, read_stream
 from tests.support.figures import Report
@@ -411,7 +411,7 @@ async def test_who_asks_for_a_pause_is_left_for_another_at_once(
         took_s = time.perf_counter() - started
         assert (await get(gateway)).status == 200
         assert counts(first, second) == [1, 2]
-        assert state_of(gateway, first.url) is State.COOLING
+        assert state_of(gateway, first.url) is EndpointState.COOLING
     report("retry", "Retry-After of one to the other's answer, ms", took_s * 1e3)
     assert took_s < 2
 
@@ -469,7 +469,7 @@ async def test_u16_where_all_fail_every_request_is_answered_and_few_are_repeated
         await asyncio.gather(*(client() for _ in range(at_once)))
         seen = sum(counts(one, other))
         assert upstream_of(gateway).panicking
-        assert {state_of(gateway, url) for url in (one.url, other.url)} == {State.EJECTED}
+        assert {state_of(gateway, url) for url in (one.url, other.url)} == {EndpointState.EJECTED}
         well = True
         served = [(await get(gateway)).status for _ in range(20)]
         await idle(gateway)

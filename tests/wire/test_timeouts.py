@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.health import State
+from gateway.upstream.health import EndpointState
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import EVENTS, POST, ask, read_stream
 from tests.support.figures import Report
@@ -250,7 +250,7 @@ async def test_the_deadline_holds_while_the_body_is_waited_for(
         assert_error(response, 504, code="upstream_total_timeout")
         await upstream.connections[0].wait_client_gone()
         await idle(gateway)
-        assert state_of(gateway, upstream.url) is State.HEALTHY
+        assert state_of(gateway, upstream.url) is EndpointState.HEALTHY
     assert took_s < SHORT_S + 1.0
 
 
@@ -264,7 +264,7 @@ async def test_an_endpoint_is_not_blamed_for_a_clients_impatience(
         )
         answers = await asyncio.gather(*(ask(gateway.port, asking("100ms")) for _ in range(8)))
         assert {answer.status for answer in answers} == {504 if script is hang else 200}
-        assert state_of(gateway, upstream.url) is State.HEALTHY
+        assert state_of(gateway, upstream.url) is EndpointState.HEALTHY
         assert upstream_of(gateway).counts.ejected == 0
         assert (len(upstream.requests), len(other.requests)) == (8, 0)
 
