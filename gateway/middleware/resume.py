@@ -44,7 +44,7 @@ from gateway.resume.access import StreamAccess, digest
 from gateway.resume.claims import Claim, body_digest
 from gateway.resume.generation import Generation
 from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
-from gateway.resume.log import State, StreamLog
+from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.policy import HEADER, Allowed, Policy
 from gateway.resume.read_limit import ReadLimit
 from gateway.resume.replay import STREAM_ID, Replay
@@ -168,7 +168,10 @@ class Resume:
             raise StreamTrimmed
         if position.after > log.last and self._streams.local(log.id) is log:
             raise InvalidEventId
-        read = position.after >= log.last and log.state in (State.COMPLETE, State.BROKEN)
+        read = position.after >= log.last and log.state in (
+            StreamState.COMPLETE,
+            StreamState.BROKEN,
+        )
         if read and request.method == "GET":
             # Only this status stops EventSource from reconnecting (WHATWG HTML section 9.2.3).
             return web.Response(status=204)

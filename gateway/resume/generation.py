@@ -15,7 +15,7 @@ from gateway.errors import GatewayError, StreamCancelled, UpstreamInvalidRespons
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.resume.ids import numbered
-from gateway.resume.log import State, StreamLog
+from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.policy import OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.sse import Event, EventSplitter, EventTooLarge, is_event_stream
@@ -171,7 +171,7 @@ class Generation:
         if self._grace_timer is not None:
             self._grace_timer.cancel()
         log.on_readers = log.on_progress = None
-        log.end(State.COMPLETE if error is None else State.BROKEN)
+        log.end(StreamState.COMPLETE if error is None else StreamState.BROKEN)
         self._streams.ended(self)
         exchange.release(reason)
 

@@ -15,7 +15,7 @@ _KEPT_SHARE = 0.75
 """Share of its size limit to which a log is trimmed, so that not every event causes a trim."""
 
 
-class State(Enum):
+class StreamState(Enum):
     """State of a stream."""
 
     RUNNING = "running"
@@ -65,7 +65,7 @@ class StreamLog:
     first: int = 1
     """Number of the oldest event kept; if there is none, of the next event."""
     size_bytes: int = field(default=0, init=False)
-    state: State = field(default=State.RUNNING, init=False)
+    state: StreamState = field(default=StreamState.RUNNING, init=False)
     error: GatewayError | None = field(default=None, init=False)
     """Cause, if the state is LOST."""
     readers: set[LogReader] = field(default_factory=set, init=False)
@@ -88,7 +88,7 @@ class StreamLog:
     @property
     def ended(self) -> bool:
         """True if no more events will come."""
-        return self.state is not State.RUNNING
+        return self.state is not StreamState.RUNNING
 
     def append(self, event: bytes) -> None:
         """Add the next event. `wake` notifies the readers, once for events that came together."""
@@ -147,7 +147,7 @@ class StreamLog:
         for reader in readers if len(readers) < 2 else tuple(readers):
             reader.wake()
 
-    def end(self, state: State, error: GatewayError | None = None) -> None:
+    def end(self, state: StreamState, error: GatewayError | None = None) -> None:
         """Mark the stream as ended, and wake its readers."""
         if self.ended:
             return

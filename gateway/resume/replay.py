@@ -24,7 +24,7 @@ from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
 from gateway.resume.generation import Generation, error_event
-from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.sse import EVENT_STREAM
 
 STREAM_ID = "X-Stream-Id"
@@ -112,11 +112,11 @@ class Replay(ClientResponse):
                 self._count(data)
                 stream.events(data)
             if self.after >= log.last:
-                if log.state is State.LOST:
+                if log.state is StreamState.LOST:
                     self._break_off(log.error or StreamLost())
                 elif log.ended:
                     # The last event of a broken stream has reported the error.
-                    self._end(None if log.state is State.COMPLETE else b"")
+                    self._end(None if log.state is StreamState.COMPLETE else b"")
                 return
 
     # The writer calls the next three methods.

@@ -11,7 +11,7 @@ from typing import Protocol
 from gateway.errors import StreamNotFound
 from gateway.resume.claims import Claim, LocalClaims, StreamClaims
 from gateway.resume.ids import new_stream_id
-from gateway.resume.log import State, StreamLog
+from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.sharing import Sharing
 from gateway.store.records import StoreUnavailable
 
@@ -179,7 +179,7 @@ class Streams:
         if kept is None:
             return
         # A client that repeats a request that broke off wants a new answer, not the old failure.
-        if kept.claim is not None and log.state is not State.COMPLETE:
+        if kept.claim is not None and log.state is not StreamState.COMPLETE:
             self.claims.drop(kept.claim, log.id)
             kept.claim = None
         kept.timer = asyncio.get_running_loop().call_later(kept.ttl_s, self._forget, log.id)

@@ -20,7 +20,7 @@ import orjson
 from gateway.errors import InvalidEventId, StreamLost, StreamNotFound, StreamTrimmed
 from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
-from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.resume.sharing import LocalStreams
 from gateway.store.records import StoreUnavailable
 
@@ -139,19 +139,19 @@ class WorkerSharing:
                 header: Document = orjson.loads(await reader.readuntil(b"\n"))
                 events = [await reader.readexactly(size) for size in header["sizes"]]
                 log.extend(header["first"], events)
-                if header["state"] != State.RUNNING.value:
-                    error = StreamLost() if header["state"] == State.LOST.value else None
-                    log.end(State(header["state"]), error)
+                if header["state"] != StreamState.RUNNING.value:
+                    error = StreamLost() if header["state"] == StreamState.LOST.value else None
+                    log.end(StreamState(header["state"]), error)
                 here.set()
                 log.wake()
         except (OSError, EOFError):
-            log.end(State.LOST, StreamLost())
+            log.end(StreamState.LOST, StreamLost())
         except Trimmed:
-            log.end(State.LOST, StreamTrimmed())
+            log.end(StreamState.LOST, StreamTrimmed())
         finally:
             here.set()
             writer.close()
-            log.end(State.LOST, StreamLost())
+            log.end(StreamState.LOST, StreamLost())
 
     async def ask(self, slot: int, question: Document) -> Document | None:
         """Return a worker's reply, or None if it is gone. Raise StoreUnavailable if it is late."""
@@ -254,7 +254,7 @@ class WorkerSharing:
                 after = max(after, log.first - 1)
                 events = log.pieces(after, _FRAME_BYTES)
                 ended = log.ended and after + len(events) >= log.last
-                state = log.state if ended else State.RUNNING
+                state = log.state if ended else StreamState.RUNNING
                 if events or ended or first:
                     sizes = [len(event) for event in events]
                     _send_document(

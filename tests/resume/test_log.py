@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.resume.streams import Streams
 
 sizes = st.lists(st.integers(1, 60), max_size=40)
@@ -94,9 +94,9 @@ def test_readers_are_woken_by_what_comes_and_by_the_end() -> None:
     log.wake()
     log.leave(two)
     log.leave(two)
-    log.end(State.COMPLETE)
-    log.end(State.BROKEN)
+    log.end(StreamState.COMPLETE)
+    log.end(StreamState.BROKEN)
     log.leave(one)
     assert (one.count, two.count) == (2, 1)
     assert changes == [1, 0]
-    assert log.state is State.COMPLETE
+    assert log.state is StreamState.COMPLETE

@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering
 from gateway.stores.redis.streams import keys
@@ -235,11 +235,11 @@ def entry(first: int, events: Sequence[bytes]) -> tuple[str | int | bytes, ...]:
     return "n", first, "l", b",".join(b"%d" % len(e) for e in events), "d", b"".join(events)
 
 
-def parse_entry(fields: Mapping[bytes, bytes]) -> tuple[int, list[bytes], State | None]:
+def parse_entry(fields: Mapping[bytes, bytes]) -> tuple[int, list[bytes], StreamState | None]:
     """Return an entry's first number, its events and, if it marks the end, the final state."""
     ends = fields.get(b"e")
     if ends is not None:
-        return 0, [], State(ends.decode())
+        return 0, [], StreamState(ends.decode())
     data, start = fields[b"d"], 0
     events = []
     for size in fields[b"l"].split(b","):

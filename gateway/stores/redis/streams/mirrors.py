@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.errors import ResumeUnavailable, StreamLost, StreamTrimmed
-from gateway.resume.log import State, StreamLog, Trimmed
+from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering
 from gateway.stores.redis.streams import keys
@@ -100,12 +100,12 @@ class Mirrors:
         while lost and await self._fetch(lost):
             pass
         for mirror in lost:
-            mirror.log.end(State.LOST, StreamLost())
+            mirror.log.end(StreamState.LOST, StreamLost())
 
     def give_up(self) -> None:
         """End all mirrors, because Redis has not answered for too long."""
         for mirror in [*self]:
-            mirror.log.end(State.LOST, ResumeUnavailable())
+            mirror.log.end(StreamState.LOST, ResumeUnavailable())
 
     async def _gone(self, processes: Iterable[str]) -> set[str]:
         """Return the processes that have not reported for a while. Raise StoreUnavailable."""
@@ -123,7 +123,7 @@ class Mirrors:
         if self._task is not None:
             self._task.cancel()
         for mirror in [*self]:
-            mirror.log.end(State.LOST, StreamLost())
+            mirror.log.end(StreamState.LOST, StreamLost())
 
     # -- private -----------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Mirrors:
                 first, events, state = parse_entry(fields)
                 log.extend(first, events)
         except Trimmed:
-            log.end(State.LOST, StreamTrimmed())
+            log.end(StreamState.LOST, StreamTrimmed())
             return
         if state is not None:
             log.end(state)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.resume.log import State
+from gateway.resume.log import StreamState
 from gateway.stores.redis.streams.journal import entry, parse_entry
 from tests.resume.streams import (
     EVENTS,
@@ -43,7 +43,7 @@ def test_events_are_read_back_as_they_were_written(first: int, events: list[byte
 
 
 def test_an_entry_without_events_tells_the_final_state() -> None:
-    for state in State:
+    for state in StreamState:
         assert parse_entry({b"e": state.value.encode()}) == (0, [], state)
 
 
