@@ -47,7 +47,7 @@ INTERIM_CAP = 32
 """Maximum number of interim responses before the final one. More indicate an attack or a fault."""
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """States of a connection: NEW → ACTIVE ⇄ IDLE → CLOSED."""
 
     NEW = "new"
@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._on_idle = on_idle
         self._on_closed = on_closed
         self.transport: asyncio.Transport | None = None
-        self.state = State.NEW
+        self.state = ConnectionState.NEW
         self.reused = False
         self._parts: list[bytes] = []
         """Pieces of the body in the data that is being parsed."""
@@ -182,7 +182,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         request is complete. `reader` fails with an UpstreamError, or the error passed to `fail`.
         """
         assert self.transport is not None
-        self.state = State.ACTIVE
+        self.state = ConnectionState.ACTIVE
         self._reader = reader
         self._head_only = head_only
         self._head_bytes = self._idle_bytes = 0
@@ -207,12 +207,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def body_sent(self, first_byte_s: float) -> None:
         """Mark the request as complete, and start the first-byte timer."""
         self._request_sent = True
-        if self.state is State.ACTIVE and self._response is None:
+        if self.state is ConnectionState.ACTIVE and self._response is None:
             self._deadline.move(self._loop.time() + first_byte_s)
 
     async def drain(self) -> None:
         """Wait until the write buffer has room again."""
-        if self._written_paused and self.state is State.ACTIVE:
+        if self._written_paused and self.state is ConnectionState.ACTIVE:
             self._drained = self._loop.create_future()
             try:
                 await self._drained
@@ -233,7 +233,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def hang_up(self, data: bytes) -> None:
         """Write the last data of a tunnel, and close when it is sent, or after 1 s."""
         transport = self.transport
-        if self.state is not State.ACTIVE or transport is None:
+        if self.state is not ConnectionState.ACTIVE or transport is None:
             return
         self.transport = None
         transport.write(data)
@@ -501,7 +501,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._close(keep_response=True)
         else:
             self._response = self._reader = None
-            self.state = State.IDLE
+            self.state = ConnectionState.IDLE
             self.reused = True
             if self._paused:
                 self.resume()
@@ -510,7 +510,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def fail(self, error: GatewayError) -> None:
         """End the exchange with an error, unless it has ended. Its reader receives the error."""
-        if self.state is not State.ACTIVE:
+        if self.state is not ConnectionState.ACTIVE:
             return
         response, reader = self._response, self._reader
         self._close(keep_response=True)
@@ -520,9 +520,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             reader.failed(error)
 
     def _close(self, *, keep_response: bool = False) -> None:
-        if self.state is State.CLOSED:
+        if self.state is ConnectionState.CLOSED:
             return
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
         self._deadline.close()
         # They refer back to the connection.
         del self._parser, self._full_parser, self._lean_parser
@@ -555,7 +555,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def stand_by(self) -> None:
         """Make a new connection idle: it was opened before a request needs it."""
-        self.state = State.IDLE
+        self.state = ConnectionState.IDLE
         self._on_idle(self)
 
     def close(self) -> None:
@@ -584,7 +584,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._unparsed:
             received, self._unparsed = self._unparsed, b""
             self._parse(memoryview(received))
-        if self.state is not State.ACTIVE:
+        if self.state is not ConnectionState.ACTIVE:
             self._close()
             return
         response = self._response
@@ -607,7 +607,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._deadline.move(self._loop.time() + keepalive_s)
 
     def _on_deadline(self) -> None:
-        if self.state is State.IDLE:
+        if self.state is ConnectionState.IDLE:
             self._close()
         elif self._response is not None:
             self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))

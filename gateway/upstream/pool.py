@@ -15,7 +15,7 @@ from gateway.errors import (
     UpstreamConnectFailed,
     UpstreamConnectTimeout,
 )
-from gateway.upstream.connection import State, UpstreamConnection
+from gateway.upstream.connection import ConnectionState, UpstreamConnection
 from gateway.upstream.resolve import SocketAddress, resolve_checked
 
 _NO_EXCEPTIONS = AddressPolicy()
@@ -180,7 +180,7 @@ class EndpointPool:
         except BaseException:
             connection.close()
             raise
-        if connection.state is State.CLOSED:
+        if connection.state is ConnectionState.CLOSED:
             # The upstream closed it before this coroutine ran again.
             raise UpstreamConnectFailed(f"{address.url}: closed at once")
         return connection

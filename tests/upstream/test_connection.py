@@ -10,7 +10,7 @@ import pytest
 from gateway.backlog import STEPS_A_TURN, Backlog
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
 from gateway.pacing import LINES_A_TURN
-from gateway.upstream.connection import State, UpstreamConnection
+from gateway.upstream.connection import ConnectionState, UpstreamConnection
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.reader import FutureReader
 from gateway.upstream.response import UpstreamResponse
@@ -73,10 +73,10 @@ async def test_a_late_abandonment_does_not_end_the_next_exchange() -> None:
     connection = connected.connection
     first = connected.send()
     connected.receive(REPLY)
-    assert connection.state is State.IDLE
+    assert connection.state is ConnectionState.IDLE
     second = connected.send()
     connection.abandon(first)
-    assert (connection.state, connected.transport.aborted) == (State.ACTIVE, False)
+    assert (connection.state, connected.transport.aborted) == (ConnectionState.ACTIVE, False)
     connected.receive(REPLY)
     assert (await second).complete
     connection.close()
@@ -89,7 +89,10 @@ async def test_an_abandonment_in_time_ends_the_exchange(received: bytes) -> None
     if received:
         connected.receive(received)
     connected.connection.abandon(answer)
-    assert (connected.connection.state, connected.transport.aborted) == (State.CLOSED, True)
+    assert (connected.connection.state, connected.transport.aborted) == (
+        ConnectionState.CLOSED,
+        True,
+    )
 
 
 class Recorder:
@@ -148,7 +151,7 @@ async def test_the_reader_may_send_the_next_request_from_its_call() -> None:
     first = Follower()
     connected.connection.send(b"GET / HTTP/1.1\r\n\r\n", first, 5.0, 5.0)
     connected.receive(REPLY)
-    assert connected.connection.state is State.ACTIVE
+    assert connected.connection.state is ConnectionState.ACTIVE
     connected.receive(REPLY)
     assert first.calls == second.calls == [(b"{}", True, None)]
     connected.connection.close()
@@ -231,7 +234,7 @@ async def test_tiny_chunks_are_parsed_a_few_in_each_turn_of_the_loop() -> None:
     assert b"".join(sink.pieces) == 10_000 * b"a"
     assert max(map(len, sink.pieces)) <= LINES_A_TURN / 2
     assert turns >= 2 * 10_000 / LINES_A_TURN / STEPS_A_TURN
-    assert (sink.ended, connected.connection.state) == ([None], State.IDLE)
+    assert (sink.ended, connected.connection.state) == ([None], ConnectionState.IDLE)
     assert connected.transport.reads
 
 
@@ -277,7 +280,7 @@ async def test_what_comes_with_a_switch_of_protocols_is_passed_however_many_line
     sink = Sink(await answer)
     await turns(3)
     assert b"".join(sink.pieces) == frames
-    assert (connected.connection.state, sink.ended) == (State.ACTIVE, [])
+    assert (connected.connection.state, sink.ended) == (ConnectionState.ACTIVE, [])
     connected.receive(frames)
     assert b"".join(sink.pieces) == 2 * frames
     connected.connection.close()
@@ -293,7 +296,7 @@ async def test_bytes_behind_a_response_that_wait_for_their_turn_spoil_the_connec
     response = await answer
     await turns(100)
     assert response.complete
-    assert connected.connection.state is State.CLOSED
+    assert connected.connection.state is ConnectionState.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -314,7 +317,9 @@ async def test_a_connection_whose_head_announced_a_body_that_must_not_come_is_no
     answer = connected.send(head_only=True)
     connected.receive(b"HTTP/1.1 " + status + b"\r\n" + fields + b"\r\n")
     assert (await answer).complete
-    assert connected.connection.state is (State.IDLE if reused else State.CLOSED)
+    assert connected.connection.state is (
+        ConnectionState.IDLE if reused else ConnectionState.CLOSED
+    )
     connected.connection.close()
 
 
@@ -324,7 +329,7 @@ async def test_a_connection_is_reused_after_a_response_that_fills_a_read() -> No
     body = 40_000 * b"a"
     connected.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + body)
     assert (await answer).take_unread() == body
-    assert connected.connection.state is State.IDLE
+    assert connected.connection.state is ConnectionState.IDLE
     connected.connection.close()
 
 
@@ -337,7 +342,7 @@ async def test_data_after_the_response_in_the_same_read_closes_the_connection(
     connected.receive(REPLY + follows)
     response = await answer
     assert (response.take_unread(), response.complete) == (b"{}", True)
-    assert connected.connection.state is State.CLOSED
+    assert connected.connection.state is ConnectionState.CLOSED
 
 
 async def test_a_body_after_the_head_of_a_head_response_is_dropped() -> None:
@@ -346,7 +351,7 @@ async def test_a_body_after_the_head_of_a_head_response_is_dropped() -> None:
     connected.receive(REPLY)
     response = await answer
     assert (response.unread, response.complete) == ([], True)
-    assert connected.connection.state is State.CLOSED
+    assert connected.connection.state is ConnectionState.CLOSED
 
 
 # -- known heads -------------------------------------------------------------------------------
@@ -385,7 +390,7 @@ async def test_a_response_is_the_same_when_its_head_is_known(
         connection = connected.connection
         connection.send(b"GET / HTTP/1.1\r\n\r\n", reader, 5.0, 5.0, head_only=head_only)
         connected.receive(raw[:split])
-        if split is not None and connection.state is not State.CLOSED:
+        if split is not None and connection.state is not ConnectionState.CLOSED:
             connected.receive(raw[split:])
         heads = [(head.status, head.fields, head.chunked) for head in reader.heads]
         calls = [(body, complete, type(error)) for body, complete, error in reader.calls]
@@ -402,7 +407,7 @@ async def test_a_connection_serves_known_and_new_heads_in_turn() -> None:
         response = await answer
         assert (b"X-Number", b"%d" % number) in response.head.fields
         assert (response.take_unread(), response.complete) == (b"%d" % number, True)
-        assert connected.connection.state is State.IDLE
+        assert connected.connection.state is ConnectionState.IDLE
     connected.connection.close()
 
 
