@@ -11,9 +11,21 @@ IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-# Wheels only: an sdist would run build code that no hash here covers.
-PIP_INSTALL_LOCK := $(PIP) install --require-hashes --only-binary :all: -r
+PIP_LOUD := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PIP := $(PIP_LOUD) --quiet
+# Wheels only: an sdist would run build code that no hash here covers. Counts the packages while pip
+# fetches them; pip's own words are shown if it fails.
+PIP_INSTALL_LOCK = @show_progress() { \
+		count=0; \
+		while read -r word rest; do case $$word in \
+			Collecting) count=$$((count + 1)); \
+				if [ -t 1 ]; then printf '\r  %s packages' $$count; \
+				elif [ $$((count % 20)) = 0 ]; then echo "  $$count packages"; fi ;; \
+			Installing) if [ -t 1 ]; then printf '\r'; fi; echo "  $$count packages fetched, unpacking them" ;; \
+			pip-ended) [ "$$rest" = 0 ] || cat $(VENV)/pip.log >&2; return "$$rest" ;; \
+		esac; done; }; \
+	{ $(PIP_LOUD) install --progress-bar off --require-hashes --only-binary :all: -r $(1) 2>&1; \
+		echo "pip-ended $$?"; } | tee $(VENV)/pip.log | show_progress
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml --group build
 GENERATED := configuration.md config.schema.json metrics-reference.md admin-api.md
@@ -105,12 +117,12 @@ $(BIN)/python:
 
 $(VENV)/.run: requirements.lock $(BIN)/python
 	@echo 'Installing requirements.lock'
-	@$(PIP_INSTALL_LOCK) requirements.lock
+	$(call PIP_INSTALL_LOCK,requirements.lock)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo 'Installing requirements-dev.lock'
-	@$(PIP_INSTALL_LOCK) requirements-dev.lock
+	$(call PIP_INSTALL_LOCK,requirements-dev.lock)
 	@touch $@
 
 $(VENV)/.project: pyproject.toml $(VENV)/.run

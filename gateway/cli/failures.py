@@ -7,6 +7,8 @@ import os
 import aiohttp
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START, EXIT_CANNOT_DO = range(5)
+EXIT_INTERRUPTED = 130
+"""What a shell reports of a program that SIGINT ends."""
 
 
 def why_unreachable(exc: Exception) -> str:

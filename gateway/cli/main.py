@@ -14,7 +14,6 @@ from gateway.auth.key_file import BadKeyFile
 from gateway.cli import (
     check,
     demo,
-    init,
     keys,
     reload,
     revoke,
@@ -29,11 +28,13 @@ from gateway.cli.failures import (
     EXIT_CANNOT_DO,
     EXIT_CANNOT_START,
     EXIT_CONFIG,
+    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
     CannotDo,
     WrongUsage,
 )
+from gateway.cli.init import command as init
 from gateway.config import ConfigError
 from gateway.config.schema import json_schema
 from gateway.server.serving import CannotStart
@@ -74,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotDo as exc:
         print(f"gateway: {exc}", file=sys.stderr)
         return EXIT_CANNOT_DO
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of the output, such as `head`, has enough. Without this, Python would report an
         # error when it flushes the output at exit.

@@ -37,6 +37,15 @@ class ProbeError(Exception):
     """The backend cannot be described. The text says why, and what to do."""
 
 
+class KeyNeeded(ProbeError):
+    """The backend refuses requests without its key."""
+
+    def __init__(self, text: str, *, is_named: bool) -> None:
+        super().__init__(text)
+        self.is_named = is_named
+        """True if the environment variable of the key is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """Environment variable with a provider's key, and the header to send the key in."""
@@ -66,7 +75,7 @@ class FoundBackend:
     """Description of a backend, from its own responses."""
 
     product: str
-    """vLLM, SGLang, llama.cpp, Ollama, Anthropic, Azure OpenAI, OpenAI, or OpenAI-compatible."""
+    """Such as vLLM, SGLang, llama.cpp, Ollama, Anthropic, OpenAI, or OpenAI-compatible."""
     dialect: Dialect
     endpoint: str
     """URL of the endpoint for the configuration, to which the path of a request is appended."""
@@ -88,8 +97,12 @@ _PRODUCTS: Mapping[str, str] = {
     "sglang": "SGLang",
     "llamacpp": "llama.cpp",
     "llama.cpp": "llama.cpp",
+    "koboldcpp": "KoboldCpp",
+    "demo": "demo backend",
 }
 """Names of products, by the `owned_by` of their models."""
+_WITH_HEALTH = ("vLLM", "SGLang", "llama.cpp", "demo backend")
+"""Products with a health check at /health."""
 
 
 def credential_for(url: str, variable: str | None) -> Credential | None:
@@ -149,9 +162,14 @@ class _Probe:
         self._headers = headers
 
     async def run(self, dialect: Dialect | None) -> FoundBackend:
-        if dialect in (None, "ollama") and (found := await self._ollama()) is not None:
+        if dialect == "ollama" and (found := await self._ollama()) is not None:
             return found
         status, document = await self._ask(f"{self._root}/v1/models")
+        # Ollama also lists its models in OpenAI's form. Other products answer Ollama's paths, too:
+        # one that says its name is not asked there.
+        is_unknown = dialect is None and _product(_entries(document)) is None
+        if is_unknown and (found := await self._ollama()) is not None:
+            return found
         if status == 404:
             status, document = await self._ask(f"{self._url}/models")
             if (entries := _entries(document)) is not None:
@@ -160,11 +178,11 @@ class _Probe:
             if "has_more" in document:
                 return self._anthropic(entries)
             return await self._described(self._openai(entries, self._root, versioned=True))
-        if dialect is not None and (found := await self._ollama()) is not None:
+        if dialect == "openai" and (found := await self._ollama()) is not None:
             return found
-        raise ProbeError(self._refusal(status))
+        raise self._refusal(status)
 
-    def _refusal(self, status: int) -> str:
+    def _refusal(self, status: int) -> ProbeError:
         if status in (401, 403):
             if self._credential is None:
                 how = "name the environment variable that holds its key with --key-env"
@@ -172,8 +190,9 @@ class _Probe:
                 how = f"it refuses the key in {self._credential.variable}"
             else:
                 how = f"set {self._credential.variable} to its key"
-            return f"{self._url}: it asks for a key (status {status}): {how}"
-        return (
+            text = f"{self._url}: it asks for a key (status {status}): {how}"
+            return KeyNeeded(text, is_named=self._credential is not None)
+        return ProbeError(
             f"{self._url}: it lists no models: status {status} for /v1/models. "
             "Give the URL that stands before /v1"
         )
@@ -181,8 +200,8 @@ class _Probe:
     async def _ollama(self) -> FoundBackend | None:
         status, document = await self._ask(f"{self._root}/api/tags")
         models = document.get("models") if status == 200 else None
-        if not isinstance(models, list):
-            return None
+        if not isinstance(models, list) or "data" in document:
+            return None  # llama.cpp answers here with a listing in both forms
         names = [one["name"] for one in models if isinstance(one, dict) and _is_name(one, "name")]
         sizes = await asyncio.gather(*map(self._ollama_context, names[:_DESCRIBED]))
         sizes += [None] * (len(names) - len(sizes))
@@ -204,14 +223,13 @@ class _Probe:
     def _openai(
         self, entries: list[dict[str, Any]], endpoint: str, *, versioned: bool
     ) -> FoundBackend:
-        owners = {one.get("owned_by") for one in entries}
-        product = next((name for owner, name in _PRODUCTS.items() if owner in owners), None)
+        product = _product(entries)
         host = urlsplit(endpoint).hostname or ""
         if product is None:
             product = {"api.openai.com": "OpenAI"}.get(host, "OpenAI-compatible")
         if host.endswith(".openai.azure.com"):
             product = "Azure OpenAI"
-        health = "/health" if product in _PRODUCTS.values() else None
+        health = "/health" if product in _WITH_HEALTH else None
         models = tuple(FoundModel(one["id"], _context(one)) for one in entries)
         return FoundBackend(
             product, "openai", endpoint, models, self._credential, versioned, health
@@ -267,6 +285,12 @@ def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     if not isinstance(data, list):
         return None
     return [one for one in data if isinstance(one, dict) and _is_name(one, "id")]
+
+
+def _product(entries: list[dict[str, Any]] | None) -> str | None:
+    """Return the product that the owners of the models name, or None."""
+    owners = {one.get("owned_by") for one in entries or ()}
+    return next((name for owner, name in _PRODUCTS.items() if owner in owners), None)
 
 
 def _context(entry: Mapping[str, Any]) -> int | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gateway.demo import DemoBackend
 from tests.support.commands import StartBackend, init, written
 
 VLLM = {
@@ -90,12 +91,35 @@ async def test_llama_cpp_tells_the_context_it_was_started_with(
 async def test_ollama_is_asked_in_its_own_dialect(
     start_backend: StartBackend, tmp_path: Path
 ) -> None:
-    url = await start_backend(OLLAMA | {"/v1/models": VLLM})
+    own = {"object": "list", "data": [{"id": "qwen3:8b", "object": "model", "owned_by": "library"}]}
+    url = await start_backend(OLLAMA | {"/v1/models": own})
     document = await written(tmp_path, url)
     assert document["upstreams"]["ollama"]["dialect"] == "ollama"
     assert document["models"] == {"qwen3:8b": {"upstream": "ollama"}}
     assert {route["path"] for route in document["routes"]} == {"/v1/", "/v1/messages", "/api/"}
     assert "# context: 40960 tokens" in (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [("llamacpp", "llama-cpp"), ("koboldcpp", "koboldcpp"), ("vllm", "vllm")]
+)
+async def test_a_product_that_also_answers_ollamas_paths_is_not_taken_for_ollama(
+    start_backend: StartBackend, tmp_path: Path, owner: str, name: str
+) -> None:
+    listed = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": owner}]}
+    document = await written(tmp_path, await start_backend(OLLAMA | {"/v1/models": listed}))
+    assert document["upstreams"][name]["dialect"] == "openai"
+    assert document["models"] == {"m": {"upstream": name}}
+
+
+async def test_the_demo_backend_says_that_it_is_one(tmp_path: Path) -> None:
+    backend = DemoBackend(pace_s=0.0)
+    await backend.start()
+    try:
+        document = await written(tmp_path, backend.url)
+    finally:
+        await backend.stop()
+    assert document["upstreams"]["demo-backend"]["dialect"] == "openai"
 
 
 async def test_anthropic_is_told_by_the_shape_of_its_listing(

@@ -21,7 +21,7 @@ async def test_a_gateway_whose_parts_are_there_is_well(
     config["routes"][0]["models"] = ["demo"]
     findings = await doctor(config)
     assert doctor.code == 0
-    assert of(findings, "OpenAI-compatible")["verdict"] == "ok"
+    assert of(findings, "demo backend")["verdict"] == "ok"
     assert {one["verdict"] for one in findings} <= {"ok", "warning"}  # of this machine's limits
 
 

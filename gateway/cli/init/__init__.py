@@ -1,0 +1,1 @@
+"""`gateway init`: write a configuration for backends, from what they report about themselves."""
