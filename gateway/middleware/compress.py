@@ -15,6 +15,7 @@ from gateway.exchange import Commit, Exchange
 from gateway.proxy.compression import Coding, chosen, encoded, encoder
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
+from gateway.resume.replay import Replay
 
 _SMALLEST_BYTES = 1024
 """Compression of a smaller body does not save a packet."""
@@ -54,7 +55,7 @@ class Compress:
         coding = chosen(",".join(request.headers.getall("Accept-Encoding", ())), self._codings)
         if coding is None or _no_transform(request.headers):
             return response
-        if isinstance(response, RelayedResponse):
+        if isinstance(response, (RelayedResponse, Replay)):
             response.compress(encoder(coding))
         else:
             assert isinstance(response, web.Response)
@@ -75,8 +76,11 @@ def _suits(request: Request, response: web.StreamResponse) -> bool:
     if request.method == "HEAD" or response.status in _BODILESS or response.status == _PARTIAL:
         return False
     headers = response.headers
+    size: int | None
     if isinstance(response, RelayedResponse):
         size = response.size
+    elif isinstance(response, Replay):
+        size = None
     elif isinstance(response, web.Response) and isinstance(response.body, bytes):
         size = len(response.body)
     else:

@@ -142,11 +142,16 @@ class ClientStream(Heartbeat):
             data = self._encoder.feed(data)
         return chunk(data) if data else b""
 
-    def events(self, data: bytes) -> None:
-        """Write complete events that are inspected already, and counted in the exchange."""
+    def events(self, data: bytes) -> int:
+        """Write complete events that are inspected already. Return their size on the wire, which
+        the source counts.
+        """
         self.tail = data[-TAIL_BYTES:]
         self.counted = (self.counted or 0) + len(data)
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
         self.transport.write(chunk(data))
+        return len(data)
 
     def comment(self, line: bytes = COMMENT) -> bool:
         """Write a comment, unless the client has unread bytes or an event is incomplete. Return

@@ -20,6 +20,7 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.proxy.client_stream import ClientStream
+from gateway.proxy.compression import Encoder
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
@@ -66,6 +67,7 @@ class Replay(ClientResponse):
             self._first_token = FirstToken(lines=False)
         self._heartbeats = heartbeats
         self._preface = preface
+        self._encoder: Encoder | None = None
         self._stream: ClientStream | None = None
         """Writer of the events while the stream is followed."""
         self.headers[STREAM_ID] = log.id
@@ -75,10 +77,18 @@ class Replay(ClientResponse):
         """True: the events can continue an event stream whose head was sent before."""
         return True
 
+    def compress(self, encoder: Encoder) -> None:
+        """Send the events through this encoder, which is this reader's own: the log keeps them
+        plain. The caller adapts the headers.
+        """
+        self._encoder = encoder
+
     def start(self, request: Request) -> None:
         """Send the head and the events so far, then follow the stream."""
         transport, exchange = self._begin(request), self._exchange
-        self._stream = stream = ClientStream(request.client, transport, exchange, self)
+        self._stream = stream = ClientStream(
+            request.client, transport, exchange, self, encoder=self._encoder
+        )
         stream.counted = 0
         if exchange.answered(self.status):
             preface = stream.own(self._preface) if self._preface else b""
@@ -109,8 +119,7 @@ class Replay(ClientResponse):
                 self._break_off(StreamTrimmed())
                 return
             if data:
-                self._count(data)
-                stream.events(data)
+                self._write(stream, data)
             if self.after >= log.last:
                 if log.state is StreamState.LOST:
                     self._break_off(log.error or StreamLost())
@@ -151,16 +160,17 @@ class Replay(ClientResponse):
         head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % fields
         return head + (b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
 
-    def _count(self, data: bytes) -> None:
+    def _write(self, stream: ClientStream, data: bytes) -> None:
         exchange = self._exchange
         if self._generation is not None:
+            stream.events(data)
             return  # the generation counts its own bytes
         if not exchange.bytes_out:
             exchange.begun()
         if self._first_token is not None and self._first_token.feed(data):
             self._first_token = None
             exchange.first_token_at = time.perf_counter()
-        exchange.bytes_out += len(data)
+        exchange.bytes_out += stream.events(data)
 
     def _break_off(self, error: GatewayError) -> None:
         """End with an event without a number, since it concerns this reader and not the stream."""

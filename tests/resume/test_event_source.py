@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.resume.streams import post
 from tests.support.admin import until
@@ -73,15 +74,20 @@ def close(gateway: RunningGateway) -> None:
             connection.transport.close()
 
 
-async def test_it_reconnects_goes_on_and_ends(start_gateway: StartGateway, tmp_path: Path) -> None:
+async def test_it_reconnects_goes_on_and_ends_and_reads_compressed(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
     async with (
         ScriptedUpstream(stepped_stream()) as upstream,
         ScriptedUpstream(json_reply({})) as reports,
     ):
         resume = {"on_disconnect": "grace", "grace": "60s"}
-        gateway = await start_gateway(
-            simple_config(upstream.url, cors={"origins": ["*"]}, resume=resume, retry="200ms")
-        )
+        route: dict[str, Any] = {
+            "cors": {"origins": ["*"]},
+            "retry": "200ms",
+            "compress": ["br", "gzip"],
+        }
+        gateway = await start_gateway(simple_config(upstream.url, resume=resume, **route))
         async with page(tmp_path, f"{gateway.url}/v1/events", reports.url):
             async with asyncio.timeout(PATIENCE_S):
                 await upstream.request_seen.wait()
@@ -93,6 +99,8 @@ async def test_it_reconnects_goes_on_and_ends(start_gateway: StartGateway, tmp_p
             async with asyncio.timeout(PATIENCE_S):
                 await reports.request_seen.wait()
         met = json.loads(reports.requests[0].body)
+        read = await gateway.wait_for_log(lambda line: line.get("bytes_saved", 0) > 0)
+    assert read["path"].endswith("/events")
     assert met["data"] == [str(number) for number in range(1, COUNT + 1)]
     assert met["numbers"] == [*range(1, COUNT + 1)]
     assert met["opened"] == 2
