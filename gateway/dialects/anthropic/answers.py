@@ -84,7 +84,7 @@ def read(document: dict[str, Any]) -> list[Piece]:
     return pieces
 
 
-class Reader:
+class AnthropicStreamReader:
     """Stream reader for message events."""
 
     def __init__(self) -> None:
@@ -321,7 +321,7 @@ _EMPTY: dict[_Block, dict[str, Any]] = {
 }
 
 
-class Writer:
+class AnthropicStreamWriter:
     """Stream writer for message events."""
 
     def __init__(self, telling: Telling) -> None:

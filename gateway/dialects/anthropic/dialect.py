@@ -27,8 +27,8 @@ ANTHROPIC = Dialect(
     settings=frozenset({"efforts", "max_tokens", "thinking"}),
     models=ModelLists(models.listing, models.entry, models.expects),
     continuation=MessagesAnswer,
-    chats={"/messages": Chat(requests.read, answers.write, answers.Writer)},
+    chats={"/messages": Chat(requests.read, answers.write, answers.AnthropicStreamWriter)},
     chat_backend=ChatBackend(
-        "/messages", requests.write, answers.read, answers.Reader, trims_prefill=True
+        "/messages", requests.write, answers.read, answers.AnthropicStreamReader, trims_prefill=True
     ),
 )

@@ -55,13 +55,13 @@ _WORDS = {
 
 def read(document: dict[str, Any]) -> list[Piece]:
     """Return the pieces of a whole response."""
-    pieces = list(Reader().read(document))
+    pieces = list(OllamaStreamReader().read(document))
     if pieces and isinstance(pieces[-1], (Ended, Failed)):
         return pieces
     return [broken_off()]
 
 
-class Reader:
+class OllamaStreamReader:
     """Stream reader for response lines."""
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
     return orjson.dumps(document)
 
 
-class Writer:
+class OllamaStreamWriter:
     """Stream writer for response lines."""
 
     def __init__(self, telling: Telling, shape: Shape) -> None:

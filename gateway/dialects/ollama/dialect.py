@@ -39,15 +39,15 @@ OLLAMA = Dialect(
         "/chat": Chat(
             requests.read_chat,
             partial(answers.write, shape=answers.chat),
-            partial(answers.Writer, shape=answers.chat),
+            partial(answers.OllamaStreamWriter, shape=answers.chat),
         ),
         "/generate": Chat(
             requests.read_generate,
             partial(answers.write, shape=answers.generate),
-            partial(answers.Writer, shape=answers.generate),
+            partial(answers.OllamaStreamWriter, shape=answers.generate),
         ),
     },
-    chat_backend=ChatBackend("/chat", requests.write, answers.read, answers.Reader),
+    chat_backend=ChatBackend("/chat", requests.write, answers.read, answers.OllamaStreamReader),
     embeddings={
         "/embed": Embeddings(embeddings.read, embeddings.write_answer),
         "/embeddings": Embeddings(embeddings.read_old, embeddings.write_old_answer),

@@ -93,7 +93,7 @@ def read(document: dict[str, Any]) -> list[Piece]:
     return pieces
 
 
-class Reader:
+class OpenAIStreamReader:
     """Stream reader for chat completion chunks."""
 
     def __init__(self) -> None:
@@ -316,7 +316,7 @@ def write(answer: Whole, telling: Telling) -> bytes:
     return orjson.dumps(body)
 
 
-class Writer:
+class OpenAIStreamWriter:
     """Stream writer for chat completion chunks."""
 
     def __init__(self, telling: Telling) -> None:

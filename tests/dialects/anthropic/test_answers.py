@@ -53,7 +53,7 @@ def test_the_beginning_of_a_message_does_not_count_as_its_usage() -> None:
 
 def test_clients_keep_the_estimate_where_the_backend_reports_no_usage() -> None:
     telling = replace(TELLING, input_estimate=9)
-    writer = anthropic_answers.Writer(telling)
+    writer = anthropic_answers.AnthropicStreamWriter(telling)
     pieces: list[Piece] = [Began("m"), Said("Hi"), Stopped(Stop.END), Ended()]
     said = b"".join(map(writer.write, pieces))
     assert b'"usage":{"input_tokens":9,"output_tokens":0}' in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gateway.dialects.ollama.answers import Shape, Writer, chat, generate, read, write
+from gateway.dialects.ollama.answers import Shape, OllamaStreamWriter, chat, generate, read, write
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,
@@ -34,7 +34,7 @@ PIECES: list[Piece] = [
 
 def lines(shape: Shape) -> list[dict[str, object]]:
     """What a stream of this shape says, line by line."""
-    writer = Writer(TELLING, shape)
+    writer = OllamaStreamWriter(TELLING, shape)
     return [json.loads(line) for line in map(writer.write, PIECES) if line]
 
 
@@ -58,7 +58,7 @@ def test_only_the_last_line_is_done_and_has_the_counts() -> None:
 
 
 def test_a_call_is_written_once_its_arguments_are_complete() -> None:
-    writer = Writer(TELLING, chat)
+    writer = OllamaStreamWriter(TELLING, chat)
     for piece in (Began("m"), Called(0, "c", "f"), Argued(0, '{"a"'), Argued(0, ":1}")):
         assert writer.write(piece) == b""
     said = json.loads(writer.write(Stopped(Stop.TOOLS)))
