@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from gateway.cli.litellm.findings import Findings
-from gateway.cli.litellm.reading import Reader
+from gateway.cli.litellm.reading import LiteLLMReader
 from gateway.cli.yaml_text import flow, quoted
 from gateway.dialects import DIALECTS
 
@@ -44,7 +44,7 @@ def convert(source: str, name: str, *, anonymous: bool) -> Conversion:
         raise NotLiteLlm(f"not valid YAML{where}") from None
     if not isinstance(document, dict) or not isinstance(document.get("model_list"), list):
         raise NotLiteLlm("it has no `model_list`, which the file of a LiteLLM proxy has")
-    found = Reader(document).read()
+    found = LiteLLMReader(document).read()
     if not found.listed:
         reason = ": ".join(found.notes[0]) if found.notes else "`model_list` is empty"
         raise NotLiteLlm(f"no model of it can be converted: {reason}")

@@ -9,7 +9,7 @@ from gateway.config.types import Dialect
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class ConvertedUpstream:
     """Upstream, as far as two of them can be compared. `name` is given at the end."""
 
     provider: str
@@ -28,8 +28,8 @@ class Upstream:
 
 
 @dataclass(slots=True)
-class Model:
-    upstream: Upstream
+class ConvertedModel:
+    upstream: ConvertedUpstream
     backend: str
     settings: dict[str, Any]
     rpm: int
@@ -43,7 +43,7 @@ class Model:
 class Findings:
     """Everything that becomes the text."""
 
-    models: dict[str, Model] = field(default_factory=dict)
+    models: dict[str, ConvertedModel] = field(default_factory=dict)
     limits: dict[str, str] = field(default_factory=dict)
     """Limits of each model, by their keys; empty if there are none."""
     balance: str | None = None
@@ -66,13 +66,13 @@ class Findings:
         self.notes.append((place, reason))
 
     @property
-    def listed(self) -> dict[str, Model]:
+    def listed(self) -> dict[str, ConvertedModel]:
         """Models that callers may name."""
         return {name: model for name, model in self.models.items() if model.is_listed}
 
-    def upstream_names(self) -> dict[Upstream, str]:
+    def upstream_names(self) -> dict[ConvertedUpstream, str]:
         """Return a name for each upstream."""
-        names: dict[Upstream, str] = {}
+        names: dict[ConvertedUpstream, str] = {}
         taken: dict[str, int] = {}
         for model in self.models.values():
             if model.upstream not in names:

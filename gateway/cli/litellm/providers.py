@@ -12,7 +12,7 @@ from gateway.config.types import Dialect
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class LiteLLMProvider:
     """Provider, as the prefix of a model names it."""
 
     dialect: Dialect = "openai"
@@ -24,29 +24,33 @@ class Provider:
     """Header of the key; empty: Authorization."""
 
 
-PROVIDERS: Mapping[str, Provider] = {
-    "openai": Provider("openai", "https://api.openai.com", "OPENAI_API_KEY"),
-    "azure": Provider("openai", "", "AZURE_API_KEY", "api-key"),
-    "anthropic": Provider(
+PROVIDERS: Mapping[str, LiteLLMProvider] = {
+    "openai": LiteLLMProvider("openai", "https://api.openai.com", "OPENAI_API_KEY"),
+    "azure": LiteLLMProvider("openai", "", "AZURE_API_KEY", "api-key"),
+    "anthropic": LiteLLMProvider(
         "anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", "x-api-key"
     ),
-    "ollama": Provider("ollama", "http://localhost:11434"),
-    "ollama_chat": Provider("ollama", "http://localhost:11434"),
-    "hosted_vllm": Provider(),
-    "openai_like": Provider(),
-    "custom_openai": Provider(),
-    "litellm_proxy": Provider(),
-    "lm_studio": Provider(),
-    "llamafile": Provider(),
-    "groq": Provider("openai", "https://api.groq.com/openai", "GROQ_API_KEY"),
-    "mistral": Provider("openai", "https://api.mistral.ai", "MISTRAL_API_KEY"),
-    "deepseek": Provider("openai", "https://api.deepseek.com", "DEEPSEEK_API_KEY"),
-    "together_ai": Provider("openai", "https://api.together.xyz", "TOGETHERAI_API_KEY"),
-    "openrouter": Provider("openai", "https://openrouter.ai/api", "OPENROUTER_API_KEY"),
-    "fireworks_ai": Provider("openai", "https://api.fireworks.ai/inference", "FIREWORKS_API_KEY"),
-    "xai": Provider("openai", "https://api.x.ai", "XAI_API_KEY"),
-    "cerebras": Provider("openai", "https://api.cerebras.ai", "CEREBRAS_API_KEY"),
-    "nvidia_nim": Provider("openai", "https://integrate.api.nvidia.com", "NVIDIA_NIM_API_KEY"),
+    "ollama": LiteLLMProvider("ollama", "http://localhost:11434"),
+    "ollama_chat": LiteLLMProvider("ollama", "http://localhost:11434"),
+    "hosted_vllm": LiteLLMProvider(),
+    "openai_like": LiteLLMProvider(),
+    "custom_openai": LiteLLMProvider(),
+    "litellm_proxy": LiteLLMProvider(),
+    "lm_studio": LiteLLMProvider(),
+    "llamafile": LiteLLMProvider(),
+    "groq": LiteLLMProvider("openai", "https://api.groq.com/openai", "GROQ_API_KEY"),
+    "mistral": LiteLLMProvider("openai", "https://api.mistral.ai", "MISTRAL_API_KEY"),
+    "deepseek": LiteLLMProvider("openai", "https://api.deepseek.com", "DEEPSEEK_API_KEY"),
+    "together_ai": LiteLLMProvider("openai", "https://api.together.xyz", "TOGETHERAI_API_KEY"),
+    "openrouter": LiteLLMProvider("openai", "https://openrouter.ai/api", "OPENROUTER_API_KEY"),
+    "fireworks_ai": LiteLLMProvider(
+        "openai", "https://api.fireworks.ai/inference", "FIREWORKS_API_KEY"
+    ),
+    "xai": LiteLLMProvider("openai", "https://api.x.ai", "XAI_API_KEY"),
+    "cerebras": LiteLLMProvider("openai", "https://api.cerebras.ai", "CEREBRAS_API_KEY"),
+    "nvidia_nim": LiteLLMProvider(
+        "openai", "https://integrate.api.nvidia.com", "NVIDIA_NIM_API_KEY"
+    ),
 }
 PLACEHOLDERS = frozenset(("", "none", "empty", "dummy", "fake", "fake-key", "not-needed", "na"))
 """Values of `api_key` for backends that ask for none."""
@@ -54,7 +58,7 @@ VARIABLE = re.compile(r"os\.environ/(\w+)")
 """Reference to an environment variable."""
 
 
-def endpoint(prefix: str, provider: Provider, base: Any) -> tuple[str, bool] | None:
+def endpoint(prefix: str, provider: LiteLLMProvider, base: Any) -> tuple[str, bool] | None:
     """Return the URL of an endpoint, and whether its API is below /v1; None if it is no URL. `base`
     is `api_base`, or None.
     """

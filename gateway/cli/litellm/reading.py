@@ -8,8 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.cli.litellm.findings import Findings, Model, Upstream
-from gateway.cli.litellm.providers import PLACEHOLDERS, PROVIDERS, VARIABLE, Provider, endpoint
+from gateway.cli.litellm.findings import ConvertedModel, ConvertedUpstream, Findings
+from gateway.cli.litellm.providers import (
+    PLACEHOLDERS,
+    PROVIDERS,
+    VARIABLE,
+    LiteLLMProvider,
+    endpoint,
+)
 from gateway.cli.litellm.reasons import DEFAULT_REASON, REASONS
 
 _OPENAI = re.compile(r"(ft:)?(gpt|chatgpt|o\d|text-|dall-e|tts-|whisper|omni-|davinci|babbage)")
@@ -18,7 +24,7 @@ _MILLION = 1_000_000
 _BALANCE = {"simple-shuffle": "random", "least-busy": "least_requests"}
 
 
-class Reader:
+class LiteLLMReader:
     """Reader of one file. It takes what it understands out of copies of the sections."""
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -32,7 +38,7 @@ class Reader:
     def read(self) -> Findings:
         """Return what the file contains."""
         self._read_globals()
-        groups: dict[str, list[tuple[Upstream, str, dict[str, Any]]]] = {}
+        groups: dict[str, list[tuple[ConvertedUpstream, str, dict[str, Any]]]] = {}
         for number, entry in enumerate(self._document["model_list"]):
             place = f"model_list[{number}]"
             found = self._deployment(place, _mapping(entry))
@@ -82,7 +88,7 @@ class Reader:
 
     def _deployment(
         self, place: str, entry: dict[str, Any]
-    ) -> tuple[Upstream, str, dict[str, Any]] | None:
+    ) -> tuple[ConvertedUpstream, str, dict[str, Any]] | None:
         """Return upstream, the backend's name of the model, and further settings."""
         params, info = _mapping(entry.get("litellm_params")), _mapping(entry.get("model_info"))
         name, model = entry.get("model_name"), params.pop("model", None)
@@ -123,7 +129,7 @@ class Reader:
         variable = self._key(prefix, provider, params.pop("api_key", None), is_known=is_known)
         headers = self._headers(place, params)
         retries = _count(params.pop("max_retries", params.pop("num_retries", None)), most=10)
-        upstream = Upstream(
+        upstream = ConvertedUpstream(
             prefix if is_known or prefix != "openai" else "openai-compatible",
             provider.dialect,
             ((url, _count(params.pop("weight", None)) or 1, self._priority(params)),),
@@ -149,7 +155,7 @@ class Reader:
         )
         return upstream, rest, settings
 
-    def _key(self, prefix: str, provider: Provider, key: Any, *, is_known: bool) -> str:
+    def _key(self, prefix: str, provider: LiteLLMProvider, key: Any, *, is_known: bool) -> str:
         """Return the environment variable with the key; empty if there is none."""
         if key is None:
             # A key of a public provider must not go to another host.
@@ -194,12 +200,14 @@ class Reader:
     # -- models ------------------------------------------------------------------------------
 
     def _add_models(
-        self, name: str, deployments: Sequence[tuple[Upstream, str, dict[str, Any]]]
+        self, name: str, deployments: Sequence[tuple[ConvertedUpstream, str, dict[str, Any]]]
     ) -> None:
         """Add a model. Deployments that differ only in their URL are endpoints of one upstream, and
         the others are fallbacks in the order of the file.
         """
-        merged: dict[tuple[Upstream, str], tuple[list[tuple[str, int, int]], list[Any]]] = {}
+        merged: dict[
+            tuple[ConvertedUpstream, str], tuple[list[tuple[str, int, int]], list[Any]]
+        ] = {}
         for upstream, backend, settings in deployments:
             key = replace(upstream, endpoints=()), backend
             endpoints, all_settings = merged.setdefault(key, ([], []))
@@ -216,7 +224,7 @@ class Reader:
             if slots:
                 settings["admission"] = {"concurrency": slots}
             whole = replace(upstream, endpoints=tuple(endpoints))
-            self.found.models[own] = Model(whole, backend, settings, rpm, tpm, own == name)
+            self.found.models[own] = ConvertedModel(whole, backend, settings, rpm, tpm, own == name)
         if len(names) > 1:
             self.found.models[name].fallbacks += names[1:]
             reason = "its backends differ, so they are asked in this order, not in turn"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gateway.dialects.ollama.answers import Shape, OllamaStreamWriter, chat, generate, read, write
+from gateway.dialects.ollama.answers import OllamaStreamWriter, Shape, chat, generate, read, write
 from gateway.dialects.translation.pieces import (
     Argued,
     Began,
