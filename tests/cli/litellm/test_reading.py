@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.litellm.findings import Findings
-from gateway.cli.litellm.reading import Reader
+from gateway.cli.litellm.reading import LiteLLMReader
 
 
 def read(*params: dict[str, Any], **sections: Any) -> Findings:
@@ -15,7 +15,7 @@ def read(*params: dict[str, Any], **sections: Any) -> Findings:
     entries = [
         {"model_name": f"m{number}", "litellm_params": one} for number, one in enumerate(params)
     ]
-    return Reader({"model_list": entries, **sections}).read()
+    return LiteLLMReader({"model_list": entries, **sections}).read()
 
 
 def test_a_key_of_a_public_provider_does_not_go_to_another_host() -> None:
