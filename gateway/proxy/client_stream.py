@@ -26,7 +26,7 @@ _COPY_CAP_BYTES = 16 * 1024
 """Up to this size, a copy is cheaper than three buffers in one write."""
 
 
-class Source(Protocol):
+class BodySource(Protocol):
     """Source of the bytes of a body."""
 
     def pause(self) -> None:
@@ -64,7 +64,7 @@ class ClientStream(Heartbeat):
         client: ClientConnection,
         transport: asyncio.Transport,
         exchange: Exchange,
-        source: Source | None,
+        source: BodySource | None,
         *,
         chunked: bool = True,
         encoder: Encoder | None = None,

@@ -13,7 +13,7 @@ UNREAD_CAP_BYTES = 64 * 1024
 """Body bytes that are buffered before a reader is attached. Beyond that, reading pauses."""
 
 
-class Source(Protocol):
+class ResponseSource(Protocol):
     """The connection from which a response comes."""
 
     @property
@@ -72,7 +72,7 @@ class UpstreamResponse:
         "unread_bytes",
     )
 
-    def __init__(self, head: ResponseHead, source: Source | None) -> None:
+    def __init__(self, head: ResponseHead, source: ResponseSource | None) -> None:
         """`source` is None for a response that is complete before it is read."""
         self.head = head
         self.unread: list[bytes] = []
