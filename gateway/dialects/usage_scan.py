@@ -97,7 +97,7 @@ def _last_members(data: bytes, at: int) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Document:
+class UsageDocument:
     """One JSON document that may report usage, fed in pieces."""
 
     __slots__ = ("_held", "_held_bytes", "_scanner", "_told")

@@ -15,7 +15,7 @@ from typing import Protocol
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.paths import answers_text, fetches, generates
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import PIECE_BYTES, Document, hear, last_report
+from gateway.dialects.usage_scan import PIECE_BYTES, UsageDocument, hear, last_report
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
@@ -64,7 +64,7 @@ class UsageTap:
     _ends: tuple[bytes, ...] | None = field(default=_EVENT_ENDS, init=False)
     """Separators that end an event. Empty if the body is one document; None if not text."""
     _told: Told = field(default_factory=Told, init=False)
-    _partial: Document | None = field(default=None, init=False)
+    _partial: UsageDocument | None = field(default=None, init=False)
     """Event that has begun, or the whole body."""
     _edge: bytes = field(default=b"", init=False)
     """Last bytes of the event that has begun."""
@@ -167,7 +167,7 @@ class UsageTap:
             self._cut(data, ends)
         elif ends is not None:
             if self._partial is None:
-                self._partial = Document(self._told)
+                self._partial = UsageDocument(self._told)
             self._text_bytes += _text_bytes(self._partial.feed(data))
 
     def _look(self, data: bytes, ends: tuple[bytes, ...]) -> None:
@@ -216,7 +216,7 @@ class UsageTap:
             data, joined = data[last:], data[last:]
         if data:
             if self._partial is None:
-                self._partial = Document(self._told)
+                self._partial = UsageDocument(self._told)
             self._partial.feed(data)
         self._edge = joined[-_EDGE_BYTES:]
 

@@ -7,7 +7,7 @@ also put a `usage` object into an event. Every such object counts once.
 from __future__ import annotations
 
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import Document, last_report
+from gateway.dialects.usage_scan import UsageDocument, last_report
 from gateway.usage import Usage
 
 _DELTA = b'.delta"'
@@ -24,7 +24,7 @@ class SessionUsage:
         self._deltas = 0
         """Delta events since the last usage report."""
         self._told = Told()
-        self._document: Document | None = None
+        self._document: UsageDocument | None = None
         """Message of which pieces have been read but not the last, or None."""
 
     def feed(self, payload: bytes, first: bool, final: bool) -> Usage | None:
@@ -34,7 +34,7 @@ class SessionUsage:
             return None
         if first or self._document is None:
             self._told = Told()
-            self._document = Document(self._told)
+            self._document = UsageDocument(self._told)
         self._document.feed(payload)
         if not final:
             return None

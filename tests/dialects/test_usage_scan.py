@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import Document, hear, last_report
+from gateway.dialects.usage_scan import UsageDocument, hear, last_report
 from gateway.usage import Usage
 
 TOLD = {"prompt_tokens": 7, "completion_tokens": 5}
@@ -30,7 +30,7 @@ DOCUMENTS: list[tuple[dict[str, Any], Usage | None]] = [
 
 def usage_of(pieces: list[bytes]) -> Usage | None:
     told = Told()
-    document = Document(told)
+    document = UsageDocument(told)
     for piece in pieces:
         document.feed(piece)
     document.end()
