@@ -16,7 +16,7 @@ from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
 from gateway.websocket.frames import TEXT
 from gateway.websocket.peer import Peer
-from gateway.websocket.session import Session
+from gateway.websocket.session import WebSocketSession
 from gateway.websocket.watch import SessionOptions, Validity
 
 _WAITING_BYTES = 64 * 1024
@@ -50,7 +50,7 @@ class Host(Protocol):
         """Return the time of the last activity, in seconds of the loop's clock."""
 
 
-class ClientSocket(Session):
+class ClientSocket(WebSocketSession):
     """WebSocket of one client, served by one coroutine."""
 
     def __init__(

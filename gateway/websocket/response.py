@@ -13,7 +13,7 @@ from gateway.client_response import ClientResponse
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.request import Request
-from gateway.websocket.session import Session
+from gateway.websocket.session import WebSocketSession
 
 _WRITE_BUFFER_BYTES = 32 * 1024
 """Bytes that may wait for a slow client before reading from its upstream pauses."""
@@ -26,7 +26,7 @@ class WebSocketResponse(ClientResponse):
         self,
         headers: CIMultiDict[str],
         exchange: Exchange,
-        begin: Callable[[ClientConnection], Session],
+        begin: Callable[[ClientConnection], WebSocketSession],
     ) -> None:
         """Create the response. `begin` creates the session for the client's connection."""
         super().__init__(status=101, headers=headers)
@@ -50,7 +50,7 @@ class WebSocketResponse(ClientResponse):
         session.start()
         client.work(self._run(session))
 
-    async def _run(self, session: Session) -> None:
+    async def _run(self, session: WebSocketSession) -> None:
         """Wait for the end of the session."""
         try:
             await session.run()

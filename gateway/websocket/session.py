@@ -20,7 +20,7 @@ from gateway.websocket.peer import Peer, PeerOwner
 from gateway.websocket.watch import SessionOptions, Validity, Watch
 
 
-class Session(PeerOwner, ABC):
+class WebSocketSession(PeerOwner, ABC):
     """WebSocket session of one client."""
 
     is_stream = False

@@ -36,7 +36,7 @@ from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate
 from gateway.websocket.model_check import ModelCheck
 from gateway.websocket.peer import Peer
-from gateway.websocket.session import Session
+from gateway.websocket.session import WebSocketSession
 from gateway.websocket.usage import SessionUsage
 from gateway.websocket.watch import SessionOptions, Validity
 
@@ -45,7 +45,7 @@ _CLOSING_S = 5.0
 _LEFT = Closing(Code.GOING_AWAY)
 
 
-class UpstreamSession(Session):
+class UpstreamSession(WebSocketSession):
     """Session between two peers. It receives what both send and passes it on with backpressure."""
 
     def __init__(
