@@ -29,6 +29,7 @@ from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.operation import Operation, Parameter, routes, sources
 from gateway.admin.pages import VIEWS
 from gateway.admin.reload import Reloader
+from gateway.admin.request_query import LIVE_FILTERS, selected
 from gateway.config import Config
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.now import now
@@ -314,6 +315,9 @@ class AdminApi:
         "/api/requests",
         "Requests in progress.",
         returns=documents.LiveRequests,
+        parameters=LIVE_FILTERS,
+        errors={400: "A parameter is malformed."},
+        select=selected,
         is_source=True,
     )
     async def _requests_now(self) -> Any:

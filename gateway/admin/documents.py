@@ -388,6 +388,8 @@ class TraceRow(Document):
     bytes_in: int
     bytes_out: int
     streamed: bool
+    silent_s: float
+    """Longest time in which the backend sent nothing."""
     verdict: Verdict
     host: str | None = None
     url: str | None = None
@@ -538,4 +540,6 @@ class Telemetry(Document):
     """The local store, or null if there is none."""
     export: ExportState | None
     names: dict[str, list[str]]
-    """Names in the store, for filters: routes, models, upstreams, tenants, subjects, ends."""
+    """Names in the store, for filters: routes, models, upstreams, tenants, subjects, ends,
+    errors.
+    """

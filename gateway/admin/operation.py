@@ -59,6 +59,10 @@ class Operation:
     """True if it needs no authentication."""
     is_source: bool = False
     """True if the handler is a source: it takes no request, and returns the document itself."""
+    select: Callable[[Any, Mapping[str, str]], Any] | None = None
+    """For a source with parameters: returns the part of its document that a query asks for. Raises
+    ValueError for a query that is invalid.
+    """
 
     def __call__(self, handler: _Handler) -> _Handler:
         """Declare the operation of a handler."""
@@ -95,7 +99,11 @@ def _handler(one: Operation, method: Any) -> Handler:
         handler: Handler = method
         return handler
 
-    async def handle(_: web.Request) -> web.StreamResponse:
-        return answer(await method())
+    async def handle(request: web.Request) -> web.StreamResponse:
+        document = await method()
+        try:
+            return answer(one.select(document, request.query) if one.select else document)
+        except ValueError as exc:
+            return answer({"error": str(exc)}, 400)
 
     return handle

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,10 +18,10 @@ from gateway.admin import documents
 from gateway.admin.answer import answer
 from gateway.admin.operation import Operation, Parameter, routes
 from gateway.admin.record_collector import RecordCollector
-from gateway.config.units import parse_duration
+from gateway.admin.request_query import FILTERS, PAGING, BadQuestion, wanted_by
 from gateway.telemetry.semconv import GenAiNames
-from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
-from gateway.telemetry.traces.recording import Kept
+from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.silence import longest_silence_s
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import TraceStore
 from gateway.telemetry.traces.verdict import verdict
@@ -30,16 +29,21 @@ from gateway.telemetry.traces.verdict import verdict
 if TYPE_CHECKING:
     from gateway.telemetry.traces.export import Export
 
-_IDENTITY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}")
-_LIMIT = re.compile(r"[0-9]{1,6}")
-_PAGE = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,20})?(?:e-[0-9]{1,3})?:[0-9]{1,18}")
 _LONGEST_EXPORT = 10_000
 _PAGE_OF_EXPORT = 500
 _COLUMNS = (
     *("at", "request_id", "trace", "method", "path", "route", "model", "served", "tenant"),
     *("subject", "client", "upstream", "endpoint", "status", "end", "error", "reason", "limit"),
-    *("retry_after_s", "queue_s", "first_byte_s", "ttft_s", "s", "tokens_in", "tokens_out"),
+    *(
+        "retry_after_s",
+        "queue_s",
+        "first_byte_s",
+        "ttft_s",
+        "silent_s",
+        "s",
+        "tokens_in",
+        "tokens_out",
+    ),
     *("bytes_in", "bytes_out", "kept", "fault", "verdict"),
 )
 """Columns of the CSV export."""
@@ -47,44 +51,6 @@ _BY = ("day", "tenant", "route", "model")
 _INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
 """Fields of a record that its spans show, and its outline omits."""
 
-_FILTERS = (
-    Parameter("route", "Name of the route."),
-    Parameter("model", "Model that was asked for, or that served the request."),
-    Parameter("tenant", "Tenant of the caller."),
-    Parameter("subject", "Subject of the caller."),
-    Parameter("upstream", "Name of the upstream."),
-    Parameter(
-        "status",
-        "Status code such as `502`, or a class such as `5xx`.",
-        {"type": "string", "pattern": f"^({_STATUS.pattern})$"},
-    ),
-    Parameter("end", "How the request ended, such as `upstream_reset`."),
-    Parameter(
-        "kept", "Why it was kept.", {"type": "string", "enum": [reason.value for reason in Kept]}
-    ),
-    Parameter("slower", "Minimum time to the first token, such as `2s`."),
-    Parameter("id", "Beginning of a trace id or request id."),
-    Parameter("since", "Earliest begin: seconds since the epoch, or ISO 8601."),
-    Parameter("until", "Latest begin."),
-    Parameter(
-        "sort",
-        "Order: by begin, duration, time to the first token, or output tokens.",
-        {"type": "string", "enum": [order.value for order in Sort], "default": Sort.AT.value},
-    ),
-    Parameter(
-        "order",
-        "Largest or smallest first.",
-        {"type": "string", "enum": ["desc", "asc"], "default": "desc"},
-    ),
-)
-_PAGING = (
-    Parameter(
-        "limit",
-        "Number of requests, at most 500.",
-        {"type": "integer", "minimum": 0, "maximum": 999_999, "default": 50},
-    ),
-    Parameter("before", "`next` of the previous page."),
-)
 _USAGE = (
     Parameter(
         "by",
@@ -100,10 +66,6 @@ _STORE_ERRORS = {
     400: "A parameter is malformed.",
     404: "There is no local store; see `telemetry.traces.local`.",
 }
-
-
-class BadQuestion(Exception):
-    """A query parameter is invalid. The text says which, and what is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +89,7 @@ class TracesApi:
         "/api/traces",
         "Kept requests, the newest first.",
         returns=documents.TracePage,
-        parameters=(*_FILTERS, *_PAGING),
+        parameters=(*FILTERS, *PAGING),
         errors=_STORE_ERRORS,
     )
     async def _traces(self, request: web.Request) -> web.Response:
@@ -147,7 +109,7 @@ class TracesApi:
         "/api/traces.csv",
         "All kept requests that match, at most 10 000, for spreadsheets.",
         media="text/csv",
-        parameters=_FILTERS,
+        parameters=FILTERS,
         errors=_STORE_ERRORS,
     )
     async def _traces_csv(self, request: web.Request) -> web.Response:
@@ -161,7 +123,7 @@ class TracesApi:
         "/api/traces.jsonl",
         "The same as JSON lines: rows of `/api/traces`.",
         media="application/jsonl",
-        parameters=_FILTERS,
+        parameters=FILTERS,
         errors=_STORE_ERRORS,
     )
     async def _traces_jsonl(self, request: web.Request) -> web.Response:
@@ -316,48 +278,6 @@ class TracesApi:
         return answer(found)
 
 
-def wanted_by(query: Mapping[str, str]) -> Wanted:
-    """Parse the parameters of a query. Raise BadQuestion."""
-    identity, status, page = query.get("id"), query.get("status"), query.get("before")
-    for name, value, pattern in (
-        ("id", identity, _IDENTITY),
-        ("status", status, _STATUS),
-        ("before", page, _PAGE),
-    ):
-        if value is not None and not pattern.fullmatch(value):
-            raise BadQuestion(f"{name}: '{value[:40]}' cannot be one")
-    limit, slower = query.get("limit", "50"), query.get("slower")
-    sort, ascending = query.get("sort", Sort.AT), query.get("order", "desc")
-    if sort not in set(Sort):
-        raise BadQuestion(f"sort: send one of {', '.join(Sort)}")
-    if ascending not in ("asc", "desc"):
-        raise BadQuestion("order: send asc or desc")
-    if not _LIMIT.fullmatch(limit):
-        raise BadQuestion("limit: send how many, a whole number")
-    try:
-        slower_s = parse_duration(slower) if slower is not None else None
-    except ValueError as exc:
-        raise BadQuestion(f"slower: {exc}") from None
-    return Wanted(
-        route=query.get("route"),
-        model=query.get("model"),
-        tenant=query.get("tenant"),
-        subject=query.get("subject"),
-        upstream=query.get("upstream"),
-        status=status,
-        end=query.get("end"),
-        kept=query.get("kept"),
-        slower_s=slower_s,
-        id=identity,
-        since=_moment(query, "since"),
-        until=_moment(query, "until"),
-        before=page,
-        limit=int(limit),
-        sort=Sort(sort),
-        ascending=ascending == "asc",
-    )
-
-
 def _all(reader: TraceReader, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
     """Yield the records a query finds, page by page, up to the cap of an export."""
     wanted = replace(wanted, limit=_PAGE_OF_EXPORT)
@@ -394,7 +314,8 @@ def _csv_row(outlined: Mapping[str, Any]) -> dict[str, Any]:
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record as a list shows it: with its verdict, without the details of its spans."""
     told = {name: value for name, value in record.items() if name not in _INNER}
-    return {**told, "verdict": verdict(record).document}
+    silent_s = round(longest_silence_s(record), 3)
+    return {**told, "silent_s": silent_s, "verdict": verdict(record).document}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
@@ -411,23 +332,6 @@ def _cell(value: Any) -> Any:
     """Prefix a text that a spreadsheet would run as a formula with an apostrophe."""
     formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
     return f"'{value}" if formula else value
-
-
-def _moment(query: Mapping[str, str], name: str) -> float | None:
-    """Return the time of a parameter in seconds since the epoch, or None if it is missing. It may
-    be given in seconds or in ISO 8601. Raise BadQuestion.
-    """
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise BadQuestion(f"{name}: send seconds since the epoch, or ISO 8601") from None
 
 
 def _day(query: Mapping[str, str], name: str) -> str | None:

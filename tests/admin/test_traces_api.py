@@ -44,7 +44,7 @@ async def test_a_trace_is_found_by_either_id_with_its_spans(
         )
         answer = await ask(gateway.port, request(headers=["X-Request-ID: theirs-1"]))
         trace = (answer.value("x-trace-id") or b"").decode()
-        (one,) = await listed(gateway, 1, "&id=theirs&status=5xx&kept=error")
+        (one,) = await listed(gateway, 1, "&id=theirs&status=5xx&kept=error&error=upstream_reset")
         assert (one["trace"], one["request_id"]) == (trace, "theirs-1")
         assert "marks" not in one
         for identity in (trace, "theirs-1"):
@@ -134,6 +134,8 @@ async def assert_questions_are_understood(gateway: GatewayProcess) -> None:
         "before": ("x", "1:"),
         "limit": ("many", "-1", "1.5"),
         "slower": ("fast",),
+        "silent": ("long",),
+        "eror": ("overloaded",),
         "sort": ("name", ""),
         "order": ("up",),
         "since": ("yesterday",),
@@ -144,8 +146,11 @@ async def assert_questions_are_understood(gateway: GatewayProcess) -> None:
             assert refused.json()["error"].startswith(f"{name}: ")
     assert (await admin(gateway, "GET", "/api/usage?by=hour")).status == 400
     assert (await admin(gateway, "GET", "/api/usage?since=1.2.2026")).status == 400
+    for name, value in {"status": "6xx", "state": "odd", "silent": "long", "end": "x"}.items():
+        refused = await admin(gateway, "GET", f"/api/requests?{name}={value}")
+        assert (refused.status, refused.json()["error"].split(":")[0]) == (400, name)
     good = "since=2026-01-01T00:00:00Z&until=1e10&slower=1s&limit=1&end=complete&kept=slow"
-    assert (await told(gateway, f"/api/traces?{good}"))["requests"] == []
+    assert (await told(gateway, f"/api/traces?{good}&error=x&silent=1s"))["requests"] == []
 
 
 def counted(count: int) -> Callable[[Any], bool]:

@@ -275,6 +275,9 @@ async def test_requests_are_sorted_filtered_by_time_and_caller_and_exported(
     await expect(kept.get_by_role("link").first).to_have_text("demo-reset")  # it ended early
     await page.get_by_label("Outcome").select_option("end=upstream_reset")
     await expect(kept.get_by_role("link")).to_have_count(1)
+    await page.get_by_label("Outcome").select_option("error=upstream_reset")
+    await expect(page).to_have_url(re.compile("error=upstream_reset$"))
+    await expect(kept.get_by_role("link")).to_have_count(1)
     async with page.expect_download() as downloading:
         await page.get_by_role("link", name="JSON lines").click()
     text = Path(await (await downloading.value).path()).read_text()
@@ -332,6 +335,11 @@ async def test_a_silent_stream_is_found_by_how_long_no_token_came(
         await page.get_by_role("button", name="End").click()
         await page.get_by_role("button", name="End it").click()
         await expect(verdict).to_contain_text("An operator ended it after")
+    await page.goto(f"{opened.origin}/requests?tenant=waiters&silent=0.1")
+    ended = page.get_by_role("region", name="Kept requests").get_by_role("link")
+    await expect(ended).to_have_text("demo-stall")
+    await page.get_by_label("No token for").fill("10m")
+    await expect(page.get_by_text("No kept request fits the filters.")).to_be_visible()
 
 
 async def test_a_request_is_copied_as_curl_without_its_credential(

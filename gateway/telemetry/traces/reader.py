@@ -49,10 +49,14 @@ class Wanted:
     status: str | None = None
     """Status code, or a class such as 5xx."""
     end: str | None = None
+    error: str | None = None
+    """Error code."""
     kept: str | None = None
     """Reason for keeping: sampled, error, slow, limited or aborted."""
     slower_s: float | None = None
     """Minimum time to the first token; of requests without tokens, minimum duration."""
+    silent_s: float | None = None
+    """Minimum of the longest time in which the backend sent nothing."""
     id: str | None = None
     """Prefix of a trace id or request id."""
     since: float | None = None
@@ -128,7 +132,7 @@ class TraceReader:
         return rows[0][0] if rows else None
 
     def names(self) -> dict[str, list[str]]:
-        """Return all routes, models, upstreams, tenants, subjects and ends, for filters."""
+        """Return all routes, models, upstreams, tenants, subjects, ends and errors, for filters."""
         return {
             "routes": self._distinct("route"),
             "models": sorted({*self._distinct("model"), *self._distinct("asked")}),
@@ -136,6 +140,7 @@ class TraceReader:
             "tenants": self._distinct("tenant"),
             "subjects": self._distinct("subject"),
             "ends": self._distinct("ended"),
+            "errors": self._distinct("error"),
         }
 
     def _distinct(self, column: str) -> list[str]:
@@ -182,6 +187,7 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
         "subject": wanted.subject,
         "upstream": wanted.upstream,
         "ended": wanted.end,
+        "error": wanted.error,
         "kept": wanted.kept,
     }
     for column, value in equal.items():
@@ -197,6 +203,8 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
             add("status = ?", int(wanted.status))
     if wanted.slower_s is not None:
         add("coalesce(ttft, seconds) >= ?", wanted.slower_s)
+    if wanted.silent_s is not None:
+        add("silent >= ?", wanted.silent_s)
     if wanted.id is not None:
         after = wanted.id[:-1] + chr(ord(wanted.id[-1]) + 1) if wanted.id else "\U0010ffff"
         add(

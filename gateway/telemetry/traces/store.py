@@ -20,8 +20,9 @@ from typing import Any
 import orjson
 
 from gateway.store.sqlite_file import open_private, prepare, why
+from gateway.telemetry.traces.silence import longest_silence_s
 
-_VERSION = 3
+_VERSION = 4
 _SCHEMA = f"""
 PRAGMA auto_vacuum=INCREMENTAL;
 PRAGMA journal_mode=WAL;
@@ -31,7 +32,7 @@ CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, at REAL, seconds REAL, ttft REAL,
     route TEXT, model TEXT, tenant TEXT, status INTEGER, ended TEXT, error TEXT, kept TEXT,
     record TEXT, asked TEXT, subject TEXT, upstream TEXT, tokens INTEGER, stream TEXT,
-    UNIQUE (trace, span));
+    silent REAL, UNIQUE (trace, span));
 CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_request ON requests (request);
 CREATE INDEX IF NOT EXISTS requests_stream ON requests (stream) WHERE stream IS NOT NULL;
@@ -61,9 +62,16 @@ UPDATE requests SET subject = json_extract(record, '$.subject'),
 PRAGMA user_version=3;
 COMMIT;
 """,
+    3: """
+BEGIN IMMEDIATE;
+ALTER TABLE requests ADD COLUMN silent REAL;
+UPDATE requests SET silent = silence(record);
+PRAGMA user_version=4;
+COMMIT;
+""",
 }
 """Migration scripts from each version to the next. `asked` is the model that the caller requested;
-`model` is the one that served it.
+`model` is the one that served it. `silence` is `_silence`.
 """
 _BACKLOG_BATCHES = 256
 _RETRY_S = 10.0
@@ -250,9 +258,16 @@ def _convert(path: Path) -> None:
     if not path.exists():
         return
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as db:
+        db.create_function("silence", 1, _silence, deterministic=True)
         for version, script in _CONVERSIONS.items():
             if db.execute("PRAGMA user_version").fetchone() == (version,):
                 db.executescript(script)
+
+
+def _silence(text: str) -> float | None:
+    """Return the longest silence of a record in JSON; None if the record has no duration."""
+    record = orjson.loads(text)
+    return longest_silence_s(record) if "s" in record else None
 
 
 def _set_aside(path: Path) -> None:
@@ -265,7 +280,7 @@ def _set_aside(path: Path) -> None:
 
 def _insert(db: sqlite3.Connection, batch: Batch) -> None:
     db.executemany(
-        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 19})",  # noqa: S608 -- question marks
+        f"INSERT OR REPLACE INTO requests VALUES (NULL{', ?' * 20})",  # noqa: S608 -- question marks
         [
             (
                 *(one["trace"], one["span"], one["request_id"], one["at"], one["s"]),
@@ -273,7 +288,7 @@ def _insert(db: sqlite3.Connection, batch: Batch) -> None:
                 *(one.get("tenant") or one.get("subject"), one.get("status"), one.get("end")),
                 *(one.get("error"), one["kept"], orjson.dumps(one).decode(), one.get("model")),
                 *(one.get("subject"), one.get("upstream"), one.get("tokens_out")),
-                one.get("stream"),
+                *(one.get("stream"), longest_silence_s(one)),
             )
             for one in batch.records
         ],

@@ -100,6 +100,10 @@ def test_a_list_is_sorted_and_paged_in_either_direction(
         ({"status": "2xx"}, [5, 4, 2, 1]),
         ({"end": "client_abort"}, [4]),
         ({"kept": "error"}, [3]),
+        ({"error": "overloaded"}, [3]),
+        ({"error": "over"}, []),
+        ({"silent_s": 4.0}, [5]),
+        ({"silent_s": 2.5}, [5, 4]),
         ({"slower_s": 3.0}, [5, 1]),
         ({"id": "r-4"}, [4]),
         ({"id": f"{4:032x}"}, [4]),
@@ -118,8 +122,8 @@ def test_filters(store: TraceStore, wanted: dict[str, Any], expected: list[int])
             numbered(1, ttft_s=3.5),
             numbered(2, route="b", tenant=None, subject="only-subject"),
             numbered(3, model="m2", status=503, kept="error", error="overloaded"),
-            numbered(4, tenant="t2", end="client_abort"),
-            numbered(5, model="asked", served="fallback", ttft_s=None, s=4.0),
+            numbered(4, tenant="t2", end="client_abort", gaps={"longest_s": 2.5, "last_s": 1.9}),
+            numbered(5, model="asked", served="fallback", ttft_s=None, first_byte_s=None, s=4.0),
         )
     )
     assert found(store, **wanted) == [f"r-{number}" for number in expected]
@@ -182,7 +186,7 @@ def test_there_is_nothing_in_a_store_that_was_not_begun(tmp_path: Path) -> None:
 
 
 def test_names_for_filters(store: TraceStore) -> None:
-    store.add(batch(1, numbered(1), numbered(2, model="a", route="b")))
+    store.add(batch(1, numbered(1), numbered(2, model="a", route="b", error="upstream_reset")))
     assert store.flush(LONG)
     names = TraceReader(store.path).names()
     assert names == {
@@ -192,4 +196,5 @@ def test_names_for_filters(store: TraceStore) -> None:
         "tenants": ["acme"],
         "subjects": ["ann"],
         "ends": ["complete"],
+        "errors": ["upstream_reset"],
     }

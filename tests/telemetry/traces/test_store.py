@@ -222,6 +222,10 @@ OLDER = {
     2: "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
     "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
     "ended TEXT, error TEXT, kept TEXT, record TEXT, asked TEXT, UNIQUE (trace, span)); ",
+    3: "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
+    "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
+    "ended TEXT, error TEXT, kept TEXT, record TEXT, asked TEXT, subject TEXT, upstream TEXT, "
+    "tokens INTEGER, stream TEXT, UNIQUE (trace, span)); ",
 }
 
 
@@ -233,7 +237,7 @@ def test_a_file_of_an_older_version_is_converted(
     path = tmp_path / "t.db"
     kept = (
         '{"model": "m", "served": "n", "request_id": "r-0", "subject": "ann", "upstream": "main", '
-        '"tokens_out": 7}'
+        '"tokens_out": 7, "s": 40.0, "first_byte_s": 1.0, "gaps": {"longest_s": 33.0}}'
     )
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.executescript(OLDER[version])
@@ -241,6 +245,8 @@ def test_a_file_of_an_older_version_is_converted(
         db.execute(insert + "('t', 's', 'r-0', 1, 'n', ?)", (kept,))
         if version > 1:
             db.execute("UPDATE requests SET asked = 'm'")
+        if version > 2:
+            db.execute("UPDATE requests SET subject = 'ann', upstream = 'main', tokens = 7")
         db.execute(f"PRAGMA user_version={version}")
     store = TraceStore(path, Retention(age_s=1e12), reports)
     try:
@@ -248,6 +254,7 @@ def test_a_file_of_an_older_version_is_converted(
         store.add(batch(1, numbered(1, model="m", served="n")))
         assert found(store, model="m") == found(store, model="n") == ["r-1", "r-0"]
         assert found(store, subject="ann", upstream="main") == ["r-1", "r-0"]
+        assert found(store, silent_s=30.0) == ["r-0"]
         assert found(store, sort=Sort.TOKENS) == ["r-1", "r-0"]
         assert TraceReader(path).names()["models"] == ["m", "n"]
         assert reports == []

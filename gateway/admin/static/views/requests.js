@@ -7,10 +7,11 @@ import { ENDS, KEPT, STATES, spaced } from "../words.js";
 import { choice, empty, filter, heading, loading, sortable, state, table } from "./parts.js";
 import { detail } from "./trace.js";
 
-const FILTERS = ["id", "last", "since", "until", "route", "model", "upstream", "tenant", "subject", "status", "end", "kept", "slower", "silent"];
-const ASKED = ["id", "since", "until", "route", "model", "upstream", "tenant", "subject", "status", "end", "kept", "slower", "sort", "order"];
-const OF_ENDED = ["since", "until", "end", "kept", "slower"];
-const OUTCOMES = ["status", "end", "kept"];
+const FILTERS = ["id", "last", "since", "until", "route", "model", "upstream", "tenant", "subject", "status", "end", "error", "kept", "slower", "silent"];
+const ASKED = ["id", "since", "until", "route", "model", "upstream", "tenant", "subject", "status", "end", "error", "kept", "slower", "silent", "sort", "order"];
+const OF_ENDED = ["since", "until", "end", "error", "kept", "slower"];
+const OUTCOMES = ["status", "end", "error", "kept"];
+const DURATIONS = ["slower", "silent"];
 const STATUSES = { "2xx": "2xx", "4xx": "4xx", 429: "429, over a limit", "5xx": "5xx" };
 const LAST = { "15m": "last 15 min", "1h": "last hour", "6h": "last 6 h", "1d": "last 24 h", "7d": "last 7 days" };
 const UNITS_S = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 };
@@ -80,18 +81,15 @@ function question(context) {
   }
   const last = duration(context.params.get("last"));
   if (last !== null) wanted.set("since", (Date.now() / 1e3 - last).toFixed(0));
-  if (wanted.has("slower") && /^[0-9.]+$/.test(wanted.get("slower"))) wanted.set("slower", `${wanted.get("slower")}s`);
+  for (const name of DURATIONS) { // a plain number is seconds
+    if (/^[0-9.]+$/.test(wanted.get(name) ?? "")) wanted.set(name, `${wanted.get(name)}s`);
+  }
   return wanted.toString();
 }
 
 async function load(context, { quietly = false, before = null } = {}) {
   const asked = identity(context);
   list.asked = asked;
-  if (context.params.get("silent")) { // it is about what is under way
-    Object.assign(list, { page: null, newer: null, problem: null, answered: asked });
-    context.refresh();
-    return;
-  }
   const query = question(context);
   try {
     const page = await get(`/api/traces?${query}${before ? `&before=${encodeURIComponent(before)}` : ""}`);
@@ -235,12 +233,14 @@ async function askBetween(context, since, until) {
 function outcomes(context) {
   const chosen = OUTCOMES.filter((name) => context.params.get(name)).map((name) => `${name}=${context.params.get(name)}`);
   const ends = [...new Set([...(names.ends ?? []), context.params.get("end")].filter(Boolean))];
+  const errors = [...new Set([...(names.errors ?? []), context.params.get("error")].filter(Boolean))].sort();
   const statuses = { ...STATUSES };
   const own = context.params.get("status");
   if (own) statuses[own] ??= own;
   const groups = [
     ["Status", Object.entries(statuses).map(([value, words]) => [`status=${value}`, words])],
     ["Ended by", ends.map((value) => [`end=${value}`, ENDS[value] ?? spaced(value)])],
+    ["Error", errors.map((value) => [`error=${value}`, spaced(value)])],
     ["Kept because", Object.entries(KEPT).map(([value, words]) => [`kept=${value}`, words])],
   ];
   if (chosen.length > 1) groups.push(["Several", [[chosen.join("&"), chosen.join(", ")]]]);
@@ -327,7 +327,6 @@ export function outcome(one) {
 }
 
 function kept(context) {
-  if (context.params.get("silent")) return h("p", { class: "hint" }, "Not shown: No token for is about requests under way.");
   const { page } = list;
   if (!page) return loading();
   if (!page.requests.length) {

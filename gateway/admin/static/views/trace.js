@@ -114,7 +114,7 @@ function request(context, one, trace) {
     sentence(one.verdict),
     h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`)),
     said(context, one),
-    facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Tokens/s", speed && number(speed)],
+    facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Longest silence", one.silent_s > 0 && seconds(one.silent_s)], ["Tokens/s", speed && number(speed)],
       ["Tokens", known(one.tokens_out) && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
       ["How it ended", ENDS[one.end] ?? spaced(one.end)], ["Error", one.error && h("code", {}, one.error)],
       ["Limit", one.limit], ["To wait", known(one.retry_after_s) && seconds(one.retry_after_s)],
