@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.store.records import StoreUnavailable
 
 Batch = Sequence[Sequence[Demand]]
-Send = Callable[[Batch], Awaitable[Sequence[Verdict]]]
+Send = Callable[[Batch], Awaitable[Sequence[LimitVerdict]]]
 """Decide on several requests in one call. Raise StoreUnavailable."""
-SendNow = Callable[[Batch], Sequence[Verdict] | None]
+SendNow = Callable[[Batch], Sequence[LimitVerdict] | None]
 """Decide on several requests without waiting. Return None if that is not possible at the moment;
 then nothing was decided.
 """
@@ -35,13 +35,13 @@ class Batcher:
         """Without `send_now`, the store always has to be waited for."""
         self._send = send
         self._send_now = send_now
-        self._waiting: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]] = []
+        self._waiting: list[tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]] = []
         self._scheduled = False
         self._calls: set[asyncio.Task[None]] = set()
         self._failing = False
         self._owed: list[Demand] = []
 
-    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         """Return the decision on a request's demands if it can be made without waiting, otherwise
         None. Demands that are waiting to be sent are decided before, in the same call.
         """
@@ -55,9 +55,9 @@ class Batcher:
         self._succeeded(before, verdicts[:-1])
         return verdicts[-1]
 
-    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+    async def decide(self, demands: Sequence[Demand]) -> LimitVerdict:
         """Return the decision on a request's demands. Raise StoreUnavailable."""
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[LimitVerdict] = asyncio.get_running_loop().create_future()
         self._add(demands, future)
         return await future
 
@@ -74,7 +74,7 @@ class Batcher:
         while self._calls:
             await asyncio.wait(set(self._calls))
 
-    def _add(self, demands: Sequence[Demand], future: asyncio.Future[Verdict] | None) -> None:
+    def _add(self, demands: Sequence[Demand], future: asyncio.Future[LimitVerdict] | None) -> None:
         self._waiting.append((demands, future))
         if not self._scheduled:
             self._scheduled = True
@@ -94,7 +94,7 @@ class Batcher:
             task.add_done_callback(self._calls.discard)
 
     async def _call(
-        self, batch: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]]
+        self, batch: list[tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]]
     ) -> None:
         try:
             verdicts = await self._send([demands for demands, _ in batch])
@@ -109,8 +109,8 @@ class Batcher:
 
     def _succeeded(
         self,
-        batch: list[tuple[Sequence[Demand], asyncio.Future[Verdict] | None]],
-        verdicts: Sequence[Verdict],
+        batch: list[tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]],
+        verdicts: Sequence[LimitVerdict],
     ) -> None:
         """Hand out the decisions of a call. Release what earlier calls may have taken."""
         if self._failing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.demand import Demand, LimitVerdict
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.rules import Rule
 
@@ -16,7 +16,7 @@ class Decision:
 
     rules: Sequence[Rule]
     demands: Sequence[Demand]
-    verdict: Verdict
+    verdict: LimitVerdict
     fields: HeaderFields | None
     """Header fields of these rules; None if callers are not told what remains."""
 

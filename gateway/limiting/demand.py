@@ -81,7 +81,7 @@ class Level:
 
 
 @dataclass(slots=True)
-class Verdict:
+class LimitVerdict:
     """The decision on all demands of one request: all are met, or none."""
 
     levels: tuple[Level, ...]

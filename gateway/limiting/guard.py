@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from gateway.errors import LimitsUnavailable
-from gateway.limiting.demand import Counted, Demand, Level, Verdict
+from gateway.limiting.demand import Counted, Demand, Level, LimitVerdict
 from gateway.limiting.store import LocalStore, Store
 from gateway.store.records import StoreUnavailable
 
@@ -69,7 +69,7 @@ class GuardedStore:
 
     def decide_now(
         self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
-    ) -> Verdict | None:
+    ) -> LimitVerdict | None:
         """Return the decision if that needs no waiting: the store is in the memory of this process,
         or in an SQLite file that no other process is writing to, or it is not available and no
         probe is due. Return None if the store has to be waited for: then await `decide` with the
@@ -83,7 +83,9 @@ class GuardedStore:
             return None
         return self._decide_without(demands, modes)
 
-    async def decide(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
+    async def decide(
+        self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
+    ) -> LimitVerdict:
         """Return the decision. `modes` has one entry for each demand. Raise LimitsUnavailable."""
         if self._is_passable():
             if self.state is Breaker.OPEN:
@@ -158,7 +160,9 @@ class GuardedStore:
             self.state = Breaker.CLOSED
             self._report("closed", "")
 
-    def _decide_without(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> Verdict:
+    def _decide_without(
+        self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
+    ) -> LimitVerdict:
         self.without += 1
         if OnStoreError.CLOSED in modes:
             raise LimitsUnavailable
@@ -167,7 +171,7 @@ class GuardedStore:
         said = self._local.decide_now(local)
         levels = iter(said.levels)
         places = [i for i, mode in enumerate(modes) if mode is OnStoreError.LOCAL]
-        return Verdict(
+        return LimitVerdict(
             tuple(
                 next(levels) if mode is OnStoreError.LOCAL else Level(int(demand.size), 0.0)
                 for demand, mode in zip(demands, modes, strict=True)

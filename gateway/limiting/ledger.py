@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gateway.limiting.demand import Demand, Kind, Level, Verdict
+from gateway.limiting.demand import Demand, Kind, Level, LimitVerdict
 
 _EPSILON = 1e-6
 """Tolerance for rounding: a wait of less than a microsecond counts as none."""
@@ -53,7 +53,7 @@ class Ledger(Protocol):
         """Add to the amount spent, or subtract. The budget may be dropped after `until`."""
 
 
-def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> Verdict:
+def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdict:
     """Meet all demands, or none of them, and return the decision."""
     # Every request runs this for each of its limits, so buckets are judged without another call.
     levels: list[Level] = []
@@ -87,7 +87,7 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> Verdict:
         levels.append(level)
     if refused is None:
         execute(ledger, demands, now)
-    return Verdict(tuple(levels), refused)
+    return LimitVerdict(tuple(levels), refused)
 
 
 def execute(ledger: Ledger, demands: Sequence[Demand], now: float) -> None:

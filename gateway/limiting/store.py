@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.demand import Demand, LimitVerdict
 
 
 class Store(Protocol):
     """Decide on demands, all or none, exactly for all processes that share the store."""
 
-    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         """Return the decision on the demands if it can be made without waiting. Otherwise return
         None, with no effect: then await `decide`.
         """
 
-    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+    async def decide(self, demands: Sequence[Demand]) -> LimitVerdict:
         """Return the decision on the demands. Raise StoreUnavailable."""
 
     def post(self, demands: Sequence[Demand]) -> None:
@@ -29,5 +29,5 @@ class Store(Protocol):
 class LocalStore(Store, Protocol):
     """Limit store in this process, which never has to wait."""
 
-    def decide_now(self, demands: Sequence[Demand]) -> Verdict:
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict:
         """Return the decision on the demands."""

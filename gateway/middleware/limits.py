@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange
 from gateway.limiting.accounts import Account, Accounts
 from gateway.limiting.decision import Decision
-from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.leases import Leases
@@ -192,7 +192,7 @@ class Limits:
             mark.ended = time.perf_counter()
 
     def _apply(
-        self, exchange: Exchange, account: Account, demands: Sequence[Demand], verdict: Verdict
+        self, exchange: Exchange, account: Account, demands: Sequence[Demand], verdict: LimitVerdict
     ) -> None:
         """Record the verdict, and hold the slots. Raise RateLimited."""
         rules, before = account.rules, exchange.decided
@@ -225,7 +225,7 @@ class Limits:
             replace(level, remaining=level.remaining + 1) if was else level
             for level, was in zip(before.verdict.levels, taken, strict=True)
         )
-        return replace(before, verdict=Verdict(levels))
+        return replace(before, verdict=LimitVerdict(levels))
 
     def _asked(self, request: Request) -> Usage:
         """Return the usage to reserve."""
@@ -278,7 +278,7 @@ def _joined(head: Decision, body: Decision, exchange: Exchange) -> Decision:
     return Decision(
         rules,
         (*head.demands, *body.demands),
-        Verdict(
+        LimitVerdict(
             (*head.verdict.levels, *body.verdict.levels),
             None if refused is None else len(head.rules) + refused,
         ),

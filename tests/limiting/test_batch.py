@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.limiting.batch import Batch, Batcher
-from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.store.records import StoreUnavailable
 
 LEASE = Demand(Kind.LEASE, "c", size=1.0, ttl_s=60.0, holder="one")
@@ -24,11 +24,11 @@ class Wire:
         self.failing = False
         self.calls: list[list[list[Demand]]] = []
 
-    async def send(self, batch: Batch) -> Sequence[Verdict]:
+    async def send(self, batch: Batch) -> Sequence[LimitVerdict]:
         self.calls.append([list(demands) for demands in batch])
         if self.failing:
             raise StoreUnavailable("timed out")
-        return [Verdict(()) for _ in batch]
+        return [LimitVerdict(()) for _ in batch]
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ class Local(Wire):
         super().__init__()
         self.locked = False
 
-    def send_now(self, batch: Batch) -> Sequence[Verdict] | None:
+    def send_now(self, batch: Batch) -> Sequence[LimitVerdict] | None:
         if self.locked:
             return None
         self.calls.append([list(demands) for demands in batch])
-        return [Verdict(()) for _ in batch]
+        return [LimitVerdict(()) for _ in batch]
 
 
 async def test_a_decision_at_once_takes_along_what_waits() -> None:
@@ -95,7 +95,7 @@ async def test_a_decision_at_once_takes_along_what_waits() -> None:
     waiting = asyncio.ensure_future(batcher.decide([LEASE]))
     await asyncio.sleep(0)
     batcher.post([RELEASE])
-    assert batcher.decide_now([TAKE]) == Verdict(())
+    assert batcher.decide_now([TAKE]) == LimitVerdict(())
     assert wire.calls == [[[LEASE], [RELEASE], [TAKE]]]
     await waiting
     await batcher.close()

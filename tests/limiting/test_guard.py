@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import LimitsUnavailable
-from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.limits import MemoryLimits
@@ -24,10 +24,10 @@ class Flaky:
         self.failing = False
         self.asked = 0
 
-    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         return None
 
-    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+    async def decide(self, demands: Sequence[Demand]) -> LimitVerdict:
         self.asked += 1
         if self.failing:
             raise StoreUnavailable("timed out")
@@ -54,7 +54,9 @@ class Setting:
             report=lambda state, why: self.reports.append((state, why)),
         )
 
-    async def take(self, mode: OnStoreError = LOCAL, key: str = "k", size: float = 2.0) -> Verdict:
+    async def take(
+        self, mode: OnStoreError = LOCAL, key: str = "k", size: float = 2.0
+    ) -> LimitVerdict:
         demand = Demand(Kind.TAKE, key, 1.0, size, 0.001)
         return await self.guarded.decide([demand], [mode])
 

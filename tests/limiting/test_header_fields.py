@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.limiting.decision import Decision
-from gateway.limiting.demand import Level, Verdict
+from gateway.limiting.demand import Level, LimitVerdict
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.rules import Amount, Rule, Unit
@@ -17,7 +17,7 @@ def fields(*limits: tuple[str, Unit, Amount]) -> HeaderFields:
 
 
 def said(shown: HeaderFields, levels: Sequence[Level]) -> list[tuple[str, str]]:
-    return Decision((), (), Verdict(tuple(levels)), shown).header_pairs()
+    return Decision((), (), LimitVerdict(tuple(levels)), shown).header_pairs()
 
 
 def test_each_limit_has_its_policy_and_its_state() -> None:
@@ -65,5 +65,5 @@ def test_units_without_a_name_of_openais_have_no_fields_of_openais() -> None:
 
 
 def test_a_decision_that_is_not_shown_has_no_fields() -> None:
-    silent = Decision((), (), Verdict(()), None)
+    silent = Decision((), (), LimitVerdict(()), None)
     assert (silent.header_lines(), silent.header_pairs()) == (b"", [])

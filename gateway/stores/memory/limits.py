@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.demand import Demand, LimitVerdict
 from gateway.limiting.ledger import decide, execute
 
 _SWEEP_SIZE = 4096
@@ -42,10 +42,10 @@ class MemoryLimits:
         self.full_at = self._full_at.get
         self.set_full_at = self._full_at.__setitem__
 
-    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+    async def decide(self, demands: Sequence[Demand]) -> LimitVerdict:
         return self.decide_now(demands)
 
-    def decide_now(self, demands: Sequence[Demand]) -> Verdict:
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict:
         """Decide like `decide`, synchronously."""
         now = self._now()
         if len(self._full_at) + len(self._held) + len(self._spent) > self._sweep_size:

@@ -12,7 +12,7 @@ import orjson
 from redis.exceptions import NoScriptError
 
 from gateway.limiting.batch import Batch, Batcher
-from gateway.limiting.demand import Demand, Level, Verdict
+from gateway.limiting.demand import Demand, Level, LimitVerdict
 from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
 
 TIMEOUT_S = 0.04
@@ -33,7 +33,7 @@ class RedisLimits:
     def decide_now(self, demands: Sequence[Demand]) -> None:
         """Return None: Redis has to be waited for."""
 
-    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+    async def decide(self, demands: Sequence[Demand]) -> LimitVerdict:
         return await self._batcher.decide(demands)
 
     def post(self, demands: Sequence[Demand]) -> None:
@@ -43,7 +43,7 @@ class RedisLimits:
         await self._batcher.close()
         await disconnect(self._client)
 
-    async def send(self, batch: Batch) -> Sequence[Verdict]:
+    async def send(self, batch: Batch) -> Sequence[LimitVerdict]:
         """Decide a batch in one call, without waiting for others. Raise StoreUnavailable."""
         keys = [PREFIX + demand.key for demands in batch for demand in demands]
         # One JSON argument costs a fifth of a thousand arguments.
@@ -91,13 +91,13 @@ class RedisLimits:
         return loaded
 
 
-def _verdicts(said: list[int], batch: Batch) -> list[Verdict]:
+def _verdicts(said: list[int], batch: Batch) -> list[LimitVerdict]:
     verdicts = []
     place = 0
     for demands in batch:
         refused, place = said[place], place + 1
         end = place + 2 * len(demands)
         levels = tuple(Level(said[i], said[i + 1] / 1e6) for i in range(place, end, 2))
-        verdicts.append(Verdict(levels, None if refused < 0 else refused))
+        verdicts.append(LimitVerdict(levels, None if refused < 0 else refused))
         place = end
     return verdicts

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.limiting.batch import Batch, Batcher
-from gateway.limiting.demand import Demand, Verdict
+from gateway.limiting.demand import Demand, LimitVerdict
 from gateway.limiting.ledger import decide
 from gateway.store.records import StoreUnavailable
 from gateway.store.sqlite_file import open_private, prepare
@@ -54,10 +54,10 @@ class SqliteLimits:
         self._swept_at = now()
         self._batcher = Batcher(self._send, self._send_now)
 
-    def decide_now(self, demands: Sequence[Demand]) -> Verdict | None:
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         return self._batcher.decide_now(demands)
 
-    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+    async def decide(self, demands: Sequence[Demand]) -> LimitVerdict:
         return await self._batcher.decide(demands)
 
     def post(self, demands: Sequence[Demand]) -> None:
@@ -67,7 +67,7 @@ class SqliteLimits:
         await self._batcher.close()
         self._db.close()
 
-    async def _send(self, batch: Batch) -> Sequence[Verdict]:
+    async def _send(self, batch: Batch) -> Sequence[LimitVerdict]:
         """Decide as soon as no other process holds the lock. Raise StoreUnavailable."""
         give_up_at = time.monotonic() + self._timeout_s
         while True:
@@ -80,7 +80,7 @@ class SqliteLimits:
                 raise StoreUnavailable(f"SQLite: {exc}") from exc
             await asyncio.sleep(_RETRY_S)
 
-    def _send_now(self, batch: Batch) -> Sequence[Verdict] | None:
+    def _send_now(self, batch: Batch) -> Sequence[LimitVerdict] | None:
         """Decide unless another process holds the lock. Return None for any failure, because
         `_send` waits for the lock and reports failures.
         """
@@ -89,7 +89,7 @@ class SqliteLimits:
         except sqlite3.Error:
             return None
 
-    def _transact(self, batch: Batch) -> list[Verdict]:
+    def _transact(self, batch: Batch) -> list[LimitVerdict]:
         db, now = self._db, self._now()
         db.execute("BEGIN IMMEDIATE")
         try:

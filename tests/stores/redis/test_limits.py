@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from gateway.limiting.demand import Demand, Kind, Verdict
+from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
 from gateway.limiting.store import Store
 from gateway.store.records import StoreUnavailable
@@ -54,7 +54,7 @@ def take(key: str, size: float = 1000.0, amount: float = 1.0) -> Demand:
     return Demand(Kind.TAKE, key, amount, size, 0.01)
 
 
-async def decided(store: Store, demands: list[Demand]) -> Verdict:
+async def decided(store: Store, demands: list[Demand]) -> LimitVerdict:
     """The verdict, once the store answers again."""
     async with asyncio.timeout(10):
         while True:
