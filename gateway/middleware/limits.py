@@ -38,7 +38,7 @@ class HeadLimits:
     reads bodies before `Limits` runs asks for this check first.
     """
 
-    def __init__(self, limits: Limits, reader: BodyReader) -> None:
+    def __init__(self, limits: RequestLimits, reader: BodyReader) -> None:
         self._limits = limits
         self._reader = reader
 
@@ -63,7 +63,7 @@ class HeadLimits:
         return request.exchange.decided is None and self._reader.comes_late(request)
 
 
-class Limits:
+class RequestLimits:
     """Policy that checks the limits of a route: all at once, or those that `HeadLimits`
     left.
     """

@@ -17,7 +17,7 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
-from gateway.middleware.limits import HeadLimits, Limits
+from gateway.middleware.limits import HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin
 from gateway.middleware.request_id import RequestId
@@ -152,7 +152,7 @@ class RoutePolicies:
         """First half of the limits: those that need no body."""
         return self._head_limits
 
-    def limits(self) -> Limits | None:
+    def limits(self) -> RequestLimits | None:
         """Limits, or what the first half left of them."""
         return self._limits
 
@@ -221,13 +221,13 @@ class RoutePolicies:
             )
         )
 
-    def _made_limits(self) -> Limits | None:
+    def _made_limits(self) -> RequestLimits | None:
         config, route, parts, named = self._config, self._route, self._parts, self._named
         own = [rule for name in route.limits for rule in named[name]]
         # An authenticated principal may have limits of its own.
         if not own and not (named and route.auth != "anonymous"):
             return None
-        return Limits(
+        return RequestLimits(
             own,
             named,
             parts.store,
