@@ -35,7 +35,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", models.Config),
     ("`server`", models.ServerSettings),
     ("`admin`", models.Admin),
-    ("`telemetry`", models.Telemetry),
+    ("`telemetry`", models.TelemetrySettings),
     ("`telemetry.log`", models.Log),
     ("`telemetry.metrics`", models.MetricsSettings),
     ("`telemetry.traces`", models.Traces),

@@ -252,7 +252,7 @@ class RoutePolicies:
         return Resume(options, self._parts.streams, limits)
 
 
-def _reads_usage(telemetry: models.Telemetry) -> bool:
+def _reads_usage(telemetry: models.TelemetrySettings) -> bool:
     """True if somebody reports the tokens of requests. Limits read usage by themselves."""
     if telemetry.metrics is not None:
         return telemetry.metrics.tokens

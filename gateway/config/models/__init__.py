@@ -34,7 +34,7 @@ from gateway.config.models.server import (
     Log,
     MetricsSettings,
     ServerSettings,
-    Telemetry,
+    TelemetrySettings,
 )
 from gateway.config.models.timeouts import RouteTimeouts, UpstreamTimeouts
 from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
@@ -110,7 +110,9 @@ class Config(Section):
     admin: Admin | None = Field(
         default_factory=Admin, description="The operator's listener; null: none."
     )
-    telemetry: Telemetry = Field(default_factory=Telemetry, description="Logs, metrics and traces.")
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Logs, metrics and traces."
+    )
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."

@@ -142,7 +142,7 @@ class MetricsSettings(Section):
     interval: Duration = Field(15.0, ge=1.0, description="How often they are sent there.")
 
 
-class Telemetry(Section):
+class TelemetrySettings(Section):
     """Logs, metrics and traces of the gateway."""
 
     log: Log = Field(default_factory=Log, description="The log.")
