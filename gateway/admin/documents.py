@@ -158,7 +158,7 @@ class FailureCounts(Document):
     hedges: int
 
 
-class Endpoint(Document):
+class EndpointStatus(Document):
     url: str
     state: EndpointState
     """State in the worker that sees it worst."""
@@ -180,7 +180,7 @@ class UpstreamState(Document):
     panicking: bool
     """True if too few endpoints are healthy, so that all are used."""
     counts: FailureCounts
-    endpoints: list[Endpoint]
+    endpoints: list[EndpointStatus]
 
 
 class Upstreams(Document):
