@@ -89,7 +89,7 @@ __all__ = [
     "ServerSettings",
     "ShareSettings",
     "StoreSettings",
-    "Telemetry",
+    "TelemetrySettings",
     "TicketProviderSettings",
     "Tier",
     "Tls",
