@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.translation.options import TranslationOptions
-from gateway.dialects.translation.pieces import Telling
+from gateway.dialects.translation.pieces import WriterContext
 from gateway.dialects.translation.translation import Translation
 
 _ROUNDS = 7
@@ -17,7 +17,7 @@ _EVENTS = 2000
 _REQUESTS = 200
 _PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
 _OPTIONS = TranslationOptions(continues="prefill")
-_TELLING = Telling("0" * 32, 1_700_000_000.0)
+_TELLING = WriterContext("0" * 32, 1_700_000_000.0)
 
 Costs = dict[str, tuple[float, float]]
 """µs for an event and µs for a request, by pair of dialects."""

@@ -16,11 +16,11 @@ from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.embeddings import EmbeddingRequest, Vectors
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
+    CompleteAnswer,
     Piece,
     StreamReader,
     StreamWriter,
-    Telling,
-    Whole,
+    WriterContext,
 )
 from gateway.errors import GatewayError
 from gateway.sse import EventSplitter
@@ -54,9 +54,9 @@ class Chat:
 
     read: Callable[[dict[str, Any]], Conversation]
     """Read a request body. Raise RequestError, or its subclass NotTranslatable."""
-    write: Callable[[Whole, Telling], bytes]
+    write: Callable[[CompleteAnswer, WriterContext], bytes]
     """Return the body of a whole response. Raise UpstreamInvalidResponse."""
-    writer: Callable[[Telling], StreamWriter]
+    writer: Callable[[WriterContext], StreamWriter]
 
 
 RefusedField = Callable[[int, bytes, Collection[str], Collection[str]], str | None]

@@ -20,7 +20,7 @@ from gateway.dialects.translation.pieces import (
     Skipped,
     StreamReader,
     StreamWriter,
-    Telling,
+    WriterContext,
 )
 from gateway.dialects.translation.translation import TranslatedCall, Translation
 from gateway.dialects.usage_chunk import UsageFilter
@@ -148,15 +148,15 @@ async def translated_call(
         raise NotTranslatable("method", "only POST can")
     counted = exchange.tap is not None
     name = exchange.model or ""
-    telling = Telling(exchange.request_id, time.time(), model=name, counted=counted)
+    context = WriterContext(exchange.request_id, time.time(), model=name, counted=counted)
     path = exchange.path
     if is_heavy(body, TRANSLATED_OBJECT_US):
         asked = await send.reader.offload.run(translation.ask_body, path, body, refused)
-        return translation.answering(asked, telling)
+        return translation.answering(asked, context)
     document = exchange.json.parsed_as_sent(body) if exchange.json is not None else None
     if document is None:
         document = json_body.read(body).document
-    return translation.call(path, document, telling, refused)
+    return translation.call(path, document, context, refused)
 
 
 async def _answer(

@@ -22,13 +22,13 @@ from gateway.dialects.translation.fields import Fields
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
     Began,
+    CompleteAnswer,
     Ended,
     Piece,
     Said,
     Stop,
     Stopped,
-    Telling,
-    Whole,
+    WriterContext,
     broken_off,
 )
 from gateway.errors import GatewayError
@@ -51,7 +51,7 @@ def read_answer(document: dict[str, Any]) -> list[Piece]:
     return [Began("m"), Said(document["reply"]), Stopped(Stop.END), Ended()]
 
 
-def write_answer(answer: Whole, telling: Telling) -> bytes:
+def write_answer(answer: CompleteAnswer, context: WriterContext) -> bytes:
     return orjson.dumps({"reply": answer.text})
 
 
@@ -76,7 +76,7 @@ class Reader:
 
 
 class Writer:
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, context: WriterContext) -> None:
         pass
 
     def write(self, piece: Piece) -> bytes:
@@ -137,11 +137,11 @@ def main() -> None:
     assert "made-up" in str(json_schema())
     assert operation("/talk/speak") == "chat"
     assert generates("POST", "/talk/speak")
-    telling = Telling("r1", 0.0)
+    context = WriterContext("r1", 0.0)
     for other, path in (("openai", "/v1/chat/completions"), ("anthropic", "/v1/messages")):
         assert translates("made-up", other, "/talk/speak")
         there = Translation("made-up", other, TranslationOptions())
-        call = there.call("/talk/speak", BODY, telling)
+        call = there.call("/talk/speak", BODY, context)
         assert call.path.at("") == path
         assert call.writer is not None
         assert call.writer.write(Said("Hi")) == b'{"word":"Hi"}\n'

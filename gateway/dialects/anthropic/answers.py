@@ -19,6 +19,7 @@ from gateway.dialects.translation.pieces import (
     Argued,
     Began,
     Called,
+    CompleteAnswer,
     Ended,
     Failed,
     Piece,
@@ -27,10 +28,9 @@ from gateway.dialects.translation.pieces import (
     Skipped,
     Stop,
     Stopped,
-    Telling,
     Thought,
     Used,
-    Whole,
+    WriterContext,
     broken_off,
 )
 from gateway.dialects.translation.stops import is_incomplete, stopped
@@ -286,7 +286,7 @@ def _tokens(usage: dict[str, Any]) -> Usage:
 # -- writing ---------------------------------------------------------------------------------------
 
 
-def write(answer: Whole, telling: Telling) -> bytes:
+def write(answer: CompleteAnswer, context: WriterContext) -> bytes:
     """Return the body of a whole response. Raise UpstreamInvalidResponse for bad arguments."""
     content: list[dict[str, Any]] = []
     if answer.thinking:
@@ -295,10 +295,10 @@ def write(answer: Whole, telling: Telling) -> bytes:
         content.append({"type": "text", "text": answer.text})
     for index, call in enumerate(answer.calls):
         arguments = whole_arguments(call, answer.stopped)
-        call_id = call.id or _call_id(telling, index)
+        call_id = call.id or _call_id(context, index)
         content.append({"type": "tool_use", "id": call_id, "name": call.name, "input": arguments})
     body = {
-        **_message(answer.model, telling),
+        **_message(answer.model, context),
         "content": content,
         "stop_reason": _word(answer.stopped, calls=bool(answer.calls)),
         "stop_sequence": answer.stopped.sequence,
@@ -324,8 +324,8 @@ _EMPTY: dict[_Block, dict[str, Any]] = {
 class AnthropicStreamWriter:
     """Stream writer for message events."""
 
-    def __init__(self, telling: Telling) -> None:
-        self._telling = telling
+    def __init__(self, context: WriterContext) -> None:
+        self._context = context
         self._index = -1
         """Index of the last block."""
         self._open: _Block | None = None
@@ -355,7 +355,7 @@ class AnthropicStreamWriter:
                 return self._block(_Block.THINKING) + self._delta(delta)
             case Called(index, call_id, name):
                 self._call = index
-                call_id = call_id or _call_id(self._telling, index)
+                call_id = call_id or _call_id(self._context, index)
                 block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
                 return self._close() + self._start(_Block.TOOL, block)
             case Argued(index, text):
@@ -364,11 +364,11 @@ class AnthropicStreamWriter:
                 return self._delta({"type": "input_json_delta", "partial_json": text})
             case Began(model):
                 message = {
-                    **_message(model, self._telling),
+                    **_message(model, self._context),
                     "content": [],
                     "stop_reason": None,
                     "stop_sequence": None,
-                    "usage": {"input_tokens": self._telling.input_estimate, "output_tokens": 0},
+                    "usage": {"input_tokens": self._context.input_estimate, "output_tokens": 0},
                 }
                 return _event("message_start", message=message)
             case Used(tokens):
@@ -417,12 +417,12 @@ def _event(kind: str, **fields: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
-def _message(model: str, telling: Telling) -> dict[str, Any]:
+def _message(model: str, context: WriterContext) -> dict[str, Any]:
     return {
-        "id": f"msg_{telling.request_id}",
+        "id": f"msg_{context.request_id}",
         "type": "message",
         "role": "assistant",
-        "model": telling.model or model,
+        "model": context.model or model,
     }
 
 
@@ -430,8 +430,8 @@ def _word(stopped: Stopped, *, calls: bool) -> str:
     return "tool_use" if calls and stopped.stop is Stop.END else _WORDS[stopped.stop]
 
 
-def _call_id(telling: Telling, index: int) -> str:
-    return f"toolu_{telling.request_id}_{index}"
+def _call_id(context: WriterContext, index: int) -> str:
+    return f"toolu_{context.request_id}_{index}"
 
 
 def _written_usage(tokens: Usage) -> dict[str, int]:

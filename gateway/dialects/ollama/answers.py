@@ -17,6 +17,7 @@ from gateway.dialects.translation.pieces import (
     Began,
     Call,
     Called,
+    CompleteAnswer,
     Ended,
     Failed,
     Piece,
@@ -25,10 +26,9 @@ from gateway.dialects.translation.pieces import (
     Skipped,
     Stop,
     Stopped,
-    Telling,
     Thought,
     Used,
-    Whole,
+    WriterContext,
     broken_off,
 )
 from gateway.dialects.translation.stops import stopped
@@ -176,7 +176,7 @@ def generate(message: dict[str, Any]) -> dict[str, Any]:
     return {"response": message["content"], **rest}
 
 
-def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
+def write(answer: CompleteAnswer, context: WriterContext, shape: Shape) -> bytes:
     """Return the body of a whole response. Raise UpstreamInvalidResponse for invalid arguments."""
     message: dict[str, Any] = {"content": answer.text}
     if answer.thinking:
@@ -184,7 +184,7 @@ def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
     if answer.calls:
         message["tool_calls"] = [_written_call(call, answer.stopped) for call in answer.calls]
     document = {
-        **_head(answer.model, telling),
+        **_head(answer.model, context),
         **shape(message),
         **_end(answer.stopped, answer.tokens),
     }
@@ -194,8 +194,8 @@ def write(answer: Whole, telling: Telling, shape: Shape) -> bytes:
 class OllamaStreamWriter:
     """Stream writer for response lines."""
 
-    def __init__(self, telling: Telling, shape: Shape) -> None:
-        self._telling = telling
+    def __init__(self, context: WriterContext, shape: Shape) -> None:
+        self._context = context
         self._shape = shape
         self._head: dict[str, Any] = {}
         self._tokens: Usage | None = None
@@ -217,7 +217,7 @@ class OllamaStreamWriter:
             case Argued(index, text):
                 self._calls[index].arguments += text
             case Began(model):
-                self._head = _head(model, self._telling)
+                self._head = _head(model, self._context)
             case Used(tokens):
                 self._tokens = tokens
             case Stopped():
@@ -239,9 +239,9 @@ class OllamaStreamWriter:
         return orjson.dumps(line) + b"\n"
 
 
-def _head(model: str, telling: Telling) -> dict[str, Any]:
-    created = datetime.fromtimestamp(telling.now_s, UTC).isoformat().replace("+00:00", "Z")
-    return {"model": telling.model or model, "created_at": created}
+def _head(model: str, context: WriterContext) -> dict[str, Any]:
+    created = datetime.fromtimestamp(context.now_s, UTC).isoformat().replace("+00:00", "Z")
+    return {"model": context.model or model, "created_at": created}
 
 
 def _end(stopped: Stopped, tokens: Usage | None) -> dict[str, Any]:

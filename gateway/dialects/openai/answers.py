@@ -14,6 +14,7 @@ from gateway.dialects.translation.pieces import (
     Argued,
     Began,
     Called,
+    CompleteAnswer,
     Ended,
     Failed,
     Piece,
@@ -22,10 +23,9 @@ from gateway.dialects.translation.pieces import (
     Skipped,
     Stop,
     Stopped,
-    Telling,
     Thought,
     Used,
-    Whole,
+    WriterContext,
     broken_off,
 )
 from gateway.dialects.translation.stops import is_incomplete, stopped
@@ -280,19 +280,19 @@ def _usage(document: dict[str, Any]) -> list[Piece]:
 # -- writing ---------------------------------------------------------------------------------------
 
 
-def write(answer: Whole, telling: Telling) -> bytes:
+def write(answer: CompleteAnswer, context: WriterContext) -> bytes:
     """Return the body of a whole response."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text if answer.text or not answer.calls else None,
         "refusal": None,
     }
-    if answer.thinking and telling.include_thinking:
+    if answer.thinking and context.include_thinking:
         message["reasoning_content"] = answer.thinking
     if answer.calls:
         message["tool_calls"] = [
             {
-                "id": call.id or _call_id(telling, index),
+                "id": call.id or _call_id(context, index),
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments or "{}"},
             }
@@ -305,10 +305,10 @@ def write(answer: Whole, telling: Telling) -> bytes:
         "finish_reason": _word(answer.stopped, calls=bool(answer.calls)),
     }
     body = {
-        "id": f"chatcmpl-{telling.request_id}",
+        "id": f"chatcmpl-{context.request_id}",
         "object": "chat.completion",
-        "created": int(telling.now_s),
-        "model": telling.model or answer.model,
+        "created": int(context.now_s),
+        "model": context.model or answer.model,
         "choices": [choice],
     }
     if answer.tokens is not None:
@@ -319,8 +319,8 @@ def write(answer: Whole, telling: Telling) -> bytes:
 class OpenAIStreamWriter:
     """Stream writer for chat completion chunks."""
 
-    def __init__(self, telling: Telling) -> None:
-        self._telling = telling
+    def __init__(self, context: WriterContext) -> None:
+        self._context = context
         self._before = b""
         """Bytes that precede the delta in every chunk."""
         self._tokens: Usage | None = None
@@ -338,15 +338,15 @@ class OpenAIStreamWriter:
                 call: dict[str, Any] = {"index": index, "function": {"arguments": text}}
                 return self._chunk({"tool_calls": [call]})
             case Thought(text):
-                if not self._telling.include_thinking:
+                if not self._context.include_thinking:
                     return b""
                 return self._chunk({"reasoning_content": text})
             case Began(model):
                 head = {
-                    "id": f"chatcmpl-{self._telling.request_id}",
+                    "id": f"chatcmpl-{self._context.request_id}",
                     "object": "chat.completion.chunk",
-                    "created": int(self._telling.now_s),
-                    "model": self._telling.model or model,
+                    "created": int(self._context.now_s),
+                    "model": self._context.model or model,
                 }
                 start = orjson.dumps(head)[:-1]
                 self._before = b'data: %b,"choices":[{"index":0,"delta":' % start
@@ -356,7 +356,7 @@ class OpenAIStreamWriter:
                 self._empty.add(index)
                 call = {
                     "index": index,
-                    "id": call_id or _call_id(self._telling, index),
+                    "id": call_id or _call_id(self._context, index),
                     "type": "function",
                     "function": {"name": name, "arguments": ""},
                 }
@@ -387,7 +387,7 @@ class OpenAIStreamWriter:
         )
 
     def _usage(self) -> bytes:
-        if self._tokens is None or not self._telling.include_usage:
+        if self._tokens is None or not self._context.include_usage:
             return b""
         start = self._before[: self._before.index(b',"choices":')]
         usage = orjson.dumps(_written_usage(self._tokens))
@@ -398,8 +398,8 @@ def _word(stopped: Stopped, *, calls: bool) -> str:
     return "tool_calls" if calls and stopped.stop is Stop.END else _WORDS[stopped.stop]
 
 
-def _call_id(telling: Telling, index: int) -> str:
-    return f"call_{telling.request_id}_{index}"
+def _call_id(context: WriterContext, index: int) -> str:
+    return f"call_{context.request_id}_{index}"
 
 
 def _written_usage(tokens: Usage) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class StreamWriter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class WriterContext:
     """Data about the exchange that a writer needs."""
 
     request_id: str
@@ -163,7 +163,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Whole:
+class CompleteAnswer:
     """Complete response."""
 
     model: str = ""
@@ -175,9 +175,9 @@ class Whole:
     skipped: list[Skip] = field(default_factory=list)
 
 
-def whole(pieces: Iterable[Piece]) -> Whole:
+def whole(pieces: Iterable[Piece]) -> CompleteAnswer:
     """Combine the pieces of a response. Raise the error of a Failed piece."""
-    answer = Whole()
+    answer = CompleteAnswer()
     for piece in pieces:
         match piece:
             case Began(model):

@@ -20,7 +20,13 @@ from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.conversation import Conversation, estimated_tokens
 from gateway.dialects.translation.embeddings import EmbeddingRequest
 from gateway.dialects.translation.options import TranslationOptions
-from gateway.dialects.translation.pieces import Skip, StreamReader, StreamWriter, Telling, whole
+from gateway.dialects.translation.pieces import (
+    Skip,
+    StreamReader,
+    StreamWriter,
+    WriterContext,
+    whole,
+)
 from gateway.dialects.translation.prefill import TrimmedReader, ends_in_space, without_space
 from gateway.dialects.translation.values import parsed
 from gateway.errors import NotTranslatable, RequestError, UpstreamInvalidResponse
@@ -131,11 +137,11 @@ class Translation:
         self,
         path: str,
         document: dict[str, Any],
-        telling: Telling,
+        context: WriterContext,
         refused: Collection[str] = (),
     ) -> TranslatedCall:
         """Translate a request and prepare its response: `ask` and `answering` in one."""
-        return self.answering(self.ask(path, document, refused), telling)
+        return self.answering(self.ask(path, document, refused), context)
 
     def ask(self, path: str, document: dict[str, Any], refused: Collection[str] = ()) -> Asked:
         """Translate a request. `refused` are fields that the backend is known to refuse.
@@ -162,23 +168,23 @@ class Translation:
             raise RequestError("The request body is not one JSON object.", code="invalid_json")
         return self.ask(path, document, refused)
 
-    def answering(self, asked: Asked, telling: Telling) -> TranslatedCall:
+    def answering(self, asked: Asked, context: WriterContext) -> TranslatedCall:
         """Prepare the translation of the response to `asked`.
 
-        `telling.model` is the model name that the caller requested, if it differs from that in the
+        `context.model` is the model name that the caller requested, if it differs from that in the
         body.
         """
-        model = self._told_model(telling, asked.model)
+        model = self._told_model(context, asked.model)
         if asked.embedding is not None:
             return self._answer_embeddings(asked, asked.embedding, model)
-        telling = replace(
-            telling,
-            include_usage=asked.include_usage or telling.counted,
+        context = replace(
+            context,
+            include_usage=asked.include_usage or context.counted,
             include_thinking=asked.include_thinking,
             model=model,
             input_estimate=asked.input_estimate,
         )
-        return self._answer_chat(self._caller.chats[asked.ending], asked, telling)
+        return self._answer_chat(self._caller.chats[asked.ending], asked, context)
 
     def refusal(
         self, status: int, body: bytes, request_id: str, endpoint: str
@@ -203,9 +209,9 @@ class Translation:
             return Path(base, rest, None)
         return Path(self._backend.paths.base, rest, self._backend.paths.holds_base)
 
-    def _told_model(self, telling: Telling, asked: str) -> str:
+    def _told_model(self, context: WriterContext, asked: str) -> str:
         """Return the model name to report; empty for the backend's own."""
-        return (telling.model or asked) if self._options.tells_asked else ""
+        return (context.model or asked) if self._options.tells_asked else ""
 
     def _ask_chat(self, ending: str, asked: Conversation, refused: Collection[str]) -> Asked:
         backend, options = self._backend.chat_backend, self._options
@@ -226,7 +232,7 @@ class Translation:
             backend.trims_prefill and ends_in_space(asked),
         )
 
-    def _answer_chat(self, chat: Chat, asked: Asked, telling: Telling) -> TranslatedCall:
+    def _answer_chat(self, chat: Chat, asked: Asked, context: WriterContext) -> TranslatedCall:
         backend, trims = self._backend.chat_backend, asked.trims
 
         def make(answer: bytes) -> tuple[bytes, Sequence[Skip]]:
@@ -236,7 +242,7 @@ class Translation:
             try:
                 pieces = backend.read(said)
                 told = whole(without_space(pieces)[0] if trims else pieces)
-                return chat.write(told, telling), told.skipped
+                return chat.write(told, context), told.skipped
             except orjson.JSONEncodeError as exc:
                 raise UpstreamInvalidResponse("nested too deeply") from exc
 
@@ -250,9 +256,9 @@ class Translation:
             asked.stream,
             make,
             reader,
-            chat.writer(telling) if asked.stream else None,
+            chat.writer(context) if asked.stream else None,
             asked.dropped,
-            telling.counted and not asked.include_usage,
+            context.counted and not asked.include_usage,
         )
 
     def _ask_embeddings(

@@ -20,7 +20,7 @@ from gateway.dialects.translation.pieces import (
     whole,
 )
 from gateway.usage import Usage
-from tests.dialects.translation.wire import SIDES, TELLING, heard
+from tests.dialects.translation.wire import CONTEXT, SIDES, heard
 
 
 def message(*usages: dict[str, Any] | None) -> bytes:
@@ -52,8 +52,8 @@ def test_the_beginning_of_a_message_does_not_count_as_its_usage() -> None:
 
 
 def test_clients_keep_the_estimate_where_the_backend_reports_no_usage() -> None:
-    telling = replace(TELLING, input_estimate=9)
-    writer = anthropic_answers.AnthropicStreamWriter(telling)
+    context = replace(CONTEXT, input_estimate=9)
+    writer = anthropic_answers.AnthropicStreamWriter(context)
     pieces: list[Piece] = [Began("m"), Said("Hi"), Stopped(Stop.END), Ended()]
     said = b"".join(map(writer.write, pieces))
     assert b'"usage":{"input_tokens":9,"output_tokens":0}' in said

@@ -9,6 +9,7 @@ from gateway.dialects.translation.pieces import (
     Argued,
     Began,
     Called,
+    CompleteAnswer,
     Ended,
     Piece,
     Said,
@@ -16,11 +17,10 @@ from gateway.dialects.translation.pieces import (
     Stopped,
     Thought,
     Used,
-    Whole,
     whole,
 )
 from gateway.usage import Usage
-from tests.dialects.translation.wire import TELLING
+from tests.dialects.translation.wire import CONTEXT
 
 PIECES: list[Piece] = [
     Began("m"),
@@ -34,12 +34,12 @@ PIECES: list[Piece] = [
 
 def lines(shape: Shape) -> list[dict[str, object]]:
     """What a stream of this shape says, line by line."""
-    writer = OllamaStreamWriter(TELLING, shape)
+    writer = OllamaStreamWriter(CONTEXT, shape)
     return [json.loads(line) for line in map(writer.write, PIECES) if line]
 
 
 def test_generate_has_its_text_at_the_top_and_chat_in_a_message() -> None:
-    for document in (json.loads(write(whole(PIECES), TELLING, generate)), lines(generate)[0]):
+    for document in (json.loads(write(whole(PIECES), CONTEXT, generate)), lines(generate)[0]):
         assert document["thinking"] == "Hm."
         assert "message" not in document
     assert [line["response"] for line in lines(generate)] == ["", "Yes.", ""]
@@ -58,7 +58,7 @@ def test_only_the_last_line_is_done_and_has_the_counts() -> None:
 
 
 def test_a_call_is_written_once_its_arguments_are_complete() -> None:
-    writer = OllamaStreamWriter(TELLING, chat)
+    writer = OllamaStreamWriter(CONTEXT, chat)
     for piece in (Began("m"), Called(0, "c", "f"), Argued(0, '{"a"'), Argued(0, ":1}")):
         assert writer.write(piece) == b""
     said = json.loads(writer.write(Stopped(Stop.TOOLS)))
@@ -67,5 +67,5 @@ def test_a_call_is_written_once_its_arguments_are_complete() -> None:
 
 
 def test_what_is_written_for_generate_is_read() -> None:
-    answer = whole(read(json.loads(write(Whole("m", "Yes."), TELLING, generate))))
+    answer = whole(read(json.loads(write(CompleteAnswer("m", "Yes."), CONTEXT, generate))))
     assert (answer.text, answer.model) == ("Yes.", "m")

@@ -6,15 +6,15 @@ import json
 from typing import Any
 
 from gateway.dialects.translation.pieces import (
+    CompleteAnswer,
     Piece,
     Skip,
     Skipped,
     Stop,
-    Whole,
 )
 
 
-def said(answer: Whole) -> tuple[str, str, list[tuple[str, Any]], Stop]:
+def said(answer: CompleteAnswer) -> tuple[str, str, list[tuple[str, Any]], Stop]:
     """Return reasoning, text, calls with their arguments, and the reason to stop."""
     calls = [(call.name, json.loads(call.arguments)) for call in answer.calls]
     return answer.thinking, answer.text, calls, answer.stopped.stop
@@ -52,7 +52,7 @@ THOUGHT = "Two questions, two tools."
 CALLS = [("get_weather", {"city": "Paris"}), ("get_time", {"zone": "CET"})]
 
 
-def facts(answer: Whole) -> tuple[Any, ...]:
+def facts(answer: CompleteAnswer) -> tuple[Any, ...]:
     """Return what every dialect can say of an answer."""
     calls = [(call.name, json.loads(call.arguments or "{}")) for call in answer.calls]
     tokens = answer.tokens

@@ -16,6 +16,7 @@ from gateway.dialects.translation.pieces import (
     Began,
     Call,
     Called,
+    CompleteAnswer,
     Ended,
     Failed,
     Piece,
@@ -24,17 +25,16 @@ from gateway.dialects.translation.pieces import (
     Stopped,
     Thought,
     Used,
-    Whole,
     whole,
 )
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset, UpstreamToldError
 from gateway.usage import Usage
 from tests.dialects.translation.events import FACTS, facts
 from tests.dialects.translation.wire import (
+    CONTEXT,
     NAMES,
     PAIRS,
     SIDES,
-    TELLING,
     answer_of,
     heard,
     pieces_of,
@@ -186,16 +186,16 @@ def test_a_stream_says_the_same_in_the_other_dialect(backend: str, caller: str) 
 @pytest.mark.parametrize(("backend", "caller"), PAIRS)
 def test_a_whole_answer_says_the_same_in_the_other_dialect(backend: str, caller: str) -> None:
     answer = whole(SIDES[backend].read_answer(answer_of(backend)))
-    translated = orjson.loads(SIDES[caller].write_answer(answer, TELLING))
+    translated = orjson.loads(SIDES[caller].write_answer(answer, CONTEXT))
     assert facts(whole(SIDES[caller].read_answer(translated))) == FACTS
 
 
 def test_cached_tokens_are_counted_apart_or_not_as_each_dialect_does() -> None:
     answer = whole(SIDES["anthropic"].read_answer(answer_of("anthropic")))
-    usage = orjson.loads(SIDES["openai"].write_answer(answer, TELLING))["usage"]
+    usage = orjson.loads(SIDES["openai"].write_answer(answer, CONTEXT))["usage"]
     assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (120, {"cached_tokens": 100})
     answer = whole(SIDES["openai"].read_answer(answer_of("openai")))
-    usage = orjson.loads(SIDES["anthropic"].write_answer(answer, TELLING))["usage"]
+    usage = orjson.loads(SIDES["anthropic"].write_answer(answer, CONTEXT))["usage"]
     assert usage == {
         "input_tokens": 20,
         "cache_creation_input_tokens": 0,
@@ -206,9 +206,9 @@ def test_cached_tokens_are_counted_apart_or_not_as_each_dialect_does() -> None:
 
 @pytest.mark.parametrize("name", ["anthropic", "ollama"])
 def test_arguments_that_are_no_json_are_an_error(name: str) -> None:
-    broken = Whole("m", calls=[Call("c", "f", '{"half')])
+    broken = CompleteAnswer("m", calls=[Call("c", "f", '{"half')])
     with pytest.raises(UpstreamInvalidResponse):
-        SIDES[name].write_answer(broken, TELLING)
+        SIDES[name].write_answer(broken, CONTEXT)
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -237,5 +237,5 @@ def answers(draw: st.DrawFn) -> list[Piece]:
 def test_what_is_written_reads_as_what_was_meant(name: str, pieces: list[Piece]) -> None:
     meant = whole(pieces)
     assert facts(heard(name, told(name, pieces))) == facts(meant)
-    answer = orjson.loads(SIDES[name].write_answer(meant, TELLING))
+    answer = orjson.loads(SIDES[name].write_answer(meant, CONTEXT))
     assert facts(whole(SIDES[name].read_answer(answer))) == facts(meant)

@@ -15,9 +15,9 @@ from gateway.dialects.translation.pieces import (
 )
 from tests.dialects.translation.events import BEGIN, DONE, END, chunk
 from tests.dialects.translation.wire import (
+    CONTEXT,
     NAMES,
     SIDES,
-    TELLING,
     heard,
     pieces_of,
     told,
@@ -98,4 +98,4 @@ def test_a_half_that_stays_alone_can_be_written(caller: str) -> None:
     event = {"model": half, "choices": [{"delta": {"content": half, "tool_calls": [call]}}]}
     pieces = pieces_of("openai", [b"data: %b\n\n" % json.dumps(event).encode() + DONE])
     assert heard(caller, told(caller, pieces)).text == "\ufffd"
-    assert orjson.loads(SIDES[caller].write_answer(whole(pieces), TELLING))
+    assert orjson.loads(SIDES[caller].write_answer(whole(pieces), CONTEXT))

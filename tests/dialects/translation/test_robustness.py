@@ -19,9 +19,9 @@ from gateway.dialects.translation.pieces import Began, Ended, Failed, Skipped, w
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse
 from tests.dialects.translation.test_requests import OPENAI
 from tests.dialects.translation.wire import (
+    CONTEXT,
     NAMES,
     SIDES,
-    TELLING,
     answer_of,
     pieces_of,
     stream_of,
@@ -110,7 +110,7 @@ def test_a_whole_answer_is_translated_or_an_error(name: str, data: st.DataObject
         answer = whole(SIDES[name].read_answer(document))
         for other in NAMES:
             with suppress(UpstreamInvalidResponse):
-                assert orjson.loads(SIDES[other].write_answer(answer, TELLING))
+                assert orjson.loads(SIDES[other].write_answer(answer, CONTEXT))
 
 
 @pytest.mark.parametrize("name", NAMES)

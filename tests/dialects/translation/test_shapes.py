@@ -18,11 +18,11 @@ from gateway.dialects.translation.pieces import (
 from gateway.errors import UpstreamInvalidResponse
 from tests.dialects.translation.events import said, skips
 from tests.dialects.translation.wire import (
+    CONTEXT,
     FIXTURES,
     NAMES,
     SHAPES,
     SIDES,
-    TELLING,
     heard,
     pieces_of,
     stream_of,
@@ -59,7 +59,7 @@ def test_a_shape_says_the_same_in_every_dialect(file: str, caller: str) -> None:
     name = file.partition("/")[0]
     pieces = pieces_of(name, [(FIXTURES / file).read_bytes()])
     assert said(heard(caller, told(caller, pieces))) == SHAPES[file]
-    answer = orjson.loads(SIDES[caller].write_answer(whole(pieces), TELLING))
+    answer = orjson.loads(SIDES[caller].write_answer(whole(pieces), CONTEXT))
     assert said(whole(SIDES[caller].read_answer(answer))) == SHAPES[file]
 
 

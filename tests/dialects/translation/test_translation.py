@@ -11,7 +11,7 @@ import pytest
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.translation import Translation, translates
 from gateway.errors import NotTranslatable, UpstreamInvalidResponse
-from tests.dialects.translation.wire import PAIRS, TELLING
+from tests.dialects.translation.wire import CONTEXT, PAIRS
 
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
 BODY = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
@@ -25,7 +25,7 @@ def between(caller: str, backend: str, *replaced: bytes) -> Translation:
 def test_a_chat_goes_to_the_chat_of_the_other(caller: str, backend: str) -> None:
     body = {key: value for key, value in BODY.items() if caller != "ollama" or key != "max_tokens"}
     for prefix in ("", "/any/prefix"):
-        call = between(caller, backend).call(prefix + PATHS[caller], body, TELLING)
+        call = between(caller, backend).call(prefix + PATHS[caller], body, CONTEXT)
         assert call.path.at("") == PATHS[backend]
         assert call.stream is (caller == "ollama")  # which streams unless it is told not to
         assert (call.reader is not None) is call.stream
@@ -46,7 +46,7 @@ def test_a_chat_goes_to_the_chat_of_the_other(caller: str, backend: str) -> None
 )
 def test_what_has_no_counterpart_is_refused(caller: str, backend: str, path: str) -> None:
     with pytest.raises(NotTranslatable):
-        between(caller, backend).call(path, BODY, TELLING)
+        between(caller, backend).call(path, BODY, CONTEXT)
     assert not translates(caller, backend, path)
 
 
@@ -59,8 +59,8 @@ def test_what_is_asked_can_come_from_another_process() -> None:
         ("/embeddings", document),
     ):
         asked = pickle.loads(pickle.dumps(call(path, body)))  # noqa: S301 -- our own
-        here = translation.call(path, body, TELLING)
-        there = translation.answering(asked, TELLING)
+        here = translation.call(path, body, CONTEXT)
+        there = translation.answering(asked, CONTEXT)
         assert (there.path, there.body, there.stream) == (here.path, here.body, here.stream)
         assert (there.reader is None) is (here.reader is None)
 
@@ -86,9 +86,9 @@ def test_embeddings_carry_the_name_that_was_asked_for() -> None:
         ("openai", "ollama", "/v1/embeddings", ollama),
         ("ollama", "openai", "/api/embed", openai),
     ):
-        call = between(caller, backend).call(path, {"model": "e", "input": "a"}, TELLING)
+        call = between(caller, backend).call(path, {"model": "e", "input": "a"}, CONTEXT)
         assert orjson.loads(call.whole(answer)[0])["model"] == "e"
-        mine = replace(TELLING, model="mine")
+        mine = replace(CONTEXT, model="mine")
         call = between(caller, backend).call(path, {"model": "e", "input": "a"}, mine)
         assert orjson.loads(call.whole(answer)[0])["model"] == "mine"
         for body in (b"oops", b"[]", b"{}"):

@@ -13,18 +13,18 @@ from gateway.dialects import DIALECTS, Dialect
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
+    CompleteAnswer,
     Piece,
     Stop,
     StreamReader,
     StreamWriter,
-    Telling,
-    Whole,
+    WriterContext,
     whole,
 )
 from gateway.sse import is_event_stream
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-TELLING = Telling("r1", 1_700_000_000.0)
+CONTEXT = WriterContext("r1", 1_700_000_000.0)
 
 
 PARIS = ("get_weather", {"city": "Paris"})
@@ -56,9 +56,9 @@ class Side:
     read: Callable[[dict[str, Any]], Conversation]
     write: Callable[[Conversation, TranslationOptions], dict[str, Any]]
     read_answer: Callable[[dict[str, Any]], list[Piece]]
-    write_answer: Callable[[Whole, Telling], bytes]
+    write_answer: Callable[[CompleteAnswer, WriterContext], bytes]
     reader: Callable[[], StreamReader]
-    writer: Callable[[Telling], StreamWriter]
+    writer: Callable[[WriterContext], StreamWriter]
 
 
 def _side(dialect: Dialect) -> Side:
@@ -96,9 +96,9 @@ def pieces_of(name: str, parts: Iterable[bytes]) -> list[Piece]:
 
 
 def told(name: str, pieces: Iterable[Piece]) -> bytes:
-    writer = SIDES[name].writer(TELLING)
+    writer = SIDES[name].writer(CONTEXT)
     return b"".join(writer.write(piece) for piece in pieces)
 
 
-def heard(name: str, stream: bytes) -> Whole:
+def heard(name: str, stream: bytes) -> CompleteAnswer:
     return whole(pieces_of(name, [stream]))
