@@ -34,8 +34,8 @@ _NOTHING = Usage(0, 0)
 class HeadLimits:
     """First phase of a route's `RequestLimits`: check what needs no body before the body is read.
 
-    If the body arrived with the head, `RequestLimits` checks everything at once instead. A middleware that
-    reads bodies before `RequestLimits` runs asks for this check first.
+    If the body arrived with the head, `RequestLimits` checks everything at once instead. A
+    middleware that reads bodies before `RequestLimits` runs asks for this check first.
     """
 
     def __init__(self, limits: RequestLimits, reader: BodyReader) -> None:
