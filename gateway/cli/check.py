@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
 
 from gateway.cli.config_file import Commands, add_config_file, build, config_file, load_given
+from gateway.cli.doctor.finding import CheckResult, worst
+from gateway.cli.doctor.upstreams import endpoint_findings
 from gateway.cli.failures import EXIT_CONFIG, EXIT_OK
-from gateway.config import ConfigError, Problem
+from gateway.config import ConfigError, Loaded, Problem
+from gateway.config.problems import ConfigPath
 
 
 def add_command(commands: Commands) -> None:
@@ -18,12 +22,35 @@ def add_command(commands: Commands) -> None:
         "check",
         help="validate a file; print every problem",
         description="What `serve` would object to, a problem a line: where it is, what is wrong, "
-        "and what would be right. Secrets and plug-ins have to be there, backends need not be.",
+        "and what would be right. Secrets and plug-ins have to be there; backends with --live.",
     )
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a problem, on stdout")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="also ask every backend: whether it is there, its dialect, base path and models",
+    )
     parser.add_argument("--strict", action="store_true", help="exit code 1 for warnings, too")
     parser.set_defaults(run=_check)
+
+
+async def _live(loaded: Loaded, warnings: Sequence[Problem]) -> list[Problem]:
+    """Return the warnings with what the backends say. Where a backend says that its URL is right,
+    the warnings about the URL are dropped.
+    """
+    config = loaded.config
+    found: list[Problem] = []
+    for name, upstream in config.upstreams.items():
+        for index, endpoint in enumerate(upstream.endpoints):
+            path: ConfigPath = ("upstreams", name, "endpoints", index, "url")
+            findings = [one async for one in endpoint_findings(config, name, endpoint.url)]
+            found += (
+                loaded.source.problem(path, one.text, one.remedy) for one in findings if one.remedy
+            )
+            if worst(findings) is CheckResult.OK:
+                warnings = [one for one in warnings if one.path != path]
+    return sorted([*warnings, *found], key=lambda one: (one.line, one.column))
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -34,6 +61,8 @@ def _check(arguments: argparse.Namespace) -> int:
         loaded = load_given(arguments)
         warnings = loaded.warnings()
         build(loaded)
+        if arguments.live:
+            warnings = asyncio.run(_live(loaded, warnings))
     except ConfigError as exc:
         errors = exc.problems
     if arguments.json:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import shtab
 
@@ -130,14 +131,29 @@ def _add_schema(commands: Commands) -> None:
 
 def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
     helping = commands.add_parser("help", help="show the help of a command")
-    helping.add_argument("command", nargs="?", choices=sorted(commands.choices), metavar="COMMAND")
+    helping.add_argument("command", nargs="*", metavar="COMMAND", help="such as `keys create`")
 
     def run(arguments: argparse.Namespace) -> int:
-        asked = arguments.command
-        (parser if asked is None else commands.choices[asked]).print_help()
+        found = parser
+        for word in arguments.command:
+            below = _commands_of(found)
+            if word not in below:
+                near = difflib.get_close_matches(word, below, 1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise WrongUsage(f"there is no command '{' '.join(arguments.command)}'{hint}")
+            found = below[word]
+        found.print_help()
         return EXIT_OK
 
     helping.set_defaults(run=run)
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the commands below a command, by name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices
+    return {}
 
 
 def _add_completion(commands: Commands, parser: argparse.ArgumentParser) -> None:

@@ -164,6 +164,11 @@ class _Probe:
     async def run(self, dialect: Dialect | None) -> FoundBackend:
         if dialect == "ollama" and (found := await self._ollama()) is not None:
             return found
+        if self._url != self._root:
+            # A URL that ends in /v1 is rarely meant so: the paths of requests begin with it, too.
+            _, document = await self._ask(f"{self._url}/v1/models")
+            if _entries(document) is not None:
+                self._root = self._url
         status, document = await self._ask(f"{self._root}/v1/models")
         # Ollama also lists its models in OpenAI's form. Other products answer Ollama's paths, too:
         # one that says its name is not asked there.

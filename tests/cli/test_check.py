@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import NOWHERE, Said, call
+from tests.support.commands import NOWHERE, Said, StartBackend, call, called
+from tests.support.doctor import one_model
 from tests.support.gateway import config_text, simple_config
 
 
@@ -80,3 +81,26 @@ def test_check_finds_every_plug_in_that_cannot_be_used(
     first, second = said.err.splitlines()
     assert "routes[0].middleware[0].use: cannot import no.such" in first
     assert "routes[0].middleware[1].use: neither an async function" in second
+
+
+async def test_backends_are_asked_on_demand_only(
+    start_backend: StartBackend, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    url = await start_backend({"/v1/models": {"data": [{"id": "other", "owned_by": "vllm"}]}})
+    file.write_text(config_text(one_model(f"{url}/v1"), {}))
+    assert "does not list" not in (await called("check", str(file))).err
+    said = await called("check", "--live", "--strict", str(file))
+    assert (said.code, said.out) == (1, f"{file}: ok\n")
+    assert "the URL ends in /v1, which stands in the request's own path too" in said.err
+    assert "does not list m; load the model there" in said.err
+
+
+async def test_a_backend_that_says_its_base_path_is_right_is_believed(
+    start_backend: StartBackend, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    url = await start_backend({"/v1/v1/models": {"data": [{"id": "m", "owned_by": "vllm"}]}})
+    file.write_text(config_text(one_model(f"{url}/v1"), {}))
+    assert "ends in /v1" in (await called("check", str(file))).err
+    assert (await called("check", "--live", str(file))).err == ""

@@ -35,7 +35,10 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
 def test_help_takes_the_name_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "help", "check") == call(capsys, "check", "--help")
     assert call(capsys, "help") == call(capsys, "--help")
-    assert call(capsys, "help", "surf").code == 2
+    assert call(capsys, "help", "keys", "create") == call(capsys, "keys", "create", "--help")
+    said = call(capsys, "help", "keys", "creat")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "gateway: there is no command 'keys creat'; did you mean 'create'?\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict
 
-from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.config_file import Commands, add_config_file, load_given
 from gateway.cli.doctor.finding import CheckResult, Finding, worst
 from gateway.cli.doctor.identity import identity
 from gateway.cli.doctor.machine import machine
@@ -17,7 +17,7 @@ from gateway.cli.doctor.store import store
 from gateway.cli.doctor.through import through
 from gateway.cli.doctor.upstreams import upstreams
 from gateway.cli.failures import WrongUsage
-from gateway.config import Config, load
+from gateway.config import Config
 
 
 def add_command(commands: Commands) -> None:
@@ -26,11 +26,16 @@ def add_command(commands: Commands) -> None:
         "doctor",
         help="check everything a configuration depends on; print remedies",
         description="Open files, disk, addresses; identity providers and their clocks; the store; "
-        "every endpoint: DNS, TLS, dialect, models. With --through: buffering in front. Exit "
-        "code 1 if something failed.",
+        "every endpoint: DNS, TLS, dialect, models. With --generate: buffering behind the gateway; "
+        "with --through: in front of it. Exit code 1 if something failed.",
     )
-    add_config_option(parser)
+    add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--generate",
+        action="store_true",
+        help="also stream a short generation from each endpoint, which costs tokens",
+    )
     parser.add_argument(
         "--through",
         metavar="URL",
@@ -42,12 +47,12 @@ def add_command(commands: Commands) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = load_given(arguments).config
     checks: list[tuple[str, AsyncIterator[Finding]]] = [
         ("machine", _later(machine(config))),
         ("identity", identity(config)),
         ("store", store(config)),
-        ("upstreams", upstreams(config)),
+        ("upstreams", upstreams(config, generate=arguments.generate)),
     ]
     if arguments.through is not None:
         checks.append(("stream", _streamed(config, arguments)))

@@ -28,6 +28,16 @@ class Finding:
     """Instruction for the operator; empty if there is nothing to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """Remedies for the faults of a server, which depend on whose it is."""
+
+    unreachable: str
+    untrusted: str
+    refused: str
+    buffered: str
+
+
 def ok(subject: str, text: str) -> Finding:
     """Return the finding for a check that passed."""
     return Finding(subject, CheckResult.OK, text)

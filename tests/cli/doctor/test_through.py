@@ -8,12 +8,8 @@ import ssl
 import aiohttp
 import trustme
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpServer
 
-from gateway.cli.doctor.finding import CheckResult
-from gateway.cli.doctor.through import judged
 from gateway.demo import DemoBackend
 from tests.support.doctor import Doctor, of, one_model
 from tests.support.gateway import StartGateway
@@ -36,7 +32,7 @@ async def test_an_untrusted_certificate_in_front_is_told_with_its_remedy(
     async with server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         found = of(await doctor(one_model(backend.url), "--through", url), "through")
-    assert "its TLS certificate is not trusted" in found["text"]
+    assert "its TLS certificate is not accepted" in found["text"]
     assert "SSL_CERT_FILE" in found["remedy"]
 
 
@@ -47,8 +43,8 @@ async def test_a_stream_through_the_gateway_is_unbuffered(
     config["models"]["demo"] = {"upstream": "main"}
     config["routes"][0]["models"] = ["demo"]
     gateway = await start_gateway(config)
-    found = of(await doctor(config, "--through", gateway.url, "--model", "demo"), "through")
-    assert found["verdict"] == "ok", found
+    found = of(await doctor(config, "--through", gateway.url, "--model", "demo"), "unbuffered")
+    assert found["verdict"] == "ok"
 
 
 async def test_a_proxy_that_collects_a_stream_is_found(
@@ -73,8 +69,3 @@ async def test_a_proxy_that_collects_a_stream_is_found(
 async def test_a_refused_stream_says_its_status(doctor: Doctor, backend: DemoBackend) -> None:
     options = ("--through", backend.url, "--model", "demo-error")
     assert of(await doctor(one_model(backend.url), *options), "status 5")["verdict"] == "failed"
-
-
-@given(st.lists(st.floats(0, 1000), max_size=20).map(sorted))
-def test_any_arrivals_are_judged(arrivals: list[float]) -> None:
-    assert judged("s", arrivals).verdict in CheckResult

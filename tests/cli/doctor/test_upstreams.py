@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import ssl
-from pathlib import Path
 
 import pytest
-import trustme
-from aiohttp import web
-from pytest_aiohttp import AiohttpServer
 
 from gateway.demo import DemoBackend
 from tests.support.doctor import LISTING, Doctor, of, one_model
@@ -66,32 +61,3 @@ async def test_the_backends_credential_is_sent(
         findings = await doctor(one_model(upstream.url, credentials={"bearer": {"env": "KEY"}}))
     assert upstream.requests[0].value("authorization") == b"Bearer sk-secret"
     assert "sk-secret" not in json.dumps(findings)
-
-
-async def tls_backend(aiohttp_server: AiohttpServer, certificate: trustme.LeafCert) -> str:
-    """Start a backend with this certificate. Return its URL."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
-
-    async def models(_: web.Request) -> web.Response:
-        return web.json_response(LISTING)
-
-    application = web.Application()
-    application.router.add_get("/v1/models", models)
-    server = await aiohttp_server(application, ssl=context)
-    return f"https://localhost:{server.port}"
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_a_certificate_is_verified_as_the_gateway_does(
-    doctor: Doctor, aiohttp_server: AiohttpServer, tmp_path: Path, trusted: bool
-) -> None:
-    authority, other = trustme.CA(), trustme.CA()
-    (authority if trusted else other).cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    url = await tls_backend(aiohttp_server, authority.issue_cert("localhost"))
-    findings = await doctor(one_model(url, tls={"ca": "ca.pem"}))
-    if trusted:
-        assert of(findings, "its certificate expires in")["verdict"] == "ok"
-        assert of(findings, "vLLM, 1 model(s)")["verdict"] == "ok"
-    else:
-        assert "tls.ca" in of(findings, "certificate is not accepted")["remedy"]
