@@ -119,6 +119,8 @@ class WorkerMetrics:
         self._set(table.JOURNAL_STREAMS, len(streams))
         self._set(table.JOURNAL_GENERATIONS, streams.generations)
         self._set(table.JOURNAL_EVICTIONS, streams.evicted)
+        self._set(table.JOURNAL_DEFERRED, streams.deferred)
+        self._set(table.JOURNAL_UNWRITTEN, streams.unwritten)
 
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts

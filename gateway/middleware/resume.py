@@ -48,12 +48,15 @@ from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.policy import HEADER, Allowed, Policy
 from gateway.resume.read_limit import ReadLimit
 from gateway.resume.replay import STREAM_ID, Replay
-from gateway.resume.streams import Streams
+from gateway.resume.streams import Streams, StreamTerms
 from gateway.sse import is_event_stream
 from gateway.store.records import StoreUnavailable
 
-UNAVAILABLE = ("X-Resume", "unavailable")
-"""Header of a stream that is served although it cannot be stored."""
+RESUME = "X-Resume"
+DEFERRED = "deferred"
+"""Value of X-Resume for a stream that the store does not know yet. Until the store answers again,
+only this process can resume it.
+"""
 _KEY_CHARS = 255
 _AGAIN_S = 0.05
 Handler = Callable[[Request], Awaitable[web.StreamResponse]]
@@ -120,15 +123,12 @@ class Resume:
             return await self._at_response(request, handler, *asked)
         policy = options.allowed.policy(headers.get(HEADER))
         sharing = self._streams.sharing
-        if sharing is not None and not sharing.available:
-            return await self._without_store(request, handler)
+        if options.refuses and sharing is not None and not sharing.available:
+            raise ResumeUnavailable
         key = headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is None:
             return await self._begin(request, handler, policy, self._streams.new_id(), None)
-        try:
-            return await self._once(request, handler, policy, key)
-        except StoreUnavailable:
-            return await self._without_store(request, handler)
+        return await self._once(request, handler, policy, key)
 
     # -- existing streams ----------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Resume:
         stream = mine.stream
         streams.expect(stream)
         try:
-            while (claim := await streams.claims.take(place, mine)) != mine:
+            while (claim := await self._claim(place, mine)) != mine:
                 for one in self._limits:
                     one.undo(exchange)
                 if claim.body != mine.body:
@@ -281,13 +281,13 @@ class Resume:
 
         A body that did not come with the head is read only if the head admits it: `reads` if the
         key is known, the limits if it is new. Raise RateLimited, LimitsUnavailable,
-        StoreUnavailable, and what reading a body raises.
+        ResumeUnavailable, and what reading a body raises.
         """
         exchange, reader, streams = request.exchange, self._options.reader, self._streams
         reader.check(request)
         repeats = False
         if reader.comes_late(request):
-            repeats = place in self._arriving or await streams.claims.find(place) is not None
+            repeats = place in self._arriving or await self._is_claimed(place)
             if repeats:
                 self._count_read(exchange)
             for one in () if repeats else self._limits:
@@ -340,20 +340,15 @@ class Resume:
         headers.setdefault("Cache-Control", "no-cache")
         headers["X-Accel-Buffering"] = "no"
         headers[HEADER] = str(policy)
+        owner = options.access.stream(exchange.principal, exchange.model)
+        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, claim)
         try:
-            log = await self._streams.open(
-                stream,
-                options.access.stream(exchange.principal, exchange.model),
-                cap_bytes=options.cap_bytes,
-                ttl_s=options.ttl_s,
-                claim=claim,
-            )
+            log = await self._streams.open(stream, terms)
         except StoreUnavailable as exc:
             if options.refuses:
                 raise ResumeUnavailable from exc
-            exchange.response_headers.remove(told)
-            exchange.response_headers.append(UNAVAILABLE)
-            return response
+            log = self._streams.open_later(stream, terms)
+            headers[RESUME] = DEFERRED
         response.let_body_go(request)
         generation = Generation(
             self._streams, log, response.body, exchange, options.dialect, policy
@@ -397,20 +392,38 @@ class Resume:
 
         return name
 
-    async def _without_store(self, request: Request, handler: Handler) -> web.StreamResponse:
-        if self._options.refuses:
-            raise ResumeUnavailable
-        request.exchange.response_headers.append(UNAVAILABLE)
-        return await handler(request)
+    async def _claim(self, place: bytes, mine: Claim) -> Claim:
+        """Return the claim that holds an Idempotency-Key: `mine`, or another one. Raise
+        ResumeUnavailable.
+        """
+        claims = self._streams.claims
+        try:
+            return await claims.take(place, mine)
+        except StoreUnavailable as exc:
+            if self._options.refuses:
+                raise ResumeUnavailable from exc
+            return claims.hold(place, mine)
+
+    async def _is_claimed(self, place: bytes) -> bool:
+        """Tell whether an Idempotency-Key is known to be in use. Raise ResumeUnavailable."""
+        try:
+            return await self._streams.claims.find(place) is not None
+        except StoreUnavailable as exc:
+            if self._options.refuses:
+                raise ResumeUnavailable from exc
+            return False
 
     async def _followed(self, exchange: Exchange, stream: str) -> StreamLog | None:
         """Return the stream begun by a request with the same Idempotency-Key, or None. Raise
-        ModelNotFound if this credential does not allow the model that both requests name.
+        ModelNotFound if this credential does not allow the model that both requests name, and
+        ResumeUnavailable.
         """
         try:
             return await self._streams.find(stream, self._readable(exchange), 0)
         except StreamNotFound:
             raise ModelNotFound from None
+        except StoreUnavailable as exc:
+            raise ResumeUnavailable from exc
 
     def _owner(self, exchange: Exchange) -> bytes:
         return self._options.access.owner(exchange.principal)

@@ -46,6 +46,11 @@ class StreamClaims(Protocol):
     async def find(self, key: bytes) -> Claim | None:
         """Return the claim that holds the key, or None. Raise StoreUnavailable."""
 
+    def hold(self, key: bytes, claim: Claim) -> Claim:
+        """Take the key within this process only, because the registry does not answer. It is taken
+        among all processes when the registry answers again. Returns like `take`, and at once.
+        """
+
     def drop(self, key: bytes, stream: str) -> None:
         """Remove the claim if it refers to this stream. Returns at once."""
 
@@ -57,6 +62,9 @@ class LocalClaims:
         self._claims: dict[bytes, Claim] = {}
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
+        return self._claims.setdefault(key, claim)
+
+    def hold(self, key: bytes, claim: Claim) -> Claim:
         return self._claims.setdefault(key, claim)
 
     async def find(self, key: bytes) -> Claim | None:

@@ -48,8 +48,18 @@ class Sharing(Protocol):
     async def open(self, log: StreamLog, ttl_s: float) -> None:
         """Make a new stream of this process known to the others. Raise StoreUnavailable."""
 
+    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+        """Make a new stream known as soon as the store answers. Returns at once."""
+
+    @property
+    def unopened(self) -> int:
+        """Number of streams of `open_later` that the others cannot find yet."""
+
     def grown(self, log: StreamLog) -> None:
         """Handle new events of a stream, or its end. Called for every event."""
+
+    def expired(self, stream: str) -> None:
+        """Handle the end of a stream's TTL: its events are no longer in memory."""
 
     def forgotten(self, stream: str) -> None:
         """Handle the eviction of a stream before its TTL was over."""

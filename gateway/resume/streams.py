@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +30,19 @@ class Run(Protocol):
         """End it now."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """Terms on which a stream is kept."""
+
+    owner: bytes
+    """Label of the owner."""
+    cap_bytes: int
+    ttl_s: float
+    """Seconds for which the stream is kept after its end."""
+    claim: bytes | None = None
+    """Idempotency-Key that the stream holds."""
+
+
 class Streams:
     """Streams of one process, within a limit on their total size."""
 
@@ -40,6 +52,8 @@ class Streams:
         self.size_bytes = 0
         self.evicted = 0
         """Number of finished streams that were evicted before their TTL was over."""
+        self.deferred = 0
+        """Number of streams that started while the store did not answer."""
         self.sharing = sharing
         self.claims: StreamClaims = sharing.claims if sharing is not None else LocalClaims()
         self._slot = slot
@@ -70,6 +84,13 @@ class Streams:
         """Number of generations that this process runs."""
         return len(self._generations)
 
+    @property
+    def unwritten(self) -> int:
+        """Number of streams in memory that other processes cannot find, because the store did not
+        answer when they began.
+        """
+        return 0 if self.sharing is None else self.sharing.unopened
+
     def __len__(self) -> int:
         return len(self._kept)
 
@@ -83,18 +104,26 @@ class Streams:
         """Announce that a stream with this id may start soon. `arrived` waits for it."""
         self._waiting.setdefault(stream, [])
 
-    async def open(
-        self, stream: str, owner: bytes, *, cap_bytes: int, ttl_s: float, claim: bytes | None
-    ) -> StreamLog:
-        """Create the log of a stream that starts now. It is kept for `ttl_s` seconds after its end.
-
-        Raise StoreUnavailable.
-        """
-        log = StreamLog(stream, owner, cap_bytes, self)
+    async def open(self, stream: str, terms: StreamTerms) -> StreamLog:
+        """Create the log of a stream that starts now. Raise StoreUnavailable."""
+        log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
         if self.sharing is not None:
-            await self.sharing.open(log, ttl_s)
-        self._kept[stream] = _Kept(log, ttl_s, claim)
-        self.settled(stream)
+            await self.sharing.open(log, terms.ttl_s)
+        return self._keep(log, terms)
+
+    def open_later(self, stream: str, terms: StreamTerms) -> StreamLog:
+        """Create the log of a stream that starts while the store does not answer. Other processes
+        find the stream when the store answers again.
+        """
+        log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
+        if self.sharing is not None:
+            self.deferred += 1
+            self.sharing.open_later(log, terms.ttl_s)
+        return self._keep(log, terms)
+
+    def _keep(self, log: StreamLog, terms: StreamTerms) -> StreamLog:
+        self._kept[log.id] = _Kept(log, terms.ttl_s, terms.claim)
+        self.settled(log.id)
         return log
 
     def settled(self, stream: str) -> None:
@@ -114,8 +143,10 @@ class Streams:
         task.add_done_callback(self._tasks.discard)
 
     async def _name(self, alias: bytes, claim: Claim) -> None:
-        with contextlib.suppress(StoreUnavailable):  # the stream is then found only by its own id
+        try:
             await self.claims.take(alias, claim)
+        except StoreUnavailable:
+            self.claims.hold(alias, claim)
 
     async def named(self, alias: bytes) -> str | None:
         """Return the stream with this alias, or None. Raise StoreUnavailable."""
@@ -182,11 +213,16 @@ class Streams:
         if kept.claim is not None and log.state is not StreamState.COMPLETE:
             self.claims.drop(kept.claim, log.id)
             kept.claim = None
-        kept.timer = asyncio.get_running_loop().call_later(kept.ttl_s, self._forget, log.id)
+        kept.timer = asyncio.get_running_loop().call_later(kept.ttl_s, self._expire, log.id)
         # Keep the order by age: the stream that ended last is the youngest.
         self._kept[log.id] = self._kept.pop(log.id)
         if self.sharing is not None:
             self.sharing.grown(log)
+
+    def _expire(self, stream: str) -> None:
+        self._forget(stream)
+        if self.sharing is not None:
+            self.sharing.expired(stream)
 
     def _forget(self, stream: str) -> None:
         kept = self._kept.pop(stream, None)

@@ -75,7 +75,15 @@ class WorkerSharing:
 
     # -- own streams: other workers ask for them, so nothing needs to be sent -----------------
 
+    unopened = 0
+
     async def open(self, log: StreamLog, ttl_s: float) -> None:
+        pass
+
+    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+        pass
+
+    def expired(self, stream: str) -> None:
         pass
 
     def grown(self, log: StreamLog) -> None:
@@ -321,6 +329,9 @@ class WorkerClaims:
             if answer:
                 return Claim(b"", answer["stream"])
         return await self.local.find(key)
+
+    def hold(self, key: bytes, claim: Claim) -> Claim:
+        return self.local.hold(key, claim)
 
     def drop(self, key: bytes, stream: str) -> None:
         self.local.drop(key, stream)

@@ -145,8 +145,8 @@ class ResumeSettings(Section):
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
-        description="Without the Redis that streams are shared by: serve streams that cannot be "
-        "resumed, and say so by X-Resume: unavailable; or refuse with 503.",
+        description="While the Redis that streams are shared by does not answer: keep new streams "
+        "in memory, with X-Resume: deferred, and write them when it answers; or refuse with 503.",
     )
 
 

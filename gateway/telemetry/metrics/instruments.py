@@ -490,6 +490,20 @@ JOURNAL_EVICTIONS = Instrument(
     "Finished streams removed before their retention time because memory ran out.",
     "{stream}",
 )
+JOURNAL_DEFERRED = Instrument(
+    "gateway_journal_deferred",
+    _C,
+    (),
+    "Streams that began while the store did not answer, and are written to it later.",
+    "{stream}",
+)
+JOURNAL_UNWRITTEN = Instrument(
+    "gateway_journal_unwritten",
+    _G,
+    (),
+    "Streams in the memory of this gateway that the store does not know yet.",
+    "{stream}",
+)
 TRACE_DROPS = Instrument(
     "gateway_trace_records_dropped",
     _C,

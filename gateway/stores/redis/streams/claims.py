@@ -34,10 +34,14 @@ class RedisClaims:
         self._reachable = reachable
         self._spawn = spawn
         self._held: dict[bytes, str] = {}
+        self._waiting: dict[bytes, Claim] = {}
+        """Claims of `hold` that Redis does not know yet."""
         self._renewed_at = 0.0
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
-        name, value = keys.claim(key), claim.body + claim.stream.encode()
+        if (waiting := self._waiting.get(key)) is not None:
+            return waiting
+        name, value = keys.claim(key), _value(claim)
         client = self._client
         async with self._reachable():
             while True:
@@ -48,18 +52,31 @@ class RedisClaims:
                 if found is not None:
                     return _claim(found)
 
+    def hold(self, key: bytes, claim: Claim) -> Claim:
+        return self._waiting.setdefault(key, claim)
+
     async def find(self, key: bytes) -> Claim | None:
+        if (waiting := self._waiting.get(key)) is not None:
+            return waiting
         async with self._reachable():
             found: bytes | None = await self._client.get(keys.claim(key))
         return None if found is None else _claim(found)
 
     def drop(self, key: bytes, stream: str) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is not None and waiting.stream == stream:
+            del self._waiting[key]
+            return
         if self._held.get(key) == stream:
             del self._held[key]
         self._spawn(self._drop(key, stream))
 
     async def renew(self) -> None:
-        """Renew the claims held by this process. Raise StoreUnavailable."""
+        """Renew the claims held by this process, and write those of `hold`. Raise
+        StoreUnavailable.
+        """
+        for key, claim in [*self._waiting.items()]:
+            await self._take_late(key, claim)
         now = time.monotonic()
         if not self._held or now - self._renewed_at < _CLAIM_S / 3:
             return
@@ -70,12 +87,30 @@ class RedisClaims:
             await pipeline.execute()
         self._renewed_at = now
 
+    async def _take_late(self, key: bytes, claim: Claim) -> None:
+        """Write a claim of `hold`, unless another process holds the key. Raise StoreUnavailable."""
+        life_ms = int(_CLAIM_S * 1000)
+        name, value = keys.claim(key), _value(claim)
+        async with self._reachable():
+            taken = await self._client.set(name, value, nx=True, px=life_ms)
+            # A `take` whose reply was lost may have written it.
+            taken = taken or await self._client.get(name) == value
+        if self._waiting.pop(key, None) is None:
+            if taken:
+                self._spawn(self._drop(key, claim.stream))  # it was dropped meanwhile
+        elif taken:
+            self._held[key] = claim.stream
+
     async def _drop(self, key: bytes, stream: str) -> None:
         try:
             async with self._reachable():
                 await self._client.eval(_DROP, 1, keys.claim(key), stream)
         except StoreUnavailable:
             pass  # the claim expires by itself
+
+
+def _value(claim: Claim) -> bytes:
+    return claim.body + claim.stream.encode()
 
 
 def _claim(held: bytes) -> Claim:

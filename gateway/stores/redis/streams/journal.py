@@ -3,6 +3,11 @@
 An entry contains the events that arrived together, and its id is the number of the last one.
 Writing an entry twice is therefore an error that proves that it is there. A call whose reply was
 lost can safely be repeated.
+
+While Redis does not answer, what is to be written stays in the logs, whose size is bounded. When it
+answers again, it may have lost what was written before (a replica was promoted, or it began empty).
+Each stream that is still in memory is then compared with Redis, and written again from the first
+event that is missing there.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ from gateway.stores.redis.streams import keys
 _GATHER_S = 0.005
 _PAUSE_S = 0.25
 _BATCH_STREAMS = 256
+_BATCH_BYTES = 4 * 1024 * 1024
+"""Size of a call above which no further stream is added to it."""
 _ENTRY_BYTES = 256 * 1024
 _SPARE_S = 60.0
 """Extra lifetime of a running stream beyond its TTL. It is refreshed after a third of its TTL."""
@@ -42,12 +49,20 @@ class Journal:
         changed: Callable[[bool, str], None],
     ) -> None:
         """`changed` is called with the availability of Redis, and the reason for an outage."""
+        self.beat = 0
+        """Number of signs of life. It is the value of the process's `alive` key."""
         self._client = client
         self._process = process
         self._timeout_s = timeout_s
         self._changed = changed
         self._written: dict[str, _Written] = {}
+        """Streams that are not completely written."""
+        self._finished: dict[str, _Written] = {}
+        """Streams that are completely written, and still in memory."""
+        self._unopened: set[str] = set()
         self._dirty: dict[str, None] = {}
+        self._doubtful: dict[str, None] = {}
+        """Streams of which Redis may have lost events."""
         self._news: dict[str, set[str]] = {}
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -56,15 +71,38 @@ class Journal:
         """Register a stream in Redis, and write its events from now on. Raise StoreUnavailable."""
         written = _Written(log, ttl_s)
         pipeline = self._client.pipeline(transaction=False)
-        share = written.share(pipeline, self._process)
+        share = written.share(pipeline, self._process, self.beat)
         await self._execute(pipeline)
         written.done(share)
         self._written[log.id] = written
+
+    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+        """Register a stream in Redis and write its events as soon as Redis answers."""
+        self._written[log.id] = _Written(log, ttl_s)
+        self._unopened.add(log.id)
+        self.grown(log)
+
+    @property
+    def unopened(self) -> int:
+        """Number of streams in memory that Redis does not know yet."""
+        return len(self._unopened)
 
     def grown(self, log: StreamLog) -> None:
         """Schedule a write of the stream's new events. Called for every event."""
         self._dirty[log.id] = None
         if self._task is None:
+            self._task = asyncio.create_task(self._write())
+
+    def forget(self, stream: str) -> None:
+        """Forget a stream: its events are no longer in memory."""
+        for streams in (self._written, self._finished, self._dirty, self._doubtful):
+            streams.pop(stream, None)
+        self._unopened.discard(stream)
+
+    def compare(self) -> None:
+        """Schedule a comparison of all streams with Redis, which may have lost events."""
+        self._doubtful = dict.fromkeys((*self._written, *self._finished))
+        if self._doubtful and self._task is None:
             self._task = asyncio.create_task(self._write())
 
     def announce(self, process: str, stream: str) -> None:
@@ -97,11 +135,15 @@ class Journal:
 
     async def _write(self) -> None:
         try:
-            while self._dirty or self._news:
+            while self._dirty or self._news or self._doubtful:
                 await asyncio.sleep(0 if self._closing else _GATHER_S)
                 try:
+                    # What is missing in Redis is written before what is new: no gap appears.
+                    while self._doubtful:
+                        await self._compare_some()
                     await self._write_some()
                 except StoreUnavailable as exc:
+                    self.compare()
                     self._changed(False, str(exc))
                     if self._closing:
                         return
@@ -111,17 +153,43 @@ class Journal:
         finally:
             self._task = None
 
+    async def _compare_some(self) -> None:
+        """Compare one batch of streams with Redis. Raise StoreUnavailable."""
+        streams = [*self._doubtful][:_BATCH_STREAMS]
+        pipeline = self._client.pipeline(transaction=False)
+        for stream in streams:
+            pipeline.execute_command("XREVRANGE", keys.events(stream), "+", "-", "COUNT", 1)
+            pipeline.execute_command("EXISTS", keys.meta(stream))
+        found = await self._execute(pipeline)
+        for stream, entries, known in zip(streams, found[::2], found[1::2], strict=True):
+            self._doubtful.pop(stream, None)
+            written = self._written.get(stream) or self._finished.get(stream)
+            if written is None:
+                continue
+            last = entries[-1][0] if entries and known else b"0-0"
+            if written.is_behind(last):
+                self._finished.pop(stream, None)
+                self._written[stream] = written
+                self._dirty[stream] = None
+
     async def _write_some(self) -> None:
         """Write one batch, then send its notifications. On StoreUnavailable, it is queued again."""
-        streams = [*self._dirty][:_BATCH_STREAMS]
-        news = {} if len(streams) < len(self._dirty) else self._news
+        pipeline = self._client.pipeline(transaction=False)
+        streams, parts, shares, size_bytes = [], [], [], 0
+        for stream in [*self._dirty][:_BATCH_STREAMS]:
+            del self._dirty[stream]
+            streams.append(stream)
+            written = self._written.get(stream)
+            if written is not None:
+                share = written.share(pipeline, self._process, self.beat)
+                parts.append(written)
+                shares.append(share)
+                size_bytes += share.size_bytes
+                if size_bytes > _BATCH_BYTES:
+                    break
+        news = {} if self._dirty else self._news
         if news:
             self._news = {}
-        parts = [self._written[stream] for stream in streams if stream in self._written]
-        for stream in streams:
-            del self._dirty[stream]
-        pipeline = self._client.pipeline(transaction=False)
-        shares = [written.share(pipeline, self._process) for written in parts]
         said: Sequence[Any] = ()
         try:
             if parts:
@@ -129,21 +197,26 @@ class Journal:
             if news:
                 await self._execute(self._told(news))
         except StoreUnavailable:
-            self._dirty.update(dict.fromkeys(streams))
+            self._dirty.update((stream, None) for stream in streams if stream in self._written)
             for process, told in news.items():
                 self._news.setdefault(process, set()).update(told)
             raise
         for written, share in zip(parts, shares, strict=True):
+            stream = written.log.id
+            if stream not in self._written:
+                continue  # it was forgotten meanwhile
             if share.added is not None and said[share.added] is None:
                 # The stream was there and is missing now: Redis has lost its data. Write it again.
                 written.begin_anew()
-                self._dirty[written.log.id] = None
+                self._dirty[stream] = None
+                self.compare()
                 continue
             written.done(share)
+            self._unopened.discard(stream)
             if written.finished:
-                del self._written[written.log.id]
+                self._finished[stream] = self._written.pop(stream)
             elif written.log.ended or written.sent < written.log.last:
-                self._dirty[written.log.id] = None
+                self._dirty[stream] = None
 
     def _told(self, news: Mapping[str, Iterable[str]]) -> Any:
         pipeline = self._client.pipeline(transaction=False)
@@ -173,6 +246,7 @@ class _Share:
     first: int
     finished: bool
     refreshed_at: float
+    size_bytes: int
     added: int | None
     """Index of the command in the call that needs an existing Redis stream (NOMKSTREAM), if any."""
 
@@ -194,7 +268,18 @@ class _Written:
         self.first = 1
         self.refreshed_at = float("-inf")
 
-    def share(self, pipeline: Any, process: str) -> _Share:
+    def is_behind(self, last: bytes) -> bool:
+        """Compare with the id of the newest entry in Redis. Return True if there is more to write:
+        it is then written from there on.
+        """
+        number, _, end = last.partition(b"-")
+        self.sent = min(int(number), self.log.last)
+        self.finished = end == b"1"
+        if not self.sent:
+            self.begin_anew()
+        return not self.finished
+
+    def share(self, pipeline: Any, process: str, beat: int) -> _Share:
         """Add the commands for the new events to the pipeline. Pass the result to `done`."""
         log, name = self.log, keys.events(self.log.id)
         now = time.monotonic()
@@ -219,10 +304,11 @@ class _Written:
             left_ms = int((self.ttl_s if ends else self.ttl_s + _SPARE_S) * 1000)
             told = ("o", log.owner, "p", process, "c", log.cap_bytes)
             pipeline.execute_command("HSET", keys.meta(log.id), *told)
-            pipeline.execute_command("SET", keys.alive(process), 1, "PX", int(ALIVE_S * 1000))
+            pipeline.execute_command("SET", keys.alive(process), beat, "PX", int(ALIVE_S * 1000))
             pipeline.execute_command("PEXPIRE", keys.meta(log.id), left_ms)
             pipeline.execute_command("PEXPIRE", name, left_ms)
-        return _Share(sent, log.first, ends, now if due else self.refreshed_at, added)
+        size_bytes = sum(map(len, events))
+        return _Share(sent, log.first, ends, now if due else self.refreshed_at, size_bytes, added)
 
     def done(self, share: _Share) -> None:
         """Record that the call succeeded."""

@@ -28,6 +28,8 @@ _TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _GIVE_UP_S = 10.0
 """Time for which readers of other processes' streams wait for a Redis that does not answer."""
+_SETTLE_S = 5.0
+"""Time that processes get to write their streams, after Redis was away or has lost data."""
 
 
 class RedisSharing:
@@ -56,6 +58,7 @@ class RedisSharing:
         self._streams: LocalStreams
         self._remote: dict[tuple[str, str], RemoteReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._settled_at = 0.0
         self._closed = False
 
     def start(self, streams: LocalStreams) -> None:
@@ -84,16 +87,29 @@ class RedisSharing:
     # -- own streams ---------------------------------------------------------------------------
 
     async def open(self, log: StreamLog, ttl_s: float) -> None:
+        if not self.available:
+            raise StoreUnavailable("Redis did not answer the last call")
         try:
             await self._journal.open(log, ttl_s)
         except StoreUnavailable as exc:
             self._changed(False, str(exc))
             raise
 
+    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+        self._journal.open_later(log, ttl_s)
+
+    @property
+    def unopened(self) -> int:
+        return self._journal.unopened
+
     def grown(self, log: StreamLog) -> None:
         self._journal.grown(log)
 
+    def expired(self, stream: str) -> None:
+        self._journal.forget(stream)
+
     def forgotten(self, stream: str) -> None:
+        self._journal.forget(stream)
         self._spawn(self._delete(stream))
 
     async def _delete(self, stream: str) -> None:
@@ -129,10 +145,16 @@ class RedisSharing:
         return True
 
     async def _whereabouts(self, stream: str) -> tuple[str, int, bytes] | None:
-        """Return a stream's process, size limit and owner, or None. Raise StoreUnavailable."""
+        """Return a stream's process, size limit and owner, or None. Raise StoreUnavailable, also
+        while it may still be written after an outage.
+        """
         async with self.reachable():
             found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
-        return (found[1].decode(), int(found[2]), found[0]) if found[0] is not None else None
+        if found[0] is not None:
+            return found[1].decode(), int(found[2]), found[0]
+        if time.monotonic() < self._settled_at:
+            raise StoreUnavailable("streams are still being written after an outage")
+        return None
 
     def _unfollow(self, mirror: Mirror) -> None:
         if not self._closed and not mirror.log.ended:
@@ -153,8 +175,7 @@ class RedisSharing:
         answered_at = time.monotonic()
         while True:
             try:
-                async with self.reachable():
-                    await self._client.set(keys.alive(self.process), "1", px=int(ALIVE_S * 1000))
+                await self._report_alive()
                 self._changed(True, "")
                 answered_at = time.monotonic()
                 await self._mirrors.look_around()
@@ -175,6 +196,19 @@ class RedisSharing:
                 if now > reader.until:
                     self._remote_left(reader.process, reader.log.id)
             await asyncio.sleep(_TICK_S)
+
+    async def _report_alive(self) -> None:
+        """Write the next sign of life. If the last one is not there, Redis has lost data. Raise
+        StoreUnavailable.
+        """
+        journal, life_ms = self._journal, int(ALIVE_S * 1000)
+        async with self.reachable():
+            name, beat = keys.alive(self.process), journal.beat + 1
+            before = await self._client.set(name, beat, px=life_ms, get=True)
+        if journal.beat and before != b"%d" % journal.beat:
+            self._settle()
+            journal.compare()
+        journal.beat = beat
 
     async def _listen(self) -> None:
         while True:
@@ -237,7 +271,14 @@ class RedisSharing:
     def _changed(self, available: bool, why: str) -> None:
         if available != self.available:
             self.available = available
+            if available:
+                self._settle()
+                self._journal.compare()
             self._report("back" if available else "lost", why)
+
+    def _settle(self) -> None:
+        """Do not report streams as unknown for a while."""
+        self._settled_at = time.monotonic() + _SETTLE_S
 
     @asynccontextmanager
     async def reachable(self) -> AsyncIterator[None]:
