@@ -16,15 +16,15 @@ from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import Exchange
-from gateway.forwarded import TrustedProxies
-from gateway.intake import Intake, ServerOptions
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.process_state import ProcessState
 from gateway.request import Request
 from gateway.resume.streams import Streams
-from gateway.routing import METHODS, RouteTable
+from gateway.routing.forwarded import TrustedProxies
+from gateway.routing.matching import RequestMatcher, ServerOptions
+from gateway.routing.table import METHODS, RouteTable
 from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
@@ -153,7 +153,7 @@ class Runtime:
             sinks,
         )
         self.routes = RouteTable(routes(config, parts, self._ended))
-        self._intake = Intake(self.routes, self.proxies)
+        self._matcher = RequestMatcher(self.routes, self.proxies)
         self._routeless = {
             name: pipeline_without_route(config, sinks, name, _server_options, self._ended)
             for name in DIALECTS
@@ -165,7 +165,7 @@ class Runtime:
         self.exchanges += 1
         self.overload.requests += 1
         try:
-            route = self._intake.route(request)
+            route = self._matcher.route(request)
         except GatewayError as error:
             if error.status not in (404, 405):
                 # Client and gateway may disagree on message boundaries after such a request.

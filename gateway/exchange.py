@@ -21,12 +21,12 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError
 from gateway.facts import Facts
 from gateway.limiting.decision import Decision
-from gateway.model_target import Target
 from gateway.overload import HeldBody
 from gateway.session import SessionState
 from gateway.telemetry.traces.recording import Trace
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
+from gateway.upstream.upstream import Upstream
 from gateway.usage import Estimate, Usage, estimate, estimate_unread
 
 _LONGEST_REASON = 2000
@@ -120,6 +120,14 @@ class EarlyStream(Protocol):
         """Stop writing: the answer begins, or the client has left."""
 
 
+class ChosenTarget(Protocol):
+    """Target of a request, as far as the exchange needs it; `gateway.routing.target` has it all."""
+
+    @property
+    def upstream(self) -> Upstream:
+        """Upstream that the request goes to."""
+
+
 class ChosenAttempt(Protocol):
     """Attempt whose response is the answer."""
 
@@ -186,7 +194,7 @@ class Exchange(Facts):
     """Time when the exchange ended."""
 
     # The upstream that answers.
-    target: Target | None = None
+    target: ChosenTarget | None = None
     """Target of the request, once it is resolved."""
     served: str | None = None
     """Name of the fallback that serves the request instead of its model."""
@@ -314,13 +322,13 @@ class Exchange(Facts):
             self.attempt.let_body_go()
         return True
 
-    def falls_back(self, name: str, target: Target, failure: str) -> None:
+    def falls_back(self, name: str, target: ChosenTarget, failure: str) -> None:
         """Ask a fallback next. `failure` names the model that failed, and the reason."""
         self.fallbacks = [*self.fallbacks, failure]
         self.served, self.target = name, target
         self.on_first_byte = self.upstream = self.endpoint = None
 
-    def continues(self, name: str | None, target: Target) -> None:
+    def continues(self, name: str | None, target: ChosenTarget) -> None:
         """Note that another upstream continues the answer. `name` is that of the fallback, or None
         if the target is the same.
         """

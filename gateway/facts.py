@@ -24,7 +24,7 @@ class Voucher:
 class Facts:
     """Facts of one request. Each is None, or empty, until it is known.
 
-    Only its part of the request path sets a fact: the connection, request matching (`intake`),
+    Only its part of the request path sets a fact: the connection, request matching,
     authentication, or model resolution. What becomes of the request is in the `Exchange`.
     """
 

@@ -15,11 +15,19 @@ WRITERS = {
     "exchange.py": {"method", "client_ip", "trusted_peer", "started_at"},
     "server/connection.py": {"voucher"},
     "middleware/request_id.py": {"request_id"},
-    "intake.py": {"client_ip", "host", "path", "query", "forwarded", "public_url", "route"},
+    "routing/matching.py": {
+        "client_ip",
+        "host",
+        "path",
+        "query",
+        "forwarded",
+        "public_url",
+        "route",
+    },
     "middleware/auth.py": {"principal", "expires_at", "query"},
     "middleware/stream_lifetime.py": {"expires_at"},
-    "proxy/body.py": {"json", "decoded"},
-    "proxy/resolve.py": {"model", "query", "body", "json", "deadline"},
+    "request_body/reader.py": {"json", "decoded"},
+    "routing/resolve.py": {"model", "query", "body", "json", "deadline"},
 }
 """Facts that each file sets. `exchange.py` sets those known at the start. Three files change what
 another one has set: authentication takes credentials out of the query, model resolution renames the

@@ -25,8 +25,8 @@ from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap
 from gateway.json_body import read
 from gateway.proxy.compression import encoded, encoder
-from gateway.proxy.decoding import decoder
-from gateway.proxy.multipart import find_model_field
+from gateway.request_body.decoding import decoder
+from gateway.request_body.multipart import find_model_field
 from gateway.sse import EventSplitter
 from gateway.websocket.frames import FrameReader, frame
 from tests.support.growth import LINEAR_AT_MOST, growth

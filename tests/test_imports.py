@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "gateway"
 
 LAYERS = (
-    ("core", "address_policy aiohttp_adaptor backlog bucket chunks deadline errors forwarded"),
+    ("core", "address_policy aiohttp_adaptor backlog bucket chunks deadline errors"),
     ("core", "headers json_body masking media offload overload pacing sound_json sse"),
-    ("core", "store target urls usage"),
+    ("core", "request_target store urls usage"),
     ("subjects", "admission auth demo dialects limiting telemetry upstream"),
     ("configuration", "config process_state"),
-    ("request", "client_connection client_response exchange facts intake model_access"),
-    ("request", "known_head model_target pending pipeline request routing session"),
+    ("request", "client_connection client_response exchange facts"),
+    ("request", "known_head pending pipeline request request_body routing session"),
     ("forwarding", "proxy"),
     ("bodies", "resume websocket"),
     ("stores", "stores"),

@@ -14,14 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCE, TESTS = ROOT / "gateway", ROOT / "tests"
 
-ON_THE_WIRE = ("middleware", "proxy", "wiring")
+ON_THE_WIRE = ("middleware", "proxy", "routing", "wiring")
 """Packages whose tests may be in tests/wire/."""
 ELSEWHERE = {
     # The request path: seen from both sockets, where the order of its parts matters.
     "app.py": "wire/test_routing.py",
     "pending.py": "test_pipeline.py",
-    "model_access.py": "wire/test_model_access.py",
-    "model_target.py": "wire/test_model_routing.py",
+    "routing/target.py": "wire/test_model_routing.py",
     "middleware/errors.py": "wire/test_error_bodies.py",
     "limiting/decision.py": "wire/test_limits.py",
     "middleware/resume.py": "resume/test_replay.py",
@@ -30,15 +29,15 @@ ELSEWHERE = {
     "proxy/asking_usage.py": "wire/test_usage.py",
     "proxy/attempt.py": "wire/test_failover.py",
     "proxy/attempts.py": "wire/test_retries.py",
-    "proxy/body.py": "wire/test_request_bodies.py",
+    "request_body/reader.py": "wire/test_request_bodies.py",
     "proxy/continuation.py": "wire/test_one_ending.py",
     "proxy/forward.py": "wire/test_upstream_passing.py",
     "proxy/in_stream.py": "wire/test_early_head.py",
-    "proxy/model_listing.py": "wire/test_model_routing.py",
+    "routing/model_listing.py": "wire/test_model_routing.py",
     "proxy/relay.py": "wire/test_streams.py",
     "proxy/remade.py": "wire/test_translation.py",
     "proxy/request_head.py": "wire/test_headers.py",
-    "proxy/resolve.py": "wire/test_model_routing.py",
+    "routing/resolve.py": "wire/test_model_routing.py",
     "proxy/translated.py": "wire/test_translation.py",
     "server/answering.py": "wire/test_leaving_clients.py",
     "server/closing.py": "wire/test_leaving_clients.py",

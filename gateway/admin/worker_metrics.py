@@ -10,7 +10,7 @@ from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import RemoteKeySet
 from gateway.limiting.guard import Breaker
 from gateway.proxy.progress import Progress, progress
-from gateway.routing import METHODS
+from gateway.routing.table import METHODS
 from gateway.server.serving import Server
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.instruments import Instrument, InstrumentKind

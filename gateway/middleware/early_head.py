@@ -12,10 +12,10 @@ from aiohttp.hdrs import CONTENT_ENCODING
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
 from gateway.json_body import ALWAYS_LIGHT_BYTES
-from gateway.proxy.body import BodyReader
 from gateway.proxy.early_head import open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.request import Request
+from gateway.request_body.reader import BodyReader
 
 _LONGEST_READ_BYTES = 1024 * 1024
 """A longer body is not read only to find out whether it asks for a stream."""

@@ -14,12 +14,12 @@ from gateway.errors import (
     UpstreamError,
     UpstreamTotalTimeout,
 )
-from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.resolve import rename_model
 from gateway.proxy.translated import translated_call
 from gateway.request import Request
+from gateway.routing.resolve import rename_model
+from gateway.routing.target import Target, target_of
 
 _LONGEST_REASON = 200
 """Maximum characters of a backend's message in the list of models that failed."""
@@ -40,7 +40,7 @@ class Fallbacks:
         error.
         """
         exchange = request.exchange
-        others = exchange.target.fallbacks if exchange.target is not None else ()
+        others = target_of(exchange).fallbacks
         if not others:
             return await handler(request)
         body = exchange.body

@@ -23,8 +23,8 @@ from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
 from gateway.limiting.seen import Seen
-from gateway.proxy.body import BodyReader
 from gateway.request import Request
+from gateway.request_body.reader import BodyReader
 from gateway.usage import Usage, estimate_unread
 
 _LEASE, _TAKE = Kind.LEASE, Kind.TAKE

@@ -17,7 +17,7 @@ from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
 from gateway.exchange import EndReason, Exchange
 from gateway.limiting.rules import Price
-from gateway.routing import METHODS
+from gateway.routing.table import METHODS
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.partial import PartialDistribution
 from gateway.telemetry.metrics.registry import OTHER, Count, Distribution, Registry

@@ -34,11 +34,11 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
-from gateway.proxy.body import LARGE_BYTES, BodyReader
 from gateway.proxy.early_head import heeds_retry, open_if_silent
 from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
+from gateway.request_body.reader import LARGE_BYTES, BodyReader
 from gateway.resume import responses
 from gateway.resume.access import StreamAccess, digest
 from gateway.resume.claims import Claim, body_digest

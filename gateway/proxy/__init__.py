@@ -1,1 +1,1 @@
-"""Body forwarding: from the client to the upstream (`forward`) and back (`relay`)."""
+"""Forwarding: the request to the upstream (`forward`), and its response back (`relay`)."""

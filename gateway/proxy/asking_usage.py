@@ -10,10 +10,10 @@ from gateway.dialects.openai.refused_fields import refused_field
 from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.dialects.refusals import FIELD_STATUSES, LONGEST_BYTES
 from gateway.exchange import Exchange
-from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.request import Request
+from gateway.routing.target import Target, target_of
 from gateway.upstream.response import UpstreamResponse
 
 _SENT = frozenset({STREAM_OPTIONS})
@@ -48,8 +48,7 @@ async def sent_without_asking(
     otherwise the response itself. Raise GatewayError.
     """
     exchange = request.exchange
-    target, parsed, model = exchange.target, exchange.json, _model(exchange)
-    assert target is not None
+    target, parsed, model = target_of(exchange), exchange.json, _model(exchange)
     assert parsed is not None
     fields = target.upstream.fields
     answer = await response.held(LONGEST_BYTES)

@@ -10,10 +10,10 @@ from typing import Protocol, TypeGuard
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange
-from gateway.model_target import Target
-from gateway.proxy.body import BodyReader
 from gateway.proxy.request_head import Rewrite, request_head
 from gateway.request import Request
+from gateway.request_body.reader import BodyReader
+from gateway.routing.target import Target
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.reader import FutureReader, HeadReader

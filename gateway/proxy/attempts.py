@@ -33,12 +33,12 @@ from gateway.errors import (
     UpstreamTotalTimeout,
 )
 from gateway.exchange import Exchange
-from gateway.model_target import NO_HINT, Target, no_hint
 from gateway.pending import Answer, Pending
 from gateway.pipeline import Result
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, is_fault
 from gateway.proxy.request_head import Rewrite
 from gateway.request import Request
+from gateway.routing.target import NO_HINT, Target, no_hint
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse

@@ -23,11 +23,11 @@ from gateway.errors import (
     UpstreamToldError,
 )
 from gateway.json_body import continued, is_heavy
-from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.translated import send_translated
 from gateway.request import Request
+from gateway.routing.target import Target
 from gateway.sse import Event, EventTooLarge, is_event_stream
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
@@ -99,7 +99,7 @@ class Continuation:
             or not self._answer.open
             or self.count >= _MOST
             or not isinstance(error, _CONTINUABLE)
-            or target is None
+            or not isinstance(target, Target)
         ):
             return None
         assert exchange.attempt is not None

@@ -13,7 +13,6 @@ from aiohttp.hdrs import HOST
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
-from gateway.model_target import Target
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
@@ -26,6 +25,7 @@ from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
 from gateway.request import Request
+from gateway.routing.target import Target, target_of
 from gateway.upstream.head import LOCATIONS
 from gateway.upstream.response import UpstreamResponse
 
@@ -59,8 +59,7 @@ class Forward:
         """
         sending = self._options.sending
         exchange = request.exchange
-        target, body = exchange.target, exchange.body
-        assert target is not None  # Resolve has run before
+        target, body = target_of(exchange), exchange.body
         exchange.upstream = target.upstream.name
         if body is None and request.body_exists:
             # A body that has already arrived is sent with the head, in one write.
@@ -122,8 +121,7 @@ class Forward:
 
     def _relay_first(self, request: Request, response: UpstreamResponse) -> Result:
         """Relay a response that was not translated."""
-        target = request.exchange.target
-        assert target is not None
+        target = target_of(request.exchange)
         if response.tunnel is not None:
             # Only a route with this option requests a switch.
             assert self._options.switched is not None

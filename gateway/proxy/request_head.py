@@ -9,8 +9,8 @@ from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
 from gateway.headers import CODED, WEBSOCKET, Passing, connection_tokens
-from gateway.model_target import Target
 from gateway.request import Request
+from gateway.routing.target import Target
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.head import RawHeader
 

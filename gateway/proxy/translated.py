@@ -32,12 +32,12 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.json_body import TRANSLATED_OBJECT_US, is_heavy
-from gateway.model_target import Target
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.remade import abort_soon, head_for, made, whole
 from gateway.proxy.request_head import Rewrite
 from gateway.request import Request
+from gateway.routing.target import Target
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 

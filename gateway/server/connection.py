@@ -16,8 +16,8 @@ from gateway.deadline import NEVER
 from gateway.errors import RequestTimeout
 from gateway.exchange import Exchange
 from gateway.facts import Voucher
-from gateway.forwarded import client_address
 from gateway.request import Request
+from gateway.routing.forwarded import client_address
 from gateway.server.answering import AnsweringConnection, AnsweringRules
 from gateway.server.refusals import refusal_for_version
 

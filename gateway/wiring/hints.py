@@ -10,7 +10,7 @@ from gateway.auth.claims import claim
 from gateway.config import models
 from gateway.facts import Facts
 from gateway.limiting.keys import KEYS
-from gateway.model_target import HintOf, no_hint
+from gateway.routing.target import HintOf, no_hint
 from gateway.upstream.balancing.balancer import Hint
 
 Value = Callable[[Facts, CIMultiDictProxy[str]], str | None]

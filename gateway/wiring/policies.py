@@ -27,12 +27,12 @@ from gateway.middleware.tracing import Tracing
 from gateway.middleware.upgrade import Upgrade
 from gateway.pipeline import Handler
 from gateway.proxy.attempt import SendOptions
-from gateway.proxy.body import BodyReader
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.heartbeat import Heartbeats
-from gateway.proxy.model_listing import ModelListing
-from gateway.proxy.resolve import Resolve, ResolveOptions
-from gateway.routing import METHODS
+from gateway.request_body.reader import BodyReader
+from gateway.routing.model_listing import ModelListing
+from gateway.routing.resolve import Resolve, ResolveOptions
+from gateway.routing.table import METHODS
 from gateway.sse import is_event_stream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged

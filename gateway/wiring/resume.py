@@ -9,7 +9,7 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.resume import ResumeOptions
-from gateway.proxy.body import BodyReader
+from gateway.request_body.reader import BodyReader
 from gateway.resume.access import StreamAccess
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.browser import script
 from gateway.config import Config, models
 from gateway.pipeline import OnEnd
-from gateway.routing import RouteEntry, RouteTable
+from gateway.routing.table import RouteEntry, RouteTable
 from gateway.wiring import websocket
 from gateway.wiring.limits import rules
 from gateway.wiring.parts import Parts

@@ -8,8 +8,8 @@ from gateway.config import Config, models
 from gateway.config.types import Dialect
 from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
 from gateway.dialects.translation.translation import Translation
-from gateway.model_access import ModelAccess, ServedModel
-from gateway.model_target import Target
+from gateway.routing.model_access import ModelAccess, ServedModel
+from gateway.routing.target import Target
 from gateway.wiring.hints import hint_of, reads_json
 from gateway.wiring.parts import Parts
 from gateway.wiring.timeouts import timeouts_of

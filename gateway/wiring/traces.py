@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from gateway.config import Config, models
-from gateway.forwarded import TrustedProxies
 from gateway.middleware.tracing import TraceOptions, Tracing
+from gateway.routing.forwarded import TrustedProxies
 from gateway.telemetry.traces.recording import KeepRules, TraceRecords
 from gateway.usage import Usage
 from gateway.wiring.prices import prices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import models
-from gateway.model_target import no_hint
+from gateway.routing.target import no_hint
 from gateway.wiring.hints import hint_of, reads_json
 
 

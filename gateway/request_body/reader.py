@@ -25,8 +25,8 @@ from gateway.exchange import Exchange
 from gateway.json_body import JsonBody
 from gateway.offload import Offload
 from gateway.overload import BodyBudget, HeldBody
-from gateway.proxy.decoding import decoder
 from gateway.request import Request
+from gateway.request_body.decoding import decoder
 
 SMALL_BYTES = 32 * 1024
 """A body of this size may come in one piece: aiohttp does not pause a connection for so little."""

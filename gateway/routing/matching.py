@@ -8,10 +8,10 @@ from aiohttp.hdrs import HOST, TRANSFER_ENCODING, UPGRADE
 
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import Exchange
-from gateway.forwarded import Claims, TrustedProxies
 from gateway.request import Request
-from gateway.routing import METHODS, Match, RouteEntry, RouteTable
-from gateway.target import host_name, split_target
+from gateway.request_target import host_name, split_target
+from gateway.routing.forwarded import Claims, TrustedProxies
+from gateway.routing.table import METHODS, Match, RouteEntry, RouteTable
 
 _REMEMBERED = 4096
 _LONGEST_REMEMBERED = 512
@@ -28,10 +28,10 @@ class ServerOptions(Exception):
 class _Routing:
     """Result for a head that may come again on the same connection."""
 
-    __slots__ = ("_client_ip", "_forwarded", "_host", "_path", "_query", "_url", "intake", "route")
+    __slots__ = ("_client_ip", "_forwarded", "_host", "_path", "_query", "_url", "matcher", "route")
 
-    def __init__(self, intake: Intake, route: RouteEntry, exchange: Exchange) -> None:
-        self.intake = intake
+    def __init__(self, matcher: RequestMatcher, route: RouteEntry, exchange: Exchange) -> None:
+        self.matcher = matcher
         self.route = route
         self._host, self._path, self._query = exchange.host, exchange.path, exchange.query
         self._client_ip = exchange.client_ip
@@ -45,7 +45,7 @@ class _Routing:
         exchange.route = self.route.name
 
 
-class Intake:
+class RequestMatcher:
     """Reader of request heads, which finds the route of a request."""
 
     def __init__(self, routes: RouteTable, proxies: TrustedProxies) -> None:
@@ -62,7 +62,7 @@ class Intake:
         exchange, known = request.exchange, request.known
         if known is not None:
             routing = known.routing
-            if type(routing) is _Routing and routing.intake is self:
+            if type(routing) is _Routing and routing.matcher is self:
                 routing.apply(exchange)
                 return routing.route
         message = request.message

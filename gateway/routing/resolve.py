@@ -18,18 +18,18 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, ModelUnknown, RequestError
 from gateway.exchange import Exchange
 from gateway.json_body import JsonBody
-from gateway.model_access import (
+from gateway.pipeline import Outcome
+from gateway.request import Request
+from gateway.request_body.multipart import boundary_of, find_model_field, model_field
+from gateway.request_body.reader import BodyReader
+from gateway.routing.model_access import (
     is_indirect,
     names_for_management,
     names_in_path,
     names_in_query,
 )
-from gateway.model_target import Target
-from gateway.pipeline import Outcome
-from gateway.proxy.body import BodyReader
-from gateway.proxy.model_listing import ModelListing
-from gateway.proxy.multipart import boundary_of, find_model_field, model_field
-from gateway.request import Request
+from gateway.routing.model_listing import ModelListing
+from gateway.routing.target import Target
 
 _MEDIA = ("multipart/", "audio/", "image/", "video/")
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"

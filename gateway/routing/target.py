@@ -8,6 +8,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.auth.principal import Principal
 from gateway.dialects.translation.translation import Translation
+from gateway.exchange import Exchange
 from gateway.facts import Facts
 from gateway.headers import (
     ACCEPT_ENCODING,
@@ -19,7 +20,7 @@ from gateway.headers import (
     TRACING,
     Passing,
 )
-from gateway.model_access import ModelAccess
+from gateway.routing.model_access import ModelAccess
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
@@ -136,3 +137,10 @@ class Target:
         return self.scopes <= principal.scopes and (
             principal.models is None or name in principal.models
         )
+
+
+def target_of(exchange: Exchange) -> Target:
+    """Return the target that model resolution has chosen. It has to have run before."""
+    target = exchange.target
+    assert isinstance(target, Target)
+    return target

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.pipeline import Pipeline
-from gateway.routing import RouteEntry, RouteTable
+from gateway.routing.table import RouteEntry, RouteTable
 
 PIPELINE = cast(Pipeline, object())  # the table passes it on and asks nothing of it
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.forwarded import Claims, TrustedProxies, client_address
+from gateway.routing.forwarded import Claims, TrustedProxies, client_address
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "::1/128"])
 addresses = st.ip_addresses().map(str).filter(lambda text: not text.startswith("::ffff:"))

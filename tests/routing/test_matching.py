@@ -8,11 +8,11 @@ from typing import cast
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.exchange import Exchange
-from gateway.forwarded import TrustedProxies
-from gateway.intake import Intake
 from gateway.pipeline import Pipeline
 from gateway.request import Request
-from gateway.routing import RouteEntry, RouteTable
+from gateway.routing.forwarded import TrustedProxies
+from gateway.routing.matching import RequestMatcher
+from gateway.routing.table import RouteEntry, RouteTable
 
 ANY = RouteEntry("any", "/", frozenset(), frozenset(), cast(Pipeline, object()), "openai")
 
@@ -34,25 +34,27 @@ def request(target: str, host: str = "h") -> Request:
     return cast(Request, made)
 
 
-def asked(intake: Intake, target: str, host: str = "h") -> tuple[str, str, str, str | None]:
+def asked(
+    matcher: RequestMatcher, target: str, host: str = "h"
+) -> tuple[str, str, str, str | None]:
     made = request(target, host)
-    intake.route(made)
+    matcher.route(made)
     exchange = made.exchange
     return exchange.host, exchange.path, exchange.query, exchange.route
 
 
 def test_what_was_asked_before_is_answered_alike() -> None:
-    intake = Intake(RouteTable([ANY]), TrustedProxies([]))
+    matcher = RequestMatcher(RouteTable([ANY]), TrustedProxies([]))
     for _ in range(2):
-        assert asked(intake, "/v1/x?a=1") == ("h", "/v1/x", "a=1", "any")
-        assert asked(intake, "/v1/x", "other:80") == ("other", "/v1/x", "", "any")
-        assert asked(intake, "http://h/v1/y") == ("h", "/v1/y", "", "any")
+        assert asked(matcher, "/v1/x?a=1") == ("h", "/v1/x", "a=1", "any")
+        assert asked(matcher, "/v1/x", "other:80") == ("other", "/v1/x", "", "any")
+        assert asked(matcher, "http://h/v1/y") == ("h", "/v1/y", "", "any")
 
 
 def test_what_clients_make_it_remember_is_bounded() -> None:
-    intake = Intake(RouteTable([ANY]), TrustedProxies([]))
+    matcher = RequestMatcher(RouteTable([ANY]), TrustedProxies([]))
     for number in range(5000):
-        asked(intake, f"/{number}")
-    asked(intake, "/" + "x" * 4000)
-    assert 0 < len(intake._asked) <= 4096
-    assert max(len(target) for _, target, _ in intake._asked) <= 512
+        asked(matcher, f"/{number}")
+    asked(matcher, "/" + "x" * 4000)
+    assert 0 < len(matcher._asked) <= 4096
+    assert max(len(target) for _, target, _ in matcher._asked) <= 512

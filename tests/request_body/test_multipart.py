@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.proxy.multipart import boundary_of, find_model_field
+from gateway.request_body.multipart import boundary_of, find_model_field
 
 BOUNDARY = b"x1y2"
 names = st.from_regex(r"[a-z_\[\]]{1,12}", fullmatch=True).filter(lambda name: name != "model")
