@@ -142,6 +142,22 @@ class Now(Document):
     """The last hour: arrays with one value a minute, oldest first, and their times in `at`."""
 
 
+class MetricsHistory(Document):
+    """Metrics over a range. Arrays have one value for each time in `at`, null if there was none."""
+
+    range: str
+    since: float
+    until: float
+    step_s: float
+    """Time between two points. Points of a minute or less are as they were measured."""
+    at: list[float]
+    """End of each period, in seconds since the epoch."""
+    values: dict[str, list[float | None]]
+    """Averages of rates, maxima of loads, and quantiles of durations in each period."""
+    yesterday: dict[str, list[float | None]] | None
+    """The same, 24 hours before."""
+
+
 # -- upstreams and routes ------------------------------------------------------------------------
 
 
@@ -496,6 +512,9 @@ class UsageRow(Document):
 
     day: str | None = None
     tenant: str | None = None
+    subject: str | None = None
+    key: str | None = None
+    """Id of the API key; empty if the caller used none."""
     route: str | None = None
     model: str | None = None
     currency: str
@@ -507,7 +526,11 @@ class UsageRow(Document):
     """Requests whose tokens are known."""
     tokens_in: int
     tokens_out: int
+    cached: int
+    """Input tokens that a backend read from its cache, a part of `tokens_in`."""
     cost: float
+    last: float | None
+    """Time of the last request, to half a second; null if an earlier version counted it."""
 
 
 class UsageTable(Document):

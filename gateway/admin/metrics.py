@@ -1,4 +1,4 @@
-"""Metrics of the whole gateway: those of all workers, merged, with a history of one hour."""
+"""Metrics of the whole gateway: those of all workers, merged, with their history."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ from gateway.admin.reload import Reloader
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.history import STEP_S, History
 from gateway.telemetry.metrics.merge import Merge, Merged
+from gateway.telemetry.metrics.minutes import MinuteLog, MinutesInMemory, minute_of
 from gateway.telemetry.metrics.registry import Snapshot
 
 _TIMEOUT_S = 2.0
+_FIRST_STEP_S = 1.0
 
 
 class GatewayMetrics:
     """Merged metrics of all workers."""
 
     def __init__(
-        self, fleet: Fleet, reloader: Reloader, traces: Callable[[], Merged] = dict
+        self,
+        fleet: Fleet,
+        reloader: Reloader,
+        traces: Callable[[], Merged] = dict,
+        minutes: MinuteLog | None = None,
     ) -> None:
-        """Create the metrics. `traces` returns the counts of stored and exported traces."""
-        self.history = History()
+        """Create the metrics. `traces` returns the counts of stored and exported traces. `minutes`
+        keeps the history beyond an hour; in memory by default.
+        """
+        self.minutes = MinutesInMemory() if minutes is None else minutes
+        self.history = History(lambda step: self.minutes.add(minute_of(step)))
         self._traces = traces
         self._fleet = fleet
         self._reloader = reloader
@@ -45,7 +54,12 @@ class GatewayMetrics:
         """Add the metrics to the history every `STEP_S` seconds, until cancelled."""
         while True:
             self.history.add(time.time(), await self.now())
-            await asyncio.sleep(STEP_S)
+            # Soon after the start, so that there are figures to show.
+            await asyncio.sleep(STEP_S if self.history.steps else _FIRST_STEP_S)
+
+    def close(self) -> None:
+        """Add the current minute to the history."""
+        self.history.end_minute()
 
     def _forget_question(self, _: asyncio.Task[Merged]) -> None:
         self._asking = None

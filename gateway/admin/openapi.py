@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.admin.answer import answer
 from gateway.admin.api import AdminApi
 from gateway.admin.documents import AdminError
+from gateway.admin.history import HistoryApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.operation import Operation, Parameter, operations, routes
 from gateway.admin.traces_api import TracesApi
@@ -60,7 +61,9 @@ class OpenApi:
 def description() -> dict[str, Any]:
     """Return the OpenAPI document of all operations."""
     declared = [
-        one for kind in (AdminApi, TracesApi, LogSettings, OpenApi) for _, one in operations(kind)
+        one
+        for kind in (AdminApi, HistoryApi, TracesApi, LogSettings, OpenApi)
+        for _, one in operations(kind)
     ]
     schemas, components = _schemas(declared)
     paths: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from gateway.admin.operation import Operation, Parameter, routes
 from gateway.admin.record_collector import RecordCollector
 from gateway.admin.request_query import FILTERS, PAGING, BadQuestion, wanted_by
 from gateway.telemetry.semconv import GenAiNames
-from gateway.telemetry.traces.reader import TraceReader, Wanted
+from gateway.telemetry.traces.reader import USAGE_BY, TraceReader, Wanted
 from gateway.telemetry.traces.silence import longest_silence_s
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import TraceStore
@@ -47,14 +47,13 @@ _COLUMNS = (
     *("bytes_in", "bytes_out", "kept", "fault", "verdict"),
 )
 """Columns of the CSV export."""
-_BY = ("day", "tenant", "route", "model")
 _INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
 """Fields of a record that its spans show, and its outline omits."""
 
 _USAGE = (
     Parameter(
         "by",
-        "Columns to group by, separated by commas: `day`, `tenant`, `route`, `model`.",
+        f"Columns to group by, separated by commas: {', '.join(f'`{one}`' for one in USAGE_BY)}.",
         {"type": "string", "default": "day"},
     ),
     Parameter("since", "First day.", {"type": "string", "format": "date"}),
@@ -230,8 +229,8 @@ class TracesApi:
     async def _usage(self, request: web.Request) -> web.Response:
         by = [name for name in request.query.get("by", "day").split(",") if name]
         try:
-            if wrong := [name for name in by if name not in _BY]:
-                raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(_BY)}")
+            if wrong := [name for name in by if name not in USAGE_BY]:
+                raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(USAGE_BY)}")
             days = {name: _day(request.query, name) for name in ("since", "until")}
         except BadQuestion as exc:
             return answer({"error": str(exc)}, 400)

@@ -107,8 +107,11 @@ class Tracing:
     def on_end(self, exchange: Exchange) -> None:
         """Count the request, and keep its record if there is a reason to."""
         principal, model = exchange.principal, exchange.served or exchange.model
-        tenant = (principal.tenant or principal.subject) if principal is not None else ""
-        tally = self._records.tally((exchange.route or "", model or "", tenant))
+        tenant = subject = key = ""
+        if principal is not None:
+            subject = principal.subject
+            tenant, key = principal.tenant or subject, principal.key_id or ""
+        tally = self._records.tally((exchange.route or "", model or "", tenant, subject, key))
         tally.requests += 1
         status = exchange.status or 0
         well = exchange.end_reason is _COMPLETE and exchange.failure is None

@@ -16,6 +16,7 @@ from gateway.admin.api import AdminApi
 from gateway.admin.auth import AdminAuth
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
+from gateway.admin.history import HistoryApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.openapi import OpenApi
@@ -63,7 +64,8 @@ async def serve_admin(
             counted = loaded.config.telemetry.metrics
             collector = TraceCollection(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
-            metrics = GatewayMetrics(fleet, reloader, collector.counts)
+            metrics = GatewayMetrics(fleet, reloader, collector.counts, collector.minutes)
+            stack.callback(metrics.close)
             if counted is not None and counted.otlp is not None:
                 from gateway.telemetry.metrics.otlp import OtlpMetrics
 
@@ -96,6 +98,7 @@ async def serve_admin(
                 more = [
                     *settings.routes,
                     *collector.routes,
+                    *HistoryApi(metrics.history, metrics.minutes).routes,
                     *OpenApi().routes,
                     *Pages().routes(),
                     *playground.routes(),

@@ -18,7 +18,9 @@ from gateway.config import Loaded, models
 from gateway.masking import Redaction
 from gateway.telemetry.metrics.instruments import TRACE_EXPORTS, TRACE_STORE_LOSSES
 from gateway.telemetry.metrics.merge import Merged
+from gateway.telemetry.metrics.minutes import MinuteLog
 from gateway.telemetry.semconv import NAMES, GenAiNames
+from gateway.telemetry.traces.minutes import StoredMinutes
 from gateway.telemetry.traces.reader import TraceReader
 from gateway.telemetry.traces.store import Retention, TraceStore
 from gateway.wiring.traces import disabled, misread, otlp_endpoint
@@ -40,6 +42,8 @@ class TraceCollection:
         self.store: TraceStore | None = None
         self.export: Export | None = None
         self.collector: RecordCollector | None = None
+        self.minutes: MinuteLog | None = None
+        """History of the metrics in the local store, or None if there is none."""
         names = NAMES[traces.semconv if traces is not None else "1.44"]
         reader = None
         if traces is not None and not disabled(os.environ):
@@ -50,6 +54,7 @@ class TraceCollection:
                 retention = Retention(traces.age, traces.size, traces.usage_age)
                 self.store = TraceStore(path, retention, _reporting(logger, "trace_store", path))
                 reader = TraceReader(path)
+                self.minutes = StoredMinutes(self.store, reader)
             if otlp_endpoint(traces, os.environ) is not None:
                 self.export = _export(traces, names, _reporting(logger, "trace_export"))
             if self.store is not None or self.export is not None:

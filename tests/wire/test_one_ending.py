@@ -226,7 +226,7 @@ async def test_a_failure_behind_an_early_head_is_one_in_logs_and_traces(
         line = await logged(gateway)
         [row] = json.loads(gateway.server.state.records.take())["tallies"]
     assert line["error"] == "upstream_rejected"
-    assert row[4] == 1, "errors"
+    assert row[6] == 1, "errors"
 
 
 CONNECTIONS = {"Connection", "MovingDeadline"}

@@ -229,7 +229,7 @@ async def test_what_went_wrong_is_kept_whatever_is_sampled(
         await gateway.wait_for_log(lambda line: line["event"] == "request")
         found = orjson.loads(gateway.server.state.records.take())
     assert [one["kept"] for one in found["records"]] == ([kept] if kept else [])
-    assert found["tallies"][0][3] == 1, "it is counted all the same"
+    assert found["tallies"][0][5] == 1, "it is counted all the same"
 
 
 async def test_what_is_slow_is_kept(start_gateway: StartGateway) -> None:
@@ -504,8 +504,20 @@ async def test_every_request_is_counted_with_its_tokens_and_its_cost(
         rows = orjson.loads(gateway.server.state.records.take())["tallies"]
     by_tenant = {row[2]: row for row in rows}
     assert by_tenant["ann"][:2] == ["main", "m"]
-    assert by_tenant["ann"][3:] == [3, 0, 0, 3, 3000, 300, pytest.approx(0.009), "USD"]
-    assert by_tenant[""][3:] == [1, 0, 0, 0, 0, 0, 0.0, ""]
+    assert by_tenant["ann"][3:] == [
+        "ann",
+        "",
+        3,
+        0,
+        0,
+        3,
+        3000,
+        300,
+        0,
+        pytest.approx(0.009),
+        "USD",
+    ]
+    assert by_tenant[""][3:] == ["", "", 1, 0, 0, 0, 0, 0, 0, 0.0, ""]
 
 
 # -- one figure ------------------------------------------------------------------------------------
@@ -543,4 +555,4 @@ async def test_log_span_metrics_and_tally_show_one_figure_of_tokens(
     call = by_name(record)["chat m"].attributes
     assert (call["gen_ai.usage.input_tokens"], call["gen_ai.usage.output_tokens"]) == figure
     (tally,) = batch["tallies"]
-    assert tuple(tally[7:9]) == figure
+    assert tuple(tally[9:11]) == figure

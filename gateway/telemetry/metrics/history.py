@@ -22,6 +22,7 @@ from itertools import accumulate
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.instruments import Instrument, InstrumentKind
 from gateway.telemetry.metrics.merge import Buckets, Merged, Value
+from gateway.telemetry.metrics.minute import Minute
 from gateway.telemetry.metrics.registry import Labels
 
 STEP_S = 5.0
@@ -81,14 +82,16 @@ class Step:
     seconds: float
     added: Merged = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
-    values: dict[str, float | None] | None = None
-    """Cache of the values computed from this step."""
+    minute: Minute | None = None
+    """Cache of what `minutes.minute_of` computes from this step."""
 
 
 class History:
     """The history of one gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_minute: Callable[[Step], None] = lambda _: None) -> None:
+        """`on_minute` is called with the increase of each complete minute."""
+        self._on_minute = on_minute
         self._fine: deque[Step] = deque(maxlen=_FINE)
         self._minutes: deque[Step] = deque(maxlen=_MINUTES)
         self._minute: list[Step] = []
@@ -104,8 +107,22 @@ class History:
         self._fine.append(step)
         self._minute.append(step)
         if len(self._minute) >= _STEPS_A_MINUTE:
+            self.end_minute()
+
+    def end_minute(self) -> None:
+        """End the current minute, complete or not."""
+        if self._minute:
             self._minutes.append(_joined(self._minute))
             self._minute = []
+            self._on_minute(self._minutes[-1])
+
+    def fine(self) -> list[Step]:
+        """Return the steps of the last five minutes, oldest first."""
+        return list(self._fine)
+
+    def begun(self) -> Step | None:
+        """Return the part of the current minute that has passed, or None."""
+        return _joined(self._minute) if self._minute else None
 
     @property
     def steps(self) -> int:
@@ -125,8 +142,8 @@ class History:
 
     def points(self) -> list[Step]:
         """Return the minutes of the last hour, oldest first. The last one may be incomplete."""
-        begun = [_joined(self._minute)] if self._minute else []
-        return [*self._minutes, *begun]
+        begun = self.begun()
+        return [*self._minutes, *([] if begun is None else [begun])]
 
     @property
     def gauges(self) -> Mapping[str, float]:
@@ -174,13 +191,18 @@ class Window:
         """Return quantiles of a histogram's values, computed as in Prometheus' histogram_quantile.
         Return None if there are no values.
         """
+        counts = self.buckets(instrument, where)
+        if counts is None:
+            return None
+        return [quantile(share, instrument.buckets, counts) for share in shares]
+
+    def buckets(self, instrument: Instrument, where: Where = _anything) -> list[int] | None:
+        """Return the number of a histogram's values in each bucket, or None without values."""
         whole = Buckets(0.0, [0] * (len(instrument.buckets) + 1))
         for _, value in self._found(instrument, where):
             if isinstance(value, Buckets):
                 whole.add(value)
-        if not whole.count:
-            return None
-        return [quantile(share, instrument.buckets, whole.counts) for share in shares]
+        return whole.counts if whole.count else None
 
     def quantiles_by(
         self,

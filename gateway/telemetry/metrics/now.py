@@ -20,21 +20,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.telemetry.metrics import instruments as table
-from gateway.telemetry.metrics.history import History, Step, Where, Window
+from gateway.telemetry.metrics.history import History, Step, Window
 from gateway.telemetry.metrics.instruments import Instrument
 from gateway.telemetry.metrics.merge import Buckets, Merged
+from gateway.telemetry.metrics.minutes import NAMES, failed, minute_of, of_type, refused, values
 
 WINDOW_S = 60.0
 _SHARES = (0.5, 0.95, 0.99)
 _ROWS = 50
-_BAD_ENDS = frozenset({"upstream_reset", "timeout", "internal_error", "drain"})
 
 Row = dict[str, Any]
-
-
-def failed(labels: Mapping[str, str]) -> bool:
-    """True if a request counted by `gateway_requests` failed, and its client did not cause it."""
-    return labels["code"] == "5xx" or labels["end"] in _BAD_ENDS
 
 
 def now(history: History, merged: Merged, at: float) -> Row:
@@ -59,11 +54,11 @@ def _total(window: Window, merged: Merged, gauges: Mapping[str, float]) -> Row:
         "requests_per_s": window.rate(table.REQUESTS),
         "errors_per_s": window.rate(table.REQUESTS, failed),
         "client_aborts_per_s": window.rate(table.CLIENT_ABORTS),
-        "limited_per_s": window.rate(table.LIMIT_DECISIONS, _refused),
+        "limited_per_s": window.rate(table.LIMIT_DECISIONS, refused),
         "retries_per_s": window.rate(table.RETRIES),
         "fallbacks_per_s": window.rate(table.FALLBACKS),
-        "tokens_in_per_s": window.rate(table.TOKENS, _type("input")),
-        "tokens_out_per_s": window.rate(table.TOKENS, _type("output")),
+        "tokens_in_per_s": window.rate(table.TOKENS, of_type("input")),
+        "tokens_out_per_s": window.rate(table.TOKENS, of_type("output")),
         "cost_per_hour": {name: rate * 3600 for name, rate in costs.items()},
         "active_streams": sum(_active(merged, "route").values()),
         "ttft_s": _named(window.quantiles(table.FIRST_TOKEN, _SHARES)),
@@ -123,38 +118,9 @@ def _busiest(rows: list[Row]) -> list[Row]:
 
 
 def _hour(points: Sequence[Step]) -> Row:
-    rows = [_minute(point) for point in points]
+    rows = [values(minute_of(point)) for point in points]
     return {"at": [point.at for point in points]} | {
-        name: [row[name] for row in rows] for name in (rows[-1] if rows else _minute(Step(0, 0)))
-    }
-
-
-def _minute(point: Step) -> dict[str, float | None]:
-    if point.values is None:
-        point.values = _values(Window([point]), point.gauges)
-    return point.values
-
-
-def _values(window: Window, gauges: Mapping[str, float]) -> dict[str, float | None]:
-    first = window.quantiles(table.FIRST_TOKEN, _SHARES) or (None, None, None)
-    took = window.quantiles(table.HTTP_DURATION, _SHARES) or (None, None, None)
-    return {
-        "requests_per_s": window.rate(table.REQUESTS),
-        "errors_per_s": window.rate(table.REQUESTS, failed),
-        "tokens_in_per_s": window.rate(table.TOKENS, _type("input")),
-        "tokens_out_per_s": window.rate(table.TOKENS, _type("output")),
-        "limited_per_s": window.rate(table.LIMIT_DECISIONS, _refused),
-        "active_streams": gauges.get(table.ACTIVE_STREAMS.name),
-        "active_requests": gauges.get(table.ACTIVE_REQUESTS.name),
-        "queue_depth": gauges.get(table.QUEUE_DEPTH.name),
-        "loop_lag_s": gauges.get(table.LOOP_LAG.name),
-        "memory_bytes": gauges.get(table.MEMORY.name),
-        "ttft_p50_s": first[0],
-        "ttft_p95_s": first[1],
-        "ttft_p99_s": first[2],
-        "duration_p50_s": took[0],
-        "duration_p95_s": took[1],
-        "duration_p99_s": took[2],
+        name: [row[name] for row in rows] for name in NAMES
     }
 
 
@@ -175,11 +141,3 @@ def _speeds(quantiles: list[float] | None) -> Row | None:
     if quantiles is None:
         return None
     return _named([1.0 / seconds if seconds > 0 else 0.0 for seconds in quantiles])
-
-
-def _type(kind: str) -> Where:
-    return lambda labels: labels["type"] == kind
-
-
-def _refused(labels: Mapping[str, str]) -> bool:
-    return labels["decision"] == "refused"

@@ -14,7 +14,11 @@ import orjson
 
 _BUSY_S = 2.0
 _LONGEST_LIST = 500
-_COUNTS = ("requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cost")
+_COUNTS = (
+    *("requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cached", "cost"),
+)
+USAGE_BY = ("day", "tenant", "subject", "key", "route", "model")
+"""Columns that usage can be grouped by."""
 
 Row = dict[str, Any]
 
@@ -113,18 +117,26 @@ class TraceReader:
     ) -> list[Row]:
         """Return sums for the days from `since` to `until` (YYYY-MM-DD, inclusive).
 
-        There is one row for each combination of the columns in `by`: day, tenant, route, model.
-        Different currencies are never added.
+        There is one row for each combination of the columns in `by`, some of `USAGE_BY`.
+        Different currencies are never added. `last` is the time of the last request, or None.
         """
-        columns = [name for name in ("day", "tenant", "route", "model") if name in by]
+        columns = [name for name in USAGE_BY if name in by]
         names = [*columns, "currency"]
         rows = self._select(
-            f"SELECT {', '.join(names)}, {', '.join(f'sum({one})' for one in _COUNTS)} FROM usage "  # noqa: S608 -- names are ours
+            f"SELECT {', '.join(names)}, {', '.join(f'sum({one})' for one in _COUNTS)}, max(last) "  # noqa: S608 -- names are ours
+            "FROM usage "
             "WHERE day >= ? AND day <= ? "
             f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}",
             (since or "", until or "9999-12-31"),
         )
-        return [dict(zip((*names, *_COUNTS), row, strict=True)) for row in rows]
+        return [dict(zip((*names, *_COUNTS, "last"), row, strict=True)) for row in rows]
+
+    def minutes(self, since: float, until: float) -> list[bytes]:
+        """Return the stored minutes that end after `since` and not after `until`, oldest first."""
+        rows = self._select(
+            "SELECT minute FROM minutes WHERE at > ? AND at <= ? ORDER BY at", (since, until)
+        )
+        return [data for (data,) in rows]
 
     def newest(self) -> int | None:
         """Return a number that grows with every stored request, or None if there are none."""

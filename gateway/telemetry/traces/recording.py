@@ -30,7 +30,9 @@ _BATCH_RECORDS = 250
 _MOST_EVENTS = 50
 _DIGITS = "0123456789abcdef"
 _MOST_TALLIES = 2000
-"""Maximum number of separate tallies in a batch. Further tenants are counted together."""
+"""Maximum number of separate tallies in a batch. Further callers are counted together by tenant,
+and beyond twice as many, all further tenants.
+"""
 OTHERS = "(others)"
 
 
@@ -167,8 +169,8 @@ class Tally:
         return Usage(self.tokens_in, self.tokens_out, self.cached, self.cache_write, self.reasoning)
 
 
-TallyKey = tuple[str, str, str]
-"""Route, model and tenant."""
+TallyKey = tuple[str, str, str, str, str]
+"""Route, model, tenant, subject, and id of the API key. Each is empty if there is none."""
 
 
 class TraceRecords:
@@ -206,7 +208,8 @@ class TraceRecords:
         tally = self._tallies.get(key)
         if tally is None:
             if len(self._tallies) >= _MOST_TALLIES:
-                key = (key[0], key[1], OTHERS)
+                tenant = key[2] if len(self._tallies) < 2 * _MOST_TALLIES else OTHERS
+                key = (key[0], key[1], tenant, OTHERS, "")
             tally = self._tallies.setdefault(key, Tally())
         return tally
 
@@ -240,11 +243,10 @@ class TraceRecords:
         return batches
 
     def _row(self, key: TallyKey, tally: Tally) -> list[object]:
-        route, model, tenant = key
-        cost, currency = self.price(model, tally.used)
+        cost, currency = self.price(key[1], tally.used)
         return [
-            *(route, model, tenant, tally.requests, tally.errors, tally.limited, tally.counted),
-            *(tally.tokens_in, tally.tokens_out, cost, currency),
+            *(*key, tally.requests, tally.errors, tally.limited, tally.counted),
+            *(tally.tokens_in, tally.tokens_out, tally.cached, cost, currency),
         ]
 
 

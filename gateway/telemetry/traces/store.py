@@ -1,4 +1,4 @@
-"""The local trace store: kept requests and usage by day, in a SQLite file.
+"""The local store: kept requests, usage by day, and metrics by minute, in a SQLite file.
 
 A thread of the admin process writes. An error is reported once, counted, and followed by a retry.
 No other code waits for the thread. `reader.py` reads at the same time (WAL).
@@ -20,65 +20,21 @@ from typing import Any
 import orjson
 
 from gateway.store.sqlite_file import open_private, prepare, why
+from gateway.telemetry.metrics.minute import Minute
+from gateway.telemetry.metrics.minutes import AGE_S
 from gateway.telemetry.traces.silence import longest_silence_s
+from gateway.telemetry.traces.store_schema import SCHEMA, VERSION, convert
 
-_VERSION = 4
-_SCHEMA = f"""
-PRAGMA auto_vacuum=INCREMENTAL;
-PRAGMA journal_mode=WAL;
-PRAGMA synchronous=OFF;
-PRAGMA journal_size_limit=4194304;
-CREATE TABLE IF NOT EXISTS requests (
-    id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, at REAL, seconds REAL, ttft REAL,
-    route TEXT, model TEXT, tenant TEXT, status INTEGER, ended TEXT, error TEXT, kept TEXT,
-    record TEXT, asked TEXT, subject TEXT, upstream TEXT, tokens INTEGER, stream TEXT,
-    silent REAL, UNIQUE (trace, span));
-CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
-CREATE INDEX IF NOT EXISTS requests_request ON requests (request);
-CREATE INDEX IF NOT EXISTS requests_stream ON requests (stream) WHERE stream IS NOT NULL;
-CREATE TABLE IF NOT EXISTS usage (
-    day TEXT, tenant TEXT, route TEXT, model TEXT, currency TEXT, requests INTEGER, errors INTEGER,
-    limited INTEGER, counted INTEGER, tokens_in INTEGER, tokens_out INTEGER, cost REAL,
-    PRIMARY KEY (day, tenant, route, model, currency)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batches (boot TEXT PRIMARY KEY, number INTEGER, at REAL) WITHOUT ROWID;
-PRAGMA user_version={_VERSION};
-"""
-_CONVERSIONS = {
-    1: """
-BEGIN IMMEDIATE;
-ALTER TABLE requests ADD COLUMN asked TEXT;
-UPDATE requests SET asked = json_extract(record, '$.model');
-PRAGMA user_version=2;
-COMMIT;
-""",
-    2: """
-BEGIN IMMEDIATE;
-ALTER TABLE requests ADD COLUMN subject TEXT;
-ALTER TABLE requests ADD COLUMN upstream TEXT;
-ALTER TABLE requests ADD COLUMN tokens INTEGER;
-ALTER TABLE requests ADD COLUMN stream TEXT;
-UPDATE requests SET subject = json_extract(record, '$.subject'),
-    upstream = json_extract(record, '$.upstream'), tokens = json_extract(record, '$.tokens_out');
-PRAGMA user_version=3;
-COMMIT;
-""",
-    3: """
-BEGIN IMMEDIATE;
-ALTER TABLE requests ADD COLUMN silent REAL;
-UPDATE requests SET silent = silence(record);
-PRAGMA user_version=4;
-COMMIT;
-""",
-}
-"""Migration scripts from each version to the next. `asked` is the model that the caller requested;
-`model` is the one that served it. `silence` is `_silence`.
-"""
 _BACKLOG_BATCHES = 256
 _RETRY_S = 10.0
 _TIDY_S = 30.0
 _TIDY_SHARE = 0.1
 """Share of the requests that is deleted in one step when the file is full."""
 _BUSY_S = 2.0
+_USAGE_SHARE = 0.5
+"""Largest share of the file's size that usage takes."""
+_USAGE_ROW_BYTES = 200
+_LEAST_USAGE_ROWS = 1000
 _BROKEN = ("malformed", "not a database")
 
 Row = dict[str, Any]
@@ -92,7 +48,7 @@ class Batch:
     number: int
     records: Sequence[Row] = ()
     tallies: Sequence[Sequence[Any]] = ()
-    """Rows from `Records`: route, model, tenant, and the counts."""
+    """Rows from `TraceRecords`: route, model, tenant, subject, id of the API key, and counts."""
     at: float = 0.0
 
 
@@ -133,7 +89,7 @@ class TraceStore:
         self._retention = retention
         self._report = report
         self._now = now
-        self._queue: queue.Queue[Batch | None] = queue.Queue(_BACKLOG_BATCHES)
+        self._queue: queue.Queue[Batch | Minute | None] = queue.Queue(_BACKLOG_BATCHES)
         self._state = _State()
         self._thread = threading.Thread(target=self._run, name="trace-store", daemon=True)
         self._thread.start()
@@ -149,6 +105,11 @@ class TraceStore:
             self._queue.put_nowait(batch)
         except queue.Full:
             self._state.lost += len(batch.records)
+
+    def add_minute(self, minute: Minute) -> None:
+        """Queue the metrics of a minute. Never blocks: if too much is waiting, it is dropped."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(minute)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is written or lost. Return False if that takes longer."""
@@ -193,20 +154,20 @@ class TraceStore:
                         _set_aside(self.path)
                     state.retry_at = time.monotonic() + _RETRY_S
                     self._told(why(exc))
-            state.lost += sum(len(batch.records) for batch in batches)
+            state.lost += sum(len(one.records) for one in batches if isinstance(one, Batch))
             if self._queue.empty():
                 state.idle.set()
         if db is not None:
             db.close()
 
-    def _next(self) -> list[Batch]:
-        """Return all waiting batches. Wait for the first, until the next tidy-up at most."""
-        found = []
+    def _next(self) -> list[Batch | Minute]:
+        """Return everything that waits. Wait for the first, until the next tidy-up at most."""
+        found: list[Batch | Minute | None] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._queue.get(timeout=_TIDY_S))
             while True:
                 found.append(self._queue.get_nowait())
-        return [batch for batch in found if batch is not None]
+        return [one for one in found if one is not None]
 
     def _told(self, why: str | None) -> None:
         failing = why is not None
@@ -214,12 +175,15 @@ class TraceStore:
             self._state.failing = failing
             self._report(why)
 
-    def _write(self, db: sqlite3.Connection, batches: Sequence[Batch]) -> None:
+    def _write(self, db: sqlite3.Connection, batches: Sequence[Batch | Minute]) -> None:
         with db:
             db.execute("BEGIN IMMEDIATE")
-            for batch in batches:
-                if self._is_new(db, batch):
-                    _insert(db, batch)
+            for one in batches:
+                if isinstance(one, Minute):
+                    row = (one.at, one.dump())
+                    db.execute("INSERT OR REPLACE INTO minutes VALUES (?, ?)", row)
+                elif self._is_new(db, one):
+                    _insert(db, one)
         if time.monotonic() >= self._state.tidy_at:
             self._state.tidy_at = time.monotonic() + _TIDY_S
             tidy(db, self._retention, self._now())
@@ -236,13 +200,13 @@ class TraceStore:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """Open the file, and migrate it if necessary. Raise OSError or sqlite3.Error."""
-    _convert(path)
+    convert(path, _BUSY_S)
     db = open_private(path, timeout_s=_BUSY_S)  # private, because it tells who asked what
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version not in (0, VERSION):
             raise sqlite3.DatabaseError(f"{path} was written by another version of the gateway")
-        prepare(db, _SCHEMA)
+        prepare(db, SCHEMA)
     except BaseException:
         db.close()
         raise
@@ -251,23 +215,6 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _is_broken(exc: Exception) -> bool:
     return any(word in str(exc) for word in _BROKEN)
-
-
-def _convert(path: Path) -> None:
-    """Migrate a file of an older version. Raise sqlite3.Error, OSError."""
-    if not path.exists():
-        return
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as db:
-        db.create_function("silence", 1, _silence, deterministic=True)
-        for version, script in _CONVERSIONS.items():
-            if db.execute("PRAGMA user_version").fetchone() == (version,):
-                db.executescript(script)
-
-
-def _silence(text: str) -> float | None:
-    """Return the longest silence of a record in JSON; None if the record has no duration."""
-    record = orjson.loads(text)
-    return longest_silence_s(record) if "s" in record else None
 
 
 def _set_aside(path: Path) -> None:
@@ -295,19 +242,30 @@ def _insert(db: sqlite3.Connection, batch: Batch) -> None:
     )
     day = datetime.fromtimestamp(batch.at, UTC).date().isoformat()
     db.executemany(
-        "INSERT INTO usage VALUES (:day, :tenant, :route, :model, :currency, :requests, :errors, "
-        ":limited, :counted, :tokens_in, :tokens_out, :cost) "
-        "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, "
-        "errors = errors + excluded.errors, limited = limited + excluded.limited, "
-        "counted = counted + excluded.counted, tokens_in = tokens_in + excluded.tokens_in, "
-        "tokens_out = tokens_out + excluded.tokens_out, cost = cost + excluded.cost",
-        [{"day": day, **dict(zip(_TALLY, row, strict=True))} for row in batch.tallies],
+        _ADD_USAGE,
+        [
+            {"day": day, "last": batch.at, **dict(zip(_TALLY, row, strict=True))}
+            for row in batch.tallies
+        ],
     )
 
 
-_TALLY = (
-    *("route", "model", "tenant", "requests", "errors", "limited", "counted"),
-    *("tokens_in", "tokens_out", "cost", "currency"),
+_SUMS = (
+    *("requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cached"),
+    "cost",
+)
+_TALLY = ("route", "model", "tenant", "subject", "key", *_SUMS, "currency")
+_ADDED = ", ".join(
+    [
+        *(f"{name} = {name} + excluded.{name}" for name in _SUMS),
+        # `max` of SQLite is NULL if an argument is.
+        "last = max(coalesce(last, excluded.last), coalesce(excluded.last, last))",
+    ]
+)
+_ADD_USAGE = (
+    "INSERT INTO usage VALUES (:day, :tenant, :subject, :key, :route, :model, :currency, "  # noqa: S608 -- names are ours
+    ":requests, :errors, :limited, :counted, :tokens_in, :tokens_out, :cached, :cost, :last) "
+    f"ON CONFLICT DO UPDATE SET {_ADDED}"
 )
 
 
@@ -317,6 +275,9 @@ def tidy(db: sqlite3.Connection, retention: Retention, now: float) -> None:
     oldest = datetime.fromtimestamp(now, UTC) - timedelta(seconds=retention.usage_age_s)
     db.execute("DELETE FROM usage WHERE day < ?", (oldest.date().isoformat(),))
     db.execute("DELETE FROM batches WHERE at < ?", (now - 7 * 86400.0,))
+    db.execute("DELETE FROM minutes WHERE at < ?", (now - AGE_S,))
+    most = int(retention.size_bytes * _USAGE_SHARE / _USAGE_ROW_BYTES)
+    _bound_usage(db, max(most, _LEAST_USAGE_ROWS))
     while _used_bytes(db) > retention.size_bytes:
         (count,) = db.execute("SELECT count(*) FROM requests").fetchone()
         if not count:
@@ -326,6 +287,28 @@ def tidy(db: sqlite3.Connection, retention: Retention, now: float) -> None:
             (max(1, int(count * _TIDY_SHARE)),),
         )
     db.executescript("PRAGMA incremental_vacuum;")  # `execute` frees only one page
+
+
+def _bound_usage(db: sqlite3.Connection, most: int) -> None:
+    """Reduce the rows of usage to `most`: the oldest days lose their callers, then go."""
+    while db.execute("SELECT count(*) FROM usage").fetchone()[0] > most:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            (day,) = db.execute(
+                "SELECT min(day) FROM usage WHERE subject <> '' OR key <> ''"
+            ).fetchone()
+            if day is None:
+                db.execute("DELETE FROM usage WHERE day = (SELECT min(day) FROM usage)")
+                continue
+            db.execute(
+                "INSERT INTO usage SELECT day, tenant, '', '', route, model, currency, "  # noqa: S608 -- names are ours
+                f"{', '.join(f'sum({name})' for name in _SUMS)}, max(last) FROM usage "
+                "WHERE day = ? AND (subject <> '' OR key <> '') "
+                "GROUP BY day, tenant, route, model, currency "
+                f"ON CONFLICT DO UPDATE SET {_ADDED}",
+                (day,),
+            )
+            db.execute("DELETE FROM usage WHERE day = ? AND (subject <> '' OR key <> '')", (day,))
 
 
 def _used_bytes(db: sqlite3.Connection) -> int:

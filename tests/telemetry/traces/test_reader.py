@@ -148,9 +148,9 @@ def test_pages_follow_each_other_without_a_gap_while_more_comes(store: TraceStor
 
 def test_usage_is_summed_by_what_is_asked_for(store: TraceStore) -> None:
     rows = [
-        ["chat", "a", "t1", 2, 1, 0, 2, 10, 5, 1.0, "USD"],
-        ["chat", "b", "t1", 1, 0, 1, 0, 0, 0, 0.0, ""],
-        ["chat", "a", "t2", 4, 0, 0, 4, 40, 20, 3.0, "EUR"],
+        ["chat", "a", "t1", "ann", "k1", 2, 1, 0, 2, 10, 5, 4, 1.0, "USD"],
+        ["chat", "b", "t1", "ann", "", 1, 0, 1, 0, 0, 0, 0, 0.0, ""],
+        ["chat", "a", "t2", "bob", "", 4, 0, 0, 4, 40, 20, 0, 3.0, "EUR"],
     ]
     yesterday = NOW - 86400
     store.add(Batch("x", 1, [], rows, NOW))
@@ -170,6 +170,10 @@ def test_usage_is_summed_by_what_is_asked_for(store: TraceStore) -> None:
     assert [row["requests"] for row in reader.usage(by=["day", "tenant"], since=today)] == [1, 2, 4]
     assert sum(row["requests"] for row in reader.usage(until=today)) == 9
     assert reader.usage(since="2999-01-01", by=["day"]) == []
+    by_key = {row["key"]: (row["requests"], row["cached"]) for row in reader.usage(by=["key"])}
+    assert by_key == {"k1": (4, 8), "": (4, 0)}
+    by_subject = {row["subject"]: row["last"] for row in reader.usage(by=["subject"], until=today)}
+    assert by_subject == {"ann": NOW, "bob": NOW}
     everything = reader.usage(by=["day", "tenant", "route", "model"])
     assert len(everything) == 4
     assert everything[0]["day"] < today

@@ -9,8 +9,9 @@ import pytest
 
 from gateway.telemetry.traces.context import parse_parent
 from gateway.telemetry.traces.recording import OTHERS, Trace, TraceRecords
+from gateway.usage import Usage
 
-KEY = ("openai", "llama", "acme")
+KEY = ("openai", "llama", "acme", "ann", "k7m2")
 
 
 def taken(records: TraceRecords, acknowledged: int = 0) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def test_what_is_left_at_the_end_is_all_of_it() -> None:
     batches = [orjson.loads(batch) for batch in records.rest()]
     assert sum(len(batch["records"]) for batch in batches) == 301
     assert [batch["number"] for batch in batches] == [1, 2, 3]
-    assert sum(row[3] for batch in batches for row in batch["tallies"]) == 1
+    assert sum(row[5] for batch in batches for row in batch["tallies"]) == 1
 
 
 def test_nothing_is_left_of_nothing() -> None:
@@ -96,21 +97,27 @@ def test_tallies_are_differences_and_know_what_they_cost() -> None:
     records = TraceRecords()
     records.price = lambda model, used: (used.input + 2.0 * used.output, "USD")
     tally = records.tally(KEY)
-    tally.requests, tally.tokens_in, tally.tokens_out, tally.counted = 2, 10, 5, 2
+    tally.requests = 2
+    tally.add(Usage(10, 5, cached=4))
     (row,) = taken(records)["tallies"]
-    assert row == [*KEY, 2, 0, 0, 2, 10, 5, 20.0, "USD"]
+    assert row == [*KEY, 2, 0, 0, 1, 10, 5, 4, 20.0, "USD"]
     records.tally(KEY).requests += 1
     (row,) = taken(records, 1)["tallies"]
-    assert row[3:7] == [1, 0, 0, 0]
+    assert row[5:9] == [1, 0, 0, 0]
 
 
-def test_tenants_beyond_a_number_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_beyond_a_number_are_counted_together_then_tenants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("gateway.telemetry.traces.recording._MOST_TALLIES", 2)
     records = TraceRecords()
-    for number in range(5):
-        records.tally(("r", "m", f"t{number}")).requests += 1
-    rows = {row[2]: row[3] for row in taken(records)["tallies"]}
-    assert rows == {"t0": 1, "t1": 1, OTHERS: 3}
+    for tenant, subject in ("aa", "ab", "ac", "ad", "be", "cf", "dg", "aa"):
+        records.tally(("r", "m", tenant, subject, "")).requests += 1
+    rows = {(row[2], row[3]): row[5] for row in taken(records)["tallies"]}
+    assert rows == {
+        **{("a", "a"): 2, ("a", "b"): 1, ("a", OTHERS): 2, ("b", OTHERS): 1},
+        (OTHERS, OTHERS): 2,
+    }
 
 
 def test_each_attempt_has_a_span_of_its_own_in_the_one_trace() -> None:
@@ -138,7 +145,7 @@ def test_nothing_that_callers_are_called_breaks_it(value: object) -> None:
     """What ends a request must not raise."""
     records = TraceRecords()
     records.add({"subject": value, "n": 1})
-    records.tally(("r", "m", "a\ud800b")).requests += 1
+    records.tally(("r", "m", "a\ud800b", "", "")).requests += 1
     batch = taken(records)
     assert batch["records"][0]["n"] == 1
     assert batch["tallies"][0][2] == "a?b"

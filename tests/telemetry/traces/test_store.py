@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gateway.telemetry.metrics.minute import Minute
+from gateway.telemetry.traces.minutes import StoredMinutes
 from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
 from gateway.telemetry.traces.store import Batch, Retention, TraceStore, tidy
 from tests.support.records import record
@@ -90,14 +92,15 @@ def test_the_requests_of_one_trace_come_together(store: TraceStore) -> None:
 
 
 def test_a_batch_that_comes_again_is_written_once(store: TraceStore) -> None:
-    tally = ["r", "m", "t", 1, 0, 0, 1, 10, 5, 0.5, "USD"]
+    tally = ["r", "m", "t", "ann", "k", 1, 0, 0, 1, 10, 5, 4, 0.5, "USD"]
     for _ in range(3):
         store.add(batch(1, numbered(1), tallies=[tally]))
     store.add(batch(2, numbered(2), tallies=[tally]))
     store.add(Batch("another boot", 1, [numbered(3)], [tally], NOW))
     assert found(store) == ["r-3", "r-2", "r-1"]
     (row,) = TraceReader(store.path).usage()
-    assert (row["requests"], row["tokens_in"], row["cost"]) == (3, 30, 1.5)
+    assert (row["requests"], row["tokens_in"], row["cached"], row["cost"]) == (3, 30, 12, 1.5)
+    assert row["last"] == NOW
 
 
 def test_nobody_else_may_read_the_file(store: TraceStore) -> None:
@@ -106,13 +109,23 @@ def test_nobody_else_may_read_the_file(store: TraceStore) -> None:
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
 
+def test_minutes_are_read_back_by_time(store: TraceStore) -> None:
+    log = StoredMinutes(store, TraceReader(store.path))
+    one = Minute(NOW - 60, 60.0, {"requests": 6.0}, {"active_streams": 2.0}, {"ttft": [1] * 22})
+    for minute in (one, Minute(NOW, 60.0), Minute(NOW - 120, 60.0)):
+        log.add(minute)
+    assert store.flush(LONG)
+    assert log.read(NOW - 120, NOW - 60) == [one]
+    assert [minute.at for minute in log.read(0, NOW)] == [NOW - 120, NOW - 60, NOW]
+
+
 # -- retention -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def db(store: TraceStore) -> Iterator[sqlite3.Connection]:
     store.add(batch(1, *(numbered(n, reason="x" * 2000) for n in range(2000))))
-    usage = ["r", "m", "t", 1, 0, 0, 1, 1, 1, 0.0, ""]
+    usage = ["r", "m", "t", "s", "", 1, 0, 0, 1, 1, 1, 0, 0.0, ""]
     store.add(Batch("y", 1, [], [usage], NOW - 100 * 86400))
     store.add(Batch("y", 2, [], [usage], NOW))
     assert store.flush(LONG)
@@ -122,6 +135,40 @@ def db(store: TraceStore) -> Iterator[sqlite3.Connection]:
 
 def count(db: sqlite3.Connection, table: str = "requests") -> int:
     return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+
+
+def test_minutes_stay_for_a_week_and_a_day(db: sqlite3.Connection) -> None:
+    for days in (7.9, 8.1):
+        db.execute("INSERT INTO minutes VALUES (?, '')", (NOW - days * 86400,))
+    tidy(db, Retention(age_s=1.0), NOW)
+    assert db.execute("SELECT at FROM minutes").fetchall() == [(NOW - 7.9 * 86400,)]
+
+
+def test_when_usage_takes_too_much_the_oldest_days_lose_their_callers_then_go(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.traces.store._LEAST_USAGE_ROWS", 1)
+
+    def tallies(day: int) -> Batch:
+        rows = [
+            ["r", "m", "t", f"user-{number}", "", 1, 0, 0, 1, 2, 1, 1, 0.5, "USD"]
+            for number in range(50)
+        ]
+        return Batch("x", day, [], rows, NOW + day * 86400)
+
+    for day in range(1, 5):
+        store.add(tallies(day))
+    assert store.flush(LONG)
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as db:
+        retention = Retention(age_s=1e9, size_bytes=110 * 400)  # of which a half is for 110 rows
+        tidy(db, retention, NOW)
+        days = [row["requests"] for row in TraceReader(store.path).usage(by=["day"])]
+        assert days == [50] * 4
+        assert count(db, "usage") == 102
+        tidy(db, Retention(age_s=1e9, size_bytes=3 * 400), NOW)
+    (first, *_) = rows = TraceReader(store.path).usage(by=["day", "subject"])
+    assert [row["requests"] for row in rows] == [50] * 3
+    assert (first["subject"], first["cost"], first["cached"]) == ("", 25.0, 50)
 
 
 def test_what_is_too_old_goes(db: sqlite3.Connection) -> None:
@@ -215,6 +262,13 @@ def test_a_broken_file_makes_room_for_a_new_one(
         store.close(LONG)
 
 
+OLD_USAGE = (
+    "CREATE TABLE usage (day TEXT, tenant TEXT, route TEXT, model TEXT, currency TEXT, "
+    "requests INTEGER, errors INTEGER, limited INTEGER, counted INTEGER, tokens_in INTEGER, "
+    "tokens_out INTEGER, cost REAL, PRIMARY KEY (day, tenant, route, model, currency)) "
+    "WITHOUT ROWID; INSERT INTO usage VALUES "
+    "('2026-01-01', 't', 'r', 'm', 'USD', 3, 1, 1, 2, 30, 6, 0.5); "
+)
 OLDER = {
     1: "CREATE TABLE requests (id INTEGER PRIMARY KEY, trace TEXT, span TEXT, request TEXT, "
     "at REAL, seconds REAL, ttft REAL, route TEXT, model TEXT, tenant TEXT, status INTEGER, "
@@ -227,6 +281,7 @@ OLDER = {
     "ended TEXT, error TEXT, kept TEXT, record TEXT, asked TEXT, subject TEXT, upstream TEXT, "
     "tokens INTEGER, stream TEXT, UNIQUE (trace, span)); ",
 }
+OLDER[4] = OLDER[3].replace("stream TEXT", "stream TEXT, silent REAL")
 
 
 @pytest.mark.parametrize("version", OLDER)
@@ -240,13 +295,15 @@ def test_a_file_of_an_older_version_is_converted(
         '"tokens_out": 7, "s": 40.0, "first_byte_s": 1.0, "gaps": {"longest_s": 33.0}}'
     )
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        db.executescript(OLDER[version])
+        db.executescript(OLD_USAGE + OLDER[version])
         insert = "INSERT INTO requests (trace, span, request, at, model, record) VALUES "
         db.execute(insert + "('t', 's', 'r-0', 1, 'n', ?)", (kept,))
         if version > 1:
             db.execute("UPDATE requests SET asked = 'm'")
         if version > 2:
             db.execute("UPDATE requests SET subject = 'ann', upstream = 'main', tokens = 7")
+        if version > 3:
+            db.execute("UPDATE requests SET silent = 33.0")
         db.execute(f"PRAGMA user_version={version}")
     store = TraceStore(path, Retention(age_s=1e12), reports)
     try:
@@ -257,6 +314,10 @@ def test_a_file_of_an_older_version_is_converted(
         assert found(store, silent_s=30.0) == ["r-0"]
         assert found(store, sort=Sort.TOKENS) == ["r-1", "r-0"]
         assert TraceReader(path).names()["models"] == ["m", "n"]
+        (row,) = TraceReader(path).usage(by=["tenant", "subject", "key"])
+        assert (row["tenant"], row["subject"], row["key"]) == ("t", "", "")
+        assert (row["requests"], row["tokens_in"], row["cached"]) == (3, 30, 0)
+        assert row["last"] is None
         assert reports == []
     finally:
         store.close(LONG)
