@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from tests.support.admin import until
 from tests.support.browser import OpenPage, Screen
 from tests.support.client import RawClient, request
 from tests.support.exchange import read_stream
 from tests.support.gateway import GatewayProcess
+from tests.support.pages import asked, chat, client, kept, wide
 from tests.support.tokens import bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 VIEWS = ("now", "requests", "upstreams", "limits", "usage", "config", "play")
-
-
-@contextlib.asynccontextmanager
-async def client(gateway: GatewayProcess, **claims: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """A caller."""
-    name, _, value = bearer(**claims).partition(": ")
-    async with aiohttp.ClientSession(
-        f"http://127.0.0.1:{gateway.port}", headers={name: value}
-    ) as session:
-        yield session
-
-
-def asked(model: str) -> dict[str, Any]:
-    """A question whose answer is a stream."""
-    return {"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
 
 
 HAS_LINES = """() => {
@@ -51,27 +32,6 @@ HAS_LINES = """() => {
   return false;
 }"""
 """Whether a plot has lines in the colour that edges have."""
-
-
-async def chat(session: aiohttp.ClientSession, model: str = "demo") -> str:
-    """Ask, read the answer, and return the request's id."""
-    async with session.post("/v1/chat/completions", json=asked(model)) as response:
-        with contextlib.suppress(aiohttp.ClientError):
-            await response.read()
-        return response.headers["X-Request-ID"]
-
-
-async def kept(gateway: GatewayProcess, identity: str) -> None:
-    """Wait until the record of a request is in the local store: a little after its end."""
-    await until(gateway, f"/api/traces/{identity}", lambda found: "error" not in found)
-
-
-async def wide(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
-    found: int = await page.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-    return found
 
 
 @pytest.mark.parametrize("screen", [Screen(1280, "light"), Screen(360, "dark")], ids=str)
@@ -435,6 +395,11 @@ async def test_usage_is_shown_by_tenant_and_taken_home(
         await page.get_by_role("link", name="CSV").click()
     text = Path(await (await downloading.value).path()).read_text()
     assert re.search(r"(?m)^spenders,USD,1,", text)
+    await page.locator("[name=by]").select_option("tenant,subject")
+    await expect(row).to_contain_text("ann")
+    await row.get_by_role("link", name="ann").click()
+    await expect(page).to_have_url(f"{opened.origin}/requests?subject=ann")
+    await page.go_back()
     await page.locator("[name=by]").select_option("day,tenant,model")
     await expect(page).to_have_url(re.compile("by=day%2Ctenant%2Cmodel$"))
     await expect(row).to_contain_text("demo")

@@ -281,7 +281,7 @@ OLDER = {
     "ended TEXT, error TEXT, kept TEXT, record TEXT, asked TEXT, subject TEXT, upstream TEXT, "
     "tokens INTEGER, stream TEXT, UNIQUE (trace, span)); ",
 }
-OLDER[4] = OLDER[3].replace("stream TEXT", "stream TEXT, silent REAL")
+OLDER[4] = OLDER[3].replace("UNIQUE", "silent REAL, UNIQUE")
 
 
 @pytest.mark.parametrize("version", OLDER)

@@ -1,47 +1,22 @@
 // What an on-call looks at first: how much, how fast, how wrong; and where.
 
-import { Chart } from "../chart.js";
 import { h } from "../dom.js";
 import { age, bytes, money, number, percent, seconds, short } from "../format.js";
+import { address, history } from "./history.js";
 import { empty, heading, loading, state, table } from "./parts.js";
 
 const BY = { routes: "Route", models: "Model", upstreams: "Upstream", tenants: "Tenant" };
-const LATENCIES = [
-  { name: "p50", colour: "--series-1" },
-  { name: "p95", colour: "--series-2", dash: [6, 3] },
-  { name: "p99", colour: "--series-3", dash: [2, 3] },
-];
 const LAGS_S = 0.1;
-
-let charts = [];
-
-function plots() {
-  return [
-    [new Chart("Requests a second", [
-      { name: "all", colour: "--series-1", fill: true }, { name: "errors", colour: "--bad", dash: [4, 2] }], number, "now"),
-    ["requests_per_s", "errors_per_s"]],
-    [new Chart("Active streams", [{ name: "streams", colour: "--series-1", fill: true }], number, "now"), ["active_streams"]],
-    [new Chart("Time to first token", LATENCIES, seconds, "now"), ["ttft_p50_s", "ttft_p95_s", "ttft_p99_s"]],
-    [new Chart("Tokens a second, all streams", [
-      { name: "out", colour: "--series-1", fill: true }, { name: "in", colour: "--series-2", dash: [6, 3] }], short, "now"),
-    ["tokens_out_per_s", "tokens_in_per_s"]],
-  ];
-}
 
 export const view = {
   topics: ["now", "workers", "upstreams", "config"],
 
-  start() {
-    charts = plots();
-  },
-
   stop() {
-    charts.forEach(([chart]) => chart.close());
-    charts = [];
+    history.stop();
   },
 
   themed() {
-    charts.forEach(([chart]) => chart.themed());
+    history.themed();
   },
 
   render(context) {
@@ -53,21 +28,18 @@ export const view = {
         : now.window_s ? `of the last ${Math.round(now.window_s)} s` : "the first figures come in some seconds")),
       wrong(context.data),
       tiles(now),
-      h("div", { class: "plots" }, charts.map(([chart]) => chart.element)),
-      h("div", { class: "heading by" }, h("h2", {}, "By"), h("div", { class: "choices", role: "group", "aria-label": "By" },
+      history.render(context),
+      h("div", { class: "heading by" }, h("h2", {}, "The last minute by"), h("div", { class: "choices", role: "group", "aria-label": "By" },
         Object.entries(BY).map(([name, word]) => h("a", {
-          href: name === "routes" ? "/" : `/?by=${name}`, class: "choice", "aria-current": name === by ? "true" : null,
+          href: address(context, { by: name === "routes" ? null : name }), class: "choice", "aria-current": name === by ? "true" : null,
         }, word)))),
       rows(now, by),
       workers(context.data.workers),
     ];
   },
 
-  painted(context) {
-    const hour = context.data.now?.hour;
-    if (!hour || view.drawn === hour) return;
-    view.drawn = hour;
-    for (const [chart, names] of charts) chart.set(hour.at, names.map((name) => hour[name]));
+  painted() {
+    history.painted();
   },
 };
 

@@ -1,4 +1,4 @@
-// Tokens and cost, by tenant, model, route and day.
+// Tokens and cost, by tenant, user, API key, model, route and day.
 
 import { get } from "../api.js";
 import { colour, font } from "../chart.js";
@@ -7,11 +7,16 @@ import { money, number, percent, short } from "../format.js";
 import { bar, choice, empty, heading, loading, table } from "./parts.js";
 
 const uPlot = window.uPlot;
-const BY = { tenant: "Tenant", model: "Model", route: "Route", day: "Day", "tenant,model": "Tenant and model", "day,tenant,model": "All three" };
+const NAMES = { day: "Day", tenant: "Tenant", subject: "User", key: "API key", route: "Route", model: "Model" };
+const BY = {
+  tenant: "tenant", subject: "user", key: "API key", model: "model", route: "route", day: "day",
+  "tenant,subject": "tenant and user", "tenant,model": "tenant and model", "subject,model": "user and model",
+  "key,model": "API key and model", "day,tenant,model": "day, tenant and model",
+};
 const SINCE = [["", "the last 30 days"], ["today", "today"], ["7", "the last 7 days"], ["month", "this month"], ["90", "the last 90 days"], ["all", "all there is"]];
 const DAY_MS = 86_400_000;
 const HEIGHT = 150;
-const COUNTS = ["requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cost"];
+const COUNTS = ["requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cached", "cost"];
 
 const shown = { asked: null, rows: null, days: null, problem: null };
 let plot = null;
@@ -105,9 +110,15 @@ function totals(rows) {
   const counted = sum(rows, "counted");
   return h("dl", { class: "tiles four" },
     tile("Requests", short(requests), [["failed", percent(requests ? sum(rows, "errors") / requests : 0)], ["over a limit", number(sum(rows, "limited"))]]),
-    tile("Tokens in", short(sum(rows, "tokens_in")), [["counted of", percent(requests ? counted / requests : 0)]]),
+    tile("Tokens in", short(sum(rows, "tokens_in")), [["of them cached", percent(share(rows))], ["known of", percent(requests ? counted / requests : 0)]]),
     tile("Tokens out", short(sum(rows, "tokens_out")), [["a request", number(counted ? sum(rows, "tokens_out") / counted : null)]]),
     tile("Cost", costs(rows).map(([currency, cost]) => money(cost, currency)).join(" + ") || "–", [["", "by the models' prices"]]));
+}
+
+/** The share of the input that came from a backend's cache. */
+function share(rows) {
+  const all = sum(rows, "tokens_in");
+  return all ? sum(rows, "cached") / all : null;
 }
 
 function tile(name, value, more) {
@@ -153,6 +164,15 @@ function draw(box, rows) {
   }, data, box);
 }
 
+/** A name, which leads to the requests of it; or that there is none. */
+function cell(one, name) {
+  const value = one[name];
+  if (!value) return h("span", { class: "quiet-text" }, "none");
+  if (name === "key") return h("a", { href: `/keys?find=${encodeURIComponent(value)}` }, h("code", {}, value));
+  if (name === "day") return value;
+  return h("a", { href: `/requests?${name}=${encodeURIComponent(value)}` }, value);
+}
+
 /** One row for each of them: money of several currencies, or none, is told side by side. */
 function merged(rows, names) {
   const found = new Map();
@@ -175,13 +195,14 @@ function breakdown(given, by) {
   const most = Math.max(...rows.map((one) => one.tokens_in + one.tokens_out), 1);
   const ordered = names[0] === "day" ? [...rows].reverse()
     : [...rows].sort((a, b) => b.cost - a.cost || b.tokens_in + b.tokens_out - a.tokens_in - a.tokens_out);
-  return table("Usage", [...names.map((name) => BY[name]), { text: "Requests", class: "num" }, { text: "Failed", class: "num wide" },
-    { text: "Tokens in", class: "num" }, { text: "Tokens out", class: "num" }, { unseen: "Share", class: "wide" }, { text: "Cost", class: "num" }],
+  return table("Usage", [...names.map((name) => NAMES[name]), { text: "Requests", class: "num" }, { text: "Failed", class: "num wide" },
+    { text: "Tokens in", class: "num" }, { text: "Cached", class: "num wide" }, { text: "Tokens out", class: "num" }, { unseen: "Share", class: "wide" }, { text: "Cost", class: "num" }],
   ordered.map((one) => h("tr", { "data-key": one.key, tabindex: "-1", "data-row": "" },
-    names.map((name) => h("td", { class: name === "day" ? "time" : "main-cell" }, one[name] || h("span", { class: "quiet-text" }, "none"))),
+    names.map((name) => h("td", { class: name === "day" ? "time" : "main-cell" }, cell(one, name))),
     h("td", { class: "num" }, number(one.requests)),
     h("td", { class: "num wide" }, number(one.errors)),
     h("td", { class: "num" }, short(one.tokens_in)),
+    h("td", { class: "num wide" }, percent(share([one]))),
     h("td", { class: "num" }, short(one.tokens_out)),
     h("td", { class: "gauge-cell wide" }, bar((one.tokens_in + one.tokens_out) / most)),
     h("td", { class: "num" }, costs(one.all).map(([currency, cost]) => money(cost, currency)).join(" + ") || "–"))));
