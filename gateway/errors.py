@@ -6,6 +6,11 @@ what is wrong and what to do; it never repeats what the client sent.
 
 from __future__ import annotations
 
+NOBODY_READS = "nobody read it any more"
+"""Reason of a `StreamCancelled` whose client left, and which nobody resumed."""
+_LONGEST_NAME = 100
+"""Maximum length of a model's name in the log, in characters, if the model is unknown."""
+
 
 class GatewayError(Exception):
     """Error that ends a request with an error response.
@@ -123,8 +128,10 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
     default_message = "The model does not exist here, or you may not use it. See GET /v1/models."
 
-    def __init__(self) -> None:
-        super().__init__(param="model")
+    def __init__(self, name: str | None = None) -> None:
+        """`name` is the model that the client asked for. Only the log has it."""
+        reason = None if name is None else f"model {name[:_LONGEST_NAME]!a}"
+        super().__init__(param="model", reason=reason)
 
 
 class MethodNotAllowed(RequestError):

@@ -80,6 +80,8 @@ async def test_usage_that_cannot_be_read_stops_nothing(
         (UpstreamReset("connection lost"), "connection lost"),
         (BodyTooLarge(99), "The request body is larger than the 99 bytes allowed here."),
         (ModelNotFound(), None),  # its code says as much
+        (ModelNotFound("gpt-9\n"), r"model 'gpt-9\n'"),
+        (ModelNotFound("x" * 999), f"model '{'x' * 100}'"),
         (RateLimited("per-user", 3), None),  # the limit is told by its name
         (RequestError("x" * 9999, code="http_400"), "x" * 2000),
     ],

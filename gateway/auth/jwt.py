@@ -209,8 +209,11 @@ class JwtProvider:
         raise Rejected("no key for this token", "The token's key is not known")
 
     def _rejected(self, exc: jwt.PyJWTError, token: str) -> Rejected:
-        """Return the rejection for an error of PyJWT, with the expected and the found audiences."""
+        """Return the rejection for an error of PyJWT, with the claim that is at fault."""
         reason = type(exc).__name__
+        if isinstance(exc, jwt.ExpiredSignatureError):
+            expiry = self._verifier.decode(token, options={"verify_signature": False}).get("exp")
+            reason += f": exp is {_shown(expiry)}"
         if isinstance(exc, jwt.InvalidAudienceError):
             found = self._verifier.decode(token, options={"verify_signature": False}).get("aud")
             reason += f": aud is {_shown(found)}, expected one of {_shown(list(self._audience))}"

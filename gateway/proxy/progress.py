@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from gateway.exchange import Exchange
+from gateway.exchange import Commit, Exchange
 
 SILENT_S = 30.0
 """Seconds without a byte from the backend after which a stream counts as silent."""
@@ -23,7 +23,9 @@ class Progress(StrEnum):
     ANSWERING = "answering"
     """The backend is sending its response."""
     SILENT = "silent"
-    """The backend has sent nothing of its stream for `SILENT_S`."""
+    """The backend has sent nothing for `SILENT_S`, of a stream that the client has open. It may not
+    have begun its response: see `gateway/proxy/early_head.py`.
+    """
     CLIENT_BEHIND = "client_behind"
     """The upstream is paused, because the client does not read what was sent."""
     FOLLOWING = "following"
@@ -45,7 +47,8 @@ def progress(exchange: Exchange, now: float) -> tuple[Progress, float | None]:
         if exchange.queued is not None:
             waits_s -= exchange.queued.seconds
         if exchange.endpoint is not None:
-            return Progress.WAITING, waits_s
+            silent = exchange.commit is Commit.EARLY and waits_s >= SILENT_S
+            return Progress.SILENT if silent else Progress.WAITING, waits_s
         return (Progress.FOLLOWING, None) if exchange.streamed else (Progress.HELD, waits_s)
     silent_s = attempt.response.silent_s
     if silent_s is None:

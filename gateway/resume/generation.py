@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway import sse
 from gateway.dialects import Dialect
-from gateway.errors import GatewayError, StreamCancelled, UpstreamInvalidResponse
+from gateway.errors import NOBODY_READS, GatewayError, StreamCancelled, UpstreamInvalidResponse
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.resume.ids import numbered
@@ -156,10 +156,13 @@ class Generation:
         if self.log.readers or self.log.ended:
             return
         if self._policy.way is OnDisconnect.CANCEL:
-            self.cancel()
+            self._abandon()
         elif self._policy.way is OnDisconnect.GRACE:
             loop = asyncio.get_running_loop()
-            self._grace_timer = loop.call_later(self._policy.grace_s, self.cancel)
+            self._grace_timer = loop.call_later(self._policy.grace_s, self._abandon)
+
+    def _abandon(self) -> None:
+        self.fail(StreamCancelled(reason=NOBODY_READS))
 
     def _end(self, error: GatewayError | None) -> None:
         exchange, log = self.exchange, self.log

@@ -65,7 +65,7 @@ class ModelListing:
         below = next(each for each in self._entries if path.startswith(each))
         name = unquote(path.removeprefix(below))
         if name not in names:
-            raise ModelNotFound
+            raise ModelNotFound(name)
         return _json(self._models_for(request).entry(name))
 
     def description(self) -> web.Response:

@@ -264,8 +264,9 @@ class Resolve:
                 names.append(body.model)
         if target is self._options.fallback and not (names and readable):
             raise ModelUnknown("a restricted caller, and no model that can be checked")
-        if not all(access.allows(name, principal) for name in names):
-            raise ModelNotFound
+        for name in names:
+            if not access.allows(name, principal):
+                raise ModelNotFound(name)
         if exchange.session is not None:
             exchange.session.checks_model = lambda name: access.allows(name, principal)
 
@@ -273,7 +274,7 @@ class Resolve:
         target = self._options.models.get(name)
         if target is None or not target.serves(name, exchange.principal):
             # The same error for both, to hide which models exist from callers who may not use them.
-            raise ModelNotFound
+            raise ModelNotFound(name)
         exchange.model = name
         return target
 

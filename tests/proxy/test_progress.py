@@ -127,6 +127,20 @@ async def test_a_request_without_an_answer_waits_for_its_backend(
             assert 0 < silent_s < 5
 
 
+async def test_a_stream_that_was_opened_early_is_silent_while_its_backend_says_nothing(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedUpstream(hang) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, heartbeat="50ms"))
+        async with RawClient(gateway.port) as client:
+            await client.send(POST)
+            await client.read_head()
+            assert now(gateway)[0] is Progress.WAITING
+            monkeypatch.setattr(module, "SILENT_S", 0.01)
+            assert now(gateway)[0] is Progress.SILENT
+            assert silent(gateway) == 1
+
+
 async def test_what_waits_for_nobody_has_no_silence() -> None:
     exchange = Exchange("POST", "192.0.2.1", trusted_peer=False)
     assert progress(exchange, exchange.started_at + 3.0) == (Progress.HELD, 3.0)

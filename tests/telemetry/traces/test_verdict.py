@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import NOBODY_READS
 from gateway.exchange import EndReason
-from gateway.telemetry.traces.verdict import ENDS, ERRORS, Fault, under_way, verdict
+from gateway.telemetry.traces.verdict import under_way, verdict
+from gateway.telemetry.traces.verdict_words import ENDS, ERRORS, Fault
 from tests.support.records import attempt, record
+from tests.support.verdicts import BEFORE, BY_END, BY_ERROR
 from tests.test_errors import codes
 
 
@@ -34,6 +37,19 @@ def test_every_error_code_has_words_and_no_other() -> None:
 
 def test_every_end_has_words_and_no_other() -> None:
     assert set(ENDS) == {str(end) for end in EndReason} - {"complete"}
+
+
+@pytest.mark.parametrize("code", sorted(ERRORS))
+def test_the_verdict_on_every_error(code: str) -> None:
+    found = verdict(record(error=code, **BEFORE))
+    assert (found.fault, found.text) == BY_ERROR[code]
+    assert BY_ERROR.keys() == ERRORS.keys()
+
+
+@pytest.mark.parametrize("end", EndReason)
+def test_the_verdict_on_every_end(end: EndReason) -> None:
+    found = verdict(record(end=end.value, s=3.1))
+    assert (found.fault, found.text) == BY_END[end]
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS))
@@ -169,11 +185,44 @@ def test_a_plug_ins_answer_is_not_the_backends() -> None:
 
 
 def test_a_refused_credential_says_what_was_there_and_what_was_expected() -> None:
-    reason = "corp: aud is 'billing', expected 'llm'"
+    reason = "corp: InvalidAudienceError: aud is 'billing', expected one of ['llm']"
     assert failed_early("invalid_api_key", 401, upstream=None, reason=reason) == (
-        f"The gateway refused the credential: {reason}.",
+        "The token's `aud` is 'billing', expected 'llm' (provider 'corp').",
         Fault.CLIENT,
     )
+
+
+def test_a_model_that_is_not_served_is_named() -> None:
+    text, _ = failed_early("model_not_found", 404, model=None, reason="model 'gpt-9'")
+    assert text == "The route does not serve model 'gpt-9', or not to this caller."
+
+
+def test_a_stream_that_its_client_left_is_not_cancelled_by_its_owner() -> None:
+    left = {"error": "stream_cancelled", "end": "client_abort", "s": 3.1}
+    assert judged(**left, reason=NOBODY_READS, ttft_s=None) == (
+        "The client left, and nobody read the stream any more: the generation was cancelled "
+        "after 3.1 s, before the first token.",
+        Fault.CLIENT,
+    )
+    assert judged(**left)[0].endswith("by its owner.")
+
+
+def test_a_known_message_of_a_backend_decides_on_fault_and_remedy() -> None:
+    for code in (None, "backend_error"):
+        found = verdict(
+            record(error=code, status=500, reason="context length is 8192", end="complete")
+        )
+        assert found.fault is Fault.CLIENT
+        assert "shorter prompt" in found.remedy
+    found = verdict(record(error="upstream_rejected", reason="CUDA out of memory"))
+    assert "admission.concurrency" in found.remedy
+
+
+def test_a_success_mentions_a_long_pause_in_the_middle() -> None:
+    text, fault = judged(gaps={"longest_s": 34.0, "last_s": 1.9})
+    assert text.endswith(" In the middle, the backend sent nothing for 34 s.")
+    assert fault is Fault.NOBODY
+    assert "middle" not in judged(gaps={"longest_s": 1.0, "last_s": 1.9})[0]
 
 
 @pytest.mark.parametrize(
@@ -244,3 +293,10 @@ def test_a_request_under_way_says_what_it_waits_for(state: str, text: str, fault
     row = {"state": state, "age_s": 50.0, "silent_s": 45.0, "ttft_s": 0.4, "upstream": "main"}
     found = under_way(row)
     assert (found.text, found.fault) == (text, fault)
+
+
+def test_a_stream_that_was_silent_from_the_beginning_says_so() -> None:
+    row = {"state": "silent", "age_s": 50.0, "silent_s": 45.0, "ttft_s": None, "upstream": "main"}
+    assert under_way(row).text == (
+        "Backend 'main' has sent nothing for 45 s, and no token before that."
+    )

@@ -1,0 +1,40 @@
+"""Fault and remedy by what a backend says in its error message, if its status does not tell."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.telemetry.traces.verdict_words import Fault
+
+_MESSAGES: tuple[tuple[re.Pattern[str], Fault, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), fault, remedy)
+    for pattern, fault, remedy in (
+        (
+            r"\bout of memory\b|\bOOM\b|\boutofmemory|\bCUDA error\b",
+            Fault.BACKEND,
+            "The backend has too little memory for what it is asked. Lower its context or batch "
+            "size or `admission.concurrency` of the upstream, or drain the endpoint until it is "
+            "restarted.",
+        ),
+        (
+            r"\bcontext[ _](?:length|window|size)|\bprompt is too long\b",
+            Fault.CLIENT,
+            "The client has to send a shorter prompt or ask for fewer tokens, or use a model with "
+            "a longer context.",
+        ),
+        (
+            r"\binsufficient_quota\b|\bcurrent quota\b|\bcredit balance\b|\bbilling\b",
+            Fault.CONFIGURATION,
+            "The provider's account has no quota or credit left: raise it there, or add a "
+            "fallback.",
+        ),
+    )
+)
+
+
+def words_for_message(message: str | None) -> tuple[Fault, str] | None:
+    """Return fault and remedy for a backend's message, or None if it is not a known one."""
+    for pattern, fault, remedy in _MESSAGES:
+        if message and pattern.search(message):
+            return fault, remedy
+    return None
