@@ -77,7 +77,7 @@ class Runtime:
         self.upstreams = upstreams(
             config,
             lambda name, endpoint, health, why: logger.warning(
-                "endpoint", upstream=name, endpoint=endpoint.url, state=health.value, reason=why
+                "endpoint", upstream=name, endpoint=endpoint.key, state=health.value, reason=why
             ),
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
         )

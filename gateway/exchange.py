@@ -288,6 +288,11 @@ class Exchange(Facts):
         return None if self.failure is None else self.failure.code
 
     @property
+    def backend_url(self) -> str | None:
+        """URL of the endpoint whose response was chosen, to be hidden from callers."""
+        return None if self.attempt is None else self.attempt.endpoint.url
+
+    @property
     def failed_early(self) -> bool:
         """True if the request failed before the first token of an answer."""
         return self.error_code is not None and self.first_token_at is None

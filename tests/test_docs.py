@@ -52,7 +52,7 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
     monkeypatch.setenv("JWT_SECRET", "s" * 32)
     monkeypatch.setenv("ADMIN_TOKEN", "t" * 32)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
-    for backend in ("OPENAI", "ANTHROPIC", "VLLM"):
+    for backend in ("TEAM_A", "TEAM_B", "OPENAI", "ANTHROPIC", "VLLM"):
         monkeypatch.setenv(f"{backend}_API_KEY", "k" * 32)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

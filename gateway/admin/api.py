@@ -397,7 +397,7 @@ class AdminApi:
         try:
             endpoint = orjson.loads(await request.read())["endpoint"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return answer({"error": 'send {"endpoint": URL}'}, 400)
+            return answer({"error": 'send {"endpoint": NAME}, as in /api/upstreams'}, 400)
         if await self.drained.set(request.match_info["name"], str(endpoint), out=out):
             return answer({})
         return answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
@@ -439,7 +439,7 @@ def merge_upstreams(replies: Sequence[WorkerReply]) -> list[dict[str, Any]]:
             whole["panicking"] = whole["panicking"] or upstream["panicking"]
             for endpoint in upstream["endpoints"]:
                 seen = whole["endpoints"].setdefault(
-                    endpoint["url"], {**endpoint, "in_flight": 0, "connections": 0, "states": []}
+                    endpoint["name"], {**endpoint, "in_flight": 0, "connections": 0, "states": []}
                 )
                 seen["in_flight"] += endpoint["in_flight"]
                 seen["connections"] += endpoint["connections"]

@@ -175,6 +175,8 @@ class FailureCounts(Document):
 
 
 class EndpointStatus(Document):
+    name: str
+    """Name in the configuration; its URL if it has none."""
     url: str
     state: EndpointState
     """State in the worker that sees it worst."""
@@ -205,7 +207,7 @@ class Upstreams(Document):
 
 class DrainOrder(Document):
     endpoint: str
-    """URL of the endpoint, as in `/api/upstreams`."""
+    """Name of the endpoint, as in `/api/upstreams`: its URL if it has no other."""
 
 
 class RouteRow(Document):

@@ -143,7 +143,7 @@ class WorkerApi:
         body = orjson.loads(await request.read())
         upstream = self._server.runtime.upstreams.get(body["upstream"])
         for endpoint in upstream.endpoints if upstream is not None else ():
-            if endpoint.url == body["endpoint"]:
+            if endpoint.key == body["endpoint"]:
                 assert upstream is not None
                 upstream.drain(endpoint, out=body["out"])
                 return answer({})
@@ -213,6 +213,7 @@ def _upstream_document(upstream: Upstream) -> dict[str, Any]:
         "counts": dataclasses.asdict(upstream.counts),
         "endpoints": [
             {
+                "name": endpoint.key,
                 "url": endpoint.url,
                 "state": upstream.state(endpoint).value,
                 "why": upstream.why(endpoint),

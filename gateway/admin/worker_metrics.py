@@ -134,6 +134,6 @@ class WorkerMetrics:
         for endpoint in upstream.endpoints:
             now = upstream.state(endpoint)
             for state in EndpointState:
-                self._set(table.ENDPOINT_STATE, int(state is now), name, endpoint.url, state.value)
-            self._set(table.ENDPOINT_IN_FLIGHT, endpoint.in_flight, name, endpoint.url)
-            self._set(table.ENDPOINT_CONNECTIONS, endpoint.pool.open, name, endpoint.url)
+                self._set(table.ENDPOINT_STATE, int(state is now), name, endpoint.key, state.value)
+            self._set(table.ENDPOINT_IN_FLIGHT, endpoint.in_flight, name, endpoint.key)
+            self._set(table.ENDPOINT_CONNECTIONS, endpoint.pool.open, name, endpoint.key)

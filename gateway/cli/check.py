@@ -44,7 +44,7 @@ async def _live(loaded: Loaded, warnings: Sequence[Problem]) -> list[Problem]:
     for name, upstream in config.upstreams.items():
         for index, endpoint in enumerate(upstream.endpoints):
             path: ConfigPath = ("upstreams", name, "endpoints", index, "url")
-            findings = [one async for one in endpoint_findings(config, name, endpoint.url)]
+            findings = [one async for one in endpoint_findings(config, name, endpoint)]
             found += (
                 loaded.source.problem(path, one.text, one.remedy) for one in findings if one.remedy
             )

@@ -77,7 +77,7 @@ def _anonymous(path: ConfigPath, route: models.Route, config: models.Config) -> 
         return
     names = {config.models[name].upstream for name in route.models}
     names |= {route.upstream} if route.upstream is not None else set()
-    paid = sorted(name for name in names if config.upstreams[name].credentials is not None)
+    paid = sorted(name for name in names if config.upstreams[name].has_credentials)
     if paid:
         yield (
             (*path, "auth"),

@@ -18,21 +18,22 @@ from gateway.urls import endpoint_fault
 
 def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Iterator[Finding]:
     """Yield the problems of one upstream."""
+    keys: set[str] = set()
     for index, endpoint in enumerate(upstream.endpoints):
-        where = (*path, "endpoints", index, "url")
-        yield from _check_url(where, endpoint.url, upstream.allow_addresses)
+        where = (*path, "endpoints", index)
+        yield from _check_url((*where, "url"), endpoint.url, upstream.allow_addresses)
+        yield from _check_credentials((*where, "credentials"), endpoint.credentials)
+        key = endpoint.name or endpoint.url
+        if key in keys:
+            hint = None if endpoint.name else "give each of them a `name`"
+            yield (*where, "name" if endpoint.name else "url"), "is given twice", hint
+        keys.add(key)
     if upstream.discover is not None:
         yield from _check_discover((*path, "discover"), upstream.discover, upstream.allow_addresses)
     for name in upstream.headers:
         if name.lower() in RESERVED_HEADERS:
             yield (*path, "headers", name), "is the gateway's to set", None
-    credentials = upstream.credentials
-    if credentials is not None:
-        if credentials.header and credentials.header.lower() in RESERVED_HEADERS:
-            yield (*path, "credentials", "header"), "is the gateway's to set", None
-        for key, secret in (("bearer", credentials.bearer), ("value", credentials.value)):
-            if secret is not None and not re.fullmatch(rb"[\x21-\x7e]+", secret.reveal()):
-                yield (*path, "credentials", key), "holds characters a header cannot", None
+    yield from _check_credentials((*path, "credentials"), upstream.credentials)
     if upstream.tls.ca is not None:
         yield from check_authority((*path, "tls", "ca"), upstream.tls.ca)
     dialect = DIALECTS[upstream.dialect]
@@ -46,6 +47,18 @@ def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Itera
         yield from _check_setting((*path, "stream_options"), dialect)
     for key in sorted(upstream.translation.model_fields_set):
         yield from _check_setting((*path, "translation", key), dialect)
+
+
+def _check_credentials(
+    path: ConfigPath, credentials: models.Credentials | None
+) -> Iterator[Finding]:
+    if credentials is None:
+        return
+    if credentials.header and credentials.header.lower() in RESERVED_HEADERS:
+        yield (*path, "header"), "is the gateway's to set", None
+    for key, secret in (("bearer", credentials.bearer), ("value", credentials.value)):
+        if secret is not None and not re.fullmatch(rb"[\x21-\x7e]+", secret.reveal()):
+            yield (*path, key), "holds characters a header cannot", None
 
 
 def _check_setting(path: ConfigPath, dialect: Dialect) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import CoroutineType
@@ -41,14 +40,13 @@ from gateway.request import Request
 from gateway.routing.target import NO_HINT, Target, no_hint
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.quota import LONGEST_PAUSE_S, pause_after_s, retry_after_s, used_up_s
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
 
 if TYPE_CHECKING:
     from gateway.telemetry.traces.recording import Trace
 
-_RETRY_AFTER = re.compile(rb"[0-9]{1,5}")
-_LONGEST_COOLING_S = 300.0
 _PATIENT_S = 5.0
 """The longest Retry-After that is waited for if no other endpoint is left."""
 _SOONEST_HEDGE_S = 0.01
@@ -320,7 +318,7 @@ class Attempts(Pending):
         exchange = self.request.exchange
         exchange.attempts += 1
         attempt.number = exchange.attempts
-        exchange.endpoint = attempt.endpoint.url
+        exchange.endpoint = attempt.endpoint.key
         if exchange.trace is not None:
             attempt.began_at = time.perf_counter()
         first_byte_s, per_try_s = self.target.timeouts.first_byte_s, self._retries.per_try_s
@@ -350,15 +348,17 @@ class Attempts(Pending):
             self._tell(trace, attempt, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
+            if self._several and (pause_s := used_up_s(response.head.fields)):
+                upstream.cool(attempt.endpoint, pause_s)
             return
         if status >= 500:
             upstream.failed(attempt.endpoint, f"status {status}")
         else:
             upstream.answered(attempt.endpoint)
-        if status in (429, 503):
-            pause_s = _retry_after_s(response)
-            if pause_s:
-                upstream.cool(attempt.endpoint, min(pause_s, _LONGEST_COOLING_S))
+        if status in self._retries.rotate and self._several:
+            upstream.cool(attempt.endpoint, pause_after_s(status, response.head.fields))
+        elif status in (429, 503) and (asked_s := retry_after_s(response.head.fields)):
+            upstream.cool(attempt.endpoint, min(asked_s, LONGEST_PAUSE_S))
 
     def _report_failure(self, attempt: Attempt, exc: BaseException) -> None:
         """Tell health tracking and the trace of an attempt without a response, and release it."""
@@ -416,7 +416,7 @@ class Attempts(Pending):
     def _taken(self, attempt: Attempt, response: UpstreamResponse) -> UpstreamResponse:
         """Make this response the answer of the exchange, and start its deadline timer."""
         exchange = self.request.exchange
-        exchange.endpoint = attempt.endpoint.url
+        exchange.endpoint = attempt.endpoint.key
         exchange.attempt = attempt
         exchange.at_end(attempt.ended)
         if attempt.status < 400 and self.target.upstream.asks_how_soon:
@@ -467,9 +467,18 @@ class Attempts(Pending):
         """Return the pause in seconds before a retry if the response is a retryable error,
         otherwise None.
         """
-        if response.head.status not in self._retries.statuses:
+        status = response.head.status
+        if (
+            status in self._retries.rotate
+            and not self.streamed
+            and self._upstream.has_ready(self._tried)
+        ):
+            # The endpoint refused the request, so nothing is done twice.
+            self._upstream.counts.retries += 1
+            return 0.0
+        if status not in self._retries.statuses:
             return None
-        pause_s = _retry_after_s(response)
+        pause_s = retry_after_s(response.head.fields)
         if not pause_s or self._has_untried:
             pause_s = self._backoff_s()
         elif pause_s > _PATIENT_S:
@@ -589,11 +598,3 @@ async def _let_go(running: Mapping[asyncio.Task[None], Attempt]) -> None:
         if not task.cancel() and task.exception() is None:
             attempt.abandon()
     await asyncio.gather(*running, return_exceptions=True)
-
-
-def _retry_after_s(response: UpstreamResponse) -> float:
-    """Return the response's Retry-After in seconds; 0 if there is none or if it is a date."""
-    for name, value in response.head.fields:
-        if name.lower() == b"retry-after" and _RETRY_AFTER.fullmatch(value):
-            return float(value)
-    return 0.0

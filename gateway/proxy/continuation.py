@@ -105,7 +105,7 @@ class Continuation:
         assert exchange.attempt is not None
         exchange.attempt.lost(error)
         upstream = target.upstream.latest
-        failed = [e for e in upstream.endpoints if e.url == exchange.endpoint]
+        failed = [e for e in upstream.endpoints if e.key == exchange.endpoint]
         candidates: list[tuple[str | None, Target, Sequence[Endpoint]]] = [(None, target, failed)]
         candidates += [(name, other, ()) for name, other in target.fallbacks]
         for name, other, tried in candidates:

@@ -62,7 +62,7 @@ async def joined(
         if status < 400:
             return failed(UpstreamInvalidResponse("no event stream"), dialect, exchange)
         body = await response.held(_LONGEST_ERROR_BYTES)
-        words = backend_words.words_of(body or b"", exchange.endpoint)
+        words = backend_words.words_of(body or b"", exchange.backend_url)
         error = UpstreamRejected(status, words)
     else:  # a plug-in made the response itself
         body = response.body if isinstance(response, web.Response) else None

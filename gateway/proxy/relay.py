@@ -117,7 +117,7 @@ class RelayedResponse(ClientResponse):
         """Error message in the part of the body that has arrived, which stays unread; None if there
         is none.
         """
-        return backend_words.words_of(b"".join(self._upstream.unread), self._exchange.endpoint)
+        return backend_words.words_of(b"".join(self._upstream.unread), self._exchange.backend_url)
 
     @property
     def size(self) -> int | None:

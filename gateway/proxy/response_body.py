@@ -212,7 +212,7 @@ class ResponseBody:
         """Record the message of an error response, for the log."""
         failure = exchange.failure
         if self._refusal and (failure is None or failure.reason is None):
-            words = backend_words.words_of(bytes(self._refusal), exchange.endpoint)
+            words = backend_words.words_of(bytes(self._refusal), exchange.backend_url)
             if words is not None:
                 exchange.passed_on(words)
 
@@ -221,7 +221,7 @@ class ResponseBody:
         exchange = self._exchange
         if not exchange.streamed or self.upstream.head.encoded or exchange.error_code is not None:
             return
-        words = backend_words.stream_error(self._before + self._last, exchange.endpoint)
+        words = backend_words.stream_error(self._before + self._last, exchange.backend_url)
         if words is not None:
             exchange.passed_on(words, _TOLD_ERROR)
 

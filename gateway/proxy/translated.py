@@ -167,7 +167,7 @@ async def _answer(
         raise _useless(raw, "it is compressed, which was not asked for")
     if head.status >= 400:
         status, body = translation.refusal(
-            head.status, await whole(raw), exchange.request_id, exchange.endpoint or ""
+            head.status, await whole(raw), exchange.request_id, exchange.backend_url or ""
         )
         return made(head, status, body)
     if head.status != 200:
@@ -178,7 +178,7 @@ async def _answer(
             _count(exchange, what)
         return made(head, 200, body)
     if not head.content_type.lower().startswith(translation.backend_stream_type):
-        raise await _no_stream(raw, exchange.endpoint or "")
+        raise await _no_stream(raw, exchange.backend_url or "")
     if call.hides_usage:
         exchange.filter = UsageFilter()
     return _Translating(raw, call.reader, call.writer, translation.stream_type, exchange).response
@@ -244,7 +244,7 @@ class _Translating:
             if isinstance(piece, Failed):
                 error = piece.error
                 if isinstance(error, UpstreamToldError):
-                    error = backend_errors.concealed(error, self._exchange.endpoint or "")
+                    error = backend_errors.concealed(error, self._exchange.backend_url or "")
                 break
             if isinstance(piece, Skipped):
                 _count(self._exchange, piece.what)

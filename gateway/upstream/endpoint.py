@@ -28,8 +28,11 @@ class Endpoint:
     """Host, credentials and configured headers, identical in every request."""
     signature: object = None
     """Settings that make it a different endpoint when one of them changes."""
+    name: str = ""
+    """Name in the configuration, if it has one."""
     weight: float = field(init=False)
     key: str = field(init=False)
+    """Name in logs, metrics and the admin API: `name`, or the URL."""
     url: str = field(init=False)
     base: str = field(init=False)
     in_flight: int = field(default=0, init=False)
@@ -45,5 +48,6 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         self.weight = float(self.full_weight)
-        self.key = self.url = self.pool.address.url
+        self.url = self.pool.address.url
+        self.key = self.name or self.url
         self.base = self.pool.address.base

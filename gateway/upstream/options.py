@@ -28,6 +28,8 @@ class RetryOptions:
     post: bool = False
     """Retry non-idempotent requests too: the model may have begun an answer that was lost."""
     statuses: frozenset[int] = frozenset({502, 503, 504})
+    rotate: frozenset[int] = frozenset({429})
+    """Statuses by which one endpoint refuses what another one may take."""
     per_try_s: float | None = None
     """First-byte timeout while another attempt may follow; replaces that of `Timeouts`."""
     backoff_s: float = 0.025

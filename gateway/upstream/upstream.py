@@ -188,6 +188,19 @@ class Upstream:
             return self.successor.has_other(tried)
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
+    def has_ready(self, tried: Sequence[Endpoint]) -> bool:
+        """True if an endpoint that was not tried is in service, has room, and has not asked for a
+        pause.
+        """
+        latest = self.latest
+        return any(
+            e not in tried
+            and latest._states[e] is not EndpointState.COOLING
+            and latest._has_room(e)
+            for group in latest._groups
+            for e in group
+        )
+
     def has_ejected(self, tried: Sequence[Endpoint], *, failed: bool) -> bool:
         """True if an endpoint that was not tried is ejected for slowness and has room. With
         `failed`, endpoints ejected for failures count too.

@@ -58,12 +58,20 @@ def _told(report: Told, name: str) -> Report:
 
 
 def _upstream(name: str, options: models.UpstreamSettings, report: Report, tell: Tell) -> Upstream:
-    fields = _fields(options)
-    maker = _EndpointMaker(options, fields)
+    maker = _EndpointMaker(options)
     static = [
-        Found(endpoint.url, urlsplit(endpoint.url).netloc, endpoint.weight, endpoint.priority)
+        Found(
+            endpoint.url,
+            urlsplit(endpoint.url).netloc,
+            endpoint.weight,
+            endpoint.priority,
+            endpoint.name or "",
+            _credential(endpoint.credentials),
+        )
         for endpoint in options.endpoints
     ]
+    own = [*options.headers.items(), *_credential(options.credentials)]
+    fields = [*own, *(field for found in static for field in found.credential)]
     upstream = Upstream(
         name,
         _options(options, fields),
@@ -91,9 +99,10 @@ def _upstream(name: str, options: models.UpstreamSettings, report: Report, tell:
 class _EndpointMaker:
     """Factory for the endpoints of one upstream, both configured and discovered ones."""
 
-    def __init__(self, options: models.UpstreamSettings, fields: Fields) -> None:
+    def __init__(self, options: models.UpstreamSettings) -> None:
         self._options = options
-        self._fields = fields
+        self._fields = tuple(options.headers.items())
+        self._credential = _credential(options.credentials)
         self._health = _health(options)
         self._policy = address_policy(options)
         ca = options.tls.ca
@@ -118,8 +127,9 @@ class _EndpointMaker:
             full_weight=found.weight,
             priority=found.priority,
             max_requests=options.max_requests,
-            fixed_lines=lines([*host, *self._fields]),
+            fixed_lines=lines([*host, *self._fields, *(found.credential or self._credential)]),
             signature=self._signature(found),
+            name=found.name,
         )
 
     def follow(self, endpoints: Sequence[Endpoint], found: Sequence[Found]) -> list[Endpoint]:
@@ -129,7 +139,7 @@ class _EndpointMaker:
         known = {endpoint.key: endpoint for endpoint in endpoints}
         followed = []
         for one in found:
-            endpoint = known.get(one.url)
+            endpoint = known.get(one.key)
             if endpoint is None or endpoint.signature != self._signature(one):
                 endpoint = self.make(one)
             endpoint.full_weight, endpoint.priority = one.weight, one.priority
@@ -140,9 +150,11 @@ class _EndpointMaker:
         """Return the settings that make it a different endpoint if one of them changes."""
         options = self._options
         return (
+            found.url,
             found.authority,
             options.host,
             self._fields,
+            found.credential or self._credential,
             options.tls,
             self._authority,
             options.allow_addresses,
@@ -159,15 +171,9 @@ class _EndpointMaker:
         return self._context
 
 
-def _fields(options: models.UpstreamSettings) -> Fields:
-    """Return the headers to send with every request, including the credential."""
-    fields = list(options.headers.items())
-    shown = options.credentials
-    if shown is not None and shown.bearer is not None:
-        fields.append(("Authorization", f"Bearer {shown.bearer.reveal().decode()}"))
-    elif shown is not None and shown.header is not None and shown.value is not None:
-        fields.append((shown.header, shown.value.reveal().decode()))
-    return fields
+def _credential(shown: models.Credentials | None) -> tuple[tuple[str, str], ...]:
+    """Return the header field of a credential; no field if there is none."""
+    return () if shown is None else (shown.field,)
 
 
 def _options(options: models.UpstreamSettings, fields: Fields) -> UpstreamOptions:
@@ -180,6 +186,7 @@ def _options(options: models.UpstreamSettings, fields: Fields) -> UpstreamOption
             attempts=retries.attempts,
             post=retries.post,
             statuses=frozenset(retries.statuses),
+            rotate=frozenset(retries.rotate),
             per_try_s=retries.per_try,
             backoff_s=retries.backoff,
             longest_backoff_s=retries.longest_backoff,

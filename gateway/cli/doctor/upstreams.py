@@ -45,16 +45,16 @@ async def upstreams(config: Config, *, generate: bool = False) -> AsyncIterator[
                 f"upstreams.{name}", "its endpoints are discovered: see the dashboard's Upstreams"
             )
         for endpoint in options.endpoints:
-            async for finding in endpoint_findings(config, name, endpoint.url, generate=generate):
+            async for finding in endpoint_findings(config, name, endpoint, generate=generate):
                 yield finding
 
 
 async def endpoint_findings(
-    config: Config, name: str, url: str, *, generate: bool = False
+    config: Config, name: str, endpoint: models.EndpointSettings, *, generate: bool = False
 ) -> AsyncIterator[Finding]:
     """Check one endpoint of the upstream with this name."""
     options = config.upstreams[name]
-    subject = f"upstreams.{name} {url}"
+    url, subject = endpoint.url, f"upstreams.{name} {endpoint.name or endpoint.url}"
     parts = urlsplit(url)
     context: ssl.SSLContext | None = None
     if parts.scheme == "https":
@@ -77,7 +77,7 @@ async def endpoint_findings(
         wanted = set()  # the demo backend serves models that it does not list
     try:
         found = await probe(
-            url, headers=_headers(options), context=context, dialect=options.dialect
+            url, headers=_headers(options, endpoint), context=context, dialect=options.dialect
         )
     except ProbeError as exc:
         yield warning(
@@ -102,20 +102,15 @@ async def endpoint_findings(
             body,
             options.dialect,
             _REMEDIES,
-            headers=_headers(options),
+            headers=_headers(options, endpoint),
             context=context,
         )
 
 
-def _headers(options: models.UpstreamSettings) -> dict[str, str]:
+def _headers(options: models.UpstreamSettings, endpoint: models.EndpointSettings) -> dict[str, str]:
     """Return the headers that the gateway itself would send."""
-    headers = dict(options.headers)
-    shown = options.credentials
-    if shown is not None and shown.bearer is not None:
-        headers["Authorization"] = f"Bearer {shown.bearer.reveal().decode()}"
-    elif shown is not None and shown.header is not None and shown.value is not None:
-        headers[shown.header] = shown.value.reveal().decode()
-    return headers
+    shown = endpoint.credentials or options.credentials
+    return dict([*options.headers.items(), *([] if shown is None else [shown.field])])
 
 
 def _described(

@@ -27,11 +27,48 @@ from gateway.config.types import (
 from gateway.config.units import Duration, Share
 
 
+class Credentials(Section):
+    """Credential that the gateway sends to the upstream: a bearer token, or a secret in another
+    header.
+    """
+
+    bearer: Secret | None = Field(None, description="Sent as `Authorization: Bearer …`.")
+    header: HeaderName | None = Field(
+        None, description="A header instead, such as x-api-key (Anthropic) or api-key (Azure)."
+    )
+    value: Secret | None = Field(None, description="What stands in `header`.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.bearer is None) == (self.header is None) or (
+            (self.header is None) != (self.value is None)
+        ):
+            raise ValueError("give either `bearer`, or `header` and `value`")
+        return self
+
+    @property
+    def field(self) -> tuple[str, str]:
+        """Header field with the secret."""
+        if self.bearer is not None:
+            return "Authorization", f"Bearer {self.bearer.reveal().decode()}"
+        assert self.header is not None
+        assert self.value is not None
+        return self.header, self.value.reveal().decode()
+
+
 class EndpointSettings(Section):
-    """Address of an upstream."""
+    """Address of an upstream, and the credential for it."""
 
     url: Url = Field(
         description="http(s)://host[:port][/base]; the base path is put before the request's path.",
+    )
+    name: Name | None = Field(
+        None,
+        description="Name of the endpoint in logs, metrics and the admin API; default: its URL. "
+        "Endpoints with the same URL, such as two accounts of one provider, need names.",
+    )
+    credentials: Credentials | None = Field(
+        None, description="Credential for this endpoint, in place of the upstream's."
     )
     weight: int = Field(1, ge=1, le=1000, description="Share of requests relative to its siblings.")
     priority: int = Field(
@@ -98,6 +135,12 @@ class Retries(Section):
     )
     statuses: tuple[Annotated[int, Field(ge=400, le=599)], ...] = Field(
         (502, 503, 504), description="Answers that are not taken while another may be asked for."
+    )
+    rotate: tuple[Annotated[int, Field(ge=400, le=499)], ...] = Field(
+        (429,),
+        description="Statuses by which an endpoint refuses a request that another one may take, "
+        "since it has a quota or a credential of its own. The request goes to an endpoint that was "
+        "not asked yet, at once and whatever its method; the one that refused gets a pause.",
     )
     per_try: Duration | None = Field(
         None, gt=0, description="Instead of `first_byte`, while another attempt may follow."
@@ -188,26 +231,6 @@ class Tls(Section):
         None, description="Name for SNI and verification, if not the URL's host."
     )
     verify: bool = Field(True, description="False accepts any certificate: for tests only.")
-
-
-class Credentials(Section):
-    """Credential that the gateway sends to the upstream: a bearer token, or a secret in another
-    header.
-    """
-
-    bearer: Secret | None = Field(None, description="Sent as `Authorization: Bearer …`.")
-    header: HeaderName | None = Field(
-        None, description="A header instead, such as x-api-key (Anthropic) or api-key (Azure)."
-    )
-    value: Secret | None = Field(None, description="What stands in `header`.")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if (self.bearer is None) == (self.header is None) or (
-            (self.header is None) != (self.value is None)
-        ):
-            raise ValueError("give either `bearer`, or `header` and `value`")
-        return self
 
 
 class AdmissionSettings(Section):
@@ -329,6 +352,12 @@ class UpstreamSettings(Section):
         description="How long an idle connection is kept for reuse; below uvicorn's 5s, so that "
         "the upstream is not the one that closes first.",
     )
+
+    @property
+    def has_credentials(self) -> bool:
+        """True if requests get a credential of the gateway's."""
+        own = any(endpoint.credentials is not None for endpoint in self.endpoints)
+        return own or self.credentials is not None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -12,7 +12,7 @@ class Candidate(Protocol):
 
     @property
     def key(self) -> str:
-        """Stable identity of the endpoint, the same in every worker and replica: its URL."""
+        """Identity of the endpoint, the same in every worker and replica: its name or URL."""
 
     @property
     def weight(self) -> float:

@@ -19,6 +19,15 @@ class Found:
     """Share of requests relative to others of the same priority; at least 1."""
     priority: int = 0
     """Priority; endpoints with the lowest number are used first."""
+    name: str = ""
+    """Name of a configured endpoint; empty for its URL."""
+    credential: tuple[tuple[str, str], ...] = ()
+    """Header fields with the endpoint's own credential, in place of its upstream's."""
+
+    @property
+    def key(self) -> str:
+        """Identity of the endpoint: its name, or its URL."""
+        return self.name or self.url
 
 
 Changed = Callable[[Sequence[Found]], None]

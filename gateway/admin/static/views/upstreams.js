@@ -61,9 +61,9 @@ function row(context, upstream, endpoint, serving) {
   const agree = states.every((one) => one === states[0]);
   const drained = endpoint.state === "draining";
   const share = agree ? "" : ` in ${states.filter((one) => one === endpoint.state).length} of ${states.length} workers`;
-  return h("tr", { "data-key": endpoint.url },
+  return h("tr", { "data-key": endpoint.name },
     h("td", {}, state(KINDS[endpoint.state] ?? "warn", endpoint.state.replaceAll("_", " ") + share)),
-    h("td", { class: "main-cell" }, h("code", {}, endpoint.url),
+    h("td", { class: "main-cell" }, h("code", {}, endpoint.name),
       endpoint.why && h("span", { class: "why" }, endpoint.why)),
     h("td", { class: "num" }, number(endpoint.in_flight)),
     h("td", { class: "num wide" }, number(endpoint.connections)),
@@ -71,23 +71,23 @@ function row(context, upstream, endpoint, serving) {
     h("td", { class: "num wide" }, number(endpoint.priority)),
     h("td", { class: "num wide" }, number(endpoint.ejections)),
     h("td", { class: "act" }, h("button", {
-      "data-row": "", "aria-label": `${drained ? "Let in" : "Drain"} ${endpoint.url}`,
+      "data-row": "", "aria-label": `${drained ? "Let in" : "Drain"} ${endpoint.name}`,
       onclick: () => change(context, upstream, endpoint, drained, serving),
     }, drained ? "Let in" : "Drain")),
   );
 }
 
 async function change(context, upstream, endpoint, drained, serving) {
-  const last = !drained && serving.every((one) => one.url === endpoint.url);
+  const last = !drained && serving.every((one) => one.name === endpoint.name);
   if (last) {
     const answer = await ask("Drain the last one that serves?",
-      h("p", {}, `Without ${endpoint.url}, nothing of ${upstream} is left to serve requests.`),
+      h("p", {}, `Without ${endpoint.name}, nothing of ${upstream} is left to serve requests.`),
       [{ label: "Keep it", value: "" }, { label: "Drain it", value: "yes", kind: "danger" }]);
     if (answer !== "yes") return;
   }
   problem = null;
   try {
-    await send("POST", `/api/upstreams/${encodeURIComponent(upstream)}/${drained ? "undrain" : "drain"}`, { endpoint: endpoint.url });
+    await send("POST", `/api/upstreams/${encodeURIComponent(upstream)}/${drained ? "undrain" : "drain"}`, { endpoint: endpoint.name });
   } catch (refused) {
     problem = refused.message;
     context.refresh();
