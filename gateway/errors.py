@@ -70,6 +70,33 @@ class RequestError(GatewayError):
     default_message = "The request is malformed."
 
 
+class InvalidField(RequestError):
+    """A field of the body has a wrong value, by the API that the route serves. `must` says what the
+    field has to be; `name` is empty for the body itself.
+    """
+
+    code = "invalid_value"
+
+    def __init__(self, name: str, must: str) -> None:
+        what = f"'{name}'" if name else "The request body"
+        super().__init__(f"{what} {must}.", param=name or None)
+
+
+class InvalidType(InvalidField):
+    """A field of the body has a value of the wrong type."""
+
+    code = "invalid_type"
+
+
+class MissingField(InvalidField):
+    """A field of the body is missing."""
+
+    code = "missing_required_parameter"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "is required")
+
+
 class NotTranslatable(RequestError):
     """The request uses a feature that the backend's dialect does not have."""
 

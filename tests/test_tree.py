@@ -60,6 +60,8 @@ ELSEWHERE = {
     "websocket/response.py": "middleware/test_plugin.py",
     "websocket/session.py": "wire/test_websocket.py",
     "websocket/upstream_session.py": "wire/test_websocket.py",
+    "dialects/json_schema.py": "dialects/test_request_check.py",
+    "dialects/request_description.py": "wire/test_check_requests.py",
     # Construction from the configuration: its result is what is tested.
     "wiring/resume.py": "resume/test_generation.py",
     "wiring/parts.py": "middleware/test_plugin.py",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.continuation import Answer, Splitter
+from gateway.dialects.json_schema import Schema
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.embeddings import EmbeddingRequest, Vectors
 from gateway.dialects.translation.options import TranslationOptions
@@ -162,6 +163,11 @@ class Dialect:
     """True if a stream reports token usage only to callers that ask for it in `stream_options`."""
     keeps_responses: bool = False
     """True if the API has stored responses, with a way of its own to reconnect to a stream."""
+
+    request_schemas: Mapping[str, Schema] = field(default_factory=dict)
+    """JSON Schemas of request bodies, by the end of the path. An end that is also the end of
+    another comes after it.
+    """
 
     models: ModelLists
     named_models: Callable[[str, Mapping[str, Any]], list[str]] | None = None

@@ -29,10 +29,12 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.resume(),
             # Limits that need no body are checked before it is read, the others right after.
             route.head_limits() if body_first else None,
+            route.description(),
             route.resolution() if body_first else None,
             route.limits(),
             *route.plugins(),
             None if body_first else route.resolution(),
+            route.checks(),
             route.early_head(),
             route.fallbacks(),
             route.admission(),

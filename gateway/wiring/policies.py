@@ -94,6 +94,7 @@ class RoutePolicies:
         self._heartbeats = None if route.heartbeat is None else Heartbeats(route.heartbeat)
         self._preface = b"" if route.retry is None else sse.retry(round(route.retry * 1000))
         self._forwards = route.issues is None and route.bridge is None
+        self._checks = self._forwards and route.check_requests
         self._limits = self._made_limits()
         self._head_limits = None if self._limits is None else HeadLimits(self._limits, self._reader)
         self._resume = self._made_resume()
@@ -178,6 +179,24 @@ class RoutePolicies:
                 ),
             )
         )
+
+    def description(self) -> object | None:
+        """Description of the requests that the route checks."""
+        route = self._route
+        if not self._checks or not route.path.endswith("/"):
+            return None
+        from gateway.middleware.check_requests import RequestDescription
+
+        return RequestDescription(DIALECTS[self.dialect], route.path)
+
+    def checks(self) -> object | None:
+        """Check of request bodies."""
+        if not self._checks:
+            return None
+        # Imported here: the library takes 9 MB in each worker.
+        from gateway.middleware.check_requests import CheckRequests
+
+        return CheckRequests(self.dialect, self._reader)
 
     def early_head(self) -> Early | None:
         """Early heads of streams that have to wait."""

@@ -67,6 +67,7 @@ def config(urls: dict[str, str]) -> dict[str, Any]:
                 "path": path,
                 "strip": True,
                 "auth": "anonymous",
+                "check_requests": True,
                 "dialect": name,
                 "models": [
                     f"{fault}at-{other}"

@@ -226,6 +226,12 @@ class Route(Section):
         "forwarding.",
     )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
+    check_requests: bool = Field(
+        False,
+        description="Check request bodies against the JSON Schema of their endpoint: a wrong one "
+        "is 400, and the error names the field. `GET openapi.json` below the route's path tells "
+        "the schemas.",
+    )
     middleware: tuple[MiddlewareSettings, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."
     )

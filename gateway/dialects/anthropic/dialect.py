@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.dialects.anthropic import answers, errors, models, requests
 from gateway.dialects.anthropic.continuation import MessagesAnswer
 from gateway.dialects.anthropic.paths import PATHS
+from gateway.dialects.anthropic.request_schemas import SCHEMAS
 from gateway.dialects.dialect import Chat, ChatBackend, Dialect, ModelLists
 from gateway.sse import EVENT_STREAM
 
@@ -25,6 +26,7 @@ ANTHROPIC = Dialect(
     needed_headers={b"anthropic-version": b"2023-06-01"},
     credential=b"x-api-key: %b\r\n",
     settings=frozenset({"efforts", "max_tokens", "thinking"}),
+    request_schemas=SCHEMAS,
     models=ModelLists(models.listing, models.entry, models.expects),
     continuation=MessagesAnswer,
     chats={"/messages": Chat(requests.read, answers.write, answers.AnthropicStreamWriter)},

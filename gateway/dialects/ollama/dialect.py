@@ -16,6 +16,7 @@ from gateway.dialects.json_lines import Lines
 from gateway.dialects.ollama import answers, embeddings, errors, models, requests
 from gateway.dialects.ollama.continuation import LinesAnswer
 from gateway.dialects.ollama.paths import PATHS
+from gateway.dialects.ollama.request_schemas import SCHEMAS
 from gateway.dialects.openai.dialect import OPENAI
 
 OLLAMA = Dialect(
@@ -25,6 +26,7 @@ OLLAMA = Dialect(
     error_event=errors.error_event,
     passed_error=errors.passed_error,
     paths=PATHS,
+    request_schemas=SCHEMAS,
     models=ModelLists(
         OPENAI.models.list,  # Ollama serves OpenAI's API below /v1, too
         OPENAI.models.entry,

@@ -14,6 +14,7 @@ from gateway.dialects.openai import answers, embeddings, errors, models, request
 from gateway.dialects.openai.continuation import ChatAnswer
 from gateway.dialects.openai.paths import PATHS
 from gateway.dialects.openai.refused_fields import refused_field
+from gateway.dialects.openai.request_schemas import SCHEMAS
 from gateway.sse import EVENT_STREAM
 
 OPENAI = Dialect(
@@ -29,6 +30,7 @@ OPENAI = Dialect(
     ),
     asks_for_usage=True,
     keeps_responses=True,
+    request_schemas=SCHEMAS,
     models=ModelLists(models.listing, models.entry),
     continuation=ChatAnswer,
     chats={"/chat/completions": Chat(requests.read, answers.write, answers.OpenAIStreamWriter)},

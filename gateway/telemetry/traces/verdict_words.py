@@ -61,6 +61,15 @@ ERRORS: Mapping[str, Wording] = {
         "The body is not one valid JSON object{why}.",
         "The client has to correct the body.",
     ),
+    "invalid_value": Wording(
+        _CLIENT, "A field of the body has a wrong value{why}.", "The client has to correct it."
+    ),
+    "invalid_type": Wording(
+        _CLIENT, "A field of the body has the wrong type{why}.", "The client has to correct it."
+    ),
+    "missing_required_parameter": Wording(
+        _CLIENT, "A field of the body is missing{why}.", "The client has to send it."
+    ),
     "invalid_form": Wording(
         _CLIENT, "The form can be read in two ways{why}.", "Send plain multipart/form-data."
     ),
