@@ -10,8 +10,8 @@ from gateway.dialects import Dialect
 from gateway.dialects.request_check import check_at, checked_elsewhere
 from gateway.dialects.request_description import description
 from gateway.pipeline import Outcome
-from gateway.proxy.body import BodyReader
 from gateway.request import Request
+from gateway.request_body.reader import BodyReader
 
 _NAME = "openapi.json"
 
