@@ -19,6 +19,9 @@ BY_ERROR = {
         "The path is not in canonical form: it has '..', '//', '%2f' or a needless escape.",
     ),
     "invalid_json": ("client", "The body is not one valid JSON object: so it is."),
+    "invalid_value": ("client", "A field of the body has a wrong value: so it is."),
+    "invalid_type": ("client", "A field of the body has the wrong type: so it is."),
+    "missing_required_parameter": ("client", "A field of the body is missing: so it is."),
     "invalid_form": ("client", "The form can be read in two ways: so it is."),
     "invalid_encoding": (
         "client",
