@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from benchmarks.__main__ import BENCHMARKS
 from gateway.admin.openapi import description
 from gateway.cli import main
-from gateway.cli.main import _parser
+from gateway.cli.main import command_parser
 from gateway.config import load_text
 from gateway.demo import DemoBackend
 from tests.support.commands import called
@@ -79,7 +79,7 @@ def _commands(text: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_command_line_takes_the_commands_of_a_page(page: Path) -> None:
     for command in _commands(page.read_text()):
-        _parser().parse_args(shlex.split(command))
+        command_parser().parse_args(shlex.split(command))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -25,7 +25,7 @@ _DONE = b"[DONE]"
 """End marker of OpenAI's streams; the message `done` replaces it."""
 _QUEUED = re.compile(rb"^: queued position=([0-9]{1,9}) deadline=([0-9]{1,9})s$", re.MULTILINE)
 """Comment that the gateway writes, in a chunk of its own, before the first event."""
-_WHOLE_CAP_BYTES = 16 * 1024 * 1024
+WHOLE_CAP_BYTES = 16 * 1024 * 1024
 """Maximum bytes of a response that is no stream, and of a line."""
 
 
@@ -214,8 +214,8 @@ class BridgeAnswer:
         }
 
     def _check_size(self) -> None:
-        if len(self._body) > _WHOLE_CAP_BYTES:
-            self._fail(UpstreamInvalidResponse(f"more than {_WHOLE_CAP_BYTES} bytes in one piece"))
+        if len(self._body) > WHOLE_CAP_BYTES:
+            self._fail(UpstreamInvalidResponse(f"more than {WHOLE_CAP_BYTES} bytes in one piece"))
 
     def _end_with_error(self) -> None:
         assert self._error is not None

@@ -60,7 +60,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     standard_streams.replace_closed()
-    arguments = _parser().parse_args(argv)
+    arguments = command_parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="gateway",
         description="A reverse-proxy gateway for LLM APIs. Configured by one YAML file.",

@@ -73,12 +73,12 @@ class AccessLog:
             line += f',"tokens_in":{usage.input},"tokens_out":{usage.output}'
         wait = exchange.queued
         if wait is not None:
-            line += f',"queue_position":{wait.position},"queue_ms":{_ms(wait.seconds)}'
+            line += f',"queue_position":{wait.position},"queue_ms":{milliseconds(wait.seconds)}'
         if first is not None:
-            line += f',"first_byte_ms":{_ms(first - started)}'
+            line += f',"first_byte_ms":{milliseconds(first - started)}'
         if first_token is not None:
-            line += f',"ttft_ms":{_ms(first_token - started)}'
-        line += f',"duration_ms":{_ms(exchange.ended_at - started)}'
+            line += f',"ttft_ms":{milliseconds(first_token - started)}'
+        line += f',"duration_ms":{milliseconds(exchange.ended_at - started)}'
         tally = None if exchange.session is None else exchange.session.tally
         if tally is not None:
             line += f',"messages_in":{tally.messages_in},"messages_out":{tally.messages_out}'
@@ -136,7 +136,7 @@ def _failure(exchange: Exchange) -> str:
     return line + _end(exchange.end_reason)
 
 
-def _ms(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
     """Return the milliseconds, rounded to the microsecond, as `str(float)` would write them. (That
     takes twice as long.)
     """

@@ -105,7 +105,7 @@ class RequestLimits:
             return self._decide(exchange, account, _NOTHING)
         asked = self._asked(request)
         if exchange.session is not None:
-            exchange.session.meter = _SessionMeter(self._store, exchange, account.rules)
+            exchange.session.meter = SessionMeter(self._store, exchange, account.rules)
         else:
             if exchange.tap is None:
                 exchange.tap = UsageTap()
@@ -239,7 +239,7 @@ class RequestLimits:
         return asked.reserved(most, text=answers_text(exchange.path))
 
 
-class _SessionMeter:
+class SessionMeter:
     """Meter that charges a session while it runs, because it may last long."""
 
     def __init__(self, store: GuardedStore, exchange: Exchange, rules: Sequence[Rule]) -> None:

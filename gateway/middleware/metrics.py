@@ -26,7 +26,8 @@ from gateway.usage import Usage
 if TYPE_CHECKING:
     from gateway.limiting.decision import Decision
 
-_BOUND_CAP = 4096
+BOUND_CAP = 4096
+"""Maximum number of remembered combinations of labels, and of remembered paths."""
 _ENDPOINTS = 500
 _CODES = 200
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
@@ -132,7 +133,7 @@ class Counting:
     def _operation_of(self, path: str) -> str:
         name = self._operations.get(path)
         if name is None:
-            if len(self._operations) >= _BOUND_CAP:
+            if len(self._operations) >= BOUND_CAP:
                 self._operations.clear()
             name = self._operations[path] = operation(path) or OTHER
         return name
@@ -205,7 +206,7 @@ class Counting:
         """Look up the counters for this combination of labels. Clients can make up methods and
         paths, so the number of remembered combinations is bounded.
         """
-        if len(self._bound) >= _BOUND_CAP:
+        if len(self._bound) >= BOUND_CAP:
             self._bound.clear()
         bound = self._bound[key] = self._found(exchange)
         return bound

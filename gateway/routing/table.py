@@ -10,6 +10,8 @@ from gateway.pipeline import Pipeline
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Methods that routes can serve."""
 _CACHED_LOOKUPS = 4096
+_LONGEST_CACHED = 512
+"""Maximum length of a path whose match is cached, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,11 @@ class RouteTable:
         match = self._found.get(key)
         if match is None:
             match = self._look_up(method, host, path)
-            if len(self._found) >= _CACHED_LOOKUPS:
+            if len(path) <= _LONGEST_CACHED:
                 # Clients choose the paths, so the cache is bounded.
-                self._found.clear()
-            self._found[key] = match
+                if len(self._found) >= _CACHED_LOOKUPS:
+                    self._found.clear()
+                self._found[key] = match
         return match
 
     def _look_up(self, method: str, host: str, path: str) -> Match:

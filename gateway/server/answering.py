@@ -103,9 +103,9 @@ class AnsweringConnection(ClosingConnection):
 
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""
-        if self._writer is None:
+        if self.writer is None:
             self._listener.turns.streams += 1
-        self._writer = writer
+        self.writer = writer
         exchange = self.exchange
         if exchange is not None and exchange.expires_at is not None:
             self._stop_expiry()
@@ -115,9 +115,9 @@ class AnsweringConnection(ClosingConnection):
 
     def detach(self) -> None:
         """Stop telling the writer: the body has ended."""
-        if self._writer is not None:
+        if self.writer is not None:
             self._listener.turns.streams -= 1
-            self._writer = None
+            self.writer = None
             self._stop_expiry()
 
     def _expire(self) -> None:
@@ -259,8 +259,8 @@ class AnsweringConnection(ClosingConnection):
         self._ending = error
         if exchange is None:
             return
-        if self._writer is not None:
-            self._writer.fail(error)
+        if self.writer is not None:
+            self.writer.fail(error)
         else:
             if exchange.early is not None:
                 exchange.early.close()  # otherwise it might open a stream that nobody ends

@@ -46,8 +46,8 @@ class ClosingConnection(RequestReader):
         "_peer",
         "_read_to_the_end",
         "_stall",
-        "_writer",
         "exchange",
+        "writer",
     )
 
     _listener: ClosingRules
@@ -56,7 +56,8 @@ class ClosingConnection(RequestReader):
         super().__init__(listener, manager, **options)
         self.exchange: Exchange | None = None
         """Exchange in flight, if any."""
-        self._writer: BodyWriter | None = None
+        self.writer: BodyWriter | None = None
+        """Writer of the response body that is being sent."""
         """Writer of the response body in flight, if any."""
         self._peer = ""
         self._admitted = False
@@ -98,14 +99,14 @@ class ClosingConnection(RequestReader):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._writer is not None:
-            self._writer.pause()
+        if self.writer is not None:
+            self.writer.pause()
         self._watch_stall()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._writer is not None:
-            self._writer.resume()
+        if self.writer is not None:
+            self.writer.resume()
 
     # -- closing ---------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ class ClosingConnection(RequestReader):
         response (RFC 9110 section 15.2) if there is no writer and no response yet.
         """
         exchange = self.exchange
-        if self._writer is not None:
-            self._writer.probe()
+        if self.writer is not None:
+            self.writer.probe()
         elif exchange is not None and exchange.commit is Commit.OPEN:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -81,6 +81,11 @@ class Listener:
         return self.overload.requests
 
     @property
+    def connections(self) -> Iterator[Connection]:
+        """Open client connections."""
+        yield from self._connections
+
+    @property
     def open_connections(self) -> int:
         """Number of open client connections."""
         return len(self._connections)

@@ -15,8 +15,10 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
-_BESIDE_STREAMS = 2
-_ALONE = 16
+BESIDE_STREAMS = 2
+"""Requests that begin in one turn of the loop while streams are under way."""
+ALONE = 16
+"""Requests that begin in one turn of the loop otherwise."""
 
 
 class Turns:
@@ -26,10 +28,15 @@ class Turns:
         self.streams = 0
         """Number of response bodies being sent."""
         self._loop = loop
-        self._left = _ALONE
+        self._left = ALONE
         self._waiting: OrderedDict[Hashable, deque[Callable[[], None]]] = OrderedDict()
         """Requests that wait, by the connection they came on. The first one is next."""
         self._scheduled = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of owners whose requests wait."""
+        return len(self._waiting)
 
     def take(self, begin: Callable[[], None], owner: Hashable) -> None:
         """Call `begin` now, or in a later turn of the loop if enough requests began in this one.
@@ -45,7 +52,7 @@ class Turns:
             self._loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        each = self._left = _BESIDE_STREAMS if self.streams else _ALONE
+        each = self._left = BESIDE_STREAMS if self.streams else ALONE
         while self._waiting and self._left:
             self._left -= 1
             owner, begins = self._waiting.popitem(last=False)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 
 from gateway.store.records import Records, StoreUnavailable
 
-_EVERY_S = 0.5
+EVERY_S = 0.5
+"""Interval between two readings of the store."""
 
 
 class RecordWatcher:
@@ -58,7 +59,7 @@ class RecordWatcher:
                     self._report(
                         f"{self._kind}: the store does not answer, its last copy is used: {exc}"
                     )
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(EVERY_S)
 
     async def _look(self) -> None:
         version = await self._records.version(self._kind)

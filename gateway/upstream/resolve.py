@@ -33,13 +33,14 @@ async def resolve_checked(host: str, port: int, policy: AddressPolicy) -> tuple[
     if is_address(host):
         return ((host, port),)
     try:
-        found = await _look_up(host, port)
+        found = await look_up(host, port)
     except UnicodeError as exc:  # a label that is empty or longer than 63 characters
         raise OSError(f"{host} is not a host name") from exc
     return _permitted(host, found, policy)
 
 
-async def _look_up(host: str, port: int) -> list[SocketAddress]:
+async def look_up(host: str, port: int) -> list[SocketAddress]:
+    """Return the addresses of a name, unchecked. Raise OSError or UnicodeError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [flat(address) for _, _, _, _, address in found]
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import Counter
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import jwt
 import pytest
@@ -330,15 +330,17 @@ def test_a_verified_token_is_remembered_until_it_expires(monkeypatch: pytest.Mon
     now = time.time()
     good = token(exp=now + 30)
     first = verified(good, one)
-    monkeypatch.setattr(one, "_header", lambda _: pytest.fail("verified twice"))
+    monkeypatch.setattr(
+        jwt.PyJWT, "decode_complete", lambda *_, **__: pytest.fail("verified twice")
+    )
     assert verified(good, one) is first
     monkeypatch.undo()
     monkeypatch.setattr(time, "time", lambda: now + 31)
-    monkeypatch.setattr(one, "_header", _looked_at_again)
+    monkeypatch.setattr(jwt.PyJWT, "decode_complete", _looked_at_again)
     assert rejection(good, one) == "looked at again"
 
 
-def _looked_at_again(_: str) -> tuple[str | None, str]:
+def _looked_at_again(*_: object, **__: object) -> NoReturn:
     raise Rejected("looked at again")
 
 

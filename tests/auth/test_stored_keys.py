@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watcher, "_EVERY_S", 0.001)
+    monkeypatch.setattr(record_watcher, "EVERY_S", 0.001)
 
 
 def make() -> tuple[str, ApiKey]:

@@ -137,6 +137,6 @@ def test_after_cancel_nothing_is_said() -> None:
 def test_what_does_not_end_is_not_held_for_ever(
     pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_WHOLE_CAP_BYTES", 64)
+    monkeypatch.setattr(module, "WHOLE_CAP_BYTES", 64)
     messages = said(new(), *pieces)
     assert messages[-1]["error"]["code"] == "upstream_invalid_response"

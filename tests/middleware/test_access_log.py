@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.admission.gate import QueueWait
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange, Failure
-from gateway.middleware.access_log import AccessLog, _ms
+from gateway.middleware.access_log import AccessLog, milliseconds
 from gateway.session import By, SessionTally
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import make_logger
@@ -188,7 +188,7 @@ def test_a_sampled_log_has_every_failure() -> None:
 
 @given(st.floats(0, 1e6))
 def test_milliseconds_are_written_as_json_encoders_write_them(seconds: float) -> None:
-    assert _ms(seconds) == repr(int(seconds * 1e6 + 0.5) / 1e3)
+    assert milliseconds(seconds) == repr(int(seconds * 1e6 + 0.5) / 1e3)
 
 
 def test_the_words_of_a_relayed_refusal_are_told_though_no_error_is_the_gateways() -> None:

@@ -69,7 +69,7 @@ async def page(folder: Path, source: str, report: str, *options: str) -> AsyncIt
 
 def close(gateway: RunningGateway) -> None:
     """Close the connections of those who read; what was written still arrives."""
-    for connection in [*gateway.server.listener._connections]:
+    for connection in [*gateway.server.listener.connections]:
         if connection.transport is not None:
             connection.transport.close()
 

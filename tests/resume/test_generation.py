@@ -412,8 +412,8 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
             (exchange,) = gateway.server.listener.exchanges
             keeper = exchange.keeper
             assert isinstance(keeper, generations.Generation)
-            (served,) = gateway.server.listener._connections
-            writer = served._writer
+            (served,) = gateway.server.listener.connections
+            writer = served.writer
             assert writer is not None
             keeper.finish(None)
             assert not writer.probe()

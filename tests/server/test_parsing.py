@@ -222,10 +222,10 @@ async def assert_no_stray_answer(gateway: RunningGateway, ask: Ask) -> None:
         for asked in (size, 0):
             assert await ask(asked) == (200, str(asked))
     await ask(SIZES[-1])
-    (connection,) = gateway.server.listener._connections
+    (connection,) = gateway.server.listener.connections
     await asyncio.sleep(1.5 * HEADER_TIMEOUT_S)
     assert await ask(0) == (200, "0")
-    assert {connection} == gateway.server.listener._connections
+    assert [connection] == [*gateway.server.listener.connections]
 
 
 async def ask_httpx(client: httpx.AsyncClient, size: int) -> tuple[int, str]:

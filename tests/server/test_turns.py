@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from gateway.server.turns import _ALONE, _BESIDE_STREAMS, Turns
+from gateway.server.turns import ALONE, BESIDE_STREAMS, Turns
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ async def test_one_begins_at_once(turns: Turns) -> None:
 
 
 async def test_a_crowd_begins_some_at_a_time(turns: Turns) -> None:
-    assert max(await begun_in_each_turn(turns, 10 * _ALONE)) == _ALONE
+    assert max(await begun_in_each_turn(turns, 10 * ALONE)) == ALONE
 
 
 async def test_beside_streams_it_begins_fewer_at_a_time(turns: Turns) -> None:
     turns.streams = 1
-    first, *later = await begun_in_each_turn(turns, 10 * _ALONE)
-    assert first == _ALONE, "what was free before the streams came"
-    assert max(later) == _BESIDE_STREAMS
+    first, *later = await begun_in_each_turn(turns, 10 * ALONE)
+    assert first == ALONE, "what was free before the streams came"
+    assert max(later) == BESIDE_STREAMS
 
 
 async def test_after_a_crowd_one_begins_at_once_again(turns: Turns) -> None:
@@ -52,10 +52,10 @@ async def test_after_a_crowd_one_begins_at_once_again(turns: Turns) -> None:
 
 async def test_clients_that_wait_take_turns_however_much_each_of_them_begins(turns: Turns) -> None:
     begun: list[str] = []
-    for number in range(_ALONE + 40):  # those that begin at once, and 40 that wait
-        turns.take(lambda: begun.append("crowd"), "one" if number >= _ALONE else number)
+    for number in range(ALONE + 40):  # those that begin at once, and 40 that wait
+        turns.take(lambda: begun.append("crowd"), "one" if number >= ALONE else number)
     turns.take(lambda: begun.append("alone"), "other")
     for _ in range(40):
         await asyncio.sleep(0)
-    assert begun.index("alone") == _ALONE + 1
-    assert len(begun) == _ALONE + 41
+    assert begun.index("alone") == ALONE + 1
+    assert len(begun) == ALONE + 41

@@ -41,7 +41,7 @@ class Faulty(MemoryRecords):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watcher, "_EVERY_S", 0.001)
+    monkeypatch.setattr(record_watcher, "EVERY_S", 0.001)
 
 
 async def test_what_is_put_appears_and_is_read_once() -> None:

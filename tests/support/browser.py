@@ -55,9 +55,9 @@ class Opened:
         await context.add_init_script(_WATCH)
         page = await context.new_page()
         opened = cls(context, page, f"http://127.0.0.1:{gateway.admin_port}")
-        page.on("console", opened._heard)
+        page.on("console", opened.heard)
         page.on("pageerror", lambda error: opened.faults.append(f"uncaught: {error}"))
-        page.on("request", opened._asked)
+        page.on("request", opened.asked)
         await page.goto(opened.origin + path)
         await opened.settled()
         return opened
@@ -86,11 +86,11 @@ class Opened:
             for one in found
         ]
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not message.text.startswith(self.expected):
             self.faults.append(f"console: {message.text}")
 
-    def _asked(self, request: Request) -> None:
+    def asked(self, request: Request) -> None:
         if not request.url.startswith((f"{self.origin}/", "blob:", "data:")):
             self.faults.append(f"asked {request.url}")
 

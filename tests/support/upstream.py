@@ -216,7 +216,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self.upstream._opened(self)
+        self.upstream.opened(self)
 
     def data_received(self, data: bytes) -> None:
         self.received_bytes += len(data)
@@ -231,7 +231,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = None
         self._left()
         self._writable.set()
-        self.upstream._lost(self)
+        self.upstream.lost(self)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -278,7 +278,7 @@ class ScriptedUpstream:
         self._unclaimed: asyncio.Queue[UpstreamConnection] = asyncio.Queue()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
-        self._steps: asyncio.Queue[tuple[bytes | None, asyncio.Future[float]]] = asyncio.Queue()
+        self.steps: asyncio.Queue[tuple[bytes | None, asyncio.Future[float]]] = asyncio.Queue()
         self.port = 0
 
     @property
@@ -358,13 +358,13 @@ class ScriptedUpstream:
 
     async def _step(self, data: bytes | None) -> float:
         written: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._steps.put_nowait((data, written))
+        self.steps.put_nowait((data, written))
         async with asyncio.timeout(_PATIENCE_S):
             return await written
 
     # -- for connections -----------------------------------------------------------------
 
-    def _opened(self, connection: UpstreamConnection) -> None:
+    def opened(self, connection: UpstreamConnection) -> None:
         self.connections.append(connection)
         self.open_connections += 1
         self._all_closed.clear()
@@ -383,7 +383,7 @@ class ScriptedUpstream:
         finally:
             connection.close()
 
-    def _lost(self, _connection: UpstreamConnection) -> None:
+    def lost(self, _connection: UpstreamConnection) -> None:
         self.open_connections -= 1
         if not self.open_connections:
             self._all_closed.set()
@@ -475,7 +475,7 @@ def stepped_stream(head: bytes = STREAM_HEAD) -> Script:
             await connection.send(head)
             data: bytes | None = b""
             while data is not None:
-                data, written = await upstream._steps.get()
+                data, written = await upstream.steps.get()
                 sent_at = time.perf_counter()
                 await connection.send(LAST_CHUNK if data is None else chunk(data))
                 written.set_result(sent_at)

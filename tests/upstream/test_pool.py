@@ -87,7 +87,7 @@ async def test_connections_that_are_opened_together_share_one_look_up(
         await asyncio.sleep(0)
         return [("127.0.0.1", port)]
 
-    monkeypatch.setattr(resolve, "_look_up", look_up)
+    monkeypatch.setattr(resolve, "look_up", look_up)
     address = parse_address(f"http://model.test:{listener.getsockname()[1]}", None, None)
     pool = EndpointPool(address, max_connections=20, keepalive_s=5.0)
     connections = await asyncio.gather(*(pool.connect(5.0) for _ in range(6)))
@@ -108,7 +108,7 @@ async def test_a_look_up_that_hangs_is_not_waited_for_by_the_next_connection(
         await hang.pop(0).wait()
         return [("127.0.0.1", port)]
 
-    monkeypatch.setattr(resolve, "_look_up", look_up)
+    monkeypatch.setattr(resolve, "look_up", look_up)
     address = parse_address(f"http://model.test:{listener.getsockname()[1]}", None, None)
     pool = EndpointPool(address, max_connections=20, keepalive_s=5.0)
     with pytest.raises(UpstreamConnectTimeout):

@@ -30,7 +30,7 @@ class Dns:
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> Dns:
     dns = Dns()
-    monkeypatch.setattr(resolve, "_look_up", dns.look_up)
+    monkeypatch.setattr(resolve, "look_up", dns.look_up)
     return dns
 
 

@@ -42,7 +42,7 @@ async def queued(gateway: RunningGateway, count: int) -> None:
     """Wait until so many wait."""
     admission = gateway.server.runtime.admission
     assert admission is not None
-    gate = admission._upstreams["main"]
+    (gate,) = admission.gates
     async with asyncio.timeout(5):
         while gate.waiting != count:  # noqa: ASYNC110 -- the loop's next turn
             await asyncio.sleep(0)

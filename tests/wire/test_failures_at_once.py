@@ -96,7 +96,7 @@ async def test_whatever_happens_nothing_is_left_behind_and_nobody_kept_waiting(
         for endpoint in upstream_of(gateway).endpoints:
             assert (endpoint.in_flight, endpoint.carried, busy_connections(endpoint)) == (0, 0, 0)
         if (admission := gateway.server.runtime.admission) is not None:
-            gate = admission._upstreams["main"]
+            (gate,) = admission.gates
             assert (gate.passing, gate.waiting) == (0, 0)
         longest_ms = max(line["duration_ms"] for line in gateway.log.requests)
         faults = [line for line in gateway.log_lines if line["level"] == "error"]

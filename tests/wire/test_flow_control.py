@@ -218,10 +218,10 @@ async def test_what_waits_for_a_client_that_is_behind_leaves_in_one_write(
             await client.read_head()
             client.pause_reading()
             # Until the gateway's socket takes no more, and some waits in the gateway.
-            (inner,) = gateway.server.listener._connections
+            (inner,) = gateway.server.listener.connections
             sent = 0
             async with asyncio.timeout(10):
-                while not inner._paused:
+                while not inner.writing_paused:
                     await connection.send(chunk(page))
                     sent += 1
                     await asyncio.sleep(0.001)

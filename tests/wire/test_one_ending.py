@@ -52,8 +52,8 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
             await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
             await client.read_until(EVENTS[0])
             (exchange,) = gateway.server.listener.exchanges
-            (served,) = gateway.server.listener._connections
-            writer = served._writer
+            (served,) = gateway.server.listener.connections
+            writer = served.writer
             assert writer is not None
             relay: Any = writer.source  # type: ignore[attr-defined]
             finish = relay.finish
@@ -149,8 +149,8 @@ async def test_a_stream_that_is_cancelled_is_not_gone_on_with(start_gateway: Sta
             await client.read_until(b"upon")
             connection = await received(second)
             (exchange,) = gateway.server.listener.exchanges
-            (served,) = gateway.server.listener._connections
-            reader = served._writer
+            (served,) = gateway.server.listener.connections
+            reader = served.writer
             assert reader is not None
             assert exchange.keeper is not None
             reader.pause()  # the client is behind, so that it is not told at once
@@ -310,8 +310,8 @@ async def test_a_request_that_comes_when_others_are_ended_is_refused(
             await one.send(POST)
             connection = await received(upstream)
             await two.send(POST[:10])
-            begun = gateway.server.listener._connections
-            await eventually(lambda: any(each._head_bytes for each in begun))
+            listener = gateway.server.listener
+            await eventually(lambda: any(each.awaited for each in listener.connections))
             draining = asyncio.create_task(gateway.server.listener.drain(0.0))
             assert (await one.read_response("POST")).status == 503
             await two.send(POST[10:])

@@ -87,7 +87,7 @@ async def test_x5_a_name_that_comes_to_point_elsewhere_is_not_connected_to(
         asked.append(host)
         return [(address, port)]
 
-    monkeypatch.setattr(resolve, "_look_up", look_up)
+    monkeypatch.setattr(resolve, "look_up", look_up)
     gateway = await start_gateway(simple_config("http://models.test:80"))
     answer = await ask(gateway.port, request())
     assert_error(answer, 502, code="upstream_connect_failed")

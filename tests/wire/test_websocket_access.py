@@ -255,25 +255,25 @@ async def test_tokens_are_counted_as_they_pass_and_end_the_session_when_there_ar
 async def test_tokens_that_are_counted_during_a_check_are_checked_too(
     start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked, counted = limits._SessionMeter.exhausted, limits._SessionMeter.count
+    checked, counted = limits.SessionMeter.exhausted, limits.SessionMeter.count
     begun, second = asyncio.Event(), asyncio.Event()
     counts = 0
 
-    def count(self: limits._SessionMeter, usage: Usage) -> None:
+    def count(self: limits.SessionMeter, usage: Usage) -> None:
         nonlocal counts
         counts += 1
         counted(self, usage)
         if counts == 2:
             second.set()
 
-    async def exhausted(self: limits._SessionMeter) -> GatewayError | None:
+    async def exhausted(self: limits.SessionMeter) -> GatewayError | None:
         found = await checked(self)
         begun.set()
         await second.wait()  # a store that answers late
         return found
 
-    monkeypatch.setattr(limits._SessionMeter, "count", count)
-    monkeypatch.setattr(limits._SessionMeter, "exhausted", exhausted)
+    monkeypatch.setattr(limits.SessionMeter, "count", count)
+    monkeypatch.setattr(limits.SessionMeter, "exhausted", exhausted)
     async with ScriptedUpstream() as upstream:
         gateway = await start_gateway(limited(upstream, tmp_path, tokens="100/day"))
         async with RawClient(gateway.port) as client:

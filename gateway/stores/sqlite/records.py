@@ -16,7 +16,8 @@ from gateway.store.sqlite_file import open_private, prepare
 
 Result = TypeVar("Result")
 
-_TIMEOUT_S = 1.0
+TIMEOUT_S = 1.0
+"""Time that a call waits for another process that holds the file."""
 _SCHEMA = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=NORMAL;
@@ -31,7 +32,7 @@ class SqliteRecords:
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         """Raise OSError or sqlite3.Error if the file cannot be created or opened."""
-        self._db = open_private(path, timeout_s=_TIMEOUT_S, check_same_thread=False)
+        self._db = open_private(path, timeout_s=TIMEOUT_S, check_same_thread=False)
         prepare(self._db, _SCHEMA)
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")

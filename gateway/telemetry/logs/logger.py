@@ -167,7 +167,7 @@ class LogWriter:
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer
-        self._write_cap_bytes = _write_cap_bytes(self._stream)
+        self._write_cap_bytes = write_cap_bytes(self._stream)
         self._pending: deque[bytes] = deque()
         # Only callers change the first and only the thread changes the second, because `+=` on one
         # attribute in two threads loses updates.
@@ -215,7 +215,7 @@ class LogWriter:
 
     def _write_pending(self) -> None:
         lines = [self._pending.popleft() for _ in range(len(self._pending))]
-        for data, count in _in_pieces(lines, self._write_cap_bytes):
+        for data, count in in_pieces(lines, self._write_cap_bytes):
             try:
                 self._stream.write(data)
                 self._stream.flush()
@@ -225,7 +225,7 @@ class LogWriter:
             self._written_bytes += len(data)
 
 
-def _write_cap_bytes(stream: BinaryIO) -> int:
+def write_cap_bytes(stream: BinaryIO) -> int:
     """Return the size up to which a write is not interleaved with those of other processes: any
     size for a file on Linux, PIPE_BUF for a pipe (pipe(7)).
     """
@@ -236,7 +236,7 @@ def _write_cap_bytes(stream: BinaryIO) -> int:
     return _FILE_WRITE_BYTES if is_file else select.PIPE_BUF
 
 
-def _in_pieces(lines: Sequence[bytes], cap_bytes: int) -> Iterator[tuple[bytes, int]]:
+def in_pieces(lines: Sequence[bytes], cap_bytes: int) -> Iterator[tuple[bytes, int]]:
     """Join whole lines up to a size. Yield the bytes and the line count. A longer line is a piece
     of its own.
     """

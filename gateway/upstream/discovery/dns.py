@@ -28,7 +28,7 @@ TTL_S = (1.0, 300.0)
 """Lower and upper limit on the time for which an answer is used."""
 BACKOFF_S = (1.0, 30.0)
 """Delay after the first failure, and the maximum delay; each further failure doubles it."""
-_LIFETIME_S = 5.0
+LIFETIME_S = 5.0
 """Time limit on all tries of one question together."""
 _SHOWN = 3
 """Maximum number of records listed in one report."""
@@ -144,7 +144,7 @@ class DnsSource:
             ]
         else:
             resolver = dns.asyncresolver.Resolver(str(self._resolv_conf))
-        resolver.lifetime = _LIFETIME_S
+        resolver.lifetime = LIFETIME_S
         return resolver
 
     async def _ask(self, resolver: dns.asyncresolver.Resolver, kind: RdataType) -> _DnsAnswer | str:
@@ -160,7 +160,7 @@ class DnsSource:
         except dns.resolver.NXDOMAIN:
             return _DnsAnswer((), 0.0)
         except dns.resolver.LifetimeTimeout:
-            return f"no answer within {_LIFETIME_S} s"
+            return f"no answer within {LIFETIME_S} s"
         except dns.resolver.NoNameservers as exc:
             return ", ".join(f"{server}: {what}" for server, _, _, what, _ in exc.kwargs["errors"])
         except dns.exception.DNSException as exc:

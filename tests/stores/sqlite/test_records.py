@@ -33,7 +33,7 @@ async def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path) -> 
 async def test_a_sqlite_file_that_another_process_locks_for_long_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_records, "_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(sqlite_records, "TIMEOUT_S", 0.05)
     records = SqliteRecords(tmp_path / "store.db")
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

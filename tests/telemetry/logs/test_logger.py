@@ -19,10 +19,10 @@ from gateway.config.secrets import Secret
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import (
     LogWriter,
-    _in_pieces,
-    _write_cap_bytes,
+    in_pieces,
     line_writer,
     make_logger,
+    write_cap_bytes,
 )
 
 
@@ -241,7 +241,7 @@ def test_writes_to_a_pipe_are_atomic_and_those_to_a_file_are_few(tmp_path: Path)
     lines = [b"x" * 99 + b"\n"] * 1000
     with open(reading, "rb"), open(writing, "wb") as pipe, open(tmp_path / "log", "wb") as file:
         for stream, most in ((pipe, select.PIPE_BUF), (file, 64 * 1024)):
-            pieces = list(_in_pieces(lines, _write_cap_bytes(stream)))
+            pieces = list(in_pieces(lines, write_cap_bytes(stream)))
             assert sum(count for _, count in pieces) == 1000
             assert most - 100 < max(len(data) for data, _ in pieces) <= most
 
@@ -249,7 +249,7 @@ def test_writes_to_a_pipe_are_atomic_and_those_to_a_file_are_few(tmp_path: Path)
 @given(st.lists(st.integers(1, 30)), st.integers(1, 40))
 def test_pieces_hold_all_lines_whole_and_in_order(sizes: list[int], cap_bytes: int) -> None:
     lines = [b"x" * (size - 1) + b"\n" for size in sizes]
-    pieces = list(_in_pieces(lines, cap_bytes))
+    pieces = list(in_pieces(lines, cap_bytes))
     assert b"".join(data for data, _ in pieces) == b"".join(lines)
     assert sum(count for _, count in pieces) == len(lines)
     for data, count in pieces:

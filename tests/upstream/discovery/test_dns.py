@@ -202,7 +202,7 @@ async def test_without_an_answer_the_endpoints_stay_and_it_is_said_once(
     for _ in range(2):
         break_it(server)
         with monkeypatch.context() as patch:
-            patch.setattr(dns_discovery, "_LIFETIME_S", lifetime_s)
+            patch.setattr(dns_discovery, "LIFETIME_S", lifetime_s)
             await told.round()
             await told.round()
         assert told.reports == [f"vllm.test: the endpoints stay as they were: {why}"]
