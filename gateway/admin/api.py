@@ -25,12 +25,12 @@ from gateway.admin.auth import AdminAuth
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.feed import Feed, Source
 from gateway.admin.fleet import Fleet, WorkerReply
+from gateway.admin.masked_config import masked
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.operation import Operation, Parameter, routes, sources
 from gateway.admin.pages import VIEWS
 from gateway.admin.reload import Reloader
 from gateway.admin.request_query import LIVE_FILTERS, selected
-from gateway.config import Config
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.now import now
 
@@ -45,8 +45,6 @@ _TOPICS = (
 )
 _UPSTREAM = Parameter("name", "Name of the upstream.")
 _NO_ENDPOINT = {400: "The body has no `endpoint`.", 404: "There is no such endpoint."}
-_PASSWORD = re.compile(r"(?<=://)[^/@]*@")
-_QUERY_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -299,9 +297,24 @@ class AdminApi:
         "/api/config",
         "The effective configuration, and the last reload.",
         returns=documents.Configuration,
+        parameters=(
+            Parameter(
+                "units",
+                "`file` writes durations, sizes and shares as in the file, such as `30s`. By "
+                "default they are numbers: seconds, bytes, and shares of 1.",
+                {"type": "string", "enum": ["file"]},
+            ),
+        ),
     )
-    async def _config(self, _: web.Request) -> web.Response:
-        return answer({**await self._reload_now(), "config": masked(self.reloader.loaded.config)})
+    async def _config(self, request: web.Request) -> web.Response:
+        in_units = request.query.get("units") == "file"
+        return answer(
+            {
+                **await self._reload_now(),
+                "reloads": [one.document for one in reversed(self.reloader.outcomes)],
+                "config": masked(self.reloader.loaded.config, in_units=in_units),
+            }
+        )
 
     async def _reload_now(self) -> Any:
         last = self.reloader.last
@@ -448,19 +461,3 @@ def merge_upstreams(replies: Sequence[WorkerReply]) -> list[dict[str, Any]]:
                     seen["state"] = endpoint["state"]
                 seen["why"] = endpoint["why"] or seen["why"]
     return [{**one, "endpoints": list(one["endpoints"].values())} for one in merged.values()]
-
-
-def masked(config: Config) -> Any:
-    """Return the configuration without secrets. Passwords in URLs and values of headers are masked,
-    and also the options of plug-ins, since their meaning is unknown.
-    """
-    document = config.model_dump(mode="json")
-    url = document["store"]["url"]
-    if isinstance(url, str):
-        document["store"]["url"] = _QUERY_PASSWORD.sub("***", _PASSWORD.sub("***@", url))
-    for upstream in document["upstreams"].values():
-        upstream["headers"] = dict.fromkeys(upstream["headers"], "***")
-    for route in document["routes"]:
-        for plugin in route["middleware"]:
-            plugin["options"] = dict.fromkeys(plugin["options"], "***")
-    return document

@@ -232,13 +232,32 @@ class Routes(Document):
 # -- configuration -------------------------------------------------------------------------------
 
 
+class ConfigChange(Document):
+    """A difference that a reload made. Values are written as in the file."""
+
+    path: str
+    """Place in the file, such as `upstreams.main.retries.attempts` or `routes[chat].auth`."""
+    before: Any
+    """Null if it was not there."""
+    after: Any
+    """Null if it is not there any more."""
+    secret: bool
+    """True if a secret changed: both values are masked."""
+
+
 class ReloadOutcome(Document):
     ok: bool
     at: float
+    why: str
+    """What asked for it: the file that changed, SIGHUP, or an operator."""
     problems: list[str]
     """Problems of the configuration, which was therefore not applied."""
     needs_restart: list[str]
     """Changed settings that take effect only after a restart."""
+    changes: list[ConfigChange]
+    """Differences from the configuration before, at most 200."""
+    more_changes: int
+    """Number of further differences."""
 
 
 class Reloaded(ReloadOutcome):
@@ -249,6 +268,8 @@ class Reloaded(ReloadOutcome):
 class Configuration(Document):
     file: str
     last_reload: ReloadOutcome | None
+    reloads: list[ReloadOutcome]
+    """The last 20 since the start, the newest first."""
     config: dict[str, Any]
     """The effective configuration with all defaults; see docs/configuration.md.
     Secrets are masked.

@@ -82,7 +82,7 @@ class GatewayMetrics:
             (gateway.__version__, platform.python_version(), aiohttp.__version__): 1.0
         }
         merged[table.RELOADS.name] = {
-            (outcome,): float(count) for outcome, count in self._reloader.outcomes.items()
+            (outcome,): float(count) for outcome, count in self._reloader.counts.items()
         }
         last = self._reloader.last
         merged[table.RELOAD_OK.name] = {(): float(last is None or not last.problems)}

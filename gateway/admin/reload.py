@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin.config_changes import Change, changes
 from gateway.admin.fleet import Fleet, WorkerReply
 from gateway.config import Config, ConfigError, Loaded, keep, load_source
 
@@ -22,6 +24,9 @@ _WATCH_S = 0.5
 _PATIENCE_S = 15.0
 """Time to wait for the replacement of a worker that died during a reload."""
 _AGAIN_S = 0.25
+_KEPT = 20
+"""Number of reloads that are remembered."""
+_MOST_CHANGES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +35,16 @@ class Outcome:
 
     at: float
     """Time of the reload, in seconds since the epoch."""
+    why: str
+    """What asked for it."""
     problems: tuple[str, ...] = ()
     """Reasons why nothing was changed; empty if the reload succeeded."""
     restart: tuple[str, ...] = ()
     """Changed settings that take effect only after a restart."""
+    changes: tuple[Change, ...] = ()
+    """Differences from the configuration before; at most `_MOST_CHANGES`."""
+    more_changes: int = 0
+    """Number of further differences."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -41,8 +52,11 @@ class Outcome:
         return {
             "ok": not self.problems,
             "at": self.at,
+            "why": self.why,
             "problems": list(self.problems),
             "needs_restart": list(self.restart),
+            "changes": [one.document for one in self.changes],
+            "more_changes": self.more_changes,
         }
 
 
@@ -55,8 +69,9 @@ class Reloader:
         """Create the reloader. `kept` is the file from which later workers load it."""
         self.loaded = loaded
         """Configuration that is served now."""
-        self.last: Outcome | None = None
-        self.outcomes: Counter[str] = Counter(ok=0, failed=0)
+        self.outcomes: deque[Outcome] = deque(maxlen=_KEPT)
+        """Latest reloads, oldest first."""
+        self.counts: Counter[str] = Counter(ok=0, failed=0)
         """Number of reloads by outcome: `ok` or `failed`."""
         self._started = loaded.config
         self._kept = kept
@@ -70,13 +85,21 @@ class Reloader:
         """Read the file again, apply it if possible, and log the outcome."""
         async with self._one_at_a_time:
             self._seen = self._version()
-            self.last = outcome = await self._reload()
-            self.outcomes["failed" if outcome.problems else "ok"] += 1
+            outcome = await self._reload(why)
+            self.outcomes.append(outcome)
+            self.counts["failed" if outcome.problems else "ok"] += 1
         if outcome.problems:
             self._logger.error("reload_failed", why=why, problems=list(outcome.problems))
         else:
-            self._logger.info("reloaded", why=why, needs_restart=list(outcome.restart))
+            changed = [one.path for one in outcome.changes]
+            restart = list(outcome.restart)
+            self._logger.info("reloaded", why=why, needs_restart=restart, changed=changed)
         return outcome
+
+    @property
+    def last(self) -> Outcome | None:
+        """Latest reload; None if there was none."""
+        return self.outcomes[-1] if self.outcomes else None
 
     @property
     def file(self) -> Path:
@@ -91,11 +114,11 @@ class Reloader:
             if self.loaded.config.server.watch and version not in (None, self._seen):
                 await self.reload("the file changed")
 
-    async def _reload(self) -> Outcome:
+    async def _reload(self, why: str) -> Outcome:
         try:
             loaded = load_source(self._file)
         except ConfigError as exc:
-            return self._outcome(*(str(problem) for problem in exc.problems))
+            return self._outcome(why, *(str(problem) for problem in exc.problems))
         document = {
             "text": loaded.text,
             "name": loaded.source.name,
@@ -108,19 +131,21 @@ class Reloader:
                 p for one in replies if one.document for p in one.document.get("problems", ())
             ]
             silent = [f"worker {one.worker} does not answer" for one in replies if not one.status]
-            return self._outcome(*(dict.fromkeys([*reasons, *silent]) or ["it cannot be built"]))
+            problems = dict.fromkeys([*reasons, *silent]) or ["it cannot be built"]
+            return self._outcome(why, *problems)
         # A worker that starts from now on serves the new configuration. So does the replacement of
         # a worker that dies before it has switched.
         keep(loaded, self._kept)
         await self._fleet.ask("POST", "/commit")
-        self.loaded = loaded
-        return self._outcome()
+        before, self.loaded = self.loaded.config, loaded
+        return self._outcome(why, found=changes(before, loaded.config))
 
-    def _outcome(self, *problems: str) -> Outcome:
+    def _outcome(self, why: str, *problems: str, found: Sequence[Change] = ()) -> Outcome:
         # Compare with the configuration at the start, not with the last one served: the restart
         # stays necessary until it happens.
         restart = _needs_restart(self._started, self.loaded.config)
-        return Outcome(time.time(), problems, restart)
+        more = max(0, len(found) - _MOST_CHANGES)
+        return Outcome(time.time(), why, problems, restart, tuple(found[:_MOST_CHANGES]), more)
 
     async def _built(self, document: Any) -> list[WorkerReply]:
         """Let the workers build a configuration, and return their replies, without those of absent

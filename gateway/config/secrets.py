@@ -6,6 +6,7 @@ missing secret is an error of the configuration, and not of the first request.
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -16,12 +17,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializationInfo,
     ValidationInfo,
     model_serializer,
     model_validator,
 )
 
 _GENERATED_BYTES = 32
+FINGERPRINT = "fingerprint"
+"""Name of a random key in the context of `model_dump`. Values are then replaced by their HMAC, to
+compare two configurations. The result must not be shown.
+"""
 
 
 class Secret(BaseModel):
@@ -71,8 +77,11 @@ class Secret(BaseModel):
         return self._value
 
     @model_serializer
-    def _masked(self) -> Any:
-        return "***"
+    def _masked(self, info: SerializationInfo) -> Any:
+        key = (info.context or {}).get(FINGERPRINT)
+        if key is None:
+            return "***"
+        return hmac.digest(key, self._value, "sha256").hex()
 
     def __repr__(self) -> str:
         return "Secret(***)"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, WithJsonSchema
+
+UNITS: Mapping[str, Any] = {"units": True}
+"""Context of `model_dump` that writes values as in the file, and not as plain numbers."""
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -47,14 +51,48 @@ def parse_share(value: object) -> float:
     raise ValueError("not a share: write a percentage, such as 20%")
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration as it is written in YAML, in the largest unit that shows it exactly."""
+    if not seconds:
+        return "0s"
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= length and seconds % length == 0 and (unit == "s" or seconds >= 2 * length):
+            return f"{int(seconds // length)}{unit}"
+    return f"{round(seconds * 1000, 6):.12g}ms"
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size as it is written in YAML, in the largest unit that shows it exactly."""
+    for unit, length in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size_bytes and size_bytes % length == 0:
+            return f"{size_bytes // length}{unit}"
+    return f"{size_bytes}B"
+
+
+def share_text(share: float) -> str:
+    """Return a share as it is written in YAML."""
+    return f"{round(share * 100, 3):g}%"
+
+
+def _written(text: Callable[[Any], str]) -> PlainSerializer:
+    """Return a serializer that writes a value by `text` if the context is `UNITS`."""
+
+    def write(value: Any, info: SerializationInfo) -> Any:
+        return text(value) if info.context is not None and "units" in info.context else value
+
+    return PlainSerializer(write)
+
+
 Share = Annotated[
     float,
     BeforeValidator(parse_share),
+    _written(share_text),
     WithJsonSchema({"type": "string", "pattern": _SHARE_PATTERN}),
 ]
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
+    _written(duration_text),
     WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["30s"]}),
 ]
 """Time span; in seconds after validation."""
@@ -62,6 +100,7 @@ Duration = Annotated[
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
+    _written(size_text),
     WithJsonSchema({"type": "string", "pattern": rf"^{_SIZE.pattern}$", "examples": ["10MiB"]}),
 ]
 """Amount of data; in bytes after validation."""

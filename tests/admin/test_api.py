@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.admin.api import masked
+from gateway.admin.masked_config import masked
 from gateway.config import load_text
 from tests.support.admin import admin, told
 from tests.support.client import RawClient, ask

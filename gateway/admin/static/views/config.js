@@ -1,9 +1,10 @@
-// The configuration that is served: effective, defaults filled in, secrets masked.
+// The configuration that is served: with its defaults, in the units of the file, without secrets;
+// and what each reload changed.
 
 import { get, send } from "../api.js";
 import { h } from "../dom.js";
-import { clock } from "../format.js";
-import { choice, empty, filter, heading, loading, state } from "./parts.js";
+import { clock, known } from "../format.js";
+import { choice, empty, filter, heading, loading, state, table } from "./parts.js";
 
 let shown = null;
 let problem = null;
@@ -30,11 +31,12 @@ export const view = {
       .filter(([, found]) => found.length);
     return [
       heading("Config", h("button", { onclick: () => reload(context), disabled: busy }, busy ? "Reading…" : "Read the file again")),
-      h("p", { class: "facts" }, h("span", {}, h("code", {}, told.file)), " ", outcome(told.last_reload), h("span", {}, "times in seconds, sizes in bytes")),
+      h("p", { class: "facts" }, h("span", {}, h("code", {}, told.file)), " ", outcome(told.last_reload)),
       told.last_reload?.problems?.length > 0 && h("ul", { class: "problem" },
         told.last_reload.problems.map((one) => h("li", {}, one))),
       told.last_reload?.needs_restart?.length > 0 && h("p", { class: "hint" },
         `Takes effect after a restart: ${told.last_reload.needs_restart.join(", ")}.`),
+      shown.reloads.length > 0 && reloads(shown.reloads),
       h("div", { class: "filters" }, filter(context, "find", "Key or value", { "data-filter": "" }),
         choice(context, "show", "Show", [["", "what is set, and defaults"], ["all", "what is not set, too"]])),
       sections.length ? h("div", { class: "columns" }, halves(sections).map((half) => h("div", {}, half.map(([name, found]) =>
@@ -57,7 +59,7 @@ function halves(sections) {
 
 async function read(context) {
   try {
-    shown = await get("/api/config");
+    shown = await get("/api/config?units=file");
     problem = null;
   } catch (refused) {
     problem = refused.message;
@@ -83,6 +85,30 @@ function outcome(last) {
   if (!last) return h("span", { class: "quiet-text" }, "as read at the start");
   return last.ok ? state("good", `read again at ${clock(last.at)}`)
     : state("bad", `the file was refused at ${clock(last.at)}; what was served before goes on`);
+}
+
+/** The reloads since the start, each with what it changed. The newest is open. */
+function reloads(found) {
+  return h("section", { "aria-label": "Reloads" }, h("h2", {}, "Reloads"), found.map((one, index) => {
+    const count = one.changes.length + one.more_changes;
+    return h("details", { class: "section reload", "data-key": String(one.at), open: index === 0 && count > 0 },
+      h("summary", { "data-row": "" }, state(one.ok ? "good" : "bad", clock(one.at)), " ", one.why, " ",
+        h("span", { class: "quiet-text" }, !one.ok ? "refused, nothing was changed" : !count ? "nothing differs" : `${count} ${count === 1 ? "difference" : "differences"}`)),
+      one.problems.length > 0 && h("ul", { class: "problem" }, one.problems.map((problem) => h("li", {}, problem))),
+      count > 0 && table(`Changes at ${clock(one.at)}`, ["Setting", "Before", "After"], one.changes.map((change) =>
+        h("tr", { "data-key": change.path }, h("td", { class: "main-cell" }, h("code", {}, change.path)),
+          h("td", {}, before(change)), h("td", {}, after(change))))),
+      one.more_changes > 0 && h("p", { class: "hint" }, `and ${one.more_changes} more`));
+  }));
+}
+
+const before = ({ before: was, secret }) => (secret ? h("span", { class: "masked" }, "***") : known(was) ? written(was) : h("span", { class: "quiet-text" }, "not set"));
+const after = ({ after: is, secret }) => (secret ? h("span", { class: "masked" }, "*** another value") : known(is) ? written(is) : h("span", { class: "quiet-text" }, "not set"));
+
+/** A value as it stands in the file. */
+function written(value) {
+  if (value === null || typeof value !== "object" || short(value)) return h("code", {}, value !== null && typeof value === "object" ? flow(value) : scalar(value));
+  return h("pre", { class: "line" }, lines(value, 0).map(line));
 }
 
 /** Without what is null or empty. */
