@@ -28,6 +28,7 @@ from gateway.config.models.routes import (
     WebSocket,
 )
 from gateway.config.models.section import Section
+from gateway.config.models.served_models import Model, ModelPrice
 from gateway.config.models.server import (
     Admin,
     Demo,
@@ -46,8 +47,6 @@ from gateway.config.models.upstreams import (
     HashKey,
     HealthCheck,
     Hedge,
-    Model,
-    ModelPrice,
     Outliers,
     Retries,
     Tls,
