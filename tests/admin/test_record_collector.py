@@ -22,6 +22,7 @@ from tests.support.upstream import (
     ScriptedUpstream,
     json_reply,
 )
+from tests.support.waiting import asked_until
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -73,15 +74,12 @@ async def test_an_admin_process_that_dies_costs_no_record(
         await asyncio.gather(*(ask(gateway.port, GET) for _ in range(5)))
         await gateway.log.wait_for(lambda line: line["event"] == "restarted")
         await gateway.log.wait_for(lambda line: line["event"] == "restarted")
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    page = (await admin(gateway, "GET", "/api/traces")).json()
-                except (OSError, AssertionError, ValueError):
-                    page = {}
-                if len(page.get("requests", ())) == 10:
-                    break
-                await asyncio.sleep(0.05)
+        await asked_until(
+            lambda: admin(gateway, "GET", "/api/traces"),
+            lambda page: len(page.json().get("requests", ())) == 10,
+            unless=(OSError, AssertionError, ValueError),
+            patience_s=20,
+        )
 
 
 async def timed(gateway: GatewayProcess, count: int) -> list[float]:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.client import ask, request
 from tests.support.gateway import config_text, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import asked_until
 
 PROGRAM = "import sys; from gateway.cli import main; sys.exit(main())"
 
@@ -39,13 +40,10 @@ async def test_it_serves_without_standard_streams(tmp_path: Path, closed: str) -
             *shell(f"serve --config {file}", closed), start_new_session=True
         )
         try:
-            async with asyncio.timeout(20):
-                while True:
-                    try:
-                        answers = [await ask(port, request()) for _ in range(4)]
-                        break
-                    except ConnectionError:
-                        await asyncio.sleep(0.05)
+            await asked_until(
+                lambda: ask(port, request()), bool, unless=(ConnectionError,), patience_s=20
+            )
+            answers = [await ask(port, request()) for _ in range(4)]
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(10):
                 code = await process.wait()

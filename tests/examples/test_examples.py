@@ -27,6 +27,7 @@ from gateway.demo import backend
 from tests.support.gateway import StartGateway, config_text
 from tests.support.issuer import Issuer
 from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import asked_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECRETS = {
@@ -249,15 +250,13 @@ async def test_a_key_is_told_what_is_left_of_its_limits(prepare: Prepare, tmp_pa
     await example.serve()
     headers = {"Authorization": f"Bearer {key}"}
     body = {"model": "gpt-mini", "messages": HELLO}
-    async with (
-        asyncio.timeout(_PATIENCE_S),
-        httpx.AsyncClient(base_url=example.url, headers=headers, trust_env=False) as http,
-    ):
+    async with httpx.AsyncClient(base_url=example.url, headers=headers, trust_env=False) as http:
         # 503 until the gateway has read the keys from the store: /readyz says the same.
-        while (  # noqa: ASYNC110 -- the store says nothing
-            answer := await http.post("/v1/chat/completions", json=body)
-        ).status_code == 503:
-            await asyncio.sleep(0.01)
+        answer = await asked_until(
+            lambda: http.post("/v1/chat/completions", json=body),
+            lambda answer: answer.status_code != 503,
+            patience_s=_PATIENCE_S,
+        )
     assert answer.status_code == 200
     assert '"per-key' in answer.headers["RateLimit"]
     assert '"monthly' in answer.headers["RateLimit"]

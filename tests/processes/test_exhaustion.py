@@ -17,6 +17,7 @@ from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import asked_until
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -42,12 +43,11 @@ async def test_o6_without_file_descriptors_it_waits_and_recovers(
             report("O6", f"CPU while {opened} connections want 256 descriptors, %", 100 * spun)
             assert spun < 0.3
             assert gateway.open_fds <= 256
-        async with asyncio.timeout(10):
-            while True:
-                with contextlib.suppress(OSError, AssertionError):
-                    if (await ask(gateway.port, GET)).status == 200:
-                        break
-                await asyncio.sleep(0.05)
+        await asked_until(
+            lambda: ask(gateway.port, GET),
+            lambda answer: answer.status == 200,
+            unless=(OSError, AssertionError),
+        )
 
 
 async def test_o8_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, report: Report) -> None:

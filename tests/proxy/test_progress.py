@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.support.client import RawClient
 from tests.support.exchange import EVENTS, POST
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.upstream import ScriptedUpstream, hang, stepped_stream
+from tests.support.waiting import eventually
 
 
 def only(gateway: RunningGateway) -> Exchange:
@@ -39,13 +39,14 @@ def silent(gateway: RunningGateway) -> float:
 
 async def until_silent_for(gateway: RunningGateway, seconds: float) -> float:
     """How long it is silent by then."""
-    async with asyncio.timeout(10):
-        while True:
-            _, silent_s = now(gateway)
-            assert silent_s is not None
-            if silent_s >= seconds:
-                return silent_s
-            await asyncio.sleep(0.01)
+
+    def silent_s() -> float:
+        found = now(gateway)[1]
+        assert found is not None
+        return found
+
+    await eventually(lambda: silent_s() >= seconds)
+    return silent_s()
 
 
 async def test_a_stream_is_silent_once_its_backend_has_sent_nothing_for_long(

@@ -22,6 +22,7 @@ from tests.support.upstream import (
     chunk,
     sse_reply,
 )
+from tests.support.waiting import asked_until
 
 _STREAMS = 66
 _EVENTS = 8
@@ -66,11 +67,12 @@ async def told_back(gateway: RunningGateway) -> None:
 
 async def read_elsewhere(door: Door, stream: str) -> Response:
     """Read a stream of another process, and ask again for as long as that is what it says."""
-    async with asyncio.timeout(_LONGEST_S):
-        while (answer := await ask(door, follow(stream))).status == 503:
-            assert answer.value("retry-after") == b"1"
-            await asyncio.sleep(0.05)
-        return answer
+
+    def is_read(answer: Response) -> bool:
+        assert answer.status != 503 or answer.value("retry-after") == b"1"
+        return answer.status != 503
+
+    return await asked_until(lambda: ask(door, follow(stream)), is_read, patience_s=_LONGEST_S)
 
 
 async def sentinel_of(start_redis: StartRedis, master: Redis) -> Redis:
@@ -79,13 +81,16 @@ async def sentinel_of(start_redis: StartRedis, master: Redis) -> Redis:
     await sentinel.command("SENTINEL", "MONITOR", "main", "127.0.0.1", str(master.port), "1")
     for name, value in (("down-after-milliseconds", "400"), ("failover-timeout", "3000")):
         await sentinel.command("SENTINEL", "SET", "main", name, value)
-    async with asyncio.timeout(_LONGEST_S):
-        while (await master.info("replication"))["connected_slaves"] == "0":  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        while b"127.0.0.1" not in await sentinel.command("SENTINEL", "REPLICAS", "main"):
-            if (await sentinel.info("sentinel"))["master0"].count("slaves=1"):
-                break
-            await asyncio.sleep(0.05)
+    await asked_until(
+        lambda: master.info("replication"),
+        lambda found: found["connected_slaves"] != "0",
+        patience_s=_LONGEST_S,
+    )
+    await asked_until(
+        lambda: sentinel.info("sentinel"),
+        lambda found: "slaves=1" in found["master0"],
+        patience_s=_LONGEST_S,
+    )
     return sentinel
 
 
@@ -166,9 +171,11 @@ async def test_a_key_used_during_an_outage_is_known_to_all_replicas_afterwards(
         await redis.stop()
         await redis.start()
         await asyncio.gather(told_back(one), told_back(two))
-        async with asyncio.timeout(_LONGEST_S):
-            while b":claim" not in await redis.command("EVAL", _ALL_KEYS, "0"):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await asked_until(
+            lambda: redis.command("EVAL", _ALL_KEYS, "0"),
+            lambda keys: b":claim" in keys,
+            patience_s=_LONGEST_S,
+        )
         elsewhere = await ask(two, post(key))
         assert stream_id(elsewhere) == stream_id(first)
     assert len(upstream.requests) == 1
@@ -183,8 +190,12 @@ async def test_data_that_redis_has_lost_unnoticed_is_written_again(
         stream = stream_id(await ask(one, post()))
         assert (await ask(two, follow(stream))).status == 200
         await redis.command("FLUSHALL")  # as after a restart within a moment
-        async with asyncio.timeout(_LONGEST_S):
-            while (answer := await ask(two, follow(stream))).status != 200:
-                assert answer.status in (404, 503)
-                await asyncio.sleep(0.1)
+
+        def is_there(answer: Response) -> bool:
+            assert answer.status in (200, 404, 503)
+            return answer.status == 200
+
+        answer = await asked_until(
+            lambda: ask(two, follow(stream)), is_there, patience_s=_LONGEST_S, pause_s=0.1
+        )
     assert payload(answer.body) == [b"data: 1\n\n"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 from tests.support.client import Response, ask
 from tests.support.gateway import GatewayProcess
+from tests.support.waiting import asked_until
 
 _PATIENCE_S = 10.0
 _ANSWER_PATIENCE_S = 30.0
@@ -35,9 +35,8 @@ async def told(gateway: GatewayProcess, path: str) -> Any:
 
 async def until(gateway: GatewayProcess, path: str, wanted: Callable[[Any], bool]) -> Any:
     """Poll the document at a path until `wanted` accepts it. Return it. Raise TimeoutError."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            document = (await admin(gateway, "GET", path)).json()
-            if wanted(document):
-                return document
-            await asyncio.sleep(0.02)
+
+    async def document() -> Any:
+        return (await admin(gateway, "GET", path)).json()
+
+    return await asked_until(document, wanted, patience_s=_PATIENCE_S, pause_s=0.02)

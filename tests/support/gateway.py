@@ -26,6 +26,7 @@ from gateway.process_state import ProcessState
 from gateway.processes.sockets import bind
 from gateway.server.serving import Server
 from gateway.telemetry.logs.logger import make_logger
+from tests.support.waiting import eventually
 
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
@@ -370,11 +371,10 @@ class StartGatewayProcess(Protocol):
 
 async def _outlasts(left: Callable[[], int]) -> bool:
     """Tell whether something is still left after the grace time."""
-    deadline = asyncio.get_running_loop().time() + _LEAK_GRACE_S
-    while left():
-        if asyncio.get_running_loop().time() > deadline:
-            return True
-        await asyncio.sleep(_POLL_S)
+    try:
+        await eventually(lambda: not left(), patience_s=_LEAK_GRACE_S)
+    except TimeoutError:
+        return True
     return False
 
 

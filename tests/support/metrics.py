@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import orjson
@@ -14,6 +13,7 @@ from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.merge import Merge
 from tests.support.admin import admin
 from tests.support.gateway import GatewayProcess, RunningGateway
+from tests.support.waiting import asked_until
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 _PATIENCE_S = 10.0
@@ -76,21 +76,17 @@ async def scraped(gateway: GatewayProcess, token: str | None = None) -> Samples:
 
 async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool]) -> Samples:
     """Read the metrics until `wanted` accepts them. Return them. Raise TimeoutError."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            samples = read(gateway)
-            if wanted(samples):
-                return samples
-            await asyncio.sleep(0.01)
+
+    async def samples() -> Samples:
+        return read(gateway)
+
+    return await asked_until(samples, wanted, patience_s=_PATIENCE_S)
 
 
 async def scraped_until(
     gateway: GatewayProcess, wanted: Callable[[Samples], bool], *, token: str | None = None
 ) -> Samples:
     """Scrape the metrics until `wanted` accepts them. Return them. Raise TimeoutError."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            samples = await scraped(gateway, token)
-            if wanted(samples):
-                return samples
-            await asyncio.sleep(0.02)
+    return await asked_until(
+        lambda: scraped(gateway, token), wanted, patience_s=_PATIENCE_S, pause_s=0.02
+    )

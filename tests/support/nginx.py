@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 import trustme
 
+from tests.support.waiting import asked_until, eventually
+
 SHIPPED = Path(__file__).parents[2] / "nginx"
 _PATIENCE_S = 10.0
 _POLL_S = 0.02
@@ -104,10 +106,8 @@ class Nginx:
 
     async def logged(self, count: int) -> list[dict[str, Any]]:
         """Wait until the access log has this many lines. Return its lines."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while len(lines := self.log()) < count:  # noqa: ASYNC110 -- another process writes it
-                await asyncio.sleep(_POLL_S)
-        return lines
+        await eventually(lambda: len(self.log()) >= count, patience_s=_PATIENCE_S)
+        return self.log()
 
     def trust(self) -> ssl.SSLContext:
         """Return the TLS context with which a client accepts the certificate."""
@@ -166,22 +166,21 @@ class Nginx:
     async def _wait_until_it_listens(self) -> None:
         process = self._process
         assert process is not None
-        async with asyncio.timeout(_PATIENCE_S):
-            while process.returncode is None:
-                # nginx listens shortly before it handles signals. Once the pid file exists, it
-                # handles them.
-                if not (self._folder / "nginx.pid").exists():
-                    await asyncio.sleep(_POLL_S)
-                    continue
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(_POLL_S)
-                else:
-                    writer.close()
-                    await writer.wait_closed()
-                    return
-        raise AssertionError(f"nginx did not start: {(await process.communicate())[1].decode()}")
+
+        async def listens() -> bool:
+            # nginx listens shortly before it handles signals. Once the pid file exists, it handles
+            # them.
+            if process.returncode is None and (self._folder / "nginx.pid").exists():
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                await writer.wait_closed()
+                return True
+            return process.returncode is not None
+
+        await asked_until(listens, bool, unless=(OSError,), patience_s=_PATIENCE_S)
+        if process.returncode is not None:
+            errors = (await process.communicate())[1].decode()
+            raise AssertionError(f"nginx did not start: {errors}")
 
 
 def _listen(port: int) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import aiohttp
 import yaml
 
+from tests.support.waiting import asked_until
+
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 _BINARY = shutil.which("prometheus") or "/usr/bin/prometheus"
 _PATIENCE_S = 30.0
@@ -88,24 +90,27 @@ class Prometheus:
     async def until(self, expression: str, wanted: Callable[[Rows], bool]) -> Rows:
         """Evaluate an expression until `wanted` accepts the result. Return it."""
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                while True:
-                    rows = await self.query(expression)
-                    if wanted(rows):
-                        return rows
-                    await asyncio.sleep(0.1)
+            return await asked_until(
+                lambda: self.query(expression), wanted, patience_s=_PATIENCE_S, pause_s=0.1
+            )
         except TimeoutError:
+            rows = await self.query(expression)
             raise AssertionError(f"not what is wanted of {expression}: {rows}") from None
 
     async def failing_rules(self) -> list[str]:
         """Wait until all rules were evaluated. Return the names of those that failed."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                groups = (await self._get("rules"))["groups"]
-                rules = [rule for group in groups for rule in group["rules"]]
-                if rules and all(rule["health"] != "unknown" for rule in rules):
-                    return [rule["name"] for rule in rules if rule["health"] != "ok"]
-                await asyncio.sleep(0.1)
+
+        async def rules() -> list[dict[str, Any]]:
+            groups = (await self._get("rules"))["groups"]
+            return [rule for group in groups for rule in group["rules"]]
+
+        evaluated = await asked_until(
+            rules,
+            lambda found: found and all(rule["health"] != "unknown" for rule in found),
+            patience_s=_PATIENCE_S,
+            pause_s=0.1,
+        )
+        return [rule["name"] for rule in evaluated if rule["health"] != "ok"]
 
     async def _get(self, what: str, **parameters: str) -> Any:
         url = f"http://127.0.0.1:{self._port}/api/v1/{what}"
@@ -119,15 +124,16 @@ class Prometheus:
 
     async def _answers(self) -> bool:
         assert self._process is not None
-        async with asyncio.timeout(_PATIENCE_S):
-            while self._process.returncode is None:
-                try:
-                    await self.query("vector(1)")
-                except (aiohttp.ClientError, AssertionError):
-                    await asyncio.sleep(0.05)
-                else:
-                    return True
-        return False
+        process, unanswered = self._process, (aiohttp.ClientError, AssertionError)
+
+        async def answers() -> bool:
+            if process.returncode is None:
+                await self.query("vector(1)")
+            return process.returncode is None
+
+        return await asked_until(
+            answers, lambda _: True, unless=unanswered, patience_s=_PATIENCE_S, pause_s=0.05
+        )
 
 
 def _free_port() -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from tests.support.waiting import asked_until
+
 _BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
 _PATIENCE_S = 10.0
 _ATTEMPTS = 5
@@ -95,19 +97,24 @@ class Redis:
 
     async def _answers(self, port: int) -> bool:
         assert self._process is not None
-        async with asyncio.timeout(_PATIENCE_S):
-            while self._process.returncode is None:
-                try:
-                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.write(b"PING\r\n")
-                    answer = await reader.readline()
-                    writer.close()
-                except OSError:  # does not listen yet
-                    await asyncio.sleep(0.01)
-                    continue
-                if answer.startswith((b"+PONG", b"-NOAUTH")):
-                    return True
-        return False
+        process = self._process
+
+        async def answers() -> bool | None:
+            if process.returncode is not None:
+                return False
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"PING\r\n")
+            answer = await reader.readline()
+            writer.close()
+            return True if answer.startswith((b"+PONG", b"-NOAUTH")) else None
+
+        answered = await asked_until(
+            answers,
+            lambda found: found is not None,
+            unless=(OSError,),  # does not listen yet
+            patience_s=_PATIENCE_S,
+        )
+        return bool(answered)
 
 
 class SlowLink:

@@ -6,9 +6,13 @@ Where there is an event (a log line, a request that arrives, a connection that e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 _POLL_S = 0.001
+
+T = TypeVar("T")
 
 
 async def eventually(holds: Callable[[], object], *, patience_s: float = 10.0) -> None:
@@ -16,6 +20,26 @@ async def eventually(holds: Callable[[], object], *, patience_s: float = 10.0) -
     async with asyncio.timeout(patience_s):
         while not holds():  # noqa: ASYNC110 -- nothing sets an event
             await asyncio.sleep(_POLL_S)
+
+
+async def asked_until(
+    ask: Callable[[], Awaitable[T]],
+    wanted: Callable[[T], object],
+    *,
+    patience_s: float = 10.0,
+    pause_s: float = 0.01,
+    unless: tuple[type[Exception], ...] = (),
+) -> T:
+    """Ask until the answer is wanted. Return it. An error of `unless` is no answer yet. Raise
+    TimeoutError.
+    """
+    async with asyncio.timeout(patience_s):
+        while True:
+            with suppress(*unless):
+                answer = await ask()
+                if wanted(answer):
+                    return answer
+            await asyncio.sleep(pause_s)
 
 
 async def settled(count: Callable[[], int], *, quiet_s: float = 0.1) -> int:

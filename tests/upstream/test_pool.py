@@ -15,6 +15,7 @@ from gateway.upstream import resolve
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pool import AHEAD_PAUSE_S, EndpointPool, parse_address
 from gateway.upstream.reader import FutureReader
+from tests.support.waiting import eventually
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -120,9 +121,7 @@ async def burst(pool: EndpointPool, count: int, ahead: int = 0) -> None:
     """Open connections together, and wait until the pool has opened `ahead` others, or could."""
     connections = await asyncio.gather(*(pool.connect(5.0) for _ in range(count)))
     await asyncio.sleep(1.5 * AHEAD_PAUSE_S)
-    async with asyncio.timeout(5.0):
-        while pool.open < count + ahead:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await eventually(lambda: pool.open >= count + ahead)
     for connection in connections:
         connection.close()
 

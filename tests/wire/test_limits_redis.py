@@ -29,6 +29,7 @@ from tests.support.gateway import (
 from tests.support.redis import Redis, SlowLink, StartRedis
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
+from tests.support.waiting import asked_until
 
 CLOSED = {"key": "route", "requests": "1000000/day", "on_store_error": "closed"}
 """Refuses with 503 whatever the store does not decide."""
@@ -94,9 +95,7 @@ async def hit(port: int, count: int, connections: int = 8) -> Counter[int]:
 async def until(holds: Callable[[], Awaitable[bool]]) -> float:
     """Ask until it does; seconds that took."""
     started = time.perf_counter()
-    async with asyncio.timeout(PATIENCE_S):
-        while not await holds():  # noqa: ASYNC110 -- what others do
-            await asyncio.sleep(0.001)
+    await asked_until(holds, bool, patience_s=PATIENCE_S, pause_s=0.001)
     return time.perf_counter() - started
 
 

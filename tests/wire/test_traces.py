@@ -25,6 +25,7 @@ from tests.support.upstream import (
     sse_reply,
     stepped_stream,
 )
+from tests.support.waiting import eventually
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"traceparent: 00-{TRACE}-{SPAN}-01"
@@ -41,14 +42,16 @@ async def records(gateway: RunningGateway, count: int = 1) -> list[dict[str, Any
     """All that was kept, once there are so many; each is told once."""
     found: list[dict[str, Any]] = []
     acknowledged = 0
-    async with asyncio.timeout(10):
-        while True:
-            batch = orjson.loads(gateway.server.state.records.take(acknowledged))
-            acknowledged = batch["number"]
-            found += batch["records"]
-            if len(found) >= count:
-                return found
-            await asyncio.sleep(0.005)
+
+    def collected() -> bool:
+        nonlocal acknowledged
+        batch = orjson.loads(gateway.server.state.records.take(acknowledged))
+        acknowledged = batch["number"]
+        found.extend(batch["records"])
+        return len(found) >= count
+
+    await eventually(collected)
+    return found
 
 
 def raw(*lines: str, path: str = "/v1/x", host: str = "localhost") -> bytes:

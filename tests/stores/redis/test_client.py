@@ -16,6 +16,7 @@ from gateway.stores.redis.client import answering, connect, disconnect
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
 from tests.support.redis import Redis, StartRedis, free_port
+from tests.support.waiting import asked_until
 
 ONE_OF_TWO = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
 
@@ -96,9 +97,11 @@ async def test_a_database_is_chosen_behind_a_sentinel(start_redis: StartRedis) -
 
 async def formed(node: Redis) -> None:
     """Return once a node knows who has which slot."""
-    async with asyncio.timeout(20):
-        while b"cluster_state:ok" not in await node.command("CLUSTER", "INFO"):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # there is no event of its own for it
+    await asked_until(
+        lambda: node.command("CLUSTER", "INFO"),
+        lambda said: b"cluster_state:ok" in said,
+        patience_s=20,
+    )
 
 
 async def cluster_of(start_redis: StartRedis, *options: str) -> list[Redis]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +30,7 @@ from tests.support.upstream import (
     ScriptedUpstream,
     stepped_stream,
 )
+from tests.support.waiting import asked_until
 
 
 @given(st.integers(1, 2**40), st.lists(st.binary(), min_size=1))
@@ -111,10 +111,9 @@ async def test_a_stream_that_outlives_an_outage_of_redis_is_whole_afterwards(
             assert payload(await client.read_chunk() or b"") == [event]
         await upstream.finish()
         assert await client.read_chunk() is None
-    for _ in range(400):
-        if (again := await ask(two, follow(stream))).status == 200:
-            break  # it is written again
-        await asyncio.sleep(0.05)
+    again = await asked_until(  # it is written again
+        lambda: ask(two, follow(stream)), lambda answer: answer.status == 200, patience_s=20
+    )
     assert payload(again.body) == EVENTS
     assert numbers(again.body) == [*range(1, len(EVENTS) + 1)]
     left_ms = await redis.command("PTTL", f"llm-gateway:stream:{{{stream}}}:events")

@@ -22,6 +22,7 @@ from tests.support.upstream import (
     ScriptedUpstream,
     stepped_stream,
 )
+from tests.support.waiting import asked_until
 
 
 @pytest.fixture
@@ -43,11 +44,10 @@ async def cluster(start_redis: StartRedis) -> str:
     """The URL of a Redis Cluster, of one node that has everything."""
     redis = await start_redis("--cluster-enabled", "yes")
     await redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    for _ in range(500):
-        if b"cluster_state:ok" in await redis.command("CLUSTER", "INFO"):
-            return redis.url.replace("redis:", "redis+cluster:").removesuffix("/0")
-        await asyncio.sleep(0.02)
-    raise AssertionError("the cluster does not form")
+    await asked_until(
+        lambda: redis.command("CLUSTER", "INFO"), lambda said: b"cluster_state:ok" in said
+    )
+    return redis.url.replace("redis:", "redis+cluster:").removesuffix("/0")
 
 
 @pytest.mark.parametrize("kind", ["redis", "cluster"])
