@@ -33,6 +33,8 @@ from gateway.admin.reload import Reloader
 from gateway.admin.request_query import LIVE_FILTERS, selected
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.now import now
+from gateway.telemetry.traces.log_line import record_of
+from gateway.telemetry.traces.verdict import verdict
 
 _HEALTH = ("/livez", "/readyz")
 _OPEN = (*VIEWS, "/favicon.ico", "/api/session")
@@ -341,7 +343,7 @@ class AdminApi:
     @Operation(
         "GET",
         "/api/logs",
-        "Recent log lines that name a request or a trace.",
+        "Recent log lines that name a request or a trace, and the verdict on the request.",
         returns=documents.LogLines,
         parameters=(Parameter("id", "Complete id of a request or a trace.", required=True),),
         errors={400: "`id` is missing or malformed."},
@@ -352,7 +354,10 @@ class AdminApi:
             return answer({"error": "id: send a request id or a trace id, whole"}, 400)
         replies = await self.fleet.ask("GET", f"/logs?id={quote(identity, safe='')}")
         lines = [line for one in replies if one.ok for line in one.document]
-        return answer({"lines": sorted(lines, key=lambda line: str(line.get("time", "")))})
+        lines.sort(key=lambda line: str(line.get("time", "")))
+        ended = [line for line in lines if line.get("event") == "request"]
+        judged = verdict(record_of(ended[-1])).document if ended else None
+        return answer({"lines": lines, "verdict": judged})
 
     @Operation(
         "GET",

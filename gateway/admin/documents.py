@@ -293,6 +293,8 @@ class LogChange(Document):
 class LogLines(Document):
     lines: list[dict[str, Any]]
     """Log lines, oldest first; see docs/logs.md."""
+    verdict: Verdict | None
+    """Verdict by the access line; null if there is none."""
 
 
 class SignIn(Document):
@@ -465,7 +467,8 @@ class TraceRow(Document):
     first_byte_s: float | None = None
     ttft_s: float | None = None
     """Seconds to the first token."""
-    fallbacks: int | None = None
+    fallbacks: list[str] | None = None
+    """Models that failed before, each with its error."""
     continued: int | None = None
     """Times that another backend continued the answer."""
     reads: bool | None = None
@@ -522,6 +525,8 @@ class TracedRequest(TraceRow):
     spans: list[TraceSpan]
     """Its own first, and each before its children."""
     same_stream: list[SameStream]
+    line: dict[str, Any]
+    """Its access line, made from what was kept; see docs/logs.md."""
 
 
 class WholeTrace(Document):

@@ -20,6 +20,7 @@ from gateway.admin.operation import Operation, Parameter, routes
 from gateway.admin.record_collector import RecordCollector
 from gateway.admin.request_query import FILTERS, PAGING, BadQuestion, wanted_by
 from gateway.telemetry.semconv import GenAiNames
+from gateway.telemetry.traces.log_line import line_of
 from gateway.telemetry.traces.reader import USAGE_BY, TraceReader, Wanted
 from gateway.telemetry.traces.silence import longest_silence_s
 from gateway.telemetry.traces.spans import build
@@ -181,6 +182,7 @@ class TracesApi:
                         **outline(one),
                         "spans": [span.document for span in build(one, self.names)],
                         "same_stream": _same_stream(reader, one),
+                        "line": line_of(one),
                     }
                     for one in records
                 ],

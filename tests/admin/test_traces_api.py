@@ -178,7 +178,7 @@ async def test_usage_is_counted_for_all_and_outlives_the_gateway(
             assert (await told(gateway, "/api/traces"))["requests"] == [], "none was kept"
             await gateway.stop()
     assert wanted["cost"] == pytest.approx(0.018)
-    del wanted["day"], wanted["cost"]
+    del wanted["day"], wanted["cost"], wanted["last"]
     assert wanted == {
         "tenant": "ann",
         "route": "main",
@@ -190,6 +190,7 @@ async def test_usage_is_counted_for_all_and_outlives_the_gateway(
         "counted": 6,
         "tokens_in": 6000,
         "tokens_out": 600,
+        "cached": 0,
     }
 
 
@@ -300,6 +301,52 @@ async def test_the_lines_of_a_request_are_told(
         assert (line["event"], line["request_id"], line["status"]) == ("request", identity, 200)
         for wrong in ("", "?id=", "?id=short", "?id=%0d%0aevil-header"):
             assert (await admin(gateway, "GET", f"/api/logs{wrong}")).status == 400
+
+
+async def test_the_line_of_a_record_is_the_line_that_was_logged(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    words = b'{"error": {"message": "CUDA out of memory"}}'
+    answers = [reply(b"{}"), *[reply(words, status="500 Internal Server Error")] * 3]
+    following = iter(answers)
+    async with ScriptedUpstream(raw_reply(lambda _: next(following))) as upstream:
+        config = model_config(upstream, auth=list(auth), limits=["three"])
+        config["limits"] = {"three": {"key": "subject", "requests": "3/day"}}
+        gateway = await start_gateway_process({**config, "auth": auth}, telemetry=telemetry())
+        for claims in ({}, {}, {}, {"aud": "billing"}, {"sub": "ben", "org": "acme"}):
+            await ask(gateway.port, chat(bearer(**{"sub": "ann", **claims})))
+        kept = await listed(gateway, 5)
+        for one in kept:
+            page = await told(gateway, f"/api/traces/{one['request_id']}")
+            found = await told(gateway, f"/api/logs?id={one['request_id']}")
+            (logged,) = found["lines"]
+            line = page["requests"][0]["line"]
+            assert line.keys() == logged.keys() - {"worker"}
+            same = line.keys() - {"time", "duration_ms"}
+            assert {name: line[name] for name in same} == {name: logged[name] for name in same}
+            assert line["duration_ms"] == pytest.approx(logged["duration_ms"], abs=50)
+    assert {one["status"] for one in kept} == {200, 401, 500}
+
+
+async def test_a_request_that_was_not_kept_is_judged_by_its_log_line(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        config = {**model_config(upstream, auth=list(auth)), "auth": auth}
+        gateway = await start_gateway_process(config, telemetry=telemetry(sample=0))
+        refused = await ask(gateway.port, chat(bearer(aud="billing")))
+        identity = (refused.value("x-request-id") or b"").decode()
+        assert b"billing" not in refused.body, "the caller is not told what its token holds"
+        assert b"llm" not in refused.body
+        found = await until(
+            gateway, f"/api/logs?id={identity}", lambda found: bool(found.get("lines"))
+        )
+        assert (await admin(gateway, "GET", f"/api/traces/{identity}")).status == 404
+        nothing = await told(gateway, "/api/logs?id=of-nobody-at-all")
+    assert found["verdict"]["text"] == (
+        "The token's `aud` is 'billing', expected 'llm' (provider 'corp')."
+    )
+    assert nothing == {"lines": [], "verdict": None}
 
 
 async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_and_cut(

@@ -9,7 +9,7 @@ import { copyButton, empty, heading, loading, state, table } from "./parts.js";
 import { end, outcome } from "./requests.js";
 import { timeline } from "./timeline.js";
 
-const shown = { id: null, found: null, problem: null, lines: null };
+const shown = { id: null, found: null, problem: null, lines: null, verdict: null };
 /** Errors whose reason is in the backend's own words. */
 const TOLD_BY_BACKENDS = ["backend_error", "upstream_rejected"];
 const AGAIN_MS = 1000;
@@ -18,7 +18,7 @@ const TAIL_STALL_S = 1;
 export const detail = {
   open(context, id) {
     if (shown.id === id) return;
-    Object.assign(shown, { id, found: null, problem: null, lines: null });
+    Object.assign(shown, { id, found: null, problem: null, lines: null, verdict: null });
     if (id !== null) load(context);
   },
 
@@ -35,7 +35,9 @@ export const detail = {
     const running = underWayNow(context);
     if (running) return [back, underWay(context, running)];
     if (shown.problem) {
-      return [back, heading("Request"), empty(shown.problem,
+      const line = shown.lines?.find(({ event }) => event === "request");
+      const name = line ? line.model ?? `${line.method} ${line.path}` : "Request";
+      return [back, heading(name), shown.verdict && sentence(shown.verdict), empty(shown.verdict ? "No more of this request was kept than its log line." : shown.problem,
         "Kept are answers of 500 and above, streams that broke off, slow requests and those over a limit; of the others a sample: telemetry.traces.sample. Its lines of the log are below. A request that has just ended is there in a second."),
       log(context)];
     }
@@ -65,8 +67,8 @@ async function load(context) {
     }
   }
   try {
-    const { lines } = await get(`/api/logs?id=${encodeURIComponent(shown.found?.requests[0]?.request_id ?? id)}`);
-    if (shown.id === id) shown.lines = lines;
+    const { lines, verdict } = await get(`/api/logs?id=${encodeURIComponent(shown.found?.requests[0]?.request_id ?? id)}`);
+    if (shown.id === id) Object.assign(shown, { lines, verdict });
   } catch {
     // the log itself has them
   }
@@ -130,7 +132,7 @@ function request(context, one, trace) {
     stream(one),
     h("h2", {}, "Spans"), waterfall(one.spans),
     tokens(one),
-    log(context));
+    log(context, one.line));
 }
 
 /** The reason in full: a backend's own words, or what was wrong. */
@@ -271,16 +273,18 @@ function gaps(bounds, counts, longest) {
 
 // -- log -------------------------------------------------------------------------------------
 
-function log(context) {
+/** The lines that the workers remember; else the access line, as the record tells it. */
+function log(context, kept = null) {
   if (!shown.lines) return null;
-  return [h("h2", {}, "Log"), shown.lines.length
-    ? shown.lines.map((line, index) => logLine(context, line, index))
+  const lines = shown.lines.length || !kept ? shown.lines : [kept];
+  return [h("h2", {}, "Log"), lines.length
+    ? lines.map((line, index) => logLine(context, line, index, lines.length))
     : empty("The workers remember no line of it any more.", "The log itself has them, under the request id.")];
 }
 
-function logLine(context, line, index) {
+function logLine(context, line, index, count) {
   const { time, level, event, ...rest } = line;
-  return h("details", { class: "section log-line", "data-key": `line ${index}`, open: event === "request" || shown.lines.length === 1 },
+  return h("details", { class: "section log-line", "data-key": `line ${index}`, open: event === "request" || count === 1 },
     h("summary", {}, h("span", { class: level === "error" ? "bad" : level === "warning" ? "warn" : "key" }, event ?? "line"), " ",
       h("span", { class: "quiet-text" }, `${level ?? ""} ${String(time ?? "").replace("T", " ").slice(0, 23)}`)),
     h("p", { class: "actions" }, copyButton(context, `line ${index}`, JSON.stringify(line), { label: "Copy the line as JSON" })),
