@@ -8,23 +8,8 @@ import pytest
 from aiohttp import web
 
 from gateway.demo import DemoBackend
-from tests.support.commands import StartBackend, init, written
+from tests.support.commands import VLLM, StartBackend, init, written
 
-VLLM = {
-    "object": "list",
-    "data": [
-        {
-            "id": "meta-llama/Llama-3.1-8B-Instruct",
-            "object": "model",
-            "created": 1764460800,
-            "owned_by": "vllm",
-            "root": "meta-llama/Llama-3.1-8B-Instruct",
-            "parent": None,
-            "max_model_len": 131072,
-            "permission": [],
-        }
-    ],
-}
 LLAMA_CPP = {
     "models": [{"name": "qwen.gguf", "model": "qwen.gguf", "type": "model"}],
     "object": "list",

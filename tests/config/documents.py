@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -12,6 +13,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.config import ConfigError, load_text
 
 Document = dict[str, Any]
+VALID = """\
+upstreams:
+  vllm: {endpoints: [{url: "http://10.0.0.5:8000"}]}
+models:
+  llama-3: {upstream: vllm, model: meta-llama/Llama-3.1-8B-Instruct}
+routes:
+  - {name: openai, path: /v1/, auth: anonymous, models: [llama-3]}
+"""
+"""A small valid file."""
+
+
+def problems(text: str) -> list[str]:
+    """Return the problems of a text that is no configuration, with their places."""
+    with pytest.raises(ConfigError) as caught:
+        load_text(text)
+    return [str(problem) for problem in caught.value.problems]
 
 
 def said_of(document: Document, base: Path = Path()) -> list[str]:

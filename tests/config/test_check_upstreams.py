@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.config.documents import Document, document, said_of
+from tests.config.documents import Document, document, keys_in, said_of
 
 
 def test_headers_that_are_the_gateways_to_set() -> None:
@@ -171,16 +169,3 @@ def test_an_authority_that_cannot_be_read(tmp_path: Path) -> None:
         (said,) = said_of(document(upstreams={"a": upstream}), tmp_path)
         assert said.startswith("upstreams.a.tls.ca: cannot be used: ")
         assert reason in said
-
-
-def keys_in(folder: Path) -> None:
-    (folder / "short").write_text("short")
-    (folder / "secret").write_text("s" * 32)
-    for name, key in (
-        ("rsa.pem", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
-        ("weak.pem", rsa.generate_private_key(public_exponent=65537, key_size=1024)),  # noqa: S505
-        ("ec.pem", ec.generate_private_key(ec.SECP256R1())),
-        ("ed.pem", ed25519.Ed25519PrivateKey.generate()),
-    ):
-        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (folder / name).write_bytes(pem)

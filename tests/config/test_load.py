@@ -12,22 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Config, ConfigError, load, load_text
-
-VALID = """\
-upstreams:
-  vllm: {endpoints: [{url: "http://10.0.0.5:8000"}]}
-models:
-  llama-3: {upstream: vllm, model: meta-llama/Llama-3.1-8B-Instruct}
-routes:
-  - {name: openai, path: /v1/, auth: anonymous, models: [llama-3]}
-"""
-
-
-def problems(text: str) -> list[str]:
-    """What is said of a text that is no configuration."""
-    with pytest.raises(ConfigError) as caught:
-        load_text(text)
-    return [str(problem) for problem in caught.value.problems]
+from tests.config.documents import VALID, problems
 
 
 def test_a_small_file_is_enough() -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.config.documents import Document, document, said_of
+from tests.config.documents import Document, document, keys_in, said_of
 
 
 def route(**fields: Any) -> Document:
@@ -47,16 +45,3 @@ def test_a_model_of_an_upstream_that_is_not_there() -> None:
     assert said_of(document(models={"m": {"upstream": "aa"}})) == [
         "models.m.upstream: there is no upstream 'aa'; did you mean 'a'?"
     ]
-
-
-def keys_in(folder: Path) -> None:
-    (folder / "short").write_text("short")
-    (folder / "secret").write_text("s" * 32)
-    for name, key in (
-        ("rsa.pem", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
-        ("weak.pem", rsa.generate_private_key(public_exponent=65537, key_size=1024)),  # noqa: S505
-        ("ec.pem", ec.generate_private_key(ec.SECP256R1())),
-        ("ed.pem", ed25519.Ed25519PrivateKey.generate()),
-    ):
-        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (folder / name).write_bytes(pem)

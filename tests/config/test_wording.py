@@ -4,23 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config import ConfigError, load_text
-
-VALID = """\
-upstreams:
-  vllm: {endpoints: [{url: "http://10.0.0.5:8000"}]}
-models:
-  llama-3: {upstream: vllm, model: meta-llama/Llama-3.1-8B-Instruct}
-routes:
-  - {name: openai, path: /v1/, auth: anonymous, models: [llama-3]}
-"""
-
-
-def problems(text: str) -> list[str]:
-    """What is said of a text that is no configuration."""
-    with pytest.raises(ConfigError) as caught:
-        load_text(text)
-    return [str(problem) for problem in caught.value.problems]
+from tests.config.documents import VALID, problems
 
 
 def test_a_word_that_is_none_of_the_choices_lists_them() -> None:

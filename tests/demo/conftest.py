@@ -23,6 +23,17 @@ NEVER_S = 3600.0
 
 OPENAI = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+TRIP = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 2, "maximum": 5},
+        "with": {"type": "array", "items": {"enum": ["friends", "nobody"]}, "minItems": 1},
+    },
+    "required": ["city", "days", "with"],
+    "additionalProperties": False,
+}
+PLAN_TRIP = {"type": "function", "function": {"name": "plan_trip", "parameters": TRIP}}
 RESPONSES = "/v1/responses"
 ANTHROPIC = "/v1/messages"
 OLLAMA_CHAT = "/api/chat"

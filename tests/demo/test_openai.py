@@ -16,9 +16,11 @@ from tests.demo.conftest import (
     COMPLETIONS,
     MANY,
     OPENAI,
+    PLAN_TRIP,
     PROMPT,
     PROMPT_TOKENS,
     RESPONSES,
+    TRIP,
     Body,
     Event,
     answer,
@@ -29,17 +31,6 @@ from tests.demo.conftest import (
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 EMBEDDINGS = "/v1/embeddings"
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
-TRIP = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string"},
-        "days": {"type": "integer", "minimum": 2, "maximum": 5},
-        "with": {"type": "array", "items": {"enum": ["friends", "nobody"]}, "minItems": 1},
-    },
-    "required": ["city", "days", "with"],
-    "additionalProperties": False,
-}
-PLAN_TRIP = {"type": "function", "function": {"name": "plan_trip", "parameters": TRIP}}
 USAGE = {"include_usage": True}
 
 

@@ -11,25 +11,15 @@ import jsonschema
 from tests.demo.conftest import (
     MANY,
     OPENAI,
+    PLAN_TRIP,
     PROMPT,
     RESPONSES,
+    TRIP,
     Body,
     answer,
     chat,
     events,
 )
-
-TRIP = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string"},
-        "days": {"type": "integer", "minimum": 2, "maximum": 5},
-        "with": {"type": "array", "items": {"enum": ["friends", "nobody"]}, "minItems": 1},
-    },
-    "required": ["city", "days", "with"],
-    "additionalProperties": False,
-}
-PLAN_TRIP = {"type": "function", "function": {"name": "plan_trip", "parameters": TRIP}}
 
 
 def response_request(**fields: Any) -> Body:

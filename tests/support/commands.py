@@ -20,6 +20,22 @@ from gateway.cli import main
 
 NOWHERE = "http://127.0.0.1:1"
 """URL of a backend that is not there."""
+VLLM: Any = {
+    "object": "list",
+    "data": [
+        {
+            "id": "meta-llama/Llama-3.1-8B-Instruct",
+            "object": "model",
+            "created": 1764460800,
+            "owned_by": "vllm",
+            "root": "meta-llama/Llama-3.1-8B-Instruct",
+            "parent": None,
+            "max_model_len": 131072,
+            "permission": [],
+        }
+    ],
+}
+"""List of the models of a vLLM, as it answers it."""
 Answers = Mapping[str, Any]
 """Answers of a backend by path: a JSON document, or a function of the request."""
 StartBackend = Callable[[Answers], Awaitable[str]]

@@ -11,24 +11,8 @@ import httpx
 import pytest
 
 from gateway.demo import DemoBackend
-from tests.support.commands import StartBackend, init, written
+from tests.support.commands import VLLM, StartBackend, init, written
 from tests.support.gateway import StartGateway
-
-VLLM = {
-    "object": "list",
-    "data": [
-        {
-            "id": "meta-llama/Llama-3.1-8B-Instruct",
-            "object": "model",
-            "created": 1764460800,
-            "owned_by": "vllm",
-            "root": "meta-llama/Llama-3.1-8B-Instruct",
-            "parent": None,
-            "max_model_len": 131072,
-            "permission": [],
-        }
-    ],
-}
 
 
 async def test_a_file_is_not_overwritten_unasked(

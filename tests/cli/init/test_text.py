@@ -7,23 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_text
-from tests.support.commands import StartBackend, written
-
-VLLM = {
-    "object": "list",
-    "data": [
-        {
-            "id": "meta-llama/Llama-3.1-8B-Instruct",
-            "object": "model",
-            "created": 1764460800,
-            "owned_by": "vllm",
-            "root": "meta-llama/Llama-3.1-8B-Instruct",
-            "parent": None,
-            "max_model_len": 131072,
-            "permission": [],
-        }
-    ],
-}
+from tests.support.commands import VLLM, StartBackend, written
 
 
 async def test_servers_with_the_same_models_are_endpoints_of_one_upstream(

@@ -23,20 +23,11 @@ from tests.support.otlp import (
     plain,
 )
 from tests.support.records import SPAN, TRACE, attempt, record
+from tests.telemetry.traces.stored import Reports
 
 LONG = 20.0
 StartExport = Callable[..., Export]
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "10", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
-
-
-class Reports(list[str | None]):
-    def __call__(self, why: str | None) -> None:
-        self.append(why)
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
 
 
 @pytest.fixture

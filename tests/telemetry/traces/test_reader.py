@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,48 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
-from gateway.telemetry.traces.store import Batch, Retention, TraceStore
-from tests.support.records import record
-
-NOW = 1_800_000_000.0
-LONG = 10.0
-
-
-class Reports(list[str | None]):
-    """What a store said of itself."""
-
-    def __call__(self, why: str | None) -> None:
-        self.append(why)
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
-
-
-@pytest.fixture
-def store(tmp_path: Path, reports: Reports) -> Iterator[TraceStore]:
-    path = tmp_path / "sub" / "traces.db"
-    store = TraceStore(path, Retention(age_s=1e9), reports, now=lambda: NOW)
-    yield store
-    store.close(LONG)
-
-
-def batch(number: int = 1, *records: dict[str, Any], **changes: Any) -> Batch:
-    return Batch("boot", number, records, at=NOW, **changes)
-
-
-def numbered(number: int, **changes: Any) -> dict[str, Any]:
-    return record(
-        trace=f"{number:032x}", request_id=f"r-{number}", at=NOW - 1000 + number, **changes
-    )
-
-
-def found(store: TraceStore, **wanted: Any) -> list[str]:
-    """The ids of what a question finds."""
-    assert store.flush(LONG)
-    page = TraceReader(store.path).requests(Wanted(**wanted))
-    return [one["request_id"] for one in page["requests"]]
+from gateway.telemetry.traces.store import Batch, TraceStore
+from tests.telemetry.traces.stored import LONG, NOW, batch, found, numbered
 
 
 @pytest.mark.parametrize(

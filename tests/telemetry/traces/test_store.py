@@ -5,60 +5,18 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.telemetry.metrics.minute import Minute
 from gateway.telemetry.traces.minutes import StoredMinutes
-from gateway.telemetry.traces.reader import Sort, TraceReader, Wanted
+from gateway.telemetry.traces.reader import Sort, TraceReader
 from gateway.telemetry.traces.store import Batch, Retention, TraceStore, tidy
 from tests.support.records import record
-
-NOW = 1_800_000_000.0
-LONG = 10.0
-
-
-class Reports(list[str | None]):
-    """What a store said of itself."""
-
-    def __call__(self, why: str | None) -> None:
-        self.append(why)
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
-
-
-@pytest.fixture
-def store(tmp_path: Path, reports: Reports) -> Iterator[TraceStore]:
-    path, threads = tmp_path / "sub" / "traces.db", threading.active_count()
-    store = TraceStore(path, Retention(age_s=1e9), reports, now=lambda: NOW)
-    yield store
-    store.close(LONG)
-    assert threading.active_count() == threads
-
-
-def batch(number: int = 1, *records: dict[str, Any], **changes: Any) -> Batch:
-    return Batch("boot", number, records, at=NOW, **changes)
-
-
-def numbered(number: int, **changes: Any) -> dict[str, Any]:
-    return record(
-        trace=f"{number:032x}", request_id=f"r-{number}", at=NOW - 1000 + number, **changes
-    )
-
-
-def found(store: TraceStore, **wanted: Any) -> list[str]:
-    """The ids of what a question finds."""
-    assert store.flush(LONG)
-    page = TraceReader(store.path).requests(Wanted(**wanted))
-    return [one["request_id"] for one in page["requests"]]
+from tests.telemetry.traces.stored import LONG, NOW, Reports, batch, found, numbered
 
 
 def test_what_was_added_is_found_the_newest_first(store: TraceStore) -> None:

@@ -25,7 +25,8 @@ from gateway.stores.redis.streams.journal import ALIVE_S, Journal
 from gateway.stores.redis.streams.mirrors import Mirror, Mirrors
 
 _TIMEOUT_S = 2.0
-_TICK_S = 1.0
+TICK_S = 1.0
+"""Interval at which a process says that it runs its streams."""
 _GIVE_UP_S = 10.0
 """Time for which readers of other processes' streams wait for a Redis that does not answer."""
 _SETTLE_S = 5.0
@@ -195,7 +196,7 @@ class RedisSharing:
             for reader in [*self._remote.values()]:
                 if now > reader.until:
                     self._remote_left(reader.process, reader.log.id)
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
 
     async def _report_alive(self) -> None:
         """Write the next sign of life. If the last one is not there, Redis has lost data. Raise
@@ -219,11 +220,11 @@ class RedisSharing:
                     await pubsub.subscribe(keys.channel(self.process))
                 while True:
                     with answering():
-                        message = await pubsub.get_message(timeout=_TICK_S)
+                        message = await pubsub.get_message(timeout=TICK_S)
                     if message is not None:
                         self._hear(message["data"].decode())
             except StoreUnavailable:
-                await asyncio.sleep(_TICK_S)
+                await asyncio.sleep(TICK_S)
             finally:
                 await pubsub.aclose()
 

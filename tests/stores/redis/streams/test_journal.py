@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,12 +21,12 @@ from tests.resume.streams import (
     payload,
     post,
 )
+from tests.stores.redis.streams.shared import config
 from tests.support.client import RawClient
-from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
-from tests.support.redis import Redis, StartRedis
+from tests.support.gateway import StartGateway, StartGatewayProcess
+from tests.support.redis import Redis
 from tests.support.upstream import (
     ScriptedUpstream,
-    stepped_stream,
 )
 from tests.support.waiting import asked_until
 
@@ -45,21 +43,6 @@ def test_events_are_read_back_as_they_were_written(first: int, events: list[byte
 def test_an_entry_without_events_tells_the_final_state() -> None:
     for state in StreamState:
         assert parse_entry({b"e": state.value.encode()}) == (0, [], state)
-
-
-@pytest.fixture
-async def redis(start_redis: StartRedis) -> Redis:
-    return await start_redis()
-
-
-@pytest.fixture
-async def upstream(start_gateway: StartGateway) -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(stepped_stream()) as upstream:
-        yield upstream
-
-
-def config(upstream: ScriptedUpstream, redis: Redis, **resume: Any) -> Mapping[str, Any]:
-    return {**simple_config(upstream.url, resume=resume), "store": {"url": redis.url}}
 
 
 async def test_e12_a_killed_owner_leaves_what_is_journalled_and_an_error(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import pytest
 
@@ -15,29 +13,14 @@ from tests.resume.streams import (
     payload,
     post,
 )
+from tests.stores.redis.streams.shared import config
 from tests.support.client import RawClient
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.redis import Redis, StartRedis
 from tests.support.upstream import (
     ScriptedUpstream,
-    stepped_stream,
 )
 from tests.support.waiting import asked_until
-
-
-@pytest.fixture
-async def redis(start_redis: StartRedis) -> Redis:
-    return await start_redis()
-
-
-@pytest.fixture
-async def upstream(start_gateway: StartGateway) -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(stepped_stream()) as upstream:
-        yield upstream
-
-
-def config(upstream: ScriptedUpstream, redis: Redis, **resume: Any) -> Mapping[str, Any]:
-    return {**simple_config(upstream.url, resume=resume), "store": {"url": redis.url}}
 
 
 async def cluster(start_redis: StartRedis) -> str:

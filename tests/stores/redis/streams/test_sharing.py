@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import pytest
 
@@ -19,30 +17,15 @@ from tests.resume.streams import (
     post,
     stream_id,
 )
+from tests.stores.redis.streams.shared import config
 from tests.support.client import RawClient
-from tests.support.gateway import StartGateway, simple_config
-from tests.support.redis import Redis, StartRedis
+from tests.support.gateway import StartGateway
+from tests.support.redis import Redis
 from tests.support.upstream import (
     ScriptedUpstream,
     json_reply,
     sse_reply,
-    stepped_stream,
 )
-
-
-@pytest.fixture
-async def redis(start_redis: StartRedis) -> Redis:
-    return await start_redis()
-
-
-@pytest.fixture
-async def upstream(start_gateway: StartGateway) -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(stepped_stream()) as upstream:
-        yield upstream
-
-
-def config(upstream: ScriptedUpstream, redis: Redis, **resume: Any) -> Mapping[str, Any]:
-    return {**simple_config(upstream.url, resume=resume), "store": {"url": redis.url}}
 
 
 async def test_a_finished_stream_is_resumed_at_every_boundary_on_another_replica(
