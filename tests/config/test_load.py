@@ -84,7 +84,7 @@ def test_values_of_the_wrong_form_are_refused(old: str, new: str) -> None:
     [
         ("", "is empty"),
         ("[1, 2]", "has to be a mapping"),
-        ("a: [", "expected"),
+        ("a: [", "is not closed"),
         ("routes: []\nroutes: []\n", "routes: is given twice"),
         ("a: &x [*x]\n", "nested too deeply"),
         ("? [1]\n: 2\n", "key"),
