@@ -123,8 +123,9 @@ def _cost(arguments: Namespace, tools: Tools) -> Outcome:
 
 def _walk(arguments: Namespace, _: Tools) -> Outcome:
     walks = walk.measure()
-    write = walk.render_markdown if arguments.markdown else walk.render
-    return {name: asdict(each) for name, each in walks.items()}, write(walks)
+    if arguments.update:
+        walk.show(walks)
+    return {name: asdict(each) for name, each in walks.items()}, walk.render(walks)
 
 
 def _counts(arguments: Namespace, _: Tools) -> Outcome:
@@ -233,10 +234,9 @@ def _parser() -> argparse.ArgumentParser:
         "--against", type=Path, metavar="DIR", help="for cost: another checkout to compare with"
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="for walk: as docs/architecture.md has it"
-    )
-    parser.add_argument(
-        "--update", action="store_true", help="for counts: keep them for the tests to compare with"
+        "--update",
+        action="store_true",
+        help="for counts and walk: keep them for the tests to compare with",
     )
     parser.add_argument(
         "--readers", type=_at_least(1), default=500, help="for memory (%(default)s)"

@@ -14,6 +14,8 @@ from benchmarks import lockstep
 from benchmarks.lockstep import Script, Step
 
 _ROOT = str(Path(gateway.__file__).parent) + "/"
+PAGE = Path(_ROOT).parent / "docs" / "architecture.md"
+_BEGIN, _END = "<!-- walk: python -m benchmarks walk --update -->", "<!-- end of the walk -->"
 _WARM = 2
 """Requests before the one that is walked."""
 _IDLE_S = 1.1
@@ -140,30 +142,42 @@ def render(walks: dict[str, Walk]) -> str:
 
 
 def render_markdown(walks: dict[str, Walk]) -> str:
-    """Return the walks as numbered lists, as docs/architecture.md shows them."""
-    blocks = [_figures(walks)]
+    """Return the files of each step in the order in which they are first entered, as
+    docs/architecture.md shows them. No function and no count: those change with every line.
+    """
+    blocks = []
     for name, each in walks.items():
-        blocks.append(f"#### {name.capitalize()}")
-        number = 1
+        blocks.append(f"**{name.capitalize()}**: {each.files} files.")
+        lines = []
         for step, stays in _by_step(each):
-            lines = []
-            for stay in stays:
-                lines.append(f"{number}. {_stay(stay, '`')}")
-                number += 1
-            blocks.append(f"{step}:\n\n" + "\n".join(lines))
+            files = dict.fromkeys(stay[0].file for stay in stays)
+            lines.append(f"- {step}:\n  " + " → ".join(f"`{file}`" for file in files))
+        blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def shown() -> str:
+    """Return the walks as docs/architecture.md shows them now."""
+    return PAGE.read_text().partition(_BEGIN)[2].partition(_END)[0].strip()
+
+
+def show(walks: dict[str, Walk]) -> None:
+    """Write the walks into docs/architecture.md."""
+    before, _, rest = PAGE.read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    PAGE.write_text(f"{before}{_BEGIN}\n{render_markdown(walks)}\n{_END}{after}")
 
 
 def _by_step(walk: Walk) -> list[tuple[Step, list[tuple[Call, ...]]]]:
     return [(step, list(stays)) for step, stays in groupby(walk.stays, lambda stay: stay[0].step)]
 
 
-def _stay(calls: Sequence[Call], quote: str = "") -> str:
+def _stay(calls: Sequence[Call]) -> str:
     names = []
     for function, same in groupby(call.function for call in calls):
         count = len(list(same))
         names.append(function if count == 1 else f"{function} ×{count}")  # noqa: RUF001
-    return f"{quote}{calls[0].file}{quote}: " + " → ".join(names)
+    return f"{calls[0].file}: " + " → ".join(names)
 
 
 def _figures(walks: dict[str, Walk]) -> str:

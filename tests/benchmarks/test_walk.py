@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.lockstep import Step
-from benchmarks.walk import Call, Walk, render, render_markdown, walk
+from benchmarks.walk import Call, Walk, measure, render, render_markdown, shown
 
 
 def call(file: str, step: Step = Step.REQUEST, function: str = "f") -> Call:
@@ -28,11 +30,27 @@ def test_calls_after_the_end_are_those_of_the_last_step() -> None:
 def test_a_walk_is_written_in_the_order_of_its_stays() -> None:
     made = {"bare": Walk((call("a"), call("a"), call("b", function="g"), call("a", Step.END)))}
     assert "    a: f ×2\n      b: g\n" in render(made).replace("      a", "    a")  # noqa: RUF001
-    assert f"{Step.REQUEST}:\n\n1. `a`: f ×2\n2. `b`: g\n\n" in render_markdown(made)  # noqa: RUF001
-    assert f"{Step.END}:\n\n3. `a`: f" in render_markdown(made)
 
 
-def test_every_step_of_a_streamed_chat_is_walked() -> None:
-    made = walk(whole=False)
-    assert {each.step for each in made.calls} == set(Step)
-    assert all(each.depth > 0 for each in made.calls)
+def test_the_page_has_each_file_once_for_each_step() -> None:
+    calls = (call("a"), call("b"), call("a"), call("c"), call("a", Step.END))
+    text = render_markdown({"bare": Walk(calls)})
+    assert text == (
+        f"**Bare**: 3 files.\n\n- {Step.REQUEST}:\n  `a` → `b` → `c`\n- {Step.END}:\n  `a`"
+    )
+
+
+@pytest.fixture(scope="module")
+def walks() -> dict[str, Walk]:
+    return measure()
+
+
+def test_every_step_of_a_streamed_chat_is_walked(walks: dict[str, Walk]) -> None:
+    for made in walks.values():
+        assert {each.step for each in made.calls} == set(Step)
+        assert all(each.depth > 0 for each in made.calls)
+
+
+def test_the_architecture_page_shows_the_walk(walks: dict[str, Walk]) -> None:
+    """If it does not: `python -m benchmarks walk --update`."""
+    assert shown() == render_markdown(walks)
