@@ -16,6 +16,7 @@ from gateway.admin.answer import answer
 from gateway.admin.api import AdminApi
 from gateway.admin.documents import AdminError
 from gateway.admin.history import HistoryApi
+from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.operation import Operation, Parameter, operations, routes
 from gateway.admin.traces_api import TracesApi
@@ -62,7 +63,7 @@ def description() -> dict[str, Any]:
     """Return the OpenAPI document of all operations."""
     declared = [
         one
-        for kind in (AdminApi, HistoryApi, TracesApi, LogSettings, OpenApi)
+        for kind in (AdminApi, HistoryApi, TracesApi, KeysApi, LogSettings, OpenApi)
         for _, one in operations(kind)
     ]
     schemas, components = _schemas(declared)

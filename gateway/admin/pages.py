@@ -17,7 +17,17 @@ from gateway import __version__
 from gateway.browser import script
 
 FOLDER = Path(__file__).with_name("static")
-VIEWS = ("/", "/requests", "/requests/{id}", "/upstreams", "/limits", "/usage", "/config", "/play")
+VIEWS = (
+    "/",
+    "/requests",
+    "/requests/{id}",
+    "/upstreams",
+    "/limits",
+    "/usage",
+    "/keys",
+    "/config",
+    "/play",
+)
 """Paths of the single document, which shows the view that its path names."""
 _TYPES = {
     ".css": "text/css",

@@ -17,6 +17,7 @@ from gateway.admin.auth import AdminAuth
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
 from gateway.admin.history import HistoryApi
+from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.openapi import OpenApi
@@ -98,6 +99,7 @@ async def serve_admin(
                 more = [
                     *settings.routes,
                     *collector.routes,
+                    *KeysApi(lambda: reloader.loaded.config, logger, collector.reader).routes,
                     *HistoryApi(metrics.history, metrics.minutes).routes,
                     *OpenApi().routes,
                     *Pages().routes(),

@@ -45,7 +45,8 @@ class TraceCollection:
         self.minutes: MinuteLog | None = None
         """History of the metrics in the local store, or None if there is none."""
         names = NAMES[traces.semconv if traces is not None else "1.44"]
-        reader = None
+        self.reader: TraceReader | None = None
+        """Reader of the local store, or None if there is none."""
         if traces is not None and not disabled(os.environ):
             for variable, reason in misread(traces, os.environ):
                 logger.warning("environment", variable=variable, reason=reason)
@@ -53,8 +54,8 @@ class TraceCollection:
                 path = loaded.base / traces.local
                 retention = Retention(traces.age, traces.size, traces.usage_age)
                 self.store = TraceStore(path, retention, _reporting(logger, "trace_store", path))
-                reader = TraceReader(path)
-                self.minutes = StoredMinutes(self.store, reader)
+                self.reader = TraceReader(path)
+                self.minutes = StoredMinutes(self.store, self.reader)
             if otlp_endpoint(traces, os.environ) is not None:
                 self.export = _export(traces, names, _reporting(logger, "trace_export"))
             if self.store is not None or self.export is not None:
@@ -62,7 +63,7 @@ class TraceCollection:
                     self.store, self.export, names, Redaction(traces.redact), traces.content
                 )
                 self.collector = RecordCollector(fleet, folder, sinks, logger)
-        self._api = TracesApi(reader, names, self.collector, self.store, self.export)
+        self._api = TracesApi(self.reader, names, self.collector, self.store, self.export)
 
     @property
     def routes(self) -> list[web.RouteDef]:

@@ -117,7 +117,7 @@ def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
             "log": {"format": "json"},
             "traces": {"sample": 1.0, "local": str(folder / "traces.db")},
         },
-        "auth": {**CORP, "door": {"type": "ticket"}},
+        "auth": {**CORP, "door": {"type": "ticket"}, "keys": {"type": "api_key"}},
         "limits": {
             "per-user": {"key": "subject", "requests": "6000/minute"},
             "once": {"key": "subject", "requests": "1/day"},
@@ -138,7 +138,7 @@ def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
             {
                 "name": "chat",
                 "path": "/v1/",
-                "auth": ["corp"],
+                "auth": ["corp", "keys"],
                 "limits": ["per-user", "monthly"],
                 "models": list(models),
                 "resume": {},

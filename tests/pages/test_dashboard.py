@@ -18,7 +18,7 @@ from tests.support.pages import asked, chat, client, kept, wide
 from tests.support.tokens import bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-VIEWS = ("now", "requests", "upstreams", "limits", "usage", "config", "play")
+VIEWS = ("now", "requests", "upstreams", "limits", "usage", "keys", "config", "play")
 
 
 HAS_LINES = """() => {

@@ -4,6 +4,7 @@ import { get, send, signIn, whenSignedIn } from "./api.js";
 import { ask, h, show } from "./dom.js";
 import { Feed } from "./feed.js";
 import { view as config } from "./views/config.js";
+import { view as keys } from "./views/keys.js";
 import { view as limits } from "./views/limits.js";
 import { view as now } from "./views/now.js";
 import { view as play } from "./views/play.js";
@@ -17,11 +18,12 @@ const VIEWS = [
   ["/upstreams", "Upstreams", upstreams],
   ["/limits", "Limits", limits],
   ["/usage", "Usage", usage],
+  ["/keys", "Keys", keys],
   ["/config", "Config", config],
   ["/play", "Play", play],
 ];
 const KEYS = [
-  ["1 – 7", "a page"],
+  ["1 – 8", "a page"],
   ["/", "the filter"],
   ["j  k", "next, previous row"],
   ["Enter", "open the row"],

@@ -102,8 +102,8 @@ export function ask(title, body, buttons) {
       h("form", { method: "dialog" },
         h("h2", { id: "ask-title" }, title),
         body,
-        h("p", { class: "actions" }, buttons.map(({ label, value, kind }) =>
-          h("button", { value, class: kind ?? "" }, label))),
+        h("p", { class: "actions" }, buttons.map(({ label, value, kind, skips }) =>
+          h("button", { value, class: kind ?? "", formnovalidate: skips }, label))),
       ),
     );
     dialog.onclose = () => {

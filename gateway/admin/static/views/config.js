@@ -150,7 +150,7 @@ function flow(value) {
 
 function scalar(value) {
   if (typeof value !== "string") return String(value);
-  return value === "" || /^[\s\d#&*!|>'"%@`{[-]|: |\s$|^(true|false|null)$/.test(value) ? JSON.stringify(value) : value;
+  return value === "" || /^[\s#&*!|>'"%@`{[?,-]|: |\s$|^[\d.+][\d._:eE+-]*$|^(true|false|null|yes|no|on|off|~)$/i.test(value) ? JSON.stringify(value) : value;
 }
 
 /** The lines that fit, and those they stand under. */

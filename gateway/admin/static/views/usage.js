@@ -180,7 +180,7 @@ function merged(rows, names) {
     const key = JSON.stringify(names.map((name) => one[name]));
     const known = found.get(key);
     if (!known) {
-      found.set(key, { ...one, key, all: [one] });
+      found.set(key, { ...one, row: key, all: [one] });
       continue;
     }
     for (const count of COUNTS) known[count] += one[count];
@@ -197,7 +197,7 @@ function breakdown(given, by) {
     : [...rows].sort((a, b) => b.cost - a.cost || b.tokens_in + b.tokens_out - a.tokens_in - a.tokens_out);
   return table("Usage", [...names.map((name) => NAMES[name]), { text: "Requests", class: "num" }, { text: "Failed", class: "num wide" },
     { text: "Tokens in", class: "num" }, { text: "Cached", class: "num wide" }, { text: "Tokens out", class: "num" }, { unseen: "Share", class: "wide" }, { text: "Cost", class: "num" }],
-  ordered.map((one) => h("tr", { "data-key": one.key, tabindex: "-1", "data-row": "" },
+  ordered.map((one) => h("tr", { "data-key": one.row, tabindex: "-1", "data-row": "" },
     names.map((name) => h("td", { class: name === "day" ? "time" : "main-cell" }, cell(one, name))),
     h("td", { class: "num" }, number(one.requests)),
     h("td", { class: "num wide" }, number(one.errors)),

@@ -1,0 +1,123 @@
+"""API keys over the admin API: made, used, replaced and revoked, in a file and in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.admin import admin, told, until
+from tests.support.client import ask, request
+from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
+from tests.support.upstream import ScriptedUpstream, json_reply
+
+_PATIENCE_S = 10.0
+USAGE = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+
+
+async def started(
+    start: StartGatewayProcess, upstream: ScriptedUpstream, folder: Path, kept_in: str
+) -> GatewayProcess:
+    config = simple_config(upstream.url, auth=["keys"])
+    config["models"] = {"m": {"upstream": "main"}}
+    config["routes"][0] |= {"models": ["m"]}
+    config["limits"] = {"few": {"key": "subject", "requests": "5/day"}}
+    provider = {"type": "api_key"}
+    if kept_in == "file":
+        provider["file"] = str(folder / "keys.yaml")
+    return await start(
+        config,
+        auth={"keys": provider},
+        store={"url": f"sqlite://{folder / 'store.db'}"},
+        telemetry={"traces": {"local": str(folder / "traces.db")}},
+    )
+
+
+async def status(gateway: GatewayProcess, secret: str) -> int:
+    """The status that a caller with a key gets."""
+    headers = [f"Authorization: Bearer {secret}", "Connection: close"]
+    body = b'{"model": "m", "messages": []}'
+    return (await ask(gateway.port, request("POST", headers=headers, body=body))).status
+
+
+async def until_status(gateway: GatewayProcess, secret: str, wanted: int) -> None:
+    """Wait until a key is known, or no longer: every worker reads keys twice a second."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            if await status(gateway, secret) == wanted:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def made(gateway: GatewayProcess, path: str, order: Any) -> dict[str, Any]:
+    response = await admin(gateway, "POST", path, order)
+    assert response.status == 200, response.body
+    document: dict[str, Any] = response.json()
+    return document
+
+
+@pytest.mark.parametrize("kept_in", ["file", "store"])
+async def test_a_key_is_made_used_replaced_and_revoked(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path, kept_in: str
+) -> None:
+    async with ScriptedUpstream(json_reply(USAGE)) as upstream:
+        gateway = await started(start_gateway_process, upstream, tmp_path, kept_in)
+        order = {"owner": "ann", "tenant": "acme", "models": ["m"], "expires": "90d"}
+        first = await made(gateway, "/api/keys", order)
+        await until_status(gateway, first["secret"], 200)
+        identity = first["key"]["id"]
+        document = await until(
+            gateway, "/api/keys", lambda found: found["providers"][0]["keys"][0]["requests"] > 0
+        )
+        (provider,) = document["providers"]
+        (key,) = provider["keys"]
+        assert (provider["name"], provider["kept_in"]) == ("keys", kept_in)
+        assert (key["owner"], key["tenant"], key["models"]) == ("ann", "acme", ["m"])
+        assert (key["state"], key["tokens"]) == ("usable", 15)
+        assert key["last_used"] is not None
+        assert first["secret"] not in str(document)
+        assert "hash" not in str(document)
+
+        second = await made(gateway, f"/api/keys/{identity}/rotate", {"overlap": "1h"})
+        assert second["key"]["owner"] == "ann"
+        assert second["key"]["models"] == ["m"]
+        await until_status(gateway, second["secret"], 200)
+        assert await status(gateway, first["secret"]) == 200, "for another hour"
+
+        assert (await admin(gateway, "DELETE", f"/api/keys/{identity}")).status == 200
+        await until_status(gateway, first["secret"], 401)
+        keys = (await told(gateway, "/api/keys"))["providers"][0]["keys"]
+        assert [one["state"] for one in keys] == ["revoked", "usable"]
+        again = await admin(gateway, "POST", f"/api/keys/{identity}/rotate", {})
+        assert again.status == 409
+        line = await gateway.log.wait_for(lambda line: line["event"] == "key_revoked")
+        assert (line["id"], line["owner"]) == (identity, "ann")
+        assert first["secret"].encode() not in gateway.log.raw
+
+
+async def test_what_cannot_be_made_says_which_field_is_wrong(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await started(start_gateway_process, upstream, tmp_path, "file")
+        for order, where in (
+            ({}, "owner"),
+            ({"owner": ""}, "owner"),
+            ({"owner": "ann", "models": ["nowhere"]}, "models"),
+            ({"owner": "ann", "limits": ["nowhere"]}, "limits"),
+            ({"owner": "ann", "expires": "soon"}, "expires"),
+            ({"owner": "ann", "expires": "999999999999d"}, "expires"),
+            ({"owner": "ann", "expire": "90d"}, "expire"),
+        ):
+            response = await admin(gateway, "POST", "/api/keys", order)
+            assert (response.status, where in response.json()["error"]) == (400, True), order
+            assert "nowhere" not in response.json()["error"]
+        elsewhere = await admin(gateway, "POST", "/api/keys?provider=x", {"owner": "ann"})
+        assert elsewhere.status == 404
+        assert (await admin(gateway, "DELETE", "/api/keys/unknown")).status == 404
+        assert (await told(gateway, "/api/keys"))["providers"][0]["keys"] == []
+        (tmp_path / "keys.yaml").write_text("keys: [broken")
+        broken = await admin(gateway, "GET", "/api/keys")
+        assert (broken.status, "not valid YAML" in broken.json()["error"]) == (503, True)

@@ -1,0 +1,73 @@
+"""The page of API keys in Chromium."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from playwright.async_api import expect
+
+from tests.support.browser import OpenPage
+from tests.support.gateway import GatewayProcess
+from tests.support.pages import asked, wide
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_key_is_made_shown_once_replaced_and_revoked(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/keys")
+    page = opened.page
+    await page.get_by_role("button", name="Create a key").click()
+    await page.locator("[name=owner]").fill("kim@example.com")
+    await page.locator("[name=models]").fill("demo, demo-stall")
+    await page.locator("[name=expires]").fill("3d")
+    assert await opened.axe() == []
+    await page.get_by_role("button", name="Create", exact=True).click()
+    new = page.get_by_role("region", name="New key")
+    await expect(new).to_contain_text("The key for kim@example.com")
+    secret = await new.locator("code").inner_text()
+    row = page.get_by_role("row", name="kim@example.com")
+    await expect(row).to_contain_text("demo, demo-stall")
+    await expect(row).to_contain_text("not yet")
+    assert await opened.axe() == []
+    async with aiohttp.ClientSession() as session:
+        for _ in range(100):  # a worker reads the keys twice a second
+            async with session.post(
+                f"http://127.0.0.1:{gateway.port}/v1/chat/completions",
+                json=asked("demo"),
+                headers={"Authorization": f"Bearer {secret}"},
+            ) as response:
+                await response.read()
+                if response.status == 200:
+                    break
+    assert response.status == 200
+    await row.get_by_role("button", name="Replace").click()
+    await page.get_by_role("button", name="Replace", exact=True).click()
+    await expect(row).to_have_count(2)
+    await expect(new.locator("code")).not_to_have_text(secret)
+    await page.reload()
+    await opened.settled()
+    await expect(new).to_have_count(0)
+    assert secret not in await page.content()
+    old = page.get_by_role("row", name=secret.split("-")[2])
+    await expect(old).not_to_contain_text("not yet")
+    await old.get_by_role("button", name="Revoke").click()
+    await page.get_by_role("button", name="Revoke", exact=True).click()
+    await expect(old).to_contain_text("revoked")
+    await page.set_viewport_size({"width": 390, "height": 800})
+    assert await wide(page) == 0
+    assert await opened.axe() == []
+
+
+async def test_a_key_that_cannot_be_made_says_why(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/keys")
+    opened.expected = ("Failed to load resource",)
+    page = opened.page
+    await page.get_by_role("button", name="Create a key").click()
+    await page.locator("[name=owner]").fill("kim")
+    await page.locator("[name=expires]").fill("soon")
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("expires: not a duration")
