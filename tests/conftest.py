@@ -7,13 +7,16 @@ import copy
 import gc
 import itertools
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 import uvloop
 from hypothesis import settings
+from playwright.async_api import Browser, async_playwright
 
 from tests.support.figures import Figure, Report, table
 from tests.support.gateway import (
@@ -159,6 +162,20 @@ async def start_prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
     yield start
     for prometheus in running:
         await prometheus.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    program = next(
+        found
+        for name in ("chromium", "google-chrome", "chromium-browser")
+        if (found := shutil.which(name))
+    )
+    async with async_playwright() as playwright:
+        # Containers run as root, and have no sandbox of Chromium's.
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
 
 
 @pytest.fixture

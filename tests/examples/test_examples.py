@@ -1,160 +1,25 @@
-"""examples/: every configuration serves the answer that its first lines promise.
-
-The backend is the demo one under each upstream's own base path, and shows what it was sent.
-"""
+"""examples/: every configuration serves the answer that its first lines promise."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
 import json
 import re
 import subprocess
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import yaml
-from aiohttp import web
 
-from gateway.cli import main
-from gateway.demo import backend
-from tests.support.gateway import StartGateway, config_text
+from tests.support.examples import EXAMPLES, HELLO, Prepare, sent
+from tests.support.gateway import StartGateway
 from tests.support.issuer import Issuer
 from tests.support.upstream import ScriptedUpstream, json_reply
 from tests.support.waiting import asked_until
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SECRETS = {
-    "JWT_SECRET": "a-secret-of-thirty-two-characters-or-more",
-    "OPENAI_API_KEY": "sk-openai",
-    "AZURE_OPENAI_API_KEY": "azure-key",
-    "ANTHROPIC_API_KEY": "sk-ant",
-}
 _PATIENCE_S = 10.0
-HELLO = [{"role": "user", "content": "Hello"}]
-
-
-class Backend:
-    """The demo backend below a base path. It keeps the requests it was sent."""
-
-    def __init__(self, base: str) -> None:
-        self.asked: list[web.BaseRequest] = []
-        self.refuses = False
-        """Answer 503 to everything."""
-        self._base = base
-        application = backend.build(pace_s=0.0)
-        application.middlewares.insert(0, self._keep)
-        if base:
-            outer = web.Application()
-            outer.add_subapp(base, application)
-            application = outer
-        self._runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
-        )
-
-    @web.middleware
-    async def _keep(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        self.asked.append(request)
-        if self.refuses:
-            raise web.HTTPServiceUnavailable
-        response: web.StreamResponse = await handler(request)
-        return response
-
-    async def start(self) -> str:
-        """Listen; return the endpoint's URL."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}{self._base}"
-
-    async def stop(self) -> None:
-        """Close it."""
-        await self._runner.cleanup()
-
-
-class Example:
-    """One file: served by a gateway whose upstreams are backends of the test's."""
-
-    def __init__(self, start: StartGateway, file: Path, backends: dict[str, Backend]) -> None:
-        self._start = start
-        self.url = ""
-        self.file = file
-        """The configuration as it is served, for the command line."""
-        self.backends = backends
-
-    async def serve(self) -> None:
-        """Start the gateway."""
-        self.url = (await self._start(self.file.read_text())).url
-
-    async def command(self, *arguments: str) -> str:
-        """What `gateway ARGUMENTS --config FILE` prints."""
-        return await asyncio.to_thread(_printed, [*arguments, "--config", str(self.file)])
-
-    async def chat(self, model: str, credential: str | None = None) -> str:
-        """The text of a streamed answer of OpenAI's API."""
-        headers = {"Authorization": f"Bearer {credential}"} if credential else {}
-        body = {"model": model, "stream": True, "messages": HELLO}
-        async with httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False) as http:
-            answer = await http.post("/v1/chat/completions", json=body)
-        assert answer.status_code == 200, answer.text
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        events = re.findall(r"^data: (\{.+)$", answer.text, re.MULTILINE)
-        assert "data: [DONE]" in answer.text
-        choices = [choice for event in events for choice in json.loads(event)["choices"]]
-        return "".join(choice["delta"].get("content") or "" for choice in choices)
-
-
-def _printed(arguments: list[str]) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert main(arguments) == 0
-    return out.getvalue().strip()
-
-
-class Prepare:
-    """Makes an example ready to serve, by its name."""
-
-    def __init__(self, start_gateway: StartGateway, folder: Path) -> None:
-        self._start = start_gateway
-        self._folder = folder
-        self.running: list[Backend] = []
-
-    async def __call__(self, name: str, **sections: Any) -> Example:
-        document = yaml.safe_load((EXAMPLES / name).read_text())
-        backends = {}
-        for upstream, options in document["upstreams"].items():
-            base = urlsplit(options["endpoints"][0]["url"]).path
-            backends[upstream] = Backend(base)
-            self.running.append(backends[upstream])
-            options["endpoints"] = [{"url": await backends[upstream].start()}]
-        document |= {"server": {}, "demo": None}
-        file = self._folder / "config.yaml"
-        file.write_text(config_text(document, sections))
-        return Example(self._start, file, backends)
-
-
-@pytest.fixture
-async def prepare(
-    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Prepare]:
-    monkeypatch.chdir(tmp_path)  # the files that a configuration names are relative to it
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-    prepare = Prepare(start_gateway, tmp_path)
-    yield prepare
-    for one in prepare.running:
-        await one.stop()
-
-
-def sent(backend: Backend) -> web.BaseRequest:
-    """The one generation it was asked for."""
-    [request] = (one for one in backend.asked if one.method == "POST")
-    return request
 
 
 async def test_two_vllm_servers_answer_under_one_name(prepare: Prepare) -> None:
@@ -325,10 +190,12 @@ async def test_a_plug_in_stamps_answers_and_refuses_outside_its_hours(
 
 def test_every_example_is_listed_and_tried() -> None:
     names = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml")}
-    listed = set(re.findall(r"\]\(([\w./-]+\.yaml)\)", (EXAMPLES / "README.md").read_text()))
-    assert listed | {"plugin/plugin.yaml"} == names
-    tried = set(re.findall(r'prepare\("([\w./-]+\.yaml)"', Path(__file__).read_text()))
-    assert tried == names
+    listed = set(re.findall(r"\]\(([\w./-]+)\)", (EXAMPLES / "README.md").read_text()))
+    assert names - {"plugin/plugin.yaml"} <= listed
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tried = set(re.findall(r'prepare(?:\(|, )"([\w./-]+\.yaml)"', tests))
+    folders = {f"{name}/gateway.yaml" for name in re.findall(r'"examples/([\w-]+)"', tests)}
+    assert tried | folders == names
 
 
 def test_no_generated_secret_is_shipped() -> None:

@@ -6,14 +6,13 @@ most of them.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from gateway.demo import DemoBackend
 from tests.support.browser import Opened, OpenPage, Screen
@@ -23,20 +22,6 @@ from tests.support.upstream import ScriptedUpstream, stepped_stream
 
 expect.set_options(timeout=15_000)
 ADMIN_TOKEN = "operators-only-7f3a"
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    program = next(
-        found
-        for name in ("chromium", "google-chrome", "chromium-browser")
-        if (found := shutil.which(name))
-    )
-    async with async_playwright() as playwright:
-        # Containers run as root, and have no sandbox of Chromium's.
-        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

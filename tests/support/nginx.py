@@ -150,6 +150,7 @@ class Nginx:
             .read_text()
             .replace("127.0.0.1:8080", f"127.0.0.1:{self._gateway_port}")
             .replace("keepalive 256;", f"keepalive {self._keepalive};"),
+            "locations": (SHIPPED / "site/locations.conf").read_text(),
             "access_log": f"access_log {folder}/access.json gateway;",
             "paths": "\n".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY),
         }
