@@ -8,10 +8,10 @@ from dataclasses import asdict
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
 
-from gateway.demo import anthropic, ollama, openai, responses
+from gateway.demo import anthropic, audio, images, ollama, openai, responses
 from gateway.demo.generation import PACE_S, STATS, DemoError, Stats
 
-_APIS = (openai, responses, anthropic, ollama)
+_APIS = (openai, responses, audio, images, anthropic, ollama)
 _BODY_CAP_BYTES = 128 * 1024 * 1024
 _SHUTDOWN_S = 0.1
 

@@ -1,6 +1,7 @@
-"""OpenAI dialect: chat, completions, embeddings, models, transcriptions.
+"""OpenAI dialect: chat, completions, embeddings, models.
 
-Chats support tool calls and JSON answers. The Responses API is in `responses.py`.
+Chats support tool calls and JSON answers. The Responses API is in `responses.py`, transcriptions
+are in `audio.py`, and images in `images.py`.
 
 https://platform.openai.com/docs/api-reference
 """
@@ -20,7 +21,7 @@ from gateway.demo.text import count_tokens, embedding
 from gateway.demo.tools import DemoToolCall, DemoToolChoice, called, objects, tool_of
 from gateway.sse import EVENT_STREAM
 
-MODELS = ("demo", "demo-llama", "demo-slow", "demo-embedding", "demo-whisper")
+MODELS = ("demo", "demo-llama", "demo-slow", "demo-embedding", "demo-whisper", "demo-image")
 CREATED = 1_700_000_000
 _DIMENSIONS = 64
 _MOST_DIMENSIONS = 4096
@@ -32,7 +33,6 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/chat/completions", chat),
         web.post("/v1/completions", completions),
         web.post("/v1/embeddings", embeddings),
-        web.post("/v1/audio/transcriptions", transcriptions),
         web.get("/v1/models", models),
         web.get("/v1/models/{model:.+}", model),
     ]
@@ -133,16 +133,6 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     return web.json_response(
         {"object": "list", "data": data, "model": body["model"], "usage": usage}
     )
-
-
-async def transcriptions(request: web.Request) -> web.StreamResponse:
-    form = await request.post()
-    file, model = form.get("file"), form.get("model")
-    if not isinstance(file, web.FileField) or not isinstance(model, str):
-        raise DemoError(400, "The form needs 'file' and 'model'.")
-    await DemoGeneration(request, model, "", None).begin()
-    size = len(file.file.read())
-    return web.json_response({"text": f"{model} heard {size} bytes of {file.filename}."})
 
 
 async def models(request: web.Request) -> web.StreamResponse:

@@ -89,7 +89,7 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
-    names = ("demo", "demo-embedding", "demo-whisper", "demo-reset", "demo-error")
+    names = ("demo", "demo-embedding", "demo-whisper", "demo-image", "demo-reset", "demo-error")
     claudes = ("demo-claude", "claude-reset")
     guarded = {"auth": ["corp"], "check_requests": True}  # whatever an SDK sends is right
     limited = {"limits": ["twice"], **guarded}

@@ -92,6 +92,30 @@ async def test_a_transcription_is_routed_by_its_form_field(client: openai.AsyncO
     assert answer.text == "demo-whisper heard 20000 bytes of hello.wav."
 
 
+async def test_a_transcript_comes_in_parts(client: openai.AsyncOpenAI) -> None:
+    stream = await client.audio.transcriptions.create(
+        model="demo-whisper", file=("speech.wav", b"RIFF" * 10), stream=True
+    )
+    *deltas, done = [event async for event in stream]
+    assert done.type == "transcript.text.done"
+    assert len(deltas) > 3
+    assert "".join(one.delta for one in deltas if one.type == "transcript.text.delta") == done.text
+    assert done.usage is not None
+
+
+async def test_an_image_comes_with_previews(client: openai.AsyncOpenAI) -> None:
+    stream = await client.images.generate(
+        model="demo-image", prompt="a boat", stream=True, partial_images=2
+    )
+    *previews, done = [event async for event in stream]
+    indexes = [
+        one.partial_image_index for one in previews if one.type == "image_generation.partial_image"
+    ]
+    assert indexes == [0, 1]
+    assert done.type == "image_generation.completed"
+    assert done.b64_json != previews[0].b64_json
+
+
 async def test_the_list_of_models_is_the_routes(client: openai.AsyncOpenAI) -> None:
     names = [model.id async for model in client.models.list()]
     assert "llama-3" in names
