@@ -423,6 +423,10 @@ class LiveRequest(Document):
     detached: bool
     """True if the caller has left and the stream goes on for a later reader."""
     client: str
+    stream: str | None
+    """Kept stream that it began or reads: the same for all requests of one stream."""
+    reads: bool
+    """True if it reads a stream that another request began."""
     verdict: Verdict
 
 
@@ -541,6 +545,8 @@ class TraceRow(Document):
     """Models that failed before, each with its error."""
     continued: int | None = None
     """Times that another backend continued the answer."""
+    stream: str | None = None
+    """Kept stream that it began or read: the same for all requests of one stream."""
     reads: bool | None = None
     """True if it read a stream that another request began."""
     bridge: str | None = None

@@ -33,6 +33,7 @@ _ROW = (
         "Status code such as `502`, or a class such as `5xx`.",
         {"type": "string", "pattern": f"^({_STATUS.pattern})$"},
     ),
+    Parameter("stream", "Kept stream: the `stream` of another request."),
 )
 FILTERS = (
     *_ROW,
@@ -76,7 +77,7 @@ LIVE_FILTERS = (
     Parameter("silent", "Minimum time since the backend sent anything, such as `30s`."),
     Parameter("id", "Beginning of a request id."),
 )
-_EQUAL = ("route", "subject", "upstream", "state")
+_EQUAL = ("route", "subject", "upstream", "state", "stream")
 
 
 class BadQuestion(ValueError):
@@ -111,6 +112,7 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         status=status,
         end=query.get("end"),
         error=query.get("error"),
+        stream=query.get("stream"),
         kept=query.get("kept"),
         slower_s=_duration_s(query, "slower"),
         silent_s=_duration_s(query, "silent"),

@@ -48,7 +48,7 @@ _COLUMNS = (
     *("bytes_in", "bytes_out", "kept", "fault", "verdict"),
 )
 """Columns of the CSV export."""
-_INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words", "stream")
+_INNER = ("marks", "attempts", "events", "gaps", "said", "content", "words")
 """Fields of a record that its spans show, and its outline omits."""
 
 _USAGE = (

@@ -229,7 +229,7 @@ def _upstream_document(upstream: Upstream) -> dict[str, Any]:
 
 
 def _request_row(exchange: Exchange) -> dict[str, Any]:
-    principal, now = exchange.principal, time.perf_counter()
+    principal, trace, now = exchange.principal, exchange.trace, time.perf_counter()
     state, silent_s = progress(exchange, now)
     first_token = exchange.first_token_at
     row = {
@@ -251,5 +251,7 @@ def _request_row(exchange: Exchange) -> dict[str, Any]:
         "bytes_out": exchange.bytes_out,
         "detached": exchange.detached,
         "client": exchange.client_ip,
+        "stream": trace and trace.stream_digest,
+        "reads": trace is not None and trace.reads,
     }
     return {**row, "verdict": under_way(row).document}

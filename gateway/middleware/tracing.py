@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from multidict import istr
@@ -214,8 +213,7 @@ class Tracing:
             "events": [(name, at - began, detail) for name, at, detail in trace.events],
         }
         if trace.stream is not None:
-            # For anonymous callers, the id alone gives access to the stream: record only its hash.
-            record["stream"] = blake2b(trace.stream.encode(), digest_size=8).hexdigest()
+            record["stream"] = trace.stream_digest
             record["reads"] = trace.reads
         if exchange.voucher is not None:
             record["bridge"] = exchange.voucher.request_id

@@ -21,7 +21,7 @@ def row(**changes: Any) -> dict[str, Any]:
     return {
         **{"request_id": "r-1", "state": "answering", "silent_s": 0.5, "route": "chat"},
         **{"subject": "ann", "tenant": None, "model": "a", "served": None, "upstream": "main"},
-        **{"status": 200, **changes},
+        **{"status": 200, "stream": None, **changes},
     }
 
 
@@ -38,12 +38,13 @@ def row(**changes: Any) -> dict[str, Any]:
         ({"status": "200", "upstream": "main", "route": "chat", "subject": "ann"}, [1, 2]),
         ({"id": "r-3"}, [3]),
         ({"upstream": "other"}, []),
+        ({"stream": "s-1"}, [2]),
     ],
 )
 def test_requests_in_progress_are_selected(query: dict[str, str], expected: list[int]) -> None:
     rows = [
         row(),
-        row(request_id="r-2", state="silent", silent_s=31.0),
+        row(request_id="r-2", state="silent", silent_s=31.0, stream="s-1"),
         row(request_id="r-3", state="held", silent_s=None, status=None, served="b", tenant="acme"),
     ]
     found = selected({"requests": rows}, query)["requests"]

@@ -27,8 +27,8 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (
             r"InvalidAudienceError: aud is (?P<found>.*?), expected one of \[(?P<wanted>.*?)\]",
             "The token's `aud` is {found}, expected {wanted}{by}.",
-            "The client has to get a token for this audience, or add its audience to `audience` of "
-            "the provider.",
+            "The client has to get a token for this audience. Or add the token's audience to "
+            "`audience` of the provider.",
         ),
         (
             r"ExpiredSignatureError(?:: exp is (?P<exp>-?\d+(?:\.\d+)?))?",

@@ -55,6 +55,8 @@ class Wanted:
     end: str | None = None
     error: str | None = None
     """Error code."""
+    stream: str | None = None
+    """Kept stream, as records name it."""
     kept: str | None = None
     """Reason for keeping: sampled, error, slow, limited or aborted."""
     slower_s: float | None = None
@@ -200,6 +202,7 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
         "upstream": wanted.upstream,
         "ended": wanted.end,
         "error": wanted.error,
+        "stream": wanted.stream,
         "kept": wanted.kept,
     }
     for column, value in equal.items():

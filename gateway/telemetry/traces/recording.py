@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from gateway.telemetry.as_json import as_json
@@ -105,6 +106,15 @@ class Trace:
 
     def __post_init__(self) -> None:
         self.stem = f"1{self.id[:14]}"
+
+    @property
+    def stream_digest(self) -> str | None:
+        """Hash of `stream`. The id itself stays out of records: for an anonymous caller it gives
+        access to the stream.
+        """
+        if self.stream is None:
+            return None
+        return blake2b(self.stream.encode(), digest_size=8).hexdigest()
 
     def header_lines(self, attempt: int) -> bytes:
         """Return the header lines that tell the upstream its place in the trace."""

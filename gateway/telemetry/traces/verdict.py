@@ -213,6 +213,7 @@ def _facts(record: Record) -> dict[str, str]:
         "gate": f"'{reason}'" if reason else "the backend",
         "model": f"model '{model}'" if model else _unknown_model(record),
         "limit": f"'{record['limit']}'" if record.get("limit") else "of the route",
+        "raise_it": f"`limits.{record['limit']}`" if record.get("limit") else "it",
         "wait": f"; wait {_seconds(retry_s)}" if retry_s is not None else "",
         "queue": f"; {position} were before it" if position else "",
         "took": _seconds(record["s"]),

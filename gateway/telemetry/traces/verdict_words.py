@@ -218,7 +218,8 @@ ERRORS: Mapping[str, Wording] = {
     "rate_limit_exceeded": Wording(
         _CLIENT,
         "Limit {limit} refused it{wait}.",
-        "The caller has to wait. If the limit is too low: raise it, or give the caller a tier.",
+        "The client has to wait. If the limit is too low: raise {raise_it}, or give the caller a "
+        "tier.",
     ),
     "too_many_generations": Wording(
         _CLIENT,

@@ -61,6 +61,7 @@ def test_a_list_is_sorted_and_paged_in_either_direction(
         ({"kept": "error"}, [3]),
         ({"error": "overloaded"}, [3]),
         ({"error": "over"}, []),
+        ({"stream": "s-1"}, [1]),
         ({"silent_s": 4.0}, [5]),
         ({"silent_s": 2.5}, [5, 4]),
         ({"slower_s": 3.0}, [5, 1]),
@@ -78,7 +79,7 @@ def test_filters(store: TraceStore, wanted: dict[str, Any], expected: list[int])
     store.add(
         batch(
             1,
-            numbered(1, ttft_s=3.5),
+            numbered(1, ttft_s=3.5, stream="s-1"),
             numbered(2, route="b", tenant=None, subject="only-subject"),
             numbered(3, model="m2", status=503, kept="error", error="overloaded"),
             numbered(4, tenant="t2", end="client_abort", gaps={"longest_s": 2.5, "last_s": 1.9}),

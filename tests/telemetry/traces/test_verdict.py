@@ -71,7 +71,7 @@ def test_templates_name_only_what_every_record_has() -> None:
         }
         assert names <= {
             *(None, "why", "backend", "gate", "model", "limit", "wait", "queue", "took"),
-            *("when", "tries", "onward", "behind"),
+            *("when", "tries", "onward", "behind", "raise_it"),
         }
 
 

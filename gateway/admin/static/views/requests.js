@@ -284,7 +284,7 @@ function runningRow(context, one) {
   const [kind, words] = STATES[one.state] ?? ["off", spaced(one.state)];
   return h("tr", { "data-key": one.request_id },
     h("td", { class: "num-left wide" }, age(one.age_s)),
-    h("td", { title: one.verdict.text }, state(kind, words)),
+    h("td", { class: "cut", title: one.verdict.text }, state(kind, words)),
     h("td", { class: "main-cell cut" }, h("a", { href: `/requests/${encodeURIComponent(one.request_id)}`, "data-row": "" }, one.model ?? `${one.method} ${one.path}`)),
     h("td", { class: "wide cut" }, who(one)),
     h("td", { class: "wide cut" }, one.upstream ?? "–"),
@@ -320,8 +320,8 @@ export function outcome(one) {
   const { status, end } = one;
   if (end === "client_abort") return state("off", `${status ?? ""} client left`.trim());
   if (end && end !== "complete") return state("bad", `${status ?? ""} ${end === "refused" ? spaced(one.error ?? ENDS.refused) : ENDS[end] ?? spaced(end)}`.trim());
-  if (status >= 500) return state("bad", `${status} ${spaced(one.error)}`);
-  if (status >= 400) return state("warn", `${status} ${spaced(one.error)}`);
+  // Without a code of the gateway's, a backend that was asked has answered so.
+  if (status >= 400) return state(status >= 500 ? "bad" : "warn", `${status} ${spaced(one.error ?? (one.upstream ? "from the backend" : ""))}`);
   if (one.error) return state("bad", `${status} ${spaced(one.error)}`);
   return state("good", String(status ?? "–"));
 }
@@ -340,7 +340,7 @@ function kept(context) {
     () => context.set({ sort: name === "at" ? null : name, order: sort === name && !ascending ? "asc" : null }, { replace: true }), attributes);
   return [
     table("Kept requests", [head("When", "at"), "Outcome", "Model", { text: "Route", class: "wide" }, { text: "Who", class: "wide" }, { text: "Upstream", class: "wide" },
-      head("First token", "ttft", { class: "num wide" }), head("Took", "took", { class: "num" }), { unseen: "Wait and flow", class: "wide" },
+      head("First token", "ttft", { class: "num wide" }), head("Took", "took", { class: "num" }), { unseen: "Wait and flow, or what went wrong", class: "wide" },
       head("Tokens out", "tokens", { class: "num wide" }), { text: "in", class: "num wide" }],
     page.requests.map((one) => row(one, longest)), { class: "scroll dense" }),
     page.next && h("p", { class: "actions" }, h("button", { onclick: () => load(context, { before: page.next }) }, "Show more")),
@@ -350,6 +350,8 @@ function kept(context) {
 function row(one, longest) {
   const width = (part) => `${(100 * part / longest).toFixed(2)}%`;
   const first = one.ttft_s ?? one.s;
+  // What went wrong says more than a bar; it needs no place for tokens that there were not.
+  const wrong = one.verdict.fault !== "nobody" && one.verdict.text.replaceAll("`", "");
   return h("tr", { "data-key": `${one.request_id} ${one.span}`, class: "open" },
     h("td", { class: "time" }, clock(one.at)),
     h("td", { class: "cut", title: one.verdict.text }, outcome(one)),
@@ -360,8 +362,10 @@ function row(one, longest) {
     h("td", { class: "wide cut" }, one.upstream ?? "–"),
     h("td", { class: "num wide" }, seconds(one.ttft_s)),
     h("td", { class: "num" }, seconds(one.s)),
-    h("td", { class: "wide span-cell" }, h("span", { class: "span-bar", "aria-hidden": "true" },
+    wrong && h("td", { class: "wide cut span-cell quiet-text", title: wrong, colSpan: known(one.tokens_out) ? 1 : 3 }, wrong),
+    !wrong && h("td", { class: "wide span-cell" }, h("span", { class: "span-bar", "aria-hidden": "true" },
       h("span", { class: "wait", style: { width: width(first) } }), h("span", { class: "flow", style: { width: width(one.s - first) } }))),
-    h("td", { class: "num wide" }, number(one.tokens_out)),
-    h("td", { class: "num wide" }, number(one.tokens_in)));
+    (!wrong || known(one.tokens_out)) && [
+      h("td", { class: "num wide" }, number(one.tokens_out)),
+      h("td", { class: "num wide" }, number(one.tokens_in))]);
 }

@@ -9,16 +9,17 @@ import { copyButton, empty, heading, loading, state, table } from "./parts.js";
 import { end, outcome } from "./requests.js";
 import { timeline } from "./timeline.js";
 
-const shown = { id: null, found: null, problem: null, lines: null, verdict: null };
+const shown = { id: null, found: null, problem: null, lines: null, verdict: null, same: [] };
 /** Errors whose reason is in the backend's own words. */
 const TOLD_BY_BACKENDS = ["backend_error", "upstream_rejected"];
 const AGAIN_MS = 1000;
+const NOTABLE_SILENCE_S = 1;
 const TAIL_STALL_S = 1;
 
 export const detail = {
   open(context, id) {
     if (shown.id === id) return;
-    Object.assign(shown, { id, found: null, problem: null, lines: null, verdict: null });
+    Object.assign(shown, { id, found: null, problem: null, lines: null, verdict: null, same: [] });
     if (id !== null) load(context);
   },
 
@@ -49,7 +50,9 @@ const underWayNow = (context) => context.data.requests?.requests.find((one) => o
 
 async function load(context) {
   const { id } = shown;
-  if (underWayNow(context)) { // nothing is kept of it before its end
+  const running = underWayNow(context);
+  if (running) { // nothing is kept of it before its end
+    if (running.stream) learnStream(context, running);
     setTimeout(() => {
       if (shown.id === id && !shown.found) load(context);
     }, AGAIN_MS);
@@ -75,6 +78,17 @@ async function load(context) {
   context.refresh();
 }
 
+/** The kept requests of the stream of a request under way. */
+async function learnStream(context, { stream: wanted, request_id: id }) {
+  try {
+    const { requests } = await get(`/api/traces?stream=${encodeURIComponent(wanted)}`);
+    if (shown.id === id) shown.same = requests;
+  } catch {
+    // only those under way are listed then
+  }
+  context.refresh();
+}
+
 function underWay(context, one) {
   const [kind, words] = STATES[one.state] ?? ["off", spaced(one.state)];
   return [
@@ -85,6 +99,7 @@ function underWay(context, one) {
       ["First token", known(one.ttft_s) && seconds(one.ttft_s)], ["Status", one.status ?? "no answer yet"], ["Route", one.route], ["Tenant", one.tenant],
       ["Subject", one.subject], ["Asked for", one.model], ["Served by", one.served], ["Upstream", one.upstream], ["Endpoint", one.endpoint], ["Sent", bytes(one.bytes_out)],
       ["Client", one.client], ["Request id", h("code", {}, one.request_id)]]),
+    stream(context, one),
   ];
 }
 
@@ -116,10 +131,10 @@ function request(context, one, trace) {
     sentence(one.verdict),
     h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`)),
     said(context, one),
-    facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Longest silence", one.silent_s > 0 && seconds(one.silent_s)], ["Tokens/s", speed && number(speed)],
+    facts([["Took", seconds(one.s)], ["First token", seconds(one.ttft_s)], ["First byte", seconds(one.first_byte_s)], ["Longest silence", one.silent_s >= NOTABLE_SILENCE_S && seconds(one.silent_s)], ["Tokens/s", speed && number(speed)],
       ["Tokens", known(one.tokens_out) && `${number(one.tokens_in)} in, ${number(one.tokens_out)} out`],
       ["How it ended", ENDS[one.end] ?? spaced(one.end)], ["Error", one.error && h("code", {}, one.error)],
-      ["Limit", one.limit], ["To wait", known(one.retry_after_s) && seconds(one.retry_after_s)],
+      ["Limit", one.limit && h("a", { href: `/limits?find=${encodeURIComponent(one.limit)}` }, one.limit)], ["To wait", known(one.retry_after_s) && seconds(one.retry_after_s)],
       ["In the queue", known(one.queue_s) && `${seconds(one.queue_s)}, ${number(one.queue_position)} before it`],
       ["Model asked for", one.model], ["Model that served", one.model && (one.served ?? one.model)], ["Its name at the backend", answered !== one.model && answered],
       ["Route", one.route], ["Upstream", one.upstream], ["Endpoint", one.endpoint],
@@ -129,7 +144,7 @@ function request(context, one, trace) {
       ["Socket", one.bridge && h("a", { href: `/requests/${encodeURIComponent(one.bridge)}` }, one.bridge)],
       ["Request id", h("code", {}, one.request_id)], ["Trace id", h("code", {}, trace.trace_id)]]),
     attempts(one),
-    stream(one),
+    stream(context, one),
     h("h2", {}, "Spans"), waterfall(one.spans),
     tokens(one),
     log(context, one.line));
@@ -162,17 +177,18 @@ function attempts(one) {
     h("td", { class: "num" }, seconds(end - start)))))];
 }
 
-/** The other requests of its kept stream. */
-function stream(one) {
-  if (one.reads === undefined) return null;
-  const others = one.same_stream ?? [];
+/** The other requests of its kept stream: those that have ended and were kept, and those under way. */
+function stream(context, one) {
+  if (!one.stream) return null;
+  const running = (context.data.requests?.requests ?? []).filter((other) => other.stream === one.stream);
+  const others = [...(one.same_stream ?? shown.same), ...running].filter((other) => other.request_id !== one.request_id);
   if (!others.length && !one.reads) return null;
   return [h("h2", {}, "The same stream"), others.length
-    ? table("Requests of the same stream", ["When", "What it did", "Outcome", { text: "Took", class: "num" }], others.map((other) => h("tr", { "data-key": other.request_id },
-      h("td", { class: "time" }, clock(other.at)),
+    ? table("Requests of the same stream", ["When", "What it does", "Outcome", { text: "Took", class: "num" }], others.map((other) => h("tr", { "data-key": other.request_id },
+      h("td", { class: "time" }, other.at ? clock(other.at) : "now"),
       h("td", { class: "main-cell" }, h("a", { href: `/requests/${encodeURIComponent(other.request_id)}`, "data-row": "" }, other.reads ? "resumed it" : "began it")),
-      h("td", {}, outcome(other)),
-      h("td", { class: "num" }, seconds(other.s)))))
+      h("td", {}, other.state ? state(...(STATES[other.state] ?? ["off", spaced(other.state)])) : outcome(other)),
+      h("td", { class: "num" }, seconds(other.s ?? other.age_s)))))
     : h("p", { class: "hint" }, "It resumed a stream; the request that began it was not kept.")];
 }
 
