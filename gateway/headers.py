@@ -49,7 +49,7 @@ IDENTITY = frozenset({b"x-gateway-subject", b"x-gateway-tenant"})
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"cookie"})
 """Fields with the caller's credential for the gateway; replaced by the upstream's credential."""
 
-OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
+OURS = frozenset({b"host", b"content-length", b"expect", b"x-gateway-publish", b"x-request-id"})
 """Fields that the gateway writes on every upstream request, or handles itself."""
 
 TRACING = frozenset({b"traceparent", b"tracestate", b"baggage"})

@@ -153,6 +153,12 @@ class ClientStream(Heartbeat):
         self.transport.write(chunk(data))
         return len(data)
 
+    def framed(self, data: bytes) -> None:
+        """Write complete events that are framed already, and counted in the exchange."""
+        self.tail = data[-2 - TAIL_BYTES : -2]  # before the line end of the chunk
+        self.counted = (self.counted or 0) + len(data)
+        self.transport.write(data)
+
     def comment(self, line: bytes = COMMENT) -> bool:
         """Write a comment, unless the client has unread bytes or an event is incomplete. Return
         True if that was possible.

@@ -127,6 +127,17 @@ class RelayedResponse(ClientResponse):
             return upstream.unread_bytes
         return upstream.head.content_length
 
+    @property
+    def is_legible_stream(self) -> bool:
+        """True if the body is an event stream without a content coding."""
+        head = self._upstream.head
+        return head.content_length is None and not head.encoded and head.is_event_stream
+
+    def tee(self, receive: Callable[[bytes], None]) -> None:
+        """Pass the body to `receive` as well, as the client gets it."""
+        self.body.tee(receive)
+        self._look = self.body.look
+
     def compress(self, encoder: Encoder) -> None:
         """Send the body through this encoder. The caller adapts the headers."""
         self._encoder = encoder

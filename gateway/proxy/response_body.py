@@ -65,6 +65,7 @@ class ResponseBody:
         "_paused_at",
         "_refusal",
         "_tap",
+        "_tee",
         "upstream",
     )
 
@@ -89,6 +90,7 @@ class ResponseBody:
         self._tap = exchange.tap
         if self._tap is not None:
             self._tap.begin(head.status, head.content_type, encoded=head.encoded)
+        self._tee: Callable[[bytes], None] | None = None
         self._filter: UsageFilter | None = None
         self._continuation: Continuation | None = None
         self._first_token: FirstToken | None = None
@@ -130,7 +132,13 @@ class ResponseBody:
         """
         if self._closely or self._tap is not None or self._gaps is not None:
             return self._looked_at
+        if self._tee is not None:
+            return self._looked_at
         return None
+
+    def tee(self, receive: Callable[[bytes], None]) -> None:
+        """Pass the body to `receive` as well. Call this before `look` is asked for."""
+        self._tee = receive
 
     def rest(self) -> bytes:
         """Return the bytes held back, at the end of the body."""
@@ -140,6 +148,8 @@ class ResponseBody:
             self._tap.feed(rest)
         if self._filter is not None:
             rest = self._filter.feed(rest) + self._filter.flush()
+        if rest and self._tee is not None:
+            self._tee(rest)
         return rest
 
     def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
@@ -250,7 +260,11 @@ class ResponseBody:
             data = self._looked_at_closely(data)
         if self._tap is not None:
             self._tap.feed(data)
-        return data if self._filter is None else self._filter.feed(data)
+        if self._filter is not None:
+            data = self._filter.feed(data)
+        if self._tee is not None:
+            self._tee(data)
+        return data
 
     def _looked_at_closely(self, data: bytes) -> bytes:
         if self._refusal is not None and len(self._refusal) < backend_words.LONGEST_BYTES:
