@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.auth.jwt import REVOKED
 from gateway.auth.provider import Provider
+from gateway.channels.channels import Channels
 from gateway.config import Config
 from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
@@ -28,6 +29,7 @@ from gateway.routing.table import METHODS, RouteTable
 from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
+from gateway.wiring.channels import channels, has_channels
 from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
 from gateway.wiring.pipelines import pipeline_without_route
@@ -122,6 +124,22 @@ class Runtime:
         if kept is None:
             raise CannotBuild(faults)
         self.streams: Streams = kept
+        shared = (
+            previous.channels
+            if previous is not None
+            and same_store
+            and has_channels(config) == has_channels(previous.config)
+            else channels(
+                config,
+                state.folder,
+                state.slot,
+                lambda store, why: logger.warning("channels", store=store, reason=why),
+                faults,
+            )
+        )
+        if shared is None:
+            raise CannotBuild(faults)
+        self.channels: Channels = shared
         self.providers = providers(
             config,
             opened.records,
@@ -148,6 +166,7 @@ class Runtime:
             self.admission,
             loaded,
             self.streams,
+            self.channels,
             state.bodies,
             state.offload,
             sinks,
@@ -208,6 +227,10 @@ class Runtime:
             self.revoked.start()
         if previous is None or previous.streams is not self.streams:
             self.streams.start()
+        if previous is None or previous.channels is not self.channels:
+            self.channels.start()
+            if previous is not None:
+                previous.channels.drain()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -222,6 +245,8 @@ class Runtime:
             upstream.close()
         if successor is None or successor.streams is not self.streams:
             await self.streams.close()
+        if successor is None or successor.channels is not self.channels:
+            await self.channels.close()
         if successor is not None and successor.stores is self.stores:
             return
         self.revoked.close()

@@ -475,6 +475,65 @@ class ResumeUnavailable(Unavailable):
         super().__init__(code="resume_unavailable")
 
 
+class ChannelNotFound(NotFound):
+    """The name in the path is not that of a channel."""
+
+    code = "channel_not_found"
+    default_message = (
+        "No channel can have this name. Use 1 to 64 letters, digits, '.', '-' and '_', the first a "
+        "letter or a digit."
+    )
+
+
+class InvalidEvent(RequestError):
+    """The event to be published cannot be one."""
+
+    code = "invalid_event"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+
+
+class TooManyChannels(RequestError):
+    """The tenant has as many channels as it may have."""
+
+    status = 429
+    code = "too_many_channels"
+    kind = "rate_limit_error"
+    default_message = "No more channels can be opened now. Use fewer, or retry later."
+
+    def __init__(self) -> None:
+        super().__init__(headers=(("Retry-After", "60"),))
+
+
+class TooManyFollowers(RequestError):
+    """The channel, or the caller, has as many followers as it may have."""
+
+    status = 429
+    code = "too_many_followers"
+    kind = "rate_limit_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers=(("Retry-After", "10"),))
+
+
+class FollowerBehind(RequestError):
+    """A follower reads so slowly that the events it needs are gone. Reported by the last event."""
+
+    status = 408
+    code = "follower_behind"
+    default_message = "Events arrived faster than you read them. Connect again."
+
+
+class ChannelsUnavailable(Unavailable):
+    """The store, or the worker that keeps the channel, does not respond."""
+
+    default_message = "Channels cannot be reached at the moment. Retry shortly."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(code="channels_unavailable", reason=reason)
+
+
 class UpstreamError(GatewayError):
     """The backend failed. `sent` is True if it may have seen the request."""
 

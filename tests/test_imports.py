@@ -22,7 +22,7 @@ LAYERS = (
     ("request", "client_connection client_response exchange facts"),
     ("request", "known_head pending pipeline request request_body routing session"),
     ("forwarding", "proxy"),
-    ("bodies", "resume websocket"),
+    ("bodies", "channels resume websocket"),
     ("stores", "stores"),
     ("policies", "bridge browser middleware"),
     ("wiring", "wiring"),

@@ -35,6 +35,7 @@ class WorkerMetrics:
         self._process()
         self._limits()
         self._journal()
+        self._channels()
         for upstream in self._server.runtime.upstreams.values():
             self._upstream(upstream)
         return self._snapshot
@@ -121,6 +122,24 @@ class WorkerMetrics:
         self._set(table.JOURNAL_EVICTIONS, streams.evicted)
         self._set(table.JOURNAL_DEFERRED, streams.deferred)
         self._set(table.JOURNAL_UNWRITTEN, streams.unwritten)
+
+    def _channels(self) -> None:
+        runtime = self._server.runtime
+        channels = runtime.channels
+        self._set(table.CHANNEL_BYTES, channels.size_bytes)
+        open_now: Counter[str] = Counter()
+        followers: Counter[str] = Counter()
+        for channel in channels.all:
+            open_now[channel.space.name] += 1
+            followers[channel.space.name] += len(channel.followers)
+        for route in runtime.config.routes:
+            if route.channels is not None:
+                counts = channels.counts_of(route.name)
+                self._set(table.CHANNELS_OPEN, open_now[route.name], route.name)
+                self._set(table.CHANNEL_FOLLOWERS, followers[route.name], route.name)
+                self._set(table.CHANNEL_EVENTS, counts.published, route.name)
+                self._set(table.CHANNEL_GAPS, counts.gaps, route.name)
+                self._set(table.CHANNEL_DISCONNECTS, counts.disconnects, route.name)
 
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts

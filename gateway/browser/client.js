@@ -6,7 +6,7 @@ const LONGEST_WAIT_MS = 8000;
 /** Ends of the API paths below which a route's `streams/` are. */
 const API = /(?:chat\/completions|completions|messages|responses)$/;
 /** Errors that end one connection, but not the stream. */
-const RECONNECT = ["gateway_draining", "credential_expired", "stream_expired"];
+const RECONNECT = ["gateway_draining", "credential_expired", "stream_expired", "follower_behind"];
 /** Errors after which nothing of the stream can be read any more. */
 const LOST = ["stream_lost", "stream_trimmed", "stream_cancelled", "stream_not_found"];
 /** Headers of a request that mean nothing when its stream is read again. */
@@ -176,6 +176,11 @@ class Reading {
     return "idempotency-key" in this.sent && !this.delivered;
   }
 
+  /** True for an event of a channel, which has an id: an error in it is what somebody published. */
+  isData(event) {
+    return event.numbered && !this.begins && !this.streamId;
+  }
+
   /** URL of the kept stream, or null. */
   get kept() {
     return this.begins && this.streamId && this.streams ? new URL(this.streamId, this.streams) : null;
@@ -245,7 +250,7 @@ class Attempt {
       parser.feed(piece.value);
       reading.retry = parser.retry ?? reading.retry;
       for (const event of ready.splice(0)) {
-        const error = errorIn(event);
+        const error = reading.isData(event) ? null : errorIn(event);
         if (error) throw this.meaning(error, event);
         reading.lastId = event.id;
         reading.delivered = true;

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from gateway.config import models
+from gateway.config.check_channels import check_channels
 from gateway.config.check_providers import check_key_store, check_provider
 from gateway.config.check_upstreams import check_upstream
 from gateway.config.findings import Finding
@@ -126,6 +127,8 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
         if limit is not None and _unpriced(limit):
             yield from _check_prices((*path, "limits", index), route, limit, config)
+    if route.channels is not None:
+        yield from check_channels((*path, "channels"), route, route.channels, config)
     if route.websocket or route.bridge is not None:
         yield from _check_websocket((*path, "websocket"), route, config)
     if route.bridge is not None:
@@ -134,7 +137,7 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
         yield from _check_issuing(path, route, config)
     elif route.bridge is not None:
         pass
-    elif route.upstream is None and not route.models:
+    elif route.upstream is None and not route.models and route.channels is None:
         yield path, "goes nowhere", "give it `models` or `upstream`"
     for index, host in enumerate(route.hosts):
         if not is_host_name(host) and not _BRACKETED.fullmatch(host):

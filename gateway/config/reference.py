@@ -69,6 +69,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].traces`", models.RouteTraces),
     ("`routes[].cors`", models.CorsSettings),
     ("`routes[].resume`", models.ResumeSettings),
+    ("`routes[].channels`", models.ChannelSettings),
     ("`routes[].websocket`", models.WebSocket),
     ("`routes[].bridge`", models.BridgeSettings),
     ("`routes[].middleware[]`", models.MiddlewareSettings),

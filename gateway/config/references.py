@@ -35,6 +35,10 @@ def check_references(document: object) -> Iterator[Finding]:
         yield from _reference(file, (*path, "issues"), "provider", route.get("issues"))
         bridge = (*path, "bridge", "to")
         yield from _reference(file, bridge, "route", _mapping(route.get("bridge")).get("to"))
+        channels = _mapping(route.get("channels"))
+        for key in ("publish_limits", "follow_limits"):
+            for number, name in enumerate(_sequence(channels.get(key))):
+                yield from _reference(file, (*path, "channels", key, number), "limit", name)
         for key, kind in (("auth", "provider"), ("limits", "limit"), ("models", "model")):
             for number, name in enumerate(_sequence(route.get(key))):
                 yield from _reference(file, (*path, key, number), kind, name)

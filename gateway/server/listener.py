@@ -142,6 +142,7 @@ class Listener:
         self.draining = True
         for connection in list(self._connections):
             connection.drain()
+        self.runtime.channels.drain()
         if grace_s > 0 and not await self._empty(grace_s):
             self.logger.warning("drain_expired", open_exchanges=self.open_exchanges)
         self.cutting = True

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 from limits.errors import ConfigurationError
 
+from gateway.channels.link import ChannelLink
 from gateway.limiting.store import Store
 from gateway.resume.sharing import Sharing
 from gateway.store.location import EXPECTED, Location
@@ -33,6 +34,11 @@ class Makers(Protocol):
 
         `report` is called with `lost` and the reason, or with `back`, when the store fails or works
         again.
+        """
+
+    def open_channels(self, location: Location, report: Report) -> ChannelLink | None:
+        """Open the store for channels. Return None if this kind of store does not keep channels.
+        `report` is as for `open_sharing`.
         """
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from gateway.auth.provider import Provider
+from gateway.channels.channels import Channels
 from gateway.config import Config
 from gateway.config.problems import Fault
 from gateway.limiting.guard import GuardedStore
@@ -53,6 +54,7 @@ class Parts:
     admission: Admission | None
     plugins: Plugins
     streams: Streams
+    channels: Channels
     bodies: BodyBudget
     offload: Offload
     sinks: TelemetrySinks

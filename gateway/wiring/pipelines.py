@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from gateway.config import Config
 from gateway.dialects import DIALECTS
+from gateway.errors import MethodNotAllowed
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.resume import no_stream
-from gateway.pipeline import Handler, OnEnd, Pipeline
+from gateway.pipeline import Handler, OnEnd, Pipeline, Result
+from gateway.request import Request
 from gateway.wiring.parts import TelemetrySinks
 from gateway.wiring.policies import OuterPolicies, RoutePolicies
+
+_CHANNEL_METHODS = ("GET", "POST")
 
 
 def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
@@ -32,6 +36,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.description(),
             route.resolution() if body_first else None,
             route.limits(),
+            route.publish_answer(),
             *route.plugins(),
             None if body_first else route.resolution(),
             route.checks(),
@@ -54,6 +59,35 @@ def streams_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
         route.resume(),
     )
     return Pipeline(_outer(route.outer), route.errors(), policies, no_stream, ended=ended)
+
+
+def followers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+    """Return the pipeline of requests that follow a channel of a route."""
+    policies = _present(
+        route.cors(_CHANNEL_METHODS),
+        route.follower_upgrade(),
+        route.follower_authentication(),
+        route.stream_lifetime(),
+        route.follow_limits(),
+    )
+    return Pipeline(_outer(route.outer), route.errors(), policies, route.follow(), ended=ended)
+
+
+def publishers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+    """Return the pipeline of requests that publish in a channel of a route."""
+    policies = _present(
+        route.cors(_CHANNEL_METHODS), route.publisher_authentication(), route.publish_limits()
+    )
+    return Pipeline(_outer(route.outer), route.errors(), policies, route.publish(), ended=ended)
+
+
+def refusals_pipeline_of(route: RoutePolicies, allowed: str, ended: OnEnd) -> Pipeline:
+    """Return the pipeline that refuses the methods which channels do not serve."""
+
+    def refuse(request: Request) -> Result:
+        raise MethodNotAllowed(allowed)
+
+    return Pipeline(_outer(route.outer), route.errors(), (), refuse, ended=ended)
 
 
 def pipeline_without_route(

@@ -12,6 +12,7 @@ from gateway.dialects import DIALECTS
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
+from gateway.middleware.channels import ChannelOptions, FollowChannel, PublishEvents
 from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
@@ -20,6 +21,7 @@ from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.limits import HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin
+from gateway.middleware.publish_answer import PublishAnswer
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume
 from gateway.middleware.stream_lifetime import StreamLifetime
@@ -36,6 +38,7 @@ from gateway.routing.table import METHODS
 from gateway.sse import is_event_stream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
+from gateway.wiring.channels import channel_options, sockets
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
 from gateway.wiring.resume import resume_options
 from gateway.wiring.route_dialect import route_dialect, route_named
@@ -98,6 +101,7 @@ class RoutePolicies:
         self._limits = self._made_limits()
         self._head_limits = None if self._limits is None else HeadLimits(self._limits, self._reader)
         self._resume = self._made_resume()
+        self._channels = self._made_channels()
 
     def errors(self) -> ErrorMapping:
         """Error mapping."""
@@ -125,11 +129,30 @@ class RoutePolicies:
 
     def authentication(self) -> Authenticate | None:
         """Authentication, and the scopes that the route requires."""
+        return self._authentication()
+
+    def _authentication(self, scopes: Sequence[str] = ()) -> Authenticate | None:
         route = self._route
         if route.auth == "anonymous":
             return None
         providers = [self._parts.providers[name] for name in route.auth]
-        return Authenticate(providers, route.scopes, ends_streams=route.end_on_expiry)
+        scopes = (*route.scopes, *scopes)
+        return Authenticate(providers, scopes, ends_streams=route.end_on_expiry)
+
+    def follower_upgrade(self) -> Upgrade:
+        """Check of WebSocket handshakes of a channel's followers."""
+        return websocket.upgrade(sockets(self._route))
+
+    def follower_authentication(self) -> Authenticate | None:
+        """Authentication of a channel's followers, and the scopes that they need."""
+        settings = self._route.channels
+        assert settings is not None
+        return None if settings.public else self._authentication(settings.follow)
+
+    def publisher_authentication(self) -> Authenticate | None:
+        """Authentication of a channel's publishers, and the scopes that they need."""
+        assert self._route.channels is not None
+        return self._authentication(self._route.channels.publish)
 
     def stream_lifetime(self) -> StreamLifetime | None:
         """Longest duration of streams."""
@@ -156,6 +179,33 @@ class RoutePolicies:
     def limits(self) -> RequestLimits | None:
         """Limits, or what the first half left of them."""
         return self._limits
+
+    def follow_limits(self) -> RequestLimits | None:
+        """Limits of a channel's followers."""
+        settings = self._route.channels
+        return None if settings is None else self._limits_of(settings.follow_limits)
+
+    def publish_limits(self) -> RequestLimits | None:
+        """Limits of requests that publish in a channel."""
+        settings = self._route.channels
+        return None if settings is None else self._limits_of(settings.publish_limits)
+
+    def publish_answer(self) -> PublishAnswer | None:
+        """Publication of streamed answers in a channel."""
+        settings = self._route.channels
+        if settings is None or self._channels is None or not self._forwards:
+            return None
+        return PublishAnswer(self._channels, self._parts.channels, settings.publish)
+
+    def follow(self) -> Handler:
+        """Return what serves the followers of channels."""
+        assert self._channels is not None
+        return FollowChannel(self._channels, self._parts.channels)
+
+    def publish(self) -> Handler:
+        """Return what publishes in channels."""
+        assert self._channels is not None
+        return PublishEvents(self._channels, self._parts.channels)
 
     def plugins(self) -> Sequence[Plugin]:
         """Plug-ins, in the order of the configuration."""
@@ -241,14 +291,22 @@ class RoutePolicies:
         )
 
     def _made_limits(self) -> RequestLimits | None:
-        config, route, parts, named = self._config, self._route, self._parts, self._named
-        own = [rule for name in route.limits for rule in named[name]]
+        named = self._named
         # An authenticated principal may have limits of its own.
-        if not own and not (named and route.auth != "anonymous"):
+        may_have_own = named and self._route.auth != "anonymous"
+        return self._limits_of(self._route.limits, named if may_have_own else {})
+
+    def _limits_of(self, names: Sequence[str], named: Named | None = None) -> RequestLimits | None:
+        """Return the limits of these names; None if there are none. `named` are those that a
+        principal may have of its own.
+        """
+        config, route, parts = self._config, self._route, self._parts
+        own = [rule for name in names for rule in self._named[name]]
+        if not own and not named:
             return None
         return RequestLimits(
             own,
-            named,
+            named or {},
             parts.store,
             parts.leases,
             parts.seen,
@@ -259,6 +317,21 @@ class RoutePolicies:
                 for name, model in config.models.items()
                 if model.max_output_tokens is not None
             },
+        )
+
+    def _made_channels(self) -> ChannelOptions | None:
+        route, parts = self._route, self._parts
+        if route.channels is None:
+            return None
+        return channel_options(
+            self._config,
+            route,
+            route.channels,
+            parts.providers,
+            parts.bodies,
+            parts.offload,
+            self._heartbeats,
+            self._preface,
         )
 
     def _made_resume(self) -> Resume | None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.browser import script
 from gateway.config import Config, models
 from gateway.pipeline import OnEnd
 from gateway.routing.table import RouteEntry, RouteTable
 from gateway.wiring import websocket
+from gateway.wiring.channels import channels_path
 from gateway.wiring.limits import rules
 from gateway.wiring.parts import Parts
-from gateway.wiring.pipelines import pipeline_of, pipeline_without_route, streams_pipeline_of
+from gateway.wiring.pipelines import (
+    followers_pipeline_of,
+    pipeline_of,
+    pipeline_without_route,
+    publishers_pipeline_of,
+    refusals_pipeline_of,
+    streams_pipeline_of,
+)
 from gateway.wiring.policies import RoutePolicies
 from gateway.wiring.resume import streams_path
 
@@ -33,6 +43,10 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
                     dialect=policies.dialect,
                 )
             )
+        if route.channels is not None:
+            entries += _channel_entries(route, route.channels, policies, ended)
+            if route.upstream is None and not route.models:
+                continue
         entries.append(
             RouteEntry(
                 name=route.name,
@@ -45,6 +59,28 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
             )
         )
     return entries
+
+
+def _channel_entries(
+    route: models.Route, settings: models.ChannelSettings, policies: RoutePolicies, ended: OnEnd
+) -> list[RouteEntry]:
+    """Return the entries of a route's channels: one for followers, one for publishers."""
+    follow = RouteEntry(
+        name=route.name,
+        path=channels_path(route),
+        methods=frozenset({"GET"} if route.cors is None else {"GET", "OPTIONS"}),
+        hosts=frozenset(route.hosts),
+        pipeline=followers_pipeline_of(policies, ended),
+        dialect=policies.dialect,
+        upgrades=True,
+    )
+    allowed = "GET, POST" if settings.publish else "GET"
+    pipeline = refusals_pipeline_of(policies, allowed, ended)
+    others = replace(follow, methods=frozenset(), pipeline=pipeline, upgrades=False)
+    if not settings.publish:
+        return [follow, others]
+    pipeline = publishers_pipeline_of(policies, ended)
+    return [follow, replace(others, methods=frozenset({"POST"}), pipeline=pipeline), others]
 
 
 def _script(config: Config, parts: Parts, ended: OnEnd) -> RouteEntry:
@@ -79,7 +115,7 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         elif route.bridge is not None:
             ends = [f"generations of {route.bridge.to}"]
         elif entry.path != route.path:
-            ends = ["kept streams"]
+            ends = ["channels" if entry.path == channels_path(route) else "kept streams"]
         else:
             ends = [*route.models, *([route.upstream] if route.upstream else [])]
         rows.append(

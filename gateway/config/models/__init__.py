@@ -18,6 +18,7 @@ from gateway.config.models.auth import (
     Provider,
     TicketProviderSettings,
 )
+from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
 from gateway.config.models.routes import (
     BridgeSettings,
@@ -60,6 +61,7 @@ __all__ = [
     "AdmissionSettings",
     "ApiKeyProviderSettings",
     "BridgeSettings",
+    "ChannelSettings",
     "ClaimNames",
     "Config",
     "CorsSettings",

@@ -60,7 +60,7 @@ class Limit(Section):
 
 
 class StoreSettings(Section):
-    """Store that counts limits, and keeps resumable streams."""
+    """Store that counts limits, and keeps resumable streams and channels."""
 
     url: StoreUrl | Secret = Field(
         "memory://",
@@ -73,6 +73,13 @@ class StoreSettings(Section):
         ge=1024,
         description="What each worker keeps of resumable streams in memory; beyond it the oldest "
         "finished ones are forgotten.",
+    )
+
+    channel_bytes: Size = Field(
+        64 * 1024**2,
+        ge=1024**2,
+        description="What each worker keeps of channels' histories in memory; beyond it the oldest "
+        "events of the largest are forgotten.",
     )
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import RouteTimeouts
 from gateway.config.models.traces import RouteTraces
@@ -43,7 +44,7 @@ class CorsSettings(Section):
         (
             *("Authorization", "X-Api-Key", "Api-Key", "Content-Type", "User-Agent"),
             *("X-Request-ID", "X-Request-Timeout", "Last-Event-ID", "Idempotency-Key"),
-            *("X-On-Disconnect", "Traceparent", "Tracestate"),
+            *("X-On-Disconnect", "X-Gateway-Publish", "Traceparent", "Tracestate"),
             # Headers that the SDKs of OpenAI and Anthropic add by themselves.
             *("OpenAI-*", "Anthropic-*", "X-Stainless-*"),
         ),
@@ -53,7 +54,8 @@ class CorsSettings(Section):
     expose: tuple[HeaderName, ...] = Field(
         (
             *("X-Request-ID", "Request-Id", "X-Trace-ID", "X-Stream-Id", "X-Resume"),
-            *("X-On-Disconnect", "WWW-Authenticate", "RateLimit", "RateLimit-Policy"),
+            *("X-On-Disconnect", "X-Gateway-Publish", "WWW-Authenticate"),
+            *("RateLimit", "RateLimit-Policy"),
             *("Retry-After", "Retry-After-Ms", "X-Should-Retry"),
             *("X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests"),
             *("X-RateLimit-Reset-Requests", "X-RateLimit-Limit-Tokens"),
@@ -224,6 +226,11 @@ class Route(Section):
         None,
         description="Carry many generations of another route over one WebSocket, instead of "
         "forwarding.",
+    )
+    channels: ChannelSettings | None = Field(
+        None,
+        description="Serve channels below the route's path, at `channels/NAME`: events that some "
+        "callers publish and many follow.",
     )
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     check_requests: bool = Field(

@@ -19,3 +19,7 @@ def open_records(location: Location) -> MemoryRecords:
 
 def open_sharing(location: Location, report: Callable[[str, str], None]) -> None:
     """Return None: the workers of one machine share streams without a store."""
+
+
+def open_channels(location: Location, report: Callable[[str, str], None]) -> None:
+    """Return None: the workers of one machine share channels without a store."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.store.location import Location
+from gateway.stores.redis.channels import RedisChannels
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
 from gateway.stores.redis.streams.sharing import RedisSharing
@@ -16,6 +17,10 @@ def open_limits(location: Location) -> RedisLimits:
 
 def open_records(location: Location) -> RedisRecords:
     return RedisRecords(location.url)
+
+
+def open_channels(location: Location, report: Callable[[str, str], None]) -> RedisChannels:
+    return RedisChannels(location.url, report=report)
 
 
 def open_sharing(location: Location, report: Callable[[str, str], None]) -> RedisSharing:

@@ -22,6 +22,10 @@ def open_sharing(location: Location, report: Callable[[str, str], None]) -> None
     """Return None: the workers of one machine share streams without a store."""
 
 
+def open_channels(location: Location, report: Callable[[str, str], None]) -> None:
+    """Return None: the workers of one machine share channels without a store."""
+
+
 def _path(location: Location) -> Path:
     assert location.path is not None
     return location.path

@@ -504,6 +504,36 @@ JOURNAL_UNWRITTEN = Instrument(
     "Streams in the memory of this gateway that the store does not know yet.",
     "{stream}",
 )
+CHANNELS_OPEN = Instrument(
+    "gateway_channels",
+    _G,
+    ("route",),
+    "Channels that this worker keeps, or follows for its followers.",
+    "{channel}",
+)
+CHANNEL_FOLLOWERS = Instrument(
+    "gateway_channel_followers", _G, ("route",), "Followers of channels.", "{follower}"
+)
+CHANNEL_BYTES = Instrument(
+    "gateway_channel_history_bytes", _G, (), "Memory of channels' histories.", "By"
+)
+CHANNEL_EVENTS = Instrument(
+    "gateway_channel_events", _C, ("route",), "Events published in channels.", "{event}"
+)
+CHANNEL_GAPS = Instrument(
+    "gateway_channel_gaps",
+    _C,
+    ("route",),
+    "Times that events were dropped for a follower that read too slowly.",
+    "{gap}",
+)
+CHANNEL_DISCONNECTS = Instrument(
+    "gateway_channel_disconnects",
+    _C,
+    ("route",),
+    "Followers disconnected because they read too slowly.",
+    "{follower}",
+)
 TRACE_DROPS = Instrument(
     "gateway_trace_records_dropped",
     _C,
@@ -580,6 +610,12 @@ READ = (
     JOURNAL_STREAMS,
     JOURNAL_GENERATIONS,
     JOURNAL_EVICTIONS,
+    CHANNELS_OPEN,
+    CHANNEL_FOLLOWERS,
+    CHANNEL_BYTES,
+    CHANNEL_EVENTS,
+    CHANNEL_GAPS,
+    CHANNEL_DISCONNECTS,
     TRACE_DROPS,
     KEY_FETCHES,
     LOOP_LAG,

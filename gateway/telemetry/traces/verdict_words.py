@@ -91,6 +91,12 @@ ERRORS: Mapping[str, Wording] = {
         "X-On-Disconnect is malformed, or asks for more than the route allows{why}.",
         "Send 'cancel' or for example 'grace=30s', or allow more in `resume` of the route.",
     ),
+    "invalid_event": Wording(_CLIENT, "The event cannot be published in a channel{why}.", CORRECT),
+    "channel_not_found": Wording(
+        _CLIENT,
+        "The path holds no name that a channel can have.",
+        "Use letters, digits, dots, dashes and underscores.",
+    ),
     "invalid_idempotency_key": Wording(
         _CLIENT, "The Idempotency-Key is empty or too long.", "Send a UUID."
     ),
@@ -226,6 +232,21 @@ ERRORS: Mapping[str, Wording] = {
         "The socket has as many generations under way as its bridge allows.",
         "Wait for one to end, or raise the bridge's limit.",
     ),
+    "too_many_channels": Wording(
+        _CLIENT,
+        "The tenant has as many channels as `channels.max_channels` of the route allows.",
+        "Use fewer channels, or raise it.",
+    ),
+    "too_many_followers": Wording(
+        _CLIENT,
+        "The channel, or the caller, has as many followers as the route allows{why}.",
+        "Raise `channels.max_followers` or `channels.max_per_caller`, or add workers.",
+    ),
+    "follower_behind": Wording(
+        _CLIENT,
+        "The follower of a channel read more slowly than events arrived.",
+        "Raise `channels.history` or `channels.history_bytes`, or set `channels.slow: drop`.",
+    ),
     "queue_full": Wording(
         _CONFIGURATION,
         "Too many requests wait for {gate} already{wait}.",
@@ -302,6 +323,11 @@ ERRORS: Mapping[str, Wording] = {
         _GATEWAY,
         "The store of limits does not answer, and a limit of the route refuses without it.",
         "Look at the store: `gateway doctor`. `on_store_error` says what to do without it.",
+    ),
+    "channels_unavailable": Wording(
+        _GATEWAY,
+        "The store of channels, or the worker that keeps this one, does not answer{why}.",
+        "Look at the store: `gateway doctor`. A worker that died is replaced within a second.",
     ),
     "resume_unavailable": Wording(
         _GATEWAY,

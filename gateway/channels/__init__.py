@@ -1,0 +1,1 @@
+"""Channels: authorised callers publish events, and any number of clients follow them."""

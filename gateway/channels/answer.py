@@ -1,0 +1,85 @@
+"""Publication of one streamed answer, while its client receives it."""
+
+from __future__ import annotations
+
+import orjson
+
+from gateway import sse
+from gateway.channels.blocks import block_of_event
+from gateway.channels.channels import Channels
+from gateway.channels.space import ChannelAddress
+from gateway.errors import GatewayError, InvalidEvent
+from gateway.exchange import EndReason, Exchange
+from gateway.sse import Event, EventSplitter, EventTooLarge
+
+_WAITING_CAP_BYTES = 1024 * 1024
+"""Bytes of events that may wait for the store. Events beyond are lost, which followers are told."""
+
+
+class PublishedAnswer:
+    """Events of one answer on their way to a channel. The client never waits for the channel."""
+
+    def __init__(self, channels: Channels, where: ChannelAddress, max_event_bytes: int) -> None:
+        self._channels = channels
+        self._where = where
+        self._splitter: EventSplitter | None = EventSplitter(max_event_bytes)
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._lost = 0
+        self._publishing = False
+
+    def feed(self, data: bytes) -> None:
+        """Publish the events that are now complete."""
+        if self._splitter is None or not data:
+            return
+        try:
+            events = self._splitter.feed(data)
+        except EventTooLarge as exc:
+            events, self._splitter = exc.events, None
+            self._lost += 1
+        for event in events:
+            self._add(event)
+        self._begin()
+
+    def finish(self, exchange: Exchange) -> None:
+        """Tell followers if the answer broke off: they have seen only a part of it."""
+        if exchange.end_reason is not EndReason.COMPLETE or self._splitter is None:
+            code = exchange.error_code or (exchange.end_reason or EndReason.INTERNAL).value
+            said = {"error": {"code": code, "message": "The answer broke off."}}
+            self._waiting.append(sse.event(orjson.dumps(said), b"error"))
+        self._splitter = None
+        self._begin()
+
+    def _add(self, event: Event) -> None:
+        try:
+            block = block_of_event(event)
+        except InvalidEvent:
+            self._lost += 1
+            return
+        if block is None:
+            return
+        if self._waiting_bytes > _WAITING_CAP_BYTES:
+            self._lost += 1
+            return
+        self._waiting.append(block)
+        self._waiting_bytes += len(block)
+
+    def _begin(self) -> None:
+        if self._waiting and not self._publishing:
+            self._publishing = True
+            self._channels.spawn(self._publish())
+
+    async def _publish(self) -> None:
+        try:
+            while blocks := self._waiting:
+                self._waiting, self._waiting_bytes = [], 0
+                lost, self._lost = self._lost, 0
+                if lost:
+                    said = orjson.dumps({"lost_events": lost})
+                    blocks = [sse.event(said, b"gateway.gap"), *blocks]
+                try:
+                    await self._channels.publish(self._where, blocks)
+                except GatewayError:
+                    self._lost += lost + len(blocks) - bool(lost)
+        finally:
+            self._publishing = False

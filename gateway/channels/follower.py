@@ -1,0 +1,157 @@
+"""A response that follows a channel as server-sent events.
+
+A follower has no task and no queue: the channel's fan-out calls `wake`, which writes what the
+follower has not seen. While its client lags, nothing is written; the events wait in the history
+that all followers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from multidict import CIMultiDict
+
+from gateway.aiohttp_adaptor import rfc822_formatted_time
+from gateway.channels import notices
+from gateway.channels.channel import Channel
+from gateway.channels.channels import Channels
+from gateway.channels.position import Position
+from gateway.chunks import chunk
+from gateway.client_response import ClientResponse
+from gateway.errors import GatewayError
+from gateway.exchange import Exchange
+from gateway.headers import checked_lines
+from gateway.proxy.client_stream import ClientStream
+from gateway.proxy.heartbeat import Heartbeats
+from gateway.proxy.response_body import end_reason
+from gateway.request import Request
+from gateway.sse import EVENT_STREAM, TAIL_BYTES
+
+_HEADERS = {
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+def _as_chunk(events: Sequence[bytes]) -> bytes:
+    return chunk(b"".join(events))
+
+
+def _always() -> bool:
+    return True
+
+
+class StreamFollower(ClientResponse):
+    """Follower that receives server-sent events."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        position: Position,
+        caller: bytes,
+        exchange: Exchange,
+        *,
+        holds: Callable[[], bool] | None = None,
+        heartbeats: Heartbeats | None = None,
+        preface: bytes = b"",
+    ) -> None:
+        """`holds` tells whether the credential is still valid."""
+        super().__init__(headers=CIMultiDict(_HEADERS))
+        self._channels = channels
+        self._channel: Channel = position.channel
+        self._position = position
+        self._caller = caller
+        self._exchange = exchange
+        self._holds = holds or _always
+        self._heartbeats = heartbeats
+        self._preface = preface
+        self._stream: ClientStream | None = None
+        self._encoded = self._channel.encoded(_as_chunk)
+        exchange.streamed = True
+
+    def start(self, request: Request) -> None:
+        """Send the head, the position, and the events after it. Then follow the channel."""
+        transport, exchange = self._begin(request), self._exchange
+        self._stream = stream = ClientStream(request.client, transport, exchange, self)
+        exchange.answered(self.status)
+        exchange.begun()
+        first = self._preface + b"".join(self._position.begin())
+        transport.write(self._head() + chunk(first))
+        stream.tail, stream.counted = first[-TAIL_BYTES:], 0
+        exchange.bytes_out = len(first)
+        stream.follow(self._heartbeats)
+        self._channels.join(self._channel, self, self._caller)
+        self.wake()
+
+    def left(self) -> None:
+        """Stop following: the client has left, or the response has ended."""
+        self.over = True
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+            self._channels.left(self._channel, self, self._caller)
+
+    # -- the fan-out calls these ----------------------------------------------------------------
+
+    @property
+    def validity_holds(self) -> bool:
+        """False if the follower's credential was revoked or has expired."""
+        return self._holds()
+
+    def wake(self) -> None:
+        """Write the events after the follower's position, unless its client lags."""
+        stream = self._stream
+        if stream is None or stream.transport.is_closing():
+            return
+        position = self._position
+        while not position.is_current:
+            if position.is_lost and (not stream.behind or position.is_dropped):
+                notice = position.skip(self._channels)
+                if isinstance(notice, GatewayError):
+                    self.fail(notice)
+                    return
+                stream.framed(chunk(notice))
+                continue
+            if stream.behind:
+                return
+            data, position.after, _ = self._encoded.after(position.after)
+            stream.framed(data)
+            self._exchange.bytes_out += len(data)
+
+    def note(self) -> None:
+        """Write the number of followers, unless the client lags."""
+        stream = self._stream
+        if stream is not None and not stream.behind and not stream.transport.is_closing():
+            stream.framed(chunk(notices.presence(self._channel.present)))
+
+    # -- the writer calls these -----------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Do nothing: nothing is written while the client lags."""
+
+    def caught_up(self) -> None:
+        """Continue writing: the client has caught up."""
+        self.wake()
+
+    def fail(self, error: GatewayError) -> None:
+        """Disconnect the follower: tell the error, and when to come back."""
+        stream = self._stream
+        if stream is None:
+            return
+        self.keep_alive = False
+        stream.behind = False
+        exchange = self._exchange
+        exchange.failed(error)
+        stream.end(notices.ended(error, self._channels.retry_ms()))
+        self.left()
+        exchange.end(end_reason(error))
+        self._complete()
+
+    # -- private ---------------------------------------------------------------------------------
+
+    def _head(self) -> bytes:
+        self.headers.setdefault("Date", rfc822_formatted_time())
+        fields = checked_lines(self.headers.items())
+        head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % fields
+        return head + (b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")

@@ -1,0 +1,41 @@
+"""Events that the gateway itself sends to followers: their types begin with `gateway.`."""
+
+from __future__ import annotations
+
+import orjson
+
+from gateway import sse
+from gateway.channels.ids import written
+from gateway.errors import GatewayError
+
+RESERVED = b"gateway."
+"""Prefix of event types that nobody may publish."""
+
+
+def opened(position: int) -> bytes:
+    """Return the first event of a follower. Its id lets a follower that has seen no other event
+    come back without a loss.
+    """
+    data = orjson.dumps({"position": written(position).decode()})
+    return sse.event(data, b"gateway.open", written(position))
+
+
+def gap(after: int, until: int) -> bytes:
+    """Return the event that reports a loss: events after `after`, up to and including `until`, may
+    be missing.
+    """
+    lost = {"lost_after": written(after).decode(), "lost_until": written(until).decode()}
+    return sse.event(orjson.dumps(lost), b"gateway.gap", written(until))
+
+
+def presence(followers: int) -> bytes:
+    """Return the event that tells the number of followers. It has no id and is not kept."""
+    return sse.event(orjson.dumps({"followers": followers}), b"gateway.presence")
+
+
+def ended(error: GatewayError, retry_ms: int) -> bytes:
+    """Return the last event of a follower whom the gateway disconnects. `retry_ms` is the time in
+    milliseconds until the client connects again.
+    """
+    said = orjson.dumps({"error": {"code": error.code, "message": error.message}})
+    return sse.retry(retry_ms) + sse.event(said, b"gateway.end")

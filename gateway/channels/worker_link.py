@@ -1,0 +1,332 @@
+"""Share channels among the workers of one gateway without Redis.
+
+Each channel belongs to one worker, by its key: it gives the ids and keeps the history. The other
+workers publish through it, and follow it on behalf of their own followers. Workers listen on Unix
+sockets in a shared folder. A message is a line of JSON, followed by events whose sizes it tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Coroutine, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.channels.channel import Channel
+from gateway.channels.link import Home
+from gateway.channels.space import ChannelAddress, ChannelRetention, ChannelSpace
+from gateway.channels.worker_mirror import WorkerMirror
+from gateway.errors import TooManyChannels
+from gateway.store.records import StoreUnavailable
+
+_LINE_BYTES = 4 * 1024 * 1024
+"""Limit for a line. It contains the sizes of all its events."""
+_TIMEOUT_S = 5.0
+_AGAIN_S = 0.25
+_TICK_S = 1.0
+_BACKLOG = 256
+_GONE = (OSError, EOFError)
+Document = dict[str, Any]
+Message = tuple[Document, list[bytes]]
+
+
+class WorkerLink:
+    """Link of one worker to the others of its gateway."""
+
+    available = True
+
+    def __init__(self, folder: Path, slot: int, workers: int) -> None:
+        self._folder = folder
+        self._slot = slot
+        self._workers = workers
+        self._home: Home
+        self._neighbours: dict[int, _Neighbour] = {}
+        self._counted: dict[str, Channel] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, home: Home) -> None:
+        self._home = home
+        path = self._path(self._slot)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # left by a worker that died
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+        self.spawn(self._serve(listening))
+        self.spawn(self._tick())
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def owns(self, key: str) -> bool:
+        return self._slot_of(key) == self._slot
+
+    async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
+        if self.owns(address.key):
+            return self._home.append(address, blocks)
+        asked = {"do": "publish", "channel": _document(address)}
+        reply, _ = await self._neighbour(address.key).call(asked, blocks)
+        if "ids" not in reply:
+            raise TooManyChannels
+        return list(reply["ids"])
+
+    async def follow(self, channel: Channel) -> None:
+        await self._neighbour(channel.key).follow(channel)
+
+    def leave(self, channel: Channel) -> None:
+        self._counted.pop(channel.key, None)
+        self._neighbour(channel.key).leave(channel)
+
+    def counted(self, channel: Channel) -> None:
+        self._counted[channel.key] = channel
+
+    async def presence(self, address: ChannelAddress) -> int:
+        here = self._home.find(address.key)
+        if self.owns(address.key):
+            return 0 if here is None else here.present
+        reply, _ = await self._neighbour(address.key).call(
+            {"do": "presence", "key": address.key}, ()
+        )
+        return int(reply["followers"])
+
+    # -- private -----------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        """Tell numbers of followers that have changed."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            counted, self._counted = self._counted, {}
+            for channel in counted.values():
+                if channel.gone:
+                    continue
+                if not self.owns(channel.key):
+                    self._neighbour(channel.key).count(channel)
+                    continue
+                for mirror in channel.mirrors:
+                    if isinstance(mirror, WorkerMirror):
+                        mirror.tell_presence()
+
+    def _slot_of(self, key: str) -> int:
+        return int(key[:4], 16) % self._workers
+
+    def _neighbour(self, key: str) -> _Neighbour:
+        slot = self._slot_of(key)
+        found = self._neighbours.get(slot)
+        if found is None:
+            found = self._neighbours[slot] = _Neighbour(self, self._path(slot), self._home)
+        return found
+
+    def _path(self, slot: int) -> Path:
+        return self._folder / f"channels-{slot}.sock"
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine in a task that is cancelled by `close`."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- for other workers -------------------------------------------------------------------------
+
+    async def _serve(self, listening: socket.socket) -> None:
+        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=_LINE_BYTES)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.spawn(self._answer(reader, writer))
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mirrors: dict[str, WorkerMirror] = {}
+        try:
+            while True:
+                asked, blocks = await _read(reader)
+                reply, events = self._reply_to(asked, blocks, writer, mirrors)
+                if "number" in asked:
+                    _write(writer, {**reply, "number": asked["number"]}, events)
+                    await writer.drain()
+        except _GONE:
+            pass  # the worker that asked is gone
+        finally:
+            for mirror in mirrors.values():
+                mirror.close()
+            writer.close()
+
+    def _reply_to(
+        self,
+        asked: Document,
+        blocks: list[bytes],
+        writer: asyncio.StreamWriter,
+        mirrors: dict[str, WorkerMirror],
+    ) -> tuple[Document, Sequence[bytes]]:
+        try:
+            match asked["do"]:
+                case "publish":
+                    return {"ids": self._home.append(_address(asked["channel"]), blocks)}, ()
+                case "follow":
+                    channel = self._home.own(_address(asked["channel"]))
+                    if channel.key in mirrors:
+                        mirrors[channel.key].close()
+                    mirror = WorkerMirror(
+                        channel, asked["after"], writer, self.spawn, self.counted, _write
+                    )
+                    mirrors[channel.key] = mirror
+                    mirror.count(asked["followers"])
+                    return mirror.begin()
+                case "count" if (found := mirrors.get(asked["key"])) is not None:
+                    found.count(asked["followers"])
+                case "leave" if (found := mirrors.pop(asked["key"], None)) is not None:
+                    found.close()
+                case "presence":
+                    here = self._home.find(asked["key"])
+                    return {"followers": 0 if here is None else here.present}, ()
+        except TooManyChannels:
+            return {"full": True}, ()
+        return {}, ()
+
+
+class _Neighbour:
+    """Connection to another worker, opened when it is needed."""
+
+    def __init__(self, link: WorkerLink, path: Path, home: Home) -> None:
+        self._link = link
+        self._path = path
+        self._home = home
+        self._writer: asyncio.StreamWriter | None = None
+        self._connecting = asyncio.Lock()
+        self._number = 0
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._followed: dict[str, Channel] = {}
+
+    async def call(self, asked: Document, blocks: Sequence[bytes]) -> Message:
+        """Send a message, and return the reply. Raise StoreUnavailable."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                writer = await self._connected()
+                self._number = number = self._number + 1
+                reply = self._waiting[number] = asyncio.get_running_loop().create_future()
+                try:
+                    _write(writer, {**asked, "number": number}, blocks)
+                    message: Message = await reply
+                    return message
+                finally:
+                    del self._waiting[number]
+        except (*_GONE, TimeoutError) as exc:
+            raise StoreUnavailable(f"the worker at {self._path.name} does not answer") from exc
+
+    async def follow(self, channel: Channel) -> None:
+        """Fill a channel, and keep it up to date. Raise StoreUnavailable or TooManyChannels."""
+        asked = {
+            "do": "follow",
+            "channel": _document(channel.address),
+            "after": channel.history.last,
+            "followers": len(channel.followers),
+        }
+        reply, events = await self.call(asked, ())
+        if "ids" not in reply:
+            raise TooManyChannels
+        self._followed[channel.key] = channel
+        self._arrived(channel, reply, events)
+
+    def leave(self, channel: Channel) -> None:
+        """Stop to follow a channel."""
+        if self._followed.pop(channel.key, None) is not None:
+            self._say({"do": "leave", "key": channel.key})
+
+    def count(self, channel: Channel) -> None:
+        """Tell how many followers a channel has here."""
+        followers = len(channel.followers)
+        self._say({"do": "count", "key": channel.key, "followers": followers})
+
+    def _say(self, document: Document) -> None:
+        if self._writer is not None:
+            _write(self._writer, document, ())
+
+    async def _connected(self) -> asyncio.StreamWriter:
+        async with self._connecting:
+            if self._writer is None:
+                reader, self._writer = await asyncio.open_unix_connection(
+                    str(self._path), limit=_LINE_BYTES
+                )
+                self._link.spawn(self._listen(reader, self._writer))
+            return self._writer
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                document, events = await _read(reader)
+                reply = self._waiting.get(document.get("number", 0))
+                if reply is not None:
+                    if not reply.done():
+                        reply.set_result((document, events))
+                    continue
+                channel = self._followed.get(document.get("key", ""))
+                if channel is not None:
+                    self._arrived(channel, document, events)
+        except _GONE:
+            pass
+        finally:
+            self._writer = None
+            writer.close()
+            for reply in self._waiting.values():
+                if not reply.done():
+                    reply.set_exception(EOFError())
+        if self._followed:
+            self._link.spawn(self._return())
+
+    async def _return(self) -> None:
+        """Follow all channels again once the worker, or its successor, is back."""
+        while left := {k: c for k, c in self._followed.items() if not c.gone}:
+            try:
+                for channel in left.values():
+                    await self.follow(channel)
+            except StoreUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+            except TooManyChannels:
+                return
+            else:
+                return
+
+    def _arrived(self, channel: Channel, document: Document, events: list[bytes]) -> None:
+        if "total" in document:
+            channel.elsewhere = max(0, document["total"] - len(channel.followers))
+        if "ids" in document:
+            self._home.arrived(
+                channel, zip(document["ids"], events, strict=True), document["floor"]
+            )
+
+
+def _document(address: ChannelAddress) -> Document:
+    return asdict(address)
+
+
+def _address(document: Document) -> ChannelAddress:
+    space = document["space"]
+    retention = ChannelRetention(**space["retention"])
+    return ChannelAddress(
+        document["key"], document["group"], ChannelSpace(**{**space, "retention": retention})
+    )
+
+
+def _write(writer: asyncio.StreamWriter, document: Document, blocks: Sequence[bytes]) -> None:
+    sizes = [len(block) for block in blocks]
+    writer.writelines([orjson.dumps({**document, "sizes": sizes}) + b"\n", *blocks])
+
+
+async def _read(reader: asyncio.StreamReader) -> Message:
+    """Return the next message. Raise one of _GONE."""
+    try:
+        document: Document = orjson.loads(await reader.readuntil(b"\n"))
+    except asyncio.LimitOverrunError as exc:
+        raise EOFError from exc
+    return document, [await reader.readexactly(size) for size in document["sizes"]]

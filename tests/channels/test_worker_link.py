@@ -1,0 +1,104 @@
+"""Several workers without Redis: a channel is one, whichever worker a client reaches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from tests.channels.clients import (
+    Reader,
+    config,
+    posting,
+    publish,
+    until_followed,
+    until_published,
+)
+from tests.support.client import ask
+from tests.support.gateway import StartGatewayProcess
+from tests.support.tokens import Auth
+
+FOLLOWERS = 12
+"""Followers, of which each worker gets some."""
+
+
+def two_workers(**channels: Any) -> Mapping[str, Any]:
+    return {**config(**channels), "server": {"workers": 2}}
+
+
+async def test_followers_on_all_workers_receive_the_same_in_the_same_order(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    gateway = await start_gateway_process(two_workers())
+    async with AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(Reader(gateway, "news")) for _ in range(FOLLOWERS)
+        ]
+        for reader in readers:
+            await reader.opened()
+        ids = [await publish(gateway, "news", f"n{number}") for number in range(FOLLOWERS)]
+        assert ids == sorted(set(ids))
+        for reader in readers:
+            assert await reader.data(FOLLOWERS) == [f"n{n}" for n in range(FOLLOWERS)]
+        for _ in range(4):
+            await until_followed(gateway, "news", FOLLOWERS)
+    for _ in range(FOLLOWERS):
+        async with Reader(gateway, "news", query=f"?after={ids[5]}") as reader:
+            assert await (await reader.opened()).data(2) == ["n6", "n7"]
+    lines = gateway.log.requests
+    assert {line["worker"] for line in lines if line["method"] == "POST"} == {0, 1}
+
+
+async def test_caps_on_channels_hold_wherever_they_are_opened(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    gateway = await start_gateway_process(two_workers(max_channels=1))
+    statuses = []
+    for number in range(8):
+        response = await ask(gateway.port, posting(f"c{number}", b"x"), "POST")
+        statuses.append(response.status)
+    assert statuses.count(201) <= 2  # one of each worker
+    assert set(statuses) == {201, 429}
+
+
+async def test_followers_stay_when_the_worker_that_keeps_the_channel_dies(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    gateway = await start_gateway_process(two_workers())
+    names = ["a", "b", "c", "d"]
+    async with AsyncExitStack() as stack:
+        readers = {}
+        for name in names:
+            await publish(gateway, name, "before")
+            readers[name] = [
+                await stack.enter_async_context(Reader(gateway, name, query="?after=0"))
+                for _ in range(6)
+            ]
+            for reader in readers[name]:
+                assert await (await reader.opened()).data(1) == ["before"]
+        os.kill(gateway.worker_pids[0], signal.SIGKILL)
+        everybody = [one for some in readers.values() for one in some]
+        ended = await asyncio.gather(*map(_ended, everybody))
+        alive = [reader for reader, over in zip(everybody, ended, strict=True) if not over]
+        assert alive
+        # Until its successor listens, requests for its channels are refused.
+        for name in names:
+            await until_published(gateway, name, b"after")
+        for reader in alive:
+            event = await reader.event()
+            if event.type == b"gateway.gap":  # the history of this channel is lost
+                event = await reader.event()
+            assert event.data == b"after"
+
+
+async def _ended(reader: Reader) -> bool:
+    """Tell whether the worker that a client was connected to has died."""
+    try:
+        async with asyncio.timeout(0.3):
+            await reader.client.wait_closed()
+    except TimeoutError:
+        return False
+    return True

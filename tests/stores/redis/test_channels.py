@@ -1,0 +1,131 @@
+"""Channels in Redis: replicas that share one, and a Redis that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+
+from gateway.channels.ids import parsed
+from tests.channels.clients import Reader, config, posting, publish, until_followed, until_published
+from tests.support.client import ask
+from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProcess
+from tests.support.redis import Redis, StartRedis
+from tests.support.tokens import Auth
+
+
+@pytest.fixture
+async def redis(start_redis: StartRedis, auth: Auth) -> Redis:
+    return await start_redis()
+
+
+def shared(redis: Redis, **channels: Any) -> dict[str, Any]:
+    return {**config(**channels), "store": {"url": redis.url}}
+
+
+@pytest.fixture
+async def replicas(redis: Redis, start_gateway: StartGateway) -> list[RunningGateway]:
+    return [await start_gateway(shared(redis)) for _ in range(2)]
+
+
+async def test_replicas_share_channels(replicas: list[RunningGateway]) -> None:
+    one, two = replicas
+    async with Reader(one, "news") as here, Reader(two, "news") as there:
+        await here.opened()
+        await there.opened()
+        ids = [await publish(replicas[n % 2], "news", f"n{n}") for n in range(6)]
+        assert ids == sorted(set(ids), key=parsed)
+        for reader in (here, there):
+            assert await reader.data(6) == [f"n{number}" for number in range(6)]
+        await until_followed(one, "news", 2)
+        await until_followed(two, "news", 2)
+    await until_followed(one, "news", 0)
+    async with Reader(two, "news", query=f"?after={ids[3]}") as reader:
+        assert await (await reader.opened()).data(2) == ["n4", "n5"]
+
+
+async def test_history_outlives_a_gateway(redis: Redis, start_gateway: StartGateway) -> None:
+    first = await start_gateway(shared(redis))
+    last_seen = await publish(first, "news", "seen")
+    await publish(first, "news", "missed")
+    await first.stop()
+    second = await start_gateway(shared(redis))
+    async with Reader(second, "news", query=f"?after={last_seen}") as reader:
+        assert await (await reader.opened()).data(1) == ["missed"]
+
+
+async def test_history_is_bounded_by_number_bytes_and_age(
+    redis: Redis, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(
+        shared(redis, history=3, history_bytes="16KiB", max_event="16KiB", history_age="1s")
+    )
+    ids = [await publish(gateway, "many", f"n{number}") for number in range(5)]
+    async with Reader(gateway, "many", query=f"?after={ids[0]}") as reader:
+        assert await reader.notice("gap") == {"lost_after": ids[0], "lost_until": ids[1]}
+        assert await (await reader.opened()).data(3) == ["n2", "n3", "n4"]
+    sizes = [await publish(gateway, "large", "x" * 7000) for _ in range(4)]
+    async with Reader(gateway, "large", query=f"?after={sizes[0]}") as reader:
+        assert (await reader.notice("gap"))["lost_until"] == sizes[1]
+    await asyncio.sleep(1.1)  # the age
+    async with Reader(gateway, "many", query=f"?after={ids[3]}") as reader:
+        assert await reader.notice("gap") == {"lost_after": ids[3], "lost_until": ids[4]}
+    async with Reader(gateway, "many", query=f"?after={ids[4]}") as reader:
+        await reader.opened()
+
+
+async def test_a_first_follower_sees_the_first_event_without_a_gap(
+    replicas: list[RunningGateway],
+) -> None:
+    async with Reader(replicas[0], "new") as reader:
+        await reader.opened()
+        await publish(replicas[1], "new", "first")
+        assert await reader.data(1) == ["first"]
+
+
+async def test_followers_stay_while_redis_is_away(
+    replicas: list[RunningGateway], redis: Redis
+) -> None:
+    one, two = replicas
+    async with Reader(one, "news") as reader:
+        await reader.opened()
+        await publish(two, "news", "before")
+        assert await reader.data(1) == ["before"]
+        redis.signal(signal.SIGKILL)
+        await redis.stop()
+        refused = await ask(two.port, posting("news", b"x"), "POST")
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "channels_unavailable")
+        await redis.start()  # empty: it has lost the channel
+        await until_published(two, "news", b"after")
+        event = await reader.event()
+        if event.type == b"gateway.gap":
+            event = await reader.event()
+        assert event.data == b"after"
+
+
+async def test_the_number_of_a_tenants_channels_is_counted_together(
+    redis: Redis, start_gateway: StartGateway
+) -> None:
+    one, two = [await start_gateway(shared(redis, max_channels=2)) for _ in range(2)]
+    await publish(one, "a", "x")
+    await publish(two, "b", "x")
+    refused = await ask(one.port, posting("c", b"x"), "POST")
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "too_many_channels")
+    await publish(one, "b", "x")
+
+
+async def test_workers_share_channels_by_redis(
+    redis: Redis, start_gateway_process: StartGatewayProcess
+) -> None:
+    gateway = await start_gateway_process({**shared(redis), "server": {"workers": 2}})
+    readers = [Reader(gateway, "news") for _ in range(6)]
+    for reader in readers:
+        await reader.__aenter__()
+        await reader.opened()
+    for number in range(4):
+        await publish(gateway, "news", f"n{number}")
+    for reader in readers:
+        assert await reader.data(4) == [f"n{number}" for number in range(4)]
+        await reader.__aexit__(None, None, None)
