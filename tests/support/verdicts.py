@@ -144,6 +144,24 @@ BY_ERROR = {
         "gateway",
         "The store of streams does not answer, and the route refuses without it.",
     ),
+    "invalid_event": ("client", "The event cannot be published in a channel: so it is."),
+    "channel_not_found": ("client", "The path holds no name that a channel can have."),
+    "too_many_channels": (
+        "client",
+        "The tenant has as many channels as `channels.max_channels` of the route allows.",
+    ),
+    "too_many_followers": (
+        "client",
+        "The channel, or the caller, has as many followers as the route allows: so it is.",
+    ),
+    "follower_behind": (
+        "client",
+        "The follower of a channel read more slowly than events arrived.",
+    ),
+    "channels_unavailable": (
+        "gateway",
+        "The store of channels, or the worker that keeps this one, does not answer: so it is.",
+    ),
     "upstream_error": ("backend", "Backend 'main' failed before the answer began: so it is."),
     "upstream_connect_failed": ("backend", "Backend 'main' cannot be reached: so it is."),
     "upstream_connect_timeout": (
