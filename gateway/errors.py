@@ -97,6 +97,43 @@ class MissingField(InvalidField):
         super().__init__(name, "is required")
 
 
+class UnsupportedParameter(RequestError):
+    """The rules of the model refuse a parameter."""
+
+    code = "unsupported_parameter"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"'{name}' is not supported by this model. Leave it out.", param=name)
+
+
+class ModalityNotSupported(RequestError):
+    """The request has a kind of content that the model does not take. `kind` is such as image."""
+
+    code = "modality_not_supported"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"This model does not take content of the kind '{kind}'. Use another model.",
+            param="messages",
+        )
+
+
+class ContextLengthExceeded(RequestError):
+    """The prompt and the longest answer do not fit into the context window of the model.
+    `needed_tokens` is an estimate.
+    """
+
+    code = "context_length_exceeded"
+
+    def __init__(self, needed_tokens: int, window_tokens: int) -> None:
+        super().__init__(
+            f"The prompt is too long: the model's maximum context length is {window_tokens} "
+            f"tokens, and the request needs about {needed_tokens}. Shorten the prompt or the "
+            "longest answer.",
+            param="messages",
+        )
+
+
 class NotTranslatable(RequestError):
     """The request uses a feature that the backend's dialect does not have."""
 

@@ -12,20 +12,16 @@ from typing import Any
 
 import orjson
 
-from gateway import sound_json
+from gateway import json_edits, sound_json
 from gateway.errors import RequestError
+from gateway.json_edits import Edits
+from gateway.media import modalities
 from gateway.usage import Estimate, estimate
 
-_TOKEN = re.compile(
-    rb'"(?P<string>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*:)?'
-    rb"|(?P<open>[{\[])|(?P<close>[}\]])",
-    re.DOTALL,
-)
 _MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 _OTHER_CASES = frozenset(map("".join, product(*zip("model", "MODEL", strict=True)))) - {"model"}
 _ESCAPED = rb"\u006"
 """Start of an escaped letter of the key `model`: m, o, d, e and l are U+0064 to U+006F."""
-_BEHIND_VALUE = b" \t\r\n,"
 _MAXIMA = ("max_tokens", "max_completion_tokens")
 _KEPT_BYTES = 4096
 """Limit for values of a body that a helper process has parsed: larger lists and objects are
@@ -85,6 +81,9 @@ class JsonBody:
     """
     _edits: Mapping[str, Any] = MappingProxyType({})
     """New values, by key."""
+    _modalities: frozenset[str] | None = None
+    original: JsonBody | None = None
+    """Body that this one was made from by `edited`."""
     _sent = b""
     """Last result of `rendered`."""
 
@@ -183,6 +182,36 @@ class JsonBody:
             return None
         return {**self.document, **self._edits} if self._edits else self.document
 
+    @property
+    def modalities(self) -> frozenset[str]:
+        """Kinds of content in the request."""
+        if self._modalities is None:
+            self._modalities = modalities(self.document)
+        return self._modalities
+
+    def edited(self, edits: Edits) -> JsonBody:
+        """Return this body with other parameters, for bodies that are `whole`. Raise RequestError
+        if it is nested too deeply.
+        """
+        raw = _edited(self.raw, edits)
+        plain = self._plain and _is_plain(raw)
+        made = JsonBody(raw, json_edits.applied(self.document, edits), self.model, plain=plain)
+        made._named, made._modalities = self._named, self._modalities
+        return self.replaced_by(made)
+
+    def replaced_by(self, made: JsonBody) -> JsonBody:
+        """Return `made`, as what is sent instead of this body: its model is renamed alike."""
+        made.original, made._edits = self, self._edits
+        return made
+
+    def restored(self) -> JsonBody:
+        """Return the body without the parameters that were changed for a model."""
+        original = self.original
+        if original is None:
+            return self
+        original._edits = self._edits
+        return original
+
     def _span(self, key: bytes) -> tuple[int, int] | None:
         spans = self._spans
         if spans is None:
@@ -197,8 +226,8 @@ class JsonBody:
             return match.span(1) if match is not None else None
         if self.whole and key.decode() not in self.document:
             return None
-        spans = _spans(self.raw, key)
-        return spans[0] if len(spans) == 1 else None
+        found = json_edits.spans(self.raw, key)
+        return found[0] if len(found) == 1 else None
 
     def pruned(self) -> JsonBody:
         """Return a copy without its long values, with everything that needs them computed
@@ -208,6 +237,7 @@ class JsonBody:
         pruned = JsonBody(b"", {key: _pruned(value) for key, value in kept}, self.model)
         pruned.whole = False
         pruned._estimate, pruned._named = self.asked, self.also_named
+        pruned._modalities = self.modalities
         pruned._spans = {key: self._only_span(key) for key in (b"model", b"stream_options")}
         return pruned
 
@@ -224,7 +254,7 @@ def read(body: bytes) -> JsonBody:
         # Go's encoding/json, and so Ollama, matches keys without regard to case.
         raise RequestError("'model' is written in another case.", param="model")
     plain = _is_plain(body)
-    if not plain and len(_spans(body, b"model")) > 1:
+    if not plain and len(json_edits.spans(body, b"model")) > 1:
         raise RequestError("'model' is given more than once.", param="model")
     model = document.get("model")
     if isinstance(model, str):
@@ -239,6 +269,14 @@ def read(body: bytes) -> JsonBody:
 def read_elsewhere(body: bytes) -> JsonBody:
     """Parse a heavy body in a helper process and return it `pruned`. Raise RequestError."""
     return read(body).pruned()
+
+
+def edited_elsewhere(body: bytes, edits: Edits) -> tuple[bytes, JsonBody]:
+    """Edit a heavy body in a helper process. Return its bytes, and the parsed body without them.
+    Raise RequestError.
+    """
+    raw = _edited(body, edits)
+    return raw, read_elsewhere(raw)
 
 
 def encoded(value: Any) -> bytes:
@@ -270,6 +308,13 @@ def continued(body: bytes, text: str, tokens: int, model: str | None, final: boo
     if final:
         document |= {"continue_final_message": True, "add_generation_prompt": False}
     return encoded(document)
+
+
+def _edited(body: bytes, edits: Edits) -> bytes:
+    try:
+        return json_edits.edited(body, edits)
+    except orjson.JSONEncodeError as exc:
+        raise RequestError("The request body is nested too deeply.", code="invalid_json") from exc
 
 
 def _parsed(body: bytes) -> Any:
@@ -310,41 +355,3 @@ def _is_plain(body: bytes) -> bool:
     # Searching backward takes a seventh of the time: JSON is full of quotes, with which a key ends.
     at = body.rfind(b'"model"')
     return (at < 0 or body.rfind(b'"model"', 0, at) < 0) and body.rfind(_ESCAPED) < 0
-
-
-def _spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
-    """Return start and end of the values of all top-level keys of this name, in a valid JSON
-    object.
-    """
-    text = name.decode()
-    spans: list[tuple[int, int]] = []
-    depth = 0
-    start = -1
-    for token in _TOKEN.finditer(body):
-        if token["open"] is not None:
-            depth += 1
-            continue
-        if token["close"] is not None:
-            depth -= 1
-            if depth:
-                continue
-        elif depth != 1 or token["colon"] is None:
-            continue
-        # At the next top-level key, or at the end: the value is what precedes it.
-        if start >= 0:
-            spans.append(_trimmed(body, start, token.start()))
-            start = -1
-        if token["colon"] is not None:
-            key = token["string"]
-            if key == name or (b"\\" in key and orjson.loads(b'"%b"' % key) == text):
-                start = token.end()
-    return spans
-
-
-def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
-    """Return a span without the surrounding white space and the comma after it."""
-    while body[end - 1] in _BEHIND_VALUE:
-        end -= 1
-    while body[start] in _BEHIND_VALUE:
-        start += 1
-    return start, end

@@ -10,7 +10,7 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 _IMAGE_TOKENS = 1600
@@ -68,6 +68,50 @@ def media(document: Mapping[str, Any]) -> Media:
         return _NO_MEDIA
     chars = tokens = 0
     left = _MOST_PARTS
+    for part in _parts(document):
+        kind = part.get("type")
+        if type(kind) is str and (cost_of := _KINDS.get(kind)) is not None:
+            size, cost = cost_of(part)
+            chars += size
+            tokens += cost
+        images = part.get("images")  # Ollama, and OpenAI's edits of images
+        images = images[: max(0, left)] if type(images) is list else []
+        if type(image := part.get("image")) is str and len(image) > _SHORT_CHARS:
+            images = [*images, image]
+        left -= len(images)
+        for image in images:
+            if isinstance(image, str):
+                data = _data(image) or image
+                chars += len(data)
+                tokens += _by_area(_size(data))
+            elif isinstance(image, dict):
+                size, cost = _image_url(image)
+                chars += size
+                tokens += cost
+    return Media(chars, tokens)
+
+
+def modalities(document: Mapping[str, Any]) -> frozenset[str]:
+    """Return the kinds of media in the messages of a request: image, audio, video and file. Text is
+    not listed.
+    """
+    if _MAY_HOLD_MEDIA.isdisjoint(document) and _are_texts(document.get("messages")):
+        return frozenset()
+    found: set[str] = set()
+    for part in _parts(document):
+        kind = part.get("type")
+        if type(kind) is str and (modality := _MODALITIES.get(kind)) is not None:
+            source = part.get("source")
+            if not isinstance(source, dict) or source.get("type") not in ("text", "content"):
+                found.add(modality)
+        if part.get("images"):
+            found.add("image")
+    return frozenset(found)
+
+
+def _parts(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a request that may be media, and the request itself."""
+    left = _MOST_PARTS
     waiting: list[Any] = [document]
     for name in ("messages", "input", "system"):
         if isinstance(value := document.get(name), list):
@@ -90,26 +134,7 @@ def media(document: Mapping[str, Any]) -> Media:
                 waiting.append(inner)
             if type(inner := part.get("source")) is dict and type(inner.get("content")) is list:
                 waiting.append(inner["content"])
-            kind = part.get("type")
-            if type(kind) is str and (cost_of := _KINDS.get(kind)) is not None:
-                size, cost = cost_of(part)
-                chars += size
-                tokens += cost
-            images = part.get("images")  # Ollama, and OpenAI's edits of images
-            images = images[: max(0, left)] if type(images) is list else []
-            if type(image := part.get("image")) is str and len(image) > _SHORT_CHARS:
-                images = [*images, image]
-            left -= len(images)
-            for image in images:
-                if isinstance(image, str):
-                    data = _data(image) or image
-                    chars += len(data)
-                    tokens += _by_area(_size(data))
-                elif isinstance(image, dict):
-                    size, cost = _image_url(image)
-                    chars += size
-                    tokens += cost
-    return Media(chars, tokens)
+            yield part
 
 
 def _image_url(part: Mapping[str, Any]) -> tuple[int, int]:
@@ -163,6 +188,19 @@ _KINDS = {
     "input_file": _document,
 }
 """Functions by the type of a message part."""
+_MODALITIES = {
+    "image_url": "image",
+    "input_image": "image",
+    "computer_screenshot": "image",
+    "image": "image",
+    "input_audio": "audio",
+    "audio_url": "audio",
+    "video_url": "video",
+    "document": "file",
+    "file": "file",
+    "input_file": "file",
+}
+"""Modalities by the type of a message part."""
 
 
 def _source(part: Mapping[str, Any]) -> str:

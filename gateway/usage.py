@@ -74,6 +74,8 @@ class Estimate:
     """Maximum tokens for all answers together; None if the request sets no maximum."""
     answers: int = 1
     """Number of answers requested."""
+    media: int = 0
+    """Part of the input that is images, audio, video and files."""
 
     def reserved(self, most: int | None, *, text: bool) -> Usage:
         """Return the usage to reserve. `most` is the maximum number of tokens in one answer of the
@@ -111,7 +113,7 @@ def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
     prompt = document.get("prompt")
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
         answers *= len(prompt)
-    return Estimate(input_, most * answers if most else None, answers)
+    return Estimate(input_, most * answers if most else None, answers, tokens)
 
 
 def estimate_unread(size_bytes: int) -> Estimate:

@@ -15,7 +15,7 @@ PACKAGE = "gateway"
 
 LAYERS = (
     ("core", "address_policy aiohttp_adaptor backlog bucket chunks deadline errors"),
-    ("core", "headers json_body masking media offload overload pacing sound_json sse"),
+    ("core", "headers json_body json_edits masking media offload overload pacing sound_json sse"),
     ("core", "request_target store urls usage"),
     ("subjects", "admission auth demo dialects limiting telemetry upstream"),
     ("configuration", "config process_state"),

@@ -75,6 +75,7 @@ ELSEWHERE = {
     "websocket/upstream_session.py": "wire/test_websocket.py",
     "dialects/json_schema.py": "dialects/test_request_check.py",
     "dialects/request_description.py": "wire/test_check_requests.py",
+    "routing/applied_rules.py": "wire/test_model_rules.py",
     # Construction from the configuration: its result is what is tested.
     "wiring/channels.py": "channels/test_channels.py",
     "wiring/resume.py": "resume/test_generation.py",

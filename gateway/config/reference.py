@@ -63,6 +63,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`upstreams.NAME.admission`, `models.NAME.admission`", models.AdmissionSettings),
     ("`shares`", models.ShareSettings),
     ("`models.NAME`", models.Model),
+    ("`models.NAME.parameters`", models.ParameterSettings),
     ("`models.NAME.price`", models.ModelPrice),
     ("`routes[]`", models.Route),
     ("`routes[].timeouts`", models.RouteTimeouts),

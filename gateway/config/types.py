@@ -43,6 +43,9 @@ _SERVICE = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 _NAMESERVER = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
 _LINK = r"https?://\S*\{(?:trace_id|request_id)\}\S*"
+_PARAMETER = (
+    r"(?!(?:model|stream|stream_options|messages|input|prompt|options)$)[a-z][a-z0-9_]{0,63}"
+)
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
@@ -243,3 +246,14 @@ def parse_nameserver(text: str) -> tuple[str, int]:
     if not host or not 0 < port < 65536:
         raise ValueError("not a name server: write its ADDRESS or ADDRESS:PORT, such as 10.0.0.53")
     return host, port
+
+
+ParameterName = Annotated[
+    str,
+    _must_match(
+        _PARAMETER,
+        "not a parameter that a rule may change: write its name, such as temperature or max_tokens",
+    ),
+    _pattern(_PARAMETER),
+]
+"""Parameter of a request. What decides on the kind of request and answer is none."""

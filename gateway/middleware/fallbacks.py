@@ -9,15 +9,15 @@ from aiohttp import web
 from gateway.dialects import refusals
 from gateway.errors import (
     GatewayError,
-    RequestError,
     Unavailable,
     UpstreamError,
     UpstreamTotalTimeout,
 )
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
-from gateway.proxy.translated import translated_call
+from gateway.proxy.translated import understands
 from gateway.request import Request
+from gateway.routing.applied_rules import apply_rules, fits
 from gateway.routing.resolve import rename_model
 from gateway.routing.target import Target, target_of
 
@@ -58,7 +58,7 @@ class Fallbacks:
                 if isinstance(exc, UpstreamTotalTimeout):
                     raise  # no time is left for another model
                 failure, reason = exc, exc.code
-            while left and not await _understands(left[0][1], request, self._sending):
+            while left and not await self._takes(left[0][1], request):
                 del left[0]
             if not left:
                 if response is None:
@@ -70,20 +70,14 @@ class Fallbacks:
             failed = f"{exchange.served or exchange.model}: {reason}"
             exchange.falls_back(name, target, failed)
             rename_model(request, body, target.rename_to or name)
+            waiting = apply_rules(request, target, self._sending.reader)
+            if waiting is not None:
+                await waiting
         return await handler(request)
 
-
-async def _understands(target: Target, request: Request, sending: SendOptions) -> bool:
-    """Tell whether the target can be asked at all: not every request can be translated to every
-    dialect.
-    """
-    if target.translation is None:
-        return True
-    try:
-        await translated_call(request, target.translation, request.exchange.body or b"", sending)
-    except RequestError:
-        return False
-    return True
+    async def _takes(self, target: Target, request: Request) -> bool:
+        """Tell whether the target can be asked at all."""
+        return fits(request, target) and await understands(request, target, self._sending)
 
 
 async def _shortcoming(response: web.StreamResponse) -> str | None:

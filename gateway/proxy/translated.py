@@ -27,6 +27,7 @@ from gateway.dialects.usage_chunk import UsageFilter
 from gateway.errors import (
     GatewayError,
     NotTranslatable,
+    RequestError,
     UpstreamInvalidResponse,
     UpstreamToldError,
 )
@@ -291,3 +292,16 @@ def _credential(request: Request) -> bytes | None:
         token = headers.get("x-api-key") or headers.get("api-key") or ""
     # Keep the bytes as they came, even if they are not valid UTF-8.
     return token.strip().encode("utf-8", "surrogateescape") or None
+
+
+async def understands(request: Request, target: Target, sending: SendOptions) -> bool:
+    """Tell whether the target can be asked at all: not every request can be translated to every
+    dialect.
+    """
+    if target.translation is None:
+        return True
+    try:
+        await translated_call(request, target.translation, request.exchange.body or b"", sending)
+    except RequestError:
+        return False
+    return True

@@ -21,6 +21,7 @@ from gateway.headers import (
     Passing,
 )
 from gateway.routing.model_access import ModelAccess
+from gateway.routing.model_rules import ModelRules
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
@@ -52,6 +53,7 @@ class Target:
         "passing_to_read",
         "reads_json",
         "rename_to",
+        "rules",
         "scopes",
         "shows_credential",
         "tells_asked",
@@ -78,6 +80,7 @@ class Target:
         reads_json: bool = False,
         tells_asked: bool = False,
         queued: bool = False,
+        rules: ModelRules | None = None,
     ) -> None:
         """`hint` computes what the balancer is told about a request. `identity` are lower-case
         names of headers that identify the caller; the gateway sets them, not the client. `scopes`
@@ -86,8 +89,9 @@ class Target:
         differ. `traced`: the gateway sets the trace headers itself. `access` decides which models
         callers may name to the upstream. `reads_json`: the balancer looks into bodies.
         `tells_asked`: responses that are not translated get the model name that the caller
-        requested. `queued`: requests may have to wait in a queue.
+        requested. `queued`: requests may have to wait in a queue. `rules` are those of the model.
         """
+        self.rules = rules
         self.tells_asked = tells_asked
         self.upstream = upstream
         self.access = access

@@ -22,6 +22,8 @@ _CHANNEL_METHODS = ("GET", "POST")
 def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     """Return the pipeline of a route. `ended` counts a request out."""
     body_first = route.limits_need_body
+    # Rules change what limits reserve. Bodies are checked as they were sent.
+    resolution = (route.resolution(), route.checks(), route.model_rules())
     return Pipeline(
         _outer(route.outer),
         route.errors(),
@@ -34,12 +36,11 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             # Limits that need no body are checked before it is read, the others right after.
             route.head_limits() if body_first else None,
             route.description(),
-            route.resolution() if body_first else None,
+            *(resolution if body_first else ()),
             route.limits(),
             route.publish_answer(),
             *route.plugins(),
-            None if body_first else route.resolution(),
-            route.checks(),
+            *(() if body_first else resolution),
             route.early_head(),
             route.fallbacks(),
             route.admission(),

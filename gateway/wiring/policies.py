@@ -20,6 +20,7 @@ from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.limits import HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
+from gateway.middleware.model_rules import ApplyModelRules
 from gateway.middleware.plugin import Plugin
 from gateway.middleware.publish_answer import PublishAnswer
 from gateway.middleware.request_id import RequestId
@@ -42,7 +43,7 @@ from gateway.wiring.channels import channel_options, sockets
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
 from gateway.wiring.resume import resume_options
 from gateway.wiring.route_dialect import route_dialect, route_named
-from gateway.wiring.targets import Targets
+from gateway.wiring.targets import Targets, has_rules
 
 
 class OuterPolicies:
@@ -247,6 +248,11 @@ class RoutePolicies:
         from gateway.middleware.check_requests import CheckRequests
 
         return CheckRequests(self.dialect, self._reader)
+
+    def model_rules(self) -> ApplyModelRules | None:
+        """Rules of models for parameters, context windows and modalities."""
+        has_some = any(has_rules(self._config.models[name]) for name in self._route.models)
+        return ApplyModelRules(self._sending) if self._forwards and has_some else None
 
     def early_head(self) -> Early | None:
         """Early heads of streams that have to wait."""

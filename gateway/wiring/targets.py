@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from gateway.config import Config, models
 from gateway.config.types import Dialect
+from gateway.dialects import DIALECTS
+from gateway.dialects import Dialect as DialectInterface
 from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
 from gateway.dialects.translation.translation import Translation
 from gateway.routing.model_access import ModelAccess, ServedModel
+from gateway.routing.model_rules import ModelRules, ParameterRules
 from gateway.routing.target import Target
 from gateway.wiring.hints import hint_of, reads_json
 from gateway.wiring.parts import Parts
@@ -33,15 +36,17 @@ class Targets:
         )
 
     def model(self, name: str) -> Target:
-        """Return the target of a model, with the targets of its fallbacks."""
+        """Return the target of a model, with the targets of its fallbacks. Each fallback has those
+        after it as its own.
+        """
         model = self._config.models[name]
-        others = model.fallbacks
-        fallbacks = [(other, self._alone(other, legible=other != others[-1])) for other in others]
-        return self.upstream(model.upstream, model, fallbacks, legible=bool(fallbacks))
+        fallbacks: list[tuple[str, Target]] = []
+        for other in reversed(model.fallbacks):
+            fallbacks.insert(0, (other, self._model(self._config.models[other], fallbacks)))
+        return self._model(model, fallbacks)
 
-    def _alone(self, name: str, *, legible: bool) -> Target:
-        model = self._config.models[name]
-        return self.upstream(model.upstream, model, legible=legible)
+    def _model(self, model: models.Model, fallbacks: Sequence[tuple[str, Target]]) -> Target:
+        return self.upstream(model.upstream, model, fallbacks, legible=bool(fallbacks))
 
     def upstream(
         self,
@@ -73,7 +78,35 @@ class Targets:
             access=_access(self._config, name),
             reads_json=reads_json(options.balance),
             queued=options.admission is not None,
+            rules=None if model is None else _rules(model, options, DIALECTS[self._dialect]),
         )
+
+
+def has_rules(model: models.Model) -> bool:
+    """Tell whether requests of a model have to be looked at."""
+    told = (model.parameters, model.context_window, model.input_modalities)
+    return any(one is not None for one in told)
+
+
+def _rules(
+    model: models.Model, upstream: models.UpstreamSettings, dialect: DialectInterface
+) -> ModelRules | None:
+    """Return the rules of a model for callers of a dialect; None if it has none."""
+    if not has_rules(model):
+        return None
+    told = model.parameters
+    rules = ParameterRules()
+    if told is not None:
+        rules = ParameterRules(
+            frozenset(told.drop), told.set, told.default, told.cap, frozenset(told.refuse)
+        )
+    return ModelRules(
+        dialect,
+        rules,
+        context_window=model.context_window,
+        modalities=None if model.input_modalities is None else frozenset(model.input_modalities),
+        max_tokens_field=upstream.translation.max_tokens_field,
+    )
 
 
 def _access(config: Config, upstream: str) -> ModelAccess:

@@ -22,6 +22,18 @@ BY_ERROR = {
     "invalid_value": ("client", "A field of the body has a wrong value: so it is."),
     "invalid_type": ("client", "A field of the body has the wrong type: so it is."),
     "missing_required_parameter": ("client", "A field of the body is missing: so it is."),
+    "unsupported_parameter": (
+        "client",
+        "A parameter is refused by the rules of the model: so it is.",
+    ),
+    "modality_not_supported": (
+        "client",
+        "The request has content of a kind that the model does not take: so it is.",
+    ),
+    "context_length_exceeded": (
+        "client",
+        "The request does not fit into the context window of the model: so it is.",
+    ),
     "invalid_form": ("client", "The form can be read in two ways: so it is."),
     "invalid_encoding": (
         "client",

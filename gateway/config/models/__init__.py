@@ -29,7 +29,7 @@ from gateway.config.models.routes import (
     WebSocket,
 )
 from gateway.config.models.section import Section
-from gateway.config.models.served_models import Model, ModelPrice
+from gateway.config.models.served_models import Model, ModelPrice, ParameterSettings
 from gateway.config.models.server import (
     Admin,
     Demo,
@@ -81,6 +81,7 @@ __all__ = [
     "Model",
     "ModelPrice",
     "Outliers",
+    "ParameterSettings",
     "Provider",
     "ResumeSettings",
     "Retries",

@@ -1,12 +1,14 @@
-"""Section `models`: the models that callers may ask for, and who serves them."""
+"""Section `models`: names that callers use, and the upstreams that serve them."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from gateway.config.models.section import Section
 from gateway.config.models.upstreams import AdmissionSettings
-from gateway.config.types import Currency, Name
+from gateway.config.types import Currency, Name, ParameterName
 
 
 class ModelPrice(Section):
@@ -28,6 +30,37 @@ class ModelPrice(Section):
         None, ge=0, description="For a million tokens of reasoning; default: `output`."
     )
     currency: Currency = Field("USD", description="Three letters, as in the budgets.")
+
+
+class ParameterSettings(Section):
+    """Rules for parameters of requests, by the names of OpenAI's chat endpoint. `max_tokens` stands
+    for its names in all APIs; parameters in Ollama's `options` are found, too.
+    """
+
+    drop: tuple[ParameterName, ...] = Field((), description="Taken out of requests.")
+    set: dict[ParameterName, Any] = Field(
+        default_factory=dict, description="Values that replace those of requests, or are added."
+    )
+    default: dict[ParameterName, Any] = Field(
+        default_factory=dict, description="Values for requests that have none."
+    )
+    cap: dict[ParameterName, float] = Field(
+        default_factory=dict,
+        description="Largest values: `{max_tokens: 4096, temperature: 1}`. A request without the "
+        "parameter is left as it is.",
+    )
+    refuse: tuple[ParameterName, ...] = Field(
+        (), description="Requests that use one are 400 `unsupported_parameter`."
+    )
+
+    @model_validator(mode="after")
+    def _one_rule_each(self) -> Self:
+        only = [*self.drop, *self.set, *self.refuse]
+        both = {name for name in only if only.count(name) > 1}
+        both |= frozenset(only) & (frozenset(self.default) | frozenset(self.cap))
+        if both:
+            raise ValueError(f"{min(both)} has two rules that contradict each other")
+        return self
 
 
 class Model(Section):
@@ -52,6 +85,25 @@ class Model(Section):
         le=100_000_000,
         description="The most tokens that one of its answers has: what limits reserve for a "
         "request that sets no maximum; default: 256.",
+    )
+    context_window: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="Tokens of prompt and answer together. A request that needs more goes to the "
+        "first of `fallbacks` that it fits into; without one it is 400 `context_length_exceeded`.",
+    )
+    input_modalities: tuple[Literal["text", "image", "audio", "video", "file"], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Kinds of content that it takes. A request with others goes to the first of "
+        "`fallbacks` that takes them; without one it is 400. Default: not known, and not checked.",
+    )
+    output_modalities: tuple[Literal["text", "image", "audio", "video"], ...] | None = Field(
+        None, min_length=1, description="Kinds of content in its answers, for lists of models."
+    )
+    parameters: ParameterSettings | None = Field(
+        None, description="Rules for the parameters of its requests."
     )
     price: ModelPrice | None = Field(
         None, description="What it costs: for budgets in money, metrics and usage."

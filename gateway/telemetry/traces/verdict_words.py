@@ -70,6 +70,21 @@ ERRORS: Mapping[str, Wording] = {
     "missing_required_parameter": Wording(
         _CLIENT, "A field of the body is missing{why}.", "The client has to send it."
     ),
+    "unsupported_parameter": Wording(
+        _CLIENT,
+        "A parameter is refused by the rules of the model{why}.",
+        "Leave it out, or change `parameters.refuse` of the model.",
+    ),
+    "modality_not_supported": Wording(
+        _CLIENT,
+        "The request has content of a kind that the model does not take{why}.",
+        "Use another model, or name one in `fallbacks` of the model.",
+    ),
+    "context_length_exceeded": Wording(
+        _CLIENT,
+        "The request does not fit into the context window of the model{why}.",
+        "Shorten it, or name a model with a larger window in `fallbacks`.",
+    ),
     "invalid_form": Wording(
         _CLIENT, "The form can be read in two ways{why}.", "Send plain multipart/form-data."
     ),

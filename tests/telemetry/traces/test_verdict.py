@@ -153,9 +153,9 @@ def test_whose_fault_a_backends_status_is(status: int, fault: Fault) -> None:
 
 
 def test_an_error_that_a_backend_told_by_a_code_of_its_own_is_the_backends() -> None:
-    own = {"error": "context_length_exceeded", "reason": "too long", "status": 400}
+    own = {"error": "exceed_context_size_error", "reason": "too long", "status": 400}
     assert judged(**own) == (
-        "Backend 'main' answered with status 400 (context_length_exceeded): too long.",
+        "Backend 'main' answered with status 400 (exceed_context_size_error): too long.",
         Fault.CLIENT,
     )
 
