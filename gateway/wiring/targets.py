@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from gateway.config import Config, models
 from gateway.config.types import Dialect
@@ -98,7 +101,11 @@ def _rules(
     rules = ParameterRules()
     if told is not None:
         rules = ParameterRules(
-            frozenset(told.drop), told.set, told.default, told.cap, frozenset(told.refuse)
+            frozenset(told.drop),
+            _as_json(told.set),
+            _as_json(told.default),
+            told.cap,
+            frozenset(told.refuse),
         )
     return ModelRules(
         dialect,
@@ -107,6 +114,12 @@ def _rules(
         modalities=None if model.input_modalities is None else frozenset(model.input_modalities),
         max_tokens_field=upstream.translation.max_tokens_field,
     )
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of the file as a parsed body has them: with lists instead of tuples."""
+    made: dict[str, Any] = orjson.loads(orjson.dumps(values))
+    return made
 
 
 def _access(config: Config, upstream: str) -> ModelAccess:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+import orjson
 from pydantic import Field, model_validator
 
 from gateway.config.models.section import Section
@@ -60,6 +61,10 @@ class ParameterSettings(Section):
         both |= frozenset(only) & (frozenset(self.default) | frozenset(self.cap))
         if both:
             raise ValueError(f"{min(both)} has two rules that contradict each other")
+        try:
+            orjson.dumps([self.set, self.default])
+        except TypeError as exc:
+            raise ValueError("a value cannot be written as JSON") from exc
         return self
 
 
