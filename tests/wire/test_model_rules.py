@@ -205,7 +205,7 @@ async def test_a_costly_body_is_edited_in_the_helper_process(
         config(upstream, small={"parameters": {"cap": {"max_tokens": 5}, "drop": ["seed"]}})
     )
     parts = [{"type": "text", "text": "a"}] * (MIB // 28)
-    asked = {"model": "small", "messages": [{"role": "user", "content": parts}], "x": 1}
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": parts}], "x": 1}
     assert (await post(gateway, **asked, max_tokens=9, seed=1)).status == 200
     assert json.loads(upstream.requests[0].body) == {
         **asked,
