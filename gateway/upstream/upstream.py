@@ -14,6 +14,7 @@ from gateway.upstream.health import EndpointState
 from gateway.upstream.latencies import Beginning, Quantile, Slowness
 from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import UpstreamOptions
+from gateway.upstream.ranking import Groups, ranked
 from gateway.upstream.retry_budget import RetryBudget
 
 _NEVER = float("inf")
@@ -31,7 +32,6 @@ class Part(Protocol):
         """Stop the activity."""
 
 
-Groups = tuple[tuple[Endpoint, ...], ...]
 Report = Callable[[Endpoint, EndpointState, str], None]
 
 
@@ -486,42 +486,15 @@ class Upstream:
                 self._report(endpoint, state, endpoint.health.why(now))
         self._states = states
         self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
-        self._sort(states)
+        ranking = ranked(states, self.options.panic)
+        self.counts.panics += ranking.panicking and not self.panicking
+        self.panicking = ranking.panicking
+        self._groups, self._last_resort = ranking.in_service, ranking.last_resort
         self._probing = not self.panicking and EndpointState.PROBING in states.values()
         self._siblings.clear()
         healthy = len(states) == 1 and EndpointState.HEALTHY in states.values()
         self._only = self.endpoints[0] if healthy else None
         self._hand_out()
-
-    def _sort(self, states: dict[Endpoint, EndpointState]) -> None:
-        there = [e for e, state in states.items() if state is not EndpointState.DRAINING]
-        unhealthy = [e for e in there if states[e] is EndpointState.UNHEALTHY]
-        failed = [e for e in there if states[e] is EndpointState.EJECTED and not e.health.slow]
-        slow = [e for e in there if states[e] is EndpointState.EJECTED and e.health.slow]
-        well = [
-            e for e in there if states[e] not in (EndpointState.UNHEALTHY, EndpointState.EJECTED)
-        ]
-        sound = sum(states[e] is not EndpointState.PROBING and not e.health.failing for e in well)
-        enough = self.options.panic * len(there)
-        was, self.panicking = self.panicking, sound < enough
-        if self.panicking:
-            # Panic mode, as in Envoy: the remaining endpoints could not carry the load, so ejected
-            # ones are used again. The slow ones come first, because they do answer.
-            self.counts.panics += not was
-            sound += len(slow)
-            well, slow = well + slow, []
-            if sound < enough:
-                well, failed = well + failed, []
-        groups = []
-        for priority in sorted({e.priority for e in well}):
-            group = [e for e in well if e.priority == priority]
-            groups.append(tuple(e for e in group if states[e] is not EndpointState.COOLING))
-        # Endpoints that asked for a pause come last, whatever their priority.
-        groups.append(tuple(e for e in well if states[e] is EndpointState.COOLING))
-        self._groups = tuple(group for group in groups if group)
-        probing = [e for e in well if states[e] is EndpointState.PROBING]
-        out = (tuple(group) for group in (slow, probing, failed, unhealthy))
-        self._last_resort = tuple(group for group in out if group)
 
     def start(self) -> None:
         """Start the background activities. Needs a running event loop."""
