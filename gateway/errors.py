@@ -24,6 +24,8 @@ class GatewayError(Exception):
     kind = "server_error"
     limit: str | None = None
     """Name, in the configuration, of the limit that was reached."""
+    model: str | None = None
+    """Model that the client asked for, if it is not served."""
     default_message = "The gateway failed to handle this request."
 
     def __init__(
@@ -193,9 +195,9 @@ class ModelNotFound(NotFound):
     default_message = "The model does not exist here, or you may not use it. See GET /v1/models."
 
     def __init__(self, name: str | None = None) -> None:
-        """`name` is the model that the client asked for. Only the log has it."""
-        reason = None if name is None else f"model {name[:_LONGEST_NAME]!a}"
-        super().__init__(param="model", reason=reason)
+        """`name` is the model that the client asked for. Only logs and traces have it."""
+        super().__init__(param="model")
+        self.model = None if name is None else name[:_LONGEST_NAME]
 
 
 class MethodNotAllowed(RequestError):

@@ -88,6 +88,10 @@ class Failure:
     """Name, in the configuration, of the limit that refused the request."""
     retry_after_s: int | None = None
     """Seconds after which the client was told to retry."""
+    model: str | None = None
+    """Model that the client asked for, if it is not served. It is no fact of the exchange: metrics
+    must not have a series for each name that a client invents.
+    """
 
 
 @dataclass(slots=True)
@@ -348,7 +352,7 @@ class Exchange(Facts):
         if reason is None and error.limit is None and error.message != error.default_message:
             # The message describes this particular request. A plug-in's may be a whole page.
             reason = error.message[:_LONGEST_REASON]
-        self.failure = Failure(error.code, reason, error.limit, error.retry_after_s)
+        self.failure = Failure(error.code, reason, error.limit, error.retry_after_s, error.model)
 
     def passed_on(self, reason: str | None, code: str | None = None) -> None:
         """Record an error that the client got as the backend sent it. `code` is given if the status

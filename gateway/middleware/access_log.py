@@ -54,6 +54,8 @@ class AccessLog:
                 line += f',"tenant":{masked(principal.tenant)}'
         if exchange.model is not None:
             line += f',"model":{masked(exchange.model)}'
+        elif exchange.failure is not None and exchange.failure.model is not None:
+            line += f',"model":{masked(exchange.failure.model)}'
         if exchange.continued:
             line += f',"continued":{exchange.continued}'
         if exchange.served is not None:

@@ -175,7 +175,7 @@ class Tracing:
             "route_path": self._options.route_path,
             "subject": principal and principal.subject,
             "tenant": principal and principal.tenant,
-            "model": exchange.model,
+            "model": exchange.model or (failure and failure.model),
             "served": exchange.served,
             "upstream": exchange.upstream,
             "endpoint": exchange.endpoint,

@@ -325,6 +325,14 @@ async def test_the_line_of_a_record_is_the_line_that_was_logged(
             same = line.keys() - {"time", "duration_ms"}
             assert {name: line[name] for name in same} == {name: logged[name] for name in same}
             assert line["duration_ms"] == pytest.approx(logged["duration_ms"], abs=50)
+        unknown = chat(bearer(sub="ben")).replace(b'"model": "m"', b'"model": "x"')
+        await ask(gateway.port, unknown)
+        (one,) = await listed(gateway, 1, "&model=x")
+        assert one["verdict"]["text"] == (
+            "The route does not serve model 'x', or not to this caller."
+        )
+        names = (await told(gateway, "/api/telemetry"))["names"]
+        assert names["models"] == ["m"], "clients do not fill the list with names"
     assert {one["status"] for one in kept} == {200, 401, 500}
 
 

@@ -249,6 +249,16 @@ async def test_a_model_the_route_does_not_serve_is_404_and_names_no_other(
     assert upstream.connections == []
 
 
+async def test_the_log_names_a_model_that_is_not_served(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    response = await post(gateway, b'{"model":"gpt-9"}')
+    assert b"gpt-9" not in response.body
+    line = await gateway.wait_for_log(lambda line: line.get("error") == "model_not_found")
+    assert line["model"] == "gpt-9"
+    assert upstream.connections == []
+
+
 async def test_another_route_serves_what_this_one_does_not(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:

@@ -146,10 +146,14 @@ class TraceReader:
         return rows[0][0] if rows else None
 
     def names(self) -> dict[str, list[str]]:
-        """Return all routes, models, upstreams, tenants, subjects, ends and errors, for filters."""
+        """Return all routes, models, upstreams, tenants, subjects, ends and errors, for filters.
+
+        Models that are not served are left out, because clients invent them.
+        """
+        served = "error IS NOT 'model_not_found'"
         return {
             "routes": self._distinct("route"),
-            "models": sorted({*self._distinct("model"), *self._distinct("asked")}),
+            "models": sorted({*self._distinct("model", served), *self._distinct("asked", served)}),
             "upstreams": self._distinct("upstream"),
             "tenants": self._distinct("tenant"),
             "subjects": self._distinct("subject"),
@@ -157,9 +161,9 @@ class TraceReader:
             "errors": self._distinct("error"),
         }
 
-    def _distinct(self, column: str) -> list[str]:
+    def _distinct(self, column: str, condition: str = "1") -> list[str]:
         rows = self._select(
-            f"SELECT DISTINCT {column} FROM requests WHERE {column} IS NOT NULL "  # noqa: S608 -- columns are ours
+            f"SELECT DISTINCT {column} FROM requests WHERE {column} IS NOT NULL AND {condition} "  # noqa: S608 -- columns are ours
             f"ORDER BY {column} LIMIT 200"
         )
         return [value for (value,) in rows]

@@ -211,7 +211,7 @@ def _facts(record: Record) -> dict[str, str]:
         "why": why,
         "backend": _backend(record),
         "gate": f"'{reason}'" if reason else "the backend",
-        "model": f"model '{model}'" if model else _unknown_model(record),
+        "model": f"model '{model}'" if model else "this model",
         "limit": f"'{record['limit']}'" if record.get("limit") else "of the route",
         "raise_it": f"`limits.{record['limit']}`" if record.get("limit") else "it",
         "wait": f"; wait {_seconds(retry_s)}" if retry_s is not None else "",
@@ -227,11 +227,6 @@ def _facts(record: Record) -> dict[str, str]:
 def _backend(record: Record) -> str:
     name = record.get("upstream")
     return f"Backend '{name}'" if name else "The backend"
-
-
-def _unknown_model(record: Record) -> str:
-    named = record.get("error") == "model_not_found" and record.get("reason")
-    return str(named) if named else "this model"
 
 
 def _when(record: Record) -> str:

@@ -151,6 +151,7 @@ def test_there_is_nothing_in_a_store_that_was_not_begun(tmp_path: Path) -> None:
 
 def test_names_for_filters(store: TraceStore) -> None:
     store.add(batch(1, numbered(1), numbered(2, model="a", route="b", error="upstream_reset")))
+    store.add(batch(2, numbered(3, model="invented", error="model_not_found")))
     assert store.flush(LONG)
     names = TraceReader(store.path).names()
     assert names == {
@@ -160,5 +161,5 @@ def test_names_for_filters(store: TraceStore) -> None:
         "tenants": ["acme"],
         "subjects": ["ann"],
         "ends": ["complete"],
-        "errors": ["upstream_reset"],
+        "errors": ["model_not_found", "upstream_reset"],
     }

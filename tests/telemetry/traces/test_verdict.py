@@ -193,7 +193,7 @@ def test_a_refused_credential_says_what_was_there_and_what_was_expected() -> Non
 
 
 def test_a_model_that_is_not_served_is_named() -> None:
-    text, _ = failed_early("model_not_found", 404, model=None, reason="model 'gpt-9'")
+    text, _ = failed_early("model_not_found", 404, model="gpt-9")
     assert text == "The route does not serve model 'gpt-9', or not to this caller."
 
 

@@ -65,9 +65,7 @@ function wrong({ now, workers, upstreams, config }) {
   if (silent > 0) found.push(["warn", `${silent} ${silent === 1 ? "stream is" : "streams are"} silent: nothing from the backend for 30 s`, "/requests?silent=30s"]);
   if (config?.last_reload && !config.last_reload.ok) found.push(["bad", "the changed configuration was refused", "/config"]);
   const codes = Object.entries(now.errors ?? {}).filter(([, rate]) => rate > 0).sort((a, b) => b[1] - a[1]).slice(0, 4);
-  if (codes.length) {
-    found.push(["warn", codes.map(([code, rate]) => `${code} ${number(rate)}/s`).join(", "), "/requests?kept=error"]);
-  }
+  for (const [code, rate] of codes) found.push(["warn", `${code} ${number(rate)}/s`, `/requests?error=${encodeURIComponent(code)}`]);
   return h("ul", { class: "wrong", "aria-label": "What asks for attention" }, found.length
     ? found.sort((a, b) => (a[0] === "bad" ? 0 : 1) - (b[0] === "bad" ? 0 : 1)).map(([kind, words, where]) =>
       h("li", { class: kind }, where ? h("a", { href: where }, state(kind, words)) : state(kind, words)))
