@@ -72,6 +72,8 @@ class AdminApi:
     """Further routes behind the same authentication."""
     topics: Mapping[str, Source] = field(default_factory=dict)
     """Further topics of the feed."""
+    public: str = ""
+    """URL of the public listener."""
 
     def __post_init__(self) -> None:
         self._feed = Feed({**sources(self), "config": self._reload_now, **self.topics})
@@ -147,7 +149,8 @@ class AdminApi:
         }
         if refusal is None:
             admin = self.reloader.loaded.config.admin
-            document |= {"version": __version__, "links": dict(admin.links) if admin else {}}
+            links = dict(admin.links) if admin else {}
+            document |= {"version": __version__, "links": links, "public": self.public}
         return answer(document)
 
     @Operation(

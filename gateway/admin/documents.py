@@ -383,6 +383,8 @@ class Session(Document):
     """Version of the gateway. Only if admitted; so are the links."""
     links: dict[str, str] = {}
     """`admin.links` of the configuration."""
+    public: str = ""
+    """URL of the public listener, as this host reaches it. Only if admitted."""
 
 
 # -- requests and limits -------------------------------------------------------------------------

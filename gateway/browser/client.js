@@ -3,6 +3,8 @@
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 8000;
+/** Time to wait for a response head that names the generation, so that it can be cancelled. */
+const NAME_WAIT_MS = 300;
 /** Ends of the API paths below which a route's `streams/` are. */
 const API = /(?:chat\/completions|completions|messages|responses)$/;
 /** Errors that end one connection, but not the stream. */
@@ -26,6 +28,9 @@ export class Refused extends StreamError {}
 
 /** The rest of the stream cannot be read: it is trimmed, cancelled, forgotten, or was never kept. */
 export class StreamLost extends StreamError {}
+
+/** Reason for `signal` that closes the connection, and lets the generation go on. */
+export class Detached extends Error {}
 
 /** One attempt failed. The next one may succeed. */
 class Interrupted extends Error {
@@ -102,19 +107,46 @@ export class EventParser {
   }
 }
 
+/** Parser of JSON lines, with the interface of EventParser: each line is an event of type "line". */
+export class LineParser {
+  constructor(onEvent) {
+    this.onEvent = onEvent;
+    this.id = "";
+    this.retry = null;
+    // Not a TextDecoderStream, which forgets what it holds when the connection breaks.
+    this.decoder = new TextDecoder();
+    this.rest = "";
+  }
+
+  feed(bytes) {
+    const lines = (this.rest + this.decoder.decode(bytes, { stream: true })).split("\n");
+    this.rest = lines.pop();
+    for (const line of lines) if (line.trim()) this.onEvent(new StreamEvent("line", line, "", false));
+  }
+}
+
+const FORMATS = {
+  events: { accept: "text/event-stream", types: ["text/event-stream"], Parser: EventParser },
+  lines: { accept: "application/x-ndjson", types: ["application/x-ndjson", "application/jsonl"], Parser: LineParser },
+};
+
 /**
  * Iterate over the events of a stream, over as many connections as it takes. Options, besides those
  * of `fetch`:
  *
  * - `headers`: an object, or a function that returns one, or a promise of one, for each request.
- * - `body`: a string, or an object that is sent as JSON. The method is then POST.
- * - `signal`: ends the iteration with its reason, and cancels the generation that `body` began.
+ * - `body`: an object that is sent as JSON, or a string, FormData or Blob. The method is then POST.
+ * - `signal`: ends the iteration with its reason, and cancels the generation that `body` began,
+ *   unless the reason is a Detached.
  * - `streams`: URL of the route's kept streams; found by itself for the paths of OpenAI and Anthropic.
  * - `lastEventId`: continue after this event.
  * - `follow`: reconnect after a complete response as well, until the server answers 204.
  * - `retries`: failed attempts in a row. `longestWait`: the longest Retry-After to wait for, in ms.
  * - `idle`: silence in ms, heartbeats included, after which the connection counts as broken.
+ * - `format`: "lines" reads JSON lines, as of Ollama, and not server-sent events.
  * - `onState`: called with "connecting", "open", "waiting" or "offline".
+ * - `onResponse`: called with each response, once its head is there.
+ * - `onComment`: called with the text of each comment. Heartbeats are comments.
  *
  * Throws Refused, StreamLost, StreamError, and the reason of `signal`.
  */
@@ -148,7 +180,7 @@ export async function* stream(url, options = {}) {
       failures += 1;
     }
   } finally {
-    if (signal?.aborted) reading.cancel();
+    if (signal?.aborted && !(signal.reason instanceof Detached)) reading.cancel();
   }
 }
 
@@ -156,7 +188,8 @@ export async function* stream(url, options = {}) {
 class Reading {
   constructor(url, { method, body, headers, streams, lastEventId = "", ...options }) {
     this.url = new URL(url, globalThis.location?.href);
-    this.body = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+    this.isForm = [globalThis.FormData, globalThis.Blob].some((kind) => kind && body instanceof kind);
+    this.body = body === undefined || typeof body === "string" || this.isForm ? body : JSON.stringify(body);
     this.method = method ?? (body === undefined ? "GET" : "POST");
     this.headers = headers;
     this.options = options;
@@ -189,7 +222,7 @@ class Reading {
   async ask(signal) {
     const given = typeof this.headers === "function" ? await this.headers() : this.headers;
     this.sent = Object.fromEntries(new Headers(given));
-    const headers = { accept: "text/event-stream", ...this.sent };
+    const headers = { accept: FORMATS[this.options.format ?? "events"].accept, ...this.sent };
     if (this.lastId) headers["last-event-id"] = this.lastId;
     const { credentials, mode } = this.options;
     const common = { credentials, mode, cache: "no-store", headers, signal };
@@ -197,7 +230,7 @@ class Reading {
       for (const name of ONCE) delete headers[name];
       return await fetch(this.kept, common);
     }
-    if (this.body !== undefined) headers["content-type"] ??= "application/json";
+    if (this.body !== undefined && !this.isForm) headers["content-type"] ??= "application/json";
     return await fetch(this.url, { ...common, method: this.method, body: this.body });
   }
 
@@ -213,14 +246,21 @@ class Reading {
 
 /** One request and its response. */
 class Attempt {
-  constructor(reading, { signal, idle = 60_000, longestWait = 60_000 }) {
+  constructor(reading, { signal, idle = 60_000, longestWait = 60_000, format = "events", onResponse, onComment }) {
     this.reading = reading;
+    this.format = FORMATS[format];
+    this.onResponse = onResponse;
+    this.onComment = onComment;
+    this.naming = null;
     this.idle = idle;
     this.longestWait = longestWait;
     this.nothingLeft = false;
     this.controller = new AbortController();
     this.signal = signal;
-    this.stop = () => this.controller.abort(signal?.reason);
+    this.stop = async () => {
+      if (this.naming && !(signal.reason instanceof Detached)) await soon(this.naming);
+      this.controller.abort(signal.reason);
+    };
     this.cut = () => {
       if (this.reading.canContinue) this.controller.abort(new Error("offline"));
     };
@@ -243,7 +283,7 @@ class Attempt {
     }
     onState("open");
     const ready = [];
-    const parser = new EventParser((event) => ready.push(event));
+    const parser = new this.format.Parser((event) => ready.push(event), this.onComment);
     parser.id = reading.lastId;
     const reader = response.body.getReader();
     for (let piece; !(piece = await this.read(reader)).done;) {
@@ -262,21 +302,27 @@ class Attempt {
 
   async open() {
     const { reading } = this;
+    const asking = reading.ask(this.controller.signal);
+    if (reading.begins && !reading.kept) this.naming = asking;
     let response;
     try {
-      response = await reading.ask(this.controller.signal);
+      response = await asking;
     } catch (error) {
       throw new Interrupted(error);
     }
+    this.naming = null;
+    this.onResponse?.(response);
     reading.streamId = response.headers.get("X-Stream-Id") ?? reading.streamId;
-    const isStream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
+    this.signal?.throwIfAborted();
+    const type = response.headers.get("Content-Type") ?? "";
+    const isStream = this.format.types.some((one) => type.startsWith(one));
     if (response.status === 204 || (response.ok && isStream)) return response;
     throw await this.refusal(response);
   }
 
   async refusal(response) {
     const { reading } = this;
-    if (response.ok) return new Refused("The response is not an event stream.", { status: response.status });
+    if (response.ok) return new Refused("The response is not a stream of this format.", { status: response.status });
     const retryAfter = milliseconds(response.headers.get("Retry-After"));
     const said = told(await response.json().catch(() => null)) ?? {};
     const error = new (reading.kept && LOST.includes(said.code) ? StreamLost : Refused)(
@@ -337,6 +383,14 @@ function unkept(cause) {
 function gaveUp(cause) {
   if (cause instanceof StreamError) return cause;
   return new StreamLost("The gateway cannot be reached.", { code: "unreachable", cause });
+}
+
+/** Settle with a promise, or after a moment. Never throws. */
+async function soon(promise) {
+  let timer;
+  const late = new Promise((resolve) => { timer = setTimeout(resolve, NAME_WAIT_MS); });
+  await Promise.race([promise.catch(() => {}), late]);
+  clearTimeout(timer);
 }
 
 /** Full jitter, so that the clients of a restarted server do not return all at once. */

@@ -112,7 +112,9 @@ async def serve_admin(
                         "admin_token_refused", client=client, count=count
                     ),
                 )
-                api = AdminApi(fleet, reloader, drained, auth, metrics, more, collector.topics)
+                api = AdminApi(
+                    fleet, reloader, drained, auth, metrics, more, collector.topics, public
+                )
                 runner = AdminRunner(
                     api.application(),
                     access_log=None,

@@ -1,6 +1,10 @@
 // The event stream: one for the page, of the topics its view shows; none while nobody looks at it.
 
 import { get } from "./api.js";
+import { Detached, Refused, stream } from "./client.js";
+
+const SILENT_MS = 25_000;
+const AGAIN_MS = 1500;
 
 export class Feed {
   /** `tell(topic, document)`; `state("live" | "waiting" | "paused")`. */
@@ -8,7 +12,7 @@ export class Feed {
     this.tell = tell;
     this.state = state;
     this.topics = [];
-    this.source = null;
+    this.controller = new AbortController();
     document.addEventListener("visibilitychange", () => this.open());
   }
 
@@ -18,34 +22,33 @@ export class Feed {
   }
 
   open() {
-    this.source?.close();
-    this.source = null;
-    clearTimeout(this.again);
+    this.controller.abort(new Detached());
     if (document.hidden || !this.topics.length) {
       this.state("paused");
       return;
     }
-    const source = new EventSource(`/api/events?topics=${this.topics.join(",")}`);
-    this.source = source;
-    for (const topic of this.topics) {
-      source.addEventListener(topic, (event) => {
-        this.state("live");
-        this.tell(topic, JSON.parse(event.data));
-      });
-    }
-    source.onopen = () => this.state("live");
-    source.onerror = () => {
-      this.state("waiting");
-      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
-      // Refused: by the session's end, perhaps. A request can say so, an EventSource cannot.
-      this.again = setTimeout(async () => {
-        try {
-          await get("/api/workers");
-        } catch {
-          // it does not answer; the next try will tell
-        }
-        if (this.source === source) this.open();
-      }, 1500);
+    this.controller = new AbortController();
+    this.read(this.controller.signal);
+  }
+
+  async read(signal) {
+    const states = { open: "live", waiting: "waiting", offline: "waiting" };
+    const options = {
+      signal, follow: true, retries: Infinity, idle: SILENT_MS,
+      onState: (state) => !signal.aborted && states[state] && this.state(states[state]),
     };
+    try {
+      for await (const event of stream(`/api/events?topics=${this.topics.join(",")}`, options)) {
+        if (signal.aborted) return;
+        this.tell(event.type, event.json());
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      this.state("waiting");
+      // Of an ended session, the next request asks for the token. Others may be admitted later.
+      if (error instanceof Refused && error.status === 401) await get("/api/workers").catch(() => {});
+      else await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+      if (!signal.aborted) this.read(signal);
+    }
   }
 }
