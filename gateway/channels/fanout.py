@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from gateway.channels.channel import Channel, Follower
 
-_TURN_FOLLOWERS = 200
+TURN_FOLLOWERS = 200
 """Followers in one turn. Each takes one system call, some 10 µs."""
 Visit = Callable[[Follower], None]
 
@@ -89,7 +89,7 @@ class _Round:
     def advance(self) -> bool:
         """Visit some followers. Return False once all were visited."""
         visit = self.visit
-        for _ in range(_TURN_FOLLOWERS):
+        for _ in range(TURN_FOLLOWERS):
             follower = next(self._left, None)
             if follower is None:
                 return False

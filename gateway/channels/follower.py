@@ -15,7 +15,7 @@ from gateway.aiohttp_adaptor import rfc822_formatted_time
 from gateway.channels import notices
 from gateway.channels.channel import Channel
 from gateway.channels.channels import Channels
-from gateway.channels.position import Position
+from gateway.channels.position import FollowerPosition
 from gateway.chunks import chunk
 from gateway.client_response import ClientResponse
 from gateway.errors import GatewayError
@@ -48,7 +48,7 @@ class StreamFollower(ClientResponse):
     def __init__(
         self,
         channels: Channels,
-        position: Position,
+        position: FollowerPosition,
         caller: bytes,
         exchange: Exchange,
         *,

@@ -8,7 +8,7 @@ from gateway.channels.channels import Channels
 from gateway.errors import FollowerBehind
 
 
-class Position:
+class FollowerPosition:
     """Position of a follower. Nothing is skipped without a notice."""
 
     __slots__ = ("after", "channel")

@@ -11,7 +11,7 @@ import orjson
 from gateway.channels import notices
 from gateway.channels.channel import Channel
 from gateway.channels.channels import Channels
-from gateway.channels.position import Position
+from gateway.channels.position import FollowerPosition
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
 from gateway.exchange import EndReason, Exchange
@@ -49,7 +49,7 @@ class SocketFollower(WebSocketSession):
     def __init__(
         self,
         channels: Channels,
-        position: Position,
+        position: FollowerPosition,
         caller: bytes,
         exchange: Exchange,
         client: ClientConnection,

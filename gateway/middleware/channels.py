@@ -19,7 +19,7 @@ from gateway.channels.channel import Channel
 from gateway.channels.channels import Channels
 from gateway.channels.follower import StreamFollower
 from gateway.channels.ids import is_name, parsed, written
-from gateway.channels.position import Position
+from gateway.channels.position import FollowerPosition
 from gateway.channels.socket_follower import SocketFollower
 from gateway.channels.space import ChannelAddress, ChannelSpace, address
 from gateway.client_connection import ClientConnection
@@ -116,7 +116,7 @@ class FollowChannel:
     def _follow(self, request: Request, channel: Channel, after: int | None) -> web.StreamResponse:
         exchange, options, channels = request.exchange, self._options, self._channels
         caller, principal = caller_of(exchange), exchange.principal
-        position = Position(channel, after)
+        position = FollowerPosition(channel, after)
         validity = None if principal is None else options.validity(principal)
         if exchange.session is None:
             return StreamFollower(

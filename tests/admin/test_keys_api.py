@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from tests.support.admin import admin, told, until
 from tests.support.client import ask, request
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import asked_until
 
 _PATIENCE_S = 10.0
 USAGE = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}}
@@ -44,11 +44,9 @@ async def status(gateway: GatewayProcess, secret: str) -> int:
 
 async def until_status(gateway: GatewayProcess, secret: str, wanted: int) -> None:
     """Wait until a key is known, or no longer: every worker reads keys twice a second."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            if await status(gateway, secret) == wanted:
-                return
-            await asyncio.sleep(0.02)
+    await asked_until(
+        lambda: status(gateway, secret), lambda found: found == wanted, patience_s=_PATIENCE_S
+    )
 
 
 async def made(gateway: GatewayProcess, path: str, order: Any) -> dict[str, Any]:

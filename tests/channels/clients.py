@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from types import TracebackType
@@ -12,6 +11,7 @@ from gateway.sse import Event, EventSplitter
 from tests.support.client import Head, RawClient, Response, ask, request
 from tests.support.gateway import simple_config
 from tests.support.tokens import CORP, bearer
+from tests.support.waiting import asked_until
 
 NOWHERE = "http://127.0.0.1:9"
 """Upstream that nothing is sent to."""
@@ -125,16 +125,16 @@ class Reader:
 
 async def until_published(gateway: Door, channel: str, data: bytes) -> None:
     """Publish one event, as soon as it is not refused."""
-    async with asyncio.timeout(10):
-        while (await ask(gateway.port, posting(channel, data), "POST")).status != 201:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await asked_until(
+        lambda: ask(gateway.port, posting(channel, data), "POST"),
+        lambda answer: answer.status == 201,
+        pause_s=0.05,
+    )
 
 
 async def until_followed(gateway: Door, channel: str, count: int, *headers: str) -> None:
     """Wait until a channel has this number of followers in all processes."""
-    async with asyncio.timeout(10):
-        while True:
-            said = await asked(gateway, f"/v1/channels/{channel}/presence", *headers)
-            if said.json()["followers"] == count:
-                return
-            await asyncio.sleep(0.05)
+    await asked_until(
+        lambda: asked(gateway, f"/v1/channels/{channel}/presence", *headers),
+        lambda said: said.json()["followers"] == count,
+    )

@@ -324,9 +324,9 @@ async def test_a_slow_follower_can_lose_events_instead_and_is_told(
     async with Reader(gateway, "news", buffer=4096) as slow:
         await slow.opened()
         slow.client.pause_reading()
-        follower = next(iter(gateway.server.runtime.channels.all)).followers
-        stream = next(iter(follower))._stream  # type: ignore[attr-defined]
-        while not stream.behind:
+        open_now = gateway.server.listener.connections
+        (following,) = [each for each in open_now if each.writer is not None]
+        while not following.writing_paused:
             await publish(gateway, "news", "x" * 60_000)
         for _ in range(20):
             await publish(gateway, "news", "x" * 60_000)

@@ -46,7 +46,7 @@ async def test_one_turn_of_the_loop_visits_a_bounded_number_of_followers() -> No
         before = sum(follower.woken for follower in followers)
         await asyncio.sleep(0)
         visited.append(sum(follower.woken for follower in followers) - before)
-    assert max(visited) <= fanout._TURN_FOLLOWERS
+    assert max(visited) <= fanout.TURN_FOLLOWERS
     assert all(follower.woken == 1 for follower in followers)
 
 
