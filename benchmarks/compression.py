@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.demo.text import tokens_of
-from gateway.proxy.compression import Coding, Encoder, encoded, encoder
+from gateway.proxy.compression import Coding, encoded, encoder
+from gateway.response_writer import BodyEncoder
 
 _CODINGS: tuple[Coding, ...] = ("gzip", "zstd", "br")
 _EVENTS = 500
@@ -62,7 +63,7 @@ def _measure(coding: Coding) -> Cost:
         sent = sum(len(one.feed(event)) for event in events)
         times.append((time.process_time() - started) / len(events))
     before = _rss_bytes()
-    kept: list[Encoder] = []
+    kept: list[BodyEncoder] = []
     for _ in range(_STREAMS):
         one = encoder(coding)
         kept.append(one)

@@ -12,6 +12,7 @@ from gateway.backlog import Backlog
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.facts import Voucher
+from gateway.response_writer import BodyEncoder, BodySource, ResponseWriter, SentHead
 
 
 class BodyWriter(Protocol):
@@ -50,15 +51,37 @@ class Cancellable(Protocol):
         """Give up the work: nobody waits for its result."""
 
 
+class MakeWriter(Protocol):
+    """Maker of the writer of one response."""
+
+    def __call__(
+        self,
+        client: ClientConnection,
+        exchange: Exchange,
+        source: BodySource | None,
+        *,
+        chunked: bool = True,
+        encoder: BodyEncoder | None = None,
+    ) -> ResponseWriter:
+        """Return a writer. `source` may be paused; None if the body is there already. `chunked` is
+        False if the head says the length of the body.
+        """
+
+
 class ClientConnection(Protocol):
-    """Connection of the client, as used by a relay."""
+    """Connection of the client, as used by a response."""
 
     transport: asyncio.Transport | None
+    """Transport of the connection; None once the client has left."""
+    make_writer: MakeWriter
     secure: bool
     """True if the client's connection to this process is encrypted."""
 
     def send(self, response: web.StreamResponse) -> None:
         """Send the response to the request in flight."""
+
+    def write_whole(self, head: SentHead, body: bytes) -> None:
+        """Send a response whose body is there, and whose head says its length."""
 
     def sent(self, response: web.StreamResponse) -> None:
         """Note that the response to the request in flight is complete."""

@@ -41,25 +41,25 @@ class ClientResponse(LeanResponse):
         """Stop writing: the client has left, or was cut off."""
         self.over = True
 
-    def _begin(self, request: Request) -> asyncio.Transport:
-        """Note the connection, and return its transport. Raise ConnectionResetError."""
+    def _begin(self, request: Request) -> ClientConnection:
+        """Note the connection, and return it. Raise ConnectionResetError if it is lost."""
         client = request.client
-        transport = client.transport
-        if transport is None:
+        if client.transport is None:
             raise ConnectionResetError("the client has left")
         self._client = client
         self.prepared = True
         if self.keep_alive is None:
             self.keep_alive = client.may_keep_alive()
-        return transport
+        return client
 
     def _complete(self) -> None:
         """Tell the connection that the response is complete."""
         self.over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        assert self._client is not None
-        self._client.sent(self)
+        client = self._client
+        assert client is not None
+        client.sent(self)
 
     # For plug-ins that send a response themselves.
 

@@ -15,12 +15,14 @@ PACKAGE = "gateway"
 
 LAYERS = (
     ("core", "address_policy aiohttp_adaptor backlog bucket chunks deadline errors"),
-    ("core", "headers json_body json_edits masking media offload overload pacing sound_json sse"),
+    ("core", "headers heartbeat json_body json_edits masking media offload overload pacing"),
+    ("core", "sound_json sse"),
     ("core", "request_target store urls usage"),
     ("subjects", "admission auth demo dialects limiting telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts"),
-    ("request", "known_head pending pipeline request request_body routing session"),
+    ("request", "known_head pending pipeline request request_body response_head"),
+    ("request", "response_writer routing session"),
     ("forwarding", "proxy"),
     ("bodies", "channels resume websocket"),
     ("stores", "stores"),

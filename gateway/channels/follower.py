@@ -21,10 +21,11 @@ from gateway.client_response import ClientResponse
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
+from gateway.heartbeat import Heartbeats
 from gateway.proxy.client_stream import ClientStream
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
+from gateway.response_head import CHUNKED, http_head
 from gateway.sse import EVENT_STREAM, TAIL_BYTES
 
 _HEADERS = {
@@ -72,12 +73,13 @@ class StreamFollower(ClientResponse):
 
     def start(self, request: Request) -> None:
         """Send the head, the position, and the events after it. Then follow the channel."""
-        transport, exchange = self._begin(request), self._exchange
-        self._stream = stream = ClientStream(request.client, transport, exchange, self)
+        client, exchange = self._begin(request), self._exchange
+        # No other writer: all followers share the chunks that it writes.
+        self._stream = stream = ClientStream(client, exchange, self)
         exchange.answered(self.status)
         exchange.begun()
         first = self._preface + b"".join(self._position.begin())
-        transport.write(self._head() + chunk(first))
+        stream.begin(self, first)
         stream.tail, stream.counted = first[-TAIL_BYTES:], 0
         exchange.bytes_out = len(first)
         stream.follow(self._heartbeats)
@@ -102,7 +104,7 @@ class StreamFollower(ClientResponse):
     def wake(self) -> None:
         """Write the events after the follower's position, unless its client lags."""
         stream = self._stream
-        if stream is None or stream.transport.is_closing():
+        if stream is None or stream.is_closing():
             return
         position = self._position
         while not position.is_current:
@@ -122,10 +124,20 @@ class StreamFollower(ClientResponse):
     def note(self) -> None:
         """Write the number of followers, unless the client lags."""
         stream = self._stream
-        if stream is not None and not stream.behind and not stream.transport.is_closing():
+        if stream is not None and not stream.behind and not stream.is_closing():
             stream.framed(chunk(notices.presence(self._channel.present)))
 
     # -- the writer calls these -----------------------------------------------------------------
+
+    def http_bytes(self, *, chunked: bool) -> bytes:
+        """Return the head as bytes of HTTP/1.1. The body is always chunked."""
+        self.headers.setdefault("Date", rfc822_formatted_time())
+        fields = checked_lines(self.headers.items()) + CHUNKED
+        return http_head(self.status, self.reason, fields, self.keep_alive)
+
+    def header_fields(self) -> CIMultiDict[str]:
+        """Return the fields of the head. The connection has added those of the exchange."""
+        return self.headers
 
     def pause(self) -> None:
         """Do nothing: nothing is written while the client lags."""
@@ -147,11 +159,3 @@ class StreamFollower(ClientResponse):
         self.left()
         exchange.end(end_reason(error))
         self._complete()
-
-    # -- private ---------------------------------------------------------------------------------
-
-    def _head(self) -> bytes:
-        self.headers.setdefault("Date", rfc822_formatted_time())
-        fields = checked_lines(self.headers.items())
-        head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % fields
-        return head + (b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")

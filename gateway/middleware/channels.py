@@ -31,8 +31,8 @@ from gateway.errors import (
     UnsupportedCoding,
 )
 from gateway.exchange import Exchange
+from gateway.heartbeat import Heartbeats
 from gateway.limiting.keys import ip_key
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 from gateway.resume.access import digest

@@ -11,9 +11,9 @@ from aiohttp.hdrs import CONTENT_ENCODING
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
+from gateway.heartbeat import Heartbeats
 from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.proxy.early_head import open_if_silent
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 

@@ -32,10 +32,10 @@ from gateway.errors import (
     StreamTrimmed,
 )
 from gateway.exchange import Exchange
+from gateway.heartbeat import Heartbeats
 from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
 from gateway.proxy.early_head import heeds_retry, open_if_silent
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
 from gateway.request_body.reader import LARGE_BYTES, BodyReader

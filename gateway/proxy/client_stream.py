@@ -1,42 +1,27 @@
-"""Writer of a response body to a client.
+"""Writer of a response to a client over HTTP/1.1: see `gateway/response_writer.py`.
 
-It owns what is the same for every body that is written as it arrives: chunked framing, compression,
-backpressure, heartbeats, the probe for a dead client, and the end. A body ends in exactly one way:
-complete; with one error event and no last chunk; or cut off.
+It owns what is the same for every body that is written as it arrives: when the head is sent,
+chunked framing, compression, backpressure, heartbeats, the probe for a dead client, and the end. A
+body ends in exactly one way: complete; with one error event and no last chunk; or cut off.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from gateway.chunks import LAST_CHUNK, chunk
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
 from gateway.exchange import Commit, Exchange
-from gateway.proxy.compression import Encoder
-from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.proxy.preface import WithoutBom
+from gateway.response_writer import BodyEncoder, BodySource, SentHead
 from gateway.sse import TAIL_BYTES, between_events
 
 _WAITING_CAP_BYTES = 32 * 1024
 """Bytes that may wait in memory for a slow client before the source is paused."""
 _COPY_CAP_BYTES = 16 * 1024
 """Up to this size, a copy is cheaper than three buffers in one write."""
-
-
-class BodySource(Protocol):
-    """Source of the bytes of a body."""
-
-    def pause(self) -> None:
-        """Pause: too many bytes wait for the client. May be called again while paused."""
-
-    def caught_up(self) -> None:
-        """Note that the client reads again, and no byte waits."""
-
-    def fail(self, error: GatewayError) -> None:
-        """End the body with an error that the source did not cause."""
 
 
 class ClientStream(Heartbeat):
@@ -62,14 +47,14 @@ class ClientStream(Heartbeat):
     def __init__(
         self,
         client: ClientConnection,
-        transport: asyncio.Transport,
         exchange: Exchange,
         source: BodySource | None,
         *,
         chunked: bool = True,
-        encoder: Encoder | None = None,
+        encoder: BodyEncoder | None = None,
     ) -> None:
-        self.transport = transport
+        assert client.transport is not None
+        self.transport = client.transport
         self.chunked = chunked
         self.plain = chunked and encoder is None
         """True if pieces are only framed before they are written."""
@@ -79,6 +64,33 @@ class ClientStream(Heartbeat):
         self._exchange = exchange
         self._encoder = encoder
         self.slot = None
+
+    def begin(
+        self,
+        head: SentHead | None,
+        preface: bytes = b"",
+        data: bytes = b"",
+        rest: Callable[[], bytes] | None = None,
+    ) -> None:
+        """Write the head and what there is of the body, in one write."""
+        if head is None:
+            self.strip_bom()
+            out = b""
+        else:
+            out = head.http_bytes(chunked=self.chunked)
+            if preface and self.chunked:
+                out += self._own(preface)
+        if data:
+            out += self._first(data)
+        if rest is not None:
+            self.look = None
+            last = rest()
+            if self._without_bom is not None:
+                last = self._without_bom.last(last)
+            if last:
+                out += self._own(last)
+            out += self._last_chunk()
+        self.transport.write(out)
 
     def follow(self, heartbeats: Heartbeats | None) -> None:
         """Have the client's connection tell when to pause. Call this once the head is written."""
@@ -91,8 +103,10 @@ class ClientStream(Heartbeat):
         """Stop writing: the body has ended, or the client has left."""
         self.over = True
         self.source = None  # it refers to this object; only the garbage collector would free both
-        if self.slot is not None:
-            self.stop_beating()
+        slot = self.slot
+        if slot is not None:
+            slot.discard(self)  # as `stop_beating` does
+            self.slot = None
         if self._attached:
             self._attached = False
             self._client.detach()
@@ -120,28 +134,6 @@ class ClientStream(Heartbeat):
             exchange.begun()
         exchange.bytes_out += size
 
-    def first(self, data: bytes) -> bytes:
-        """Inspect and count the first piece of the body. Return it framed, to be written with the
-        head.
-        """
-        if self.look is not None and not (data := self.look(data)):
-            return b""
-        exchange = self._exchange
-        exchange.begun()
-        self.tail = data[-TAIL_BYTES:]
-        if self._encoder is not None:
-            data = self._encoded(data, self._encoder)
-        exchange.bytes_out = len(data)
-        return chunk(data) if self.chunked else data
-
-    def own(self, data: bytes) -> bytes:
-        """Return a chunk with bytes of the gateway's own."""
-        if not self.tail:
-            self.strip_bom()
-        if self._encoder is not None:
-            data = self._encoder.feed(data)
-        return chunk(data) if data else b""
-
     def events(self, data: bytes) -> int:
         """Write complete events that are inspected already. Return their size on the wire, which
         the source counts.
@@ -167,8 +159,12 @@ class ClientStream(Heartbeat):
         if transport.get_write_buffer_size() or not between_events(self.tail):
             return False
         if not transport.is_closing():
-            transport.write(self.own(line))
+            transport.write(self._own(line))
         return True
+
+    def is_closing(self) -> bool:
+        """Tell whether the client has left."""
+        return self.transport.is_closing()
 
     def strip_bom(self) -> None:
         """Remove a byte order mark from the body, because other bytes were written before it."""
@@ -178,18 +174,13 @@ class ClientStream(Heartbeat):
             # A closure instead of a method of this class, which would be a reference cycle.
             self.look = without.feed if look is None else lambda data: without.feed(look(data))
 
-    def rest(self, data: bytes) -> bytes:
-        """Return the last bytes of the body, which filters held back, to be written as they are."""
+    def rest(self, data: bytes) -> None:
+        """Write the last bytes of the body, which filters held back."""
         self.look = None
         if self._without_bom is not None:
-            data = self._without_bom.feed(data) + self._without_bom.flush()
-        return data
-
-    def last_chunk(self) -> bytes:
-        """Return the bytes that complete the body."""
-        if self._encoder is None:
-            return LAST_CHUNK
-        return chunk(self._encoder.finish()) + LAST_CHUNK
+            data = self._without_bom.last(data)
+        if data:
+            self.feed(data)
 
     def end(self, event: bytes | None = None) -> None:
         """End the body, once. It is complete if `event` is None. Otherwise it breaks off with this
@@ -201,9 +192,9 @@ class ClientStream(Heartbeat):
             self._write_waiting()
         if self.chunked and not self.transport.is_closing():
             if event is None:
-                self.transport.write(self.last_chunk())
+                self.transport.write(self._last_chunk())
             elif event:
-                self.transport.write(self.own(event))
+                self.transport.write(self._own(event))
         self.close()
 
     # -- for the client's connection -----------------------------------------------------
@@ -251,6 +242,32 @@ class ClientStream(Heartbeat):
 
     # -- private -------------------------------------------------------------------------
 
+    def _first(self, data: bytes) -> bytes:
+        """Inspect and count the first piece of the body, and return it framed."""
+        if self.look is not None and not (data := self.look(data)):
+            return b""
+        exchange = self._exchange
+        exchange.begun()
+        self.tail = data[-TAIL_BYTES:]
+        if self._encoder is not None:
+            data = self._encoded(data, self._encoder)
+        exchange.bytes_out = len(data)
+        return chunk(data) if self.chunked else data
+
+    def _own(self, data: bytes) -> bytes:
+        """Return a chunk with bytes of the gateway's own."""
+        if not self.tail:
+            self.strip_bom()
+        if self._encoder is not None:
+            data = self._encoder.feed(data)
+        return chunk(data) if data else b""
+
+    def _last_chunk(self) -> bytes:
+        """Return the bytes that complete the body."""
+        if self._encoder is None:
+            return LAST_CHUNK
+        return chunk(self._encoder.finish()) + LAST_CHUNK
+
     def _write(self, data: bytes) -> int:
         """Encode and write a piece. Return its size on the wire."""
         if self._encoder is not None:
@@ -264,7 +281,7 @@ class ClientStream(Heartbeat):
             self.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
         return size
 
-    def _encoded(self, data: bytes, encoder: Encoder) -> bytes:
+    def _encoded(self, data: bytes, encoder: BodyEncoder) -> bytes:
         encoded = encoder.feed(data)
         self._exchange.bytes_saved += len(data) - len(encoded)
         return encoded

@@ -12,9 +12,11 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal
 
 import brotli  # type: ignore[import-untyped]
+
+from gateway.response_writer import BodyEncoder
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -27,18 +29,6 @@ _WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 _NAMES = {"x-gzip": "gzip"}
 _GZIP_HEADER = 16
 """Added to the window size to make zlib write a gzip header and trailer."""
-
-
-class Encoder(Protocol):
-    """Streaming encoder of one body."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return all bytes that the client needs to decode the data so far; nothing if `data` is
-        empty.
-        """
-
-    def finish(self) -> bytes:
-        """Return the bytes that end the encoded body."""
 
 
 class _Gzip:
@@ -86,7 +76,7 @@ class _ZstdEncoder:
 
 
 # Memory in KiB for each stream, measured: 33, 114 and 304. See docs/streaming.md.
-_STREAMS: Mapping[Coding, Callable[[], Encoder]] = {
+_STREAMS: Mapping[Coding, Callable[[], BodyEncoder]] = {
     "gzip": lambda: _Gzip(5, 12, 5),
     "zstd": lambda: _ZstdEncoder(1, 13),
     "br": lambda: _BrotliEncoder(3, 12),
@@ -98,7 +88,7 @@ _WHOLE: Mapping[Coding, Callable[[bytes], bytes]] = {
 }
 
 
-def encoder(coding: Coding) -> Encoder:
+def encoder(coding: Coding) -> BodyEncoder:
     """Return an encoder for a streamed body."""
     return _STREAMS[coding]()
 

@@ -9,30 +9,54 @@ the answer begins. From then on the response is committed: see `Commit`.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import time
 
 from aiohttp.hdrs import ACCEPT
+from multidict import CIMultiDict
 
 from gateway import json_body, sse
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
 from gateway.exchange import Exchange, Place
 from gateway.headers import lines
+from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.json_body import ALWAYS_LIGHT_BYTES
-from gateway.proxy.client_stream import ClientStream
-from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.request import Request
+from gateway.response_head import CHUNKED, fields_of_exchange, http_head
+from gateway.response_writer import ResponseWriter
 from gateway.sse import EVENT_STREAM
 
 _KEY = b'"stream"'
 _TRUE = re.compile(rb"\s*:\s*true")
-_HEAD = (
-    f"HTTP/1.1 200 OK\r\nContent-Type: {EVENT_STREAM}\r\nCache-Control: no-cache\r\n"
-    "X-Accel-Buffering: no\r\nServer: gateway\r\nTransfer-Encoding: chunked\r\n%b%b\r\n"
-).encode()
+_FIELDS = {
+    "Content-Type": EVENT_STREAM,
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+    "Server": "gateway",
+}
+_LINES = lines(_FIELDS.items()) + CHUNKED
+
+
+class _Head:
+    """Head of a stream that is opened before there is an answer."""
+
+    status = 200
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def http_bytes(self, *, chunked: bool) -> bytes:
+        """Return the head as bytes of HTTP/1.1. The body is always chunked."""
+        exchange = self._exchange
+        return http_head(self.status, "OK", _LINES, not exchange.must_close, exchange)
+
+    def header_fields(self) -> CIMultiDict[str]:
+        """Return the fields of the head, without those of the framing."""
+        fields = CIMultiDict(_FIELDS)
+        fields.extend(fields_of_exchange(self._exchange))
+        return fields
 
 
 class EarlyHead(Heartbeat):
@@ -59,7 +83,7 @@ class EarlyHead(Heartbeat):
         self._request = request
         self._preface = preface
         self._sure = sure
-        self._stream: ClientStream | None = None
+        self._stream: ResponseWriter | None = None
         """Writer of the stream, once it is open."""
         exchange = request.exchange
         heartbeats.watch(self, time.perf_counter() - exchange.started_at)
@@ -91,23 +115,18 @@ class EarlyHead(Heartbeat):
             # The client is still sending. Many clients read nothing before they have sent all.
             return False
         if self._sure or _asks_for_stream(request):
-            self._open(transport)
+            self._open()
         else:
             self.stop_beating()
         return True
 
-    def _open(self, transport: asyncio.Transport) -> None:
+    def _open(self) -> None:
         exchange, client = self._request.exchange, self._request.client
         exchange.opened_early()
         if not client.may_keep_alive():
             exchange.must_close = True  # the Connection header sent below is final
-        closes = b"Connection: close\r\n" if exchange.must_close else b""
-        fields = lines(exchange.response_headers)
-        if exchange.decided is not None:
-            fields += exchange.decided.header_lines()
-        head = _HEAD % (fields, closes)
-        self._stream = stream = ClientStream(client, transport, exchange, self)
-        transport.write(head + stream.own(self._preface + self._comment()))
+        self._stream = stream = client.make_writer(client, exchange, self)
+        stream.begin(_Head(exchange), self._preface + self._comment())
         stream.follow(None)
 
     def _comment(self) -> bytes:

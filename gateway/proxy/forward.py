@@ -13,6 +13,7 @@ from aiohttp.hdrs import HOST
 
 from gateway.dialects import Dialect
 from gateway.errors import RequestError
+from gateway.heartbeat import Heartbeats
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
@@ -20,7 +21,6 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts, Finish
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.early_head import heeds_retry
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated

@@ -8,7 +8,6 @@ from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse, UpstreamRejected
 from gateway.exchange import Exchange
-from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
 from gateway.sse import EVENT_STREAM
@@ -30,7 +29,8 @@ class LastEvents(ClientResponse):
 
     def start(self, request: Request) -> None:
         """Write the events, and end the stream."""
-        stream = ClientStream(request.client, self._begin(request), self._exchange, None)
+        client = self._begin(request)
+        stream = client.make_writer(client, self._exchange, None)
         if self._events and self._is_complete:
             stream.events(self._events)
         stream.end(None if self._is_complete else self._events)

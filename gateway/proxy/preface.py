@@ -30,7 +30,8 @@ class WithoutBom:
         self._held = b""
         return data.removeprefix(_BOM)
 
-    def flush(self) -> bytes:
-        """Return the bytes held back, at the end of the stream."""
+    def last(self, data: bytes) -> bytes:
+        """Return the last bytes of the stream, with those held back."""
+        data = self.feed(data)
         held, self._held = self._held, b""
-        return held
+        return data + held

@@ -15,22 +15,22 @@ from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
-from gateway.headers import checked_lines, lines
-from gateway.proxy.client_stream import ClientStream
-from gateway.proxy.compression import Encoder
+from gateway.headers import checked_lines
+from gateway.heartbeat import Heartbeats
 from gateway.proxy.continuation import Continuation
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.request import Request
+from gateway.response_head import (
+    CHUNKED,
+    UNBUFFERED,
+    fields_of_exchange,
+    http_head,
+)
+from gateway.response_writer import BodyEncoder, ResponseWriter
 from gateway.upstream.response import UpstreamResponse
 
-_STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _BODILESS = (204, 304)
-_UNBUFFERED = b"X-Accel-Buffering: no\r\n"
-"""Keeps nginx from buffering a stream."""
-_OF_CHUNKS = b"Transfer-Encoding: chunked\r\n" + _UNBUFFERED
-_END = b"\r\n"
-_CLOSING_END = b"Connection: close\r\n\r\n"
+_OF_CHUNKS = CHUNKED + UNBUFFERED
 
 
 class RelayedResponse(ClientResponse):
@@ -40,11 +40,11 @@ class RelayedResponse(ClientResponse):
     completes_head = True
     feed: Callable[[bytes], None]
     """Writer of a piece of the body, for the upstream connection to call."""
-    _stream: ClientStream | None = None
+    _stream: ResponseWriter | None = None
     """Writer of the body while it arrives from the upstream."""
     _heartbeats: Heartbeats | None = None
     _preface = b""
-    _encoder: Encoder | None = None
+    _encoder: BodyEncoder | None = None
     _response_body: ResponseBody | None = None
     _look: Callable[[bytes], bytes] | None = None
     error: GatewayError | None = None
@@ -63,7 +63,8 @@ class RelayedResponse(ClientResponse):
         """`heartbeats` keep a silent event stream alive; `preface` is sent at its start."""
         head = upstream.head
         self.status = head.status
-        self.reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
+        if head.reason != b"OK":
+            self.reason = head.reason.decode("latin-1")
         self._upstream = upstream
         self._exchange = exchange
         self._dialect = dialect
@@ -138,7 +139,7 @@ class RelayedResponse(ClientResponse):
         self.body.tee(receive)
         self._look = self.body.look
 
-    def compress(self, encoder: Encoder) -> None:
+    def compress(self, encoder: BodyEncoder) -> None:
         """Send the body through this encoder. The caller adapts the headers."""
         self._encoder = encoder
 
@@ -157,40 +158,41 @@ class RelayedResponse(ClientResponse):
 
     def start(self, request: Request) -> None:
         """Send the head, and the part of the body that has arrived, in one write."""
-        transport = self._begin(request)
+        client = self._begin(request)
         exchange, upstream, encoder = self._exchange, self._upstream, self._encoder
         head = upstream.head
         if exchange.held is not None:
             self.let_body_go(request)
-        has_body = exchange.method != "HEAD" and self.status not in _BODILESS
-        sends_head = exchange.answered(self.status)
+        status = self.status
+        has_body = exchange.method != "HEAD" and status not in _BODILESS
+        sends_head = exchange.answered(status)
         chunked = not sends_head or (
             has_body and (head.content_length is None or encoder is not None)
         )
-        if upstream.complete and not chunked:
-            transport.write(self._head_bytes(chunked) + (self._whole() if has_body else b""))
+        complete = upstream.complete
+        if complete and not chunked:
+            body = b""
+            if has_body:
+                body = upstream.take_unread()
+                if self._look is not None:
+                    body = self._look(body)
+                if body:
+                    exchange.begun()
+                    exchange.bytes_out = len(body)
+            client.write_whole(self, body)
             self._complete()
             return
-        stream = ClientStream(
-            request.client, transport, exchange, self, chunked=chunked, encoder=encoder
-        )
+        stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
         stream.look = self._look
-        if sends_head:
-            data = self._head_bytes(chunked)
-            if self._preface and chunked:
-                data += stream.own(self._preface)
-        else:
-            data = b""
-            stream.strip_bom()
-        if has_body and upstream.unread:
-            data += stream.first(upstream.take_unread())
-        if upstream.complete:
-            rest = stream.rest(self.body.rest())
-            data += (stream.own(rest) if rest else b"") + stream.last_chunk()
-            transport.write(data)
+        stream.begin(
+            self if sends_head else None,
+            self._preface,
+            upstream.take_unread() if has_body and upstream.unread else b"",
+            self.body.rest if complete else None,
+        )
+        if complete:
             self._complete()
             return
-        transport.write(data)
         self._stream = stream
         self.feed = stream.feed
         error = upstream.error
@@ -207,20 +209,49 @@ class RelayedResponse(ClientResponse):
         if stream is not None:
             if not stream.over:
                 stream.close()
-            self.body.left()
+            if self._response_body is not None:
+                self._response_body.left()
 
     # Called by the upstream connection, which calls `feed` as well:
 
     def finish(self, error: GatewayError | None) -> None:
         """End the response, or start failover if the body broke off."""
         stream = self._stream
-        if stream is None or self.body.goes_on(error, self):
+        if stream is None or (error is not None and self.body.goes_on(error, self)):
             return
-        if rest := stream.rest(self.body.rest()):
-            stream.feed(rest)
+        stream.rest(self.body.rest())
         self._end(stream, error)
 
     # Called by the writer:
+
+    def http_bytes(self, *, chunked: bool) -> bytes:
+        """Return the head as bytes of HTTP/1.1."""
+        head = self._upstream.head
+        changed = self.made_headers
+        fields = (
+            (head.rendered or head.lines()) if changed is None else checked_lines(changed.items())
+        )
+        if self.made_cookies:
+            for cookie in self.made_cookies.values():
+                fields += b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
+        if head.server is not None and not self._hide_server:
+            fields += b"Server: %b\r\n" % head.server
+        if chunked:
+            # The gateway frames the body anew.
+            fields += _OF_CHUNKS
+            if head.is_event_stream and not head.cacheable:
+                fields += b"Cache-Control: no-cache\r\n"
+        elif head.is_event_stream:
+            fields += UNBUFFERED
+        elif head.accel is not None:
+            fields += b"X-Accel-Buffering: %b\r\n" % head.accel
+        return http_head(self.status, self.reason, fields, self.keep_alive, self._exchange)
+
+    def header_fields(self) -> CIMultiDict[str]:
+        """Return the fields of the head, without those of the framing."""
+        fields = self.headers.copy()
+        fields.extend(fields_of_exchange(self._exchange))
+        return fields
 
     def pause(self) -> None:
         """Pause the upstream: too many bytes wait for the client."""
@@ -240,17 +271,7 @@ class RelayedResponse(ClientResponse):
 
     # -- private -----------------------------------------------------------------------------
 
-    def _whole(self) -> bytes:
-        """Inspect and count a body that has arrived completely, and return it."""
-        data = self._upstream.take_unread()
-        if self._look is not None:
-            data = self._look(data)
-        if data:
-            self._exchange.begun()
-            self._exchange.bytes_out = len(data)
-        return data
-
-    def _end(self, stream: ClientStream, error: GatewayError | None) -> None:
+    def _end(self, stream: ResponseWriter, error: GatewayError | None) -> None:
         if error is None:
             stream.end()
         else:
@@ -258,7 +279,7 @@ class RelayedResponse(ClientResponse):
         self.left()
         self._complete()
 
-    def _break_off(self, stream: ClientStream, error: GatewayError) -> None:
+    def _break_off(self, stream: ResponseWriter, error: GatewayError) -> None:
         exchange, head = self._exchange, self._upstream.head
         self.keep_alive = False
         self.error = error
@@ -270,30 +291,3 @@ class RelayedResponse(ClientResponse):
             self._dialect.error_event(error, exchange.request_id, stream.tail) if legible else b""
         )
         exchange.end(end_reason(error))
-
-    def _head_bytes(self, chunked: bool) -> bytes:
-        head, status, exchange = self._upstream.head, self.status, self._exchange
-        line = _STATUS_LINES.get(status)
-        if line is None:
-            line = b"HTTP/1.1 %d %b\r\n" % (status, self.reason.encode("latin-1"))
-        changed = self.made_headers
-        fields = head.lines() if changed is None else checked_lines(changed.items())
-        if self.made_cookies:
-            for cookie in self.made_cookies.values():
-                fields += b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
-        if exchange.response_headers:
-            fields += lines(exchange.response_headers)
-        if exchange.decided is not None:
-            fields += exchange.decided.header_lines()
-        if head.server is not None and not self._hide_server:
-            fields += b"Server: %b\r\n" % head.server
-        if chunked:
-            # The gateway frames the body anew.
-            fields += _OF_CHUNKS
-            if head.is_event_stream and not head.cacheable:
-                fields += b"Cache-Control: no-cache\r\n"
-        elif head.is_event_stream:
-            fields += _UNBUFFERED
-        elif head.accel is not None:
-            fields += b"X-Accel-Buffering: %b\r\n" % head.accel
-        return b"%b%b%b" % (line, fields, _END if self.keep_alive else _CLOSING_END)

@@ -152,12 +152,12 @@ class ResponseBody:
             self._tee(rest)
         return rest
 
-    def goes_on(self, error: GatewayError | None, sink: BodySink) -> bool:
-        """Start failover for a body that broke off. Return False if the error is final or None. If
-        no upstream can continue, the sink is finished with the error.
+    def goes_on(self, error: GatewayError, sink: BodySink) -> bool:
+        """Start failover for a body that broke off. Return False if the error is final. If no
+        upstream can continue, the sink is finished with the error.
         """
         continuation = self._continuation
-        if error is None or continuation is None:
+        if continuation is None:
             return False
         self._continuation = None
         self._going_on = going_on = asyncio.create_task(self._go_on(continuation, error, sink))

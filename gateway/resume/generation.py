@@ -95,7 +95,7 @@ class Generation:
 
     def finish(self, error: GatewayError | None) -> None:
         """End of the upstream's stream: complete if `error` is None, else broken off."""
-        if self.log.ended or self._body.goes_on(error, self):
+        if self.log.ended or (error is not None and self._body.goes_on(error, self)):
             return
         if rest := self._body.rest():
             self._look = None

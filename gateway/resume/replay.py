@@ -19,11 +19,11 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
-from gateway.proxy.client_stream import ClientStream
-from gateway.proxy.compression import Encoder
-from gateway.proxy.heartbeat import Heartbeats
+from gateway.heartbeat import Heartbeats
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
+from gateway.response_head import CHUNKED, http_head
+from gateway.response_writer import BodyEncoder, ResponseWriter
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.sse import EVENT_STREAM
@@ -67,8 +67,8 @@ class Replay(ClientResponse):
             self._first_token = FirstToken(lines=False)
         self._heartbeats = heartbeats
         self._preface = preface
-        self._encoder: Encoder | None = None
-        self._stream: ClientStream | None = None
+        self._encoder: BodyEncoder | None = None
+        self._stream: ResponseWriter | None = None
         """Writer of the events while the stream is followed."""
         self.headers[STREAM_ID] = log.id
 
@@ -77,7 +77,7 @@ class Replay(ClientResponse):
         """True: the events can continue an event stream whose head was sent before."""
         return True
 
-    def compress(self, encoder: Encoder) -> None:
+    def compress(self, encoder: BodyEncoder) -> None:
         """Send the events through this encoder, which is this reader's own: the log keeps them
         plain. The caller adapts the headers.
         """
@@ -85,14 +85,11 @@ class Replay(ClientResponse):
 
     def start(self, request: Request) -> None:
         """Send the head and the events so far, then follow the stream."""
-        transport, exchange = self._begin(request), self._exchange
-        self._stream = stream = ClientStream(
-            request.client, transport, exchange, self, encoder=self._encoder
-        )
+        client, exchange = self._begin(request), self._exchange
+        self._stream = stream = client.make_writer(client, exchange, self, encoder=self._encoder)
         stream.counted = 0
         if exchange.answered(self.status):
-            preface = stream.own(self._preface) if self._preface else b""
-            transport.write(self._head() + preface)
+            stream.begin(self, self._preface)
         stream.follow(self._heartbeats)
         self.log.join(self)
         self.wake()
@@ -110,7 +107,7 @@ class Replay(ClientResponse):
     def wake(self) -> None:
         """Write the new events, unless the client lags."""
         stream, log = self._stream, self.log
-        if stream is None or stream.transport.is_closing():
+        if stream is None or stream.is_closing():
             return
         while not stream.behind:
             try:
@@ -128,7 +125,17 @@ class Replay(ClientResponse):
                     self._end(None if log.state is StreamState.COMPLETE else b"")
                 return
 
-    # The writer calls the next three methods.
+    # The writer calls the next methods.
+
+    def http_bytes(self, *, chunked: bool) -> bytes:
+        """Return the head as bytes of HTTP/1.1. The body is always chunked."""
+        self.headers.setdefault("Date", rfc822_formatted_time())
+        fields = checked_lines(self.headers.items()) + CHUNKED
+        return http_head(self.status, self.reason, fields, self.keep_alive)
+
+    def header_fields(self) -> CIMultiDict[str]:
+        """Return the fields of the head. The connection has added those of the exchange."""
+        return self.headers
 
     def pause(self) -> None:
         """Do nothing: no events are read while the client lags."""
@@ -154,13 +161,7 @@ class Replay(ClientResponse):
 
     # -- private -----------------------------------------------------------------------------
 
-    def _head(self) -> bytes:
-        self.headers.setdefault("Date", rfc822_formatted_time())
-        fields = checked_lines(self.headers.items())
-        head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n" % fields
-        return head + (b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
-
-    def _write(self, stream: ClientStream, data: bytes) -> None:
+    def _write(self, stream: ResponseWriter, data: bytes) -> None:
         exchange = self._exchange
         if self._generation is not None:
             stream.events(data)
@@ -182,7 +183,7 @@ class Replay(ClientResponse):
         self._end(b"retry: %d\n%b" % (_RECONNECT_MS, event))
 
     def _end(self, event: bytes | None) -> None:
-        """End the response. `event` is as for `ClientStream.end`."""
+        """End the response. `event` is as for `ResponseWriter.end`."""
         if event is not None:
             self.keep_alive = False
         if self._stream is not None:

@@ -13,14 +13,16 @@ from typing import Any, Protocol
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
 from gateway.backlog import Backlog
-from gateway.client_connection import BodyWriter, Cancellable
+from gateway.client_connection import BodyWriter, Cancellable, MakeWriter
 from gateway.client_response import ClientResponse
 from gateway.errors import GatewayError
 from gateway.exchange import Commit, EndReason, Exchange
 from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
+from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
+from gateway.response_writer import SentHead
 from gateway.server.closing import ClosingConnection, ClosingRules
 from gateway.server.expiry import Expiry
 from gateway.server.refusals import fixed_response
@@ -57,6 +59,7 @@ class AnsweringConnection(ClosingConnection):
     )
 
     _listener: AnsweringRules
+    make_writer: MakeWriter = ClientStream
 
     def __init__(self, listener: AnsweringRules, manager: web.Server, **options: Any) -> None:
         super().__init__(listener, manager, **options)
@@ -201,6 +204,12 @@ class AnsweringConnection(ClosingConnection):
         if not request.exchange.bytes_out:
             request.exchange.bytes_out = response.body_length
         self.sent(response)
+
+    def write_whole(self, head: SentHead, body: bytes) -> None:
+        """Send a response whose body is there, in one write."""
+        transport = self.transport
+        assert transport is not None
+        transport.write(head.http_bytes(chunked=False) + body)
 
     def sent(self, response: web.StreamResponse) -> None:
         """Note that the response to the request in flight is complete."""

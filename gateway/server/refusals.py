@@ -9,6 +9,8 @@ from aiohttp import HttpVersion, HttpVersion10
 from gateway.aiohttp_adaptor import HttpProcessingError, LineTooLong
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, HeadersTooLarge, RequestError, VersionNotSupported
+from gateway.headers import lines
+from gateway.response_head import http_head
 
 _REASONS = {
     400: "Bad Request",
@@ -37,10 +39,12 @@ def refusal_for_version(version: HttpVersion) -> GatewayError:
 def fixed_response(error: GatewayError, request_id: str) -> bytes:
     """Return the bytes of a whole response, after which the connection closes."""
     body = DIALECTS["openai"].error_body(error, request_id)
-    head = (
-        f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nServer: gateway\r\nConnection: close\r\n"
-        f"X-Request-ID: {request_id}\r\n"
-    )
-    head += "".join(f"{name}: {value}\r\n" for name, value in error.headers)
-    return head.encode() + b"\r\n" + body
+    fields = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Server", "gateway"),
+        ("X-Request-ID", request_id),
+        *error.headers,
+    ]
+    reason = _REASONS[error.status]
+    return http_head(error.status, reason, lines(fields), False) + body

@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from gateway.aiohttp_adaptor import rfc822_formatted_time
 from gateway.headers import checked_lines
+from gateway.response_head import http_head
 
 _BODILESS = (204, 304)
 
@@ -34,10 +35,12 @@ def whole_response(response: web.StreamResponse, method: str) -> tuple[bytes, by
     else:
         fields.setdefault(CONTENT_TYPE, "application/octet-stream")
     fields.setdefault(DATE, rfc822_formatted_time())
-    if not response.keep_alive and response.keep_alive is not None:
-        fields["Connection"] = "close"
     for cookie in response.cookies.values():
         fields.add("Set-Cookie", cookie.OutputString())
-    reason = (response.reason or "").encode("latin-1", "replace")
-    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, checked_lines(fields.items()))
+    head = http_head(
+        status,
+        response.reason or "",
+        checked_lines(fields.items()),
+        response.keep_alive is not False,
+    )
     return head, b"" if method == "HEAD" or status in _BODILESS else body

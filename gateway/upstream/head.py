@@ -48,7 +48,6 @@ class ResponseHead:
     """
 
     __slots__ = (
-        "_lines",
         "accel",
         "cacheable",
         "chunked",
@@ -59,6 +58,7 @@ class ResponseHead:
         "is_event_stream",
         "located",
         "reason",
+        "rendered",
         "server",
         "status",
         "upgrade",
@@ -75,7 +75,8 @@ class ResponseHead:
         self.chunked = False
         self.content_length: int | None = None
         self.content_type = b""
-        self._lines: bytes | None = None
+        self.rendered: bytes | None = None
+        """Result of `lines`, once it is there to be used again."""
         self.cacheable = False
         """True if the upstream sent Cache-Control."""
         self.encoded = False
@@ -139,11 +140,11 @@ class ResponseHead:
 
     def lines(self) -> bytes:
         """Return `fields` as bytes for the wire, rendered once for all responses with this head."""
-        rendered = self._lines
+        rendered = self.rendered
         if rendered is None:
             rendered = b"".join([b"%b: %b\r\n" % field for field in self.fields])
             if not self.located:  # otherwise the fields are rewritten for each response
-                self._lines = rendered
+                self.rendered = rendered
         return rendered
 
 

@@ -13,6 +13,7 @@ from gateway.client_response import ClientResponse
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.request import Request
+from gateway.response_head import http_head
 from gateway.websocket.session import WebSocketSession
 
 _WRITE_BUFFER_BYTES = 32 * 1024
@@ -38,15 +39,17 @@ class WebSocketResponse(ClientResponse):
 
         Raise ConnectionResetError if the client has left.
         """
-        transport, client = self._begin(request), request.client
-        head = checked_lines(
+        client = self._begin(request)
+        transport = client.transport
+        assert transport is not None
+        fields = checked_lines(
             (name, value) for name, value in self.headers.items() if name != "Content-Type"
         )
         # A message may take several writes: the buffer lets them leave together.
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         session = self._make_session(client)
         self._exchange.first_byte_at = time.perf_counter()
-        transport.write(b"HTTP/1.1 101 Switching Protocols\r\n" + head + b"\r\n")
+        transport.write(http_head(101, "Switching Protocols", fields, True))
         session.start()
         client.work(self._run(session))
 

@@ -9,6 +9,7 @@ from gateway import sse
 from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
 from gateway.dialects import DIALECTS
+from gateway.heartbeat import Heartbeats
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
@@ -31,7 +32,6 @@ from gateway.middleware.upgrade import Upgrade
 from gateway.pipeline import Handler
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.forward import Forward, ForwardOptions
-from gateway.proxy.heartbeat import Heartbeats
 from gateway.request_body.reader import BodyReader
 from gateway.routing.model_listing import ModelListing
 from gateway.routing.resolve import Resolve, ResolveOptions

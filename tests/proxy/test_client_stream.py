@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gateway.client_connection import ClientConnection
 from gateway.errors import Draining, GatewayError
 from gateway.exchange import Exchange
+from gateway.heartbeat import COMMENT
 from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.compression import encoder
-from gateway.proxy.heartbeat import COMMENT
 from tests.support.upstream import LAST_CHUNK, chunk
 
 EVENT = b"data: 1\n\n"
@@ -48,7 +48,8 @@ class Transport(asyncio.Transport):
 class Client:
     """Connection that knows who is attached."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
         self.attached: list[object] = []
 
     def attach(self, writer: object) -> None:
@@ -79,11 +80,11 @@ class Rig:
     """A writer and both its neighbours."""
 
     def __init__(self, *, chunked: bool = True, gzip: bool = False) -> None:
-        self.client, self.source, self.transport = Client(), Source(), Transport()
+        self.source, self.transport = Source(), Transport()
+        self.client = Client(self.transport)
         self.exchange = Exchange("GET", "127.0.0.1", trusted_peer=False)
         self.stream = ClientStream(
             cast(ClientConnection, self.client),
-            self.transport,
             self.exchange,
             self.source,
             chunked=chunked,

@@ -15,7 +15,7 @@ BOM = b"\xef\xbb\xbf"
 
 def passed(pieces: Iterable[bytes]) -> bytes:
     stream = WithoutBom()
-    return b"".join([stream.feed(piece) for piece in pieces] + [stream.flush()])
+    return b"".join([stream.feed(piece) for piece in pieces] + [stream.last(b"")])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.sse import TAIL_BYTES, EventSplitter, between_events
 
 INTERVAL_S = 0.04
