@@ -5,7 +5,8 @@
 limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
 cache hits of the policies. `translation`: cost of other dialects. `websockets`: cost of a message
 and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are cut at
-random and resume. `compression`: cost and savings of codings. `holds`: how long a request body
+random and resume. `compression`: cost and savings of codings. `batching`: savings and delay of
+micro-batching. `holds`: how long a request body
 holds the event loop.
 """
 
@@ -23,6 +24,7 @@ from typing import TypeVar
 
 from benchmarks import (
     balancing,
+    batching,
     chain,
     compression,
     cost,
@@ -158,6 +160,17 @@ def _balancing(_: Namespace, __: Tools) -> Outcome:
     return {"picks": picks, "trace": trace}, balancing.render(picks, trace)
 
 
+def _batching(arguments: Namespace, tools: Tools) -> Outcome:
+    others = OtherWork()
+    cells = batching.measure(tools.mockllm, tools.sseload, tools.folder, arguments.seconds)
+    where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core"
+    table, plots = batching.render(cells), batching.plots(cells)
+    if arguments.write:
+        how = f"Measured on {where}; {arguments.seconds:g} s for each row."
+        report.write_part("python -m benchmarks batching --write", how, table, plots)
+    return {"cells": [asdict(cell) for cell in cells]}, table
+
+
 def _compression(_: Namespace, __: Tools) -> Outcome:
     codings = compression.measure()
     return {name: asdict(each) for name, each in codings.items()}, compression.render(codings)
@@ -202,6 +215,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "costs": _costs,
     "chain": _chain,
     "balancing": _balancing,
+    "batching": _batching,
     "compression": _compression,
     "translation": _translation,
     "websockets": _websockets,
@@ -228,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which, of {','.join(WORKLOADS)} (report: all, cost: {','.join(_LOADS)})",
     )
     parser.add_argument(
-        "--write", action="store_true", help="for report: write docs/performance.md"
+        "--write", action="store_true", help="for report and batching: write docs/performance.md"
     )
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="for cost: another checkout to compare with"

@@ -17,16 +17,31 @@ from benchmarks.workloads import Workload
 
 PAGE = ROOT / "docs/performance.md"
 _IMAGES = "images/performance"
-_BEGIN, _END = "<!-- Written by `make bench`. -->", "<!-- End of what is written. -->"
+_END = "<!-- End of what is written. -->"
 _FAMILIES = {False: "Forwarding only", True: "The same policies"}
 
 
 def write(text: str, plots: Mapping[str, str]) -> None:
     """Replace the figures of the page, and its plots."""
-    page = PAGE.read_text()
-    before, _, rest = page.partition(_BEGIN)
+    _replace("make bench", text)
+    _write_plots(plots)
+
+
+def write_part(command: str, how: str, table: str, plots: Mapping[str, str]) -> None:
+    """Replace the part of the page that a command writes: its table and its plots."""
+    shown = [f"![{_caption(svg)}]({_IMAGES}-{name}.svg)" for name, svg in plots.items()]
+    _replace(command, "\n\n".join([how, table, *shown]))
+    _write_plots(plots)
+
+
+def _replace(command: str, text: str) -> None:
+    page, begin = PAGE.read_text(), f"<!-- Written by `{command}`. -->"
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(_END)
-    PAGE.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}")
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{_END}{after}")
+
+
+def _write_plots(plots: Mapping[str, str]) -> None:
     for name, svg in plots.items():
         (PAGE.parent / f"{_IMAGES}-{name}.svg").write_text(svg)
 

@@ -68,6 +68,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[]`", models.Route),
     ("`routes[].timeouts`", models.RouteTimeouts),
     ("`routes[].traces`", models.RouteTraces),
+    ("`routes[].batch`", models.BatchSettings),
     ("`routes[].cors`", models.CorsSettings),
     ("`routes[].resume`", models.ResumeSettings),
     ("`routes[].channels`", models.ChannelSettings),

@@ -36,6 +36,7 @@ from gateway.heartbeat import Heartbeats
 from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
 from gateway.proxy.early_head import heeds_retry, open_if_silent
+from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
 from gateway.request_body.reader import LARGE_BYTES, BodyReader
@@ -88,6 +89,8 @@ class ResumeOptions:
     """Heartbeats of silent streams."""
     preface: bytes = b""
     """Bytes that open a stream for a client that `heeds_retry`."""
+    batch: BatchOptions | None = None
+    """How events are gathered; None if each is sent at once."""
 
 
 class Resume:
@@ -198,6 +201,7 @@ class Resume:
             generation=generation,
             heartbeats=options.heartbeats,
             preface=options.preface if options.preface and heeds_retry(request) else b"",
+            batch=options.batch,
         )
 
     async def _at_response(

@@ -21,6 +21,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts, Finish
 from gateway.proxy.continuation import continuation_of
 from gateway.proxy.early_head import heeds_retry
+from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
@@ -40,6 +41,8 @@ class ForwardOptions:
     heartbeats: Heartbeats | None
     preface: bytes
     """Bytes that open an event stream for a client that `heeds_retry`."""
+    batch: BatchOptions | None = None
+    """How events are gathered; None if each is sent at once."""
     switched: Callable[[UpstreamResponse, Request], web.StreamResponse] | None = None
     """Factory of the response after the upstream has switched protocols."""
 
@@ -154,6 +157,7 @@ class Forward:
             continuation_of(request, dialect, options.sending) if target.continues else None,
             options.heartbeats,
             preface if preface and heeds_retry(request) else b"",
+            options.batch,
         )
 
 

@@ -7,6 +7,7 @@ calls the writer of the client's connection (`client_stream`) with the bytes it 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from multidict import CIMultiDict
@@ -18,6 +19,7 @@ from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.heartbeat import Heartbeats
 from gateway.proxy.continuation import Continuation
+from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.request import Request
 from gateway.response_head import (
@@ -42,6 +44,9 @@ class RelayedResponse(ClientResponse):
     """Writer of a piece of the body, for the upstream connection to call."""
     _stream: ResponseWriter | None = None
     """Writer of the body while it arrives from the upstream."""
+    _batch_options: BatchOptions | None = None
+    _batch: EventBatch | None = None
+    """Events that wait to be written together, on a route that gathers them."""
     _heartbeats: Heartbeats | None = None
     _preface = b""
     _encoder: BodyEncoder | None = None
@@ -59,8 +64,11 @@ class RelayedResponse(ClientResponse):
         continuation: Continuation | None = None,
         heartbeats: Heartbeats | None = None,
         preface: bytes = b"",
+        batch: BatchOptions | None = None,
     ) -> None:
-        """`heartbeats` keep a silent event stream alive; `preface` is sent at its start."""
+        """`heartbeats` keep a silent event stream alive; `preface` is sent at its start. `batch` is
+        set on a route that gathers events.
+        """
         head = upstream.head
         self.status = head.status
         if head.reason != b"OK":
@@ -73,6 +81,8 @@ class RelayedResponse(ClientResponse):
             self._heartbeats = heartbeats
             if head.status == 200:
                 self._preface = preface
+        if batch is not None and not head.encoded:
+            self._batch_options = batch
         self._continuation = continuation
         trace = exchange.trace
         if (
@@ -195,6 +205,13 @@ class RelayedResponse(ClientResponse):
             return
         self._stream = stream
         self.feed = stream.feed
+        if self._batch_options is not None and exchange.streamed and chunked:
+            self._batch = batch = EventBatch(
+                self._batch_options, exchange, stream, stream.feed, asyncio.get_running_loop()
+            )
+            batch.begun = exchange.first_token_at is not None  # it was written with the head
+            batch.look, stream.look = stream.look, None
+            self.feed = batch.feed
         error = upstream.error
         if error is None:
             upstream.attach(self)
@@ -209,6 +226,8 @@ class RelayedResponse(ClientResponse):
         if stream is not None:
             if not stream.over:
                 stream.close()
+            if self._batch is not None:
+                self._batch.close()
             if self._response_body is not None:
                 self._response_body.left()
 
@@ -219,6 +238,8 @@ class RelayedResponse(ClientResponse):
         stream = self._stream
         if stream is None or (error is not None and self.body.goes_on(error, self)):
             return
+        if self._batch is not None:
+            self._batch.flush()
         stream.rest(self.body.rest())
         self._end(stream, error)
 
@@ -267,6 +288,8 @@ class RelayedResponse(ClientResponse):
         """
         if self._stream is not None:
             self.body.abort()
+            if self._batch is not None:
+                self._batch.flush()
             self._end(self._stream, error)
 
     # -- private -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from multidict import CIMultiDict
@@ -20,6 +21,7 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.headers import checked_lines
 from gateway.heartbeat import Heartbeats
+from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
 from gateway.response_head import CHUNKED, http_head
@@ -50,9 +52,11 @@ class Replay(ClientResponse):
         generation: Generation | None = None,
         heartbeats: Heartbeats | None = None,
         preface: bytes = b"",
+        batch: BatchOptions | None = None,
     ) -> None:
         """`generation` is set if this exchange began it, and `headers` are then its upstream's.
         `heartbeats` send comments during silence. `preface` is sent before the events.
+        `batch` is set on a route that gathers events.
         """
         super().__init__(headers=headers or _own_headers())
         self.log = log
@@ -67,6 +71,8 @@ class Replay(ClientResponse):
             self._first_token = FirstToken(lines=False)
         self._heartbeats = heartbeats
         self._preface = preface
+        self._batch_options = batch
+        self._batch: EventBatch | None = None
         self._encoder: BodyEncoder | None = None
         self._stream: ResponseWriter | None = None
         """Writer of the events while the stream is followed."""
@@ -88,6 +94,10 @@ class Replay(ClientResponse):
         client, exchange = self._begin(request), self._exchange
         self._stream = stream = client.make_writer(client, exchange, self, encoder=self._encoder)
         stream.counted = 0
+        if self._batch_options is not None:
+            self._batch = EventBatch(
+                self._batch_options, exchange, stream, self._write, asyncio.get_running_loop()
+            )
         if exchange.answered(self.status):
             stream.begin(self, self._preface)
         stream.follow(self._heartbeats)
@@ -98,6 +108,8 @@ class Replay(ClientResponse):
         """Stop following: the client has left, or the response has ended."""
         self.over = True
         stream, self._stream = self._stream, None
+        if self._batch is not None:
+            self._batch.close()
         if stream is not None:
             stream.close()
             self.log.leave(self)
@@ -116,7 +128,8 @@ class Replay(ClientResponse):
                 self._break_off(StreamTrimmed())
                 return
             if data:
-                self._write(stream, data)
+                write = self._write if self._batch is None else self._batch.feed
+                write(data)
             if self.after >= log.last:
                 if log.state is StreamState.LOST:
                     self._break_off(log.error or StreamLost())
@@ -161,8 +174,9 @@ class Replay(ClientResponse):
 
     # -- private -----------------------------------------------------------------------------
 
-    def _write(self, stream: ResponseWriter, data: bytes) -> None:
-        exchange = self._exchange
+    def _write(self, data: bytes) -> None:
+        exchange, stream = self._exchange, self._stream
+        assert stream is not None
         if self._generation is not None:
             stream.events(data)
             return  # the generation counts its own bytes
@@ -187,6 +201,8 @@ class Replay(ClientResponse):
         if event is not None:
             self.keep_alive = False
         if self._stream is not None:
+            if self._batch is not None:
+                self._batch.flush()
             self._stream.end(event)
             self.left()
             self._complete()

@@ -31,6 +31,7 @@ from gateway.middleware.tracing import Tracing
 from gateway.middleware.upgrade import Upgrade
 from gateway.pipeline import Handler
 from gateway.proxy.attempt import SendOptions
+from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.request_body.reader import BodyReader
 from gateway.routing.model_listing import ModelListing
@@ -97,6 +98,7 @@ class RoutePolicies:
         self._sockets = websocket.settings(route)
         self._heartbeats = None if route.heartbeat is None else Heartbeats(route.heartbeat)
         self._preface = b"" if route.retry is None else sse.retry(round(route.retry * 1000))
+        self._batch = None if route.batch is None else _batch_options(route.batch)
         self._forwards = route.issues is None and route.bridge is None
         self._checks = self._forwards and route.check_requests
         self._limits = self._made_limits()
@@ -292,6 +294,7 @@ class RoutePolicies:
                 hide_server=self._config.server.hide_server,
                 heartbeats=self._heartbeats,
                 preface=self._preface,
+                batch=self._batch,
                 switched=switched,
             )
         )
@@ -345,9 +348,15 @@ class RoutePolicies:
         if route.resume is None:
             return None
         options = resume_options(self._config, route, route.resume, self.dialect, self._reader)
-        options = replace(options, heartbeats=self._heartbeats, preface=self._preface)
+        options = replace(
+            options, heartbeats=self._heartbeats, preface=self._preface, batch=self._batch
+        )
         limits = [] if self._head_limits is None else [self._head_limits]
         return Resume(options, self._parts.streams, limits)
+
+
+def _batch_options(batch: models.BatchSettings) -> BatchOptions:
+    return BatchOptions(batch.max_delay, batch.max_bytes, batch.max_events)
 
 
 def _reads_usage(telemetry: models.TelemetrySettings) -> bool:

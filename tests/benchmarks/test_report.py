@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import cost, report
+from benchmarks import batching, cost, report
 from benchmarks.cost import Found, Sample
 from benchmarks.peers import PEERS
 from benchmarks.plots import bars, lines
@@ -91,3 +91,21 @@ def test_the_longest_bar_fills_the_plot_and_names_are_escaped() -> None:
 
 def test_a_line_of_one_point_is_drawn() -> None:
     ElementTree.fromstring(lines("t", ("x", "y"), {"a": [(1.0, 1.0)]}, logarithmic=True))  # noqa: S314
+
+
+def test_a_command_replaces_its_own_part_of_the_page_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    end = "<!-- End of what is written. -->"
+    old = "<!-- Written by `{}`. -->\nold\n" + end
+    page.write_text(f"a\n{old.format('make bench')}\nb\n{old.format('x')}\nc")
+    (tmp_path / "images").mkdir()
+    monkeypatch.setattr(report, "PAGE", page)
+    cells = [batching.Cell(size, 10, 20.0 / size, size, 0.1, 1.0, 270 / size) for size in (1, 4)]
+    report.write_part("x", "how", batching.render(cells), {})
+    report.write("new", {})
+    text = page.read_text()
+    assert "old" not in text
+    assert text.index("a\n") < text.index("new") < text.index("b\n") < text.index("75 %")
+    assert text.endswith(f"{end}\nc")

@@ -201,15 +201,16 @@ async def test_a_client_that_reads_slowly_gets_all_of_a_stream_that_broke_off(
     assert body.count(b"upstream_reset") == 1
 
 
+@pytest.mark.parametrize("batch", [None, {"max_delay": "50ms"}], ids=["each", "gathered"])
 async def test_what_waits_for_a_client_that_is_behind_leaves_in_one_write(
-    start_gateway: StartGateway, report: Report
+    start_gateway: StartGateway, report: Report, batch: dict[str, str] | None
 ) -> None:
     """Small events, one write of the upstream each; they arrive in one chunk."""
     count = 200
     page = b"data: " + b"x" * 4096 + b"\n\n"
     events = [b"data: %d\n\n" % n for n in range(count)]
     async with ScriptedUpstream() as upstream:
-        gateway = await start_gateway(simple_config(upstream.url, heartbeat=None))
+        gateway = await start_gateway(simple_config(upstream.url, heartbeat=None, batch=batch))
         async with RawClient(gateway.port, receive_buffer_bytes=4096) as client:
             await client.send(request())
             connection = await upstream.accept()

@@ -21,6 +21,7 @@ from gateway.config.models.auth import (
 from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
 from gateway.config.models.routes import (
+    BatchSettings,
     BridgeSettings,
     CorsSettings,
     MiddlewareSettings,
@@ -60,6 +61,7 @@ __all__ = [
     "Admin",
     "AdmissionSettings",
     "ApiKeyProviderSettings",
+    "BatchSettings",
     "BridgeSettings",
     "ChannelSettings",
     "ClaimNames",

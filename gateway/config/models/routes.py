@@ -110,6 +110,26 @@ class BridgeSettings(Section):
     generations: int = Field(32, ge=1, description="At once, on one socket.")
 
 
+class BatchSettings(Section):
+    """Gathering of events that come within a short time, to send them in one write. `batch: {}`
+    uses all the defaults.
+    """
+
+    max_delay: Duration = Field(
+        0.05,
+        ge=0.001,
+        le=2.0,
+        description="Longest time that an event waits. An event that comes this long after the "
+        "one before it does not wait at all.",
+    )
+    max_bytes: Size = Field(
+        16 * 1024, ge=256, le=1024**2, description="Bytes that wait at most; then they are sent."
+    )
+    max_events: int = Field(
+        8, ge=2, le=1000, description="Events that wait at most; then they are sent."
+    )
+
+
 class ResumeSettings(Section):
     """Resumable event streams: the route keeps its streams, so that the caller who began one can
     return to it.
@@ -215,6 +235,11 @@ class Route(Section):
         gt=0,
         description="What EventSource clients are told at the start of an event stream: how long "
         "to wait before they connect again.",
+    )
+    batch: BatchSettings | None = Field(
+        None,
+        description="Gather events of a stream that come within a short time into one write; null: "
+        "each is sent at once.",
     )
     compress: tuple[Literal["zstd", "br", "gzip"], ...] = Field(
         (),
