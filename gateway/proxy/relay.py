@@ -77,12 +77,12 @@ class RelayedResponse(ClientResponse):
         self._exchange = exchange
         self._dialect = dialect
         self._hide_server = hide_server
-        if head.content_length is None and not head.encoded and head.is_event_stream:
-            self._heartbeats = heartbeats
-            if head.status == 200:
-                self._preface = preface
-        if batch is not None and not head.encoded:
+        if head.content_length is None and not head.encoded:
             self._batch_options = batch
+            if head.is_event_stream:
+                self._heartbeats = heartbeats
+                if head.status == 200:
+                    self._preface = preface
         self._continuation = continuation
         trace = exchange.trace
         if (
@@ -181,14 +181,12 @@ class RelayedResponse(ClientResponse):
         )
         complete = upstream.complete
         if complete and not chunked:
-            body = b""
-            if has_body:
-                body = upstream.take_unread()
-                if self._look is not None:
-                    body = self._look(body)
-                if body:
-                    exchange.begun()
-                    exchange.bytes_out = len(body)
+            body = upstream.take_unread() if has_body else b""
+            if has_body and self._look is not None:
+                body = self._look(body)
+            if body:
+                exchange.begun()
+                exchange.bytes_out = len(body)
             client.write_whole(self, body)
             self._complete()
             return
