@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.dialects.continuation import Answer, Splitter
 from gateway.dialects.json_schema import Schema
+from gateway.dialects.model_entry import ModelEntry
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.embeddings import EmbeddingRequest, Vectors
 from gateway.dialects.translation.options import TranslationOptions
@@ -111,17 +112,17 @@ class EmbeddingsBackend:
 class ModelLists:
     """Responses about models. They reveal nothing about upstreams."""
 
-    list: Callable[[Iterable[str]], bytes]
-    """Return the list for these model names, for `/v1/models`."""
-    entry: Callable[[str], bytes]
+    list: Callable[[Iterable[ModelEntry]], bytes]
+    """Return the list of these models, for `/v1/models`."""
+    entry: Callable[[ModelEntry], bytes]
     """Return the entry of one model, for the paths below `/v1/models`."""
     expects: Callable[[Mapping[str, str]], bool] | None = None
     """True if the request headers show a client that expects this format on any route."""
-    others: Mapping[str, Callable[[Iterable[str]], bytes]] = field(default_factory=dict)
-    """Further responses to GET for these model names, by the path below the dialect's base."""
-    details: tuple[str, Callable[[], bytes]] | None = None
-    """Path below the base where clients POST a model's name, and placeholder details for a model
-    whose backend cannot be asked in this dialect.
+    others: Mapping[str, Callable[[Iterable[ModelEntry]], bytes]] = field(default_factory=dict)
+    """Further responses to GET for these models, by the path below the dialect's base."""
+    details: tuple[str, Callable[[ModelEntry], bytes]] | None = None
+    """Path below the base where clients POST a model's name, and the details of a model whose
+    backend cannot be asked in this dialect.
     """
 
 

@@ -27,6 +27,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.translated import send_translated
 from gateway.request import Request
+from gateway.routing.applied_rules import apply_rules
 from gateway.routing.target import Target
 from gateway.sse import Event, EventTooLarge, is_event_stream
 from gateway.upstream.endpoint import Endpoint
@@ -145,10 +146,24 @@ class Continuation:
         continues = target.upstream.options.continues
         final = target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE
         model = None if name is None else target.rename_to or name
-        asked = self._body, self._answer.answered.text, self._events, model, final
-        if is_heavy(self._body):
+        body = self._body if name is None else await self._ruled(target)
+        asked = body, self._answer.answered.text, self._events, model, final
+        if is_heavy(body):
             return await self._send.reader.offload.run(continued, *asked)
         return continued(*asked)
+
+    async def _ruled(self, target: Target) -> bytes:
+        """Return the request body with the parameters of another model. Raise
+        UnsupportedParameter.
+        """
+        exchange = self._request.exchange
+        before = exchange.json
+        waiting = apply_rules(self._request, target, self._send.reader)
+        if waiting is not None:
+            await waiting
+        if exchange.json is not before and exchange.body is not None:
+            self._body = exchange.body
+        return self._body
 
     def _heard(self, events: Sequence[Event]) -> bytes:
         self._events += len(events)

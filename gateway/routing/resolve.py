@@ -80,7 +80,11 @@ class Resolve:
                 self._guard(request, target)
             return self._go(request, target)
         if exchange.method in ("GET", "HEAD") and options.listing.asked(exchange.path):
-            return options.listing.answer(request, self._names(exchange))
+            names = self._names(exchange)
+            if not options.listing.asks_health(exchange.query):
+                return options.listing.answer(request, names)
+            health = {name: options.models[name].upstream.latest.health() for name in names}
+            return options.listing.answer(request, names, health)
         if not request.body_exists:
             if options.fallback is not None:
                 self._guard(request, options.fallback)
@@ -171,7 +175,7 @@ class Resolve:
                 param="model",
             )
         if target.translation is not None and self._options.listing.describes(exchange.path):
-            return self._options.listing.description()
+            return self._options.listing.description(exchange.model)
         exchange.target = target
         if target.timeouts.total_s is not None or TIMEOUT_HEADER in request.headers:
             exchange.deadline = _deadline(request, target)

@@ -18,6 +18,7 @@ from gateway.upstream.ranking import Groups, ranked
 from gateway.upstream.retry_budget import RetryBudget
 
 _NEVER = float("inf")
+_WORKING = frozenset({EndpointState.HEALTHY, EndpointState.WARMING, EndpointState.COOLING})
 _AT_WORK = (EndpointState.HEALTHY, EndpointState.WARMING, EndpointState.COOLING)
 """States in which an endpoint takes any request, so that its answers can be compared."""
 
@@ -469,6 +470,14 @@ class Upstream:
     def state(self, endpoint: Endpoint) -> EndpointState:
         """Return the state of one of the endpoints."""
         return endpoint.health.state(self._now())
+
+    def health(self) -> str:
+        """Return `up` if all endpoints work, `degraded` if some do, or `down`."""
+        now = self._now()
+        working = [e.health.state(now) in _WORKING for e in self.endpoints]
+        if any(working):
+            return "up" if all(working) else "degraded"
+        return "down"
 
     def why(self, endpoint: Endpoint) -> str:
         """Return the reason for an endpoint's state, for people."""

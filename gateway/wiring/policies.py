@@ -41,6 +41,7 @@ from gateway.sse import is_event_stream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
 from gateway.wiring.channels import channel_options, sockets
+from gateway.wiring.model_entries import model_entries
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
 from gateway.wiring.resume import resume_options
 from gateway.wiring.route_dialect import route_dialect, route_named
@@ -224,7 +225,7 @@ class RoutePolicies:
             ResolveOptions(
                 models={name: targets.model(name) for name in route.models},
                 fallback=targets.upstream(route.upstream) if route.upstream else None,
-                listing=ModelListing(route.path, self.dialect),
+                listing=ModelListing(route.path, self.dialect, model_entries(config, route)),
                 reader=self._reader,
                 reads_usage=_reads_usage(config.telemetry),
                 metered=any(

@@ -17,6 +17,7 @@ import orjson
 import gateway.dialects
 from gateway.dialects.dialect import Chat, ChatBackend, Dialect, ModelLists, Paths
 from gateway.dialects.json_lines import Lines, LineSplitter
+from gateway.dialects.model_entry import ModelEntry
 from gateway.dialects.translation.conversation import Conversation, Message, Role, Text, text_of
 from gateway.dialects.translation.fields import Fields
 from gateway.dialects.translation.options import TranslationOptions
@@ -92,8 +93,12 @@ def error_body(error: GatewayError, request_id: str) -> bytes:
     return orjson.dumps({"oops": error.message})
 
 
-def listing(names: Iterable[str]) -> bytes:
-    return orjson.dumps(list(names))
+def listing(models: Iterable[ModelEntry]) -> bytes:
+    return orjson.dumps([model.name for model in models])
+
+
+def entry(model: ModelEntry) -> bytes:
+    return orjson.dumps(model.name)
 
 
 MADE_UP = Dialect(
@@ -108,7 +113,7 @@ MADE_UP = Dialect(
         generating=("/speak",),
         operations={"/talk/speak": "chat"},
     ),
-    models=ModelLists(listing, orjson.dumps, others={"names": listing}),
+    models=ModelLists(listing, entry, others={"names": listing}),
     splitter=Lines,
     chats={"/speak": Chat(read, write_answer, Writer)},
     chat_backend=ChatBackend("/speak", write, read_answer, Reader),

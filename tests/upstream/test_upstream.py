@@ -255,6 +255,17 @@ async def test_an_ejected_endpoint_gets_nothing_then_one_probe_at_a_time() -> No
     assert a in [await pick(one) for _ in range(10)]
 
 
+async def test_its_health_is_that_of_its_endpoints() -> None:
+    a, b = endpoint("a"), endpoint("b")
+    one = upstream(a, b, max_ejected=1.0)
+    assert one.health() == "up"
+    fail(one, a)
+    assert one.health() == "degraded"
+    fail(one, b)
+    assert one.health() == "down"
+    assert upstream().health() == "down"
+
+
 async def test_with_too_few_left_ejected_ones_serve_too() -> None:
     endpoints = [endpoint(name) for name in "abcd"]
     one = upstream(*endpoints, max_ejected=1.0)

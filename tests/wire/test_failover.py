@@ -240,6 +240,26 @@ async def test_a_fallback_goes_on_under_its_own_name(start_gateway: StartGateway
     assert (line["served"], line["continued"]) == ("n", 1)
 
 
+async def test_a_fallback_goes_on_with_its_own_parameters(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(FIRST) as first, ScriptedUpstream(SECOND) as second:
+        document = simple_config(first.url, upstream={"continues": "prefill"}, models=["m"])
+        document["upstreams"]["other"] = {
+            "endpoints": [{"url": second.url}],
+            "continues": "prefill",
+        }
+        document["models"] = {
+            "m": {"upstream": "main", "fallbacks": ["n"], "parameters": {"drop": ["seed"]}},
+            "n": {"upstream": "other", "parameters": {"set": {"temperature": 0}}},
+        }
+        gateway = await start_gateway(document)
+        body, clean = await ask(gateway, {**ASKED, "seed": 1})
+        before, after = (json.loads(one.requests[0].body) for one in (first, second))
+    assert clean
+    assert text_of(body) == "Once upon a time."
+    assert ("seed" in before, "temperature" in before) == (False, False)
+    assert (after["model"], after["seed"], after["temperature"]) == ("n", 1, 0)
+
+
 async def test_an_answer_may_break_off_more_than_once(start_gateway: StartGateway) -> None:
     middle = stream(
         delta("mid", role="assistant", content=""), delta("mid", content="a "), broken=True

@@ -206,6 +206,9 @@ class Route(Section):
     )
     cors: CorsSettings | None = Field(None, description="Let web pages of other origins call it.")
     models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
+    list_prices: bool = Field(
+        True, description="Tell the prices of models in `GET /v1/models`, where they are known."
+    )
     upstream: Name | None = Field(
         None, description="Where requests go; beside `models`, where those without a model go."
     )

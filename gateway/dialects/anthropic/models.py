@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from multidict import istr
 
+from gateway.dialects.model_entry import ModelEntry
+
 _EPOCH = "1970-01-01T00:00:00Z"
 """Placeholder for the model's date, which is unknown. Clients require one."""
 _VERSION = istr("anthropic-version")
@@ -15,9 +17,9 @@ _KEY = istr("x-api-key")
 _AUTHORIZATION = istr("Authorization")
 
 
-def listing(names: Iterable[str]) -> bytes:
+def listing(models: Iterable[ModelEntry]) -> bytes:
     """List models on one page: https://docs.anthropic.com/en/api/models-list"""
-    data = [_entry(name) for name in names]
+    data = [_entry(model) for model in models]
     return orjson.dumps(
         {
             "data": data,
@@ -28,9 +30,9 @@ def listing(names: Iterable[str]) -> bytes:
     )
 
 
-def entry(name: str) -> bytes:
+def entry(model: ModelEntry) -> bytes:
     """Return the entry of one model."""
-    return orjson.dumps(_entry(name))
+    return orjson.dumps(_entry(model))
 
 
 def expects(headers: Mapping[str, str]) -> bool:
@@ -41,6 +43,15 @@ def expects(headers: Mapping[str, str]) -> bool:
     return _VERSION in headers or (_KEY in headers and _AUTHORIZATION not in headers)
 
 
-def _entry(name: str) -> dict[str, Any]:
-    times = {"created_at": _EPOCH, "lifecycle": "active"}
-    return {"type": "model", "id": name, "display_name": name} | times
+def _entry(model: ModelEntry) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        **{"type": "model", "id": model.name, "display_name": model.name},
+        **{"created_at": _EPOCH, "lifecycle": "active"},
+    }
+    if model.context_window is not None:
+        made["max_input_tokens"] = model.context_window
+    if model.max_output_tokens is not None:
+        made["max_tokens"] = model.max_output_tokens
+    if model.health is not None:
+        made["health"] = model.health
+    return made

@@ -11,9 +11,12 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.model_entry import ModelEntry
+
 _EPOCH = "1970-01-01T00:00:00Z"
 """Placeholder for the model's date, which is unknown. Clients require one."""
 _NEVER = "9999-12-31T23:59:59Z"
+_ARCHITECTURE = "unknown"
 _VERSION = "0.12.0"
 """Version of Ollama's API that the gateway reports. Clients refuse versions that are too old."""
 _DETAILS: Mapping[str, Any] = {
@@ -29,40 +32,48 @@ _NAMING = ("name", "from", "source", "destination")
 """Fields that name a model in the bodies of these paths, besides `model`."""
 
 
-def tags(names: Iterable[str]) -> bytes:
+def tags(models: Iterable[ModelEntry]) -> bytes:
     """List the available models."""
-    return orjson.dumps({"models": [_entry(name) for name in names]})
+    return orjson.dumps({"models": [_entry(model) for model in models]})
 
 
-def ps(names: Iterable[str]) -> bytes:
+def ps(models: Iterable[ModelEntry]) -> bytes:
     """List the loaded models. All count as loaded: the gateway does not know a backend's memory."""
     loaded = {"expires_at": _NEVER, "size_vram": 0}
-    return orjson.dumps({"models": [_entry(name) | loaded for name in names]})
+    return orjson.dumps({"models": [_entry(model) | loaded for model in models]})
 
 
-def version(names: Iterable[str]) -> bytes:
-    """Return the version of Ollama's API. `names` is ignored."""
+def version(models: Iterable[ModelEntry]) -> bytes:
+    """Return the version of Ollama's API. `models` is ignored."""
     return orjson.dumps({"version": _VERSION})
 
 
-def show() -> bytes:
-    """Return placeholder details for a model whose backend does not speak Ollama's API."""
+def show(model: ModelEntry) -> bytes:
+    """Return details of a model whose backend does not speak Ollama's API. What clients require and
+    the gateway does not know has placeholders.
+    """
+    info: dict[str, Any] = {"general.architecture": _ARCHITECTURE}
+    if model.context_window is not None:
+        info[f"{_ARCHITECTURE}.context_length"] = model.context_window
+    capabilities = ["completion", "tools"]
+    if "image" in model.input_modalities:
+        capabilities.append("vision")
     return orjson.dumps(
         {
             "modelfile": "",
             "parameters": "",
             "template": "",
             "details": _DETAILS,
-            "model_info": {"general.architecture": "unknown"},
-            "capabilities": ["completion", "tools"],
+            "model_info": info,
+            "capabilities": capabilities,
             "modified_at": _EPOCH,
         }
     )
 
 
-def _entry(name: str) -> dict[str, Any]:
-    model = {"name": name, "model": name, "modified_at": _EPOCH, "size": 0, "digest": ""}
-    return model | {"details": _DETAILS}
+def _entry(model: ModelEntry) -> dict[str, Any]:
+    made = {**{"name": model.name, "model": model.name}, "modified_at": _EPOCH}
+    return made | {"size": 0, "digest": "", "details": _DETAILS}
 
 
 def named_models(path: str, document: Mapping[str, Any]) -> list[str]:

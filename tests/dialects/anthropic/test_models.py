@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.dialects.anthropic import models
+from gateway.dialects.model_entry import ModelEntry
 
 names = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=5)
 
 
 @given(names)
 def test_a_list_names_each_model_in_order_on_one_page(served: list[str]) -> None:
-    page = json.loads(models.listing(served))
+    page = json.loads(models.listing(map(ModelEntry, served)))
     assert [model["id"] for model in page["data"]] == served
     assert page["has_more"] is False
 
@@ -27,9 +28,9 @@ def test_a_list_without_models_has_no_first_and_no_last() -> None:
 
 
 def test_a_model_is_described_as_in_the_list() -> None:
-    entry = json.loads(models.entry("a/b:8b"))
+    entry = json.loads(models.entry(ModelEntry("a/b:8b")))
     assert entry["id"] == "a/b:8b"
-    assert entry in json.loads(models.listing(["a/b:8b"]))["data"]
+    assert entry in json.loads(models.listing([ModelEntry("a/b:8b")]))["data"]
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,9 @@ def test_a_model_is_described_as_in_the_list() -> None:
 )
 def test_headers_show_who_expects_this_format(headers: dict[str, str], expects: bool) -> None:
     assert models.expects(CIMultiDict(headers)) is expects
+
+
+def test_lengths_of_a_model_are_told_where_they_are_known() -> None:
+    entry = json.loads(models.entry(ModelEntry("m", 200_000, 64_000)))
+    assert (entry["max_input_tokens"], entry["max_tokens"]) == (200_000, 64_000)
+    assert "max_tokens" not in json.loads(models.entry(ModelEntry("m")))
