@@ -43,7 +43,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 # Two pips at once in one .venv would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test test-oldest nightly check bench docs site lock clean system
+.PHONY: help run test test-oldest nightly check bench wheel docs site lock clean system
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 
 bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
 	$(BIN)/python -m benchmarks report --write $(BENCH_ARGS)
+
+wheel: $(VENV)/.project ## Build the wheel and the source distribution, into dist/
+	$(BIN)/python -m hatchling build -d dist
 
 docs: $(VENV)/.project ## Regenerate the generated documentation
 	$(WRITE_REFERENCE)

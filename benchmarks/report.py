@@ -1,12 +1,14 @@
-"""Figures and plots of docs/performance.md: what `make bench` writes."""
+"""Figures and plots of docs/performance.md and README.md: what `make bench` writes."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 
 from benchmarks import cost, open_streams
 from benchmarks.cost import Found, Sample
@@ -16,34 +18,45 @@ from benchmarks.processes import ROOT
 from benchmarks.workloads import Workload
 
 PAGE = ROOT / "docs/performance.md"
+README = ROOT / "README.md"
 _IMAGES = "images/performance"
 _END = "<!-- End of what is written. -->"
 _FAMILIES = {False: "Forwarding only", True: "The same policies"}
 
 
 def write(text: str, plots: Mapping[str, str]) -> None:
-    """Replace the figures of the page, and its plots."""
-    _replace("make bench", text)
+    """Replace the figures of the page, its plots, and the first table and plot in the README."""
+    _replace(PAGE, "make bench", text)
+    _replace(README, "make bench", first_figures(text))
     _write_plots(plots)
 
 
 def write_part(command: str, how: str, table: str, plots: Mapping[str, str]) -> None:
     """Replace the part of the page that a command writes: its table and its plots."""
     shown = [f"![{_caption(svg)}]({_IMAGES}-{name}.svg)" for name, svg in plots.items()]
-    _replace(command, "\n\n".join([how, table, *shown]))
+    _replace(PAGE, command, "\n\n".join([how, table, *shown]))
     _write_plots(plots)
 
 
-def _replace(command: str, text: str) -> None:
-    page, begin = PAGE.read_text(), f"<!-- Written by `{command}`. -->"
-    before, _, rest = page.partition(begin)
+def _replace(file: Path, command: str, text: str) -> None:
+    """Replace what a command wrote into a file."""
+    begin = f"<!-- Written by `{command}`. -->"
+    before, _, rest = file.read_text().partition(begin)
     _, _, after = rest.partition(_END)
-    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{_END}{after}")
+    file.write_text(f"{before}{begin}\n\n{text}\n\n{_END}{after}")
 
 
 def _write_plots(plots: Mapping[str, str]) -> None:
     for name, svg in plots.items():
         (PAGE.parent / f"{_IMAGES}-{name}.svg").write_text(svg)
+
+
+def first_figures(text: str) -> str:
+    """Return the first table of the figures and its first plot, for a page beside docs/."""
+    table = re.search(r"^\|.*(?:\n\|.*)*", text, re.MULTILINE)
+    plot = re.search(r"^!\[.*\]\(.*\)", text, re.MULTILINE)
+    found = [match[0] for match in (table, plot) if match is not None]
+    return "\n\n".join(found).replace(f"({_IMAGES}", f"(docs/{_IMAGES}")
 
 
 def render(

@@ -109,7 +109,7 @@ async def test_the_steps_of_getting_started_end_in_an_answer(
             "check": 0,
             "keys": 0,
         }
-        assert f"{backend.url}: demo backend, 5 model(s)" in said["doctor"].out
+        assert f"{backend.url}: demo backend, " in said["doctor"].out
         document = yaml.safe_load((tmp_path / "my.yaml").read_text())
         document["auth"]["keys"]["file"] = str(tmp_path / "keys.yaml")
         gateway = await start_gateway({**document, "server": {}})

@@ -71,7 +71,10 @@ def test_writing_leaves_the_prose_of_the_page(
     page = tmp_path / "performance.md"
     page.write_text(report.PAGE.read_text())
     (tmp_path / "images").mkdir()
+    readme = tmp_path / "README.md"
+    readme.write_text(report.README.read_text())
     monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr(report, "README", readme)
     report.write("figures of today", {"bare-memory": "<svg/>"})
     report.write("figures of tomorrow", {"bare-memory": "<svg/>"})
     text = page.read_text()
@@ -79,6 +82,14 @@ def test_writing_leaves_the_prose_of_the_page(
     assert "figures of today" not in text
     assert text.count("figures of tomorrow") == 1
     assert (tmp_path / "images/performance-bare-memory.svg").read_text() == "<svg/>"
+
+
+def test_the_readme_has_the_first_figures_of_the_page() -> None:
+    written = report.PAGE.read_text().partition("<!-- Written by `make bench`. -->")[2]
+    figures = report.first_figures(written)
+    assert figures.startswith("| | nginx |")
+    assert "](docs/images/performance-" in figures
+    assert figures in report.README.read_text()
 
 
 def test_the_longest_bar_fills_the_plot_and_names_are_escaped() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import httpx
@@ -43,20 +45,30 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel. What it depends on is lent by this environment, which
-    was installed from the lock; the project itself is not, since a `.pth` file inside a lent folder
-    is not read.
+    """A virtual environment with the wheel and what `requirements.lock` lists, lent by this
+    environment. Nothing else can be imported there: neither the tests' packages, nor the tree.
     """
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     [packages] = folder.glob("lib/python*/site-packages")
-    (packages / "lent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    for name in re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE):
+        _lend(name, packages)
     [wheel] = built.glob("*.whl")
     pip = [sys.executable, "-m", "pip", "--python", str(folder), "--disable-pip-version-check"]
     subprocess.run(
         [*pip, "install", "--quiet", "--no-deps", "--ignore-installed", str(wheel)], check=True
     )
     return folder
+
+
+def _lend(name: str, packages: Path) -> None:
+    """Link to the files of a distribution, if this machine needs it."""
+    with contextlib.suppress(PackageNotFoundError):
+        for file in distribution(name).files or ():
+            top = file.parts[0]
+            source = Path(str(distribution(name).locate_file(top)))
+            if top != ".." and not top.startswith("__pycache__") and not (packages / top).exists():
+                (packages / top).symlink_to(source)
 
 
 def test_the_wheel_has_every_file_of_the_package(built: Path) -> None:
@@ -71,11 +83,18 @@ def test_the_wheel_has_every_file_of_the_package(built: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 
-def test_the_sdist_can_be_built_from(built: Path) -> None:
+def test_the_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(tmp_path, filter="data")
     assert {"pyproject.toml", "README.md", "LICENSE", "gateway/__init__.py"} <= names
+    [source] = tmp_path.iterdir()
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "dist"]
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
+    [wheel] = built.glob("*.whl")
+    [again] = (tmp_path / "dist").glob("*.whl")
+    assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
 
 
 def test_an_installed_gateway_says_its_version(installed: Path) -> None:
