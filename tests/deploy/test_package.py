@@ -90,7 +90,16 @@ def test_the_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
         archive.extractall(tmp_path, filter="data")
     assert {"pyproject.toml", "README.md", "LICENSE", "gateway/__init__.py"} <= names
     [source] = tmp_path.iterdir()
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "dist"]
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        str(tmp_path / "dist"),
+    ]
     subprocess.run(build, cwd=source, check=True, capture_output=True)
     [wheel] = built.glob("*.whl")
     [again] = (tmp_path / "dist").glob("*.whl")
