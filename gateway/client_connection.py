@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from gateway.backlog import Backlog
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.facts import Voucher
+from gateway.load.backlog import Backlog
 from gateway.response_writer import BodyEncoder, BodySource, ResponseWriter, SentHead
 
 

@@ -21,7 +21,7 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError
 from gateway.facts import Facts
 from gateway.limiting.decision import Decision
-from gateway.overload import HeldBody
+from gateway.load.overload import HeldBody
 from gateway.session import SessionState
 from gateway.telemetry.traces.recording import Trace
 from gateway.upstream.endpoint import Endpoint

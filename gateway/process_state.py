@@ -9,8 +9,8 @@ from typing import Self
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config import Config
-from gateway.offload import Offload
-from gateway.overload import BodyBudget, Overload, memory_for
+from gateway.load.offload import Offload
+from gateway.load.overload import BodyBudget, Overload, memory_for
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.traces.recording import TraceRecords

@@ -7,7 +7,7 @@ upstream's head), and the status line of a 200 is a constant.
 from __future__ import annotations
 
 from gateway.exchange import Exchange
-from gateway.headers import lines
+from gateway.http.headers import lines
 
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n"}
 _END = b"\r\n"

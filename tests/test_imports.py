@@ -14,10 +14,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "gateway"
 
 LAYERS = (
-    ("core", "address_policy aiohttp_adaptor backlog bucket chunks deadline errors"),
-    ("core", "headers heartbeat json_body json_edits masking media offload overload pacing"),
-    ("core", "sound_json sse"),
-    ("core", "request_target store urls usage"),
+    ("core", "aiohttp_adaptor bucket deadline errors heartbeat http json_body json_edits"),
+    ("core", "load masking media sound_json sse store usage"),
     ("subjects", "admission auth demo dialects limiting telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts"),

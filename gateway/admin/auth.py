@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.request_target import host_name, is_origin_of
+from gateway.http.request_target import host_name, is_origin_of
 
 SESSION_S = 12 * 3600.0
 _SESSIONS_CAP = 1000

@@ -18,7 +18,7 @@ import orjson
 
 from gateway.auth.jwk import ASYMMETRIC, UnusableKeySet, VerificationKey, parse_key_set
 from gateway.errors import AuthUnavailable
-from gateway.urls import is_trustworthy
+from gateway.http.urls import is_trustworthy
 
 FRESH_S = 600.0
 STALE_S = 3600.0

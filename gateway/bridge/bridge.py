@@ -36,7 +36,7 @@ from gateway.errors import (
 )
 from gateway.facts import Voucher
 from gateway.json_body import is_heavy
-from gateway.offload import Offload
+from gateway.load.offload import Offload
 from gateway.websocket.client_socket import ClientSocket
 
 _REPLIES_BYTES = 64 * 1024

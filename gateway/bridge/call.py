@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.backlog import Backlog
 from gateway.bridge.answer import BridgeAnswer
 from gateway.client_connection import Branch
 from gateway.errors import GatewayError, StreamCancelled
+from gateway.load.backlog import Backlog
 
 _LOOK_BYTES = 512
 """Maximum bytes of a response that are read at once: about 60 of the smallest events."""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import GatewayError, InvalidEventId, RequestError
-from gateway.headers import (
+from gateway.http.headers import (
     ACCEPT_ENCODING,
     CREDENTIALS,
     FORWARDING,

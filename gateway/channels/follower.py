@@ -16,12 +16,12 @@ from gateway.channels import notices
 from gateway.channels.channel import Channel
 from gateway.channels.channels import Channels
 from gateway.channels.position import FollowerPosition
-from gateway.chunks import chunk
 from gateway.client_response import ClientResponse
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
-from gateway.headers import checked_lines
 from gateway.heartbeat import Heartbeats
+from gateway.http.chunks import chunk
+from gateway.http.headers import checked_lines
 from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request

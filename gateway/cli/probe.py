@@ -20,7 +20,7 @@ import orjson
 from gateway.cli.failures import why_unreachable
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
-from gateway.urls import endpoint_fault
+from gateway.http.urls import endpoint_fault
 
 _TIMEOUT_S = 10.0
 _LARGEST_BYTES = 8 * 1024 * 1024

@@ -14,8 +14,8 @@ from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 from gateway.config.types import parse_budget
 from gateway.dialects.translation.translation import translates
-from gateway.request_target import split_target
-from gateway.urls import is_host_name
+from gateway.http.request_target import split_target
+from gateway.http.urls import is_host_name
 
 _BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
 

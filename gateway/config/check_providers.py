@@ -16,7 +16,7 @@ from gateway.config.check_upstreams import check_authority
 from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath
 from gateway.config.secrets import Secret
-from gateway.urls import is_trustworthy
+from gateway.http.urls import is_trustworthy
 
 _MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 _KINDS: dict[str, type | tuple[type, ...]] = {

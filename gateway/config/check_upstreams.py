@@ -8,12 +8,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from gateway.address_policy import AddressPolicy, is_address, is_ambiguous
 from gateway.config import models
 from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath, dotted
 from gateway.dialects import DIALECTS, Dialect
-from gateway.urls import endpoint_fault
+from gateway.http.address_policy import AddressPolicy, is_address, is_ambiguous
+from gateway.http.urls import endpoint_fault
 
 
 def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 
-from gateway.overload import BACKLOG
+from gateway.load.overload import BACKLOG
 from gateway.server.serving import CannotStart
 
 _SPREADS = sys.platform == "linux"

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
-from gateway.chunks import LAST_CHUNK, chunk
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange
+from gateway.http.chunks import LAST_CHUNK, chunk
 from gateway.proxy.request_head import Rewrite, request_head
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader

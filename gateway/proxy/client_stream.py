@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.chunks import LAST_CHUNK, chunk
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
 from gateway.exchange import Commit, Exchange
 from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.http.chunks import LAST_CHUNK, chunk
 from gateway.proxy.preface import WithoutBom
 from gateway.response_writer import BodyEncoder, BodySource, SentHead
 from gateway.sse import TAIL_BYTES, between_events

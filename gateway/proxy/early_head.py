@@ -20,8 +20,8 @@ from gateway import json_body, sse
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
 from gateway.exchange import Exchange, Place
-from gateway.headers import lines
 from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
+from gateway.http.headers import lines
 from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.request import Request
 from gateway.response_head import CHUNKED, fields_of_exchange, http_head

@@ -16,8 +16,8 @@ from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
-from gateway.headers import checked_lines
 from gateway.heartbeat import Heartbeats
+from gateway.http.headers import checked_lines
 from gateway.proxy.continuation import Continuation
 from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import ResponseBody, end_reason

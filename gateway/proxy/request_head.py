@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
-from gateway.headers import CODED, WEBSOCKET, Passing, connection_tokens
+from gateway.http.headers import CODED, WEBSOCKET, Passing, connection_tokens
 from gateway.request import Request
 from gateway.routing.target import Target
 from gateway.upstream.endpoint import Endpoint

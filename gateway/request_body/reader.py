@@ -23,8 +23,8 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.json_body import JsonBody
-from gateway.offload import Offload
-from gateway.overload import BodyBudget, HeldBody
+from gateway.load.offload import Offload
+from gateway.load.overload import BodyBudget, HeldBody
 from gateway.request import Request
 from gateway.request_body.decoding import decoder
 

@@ -19,8 +19,8 @@ from gateway.errors import (
     StreamTrimmed,
 )
 from gateway.exchange import Exchange
-from gateway.headers import checked_lines
 from gateway.heartbeat import Heartbeats
+from gateway.http.headers import checked_lines
 from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request

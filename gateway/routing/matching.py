@@ -8,8 +8,8 @@ from aiohttp.hdrs import HOST, TRANSFER_ENCODING, UPGRADE
 
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import Exchange
+from gateway.http.request_target import host_name, split_target
 from gateway.request import Request
-from gateway.request_target import host_name, split_target
 from gateway.routing.forwarded import Claims, TrustedProxies
 from gateway.routing.table import METHODS, Match, RouteEntry, RouteTable
 

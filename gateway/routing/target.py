@@ -10,7 +10,7 @@ from gateway.auth.principal import Principal
 from gateway.dialects.translation.translation import Translation
 from gateway.exchange import Exchange
 from gateway.facts import Facts
-from gateway.headers import (
+from gateway.http.headers import (
     ACCEPT_ENCODING,
     CREDENTIALS,
     FORWARDING,

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
-from gateway.backlog import Backlog
 from gateway.client_connection import BodyWriter, Cancellable, MakeWriter
 from gateway.client_response import ClientResponse
 from gateway.errors import GatewayError
 from gateway.exchange import Commit, EndReason, Exchange
+from gateway.load.backlog import Backlog
 from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.client_stream import ClientStream

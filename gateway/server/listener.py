@@ -11,10 +11,10 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import Runtime
-from gateway.backlog import Backlog
 from gateway.config import models
 from gateway.errors import Cancelled, Draining
 from gateway.exchange import Exchange
+from gateway.load.backlog import Backlog
 from gateway.server.connection import Connection
 from gateway.server.turns import Turns
 

@@ -14,12 +14,12 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.hdrs import CONTENT_LENGTH
 
 from gateway.aiohttp_adaptor import HttpProcessingError, HttpProtocol, RawRequestMessage
-from gateway.backlog import Backlog
 from gateway.client_connection import ByteSink
 from gateway.config import models
 from gateway.errors import GatewayError, HeadersTooLarge
 from gateway.known_head import KnownHead
-from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
+from gateway.load.backlog import Backlog
+from gateway.load.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.server.refusals import refusal_for
 
 _BLANK_LINE = b"\r\n\r\n"

@@ -7,7 +7,7 @@ from collections import deque
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.overload import Overload
+from gateway.load.overload import Overload
 
 _EVERY_S = 0.25
 _REMEMBERED = 40

@@ -9,7 +9,7 @@ from aiohttp import HttpVersion, HttpVersion10
 from gateway.aiohttp_adaptor import HttpProcessingError, LineTooLong
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, HeadersTooLarge, RequestError, VersionNotSupported
-from gateway.headers import lines
+from gateway.http.headers import lines
 from gateway.response_head import http_head
 
 _REASONS = {

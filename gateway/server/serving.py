@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from gateway.aiohttp_adaptor import has_c_parser
 from gateway.app import Runtime
 from gateway.config import Config
-from gateway.overload import BACKLOG
+from gateway.load.overload import BACKLOG
 from gateway.process_state import ProcessState
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse

@@ -7,7 +7,7 @@ from aiohttp.hdrs import CONTENT_LENGTH, CONTENT_TYPE, DATE
 from multidict import CIMultiDict
 
 from gateway.aiohttp_adaptor import rfc822_formatted_time
-from gateway.headers import checked_lines
+from gateway.http.headers import checked_lines
 from gateway.response_head import http_head
 
 _BODILESS = (204, 304)

@@ -17,7 +17,6 @@ from typing import cast
 
 import httptools
 
-from gateway.backlog import Backlog
 from gateway.deadline import NEVER, MovingDeadline
 from gateway.errors import (
     GatewayError,
@@ -26,7 +25,8 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
 )
-from gateway.pacing import FREE_BYTES, LINES_A_TURN, turn_end
+from gateway.load.backlog import Backlog
+from gateway.load.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.upstream.head import (
     KNOWN_HEADS,
     LONGEST_HEAD_BYTES,

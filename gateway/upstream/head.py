@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.headers import HOP_BY_HOP, connection_tokens
+from gateway.http.headers import HOP_BY_HOP, connection_tokens
 from gateway.sse import is_event_stream
 
 RawHeader = tuple[bytes, bytes]

@@ -7,14 +7,14 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.address_policy import AddressPolicy, is_address
-from gateway.backlog import Backlog
 from gateway.errors import (
     GatewayError,
     UpstreamBusy,
     UpstreamConnectFailed,
     UpstreamConnectTimeout,
 )
+from gateway.http.address_policy import AddressPolicy, is_address
+from gateway.load.backlog import Backlog
 from gateway.upstream.connection import ConnectionState, UpstreamConnection
 from gateway.upstream.resolve import SocketAddress, resolve_checked
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.address_policy import AddressPolicy, is_address
+from gateway.http.address_policy import AddressPolicy, is_address
 
 SocketAddress = tuple[str, int]
 """An IP address (with its zone, if any) and a port; `create_connection` needs no look-up."""

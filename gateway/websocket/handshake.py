@@ -22,7 +22,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     WebSocketVersion,
 )
-from gateway.request_target import is_origin_of
+from gateway.http.request_target import is_origin_of
 from gateway.session import SessionState
 from gateway.upstream.head import RawHeader
 from gateway.websocket.deflate import Deflate, agree

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Protocol
 
-from gateway.backlog import Backlog
 from gateway.bucket import TokenBucket
+from gateway.load.backlog import Backlog
 from gateway.websocket.codes import Closing, Code, Violation, read_closing
 from gateway.websocket.deflate import Deflate, Deflater, Inflater
 from gateway.websocket.frames import (

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from gateway.client_connection import ClientConnection
 from gateway.client_response import ClientResponse
 from gateway.exchange import Exchange
-from gateway.headers import checked_lines
+from gateway.http.headers import checked_lines
 from gateway.request import Request
 from gateway.response_head import http_head
 from gateway.websocket.session import WebSocketSession

@@ -15,7 +15,7 @@ from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.errors import UpgradeRequired
 from gateway.facts import Voucher
-from gateway.offload import Offload
+from gateway.load.offload import Offload
 from gateway.pipeline import Handler
 from gateway.request import Request
 from gateway.websocket.client_socket import ClientSocket

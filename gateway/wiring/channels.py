@@ -13,9 +13,9 @@ from gateway.channels.worker_link import WorkerLink
 from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.heartbeat import Heartbeats
+from gateway.load.offload import Offload
+from gateway.load.overload import BodyBudget
 from gateway.middleware.channels import ChannelOptions
-from gateway.offload import Offload
-from gateway.overload import BodyBudget
 from gateway.request_body.reader import BodyReader
 from gateway.stores.makers import UNUSABLE, makers
 from gateway.wiring.limits import per_second

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from gateway.address_policy import AddressPolicy
 from gateway.config import models
 from gateway.config.types import parse_nameserver
+from gateway.http.address_policy import AddressPolicy
 from gateway.upstream.discovery.file import FileSource
 from gateway.upstream.discovery.source import Changed, EndpointSource, Report
 

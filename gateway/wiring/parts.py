@@ -15,11 +15,11 @@ from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import Rule
 from gateway.limiting.seen import Seen
+from gateway.load.offload import Offload
+from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
-from gateway.offload import Offload
-from gateway.overload import BodyBudget
 from gateway.resume.streams import Streams
 from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.upstream import Upstream

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.config import Config, models
 from gateway.dialects.openai.requests import STREAM_OPTIONS
-from gateway.headers import lines
+from gateway.http.headers import lines
 from gateway.upstream.balancing.balancer import Balancer
 from gateway.upstream.balancing.consistent_hash import ConsistentHash
 from gateway.upstream.balancing.least_requests import LeastRequests

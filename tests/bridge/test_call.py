@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
-from gateway.backlog import Backlog
 from gateway.bridge.answer import BridgeAnswer
 from gateway.bridge.call import BridgeCall
 from gateway.client_connection import Branch
 from gateway.dialects import DIALECTS
 from gateway.errors import Draining
+from gateway.load.backlog import Backlog
 from tests.support.upstream import LAST_CHUNK, STREAM_HEAD, chunk
 
 MANY = 2000

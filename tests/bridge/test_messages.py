@@ -22,7 +22,7 @@ from gateway.bridge.messages import (
     parse,
 )
 from gateway.errors import RequestError
-from gateway.headers import CREDENTIALS, FORWARDING, HOP_BY_HOP
+from gateway.http.headers import CREDENTIALS, FORWARDING, HOP_BY_HOP
 
 STREAM = "00" + "ab" * 16
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)

@@ -15,8 +15,8 @@ from aiohttp.streams import StreamReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.backlog import STEPS_A_TURN
-from gateway.pacing import LINES_A_TURN
+from gateway.load.backlog import STEPS_A_TURN
+from gateway.load.pacing import LINES_A_TURN
 from tests.support.client import End, RawClient, request
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.nginx import StartNginx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gateway.overload import Overload
+from gateway.load.overload import Overload
 from gateway.server.pulse import Pulse
 from gateway.telemetry.logs.logger import make_logger
 from tests.support.gateway import LogLines

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.address_policy import AddressPolicy
+from gateway.http.address_policy import AddressPolicy
 from gateway.upstream.discovery.dns import DnsSource
 from gateway.upstream.discovery.file import FileSource
 from gateway.upstream.discovery.records import Question

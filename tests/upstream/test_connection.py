@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from gateway.backlog import STEPS_A_TURN, Backlog
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset
-from gateway.pacing import LINES_A_TURN
+from gateway.load.backlog import STEPS_A_TURN, Backlog
+from gateway.load.pacing import LINES_A_TURN
 from gateway.upstream.connection import ConnectionState, UpstreamConnection
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.reader import FutureReader

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from gateway.address_policy import AddressPolicy
+from gateway.http.address_policy import AddressPolicy
 from gateway.upstream import resolve
 from gateway.upstream.resolve import AddressRefused, SocketAddress, resolve_checked
 

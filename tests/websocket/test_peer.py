@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.backlog import Backlog
+from gateway.load.backlog import Backlog
 from gateway.websocket.codes import Closing, Violation
 from gateway.websocket.frames import CLOSE, TEXT, TURN_WORK, frame
 from gateway.websocket.peer import Peer

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.address_policy import AddressPolicy
+from gateway.http.address_policy import AddressPolicy
+from gateway.http.urls import endpoint_fault
 from gateway.upstream.discovery.source import Changed, Found, Latest, Report
-from gateway.urls import endpoint_fault
 
 _EVERY_S = 0.5
 _SIZE_CAP_BYTES = 1024 * 1024

@@ -17,9 +17,9 @@ from dns.rdtypes.IN.A import A as AddressRecord
 from dns.rdtypes.IN.AAAA import AAAA as LongAddressRecord
 from dns.rdtypes.IN.SRV import SRV as ServiceRecord
 
-from gateway.address_policy import AddressPolicy
+from gateway.http.address_policy import AddressPolicy
+from gateway.http.urls import is_host_name
 from gateway.upstream.discovery.source import Found
-from gateway.urls import is_host_name
 
 _PORTS = {"http": 80, "https": 443}
 

@@ -11,7 +11,7 @@ import dns.asyncresolver
 import dns.name
 import pytest
 
-from gateway.address_policy import AddressPolicy
+from gateway.http.address_policy import AddressPolicy
 from gateway.upstream.discovery import dns as dns_discovery
 from gateway.upstream.discovery.dns import DnsSource
 from gateway.upstream.discovery.records import addresses_of

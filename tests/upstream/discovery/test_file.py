@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.address_policy import AddressPolicy
+from gateway.http.address_policy import AddressPolicy
 from gateway.upstream.discovery import file as file_discovery
 from gateway.upstream.discovery.file import BadEndpointFile
 from gateway.upstream.discovery.source import Found

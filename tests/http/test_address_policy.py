@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.address_policy import Address, AddressPolicy, Network, is_ambiguous
+from gateway.http.address_policy import Address, AddressPolicy, Network, is_ambiguous
 
 POLICY = AddressPolicy()
 LINK_LOCAL = "is link-local, where clouds keep their metadata"

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import json_body
 from gateway.errors import NotTranslatable, Overloaded, RequestError
-from gateway.offload import Offload
+from gateway.load.offload import Offload
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pacing import turn_end
+from gateway.load.pacing import turn_end
 
 lined = st.lists(st.sampled_from([b"\n", b"a", b"\r\n", b"bc"])).map(b"".join)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.overload import BodyBudget
+from gateway.load.overload import BodyBudget
 
 
 def test_a_caller_holds_half_of_the_memory_for_bodies() -> None:

@@ -95,7 +95,7 @@ class Offload:
         process = self._process
         if process is None:
             process = self._process = subprocess.Popen(  # noqa: S603 -- our own module
-                [sys.executable, "-m", "gateway.offload", str(self._idle_s)],
+                [sys.executable, "-m", "gateway.load.offload", str(self._idle_s)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

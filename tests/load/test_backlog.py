@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from gateway.backlog import STEPS_A_TURN, Backlog
+from gateway.load.backlog import STEPS_A_TURN, Backlog
 
 
 async def turn() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import headers
+from gateway.http import headers
 
 SETS = {
     "HOP_BY_HOP": headers.HOP_BY_HOP,

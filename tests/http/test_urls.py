@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.urls import endpoint_fault, is_host_name, is_trustworthy
+from gateway.http.urls import endpoint_fault, is_host_name, is_trustworthy
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.request_target import host_name, split_target
+from gateway.http.request_target import host_name, split_target
 
 segment = st.text("ab%2F5Ec./\\;~!é", max_size=8)
 
