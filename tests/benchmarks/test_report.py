@@ -65,23 +65,25 @@ def test_the_page_has_every_family_that_was_measured_and_its_plots(found: Found)
         ElementTree.fromstring(svg)  # noqa: S314
 
 
-def test_writing_leaves_the_prose_of_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text(report.PAGE.read_text())
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the page. What is written goes there, and into a copy of the README."""
+    for name in ("PAGE", "README"):
+        file: Path = getattr(report, name)
+        (tmp_path / file.name).write_text(file.read_text())
+        monkeypatch.setattr(report, name, tmp_path / file.name)
     (tmp_path / "images").mkdir()
-    readme = tmp_path / "README.md"
-    readme.write_text(report.README.read_text())
-    monkeypatch.setattr(report, "PAGE", page)
-    monkeypatch.setattr(report, "README", readme)
+    return tmp_path / report.PAGE.name
+
+
+def test_writing_leaves_the_prose_of_the_page(page: Path) -> None:
     report.write("figures of today", {"bare-memory": "<svg/>"})
     report.write("figures of tomorrow", {"bare-memory": "<svg/>"})
     text = page.read_text()
     assert "## How to repeat it" in text
     assert "figures of today" not in text
     assert text.count("figures of tomorrow") == 1
-    assert (tmp_path / "images/performance-bare-memory.svg").read_text() == "<svg/>"
+    assert (page.parent / "images/performance-bare-memory.svg").read_text() == "<svg/>"
 
 
 def test_the_readme_has_the_first_figures_of_the_page() -> None:
@@ -104,15 +106,10 @@ def test_a_line_of_one_point_is_drawn() -> None:
     ElementTree.fromstring(lines("t", ("x", "y"), {"a": [(1.0, 1.0)]}, logarithmic=True))  # noqa: S314
 
 
-def test_a_command_replaces_its_own_part_of_the_page_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = tmp_path / "performance.md"
+def test_a_command_replaces_its_own_part_of_the_page_alone(page: Path) -> None:
     end = "<!-- End of what is written. -->"
     old = "<!-- Written by `{}`. -->\nold\n" + end
     page.write_text(f"a\n{old.format('make bench')}\nb\n{old.format('x')}\nc")
-    (tmp_path / "images").mkdir()
-    monkeypatch.setattr(report, "PAGE", page)
     cells = [batching.Cell(size, 10, 20.0 / size, size, 0.1, 1.0, 270 / size) for size in (1, 4)]
     report.write_part("x", "how", batching.render(cells), {})
     report.write("new", {})
