@@ -39,7 +39,8 @@ class Offload:
     """Helper process, and the thread that communicates with it."""
 
     def __init__(self, *, longest_s: float = _LONGEST_S, idle_s: float = _IDLE_S) -> None:
-        self._longest_s = longest_s
+        self.longest_s = longest_s
+        """Time after which a helper that has not answered is ended, in seconds."""
         self._idle_s = idle_s
         self._threads: ThreadPoolExecutor | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -107,7 +108,7 @@ class Offload:
             return None
         poll = select.poll()
         poll.register(answers, select.POLLIN)
-        return _read(answers) if poll.poll(self._longest_s * 1000) else None
+        return _read(answers) if poll.poll(self.longest_s * 1000) else None
 
     def _end(self) -> int | None:
         """Stop the helper, or kill it. Return its exit status, or None if there is none."""
