@@ -15,6 +15,7 @@ from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.balancing.prefix_affinity import PrefixAffinity
 from gateway.upstream.balancing.round_robin import RoundRobin
 from gateway.upstream.balancing.weighted_random import Random
+from gateway.upstream.speed import Speed
 
 _SIZES = (2, 8, 64)
 _ROUNDS = 5
@@ -40,6 +41,8 @@ class _Endpoint:
     def __init__(self, number: int) -> None:
         self.key = f"http://10.0.0.{number}:8000"
         self.weight = 1.0 + number % 2
+        self.speed = Speed()
+        self.cost = 1.0
         self._in_flight = 4 + number * 7 % 3
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.upstream.balancing.balancer import Balancer, Candidate, Hint
+from gateway.upstream.speed import Speed
 
 SYSTEM_BYTES = 4096
 """Size of the system prompt that all conversations have in common."""
@@ -122,6 +123,8 @@ class _Seen:
     """Endpoint as seen by one worker, which knows only its own requests."""
 
     weight = 1.0
+    cost = 1.0
+    speed = Speed()
 
     def __init__(self, endpoint: CachingEndpoint, worker: int) -> None:
         self.key = endpoint.key

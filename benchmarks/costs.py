@@ -71,7 +71,7 @@ async def _measure(folder: Path, core: set[int]) -> dict[str, float]:
 def _metrics() -> dict[str, float]:
     """Measure the cost of metrics, without the cost of creating an exchange."""
     prices = {"m": (Price(1.0, 2.0, 1.0, 1.0, 2.0), "USD")}
-    names = Names({"r": "/v1/"}, {"m": "mm"}, {"up": "openai"}, prices)
+    names = Names({"r": "/v1/"}, {("m", "up"): "mm"}, {"up": "openai"}, prices)
     counting = Counting(Registry(), names, tenants=100, tokens=True)
     somebody = Principal("alice", "bench", tenant="acme")
 

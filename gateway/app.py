@@ -30,6 +30,7 @@ from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.channels import channels, has_channels
+from gateway.wiring.deployments import deployments
 from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
 from gateway.wiring.pipelines import pipeline_without_route
@@ -151,6 +152,7 @@ class Runtime:
         if faults:
             raise CannotBuild(faults)
         self.admission = admission(config)
+        self.deployments = deployments(config, self.upstreams)
         sinks = TelemetrySinks(
             logger,
             state.log,
@@ -160,6 +162,7 @@ class Runtime:
         parts = Parts(
             self.providers,
             self.upstreams,
+            self.deployments,
             opened.limits,
             self.leases,
             self.seen,
@@ -218,6 +221,9 @@ class Runtime:
             for name, upstream in self.upstreams.items():
                 if name in previous.upstreams:
                     upstream.inherit(previous.upstreams[name])
+            for name, deployed in self.deployments.items():
+                if name in previous.deployments:
+                    deployed.inherit(previous.deployments[name])
             if self.admission is not None and previous.admission is not None:
                 self.admission.inherit(previous.admission)
         for name, provider in self.providers.items():

@@ -27,3 +27,15 @@ class TokenBucket:
             return wait_s
         self._full_at = full_at + self._interval_s
         return 0.0
+
+    def wait_s(self, now: float, amount: float = 1.0) -> float:
+        """Return the seconds until there are so many tokens; 0.0 if there are. More tokens than the
+        bucket holds are there when it is full.
+        """
+        needed_s = min(amount * self._interval_s, self._burst_s + self._interval_s)
+        wait_s = max(self._full_at, now) - now + needed_s - self._burst_s - self._interval_s
+        return wait_s if wait_s > _ROUNDING_S else 0.0
+
+    def spend(self, now: float, amount: float) -> None:
+        """Take tokens, even more than there are, or give them back if `amount` is negative."""
+        self._full_at = max(self._full_at, now) + amount * self._interval_s

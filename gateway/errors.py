@@ -679,8 +679,8 @@ class UpstreamBusy(Unavailable):
 
     default_message = "The model backend is busy. Retry shortly."
 
-    def __init__(self) -> None:
-        super().__init__(code="upstream_busy")
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(code="upstream_busy", reason=reason)
 
 
 class NoEndpoint(Unavailable):

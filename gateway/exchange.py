@@ -24,6 +24,7 @@ from gateway.limiting.decision import Decision
 from gateway.load.overload import HeldBody
 from gateway.session import SessionState
 from gateway.telemetry.traces.recording import Trace
+from gateway.upstream.deployment import Assignment
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
@@ -200,6 +201,8 @@ class Exchange(Facts):
     # The upstream that answers.
     target: ChosenTarget | None = None
     """Target of the request, once it is resolved."""
+    assignment: Assignment | None = None
+    """Place of the request at a deployment, if its model has several."""
     served: str | None = None
     """Name of the fallback that serves the request instead of its model."""
     fallbacks: Sequence[str] = ()
@@ -331,20 +334,21 @@ class Exchange(Facts):
             self.attempt.let_body_go()
         return True
 
-    def falls_back(self, name: str, target: ChosenTarget, failure: str) -> None:
-        """Ask a fallback next. `failure` names the model that failed, and the reason."""
+    def falls_back(self, name: str | None, target: ChosenTarget, failure: str) -> None:
+        """Ask another target next: that of the fallback `name`, or another deployment of the same
+        model if it is None. `failure` names what failed, and the reason.
+        """
         self.fallbacks = [*self.fallbacks, failure]
-        self.served, self.target = name, target
+        self.served, self.target = name or self.served, target
         self.on_first_byte = self.upstream = self.endpoint = None
 
     def continues(self, name: str | None, target: ChosenTarget) -> None:
-        """Note that another upstream continues the answer. `name` is that of the fallback, or None
-        if the target is the same.
+        """Note that another endpoint continues the answer. `name` is that of the fallback, or None
+        if the model is the same.
         """
         self.continued += 1
-        if name is not None:
-            self.served, self.target = name, target
-            self.upstream = target.upstream.name
+        self.served, self.target = name or self.served, target
+        self.upstream = target.upstream.name
 
     def failed(self, error: GatewayError) -> None:
         """Record the error that ends the request, for its log line, span and trace page."""

@@ -34,3 +34,14 @@ def test_a_refusal_says_when_the_next_token_comes_and_takes_none() -> None:
     assert bucket.take(5.04) == pytest.approx(0.06)
     assert bucket.take(5.04) == pytest.approx(0.06)
     assert bucket.take(5.1) == 0.0
+
+
+@given(st.floats(0.1, 100), st.integers(1, 50), st.lists(st.floats(-5, 20), max_size=50))
+def test_what_is_spent_has_to_flow_in_again(per_s: float, burst: int, amounts: list[float]) -> None:
+    bucket, debt = TokenBucket(per_s, burst), 0.0
+    for amount in amounts:
+        bucket.spend(1000.0, amount)
+        debt = max(0.0, debt + amount)
+    assert bucket.wait_s(1000.0) == pytest.approx(
+        max(0.0, debt + 1 - burst) / per_s, rel=1e-3, abs=1e-3
+    )

@@ -75,7 +75,7 @@ def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> It
 def _anonymous(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     if route.auth != "anonymous":
         return
-    names = {config.models[name].upstream for name in route.models}
+    names = {one.upstream for name in route.models for one in config.models[name].served_by}
     names |= {route.upstream} if route.upstream is not None else set()
     paid = sorted(name for name in names if config.upstreams[name].has_credentials)
     if paid:
@@ -93,7 +93,7 @@ def _versions(config: models.Config) -> Iterator[Finding]:
     """
     versioned: set[str] = set()
     for route in config.routes:
-        names = {config.models[name].upstream for name in route.models}
+        names = {one.upstream for name in route.models for one in config.models[name].served_by}
         names |= {route.upstream} if route.upstream is not None else set()
         for name in names:
             dialect = config.upstreams[name].dialect

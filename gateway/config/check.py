@@ -33,6 +33,7 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from check_upstream(("upstreams", name), upstream)
     for name, model in config.models.items():
         yield from _check_fallbacks(name, model)
+        yield from _check_deployments(name, model)
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
@@ -100,6 +101,16 @@ def _check_prices(
         yield path, said, hint
     if not route.models:
         yield path, "is a budget in money, but the route serves no models with a price", None
+
+
+def _check_deployments(name: str, model: models.Model) -> Iterator[Finding]:
+    seen: set[tuple[str, str]] = set()
+    for index, one in enumerate(model.deployments):
+        place = one.upstream, one.model or name
+        if place in seen:
+            where = ("models", name, "deployments", index)
+            yield where, "is given twice", "use `weight` for a larger share"
+        seen.add(place)
 
 
 def _check_fallbacks(name: str, model: models.Model) -> Iterator[Finding]:
@@ -257,7 +268,7 @@ def _upstreams_of(route: models.Route, config: models.Config) -> Iterator[str]:
         yield route.upstream
     for name in route.models:
         if name in config.models:
-            yield config.models[name].upstream
+            yield from (one.upstream for one in config.models[name].served_by)
 
 
 def _check_overlaps(config: models.Config) -> Iterator[Finding]:

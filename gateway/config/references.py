@@ -26,6 +26,9 @@ def check_references(document: object) -> Iterator[Finding]:
     for name, model in _mapping(file.get("models")).items():
         where = ("models", str(name), "upstream")
         yield from _reference(file, where, "upstream", _mapping(model).get("upstream"))
+        for number, one in enumerate(_sequence(_mapping(model).get("deployments"))):
+            at: ConfigPath = ("models", str(name), "deployments", number, "upstream")
+            yield from _reference(file, at, "upstream", _mapping(one).get("upstream"))
         for number, other in enumerate(_sequence(_mapping(model).get("fallbacks"))):
             place = ("models", str(name), "fallbacks", number)
             yield from _reference(file, place, "model", other)

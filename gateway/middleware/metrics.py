@@ -39,8 +39,8 @@ class Names:
 
     paths: Mapping[str, str] = field(default_factory=dict)
     """Path by route."""
-    models: Mapping[str, str] = field(default_factory=dict)
-    """The upstream's own name of each model."""
+    models: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The upstream's own name of a model, by model and upstream."""
     providers: Mapping[str, str] = field(default_factory=dict)
     """Value of `gen_ai.provider.name` by upstream."""
     prices: Mapping[str, tuple[Price, str]] = field(default_factory=dict)
@@ -258,7 +258,7 @@ class Counting:
                 self._operation_of(exchange.path),
                 names.providers.get(upstream, OTHER),
                 model,
-                names.models.get(served, served),
+                names.models.get((served, upstream), served),
                 route,
                 upstream,
             )

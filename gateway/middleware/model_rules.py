@@ -11,7 +11,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.translated import understands
 from gateway.request import Request
 from gateway.routing.applied_rules import apply_rules, fits
-from gateway.routing.resolve import rename_model
+from gateway.routing.resolve import placed, rename_model
 from gateway.routing.target import Target, target_of
 
 
@@ -51,6 +51,7 @@ class ApplyModelRules:
                 reason = (
                     "prompt too long" if isinstance(misfit, ContextLengthExceeded) else misfit.code
                 )
+                other = placed(request, other)
                 exchange.falls_back(name, other, f"{exchange.model}: {reason}")
                 rename_model(request, exchange.body, other.rename_to or name)
                 target = other

@@ -18,6 +18,7 @@ from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.reader import FutureReader, HeadReader
 from gateway.upstream.response import UpstreamResponse
+from gateway.upstream.speed import Speed
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -195,12 +196,14 @@ class Attempt:
             self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
             self.abandon()
 
-    def ended(self, _: Exchange) -> None:
+    def ended(self, exchange: Exchange) -> None:
         """Release the endpoint and record its success or failure: the exchange ended, or uses
         another response.
         """
         if self._let_go:
             return
+        if self._sending.target.measures:
+            self._measure_tokens(exchange)
         response = self.response
         error = response.error if response is not None else None
         if error is not None and is_fault(error):
@@ -219,6 +222,8 @@ class Attempt:
         self.begun = True
         sending = self._sending
         exchange = sending.request.exchange
+        if sending.target.measures and exchange.streamed and self.status == 200:
+            self._measure(exchange, at)
         sending.target.upstream.began(
             self.endpoint,
             at - self.sent_at,
@@ -227,6 +232,25 @@ class Attempt:
             size=exchange.bytes_in,
             model=sending.target.rename_to or exchange.served or exchange.model,
         )
+
+    def _measure(self, exchange: Exchange, at: float) -> None:
+        """Record the time to first byte for balancers that compare it."""
+        for speed in self._speeds(exchange):
+            speed.first_token.add(at - self.sent_at, time.monotonic())
+
+    def _measure_tokens(self, exchange: Exchange) -> None:
+        """Record the time for each token after the first."""
+        usage, first_at = exchange.usage, exchange.first_token_at
+        if usage is None or first_at is None or exchange.end_reason is None or usage.output < 2:
+            return
+        each_s = (exchange.ended_at - first_at) / (usage.output - 1)
+        for speed in self._speeds(exchange):
+            speed.next_token.add(each_s, time.monotonic())
+
+    def _speeds(self, exchange: Exchange) -> list[Speed]:
+        assignment = exchange.assignment
+        own = self.endpoint.speed
+        return [own] if assignment is None else [own, assignment.deployment.speed]
 
 
 def is_fault(error: BaseException) -> TypeGuard[UpstreamError]:

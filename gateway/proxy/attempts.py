@@ -348,14 +348,14 @@ class Attempts(Pending):
             self._tell(trace, attempt, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
-            if self._several and (pause_s := used_up_s(response.head.fields)):
+            if self._spares and (pause_s := used_up_s(response.head.fields)):
                 upstream.cool(attempt.endpoint, pause_s)
             return
         if status >= 500:
             upstream.failed(attempt.endpoint, f"status {status}")
         else:
             upstream.answered(attempt.endpoint)
-        if status in self._retries.rotate and self._several:
+        if status in self._retries.rotate and self._spares:
             upstream.cool(attempt.endpoint, pause_after_s(status, response.head.fields))
         elif status in (429, 503) and (asked_s := retry_after_s(response.head.fields)):
             upstream.cool(attempt.endpoint, min(asked_s, LONGEST_PAUSE_S))
@@ -419,7 +419,8 @@ class Attempts(Pending):
         exchange.endpoint = attempt.endpoint.key
         exchange.attempt = attempt
         exchange.at_end(attempt.ended)
-        if attempt.status < 400 and self.target.upstream.asks_how_soon:
+        target = self.target
+        if attempt.status < 400 and (target.upstream.asks_how_soon or target.measures):
             exchange.on_first_byte = attempt.began
         if self._deadline is not None and not response.complete and response.tunnel is None:
             left_s = max(0.0, self._deadline - time.perf_counter())
@@ -462,6 +463,11 @@ class Attempts(Pending):
     @property
     def _several(self) -> bool:
         return len(self._upstream.endpoints) > 1
+
+    @property
+    def _spares(self) -> bool:
+        """True if others can serve while one endpoint is left alone."""
+        return self._several or self.target.deployed is not None
 
     def _repeats(self, response: UpstreamResponse) -> float | None:
         """Return the pause in seconds before a retry if the response is a retryable error,

@@ -10,7 +10,7 @@ the last message is the assistant's; vLLM and SGLang need `continue_final_messag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway import sse
 from gateway.dialects import Dialect
@@ -28,12 +28,16 @@ from gateway.proxy.attempts import Attempts
 from gateway.proxy.translated import send_translated
 from gateway.request import Request
 from gateway.routing.applied_rules import apply_rules
+from gateway.routing.deployments import assign, unassign
 from gateway.routing.target import Target
 from gateway.sse import Event, EventTooLarge, is_event_stream
+from gateway.upstream.deployment import Assignment
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.options import Continues
 from gateway.upstream.response import UpstreamResponse
 
+_Candidate = tuple[str | None, Target, Sequence[Endpoint], Assignment | None]
+"""Name of the fallback, if it is one; its target; endpoints to leave out; place at a deployment."""
 _MOST = 3
 """Maximum number of continuations of one answer."""
 _CONTINUABLE = (
@@ -107,28 +111,50 @@ class Continuation:
         exchange.attempt.lost(error)
         upstream = target.upstream.latest
         failed = [e for e in upstream.endpoints if e.key == exchange.endpoint]
-        candidates: list[tuple[str | None, Target, Sequence[Endpoint]]] = [(None, target, failed)]
-        candidates += [(name, other, ()) for name, other in target.fallbacks]
-        for name, other, tried in candidates:
+        for name, other, tried, assignment in self._candidates(target, failed):
             if other.upstream.options.continues is None or not other.upstream.budget.withdraw():
                 continue
             if name is not None and not other.serves(name, exchange.principal):
                 continue
-            response = await self._ask(other, name, tried)
+            model = None
+            if other is not target:
+                model = other.rename_to or name or exchange.served or exchange.model
+            response = await self._ask(other, model, tried)
             if response is not None:
                 self.count += 1
                 self._answer.answered.broke_off()
                 self._splitter = self._new_splitter()
+                if assignment is not None:
+                    assign(exchange, assignment)
+                elif name is not None:
+                    unassign(exchange)
                 exchange.continues(name, other)
                 return response
         return None
 
+    def _candidates(self, target: Target, failed: Sequence[Endpoint]) -> Iterator[_Candidate]:
+        """Yield who may continue: another endpoint, another deployment of the model, a fallback."""
+        request = self._request
+        exchange = request.exchange
+        yield None, target, failed, None
+        for name, other in [(None, target), *target.fallbacks]:
+            if other.deployed is None:
+                if name is not None:
+                    yield name, other, (), None
+                continue
+            tried: set[str] = set()
+            if name is None and exchange.assignment is not None:
+                tried.add(exchange.assignment.deployment.key)
+            while found := other.deployed.choose(exchange, request.headers, self._body, tried):
+                tried.add(found[1].deployment.key)
+                yield name, found[0], (), found[1]
+
     async def _ask(
-        self, target: Target, name: str | None, tried: Sequence[Endpoint]
+        self, target: Target, model: str | None, tried: Sequence[Endpoint]
     ) -> UpstreamResponse | None:
         request, send, translation = self._request, self._send, target.translation
         try:
-            body = await self._continued(target, name)
+            body = await self._continued(target, model)
             if translation is None:
                 response = await Attempts(request, target, body, send, tried).send()
             else:
@@ -141,12 +167,13 @@ class Continuation:
             return None
         return response
 
-    async def _continued(self, target: Target, name: str | None) -> bytes:
-        """Return the request body with the answer so far appended, for another upstream."""
+    async def _continued(self, target: Target, model: str | None) -> bytes:
+        """Return the request body with the answer so far appended, for another upstream. `model` is
+        the upstream's name of the model, if it is another one.
+        """
         continues = target.upstream.options.continues
         final = target.translation is None and continues is Continues.CONTINUE_FINAL_MESSAGE
-        model = None if name is None else target.rename_to or name
-        body = self._body if name is None else await self._ruled(target)
+        body = self._body if model is None else await self._ruled(target)
         asked = body, self._answer.answered.text, self._events, model, final
         if is_heavy(body):
             return await self._send.reader.offload.run(continued, *asked)

@@ -22,6 +22,7 @@ from gateway.pipeline import Outcome
 from gateway.request import Request
 from gateway.request_body.multipart import boundary_of, find_model_field, model_field
 from gateway.request_body.reader import BodyReader
+from gateway.routing.deployments import assign, unassign
 from gateway.routing.model_access import (
     is_indirect,
     names_for_management,
@@ -75,7 +76,7 @@ class Resolve:
         if not self._reads:
             return self._raw(request)
         if exchange.session is not None:
-            target = self._by_query(exchange)
+            target = self._by_query(request)
             if target is not None:
                 self._guard(request, target)
             return self._go(request, target)
@@ -181,16 +182,17 @@ class Resolve:
             exchange.deadline = _deadline(request, target)
         return None
 
-    def _by_query(self, exchange: Exchange) -> Target | None:
+    def _by_query(self, request: Request) -> Target | None:
         """Return the target of the model named in the query of a WebSocket request; rename the
         model in the query.
         """
+        exchange = request.exchange
         names = [value for name, value in parse_qsl(exchange.query) if name == "model"]
         if not names:
             return self._options.fallback
         if len(names) > 1:
             raise RequestError("The query names more than one model.", param="model")
-        target = self._target(exchange, names[0])
+        target = placed(request, self._target(exchange, names[0]))
         if target.rename_to is not None:
             exchange.query = _requeried(exchange.query, target.rename_to)
         return target
@@ -217,6 +219,7 @@ class Resolve:
             return fallback
         target = self._target(exchange, name)
         self._guard(request, target, parsed)
+        target = placed(request, target)
         if target.rename_to is not None:
             parsed.rename(target.rename_to)
             exchange.rewritten()
@@ -233,6 +236,7 @@ class Resolve:
         start, end = find_model_field(body, boundary_of(content_type))
         target = self._target(exchange, body[start:end].decode("utf-8", "replace"))
         self._guard(request, target)
+        target = placed(request, target)
         if target.rename_to is not None:
             exchange.body = b"".join((body[:start], target.rename_to.encode(), body[end:]))
         return target
@@ -281,6 +285,21 @@ class Resolve:
             raise ModelNotFound(name)
         exchange.model = name
         return target
+
+
+def placed(request: Request, target: Target) -> Target:
+    """Return the target of the deployment that is to serve the request, and count the request
+    there. If none has room, return the target that was given: `Fallbacks` asks another model.
+    """
+    exchange = request.exchange
+    found = None
+    if target.deployed is not None:
+        found = target.deployed.choose(exchange, request.headers, exchange.body)
+    if found is None:
+        unassign(exchange)
+        return target
+    assign(exchange, found[1])
+    return found[0]
 
 
 def rename_model(request: Request, body: bytes | None, name: str) -> None:

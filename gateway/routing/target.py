@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol
 
 from multidict import CIMultiDictProxy
 
@@ -23,6 +24,7 @@ from gateway.http.headers import (
 from gateway.routing.model_access import ModelAccess
 from gateway.routing.model_rules import ModelRules
 from gateway.upstream.balancing.balancer import Hint
+from gateway.upstream.deployment import Assignment
 from gateway.upstream.options import Timeouts
 from gateway.upstream.upstream import Upstream
 
@@ -39,15 +41,30 @@ def no_hint(facts: Facts, headers: CIMultiDictProxy[str], body: bytes | None) ->
     return NO_HINT
 
 
+class Deployed(Protocol):
+    """Model with several deployments; see `gateway.routing.deployments`."""
+
+    def choose(
+        self,
+        exchange: Exchange,
+        headers: CIMultiDictProxy[str],
+        body: bytes | None,
+        tried: Collection[str] = (),
+    ) -> tuple[Target, Assignment] | None:
+        """Choose a deployment for the request, of those whose keys are not in `tried`."""
+
+
 class Target:
     """Upstream as one route uses it, under one model name."""
 
     __slots__ = (
         "access",
         "continues",
+        "deployed",
         "fallbacks",
         "hint",
         "keeps_host",
+        "measures",
         "needs_whole",
         "passing",
         "passing_to_read",
@@ -81,6 +98,7 @@ class Target:
         tells_asked: bool = False,
         queued: bool = False,
         rules: ModelRules | None = None,
+        measures: bool = False,
     ) -> None:
         """`hint` computes what the balancer is told about a request. `identity` are lower-case
         names of headers that identify the caller; the gateway sets them, not the client. `scopes`
@@ -90,7 +108,11 @@ class Target:
         callers may name to the upstream. `reads_json`: the balancer looks into bodies.
         `tells_asked`: responses that are not translated get the model name that the caller
         requested. `queued`: requests may have to wait in a queue. `rules` are those of the model.
+        `measures`: a balancer needs to know how fast answers are.
         """
+        self.deployed: Deployed | None = None
+        """The model, if it has several deployments. This target is one of theirs."""
+        self.measures = measures
         self.rules = rules
         self.tells_asked = tells_asked
         self.upstream = upstream

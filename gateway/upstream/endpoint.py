@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from gateway.upstream.health import Health
 from gateway.upstream.pool import EndpointPool
+from gateway.upstream.speed import Speed
 
 
 def _nobody() -> None:
@@ -41,6 +42,10 @@ class Endpoint:
     """Responses whose first byte has arrived and whose end has not."""
     carried: int = field(default=0, init=False)
     """Upper bound on requests in flight from before the probes, which are no probes."""
+    speed: Speed = field(default_factory=Speed, init=False)
+    """Speed of its latest answers, if the balancer needs it."""
+    cost: float = field(default=1.0, init=False)
+    """Cost relative to others: endpoints of an upstream cost the same."""
     progress_at: float = field(default=float("-inf"), init=False)
     """Time of the last begin or end of a response, in seconds of the upstream's clock."""
     freed: Callable[[], None] = field(default=_nobody, init=False)

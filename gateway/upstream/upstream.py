@@ -21,6 +21,7 @@ _NEVER = float("inf")
 _WORKING = frozenset({EndpointState.HEALTHY, EndpointState.WARMING, EndpointState.COOLING})
 _AT_WORK = (EndpointState.HEALTHY, EndpointState.WARMING, EndpointState.COOLING)
 """States in which an endpoint takes any request, so that its answers can be compared."""
+_READY = (EndpointState.HEALTHY, EndpointState.WARMING)
 
 
 class Part(Protocol):
@@ -190,16 +191,21 @@ class Upstream:
         return any(e not in tried and self._has_room(e) for group in self._groups for e in group)
 
     def has_ready(self, tried: Sequence[Endpoint]) -> bool:
-        """True if an endpoint that was not tried is in service, has room, and has not asked for a
-        pause.
+        """True if an endpoint that was not tried works, has room, and has not asked for a pause.
+        Panic makes none ready.
         """
         latest = self.latest
+        if latest._now() >= latest._look_at:
+            latest._look()
+        probes = latest.options.health.probes
         return any(
             e not in tried
-            and latest._states[e] is not EndpointState.COOLING
-            and latest._has_room(e)
-            for group in latest._groups
-            for e in group
+            and e.in_flight < e.max_requests
+            and (
+                state in _READY
+                or (state is EndpointState.PROBING and e.in_flight - e.carried < probes)
+            )
+            for e, state in latest._states.items()
         )
 
     def has_ejected(self, tried: Sequence[Endpoint], *, failed: bool) -> bool:

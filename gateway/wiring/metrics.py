@@ -19,7 +19,11 @@ def counting(config: Config, registry: Registry) -> Counting | None:
     found = config.models
     names = Names(
         paths={route.name: route.path for route in config.routes},
-        models={name: model.model or name for name, model in found.items()},
+        models={
+            (name, one.upstream): one.model or name
+            for name, model in found.items()
+            for one in model.served_by
+        },
         providers={name: _provider(upstream) for name, upstream in config.upstreams.items()},
         prices=prices(config),
     )

@@ -21,6 +21,7 @@ from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
 from gateway.resume.streams import Streams
+from gateway.routing.deployments import Deployments
 from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.traces import TracingOf
@@ -48,6 +49,8 @@ class Parts:
 
     providers: Mapping[str, Provider]
     upstreams: Mapping[str, Upstream]
+    deployments: Mapping[str, Deployments]
+    """Deployments of each model that has some."""
     store: GuardedStore
     leases: Leases
     seen: Seen

@@ -267,9 +267,9 @@ class RoutePolicies:
         return Early(dialect, self._heartbeats, self._preface, reader=self._reader)
 
     def fallbacks(self) -> Fallbacks | None:
-        """Other models, if one fails."""
-        config = self._config
-        has_some = any(config.models[name].fallbacks for name in self._route.models)
+        """Other deployments and models, if one fails."""
+        served = [self._config.models[name] for name in self._route.models]
+        has_some = any(model.fallbacks or model.deployments for model in served)
         return Fallbacks(self._sending) if self._forwards and has_some else None
 
     def admission(self) -> Admission | None:

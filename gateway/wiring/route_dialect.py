@@ -14,7 +14,7 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
         return "openai"
     if route.bridge is not None:
         return route_dialect(config, route_named(config, route.bridge.to))
-    name = route.upstream or config.models[route.models[0]].upstream
+    name = route.upstream or config.models[route.models[0]].served_by[0].upstream
     return config.upstreams[name].dialect
 
 

@@ -13,9 +13,12 @@ from gateway.dialects import DIALECTS
 from gateway.dialects import Dialect as DialectInterface
 from gateway.dialects.translation.options import ThinkingWord, TranslationOptions
 from gateway.dialects.translation.translation import Translation
+from gateway.routing.deployments import DeployedModel
 from gateway.routing.model_access import ModelAccess, ServedModel
 from gateway.routing.model_rules import ModelRules, ParameterRules
 from gateway.routing.target import Target
+from gateway.wiring.balancers import measures
+from gateway.wiring.deployments import key_of
 from gateway.wiring.hints import hint_of, reads_json
 from gateway.wiring.parts import Parts
 from gateway.wiring.timeouts import timeouts_of
@@ -29,6 +32,7 @@ class Targets:
         self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
+        self._deployments = parts.deployments
         self._traced = parts.sinks.traced is not None
         providers = parts.providers.values()
         # Headers of every provider: a header that identifies callers on one route must not be
@@ -40,32 +44,54 @@ class Targets:
 
     def model(self, name: str) -> Target:
         """Return the target of a model, with the targets of its fallbacks. Each fallback has those
-        after it as its own.
+        after it as its own. If the model has several deployments, the target is that of the first.
         """
-        model = self._config.models[name]
         fallbacks: list[tuple[str, Target]] = []
-        for other in reversed(model.fallbacks):
-            fallbacks.insert(0, (other, self._model(self._config.models[other], fallbacks)))
-        return self._model(model, fallbacks)
+        for other in reversed(self._config.models[name].fallbacks):
+            fallbacks.insert(0, (other, self._model(other, fallbacks)))
+        return self._model(name, fallbacks)
 
-    def _model(self, model: models.Model, fallbacks: Sequence[tuple[str, Target]]) -> Target:
-        return self.upstream(model.upstream, model, fallbacks, legible=bool(fallbacks))
+    def _model(self, name: str, fallbacks: Sequence[tuple[str, Target]]) -> Target:
+        model = self._config.models[name]
+        targets = {
+            key_of(name, one): self.upstream(
+                one.upstream,
+                model,
+                one.model,
+                fallbacks,
+                legible=bool(fallbacks or model.deployments),
+            )
+            for one in model.served_by
+        }
+        first, *_ = targets.values()
+        if model.deployments:
+            hint, most = hint_of(model.balance), model.max_output_tokens
+            deployed = DeployedModel(self._deployments[name], targets, hint, most)
+            for target in targets.values():
+                target.deployed = deployed
+                target.continues = any(one.continues for one in targets.values())
+                target.reads_json = any(one.reads_json for one in targets.values())
+        return first
 
     def upstream(
         self,
         name: str,
         model: models.Model | None = None,
+        rename_to: str | None = None,
         fallbacks: Sequence[tuple[str, Target]] = (),
         *,
         legible: bool = False,
     ) -> Target:
-        """Return the target of an upstream. `legible`: its responses must be readable."""
+        """Return the target of an upstream, which knows the model by the name `rename_to`.
+        `legible`: its responses must be readable.
+        """
         upstream = self._upstreams[name]
         options = self._config.upstreams[name]
+        balances = [options.balance, *([] if model is None else [model.balance])]
         renames = options.model_name == "asked" and self._dialect == options.dialect
         return Target(
             upstream,
-            model.model if model else None,
+            rename_to,
             timeouts=timeouts_of(options.timeouts, self._route.timeouts),
             hint=hint_of(options.balance),
             fallbacks=fallbacks,
@@ -79,7 +105,8 @@ class Targets:
             tells_asked=renames,
             traced=self._traced,
             access=_access(self._config, name),
-            reads_json=reads_json(options.balance),
+            reads_json=any(map(reads_json, balances)),
+            measures=any(map(measures, balances)),
             queued=options.admission is not None,
             rules=None if model is None else _rules(model, options, DIALECTS[self._dialect]),
         )
@@ -126,9 +153,11 @@ def _access(config: Config, upstream: str) -> ModelAccess:
     """Return the models that callers may name to an upstream."""
     served: dict[str, list[ServedModel]] = {}
     for name, model in config.models.items():
-        if model.upstream == upstream:
-            one = ServedModel(name, frozenset(model.scopes))
-            served.setdefault(model.model or name, []).append(one)
+        for one in model.served_by:
+            if one.upstream == upstream:
+                served.setdefault(one.model or name, []).append(
+                    ServedModel(name, frozenset(model.scopes))
+                )
     return ModelAccess(served)
 
 

@@ -13,12 +13,6 @@ from urllib.parse import urlsplit
 from gateway.config import Config, models
 from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.http.headers import lines
-from gateway.upstream.balancing.balancer import Balancer
-from gateway.upstream.balancing.consistent_hash import ConsistentHash
-from gateway.upstream.balancing.least_requests import LeastRequests
-from gateway.upstream.balancing.prefix_affinity import PrefixAffinity
-from gateway.upstream.balancing.round_robin import RoundRobin
-from gateway.upstream.balancing.weighted_random import Random
 from gateway.upstream.checks import CheckOptions, Checks
 from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
@@ -29,6 +23,7 @@ from gateway.upstream.options import Continues, RetryOptions, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Report, Upstream
+from gateway.wiring.balancers import balancer_of
 from gateway.wiring.discovery import address_policy, source
 from gateway.wiring.timeouts import timeouts_of
 
@@ -75,7 +70,7 @@ def _upstream(name: str, options: models.UpstreamSettings, report: Report, tell:
     upstream = Upstream(
         name,
         _options(options, fields),
-        _balancer(options),
+        balancer_of(options.balance),
         [maker.make(found) for found in static],
         now=time.monotonic,
         report=report,
@@ -230,18 +225,3 @@ def _checks(options: models.HealthCheck) -> CheckOptions:
         statuses=frozenset(options.statuses or range(200, 400)),
         body=None if options.body is None else options.body.encode(),
     )
-
-
-_PREFIX_SLACK = 1.5
-"""Load that an endpoint may have for the sake of its cache, as a multiple of its fair share."""
-_BALANCERS: Mapping[str, Callable[[], Balancer]] = {
-    "least_requests": LeastRequests,
-    "round_robin": RoundRobin,
-    "random": Random,
-    "prefix": partial(PrefixAffinity, slack=_PREFIX_SLACK),
-}
-
-
-def _balancer(options: models.UpstreamSettings) -> Balancer:
-    word = options.balance
-    return ConsistentHash() if isinstance(word, models.HashKey) else _BALANCERS[word]()

@@ -322,4 +322,4 @@ def test_a_problem_is_one_line_whatever_the_key_holds() -> None:
 
 def test_a_model_may_be_called_key() -> None:
     said = problems(VALID.replace("llama-3: {upstream: vllm", "'[key]': {upstrea: vllm"))
-    assert "models.[key].upstrea: unknown key" in said[1]
+    assert "models.[key].upstrea: unknown key" in said[0]

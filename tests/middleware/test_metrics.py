@@ -353,7 +353,7 @@ class Ended:
     def __init__(self, *, tenants: int = 10) -> None:
         self.registry = Registry()
         prices = {"m": (Price(1.0, 2.0, 1.0, 1.0, 2.0), "EUR")}
-        names = Names({"r": "/v1/"}, {"m": "mm"}, {"up": "openai"}, prices)
+        names = Names({"r": "/v1/"}, {("m", "up"): "mm"}, {"up": "openai"}, prices)
         self.counting = Counting(self.registry, names, tenants=tenants, tokens=True)
 
     def end(self, method: str = "POST", **known: Any) -> None:

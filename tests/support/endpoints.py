@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from hypothesis import strategies as st
 
 from gateway.upstream.balancing.balancer import Balancer, Hint
+from gateway.upstream.speed import Speed
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class Server:
     key: str
     weight: float = 1.0
     in_flight: int = 0
+    speed: Speed = field(default_factory=Speed)
+    cost: float = 1.0
 
 
 def servers(count: int, *, weights: Sequence[float] = ()) -> list[Server]:

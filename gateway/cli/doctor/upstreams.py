@@ -70,11 +70,14 @@ async def endpoint_findings(
         yield finding
     if is_down:
         return
-    wanted = {
-        model.model or public for public, model in config.models.items() if model.upstream == name
-    }
-    if is_demo:
-        wanted = set()  # the demo backend serves models that it does not list
+    names = [
+        one.model or public
+        for public, model in config.models.items()
+        for one in model.served_by
+        if one.upstream == name
+    ]
+    # The demo backend serves models that it does not list.
+    wanted = set() if is_demo else set(names)
     try:
         found = await probe(
             url, headers=_headers(options, endpoint), context=context, dialect=options.dialect
@@ -89,7 +92,6 @@ async def endpoint_findings(
     else:
         for finding in _described(found, options, wanted, url, subject):
             yield finding
-    names = [one.model or public for public, one in config.models.items() if one.upstream == name]
     if generate and names:
         path, body = asked(options.dialect, names[0])
         paths = DIALECTS[options.dialect].paths

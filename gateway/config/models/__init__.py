@@ -30,7 +30,12 @@ from gateway.config.models.routes import (
     WebSocket,
 )
 from gateway.config.models.section import Section
-from gateway.config.models.served_models import Model, ModelPrice, ParameterSettings
+from gateway.config.models.served_models import (
+    DeploymentSettings,
+    Model,
+    ModelPrice,
+    ParameterSettings,
+)
 from gateway.config.models.server import (
     Admin,
     Demo,
@@ -69,6 +74,7 @@ __all__ = [
     "CorsSettings",
     "Credentials",
     "Demo",
+    "DeploymentSettings",
     "Discover",
     "EndpointSettings",
     "HashKey",

@@ -310,10 +310,13 @@ class UpstreamSettings(Section):
     admission: AdmissionSettings | None = Field(
         None, description="A queue in front of it, for all its models together."
     )
-    balance: Literal["least_requests", "round_robin", "random", "prefix"] | HashKey = Field(
+    balance: (
+        Literal["least_requests", "round_robin", "random", "prefix", "ttft", "tpot"] | HashKey
+    ) = Field(
         "least_requests",
         description="Which endpoint is next. `prefix`: the one that has seen the beginning of the "
-        "conversation, whose KV cache it may still hold.",
+        "conversation, whose KV cache it may still hold. `ttft`, `tpot`: one whose latest streamed "
+        "answers had a short time to first token, or a short time for each further token.",
     )
     health: HealthCheck | None = Field(None, description="Active checks.")
     outliers: Outliers = Field(default_factory=Outliers, description="What answers tell.")

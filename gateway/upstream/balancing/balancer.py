@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.upstream.speed import Speed
+
 
 class Candidate(Protocol):
     """An endpoint as a policy sees it. `in_flight` changes between calls; `weight` may change."""
@@ -21,6 +23,14 @@ class Candidate(Protocol):
     @property
     def in_flight(self) -> int:
         """Requests that this worker has in flight at the endpoint."""
+
+    @property
+    def speed(self) -> Speed:
+        """Speed of its latest answers."""
+
+    @property
+    def cost(self) -> float:
+        """Cost relative to others."""
 
 
 @dataclass(frozen=True, slots=True)

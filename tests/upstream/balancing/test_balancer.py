@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.upstream.balancing.balancer import Balancer, Hint
+from gateway.upstream.balancing.cheapest import Cheapest
 from gateway.upstream.balancing.consistent_hash import ConsistentHash
+from gateway.upstream.balancing.fastest import Fastest, first_token
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.balancing.prefix_affinity import PrefixAffinity
 from gateway.upstream.balancing.round_robin import RoundRobin
@@ -48,6 +50,8 @@ def test_whatever_the_candidates_one_of_them_is_picked(
         Random(),
         ConsistentHash(),
         PrefixAffinity(),
+        Fastest(first_token),
+        Cheapest(),
     ]
     for candidates, hint in calls:
         for balancer in balancers:
