@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.limiting.rules import Unit
 from gateway.proxy.progress import Progress
 from gateway.telemetry.traces.recording import Kept
-from gateway.telemetry.traces.verdict_words import Fault
+from gateway.telemetry.traces.wording import Fault
 from gateway.upstream.health import EndpointState
 
 

@@ -52,7 +52,7 @@ FILTERS = (
     Parameter("until", "Latest begin."),
     Parameter(
         "sort",
-        "Order: by begin, duration, time to the first token, or output tokens.",
+        "Order: by begin, duration, time to the first token, output tokens, or longest silence.",
         {"type": "string", "enum": [order.value for order in Sort], "default": Sort.AT.value},
     ),
     Parameter(

@@ -298,6 +298,9 @@ async def test_a_silent_stream_is_found_by_how_long_no_token_came(
     await page.goto(f"{opened.origin}/requests?tenant=waiters&silent=0.1")
     ended = page.get_by_role("region", name="Kept requests").get_by_role("link")
     await expect(ended).to_have_text("demo-stall")
+    silences = page.get_by_role("region", name="Kept requests").get_by_role("columnheader")
+    await silences.filter(has_text="No token for").get_by_role("button").click()
+    await expect(page).to_have_url(re.compile("sort=silent"))
     await page.get_by_label("No token for").fill("10m")
     await expect(page.get_by_text("No kept request fits the filters.")).to_be_visible()
 

@@ -57,6 +57,7 @@ async def test_a_refused_request_says_what_happened_in_the_list_and_on_its_page(
     await expect(verdict).to_contain_text("Limit 'once' refused it; wait")
     await expect(verdict).to_contain_text("the client's fault")
     await expect(verdict).to_contain_text("raise limits.once")
+    await expect(page).to_have_title("429 /v1/embeddings · Gateway")
     assert await opened.axe() == []
     assert await wide(page) == 0
     await page.get_by_role("link", name="once").click()

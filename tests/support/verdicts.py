@@ -182,7 +182,7 @@ BY_ERROR = {
     ),
     "upstream_first_byte_timeout": (
         "backend",
-        "Backend 'main' did not begin its answer within `timeouts.first_byte`.",
+        "Backend 'main' did not begin its answer within `timeouts.first_byte` (0.3 s).",
     ),
     "upstream_idle_timeout": (
         "backend",

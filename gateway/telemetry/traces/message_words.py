@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.telemetry.traces.verdict_words import Fault
+from gateway.telemetry.traces.wording import Fault
 
 _MESSAGES: tuple[tuple[re.Pattern[str], Fault, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault, remedy)

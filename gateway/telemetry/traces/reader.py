@@ -30,6 +30,7 @@ class Sort(StrEnum):
     TOOK = "took"
     TTFT = "ttft"
     TOKENS = "tokens"
+    SILENT = "silent"
 
 
 _SORTED_BY = {
@@ -37,6 +38,7 @@ _SORTED_BY = {
     Sort.TOOK: "seconds",
     Sort.TTFT: "coalesce(ttft, -1.0)",
     Sort.TOKENS: "coalesce(tokens, -1)",
+    Sort.SILENT: "coalesce(silent, -1.0)",
 }
 
 

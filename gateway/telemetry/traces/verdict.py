@@ -6,29 +6,26 @@ API and the tests all use it. No I/O, no clock.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gateway.errors import NOBODY_READS
 from gateway.telemetry.traces.credential_words import credential_words
+from gateway.telemetry.traces.end_words import ABANDONED, ENDS, STATUSES
 from gateway.telemetry.traces.message_words import words_for_message
-from gateway.telemetry.traces.verdict_words import (
-    ABANDONED,
-    BACKEND_LOG,
-    CORRECT,
-    ENDS,
-    ERRORS,
-    STATUSES,
-    Fault,
-    Wording,
-)
+from gateway.telemetry.traces.verdict_words import ERRORS
+from gateway.telemetry.traces.wording import BACKEND_LOG, CORRECT, Fault, Wording
 
 _LONGEST_REASON = 300
 """Maximum length of a reason in the sentence, in characters. The page also shows it in full."""
 
 _PAUSE_S = 5.0
 """Gap between two chunks that the verdict on a success mentions, in seconds."""
+
+_TIMEOUT = re.compile(r"(?:silent for|:) (\d{1,9}(?:\.\d{1,9})?) s$")
+"""Timeout in the reason of `upstream_connect_timeout` and `upstream_idle_timeout`."""
 
 Record = Mapping[str, Any]
 
@@ -213,6 +210,7 @@ def _facts(record: Record) -> dict[str, str]:
         "gate": f"'{reason}'" if reason else "the backend",
         "model": f"model '{model}'" if model else "this model",
         "limit": f"'{record['limit']}'" if record.get("limit") else "of the route",
+        "limit_s": _timeout(record),
         "raise_it": f"`limits.{record['limit']}`" if record.get("limit") else "it",
         "wait": f"; wait {_seconds(retry_s)}" if retry_s is not None else "",
         "queue": f"; {position} were before it" if position else "",
@@ -227,6 +225,17 @@ def _facts(record: Record) -> dict[str, str]:
 def _backend(record: Record) -> str:
     name = record.get("upstream")
     return f"Backend '{name}'" if name else "The backend"
+
+
+def _timeout(record: Record) -> str:
+    """Return the timeout that ended the request, in parentheses; empty if it is not known."""
+    if record.get("error") == "upstream_first_byte_timeout":
+        attempts = sorted(record.get("attempts") or ())
+        waited_s = attempts[-1][2] - attempts[-1][1] if attempts else 0.0
+    else:
+        match = _TIMEOUT.search(str(record.get("reason") or ""))
+        waited_s = float(match[1]) if match else 0.0
+    return f" ({_seconds(waited_s)})" if waited_s else ""
 
 
 def _when(record: Record) -> str:

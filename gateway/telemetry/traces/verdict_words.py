@@ -1,45 +1,22 @@
-"""Words of verdicts: for each error code and each end, what happened, the party at fault, and the
-remedy. `verdict.py` fills them with the facts of a request.
+"""Words of verdicts by error code: what happened, the party at fault, and the remedy. `verdict.py`
+fills them with the facts of a request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Fault(StrEnum):
-    """Party at fault for the outcome."""
-
-    NOBODY = "nobody"
-    CLIENT = "client"
-    CONFIGURATION = "configuration"
-    """The configuration of the gateway, or its capacity."""
-    BACKEND = "backend"
-    OPERATOR = "operator"
-    GATEWAY = "gateway"
-    """The gateway itself, or a service that it depends on, such as identity provider or store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """Templates of a verdict. `{why}` is a colon and the reason, or empty. `_facts` in `verdict.py`
-    has the other fields.
-    """
-
-    fault: Fault
-    text: str
-    remedy: str
-
+from gateway.telemetry.traces.wording import (
+    ADD_CAPACITY,
+    BACKEND_LOG,
+    CORRECT,
+    SEND_AGAIN,
+    Fault,
+    Wording,
+)
 
 _CLIENT, _CONFIGURATION, _BACKEND = Fault.CLIENT, Fault.CONFIGURATION, Fault.BACKEND
 _OPERATOR, _GATEWAY = Fault.OPERATOR, Fault.GATEWAY
-CORRECT = "The client has to correct the request."
-_AGAIN = "The client has to send the request again."
-_CAPACITY = "Add endpoints or a fallback, or raise the limits of the upstream if it can take more."
-BACKEND_LOG = "Look at the backend's log at this time."
-
 ERRORS: Mapping[str, Wording] = {
     # -- the request as it was sent
     "invalid_http": Wording(
@@ -205,7 +182,7 @@ ERRORS: Mapping[str, Wording] = {
     "stream_not_found": Wording(
         _CLIENT,
         "The stream to resume is not kept (any more), or belongs to another caller.",
-        _AGAIN + " `resume.ttl` says how long streams are kept.",
+        SEND_AGAIN + " `resume.ttl` says how long streams are kept.",
     ),
     # -- who may
     "invalid_api_key": Wording(
@@ -314,7 +291,7 @@ ERRORS: Mapping[str, Wording] = {
     "stream_lost": Wording(
         _GATEWAY,
         "The gateway process that ran this generation is gone.",
-        _AGAIN + " See why the worker ended: `died` in the log.",
+        SEND_AGAIN + " See why the worker ended: `died` in the log.",
     ),
     # -- the gateway and what it depends on
     "internal_error": Wording(
@@ -322,13 +299,17 @@ ERRORS: Mapping[str, Wording] = {
         "The gateway itself failed{why}.",
         "Report it with the trace that the log has under the request id.",
     ),
-    "unavailable": Wording(_OPERATOR, "The gateway is stopping and takes no new requests.", _AGAIN),
+    "unavailable": Wording(
+        _OPERATOR, "The gateway is stopping and takes no new requests.", SEND_AGAIN
+    ),
     "gateway_draining": Wording(
         _OPERATOR,
         "The gateway stopped or restarted {when}.",
-        _AGAIN + " A longer `server.drain` lets more streams end by themselves.",
+        SEND_AGAIN + " A longer `server.drain` lets more streams end by themselves.",
     ),
-    "request_cancelled": Wording(_OPERATOR, "An operator ended it after {took}, {when}.", _AGAIN),
+    "request_cancelled": Wording(
+        _OPERATOR, "An operator ended it after {took}, {when}.", SEND_AGAIN
+    ),
     "auth_unavailable": Wording(
         _GATEWAY,
         "The credential cannot be verified, because the issuer's keys are out of reach{why}.",
@@ -358,18 +339,18 @@ ERRORS: Mapping[str, Wording] = {
     ),
     "upstream_connect_timeout": Wording(
         _BACKEND,
-        "{backend} accepted no connection within `timeouts.connect`.{tries}",
+        "{backend} accepted no connection within `timeouts.connect`{limit_s}.{tries}",
         "Look at the backend's load and at the network between: run `gateway doctor`.",
     ),
     "upstream_first_byte_timeout": Wording(
         _BACKEND,
-        "{backend} did not begin its answer within `timeouts.first_byte`.{tries}",
+        "{backend} did not begin its answer within `timeouts.first_byte`{limit_s}.{tries}",
         "Look at the model's load and the prompt's length; raise `timeouts.first_byte` for slow "
         "models.",
     ),
     "upstream_idle_timeout": Wording(
         _BACKEND,
-        "{backend} fell silent {when}, for longer than `timeouts.idle`{onward}.",
+        "{backend} fell silent {when}, for longer than `timeouts.idle`{limit_s}{onward}.",
         BACKEND_LOG + " Raise `timeouts.idle` for models that think for long.",
     ),
     "upstream_total_timeout": Wording(
@@ -392,7 +373,7 @@ ERRORS: Mapping[str, Wording] = {
     "upstream_rejected": Wording(_BACKEND, "{backend} answered with an error{why}.", BACKEND_LOG),
     "backend_error": Wording(_BACKEND, "{backend} reported an error {when}{why}.", BACKEND_LOG),
     "upstream_busy": Wording(
-        _BACKEND, "{backend} is full: no endpoint had room in time.", _CAPACITY
+        _BACKEND, "{backend} is full: no endpoint had room in time.", ADD_CAPACITY
     ),
     "upstream_unavailable": Wording(
         _CONFIGURATION,
@@ -401,42 +382,3 @@ ERRORS: Mapping[str, Wording] = {
     ),
 }
 """Templates by the `code` of an error."""
-
-ENDS: Mapping[str, Wording] = {
-    "client_abort": Wording(
-        _CLIENT,
-        "The client left after {took}, {when}{behind}.",
-        "Nothing, if the client cancelled on purpose. Else compare its timeout with the time to "
-        "the first token.",
-    ),
-    "upstream_reset": ERRORS["upstream_reset"],
-    "timeout": ERRORS["upstream_idle_timeout"],
-    "drain": ERRORS["gateway_draining"],
-    "refused": Wording(
-        _CLIENT, "The gateway ended the session after {took}{why}.", "See its close code."
-    ),
-    "cancelled": ERRORS["request_cancelled"],
-    "internal_error": ERRORS["internal_error"],
-}
-"""Templates by the end of a request, used without an error. `complete` is judged by the status."""
-
-ABANDONED = Wording(
-    _CLIENT,
-    "The client left, and nobody read the stream any more: the generation was cancelled after "
-    "{took}, {when}.",
-    "Nothing, if the client left on purpose. Else compare its timeout with the time to the first "
-    "token; a grace in `resume` keeps the generation for a client that comes back.",
-)
-"""Words for `stream_cancelled` by departure."""
-
-STATUSES: Mapping[int, tuple[Fault, str]] = {
-    400: (_CLIENT, "The client has to correct the request: the backend says what is wrong."),
-    401: (_CONFIGURATION, "Correct the credential that the upstream's `headers` hold."),
-    403: (_CONFIGURATION, "Check what the credential in the upstream's `headers` may use."),
-    404: (_CONFIGURATION, "Check `url` of the upstream and the name that the model has there."),
-    408: (_BACKEND, BACKEND_LOG),
-    413: (_CLIENT, "The client has to send less."),
-    422: (_CLIENT, "The client has to correct the request: the backend says what is wrong."),
-    429: (_BACKEND, "The provider's own limit: raise the quota there, or add a fallback."),
-}
-"""Fault and remedy by the status of a backend's answer."""

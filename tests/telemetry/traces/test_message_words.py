@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.telemetry.traces.message_words import words_for_message
-from gateway.telemetry.traces.verdict_words import Fault
+from gateway.telemetry.traces.wording import Fault
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.telemetry.traces.stored import LONG, NOW, batch, found, numbered
         (Sort.TOOK, ["r-1", "r-3", "r-2"]),
         (Sort.TTFT, ["r-2", "r-1", "r-3"]),
         (Sort.TOKENS, ["r-3", "r-1", "r-2"]),
+        (Sort.SILENT, ["r-1", "r-3", "r-2"]),
     ],
 )
 def test_a_list_is_sorted_and_paged_in_either_direction(
@@ -28,9 +29,9 @@ def test_a_list_is_sorted_and_paged_in_either_direction(
     store.add(
         batch(
             1,
-            numbered(1, s=9.0, ttft_s=0.25, tokens_out=5),
+            numbered(1, s=9.0, ttft_s=0.25, tokens_out=5, gaps={"longest_s": 8.0}),
             numbered(2, s=1.0, ttft_s=0.75, tokens_out=None),
-            numbered(3, s=2.0, ttft_s=None, tokens_out=700),
+            numbered(3, s=2.0, ttft_s=None, tokens_out=700, first_byte_s=1.0),
         )
     )
     assert store.flush(LONG)

@@ -10,8 +10,10 @@ import pytest
 
 from gateway.errors import NOBODY_READS
 from gateway.exchange import EndReason
+from gateway.telemetry.traces.end_words import ENDS
 from gateway.telemetry.traces.verdict import under_way, verdict
-from gateway.telemetry.traces.verdict_words import ENDS, ERRORS, Fault
+from gateway.telemetry.traces.verdict_words import ERRORS
+from gateway.telemetry.traces.wording import Fault
 from tests.support.records import attempt, record
 from tests.support.verdicts import BEFORE, BY_END, BY_ERROR
 from tests.test_errors import codes
@@ -71,7 +73,7 @@ def test_templates_name_only_what_every_record_has() -> None:
         }
         assert names <= {
             *(None, "why", "backend", "gate", "model", "limit", "wait", "queue", "took"),
-            *("when", "tries", "onward", "behind", "raise_it"),
+            *("when", "tries", "onward", "behind", "raise_it", "limit_s"),
         }
 
 
@@ -190,6 +192,25 @@ def test_a_refused_credential_says_what_was_there_and_what_was_expected() -> Non
         "The token's `aud` is 'billing', expected 'llm' (provider 'corp').",
         Fault.CLIENT,
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "text"),
+    [
+        (
+            "connect",
+            "http://a.test: 5.0 s",
+            "accepted no connection within `timeouts.connect` (5 s).",
+        ),
+        ("idle", "silent for 30.0 s", "for longer than `timeouts.idle` (30 s)."),
+        ("idle", "no answer to a ping", "for longer than `timeouts.idle`."),
+        ("first_byte", "no response head in time", "within `timeouts.first_byte` (60 s)."),
+    ],
+)
+def test_a_timeout_says_how_long_it_was(code: str, reason: str, text: str) -> None:
+    waited = [attempt(1, 0.5, 60.5, status=0, outcome="upstream_first_byte_timeout")]
+    code = f"upstream_{code}_timeout"
+    assert failed_early(code, 504, reason=reason, attempts=waited)[0].endswith(text)
 
 
 def test_a_model_that_is_not_served_is_named() -> None:

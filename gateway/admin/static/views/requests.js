@@ -32,6 +32,7 @@ export const view = {
 
   moved(context) {
     detail.open(context, context.id);
+    if (context.id === null) document.title = "Requests · Gateway";
     if (context.id === null && list.asked !== identity(context)) load(context);
   },
 
@@ -340,14 +341,17 @@ function kept(context) {
     () => context.set({ sort: name === "at" ? null : name, order: sort === name && !ascending ? "asc" : null }, { replace: true }), attributes);
   return [
     table("Kept requests", [head("When", "at"), "Outcome", "Model", { text: "Route", class: "wide" }, { text: "Who", class: "wide" }, { text: "Upstream", class: "wide" },
-      head("First token", "ttft", { class: "num wide" }), head("Took", "took", { class: "num" }), { unseen: "Wait and flow, or what went wrong", class: "wide" },
+      silence(context) ? head("No token for", "silent", { class: "num wide" }) : head("First token", "ttft", { class: "num wide" }), head("Took", "took", { class: "num" }), { unseen: "Wait and flow, or what went wrong", class: "wide" },
       head("Tokens out", "tokens", { class: "num wide" }), { text: "in", class: "num wide" }],
-    page.requests.map((one) => row(one, longest)), { class: "scroll dense" }),
+    page.requests.map((one) => row(one, longest, silence(context))), { class: "scroll dense" }),
     page.next && h("p", { class: "actions" }, h("button", { onclick: () => load(context, { before: page.next }) }, "Show more")),
   ];
 }
 
-function row(one, longest) {
+/** Whether the list is about silences: then they stand where the time to the first token does. */
+const silence = (context) => Boolean(context.params.get("silent"));
+
+function row(one, longest, silent) {
   const width = (part) => `${(100 * part / longest).toFixed(2)}%`;
   const first = one.ttft_s ?? one.s;
   // What went wrong says more than a bar; it needs no place for tokens that there were not.
@@ -360,7 +364,7 @@ function row(one, longest) {
     h("td", { class: "wide cut" }, one.route ?? "–"),
     h("td", { class: "wide cut" }, who(one)),
     h("td", { class: "wide cut" }, one.upstream ?? "–"),
-    h("td", { class: "num wide" }, seconds(one.ttft_s)),
+    h("td", { class: "num wide" }, seconds(silent ? one.silent_s : one.ttft_s)),
     h("td", { class: "num" }, seconds(one.s)),
     wrong && h("td", { class: "wide cut span-cell quiet-text", title: wrong, colSpan: known(one.tokens_out) ? 1 : 3 }, wrong),
     !wrong && h("td", { class: "wide span-cell" }, h("span", { class: "span-bar", "aria-hidden": "true" },

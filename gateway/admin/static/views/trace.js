@@ -12,6 +12,8 @@ import { timeline } from "./timeline.js";
 const shown = { id: null, found: null, problem: null, lines: null, verdict: null, same: [] };
 /** Errors whose reason is in the backend's own words. */
 const TOLD_BY_BACKENDS = ["backend_error", "upstream_rejected"];
+/** Status of a WebSocket, which curl does not repeat. */
+const SWITCHED = 101;
 const AGAIN_MS = 1000;
 const NOTABLE_SILENCE_S = 1;
 const TAIL_STALL_S = 1;
@@ -19,6 +21,7 @@ const TAIL_STALL_S = 1;
 export const detail = {
   open(context, id) {
     if (shown.id === id) return;
+    document.title = `Request ${id} · Gateway`;
     Object.assign(shown, { id, found: null, problem: null, lines: null, verdict: null, same: [] });
     if (id !== null) load(context);
   },
@@ -60,7 +63,11 @@ async function load(context) {
   }
   try {
     const found = await get(`/api/traces/${encodeURIComponent(id)}`);
-    if (shown.id === id) Object.assign(shown, { found, problem: null });
+    if (shown.id === id) {
+      Object.assign(shown, { found, problem: null });
+      const [{ model, path, status }] = found.requests;
+      document.title = `${status ?? "–"} ${model ?? path} · Gateway`;
+    }
   } catch (refused) {
     if (shown.id === id) {
       shown.problem = refused.message;
@@ -127,7 +134,7 @@ function request(context, one, trace) {
   const answered = one.spans.map((span) => span.attributes["gen_ai.response.model"]).find(Boolean);
   return h("article", { "data-key": one.span },
     heading(one.model ?? `${one.method} ${one.path}`, h("div", { class: "actions" },
-      copyButton(context, `curl ${one.span}`, asCurl(one), { label: "Copy as curl" }), links(context, one, trace))),
+      one.status !== SWITCHED && copyButton(context, `curl ${one.span}`, asCurl(one), { label: "Copy as curl" }), links(context, one, trace))),
     sentence(one.verdict),
     h("p", { class: "facts" }, outcome(one), h("span", {}, clock(one.at)), h("span", {}, `${one.method} ${one.path}`)),
     said(context, one),
