@@ -168,19 +168,26 @@ def test_everything_is_provisioned_and_linked() -> None:
             "datasources"
         ]
     }
-    assert sources.keys() == {"prometheus", "tempo", "loki"}
-    [exemplars] = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
-    assert exemplars == {"name": "trace_id", "datasourceUid": "tempo"}
-    to_logs = sources["tempo"]["jsonData"]["tracesToLogsV2"]
-    assert to_logs["datasourceUid"] == "loki"
-    assert to_logs["filterByTraceID"] is True
-    [derived] = sources["loki"]["jsonData"]["derivedFields"]
-    assert derived["datasourceUid"] == "tempo"
+    stores = ["tempo", "jaeger"]
+    assert sources.keys() == {"prometheus", "loki", *stores}
+    exemplars = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert [(one["name"], one["datasourceUid"]) for one in exemplars] == [
+        ("trace_id", store) for store in stores
+    ]
+    for store in stores:
+        to_logs = sources[store]["jsonData"]["tracesToLogsV2"]
+        assert to_logs["datasourceUid"] == "loki"
+        assert to_logs["filterByTraceID"] is True
+    derived = sources["loki"]["jsonData"]["derivedFields"]
+    assert [(one["matcherRegex"], one["datasourceUid"]) for one in derived] == [
+        ("trace_id", store) for store in stores
+    ]
+    assert len({one["name"] for one in derived}) == len(stores)
     compose = yaml.safe_load(COMPOSE.read_text())["services"]
     for one in sources.values():
         host, port = re.fullmatch(r"http://(\w+):(\d+)", one["url"]).groups()  # type: ignore[union-attr]
         assert host in compose
-        assert port in ("9090", "3200", "3100")
+        assert port in ("9090", "3200", "3100", "16686")
     [provider] = yaml.safe_load((provisioning / "dashboards/dashboards.yaml").read_text())[
         "providers"
     ]

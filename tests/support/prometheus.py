@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,6 +97,17 @@ class Prometheus:
         except TimeoutError:
             rows = await self.query(expression)
             raise AssertionError(f"not what is wanted of {expression}: {rows}") from None
+
+    async def exemplars(self, metric: str) -> list[dict[str, str]]:
+        """Wait for exemplars of a metric. Return their labels."""
+
+        async def stored() -> list[dict[str, str]]:
+            now = time.time()
+            span = {"start": str(now - 60), "end": str(now + 60)}
+            found = await self._get("query_exemplars", query=metric, **span)
+            return [one["labels"] for series in found for one in series["exemplars"]]
+
+        return await asked_until(stored, bool, patience_s=_PATIENCE_S, pause_s=0.1)
 
     async def failing_rules(self) -> list[str]:
         """Wait until all rules were evaluated. Return the names of those that failed."""
