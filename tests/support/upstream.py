@@ -16,16 +16,21 @@ Without a script, a connection waits until the test accepts it and handles it:
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import socket
 import ssl
 import struct
+import termios
 import time
+from array import array
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
+
+from tests.support.waiting import eventually
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -180,6 +185,16 @@ class UpstreamConnection(asyncio.Protocol):
         await self._writable.wait()
         if self._transport is None:
             raise PeerGone("the peer closed before everything was sent")
+
+    async def delivered(self) -> None:
+        """Wait until the peer's kernel has everything, so that a reset cannot overtake it."""
+        sock, unsent = self.raw_socket(), array("i", [0])
+
+        def all_acknowledged() -> bool:
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, unsent)  # SIOCOUTQ: tcp(7)
+            return not unsent[0] and not self._live().get_write_buffer_size()
+
+        await eventually(all_acknowledged)
 
     def half_close(self) -> None:
         """Send FIN, and continue to read: the peer sent later data to a closing connection."""

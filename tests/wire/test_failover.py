@@ -55,7 +55,7 @@ def stream(*events: bytes, broken: bool = False) -> Script:
             await connection.read_request()
             await connection.send(STREAM_HEAD + b"".join(chunk(event) for event in events))
             if broken:
-                await asyncio.sleep(0.05)  # or the reset would overtake what was sent
+                await connection.delivered()
                 connection.reset()
                 return
             await connection.send(LAST_CHUNK)

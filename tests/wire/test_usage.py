@@ -88,7 +88,7 @@ async def broken(connection: UpstreamConnection) -> None:
     """A stream that breaks off after its role."""
     await connection.read_request()
     await connection.send(STREAM_HEAD + chunk(ROLE))
-    await asyncio.sleep(0.02)  # or the reset would overtake what was sent
+    await connection.delivered()
     connection.reset()
 
 
