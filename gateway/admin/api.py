@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,12 +18,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import __version__
-from gateway.admin import documents, limits
+from gateway.admin import backends, documents, limits
 from gateway.admin.answer import SERVER, answer
 from gateway.admin.auth import AdminAuth
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.feed import Feed, Source
-from gateway.admin.fleet import Fleet, WorkerReply
+from gateway.admin.fleet import Fleet
 from gateway.admin.masked_config import masked
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.operation import Operation, Parameter, routes, sources
@@ -265,13 +264,17 @@ class AdminApi:
     @Operation(
         "GET",
         "/api/upstreams",
-        "Upstreams and their endpoints, with state and reason.",
+        "Upstreams and their endpoints, with state and reason; models with several deployments.",
         returns=documents.Upstreams,
         is_source=True,
     )
     async def _upstreams_now(self) -> Any:
         replies = await self.fleet.ask("GET", "/upstreams")
-        return {"upstreams": merge_upstreams([one for one in replies if one.ok])}
+        found = [one for one in replies if one.ok]
+        return {
+            "upstreams": backends.merge_upstreams(found),
+            "models": backends.merge_models(found),
+        }
 
     @Operation(
         "GET",
@@ -436,36 +439,3 @@ class AdminApi:
         return answer(
             {"file": str(self.reloader.file), **outcome.document}, 400 if outcome.problems else 200
         )
-
-
-def merge_upstreams(replies: Sequence[WorkerReply]) -> list[dict[str, Any]]:
-    """Combine the upstreams of all workers: each upstream once, with the sum of its loads, and the
-    state of each endpoint in every worker.
-    """
-    merged: dict[str, dict[str, Any]] = {}
-    for one in replies:
-        for upstream in one.document:
-            whole = merged.setdefault(
-                upstream["name"],
-                {
-                    "name": upstream["name"],
-                    "pending": 0,
-                    "panicking": False,
-                    "counts": Counter(),
-                    "endpoints": {},
-                },
-            )
-            whole["counts"].update(upstream["counts"])
-            whole["pending"] += upstream["pending"]
-            whole["panicking"] = whole["panicking"] or upstream["panicking"]
-            for endpoint in upstream["endpoints"]:
-                seen = whole["endpoints"].setdefault(
-                    endpoint["name"], {**endpoint, "in_flight": 0, "connections": 0, "states": []}
-                )
-                seen["in_flight"] += endpoint["in_flight"]
-                seen["connections"] += endpoint["connections"]
-                seen["states"].append(endpoint["state"])
-                if endpoint["state"] != "healthy":
-                    seen["state"] = endpoint["state"]
-                seen["why"] = endpoint["why"] or seen["why"]
-    return [{**one, "endpoints": list(one["endpoints"].values())} for one in merged.values()]

@@ -201,8 +201,30 @@ class UpstreamState(Document):
     endpoints: list[EndpointStatus]
 
 
+class DeploymentStatus(Document):
+    upstream: str
+    model: str
+    """The upstream's name of the model."""
+    weight: float
+    priority: int
+    in_flight: int
+    ready: int
+    """Number of workers in which it takes requests."""
+    ttft_s: float | None
+    """Time to first token of its latest streamed answers, if a balancer measures it."""
+    tpot_s: float | None
+    """Time for each further token."""
+
+
+class DeployedModelStatus(Document):
+    name: str
+    deployments: list[DeploymentStatus]
+
+
 class Upstreams(Document):
     upstreams: list[UpstreamState]
+    models: list[DeployedModelStatus]
+    """Models with several deployments."""
 
 
 class DrainOrder(Document):

@@ -7,7 +7,6 @@ folder.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.admin import backends
 from gateway.admin.limits import worker_limits
 from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
@@ -27,7 +27,6 @@ from gateway.server.serving import Server
 from gateway.telemetry.as_json import as_json
 from gateway.telemetry.logs.recent import RecentLines
 from gateway.telemetry.traces.verdict import under_way
-from gateway.upstream.upstream import Upstream
 from gateway.wiring.routes import shown
 
 
@@ -132,8 +131,8 @@ class WorkerApi:
         return answer({"life": self._run_id, "metrics": self._metrics.snapshot()})
 
     async def _upstreams(self, _: web.Request) -> web.Response:
-        found = self._server.runtime.upstreams
-        return answer([_upstream_document(upstream) for upstream in found.values()])
+        runtime = self._server.runtime
+        return answer(backends.of_worker(runtime.upstreams, runtime.deployments))
 
     async def _routes(self, _: web.Request) -> web.Response:
         runtime = self._server.runtime
@@ -202,30 +201,6 @@ class WorkerApi:
 def answer(document: Any, status: int = 200) -> web.Response:
     """Return a response with a document as JSON."""
     return web.Response(status=status, body=as_json(document), content_type="application/json")
-
-
-def _upstream_document(upstream: Upstream) -> dict[str, Any]:
-    return {
-        "name": upstream.name,
-        "panicking": upstream.panicking,
-        "pending": upstream.pending,
-        "retry_budget": round(upstream.budget.balance, 1),
-        "counts": dataclasses.asdict(upstream.counts),
-        "endpoints": [
-            {
-                "name": endpoint.key,
-                "url": endpoint.url,
-                "state": upstream.state(endpoint).value,
-                "why": upstream.why(endpoint),
-                "in_flight": endpoint.in_flight,
-                "connections": endpoint.pool.open,
-                "weight": endpoint.full_weight,
-                "priority": endpoint.priority,
-                "ejections": endpoint.health.ejections,
-            }
-            for endpoint in upstream.endpoints
-        ],
-    }
 
 
 def _request_row(exchange: Exchange) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import { send } from "../api.js";
 import { ask, h } from "../dom.js";
-import { number } from "../format.js";
+import { number, seconds } from "../format.js";
 import { empty, heading, loading, state, table } from "./parts.js";
 
 const KINDS = { healthy: "good", draining: "off", ejected: "bad", unhealthy: "bad", half_open: "warn", open: "bad" };
@@ -31,9 +31,32 @@ export const view = {
       problem && h("p", { class: "problem", role: "alert" }, problem),
       upstreams.length ? upstreams.map((one) => card(context, one))
         : empty("No worker answers.", "The gateway's log says why; /livez too."),
+      (context.data.upstreams.models ?? []).map(model),
     ];
   },
 };
+
+// A model that several upstreams serve.
+function model({ name, deployments }) {
+  const ready = deployments.filter((one) => one.ready > 0).length;
+  return h("section", { class: "card", "data-key": `model ${name}`, "aria-label": `Model ${name}` },
+    h("div", { class: "card-head" },
+      h("h2", {}, `Model ${name}`),
+      h("span", { class: "quiet-text" }, `${ready} of ${deployments.length} deployments take requests`)),
+    table(`Deployments of ${name}`,
+      ["State", "Upstream", "Its name of the model", { text: "In flight", class: "num" },
+        { text: "Weight", class: "num wide" }, { text: "Priority", class: "num wide" },
+        { text: "First token", class: "num wide" }, { text: "Each token", class: "num wide" }],
+      deployments.map((one) => h("tr", { "data-key": `${one.upstream}/${one.model}` },
+        h("td", {}, one.ready ? state("good", "takes requests") : state("warn", "passed over")),
+        h("td", { class: "main-cell" }, h("code", {}, one.upstream)),
+        h("td", {}, h("code", {}, one.model)),
+        h("td", { class: "num" }, number(one.in_flight)),
+        h("td", { class: "num wide" }, number(one.weight)),
+        h("td", { class: "num wide" }, number(one.priority)),
+        h("td", { class: "num wide" }, one.ttft_s ? seconds(one.ttft_s) : ""),
+        h("td", { class: "num wide" }, one.tpot_s ? seconds(one.tpot_s) : "")))));
+}
 
 function card(context, upstream) {
   const { name, endpoints, pending, panicking, counts } = upstream;
