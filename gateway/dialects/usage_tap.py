@@ -36,8 +36,13 @@ _NOT_READ = ("application/octet-stream", "application/pdf", "application/ogg")
 class Asking(Protocol):
     """Request that is being answered; an exchange implements it."""
 
-    method: str
-    path: str
+    @property
+    def method(self) -> str:
+        """Method of the request."""
+
+    @property
+    def path(self) -> str:
+        """Path of the request."""
 
     @property
     def asked(self) -> Estimate:
@@ -50,6 +55,17 @@ class Asking(Protocol):
     @property
     def failed_early(self) -> bool:
         """True if the response failed before its first token."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """Request whose response has arrived whole."""
+
+    method: str
+    path: str
+    asked: Estimate
+    well: bool = True
+    failed_early: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 
 from gateway.client_response import ClientResponse
 from gateway.dialects import Dialect, backend_words
+from gateway.dialects.usage_tap import UsageTap, WholeAnswer
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.heartbeat import Heartbeats
@@ -29,7 +30,8 @@ from gateway.response_head import (
     http_head,
 )
 from gateway.response_writer import BodyEncoder, ResponseWriter
-from gateway.upstream.response import UpstreamResponse
+from gateway.upstream.response import UNREAD_CAP_BYTES, UpstreamResponse
+from gateway.usage import Usage
 
 _BODILESS = (204, 304)
 _OF_CHUNKS = CHUNKED + UNBUFFERED
@@ -122,6 +124,21 @@ class RelayedResponse(ClientResponse):
             return await self._upstream.held(cap_bytes)
         except GatewayError:
             return None
+
+    async def whole_usage(self) -> Usage | None:
+        """Wait for the whole body of a response that is no stream, and return its usage. None if
+        none is known, the body is a stream, or is larger than the buffer of the upstream.
+        """
+        exchange, head = self._exchange, self._upstream.head
+        if head.encoded or (head.content_length is None and self.body.is_stream):
+            return None
+        body = await self.held(UNREAD_CAP_BYTES)
+        if body is None:
+            return None
+        tap = UsageTap()
+        tap.begin(head.status, head.content_type, encoded=False)
+        tap.feed(body)
+        return tap.usage(WholeAnswer(exchange.method, exchange.path, exchange.asked))
 
     @property
     def words(self) -> str | None:

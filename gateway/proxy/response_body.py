@@ -10,8 +10,10 @@ from functools import lru_cache
 from time import perf_counter
 
 from gateway.dialects import Dialect, backend_words
+from gateway.dialects.continuation import Splitter
 from gateway.dialects.first_token import FirstToken
 from gateway.dialects.usage_chunk import UsageFilter
+from gateway.dialects.usage_cost import UsageCost
 from gateway.errors import (
     Cancelled,
     CredentialExpired,
@@ -28,6 +30,7 @@ from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import RecordedContent
 from gateway.telemetry.traces.gaps import Gaps
 from gateway.upstream.response import BodySink, UpstreamResponse
+from gateway.usage import Usage
 
 _TOLD_ERROR = "backend_error"
 """Code of an error that a backend reported inside a stream with a clean end."""
@@ -66,6 +69,7 @@ class ResponseBody:
         "_refusal",
         "_tap",
         "_tee",
+        "is_stream",
         "upstream",
     )
 
@@ -91,7 +95,9 @@ class ResponseBody:
         if self._tap is not None:
             self._tap.begin(head.status, head.content_type, encoded=head.encoded)
         self._tee: Callable[[bytes], None] | None = None
-        self._filter: UsageFilter | None = None
+        self._filter: UsageFilter | UsageCost | None = None
+        self.is_stream = False
+        """True if the body is an event stream, or a stream of the caller's dialect."""
         self._continuation: Continuation | None = None
         self._first_token: FirstToken | None = None
         """Detector of the first token; None once it has arrived."""
@@ -108,7 +114,7 @@ class ResponseBody:
         if head.content_length is None:
             streams, spoken = _kind(head.content_type, dialect.stream_type)
             if streams or spoken:
-                exchange.streamed = True
+                exchange.streamed = self.is_stream = True
                 if head.status == 200 and not head.encoded:
                     self._first_token = FirstToken(lines=not streams)
             if streams and not head.encoded:
@@ -135,6 +141,14 @@ class ResponseBody:
         if self._tee is not None:
             return self._looked_at
         return None
+
+    def tell_cost(self, cost: Callable[[Usage], float], splitter: Callable[[], Splitter]) -> None:
+        """Add the cost to the last usage that a stream reports. `cost` returns the price of usage,
+        `splitter` makes the splitter of the dialect. Something has to look at the body already.
+        """
+        if self.is_stream and not self.upstream.head.encoded:
+            before = self._filter if isinstance(self._filter, UsageFilter) else None
+            self._filter = UsageCost(cost, splitter(), before)
 
     def tee(self, receive: Callable[[bytes], None]) -> None:
         """Pass the body to `receive` as well. Call this before `look` is asked for."""

@@ -26,6 +26,7 @@ from gateway.middleware.plugin import Plugin
 from gateway.middleware.publish_answer import PublishAnswer
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume
+from gateway.middleware.served import CostInUsage, ServedHeaders, UsageHeaders
 from gateway.middleware.stream_lifetime import StreamLifetime
 from gateway.middleware.tracing import Tracing
 from gateway.middleware.upgrade import Upgrade
@@ -43,6 +44,7 @@ from gateway.wiring.bridge import bridged
 from gateway.wiring.channels import channel_options, sockets
 from gateway.wiring.model_entries import model_entries
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
+from gateway.wiring.prices import prices
 from gateway.wiring.resume import resume_options
 from gateway.wiring.route_dialect import route_dialect, route_named
 from gateway.wiring.targets import Targets, has_rules
@@ -256,6 +258,19 @@ class RoutePolicies:
         """Rules of models for parameters, context windows and modalities."""
         has_some = any(has_rules(self._config.models[name]) for name in self._route.models)
         return ApplyModelRules(self._sending) if self._forwards and has_some else None
+
+    def served(self) -> Sequence[object]:
+        """What callers are told of what served a request."""
+        route = self._route
+        told = frozenset(route.served_headers) if self._forwards else frozenset()
+        found: list[object] = []
+        if told & {"model", "upstream", "attempts"}:
+            found.append(ServedHeaders(told))
+        if self._forwards and route.cost_in_usage:
+            found.append(CostInUsage(prices(self._config), DIALECTS[self.dialect].splitter))
+        if told & {"cost", "cached_tokens"}:
+            found.append(UsageHeaders(told, prices(self._config)))
+        return found
 
     def early_head(self) -> Early | None:
         """Early heads of streams that have to wait."""

@@ -99,7 +99,12 @@ class Targets:
             identity=self._identity,
             scopes=model.scopes if model else (),
             legible=(
-                legible or renames or self._route.resume is not None or self._route.traces.content
+                legible
+                or renames
+                or self._route.resume is not None
+                or self._route.traces.content
+                or self._route.cost_in_usage
+                or not {"cost", "cached_tokens"}.isdisjoint(self._route.served_headers)
             ),
             translation=_translation(self._dialect, options, upstream.options.replaced),
             tells_asked=renames,

@@ -60,6 +60,8 @@ class CorsSettings(Section):
             *("X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests"),
             *("X-RateLimit-Reset-Requests", "X-RateLimit-Limit-Tokens"),
             *("X-RateLimit-Remaining-Tokens", "X-RateLimit-Reset-Tokens"),
+            *("X-Gateway-Model", "X-Gateway-Upstream", "X-Gateway-Attempts"),
+            *("X-Gateway-Cost", "X-Gateway-Cached-Tokens"),
         ),
         description="Response headers a page may read.",
     )
@@ -203,6 +205,18 @@ class Route(Section):
     limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
     limit_headers: bool = Field(
         True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
+    )
+    served_headers: tuple[
+        Literal["model", "upstream", "attempts", "cost", "cached_tokens"], ...
+    ] = Field(
+        (),
+        description="Tell callers what served a request, in headers such as X-Gateway-Model. "
+        "`cost` and `cached_tokens` are told of responses that are no streams.",
+    )
+    cost_in_usage: bool = Field(
+        False,
+        description="Add `cost`, in the currency of the model's `price`, to the last usage that a "
+        "stream reports.",
     )
     cors: CorsSettings | None = Field(None, description="Let web pages of other origins call it.")
     models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
