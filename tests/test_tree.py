@@ -14,14 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCE, TESTS = ROOT / "gateway", ROOT / "tests"
 
-ON_THE_WIRE = ("middleware", "proxy", "routing", "wiring")
+ON_THE_WIRE = ("bridge", "middleware", "proxy", "routing", "wiring")
 """Packages whose tests may be in tests/wire/."""
 ELSEWHERE = {
     # The request path: seen from both sockets, where the order of its parts matters.
     "app.py": "wire/test_routing.py",
     "pending.py": "test_pipeline.py",
     "routing/target.py": "wire/test_model_routing.py",
-    "middleware/errors.py": "wire/test_error_bodies.py",
     "middleware/channels.py": "channels/test_channels.py",
     "middleware/publish_answer.py": "channels/test_answer.py",
     "limiting/decision.py": "wire/test_limits.py",
@@ -52,7 +51,6 @@ ELSEWHERE = {
     "admin/operation.py": "admin/test_openapi.py",
     "admin/reference.py": "admin/test_openapi.py",
     "admin/worker_metrics.py": "admin/test_metrics.py",
-    "bridge/bridge.py": "wire/test_bridge.py",
     "channels/channel.py": "channels/test_channels.py",
     "channels/follower.py": "channels/test_channels.py",
     "channels/link.py": "channels/test_channels.py",
