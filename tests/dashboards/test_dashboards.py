@@ -275,6 +275,7 @@ def config(url: str, issuer: Issuer) -> dict[str, Any]:
     return {
         "server": {"workers": 2},
         "admin": {"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}},
+        "telemetry": {"log": {"format": "json"}, "traces": {"sample": 1.0}},
         "auth": issuer.provider(claims={"tenant": "org"}),
         "limits": {"few": {"key": "tenant", "requests": "60/day", "burst": 60}},
         "upstreams": {
@@ -373,6 +374,9 @@ async def test_a_real_gateway_exports_and_prometheus_shows_everything_that_is_us
         await prometheus.until(query, lambda rows: rows[0][1] > total)
         assert await prometheus.query("count(gateway_worker_memory_bytes)") == [({}, 2.0)]
         await _judge_panels(prometheus)
+        exemplars = await prometheus.exemplars("http_server_request_duration_seconds_bucket")
+        traces = {line["trace_id"] for line in gateway.log.requests}
+        assert {labels["trace_id"] for labels in exemplars} <= traces
         assert await prometheus.failing_rules() == []
     report("dashboards", "expressions evaluated by Prometheus", len(EXPRESSIONS))
     report("dashboards", "series of two workers", samples.series)
