@@ -341,6 +341,11 @@ async def load(gateway: GatewayProcess, issuer: Issuer) -> None:
 
 
 NEVER_BY_LOAD = {
+    "gateway_channels": "a route with `channels`; see tests/channels",
+    "gateway_channel_followers": "the same",
+    "gateway_channel_events_total": "the same",
+    "gateway_channel_gaps_total": "the same",
+    "gateway_channel_disconnects_total": "the same",
     "gateway_continuations_total": "an upstream with `continues` that dies in a stream",
     "gateway_metrics_overflows_total": "thousands of labels",
     "gateway_translation_skipped_total": "a backend that answers what cannot be translated",
