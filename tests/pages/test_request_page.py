@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import aiohttp
 import pytest
 from playwright.async_api import expect
 
+from gateway.demo import DemoBackend
 from tests.pages.conftest import ADMIN_TOKEN
 from tests.support.browser import OpenPage, Screen
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.pages import asked, client, kept, wide
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -100,3 +103,25 @@ async def test_a_reader_under_way_and_the_request_that_began_its_stream_lead_to_
             await page.get_by_role("link", name="resumed it").click()
             await expect(page).to_have_url(f"{opened.origin}/requests/{second}")
             assert await opened.axe() == []
+
+
+async def test_the_access_line_is_a_table_where_it_was_not_logged(
+    backend: DemoBackend, open_page: OpenPage, tmp_path: Path
+) -> None:
+    telemetry = {"log": {"format": "json", "sample": 0.0}, "traces": {"sample": 1.0}}
+    running = GatewayProcess(
+        simple_config(backend.url), {"telemetry": telemetry}, tmp_path / "gateway.yaml"
+    )
+    await running.start()
+    try:
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{running.port}") as session,
+            session.get("/v1/models") as response,
+        ):
+            identity = response.headers["X-Request-ID"]
+        await kept(running, identity)
+        opened = await open_page(running, f"/requests/{identity}")
+        line = opened.page.get_by_role("table", name="Log line request")
+        await expect(line.get_by_role("row", name="status ")).to_contain_text("200")
+    finally:
+        await running.stop()

@@ -165,4 +165,5 @@ async def test_the_admin_process_is_told_the_state_and_the_sentence(
             api = WorkerApi(gateway.server, 0, RecentLines(lambda _: None))
             (row,) = api.requests()
     assert (row["state"], row["ttft_s"]) == ("waiting", None)
-    assert row["verdict"]["text"] == "Backend 'main' was asked and has not begun its answer."
+    text = row["verdict"]["text"]
+    assert text.startswith("Backend 'main' has not begun its answer; it was asked ")

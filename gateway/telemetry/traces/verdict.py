@@ -68,11 +68,12 @@ def under_way(row: Record) -> TraceVerdict:
     if state == "silent":
         begun = row.get("ttft_s") is not None
         after = " in the middle of its answer" if begun else ", and no token before that"
+        timeout = "idle" if begun else "first_byte"
         return TraceVerdict(
             f"{backend} has sent nothing for {_seconds(row['silent_s'])}{after}.",
             Fault.BACKEND,
-            "Look at the backend's load and log. `timeouts.idle` ends it in time; the button End "
-            "ends it now.",
+            f"Look at the backend's load and log. `timeouts.{timeout}` ends it in time; the button "
+            "End ends it now.",
         )
     if state == "client_behind":
         return TraceVerdict(
@@ -89,7 +90,10 @@ def under_way(row: Record) -> TraceVerdict:
     if state == "session":
         return TraceVerdict(f"A WebSocket session has been open for {age}.", Fault.NOBODY)
     if state == "waiting":
-        return TraceVerdict(f"{backend} was asked and has not begun its answer.", Fault.NOBODY)
+        asked = _seconds(row["silent_s"])
+        return TraceVerdict(
+            f"{backend} has not begun its answer; it was asked {asked} ago.", Fault.NOBODY
+        )
     return TraceVerdict(f"It came {age} ago and was not sent to a backend yet.", Fault.NOBODY)
 
 

@@ -304,7 +304,7 @@ def test_a_long_reason_is_cut_and_braces_in_it_are_text() -> None:
         ),
         ("client_behind", "Backend 'main' has sent more than the client reads.", "client"),
         ("answering", "Backend 'main' sends its answer: first token after 0.4 s.", "nobody"),
-        ("waiting", "Backend 'main' was asked and has not begun its answer.", "nobody"),
+        ("waiting", "Backend 'main' has not begun its answer; it was asked 45 s ago.", "nobody"),
         ("following", "It reads a kept stream, which another request began.", "nobody"),
         ("session", "A WebSocket session has been open for 50 s.", "nobody"),
         ("held", "It came 50 s ago and was not sent to a backend yet.", "nobody"),
@@ -318,6 +318,6 @@ def test_a_request_under_way_says_what_it_waits_for(state: str, text: str, fault
 
 def test_a_stream_that_was_silent_from_the_beginning_says_so() -> None:
     row = {"state": "silent", "age_s": 50.0, "silent_s": 45.0, "ttft_s": None, "upstream": "main"}
-    assert under_way(row).text == (
-        "Backend 'main' has sent nothing for 45 s, and no token before that."
-    )
+    found = under_way(row)
+    assert found.text == "Backend 'main' has sent nothing for 45 s, and no token before that."
+    assert "`timeouts.first_byte`" in found.remedy

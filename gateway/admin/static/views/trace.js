@@ -296,10 +296,10 @@ function gaps(bounds, counts, longest) {
 
 // -- log -------------------------------------------------------------------------------------
 
-/** The lines that the workers remember; else the access line, as the record tells it. */
+/** The lines that the workers remember; if the access line is not among them, as the record tells it. */
 function log(context, kept = null) {
   if (!shown.lines) return null;
-  const lines = shown.lines.length || !kept ? shown.lines : [kept];
+  const lines = !kept || shown.lines.some(({ event }) => event === "request") ? shown.lines : [...shown.lines, kept];
   return [h("h2", {}, "Log"), lines.length
     ? lines.map((line, index) => logLine(context, line, index, lines.length))
     : empty("The workers remember no line of it any more.", "The log itself has them, under the request id.")];
