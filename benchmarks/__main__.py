@@ -5,9 +5,9 @@
 limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
 cache hits of the policies. `translation`: cost of other dialects. `websockets`: cost of a message
 and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are cut at
-random and resume. `compression`: cost and savings of codings. `batching`: savings and delay of
-micro-batching. `holds`: how long a request body
-holds the event loop.
+random and resume. `broadcast`: latency and memory of a channel with many followers. `compression`:
+cost and savings of codings. `batching`: savings and delay of micro-batching. `holds`: how long a
+request body holds the event loop.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TypeVar
 from benchmarks import (
     balancing,
     batching,
+    broadcast,
     chain,
     compression,
     cost,
@@ -201,6 +202,13 @@ def _cuts(arguments: Namespace, tools: Tools) -> Outcome:
     return asdict(found), str(found)
 
 
+def _broadcast(arguments: Namespace, tools: Tools) -> Outcome:
+    found = broadcast.measure(
+        tools.sseload, tools.folder, arguments.followers, max(arguments.seconds, 10.0)
+    )
+    return {"counts": [asdict(each) for each in found]}, broadcast.render(found)
+
+
 def _holds(arguments: Namespace, _: Tools) -> Outcome:
     found = loop_holds.measure(arguments.rounds)
     return {"holds": [asdict(each) for each in found]}, loop_holds.render(found)
@@ -221,6 +229,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "websockets": _websockets,
     "journals": _journals,
     "cuts": _cuts,
+    "broadcast": _broadcast,
     "holds": _holds,
 }
 """Benchmarks by name; the first is the default."""
@@ -258,6 +267,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--streams", type=_at_least(1), default=2000, help="for cuts (%(default)s)")
     parser.add_argument(
         "--events", type=_at_least(1), default=60, help="of each, for cuts (%(default)s)"
+    )
+    parser.add_argument(
+        "--followers", type=_at_least(1), default=10_000, help="for broadcast (%(default)s)"
     )
     parser.add_argument("--every-ms", type=_at_least(1), default=500, help="for cuts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")

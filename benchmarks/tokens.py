@@ -36,7 +36,7 @@ def jwks() -> str:
     return json.dumps({"keys": [{**key, "kid": _KEY_ID, "alg": "RS256", "use": "sig"}]})
 
 
-def bearer() -> str:
-    """Return a token that peers with policies accept."""
+def bearer(**more: str) -> str:
+    """Return a token that peers with policies accept. `more` are other claims."""
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "load", "exp": int(time.time()) + _LIFETIME_S}
-    return jwt.encode(claims, _key(), algorithm="RS256", headers={"kid": _KEY_ID})
+    return jwt.encode({**claims, **more}, _key(), algorithm="RS256", headers={"kid": _KEY_ID})
