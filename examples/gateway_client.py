@@ -31,7 +31,7 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 8.0
 _API = re.compile(r"(?:chat/completions|completions|messages|responses)$")
 """Ends of the API paths below which a route's `streams/` are."""
-_RECONNECT = ("gateway_draining", "credential_expired", "stream_expired")
+_RECONNECT = ("gateway_draining", "credential_expired", "stream_expired", "follower_behind")
 """Errors that end one connection, but not the stream."""
 _LOST = ("stream_lost", "stream_trimmed", "stream_cancelled", "stream_not_found")
 """Errors after which nothing of the stream can be read any more."""
@@ -271,6 +271,12 @@ class _Reading:
         path = _API.sub("streams/", self.url.path) + self._stream_id
         return self.url.copy_with(path=path, query=None)
 
+    def _is_data(self, event: StreamEvent) -> bool:
+        """True for an event of a channel, which has an id: an error in it is what somebody
+        published.
+        """
+        return event.numbered and self.json is None and self._stream_id is None
+
     async def attempt(
         self, idle_s: float, longest_wait_s: float
     ) -> AsyncGenerator[StreamEvent, None]:
@@ -299,7 +305,7 @@ class _Reading:
             parser.id = self.last_id
             async for data in response.aiter_bytes():
                 for event in parser.feed(data):
-                    if (error := _error_in(event)) is not None:
+                    if not self._is_data(event) and (error := _error_in(event)) is not None:
                         raise self._meaning(error, event)
                     self.last_id, self._delivered = event.id, True
                     yield event
