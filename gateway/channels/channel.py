@@ -81,6 +81,8 @@ class Channel:
         """Number of followers in other processes, at most some seconds old."""
         self.idle_since = 0.0
         """Time at which the last follower left, in seconds of the loop's clock."""
+        self.published = False
+        """True if an event was published in this process's own channel."""
         self.gone = False
         """True once this object is no longer kept up to date."""
         self.told = -1

@@ -65,7 +65,8 @@ class Channels:
         self.fanout = Fanout()
         self._channels: dict[str, Channel] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}
-        self._groups: Counter[str] = Counter()
+        self._groups: Counter[tuple[str, bool]] = Counter()
+        """Numbers of channels of each tenant: those in which an event was published, and others."""
         self._floors: dict[str, int] = {}
         """Last ids of own channels that were dropped because they were empty, the oldest first."""
         self._oldest_floor = id_at(int(time.time() * 1000))
@@ -116,7 +117,10 @@ class Channels:
         return ids
 
     def here(self, address: ChannelAddress) -> Channel | None:
-        """Return a channel that can be followed at once, else None. Raise TooManyChannels."""
+        """Return a channel that can be followed at once, else None. Raise TooManyChannels.
+
+        Followers open channels of their own number: they cannot take the places of publishers.
+        """
         if self.link.owns(address.key):
             return self.own(address)
         if address.key in self._opening:
@@ -133,6 +137,7 @@ class Channels:
         channel = self._touched(address)
         if channel is not None:
             return channel
+        self._check_group(address, published=False)
         channel = self._made(address, 0)
         self._opening[address.key] = opening = asyncio.get_running_loop().create_future()
         try:
@@ -207,7 +212,12 @@ class Channels:
 
     def append(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
         """Publish in this process's own channel, and return the ids. Raise TooManyChannels."""
-        channel = self.own(address)
+        channel = self._own(address, published=True)
+        if not channel.published:
+            self._check_group(address, published=True)
+            self._count(channel, -1)
+            channel.published = True
+            self._count(channel, 1)
         first = max(id_at(int(time.time() * 1000)), channel.history.last + 1)
         ids = [*range(first, first + len(blocks))]
         channel.history.extend(zip(ids, blocks, strict=True), address.space.retention)
@@ -216,9 +226,14 @@ class Channels:
 
     def own(self, address: ChannelAddress) -> Channel:
         """Return this process's own channel, created if needed. Raise TooManyChannels."""
+        return self._own(address, published=False)
+
+    def _own(self, address: ChannelAddress, *, published: bool) -> Channel:
         channel = self._touched(address)
         if channel is None:
-            channel = self._made(address, self._floors.pop(address.key, self._oldest_floor))
+            self._check_group(address, published=published)
+            floor = self._floors.pop(address.key, self._oldest_floor)
+            channel = self._made(address, floor, published=published)
         return channel
 
     def find(self, key: str) -> Channel | None:
@@ -264,12 +279,11 @@ class Channels:
             channel.idle_since = asyncio.get_running_loop().time()
         return channel
 
-    def _made(self, address: ChannelAddress, floor: int) -> Channel:
-        if self._groups[address.group] >= address.space.max_channels:
-            raise TooManyChannels
+    def _made(self, address: ChannelAddress, floor: int, *, published: bool = False) -> Channel:
         channel = self._channels[address.key] = Channel(address, floor, self)
+        channel.published = published
         channel.idle_since = asyncio.get_running_loop().time()
-        self._groups[address.group] += 1
+        self._count(channel, 1)
         if self._timer is None:
             self._wait()
         return channel
@@ -279,11 +293,18 @@ class Channels:
             return
         channel.gone = True
         del self._channels[channel.key]
-        group = channel.address.group
-        self._groups[group] -= 1
+        self._count(channel, -1)
+        channel.history.clear()
+
+    def _check_group(self, address: ChannelAddress, *, published: bool) -> None:
+        if self._groups[address.group, published] >= address.space.max_channels:
+            raise TooManyChannels
+
+    def _count(self, channel: Channel, change: int) -> None:
+        group = channel.address.group, channel.published
+        self._groups[group] += change
         if not self._groups[group]:
             del self._groups[group]
-        channel.history.clear()
 
     def _forget(self, channel: Channel) -> None:
         """Drop an own channel that is empty. Remember which events were seen before."""

@@ -12,12 +12,14 @@ RESERVED = b"gateway."
 """Prefix of event types that nobody may publish."""
 
 
-def opened(position: int) -> bytes:
+def opened(position: int, followers: int | None) -> bytes:
     """Return the first event of a follower. Its id lets a follower that has seen no other event
-    come back without a loss.
+    come back without a loss. `followers` is their number, None if it is not told.
     """
-    data = orjson.dumps({"position": written(position).decode()})
-    return sse.event(data, b"gateway.open", written(position))
+    said: dict[str, str | int] = {"position": written(position).decode()}
+    if followers is not None:
+        said["followers"] = followers
+    return sse.event(orjson.dumps(said), b"gateway.open", written(position))
 
 
 def gap(after: int, until: int) -> bytes:

@@ -48,7 +48,8 @@ class FollowerPosition:
         self.after = min(max(after, history.floor), history.last)
         if after and after != self.after:
             told.append(notices.gap(after, self.after))
-        return [*told, notices.opened(self.after)]
+        followers = self.channel.present + 1 if self.channel.space.presence else None
+        return [*told, notices.opened(self.after, followers)]
 
     def skip(self, channels: Channels) -> bytes | FollowerBehind:
         """Skip the events that are gone. Return the notice, or the error if the follower lags and

@@ -172,6 +172,7 @@ class PublishEvents:
         options = self._options
         if CONTENT_ENCODING in request.headers:
             raise UnsupportedCoding
+        options.stream_reader.check(request)
         options.stream_reader.ask(request)
         relayed = _Relay(self, request.exchange, where)
         splitter = EventSplitter(options.max_event_bytes)

@@ -259,12 +259,15 @@ async def test_caps_on_followers_and_channels_are_429(
             assert full.value("retry-after") == b"10"
         full = await asked(gateway, "/v1/channels/another", third)
         assert (full.status, full.json()["error"]["code"]) == (429, "too_many_channels")
+        await publish(gateway, "published", "followers take no publisher's place")
+        full = await ask(gateway.port, posting("another", b"x"), "POST")
+        assert (full.status, full.json()["error"]["code"]) == (429, "too_many_channels")
 
 
 async def test_presence_is_counted_and_told(start_gateway: StartGateway, auth: Auth) -> None:
     gateway = await start_gateway(config(presence=True))
     async with Reader(gateway, "news") as one:
-        await one.opened()
+        assert (await one.notice("open"))["followers"] == 1
         assert await one.notice("presence") == {"followers": 1}
         async with Reader(gateway, "news") as two:
             await two.opened()

@@ -61,8 +61,8 @@ class ChannelSettings(Section):
     max_channels: int = Field(
         1000,
         ge=1,
-        description="Channels of one tenant that have events or followers; one more is 429. "
-        "Counted in each worker, and by a Redis store together.",
+        description="Channels of one tenant in which events are published, and as many that are "
+        "only followed; one more is 429. Counted in each worker, and by a Redis store together.",
     )
     max_followers: int = Field(
         10_000, ge=1, description="Followers of one channel in each worker; one more is 429."

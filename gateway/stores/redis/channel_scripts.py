@@ -58,7 +58,8 @@ return ids
 
 # ARGV: id after which events are wanted; their maximum number; milliseconds to keep the state.
 # Returns the floor, and the events with their ids. If Redis has lost the newest events in a
-# failover, no later event gets an id that a follower has seen already.
+# failover, the floor rises above the last id that was seen: followers are told of a gap, and no
+# later event gets an id that was given before.
 FETCH = (
     _SHARED
     + """
@@ -67,7 +68,9 @@ redis.call("PEXPIRE", KEYS[2], ARGV[3])
 local ms, sequence = parts(last)
 local seen_ms, seen_sequence = parts(ARGV[1])
 if seen_ms > ms or (seen_ms == ms and seen_sequence > sequence) then
-  redis.call("HSET", KEYS[2], "l", ARGV[1])
+  last = string.format("%.0f-%.0f", seen_ms, seen_sequence + 1)
+  redis.call("HSET", KEYS[2], "f", last, "l", last)
+  return {last, {}}
 end
 if redis.call("EXISTS", KEYS[1]) == 0 then return {last, {}} end
 local entries = redis.call("XRANGE", KEYS[1], "(" .. ARGV[1], "+", "COUNT", ARGV[2])

@@ -2,14 +2,15 @@
 
 The events of a channel are a Redis stream with the same ids. A script publishes, trims, and
 announces the channel on a topic that all processes listen to. A process fetches the news of the
-channels that it follows. It also asks every second, so that a lost announcement only causes a
-delay.
+channels that it follows. It also asks every 5 s, and when its connection was lost, so that a lost
+announcement only causes a delay.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ _PREFIX = "llm-gateway:channel:"
 _TOPIC = "llm-gateway:channels"
 _TIMEOUT_S = 2.0
 _TICK_S = 1.0
+_LOOK_TICKS = 5
 _PRESENT_S = 6.0
 """Time for which the followers of a process count without being reported again."""
 _STATE_S = 3600.0
@@ -63,7 +65,7 @@ class RedisChannels:
         self._followed: dict[str, Channel] = {}
         self._dirty: dict[str, None] = {}
         self._fetching: asyncio.Task[None] | None = None
-        self._known: dict[str, float] = {}
+        self._known: dict[tuple[str, str], float] = {}
         """Times until which channels need not be checked against their tenant's maximum."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,7 +86,7 @@ class RedisChannels:
         return False
 
     async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
-        await self._admit(address)
+        await self._admit(address, "published")
         kept = address.space.retention
         keys = _events(address.key), _state(address.key)
         age_ms = int(kept.age_s * 1000)
@@ -95,10 +97,14 @@ class RedisChannels:
         return [parsed(one.decode()) for one in ids]
 
     async def follow(self, channel: Channel) -> None:
-        await self._admit(channel.address)
-        while await self._fetch([channel]):
-            pass
-        self._followed[channel.key] = channel
+        await self._admit(channel.address, "followed")
+        self._followed[channel.key] = channel  # before it is fetched: news must not be missed
+        try:
+            while await self._fetch([channel]):
+                pass
+        except BaseException:
+            del self._followed[channel.key]
+            raise
 
     def leave(self, channel: Channel) -> None:
         if self._followed.pop(channel.key, None) is not None:
@@ -113,12 +119,14 @@ class RedisChannels:
 
     # -- private -----------------------------------------------------------------------------------
 
-    async def _admit(self, address: ChannelAddress) -> None:
-        """Count a channel as one of its tenant's. Raise TooManyChannels or StoreUnavailable."""
+    async def _admit(self, address: ChannelAddress, how: str) -> None:
+        """Count a channel as one of its tenant's that are published in, or followed. Raise
+        TooManyChannels or StoreUnavailable.
+        """
         key, now = address.key, time.time()
-        if self._known.get(key, 0.0) > now:
+        if self._known.get((how, key), 0.0) > now:
             return
-        group, age_s = _group(address.group), max(address.space.retention.age_s, _KNOWN_S)
+        group, age_s = _group(address.group, how), max(address.space.retention.age_s, _KNOWN_S)
         _, score, count = await self._execute(
             [
                 ("ZREMRANGEBYSCORE", group, 0, now - 2 * age_s),
@@ -131,21 +139,22 @@ class RedisChannels:
         await self._execute([("ZADD", group, now, key), ("PEXPIRE", group, int(2000 * age_s))])
         if len(self._known) >= 10 * address.space.max_channels:
             self._known.clear()
-        self._known[key] = now + _KNOWN_S
+        self._known[how, key] = now + _KNOWN_S
 
     async def _tick(self) -> None:
-        while True:
+        for number in itertools.count():
             try:
                 await self._execute([("PING",)])
-                for channel in self._followed.values():
-                    await self._admit(channel.address)
+                for channel in [*self._followed.values()]:
+                    await self._admit(channel.address, "followed")
                 await self._count()
                 self._changed(True, "")
             except TooManyChannels:
                 pass  # others have taken the places; those who follow stay
             except StoreUnavailable as exc:
                 self._changed(False, str(exc))
-            self._news(self._followed)
+            if number % _LOOK_TICKS == 0:
+                self._news(self._followed)
             await asyncio.sleep(_TICK_S)
 
     async def _count(self) -> None:
@@ -188,6 +197,7 @@ class RedisChannels:
                 with answering():
                     await self._client.ping()  # initialises the client of a Cluster
                     await pubsub.subscribe(_TOPIC)
+                self._news(self._followed)
                 while True:
                     with answering():
                         message = await pubsub.get_message(timeout=_TICK_S)
@@ -286,5 +296,5 @@ def _who(key: str) -> str:
     return f"{_PREFIX}{{{key}}}:followers"
 
 
-def _group(group: str) -> str:
-    return f"{_PREFIX}{{{group}}}:channels"
+def _group(group: str, how: str) -> str:
+    return f"{_PREFIX}{{{group}}}:{how}"

@@ -105,6 +105,37 @@ async def test_followers_stay_while_redis_is_away(
         assert event.data == b"after"
 
 
+async def test_no_id_is_given_twice_when_redis_loses_the_newest_events(
+    replicas: list[RunningGateway], redis: Redis
+) -> None:
+    one, two = replicas
+    async with Reader(one, "news") as reader:
+        await reader.opened()
+        await publish(two, "news", "before")
+        await reader.data(1)
+        (state,) = await keys(redis, "*:state")
+        (events,) = await keys(redis, "*:events")
+        # As if the clock of a former master was ahead, and a replica that lacks the rest took over.
+        await redis.command("HSET", state, "l", "99999999999999-0")
+        ahead = await publish(two, "news", "ahead")
+        await reader.data(1)
+        await redis.command("DEL", state, events)
+        await publish(two, "news", "behind")
+        gap = await reader.notice("gap")
+        assert gap["lost_after"] == ahead
+        assert parsed(await publish(two, "news", "after")) > parsed(gap["lost_until"])
+        assert await reader.data(1) == ["after"]
+
+
+async def keys(redis: Redis, pattern: str) -> list[str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", redis.port)
+    writer.write(b"KEYS %b\r\n" % pattern.encode())
+    count = int((await reader.readline())[1:])
+    lines = [(await reader.readline(), await reader.readline())[1] for _ in range(count)]
+    writer.close()
+    return [line.strip().decode() for line in lines]
+
+
 async def test_the_number_of_a_tenants_channels_is_counted_together(
     redis: Redis, start_gateway: StartGateway
 ) -> None:
