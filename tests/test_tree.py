@@ -77,6 +77,7 @@ ELSEWHERE = {
     # Construction from the configuration: its result is what is tested.
     "wiring/channels.py": "channels/test_channels.py",
     "wiring/resume.py": "resume/test_generation.py",
+    "wiring/balancers.py": "wire/test_balancing.py",
     "wiring/parts.py": "middleware/test_plugin.py",
     "wiring/pipelines.py": "wire/test_routing.py",
     "wiring/policies.py": "wire/test_routing.py",

@@ -18,8 +18,7 @@ POLLING = {
     "tests/support/chaos.py": "asks all the time, and pauses in between",
     "tests/pages/test_dashboard.py": "asks all the time, so that a page shows something",
     "tests/stores/redis/test_limits.py": "measures each decision until the store answers again",
-    "tests/load/test_offload.py": "measures how long the loop is held",
-    "tests/wire/test_check_requests.py": "measures how long the loop is held",
+    "tests/support/loop_hold.py": "measures how long the loop is held",
 }
 """Files with loops that sleep, and what they do."""
 SENDS = {"read_request", "say", "send", "sock_recv"}

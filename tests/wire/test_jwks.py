@@ -12,8 +12,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import jwt
 import pytest
@@ -24,6 +22,7 @@ from tests.support.door import guarded, with_token
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.issuer import FAILURES, Issuer
+from tests.support.loop_hold import LoopHold
 from tests.support.refusal import assert_error
 from tests.support.tokens import SECRET
 from tests.support.upstream import ScriptedUpstream
@@ -55,34 +54,6 @@ class Clock:
             while not await happened():
                 self.now_s = min(self.now_s + step_s, began_s + at_most_s)
         return self.now_s - began_s
-
-
-class StallWatch:
-    """How long the event loop let nobody else run while the block lasts."""
-
-    def __init__(self) -> None:
-        self.longest_s = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait({self._task})
-
-    async def _watch(self) -> None:
-        while True:
-            began = time.perf_counter()
-            await asyncio.sleep(0)
-            self.longest_s = max(self.longest_s, time.perf_counter() - began)
 
 
 @pytest.fixture
@@ -142,7 +113,7 @@ async def test_k1_valid_tokens_pass_while_the_issuer_fails_for_ten_minutes(
     valid: Counter[int] = Counter()
     unknown: Counter[int] = Counter()
     looking: list[asyncio.Task[int]] = []
-    async with StallWatch() as stall:
+    async with LoopHold(time.perf_counter) as stall:
         for token in fresh:
             # Whoever brings an unknown kid makes it look again, and waits for that.
             looking.append(asyncio.create_task(status(gateway, stranger)))

@@ -1,0 +1,46 @@
+"""How long the event loop is held, which no request may do for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+_PAUSE_S = 0.001
+
+
+class LoopHold:
+    """Watch over the event loop while the block lasts."""
+
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+        """`clock` counts CPU time, because other processes may take the core at any time. To find
+        what blocks without work, pass `time.perf_counter`.
+        """
+        self.longest_s = 0.0
+        """Longest time between two turns of the loop, in seconds of the clock."""
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _watch(self) -> None:
+        while True:
+            began = self._clock()
+            try:
+                await asyncio.sleep(_PAUSE_S)
+            finally:  # the last turn may be the longest
+                self.longest_s = max(self.longest_s, self._clock() - began)
