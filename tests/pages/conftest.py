@@ -90,7 +90,7 @@ async def open_page(chromium: Browser) -> AsyncIterator[OpenPage]:
 
 
 def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
-    models = ("demo", "demo-stall", "demo-reset", "demo-hang")
+    models = ("demo", "demo-stall", "demo-reset", "demo-hang", "demo-image", "demo-whisper")
     return {
         "server": {"workers": 2},
         "admin": {
@@ -127,6 +127,14 @@ def _config(folder: Path, backend: str, stepped: str) -> dict[str, Any]:
                 "limits": ["per-user", "monthly"],
                 "models": list(models),
                 "resume": {},
+            },
+            {
+                "name": "claude",
+                "path": "/anthropic/",
+                "strip": True,
+                "dialect": "anthropic",
+                "auth": ["corp"],
+                "models": list(models),
             },
             {
                 "name": "tight",

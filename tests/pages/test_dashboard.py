@@ -53,6 +53,22 @@ async def test_everybody_can_use_every_view(
     assert await wide(opened.page) == 0
 
 
+async def test_each_tab_is_titled_by_what_it_shows(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/limits")
+    for path, title in (
+        ("/", "Now"),
+        ("/requests", "Requests"),
+        ("/usage?by=subject", "Usage by user"),
+        ("/keys", "API keys"),
+        ("/config", "Configuration"),
+        ("/play", "Playground"),
+    ):
+        await opened.page.goto(opened.origin + path)
+        await expect(opened.page).to_have_title(f"{title} · Gateway")
+
+
 async def test_streams_are_counted_while_they_are_open(
     gateway: GatewayProcess, open_page: OpenPage
 ) -> None:

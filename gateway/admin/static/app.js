@@ -12,6 +12,7 @@ import { view as requests } from "./views/requests.js";
 import { view as upstreams } from "./views/upstreams.js";
 import { view as usage } from "./views/usage.js";
 
+/** Path, label in the bar, and view of each page. A view may have a `title` that says more. */
 const VIEWS = [
   ["/", "Now", now],
   ["/requests", "Requests", requests],
@@ -95,12 +96,12 @@ function route() {
     current?.stop?.(context);
     current = view;
     main.replaceChildren();
-    main.dataset.view = name.toLowerCase();
+    main.dataset.view = entry[0].slice(1) || "now";
     scrollTo(0, 0);
-    document.title = `${name} · Gateway`;
     view.start?.(context);
     feed.follow(view.topics ?? []);
   }
+  if (context.id === null) document.title = `${view.title?.(context) ?? name} · Gateway`; // else by the view
   view.moved?.(context);
   navigation(first);
   paint();

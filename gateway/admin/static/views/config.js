@@ -12,6 +12,7 @@ let busy = false;
 
 export const view = {
   topics: ["config"],
+  title: () => "Configuration",
 
   start(context) {
     shown = problem = null;
@@ -20,8 +21,8 @@ export const view = {
 
   render(context) {
     const told = context.data.config ?? shown;
-    if (problem && !shown) return [heading("Config"), h("p", { class: "problem", role: "alert" }, problem)];
-    if (!shown || !told) return [heading("Config"), loading()];
+    if (problem && !shown) return [heading("Configuration"), h("p", { class: "problem", role: "alert" }, problem)];
+    if (!shown || !told) return [heading("Configuration"), loading()];
     if (told.last_reload?.at !== shown.last_reload?.at) read(context);
     const words = (context.params.get("find") ?? "").toLowerCase();
     const whole = context.params.get("show") === "all" ? shown.config : filled(shown.config);
@@ -30,7 +31,7 @@ export const view = {
       .map(([name, found]) => [name, words && !name.includes(words) ? kept(found, words) : found])
       .filter(([, found]) => found.length);
     return [
-      heading("Config", h("button", { onclick: () => reload(context), disabled: busy }, busy ? "Reading…" : "Read the file again")),
+      heading("Configuration", h("button", { onclick: () => reload(context), disabled: busy }, busy ? "Reading…" : "Read the file again")),
       h("p", { class: "facts" }, h("span", {}, h("code", {}, told.file)), " ", outcome(told.last_reload)),
       told.last_reload?.problems?.length > 0 && h("ul", { class: "problem" },
         told.last_reload.problems.map((one) => h("li", {}, one))),
@@ -38,7 +39,7 @@ export const view = {
         `Takes effect after a restart: ${told.last_reload.needs_restart.join(", ")}.`),
       shown.reloads.length > 0 && reloads(shown.reloads),
       h("div", { class: "filters" }, filter(context, "find", "Key or value", { "data-filter": "" }),
-        choice(context, "show", "Show", [["", "what is set, and defaults"], ["all", "what is not set, too"]])),
+        choice(context, "show", "Show", [["", "settings and defaults"], ["all", "also what is not set"]])),
       sections.length ? h("div", { class: "columns" }, halves(sections).map((half) => h("div", {}, half.map(([name, found]) =>
         h("details", { class: "section", "data-key": name, open: true },
           h("summary", { "data-row": "" }, h("h2", {}, name)), h("pre", { tabindex: "0", role: "region", "aria-label": name }, found.map(line)))))))

@@ -21,6 +21,7 @@ const shown = { providers: null, known: true, problem: null, made: null };
 
 export const view = {
   topics: [],
+  title: () => "API keys",
 
   start(context) {
     Object.assign(shown, { providers: null, problem: null, made: null });

@@ -110,7 +110,7 @@ function rows(now, by) {
   return table(`By ${BY[by].toLowerCase()}`, [BY[by],
     { text: "Requests/s", class: "num" }, { text: "Errors", class: "num" },
     streams && { text: "Streams", class: "num wide" },
-    { text: "TTFT p50", class: "num" }, { text: "p95", class: "num wide" }, { text: "p99", class: "num wide" },
+    { text: "First token p50", class: "num" }, { text: "p95", class: "num wide" }, { text: "p99", class: "num wide" },
     { text: "Tokens/s p50", class: "num wide" }, { text: "p95", class: "num wide" }, { text: "p99", class: "num wide" },
   ].filter(Boolean), found.map((one) => {
     const share = one.requests_per_s ? one.errors_per_s / one.requests_per_s : 0;

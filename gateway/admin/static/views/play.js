@@ -1,18 +1,18 @@
-// The playground: one question to a model through the gateway's own door, and how the answer comes.
+// The playground: a question to a model, or to two, through the gateway's own door, and how the
+// answers come.
 
-import { get, signIn } from "../api.js";
-import { BridgeSocket } from "../bridge.js";
-import { EventParser } from "../client.js";
-import { DIALECTS, places } from "../dialects.js";
+import { get } from "../api.js";
 import { h } from "../dom.js";
 import { number, seconds } from "../format.js";
-import { empty, heading, loading, state as mark } from "./parts.js";
+import { APIS, places, target } from "../play/apis.js";
+import { Run } from "../play/run.js";
+import { LANGUAGES, snippet } from "../play/snippets.js";
+import { copyButton, empty, heading, loading, state as mark } from "./parts.js";
 import { stalls, timeline } from "./timeline.js";
 
 const TOKEN = "gateway-play-token";
-const EVENTS_CAP = 1000;
 const STALL_S = 0.5;
-const NAME_MS = 300;
+const TICK_MS = 200;
 const STATES = {
   idle: ["off", "ready"],
   asking: ["warn", "waiting for the first token"],
@@ -22,23 +22,25 @@ const STATES = {
   stopped: ["off", "stopped"],
   failed: ["bad", "failed"],
 };
+const PARAMETERS = {
+  temperature: ["Temperature", { inputmode: "decimal", placeholder: "the model's own" }],
+  top_p: ["Top p", { inputmode: "decimal", placeholder: "the model's own" }],
+  max_tokens: ["Longest answer, tokens", { inputmode: "numeric", placeholder: "no limit" }],
+  size: ["Size", { placeholder: "1024x1024" }],
+};
+const SIDES = ["Model", "Second model"];
 
 const play = {
-  places: null, place: null, models: null, modelsOf: null, problem: null,
-  token: "", model: "", over: "sse", leaving: "grace=1m", prompt: "Explain in three sentences what a reverse proxy is.", fault: "",
+  places: null, problem: null, demo: false, api: "chat", token: "", compares: false, over: "sse", leaving: "grace=1m", fault: "",
+  file: null, language: "curl", models: new Map(),
+  asked: { system: "", prompt: "Explain in three sentences what a reverse proxy is.", extra: "" },
+  sides: [{ place: null, model: "" }, { place: null, model: "" }],
 };
-let run = fresh();
-
-function fresh() {
-  return {
-    state: "idle", text: "", thought: "", error: null, status: null, requestId: null, streamId: null,
-    lastId: "", events: [], moments: [], begun: 0, first: null, last: null, ended: null, tokens: null,
-    finish: null, controller: null, socket: null, resumed: 0, heartbeats: 0,
-  };
-}
+let runs = [];
 
 export const view = {
   topics: [],
+  title: () => "Playground",
 
   start(context) {
     takeToken();
@@ -47,11 +49,11 @@ export const view = {
 
   moved(context) {
     takeToken();
-    if (play.place) models(context);
+    if (play.places) listModels(context);
   },
 
-  close(context) {
-    if (busy()) stop(context);
+  close() {
+    runs.filter(({ busy }) => busy).forEach((run) => run.stop());
   },
 
   render(context) {
@@ -61,13 +63,21 @@ export const view = {
       return [heading("Playground"), empty("No route takes a chat.",
         "A route of the openai, anthropic or ollama dialect whose path ends in / is needed.")];
     }
+    const panes = sides().map((_, index) => runs[index] ?? null);
+    if (busy()) setTimeout(() => context.refresh(), TICK_MS);
     return [
-      heading("Playground", h("p", { class: "sum", role: "status" }, mark(...STATES[run.state]))),
-      h("div", { class: "play" }, form(context), result(context)),
-      raw(),
+      heading("Playground", h("p", { class: "sum", role: "status" }, panes.map((run, index) => h("span", { class: "part" },
+        panes.length > 1 && `${index + 1}. `, mark(...STATES[run?.state ?? "idle"]))))),
+      h("div", { class: `play ${panes.length > 1 ? "two" : ""}` }, form(context), h("div", { class: "answers" }, panes.map((run, index) => result(run, index, panes.length)))),
+      program(context),
+      panes.map((run, index) => raw(run, panes.length > 1 ? `${index + 1}. ` : "")),
     ];
   },
 };
+
+const sides = () => play.sides.slice(0, play.compares ? 2 : 1);
+const busy = () => runs.some((run) => run.busy);
+const offering = (name) => play.places.filter(({ dialect }) => dialect === APIS[name].dialect);
 
 /** A link may bring the caller's token behind the #, which is never sent anywhere. */
 function takeToken() {
@@ -86,49 +96,66 @@ async function load(context) {
     const [{ routes }, { config }] = await Promise.all([get("/api/routes"), get("/api/config")]);
     play.places = places(routes, config);
     play.demo = Boolean(config.demo);
-    play.place = play.places[0] ?? null;
-    await models(context);
+    const [first] = play.places;
+    if (first) choose(context, Object.keys(APIS).find((name) => APIS[name].dialect === first.dialect));
   } catch (refused) {
     play.problem = refused.message;
   }
   context.refresh();
 }
 
+/** Speak another API: each side keeps its route and model, where these offer it. */
+function choose(context, name) {
+  play.api = name;
+  const found = offering(name);
+  for (const side of play.sides) if (!found.includes(side.place)) side.place = found[0] ?? null;
+  listModels(context);
+}
+
 /** What the gateway lists for this caller; without an answer, what the route names. */
-async function models(context) {
-  const { place, token } = play;
-  const which = `${place.name} ${token}`;
-  if (play.modelsOf === which) return;
-  play.modelsOf = which;
-  let found = place.models;
-  if (place.dialect === "openai" && token) {
+async function listModels(context) {
+  await Promise.all([...new Set(play.sides.map(({ place }) => place))].filter(Boolean).map(async (place) => {
+    const key = `${place.name} ${play.token}`;
+    if (play.models.has(key)) return;
+    play.models.set(key, place.models);
+    if (place.dialect !== "openai" || !play.token) return;
     try {
-      const response = await call("GET", `${place.base}models`);
-      if (response.ok) found = (await response.json()).data.map((one) => one.id);
+      const response = await fetch(`/play/api${place.base}models`, { headers: { Authorization: `Bearer ${play.token}` } });
+      if (response.ok) play.models.set(key, (await response.json()).data.map((one) => one.id));
     } catch {
       // those of the route will do
     }
-  }
-  if (play.modelsOf !== which) return;
-  play.models = found;
-  if (found.length && !found.includes(play.model)) [play.model] = found;
+  }));
+  play.sides.forEach((side, index) => {
+    const known = modelsOf(side);
+    if (known.length && !known.includes(side.model)) side.model = known[Math.min(index, known.length - 1)];
+  });
   context.refresh();
 }
 
-async function call(method, target, { body, headers = {}, signal } = {}) {
-  if (play.token) headers.Authorization = `Bearer ${play.token}`;
-  const response = await fetch(`/play/api${target}`, { method, headers, body, signal });
-  if (response.status === 401 && !response.headers.has("X-From-Gateway")) {
-    await signIn();
-    return await call(method, target, { body, headers, signal });
-  }
-  return response;
-}
+const modelsOf = ({ place }) => (place && play.models.get(`${place.name} ${play.token}`)) ?? place?.models ?? [];
 
 // -- what is asked ---------------------------------------------------------------------------
 
+function select(context, label, name, value, options, onchange) {
+  return h("label", { class: "field", "data-key": name }, h("span", {}, label), h("select", {
+    name, value,
+    onchange: (event) => {
+      onchange(event.target.value);
+      context.refresh();
+    },
+  }, options.map(([one, words]) => h("option", { value: one, selected: one === value }, words))));
+}
+
+function field(label, name, value, oninput, attributes = {}) {
+  return h("label", { class: "field", "data-key": name }, h("span", {}, label),
+    h("input", { name, value, autocomplete: "off", spellcheck: "false", oninput: (event) => oninput(event.target.value), ...attributes }));
+}
+
 function form(context) {
-  const { place } = play;
+  const api = APIS[play.api];
+  const [{ place }] = sides();
+  const offered = Object.entries(APIS).filter(([name]) => offering(name).length);
   return h("form", {
     class: "card ask-form",
     onsubmit: (event) => {
@@ -140,36 +167,22 @@ function form(context) {
     },
   },
   h("div", { class: "fields" },
-    h("label", { class: "field" }, h("span", {}, "Route"),
-      h("select", {
-        name: "route", value: place.name,
-        onchange: (event) => {
-          play.place = play.places.find((one) => one.name === event.target.value);
-          play.models = null;
-          models(context);
-          context.refresh();
-        },
-      }, play.places.map((one) => h("option", { value: one.name, selected: one === place },
-        `${one.name} · ${DIALECTS[one.dialect].target(one.base)}`)))),
-    h("label", { class: "field" }, h("span", {}, "Model"),
-      play.models && !play.models.length ? h("input", {
-        name: "model", value: play.model, autocomplete: "off", oninput: (event) => { play.model = event.target.value; },
-      }) : h("select", { value: play.model, name: "model", onchange: (event) => { play.model = event.target.value; } },
-        (play.models ?? []).map((name) => h("option", { value: name, selected: name === play.model }, name)))),
-    play.demo && h("label", { class: "field" }, h("span", {}, "Demo fault"),
-      h("input", {
-        value: play.fault, placeholder: "none; e.g. reset@20", name: "fault", autocomplete: "off",
-        oninput: (event) => { play.fault = event.target.value; },
-      })),
-    place.bridge && h("label", { class: "field" }, h("span", {}, "Over"),
-      h("select", { name: "over", value: play.over, onchange: (event) => { play.over = event.target.value; } },
-        [["sse", "HTTP, server-sent events"], ["socket", `WebSocket · ${place.bridge}`]]
-          .map(([value, words]) => h("option", { value, selected: value === play.over }, words)))),
-    place.resume && h("label", { class: "field" }, h("span", {}, "When I disconnect"),
-      h("select", { name: "leaving", value: play.leaving, onchange: (event) => { play.leaving = event.target.value; } },
-        [["grace=1m", "it goes on for a minute"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]]
-          .map(([value, words]) => h("option", { value, selected: value === play.leaving }, words))))),
-  h("label", { class: "field" }, h("span", {}, "Token, as a caller has it"),
+    select(context, "API", "api", play.api, offered.map(([name, { label }]) => [name, label]), (name) => choose(context, name)),
+    sides().map((side, index) => sideFields(context, side, index)),
+    h("label", { class: "check", "data-key": "compare" }, h("input", {
+      type: "checkbox", name: "compare", checked: play.compares, disabled: busy(),
+      onchange: (event) => {
+        play.compares = event.target.checked;
+        runs = [];
+        listModels(context);
+      },
+    }), " Compare with another"),
+    play.demo && field("Demo fault", "fault", play.fault, (value) => { play.fault = value; }, { placeholder: "none; e.g. reset@20" }),
+    place.bridge && !api.takesFile && select(context, "Over", "over", play.over,
+      [["sse", "HTTP, server-sent events"], ["socket", `WebSocket · ${place.bridge}`]], (value) => { play.over = value; }),
+    place.resume && select(context, "When I disconnect", "leaving", play.leaving,
+      [["grace=1m", "it goes on for a minute"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]], (value) => { play.leaving = value; })),
+  h("label", { class: "field", "data-key": "token" }, h("span", {}, "Token, as a caller has it"),
     h("input", {
       type: "password", name: "caller-token", value: play.token, autocomplete: "off", spellcheck: "false",
       placeholder: "JWT or API key; `gateway token` makes one",
@@ -180,264 +193,159 @@ function form(context) {
         } catch {
           // until the page is left, then
         }
-        models(context);
+        listModels(context);
       },
     })),
-  h("label", { class: "field" }, h("span", {}, "Prompt"),
-    h("textarea", { rows: "5", name: "prompt", value: play.prompt, oninput: (event) => { play.prompt = event.target.value; } })),
+  api.hasSystem && text("System prompt", "system", 2, "none"),
+  api.takesFile ? h("label", { class: "field", "data-key": "file" }, h("span", {}, "Audio file"), h("input", {
+    type: "file", name: "file", accept: "audio/*,video/mp4", required: true,
+    onchange: (event) => {
+      [play.file] = event.target.files;
+      context.refresh();
+    },
+  })) : text("Prompt", "prompt", 5),
+  h("details", { class: "parameters", "data-key": "parameters" }, h("summary", {}, "Parameters"), h("div", { class: "fields" },
+    api.parameters.map((name) => {
+      const [label, attributes] = PARAMETERS[name];
+      return field(label, name, play.asked[name] ?? "", (value) => { play.asked[name] = value; }, attributes);
+    })),
+  text("More fields, as JSON", "extra", 2, '{"seed": 7}')),
   h("p", { class: "actions" },
-    h("button", { class: "primary", disabled: busy(), title: "Ctrl+Enter" }, "Send"),
-    h("button", { type: "button", disabled: !busy(), onclick: () => stop(context), title: "Esc" }, "Stop"),
-    h("button", { type: "button", disabled: run.state !== "streaming", onclick: () => disconnect(context) }, "Disconnect"),
-    h("button", { type: "button", disabled: !(run.state === "disconnected" && run.streamId), onclick: () => resume(context) }, "Resume")),
+    h("button", { class: "primary", disabled: busy() || (api.takesFile && !play.file), title: "Ctrl+Enter" }, "Send"),
+    h("button", { type: "button", disabled: !busy(), onclick: () => view.close(), title: "Esc" }, "Stop"),
+    h("button", {
+      type: "button", disabled: !runs.some(({ state }) => state === "streaming"),
+      onclick: () => runs.filter(({ state }) => state === "streaming").forEach((run) => run.disconnect()),
+    }, "Disconnect"),
+    h("button", {
+      type: "button", disabled: !runs.some(({ canResume }) => canResume),
+      onclick: () => runs.filter(({ canResume }) => canResume).forEach((run) => run.resume()),
+    }, "Resume")),
   !place.resume && h("p", { class: "hint" }, "This route keeps no streams to come back to: ", h("code", {}, "resume"), " is not set."));
 }
 
-const busy = () => run.state === "asking" || run.state === "streaming";
+function sideFields(context, side, index) {
+  const known = modelsOf(side);
+  const found = offering(play.api);
+  const suffix = index ? "-2" : "";
+  return [
+    select(context, index ? "Second route" : "Route", `route${suffix}`, side.place.name,
+      found.map((one) => [one.name, `${one.name} · ${target(one, APIS[play.api])}`]), (name) => {
+        side.place = found.find((one) => one.name === name);
+        listModels(context);
+      }),
+    known.length ? select(context, SIDES[index], `model${suffix}`, side.model, known.map((name) => [name, name]), (name) => { side.model = name; })
+      : field(SIDES[index], `model${suffix}`, side.model, (name) => { side.model = name; }),
+  ];
+}
 
-async function send(context) {
-  const { place, model, prompt } = play;
-  const dialect = DIALECTS[place.dialect];
-  run = fresh();
-  run.place = place;
-  run.state = "asking";
-  run.begun = performance.now();
-  context.refresh();
-  const headers = {};
-  if (play.fault) headers["X-Demo-Fault"] = play.fault;
-  if (place.resume && play.leaving) headers["X-On-Disconnect"] = play.leaving;
-  if (place.dialect === "anthropic") headers["Anthropic-Version"] = "2023-06-01";
-  const body = dialect.body(model, prompt);
-  if (place.bridge && play.over === "socket") {
-    await converse(context, run, { op: "create", body, headers });
-    return;
-  }
-  headers["Content-Type"] = "application/json";
-  await receive(context, run, (signal) => call("POST", dialect.target(place.base), {
-    headers, signal, body: JSON.stringify(body),
+function text(label, name, rows, placeholder = "") {
+  return h("label", { class: "field", "data-key": name }, h("span", {}, label), h("textarea", {
+    rows: String(rows), name, value: play.asked[name], placeholder, oninput: (event) => { play.asked[name] = event.target.value; },
   }));
 }
 
-async function resume(context) {
-  const here = run;
-  here.state = "streaming";
-  here.resumed += 1;
-  context.refresh();
-  if (here.socket) {
-    await converse(context, here, { op: "resume", stream: here.streamId, after: here.lastId || undefined });
-    return;
-  }
-  const headers = { Accept: "text/event-stream" };
-  if (here.lastId) headers["Last-Event-ID"] = here.lastId;
-  await receive(context, here, (signal) => call("GET", here.place.streams + encodeURIComponent(here.streamId), { headers, signal }));
-}
-
-function disconnect(context) {
-  run.state = "disconnected";
-  run.controller.abort();
-  context.refresh();
-}
-
-async function stop(context) {
-  const here = run;
-  here.state = "stopped";
-  here.ended = performance.now();
-  context.refresh();
-  if (here.socket) {
-    here.socket.cancel();
-    return;
-  }
-  // A stream that can be resumed goes on without its reader: it is ended by its name, which may be
-  // on its way here just now.
-  if (here.place.resume && !here.streamId) {
-    const soon = new Promise((done) => { setTimeout(done, NAME_MS); });
-    await Promise.race([here.head.catch(() => {}), soon]);
-  }
-  here.controller?.abort();
-  if (here.streamId) call("DELETE", here.place.streams + encodeURIComponent(here.streamId)).catch(() => {});
-}
-
-async function receive(context, here, open) {
-  const dialect = DIALECTS[here.place.dialect];
-  const controller = new AbortController();
-  here.controller = controller;
+/** The fields typed as JSON; null if they are none. */
+function extra() {
+  if (!play.asked.extra.trim()) return {};
   try {
-    here.head = open(controller.signal).then((response) => {
-      here.streamId = response.headers.get("X-Stream-Id") ?? here.streamId;
-      return response;
-    });
-    const response = await here.head;
-    if (here.state === "stopped") return;
-    here.status = response.status;
-    here.requestId = response.headers.get("X-Request-ID") ?? here.requestId;
-    if (response.status === 204) {
-      here.state = "done"; // there is no more of it than was read
-    } else if (!response.ok) {
-      const said = await response.json().catch(() => ({}));
-      const error = typeof said.error === "string" ? { message: said.error } : said.error ?? { message: response.statusText };
-      fail(here, { ...error, wait: response.headers.get("Retry-After") });
-    } else {
-      await read(context, here, response, dialect);
-    }
-  } catch (fault) {
-    if (fault.name !== "AbortError" && busy()) fail(here, { message: "The connection broke off.", code: "no clean end" });
-  }
-  context.refresh();
-}
-
-/** The same over a bridge. */
-async function converse(context, here, message) {
-  const dialect = DIALECTS[here.place.dialect];
-  const socket = new BridgeSocket(here.place.bridge, play.token, (said, at) => {
-    told(here, said, at, dialect);
-    context.refresh();
-  });
-  here.socket = socket;
-  here.controller = { abort: () => socket.close() };
-  try {
-    const last = await socket.ask(message);
-    if (last.type === "error") {
-      here.status = last.status ?? here.status;
-      const error = typeof last.error === "string" ? { message: last.error } : last.error;
-      fail(here, { ...error, wait: last.retry_after });
-    } else if (busy()) {
-      here.state = "done";
-      here.ended = performance.now();
-    }
-  } catch (fault) {
-    if (busy()) fail(here, { message: fault.message, code: "no clean end" });
-  }
-  socket.close();
-  context.refresh();
-}
-
-function told(here, said, at, dialect) {
-  here.requestId = said.request_id ?? here.requestId;
-  if (said.type === "created") {
-    here.status = 200;
-    here.streamId = said.stream ?? here.streamId;
-  } else if (said.type === "event") {
-    const data = said.text ?? JSON.stringify(said.data);
-    heard(here, { type: said.event ?? "message", data, id: said.event_id ?? "", at }, dialect);
-  }
-}
-
-function fail(here, error) {
-  here.state = "failed";
-  here.error = error;
-  here.ended = performance.now();
-}
-
-async function read(context, here, response, dialect) {
-  const reader = response.body.getReader();
-  const take = (event) => {
-    take.done ||= heard(here, { ...event, at: performance.now() }, dialect);
-  };
-  const parser = dialect.lines ? new LineParser(take) : new EventParser(take, (comment) => take({ comment }));
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    parser.feed(value);
-    context.refresh();
-  }
-  if (here.state === "asking" || here.state === "streaming") {
-    if (take.done) {
-      here.state = "done";
-      here.ended = performance.now();
-    } else fail(here, { message: "The answer ended without its end.", code: "incomplete" });
-  }
-}
-
-/** Parser of JSON lines. */
-class LineParser {
-  constructor(onLine) {
-    this.onLine = onLine;
-    this.rest = "";
-    // Not a TextDecoderStream, which forgets what it holds when the connection breaks.
-    this.decoder = new TextDecoder();
-  }
-
-  feed(bytes) {
-    const lines = (this.rest + this.decoder.decode(bytes, { stream: true })).split("\n");
-    this.rest = lines.pop();
-    for (const data of lines) if (data) this.onLine({ type: "line", data, id: "" });
-  }
-}
-
-/** True at the last event of an answer. */
-function heard(here, event, dialect) {
-  const at = (event.at - here.begun) / 1e3;
-  here.events.push({ ...event, at });
-  if (here.events.length > EVENTS_CAP) here.events.shift();
-  if (event.comment !== undefined) {
-    here.heartbeats += 1;
-    return false;
-  }
-  if (event.id) here.lastId = event.id;
-  let said;
-  try {
-    said = dialect.read(event);
+    const found = JSON.parse(play.asked.extra);
+    return found !== null && typeof found === "object" && !Array.isArray(found) ? found : null;
   } catch {
-    return false; // not of this dialect: it is among the raw events
+    return null;
   }
-  if (said.error) {
-    fail(here, said.error);
-    return false;
+}
+
+async function send(context) {
+  const api = APIS[play.api];
+  const more = extra();
+  runs = sides().map(({ place, model }) => new Run({
+    place, api, model, body: { ...api.body(model, play.asked), ...more }, file: play.file,
+    token: play.token, fault: play.fault, leaving: play.leaving, over: play.over,
+  }, () => context.refresh()));
+  if (more === null) {
+    runs.forEach((run) => run.fail({ message: "More fields: this is no JSON object." }));
+    context.refresh();
+    return;
   }
-  if (said.text || said.thought) {
-    here.text += said.text;
-    here.thought += said.thought;
-    here.moments.push(at);
-    here.first ??= at;
-    here.last = at;
-    if (here.state === "asking") here.state = "streaming";
-  }
-  if (said.tokens) here.tokens = said.tokens;
-  if (said.finish) here.finish = said.finish;
-  return Boolean(said.done);
+  await Promise.all(runs.map((run) => run.send()));
 }
 
 // -- what came -------------------------------------------------------------------------------
 
-function result(context) {
-  const count = run.tokens ?? run.moments.length;
-  const span = run.last !== null ? run.last - run.first : 0;
-  const total = ((run.ended ?? performance.now()) - run.begun) / 1e3;
-  if (busy()) setTimeout(() => context.refresh(), 200);
-  return h("section", { class: "card answer", "aria-label": "Answer" },
+function result(run, index, count) {
+  const { begun, ended, first, last, moments, text: words, thought, error, status, tokens, resumed, state } = run ?? { begun: 0, moments: [], text: "", state: "idle", tokens: null };
+  const total = ((ended ?? performance.now()) - begun) / 1e3;
+  const counted = tokens ?? moments.length;
+  const span = last ? last - first : 0;
+  const name = count > 1 ? `Answer of ${sides()[index].model}` : "Answer";
+  return h("section", { class: "card answer", "aria-label": name, "data-key": `answer ${index}` },
+    count > 1 && h("h2", { class: "first" }, `${index + 1}. ${run?.asked.model ?? sides()[index].model}`),
     h("dl", { class: "figures" },
-      figure("TTFT", run.first !== null ? seconds(run.first) : "–"),
-      figure("Tokens/s", span > 0 ? number((count - 1) / span) : "–"),
-      figure(run.tokens !== null ? "Tokens" : "Events", count ? number(count) : "–"),
-      figure("Time", run.begun ? seconds(total) : "–"),
-      figure("Resumed", run.resumed ? `${run.resumed} ×` : "–")),
-    run.thought && h("details", {}, h("summary", {}, "Thoughts"), h("p", { class: "thought" }, run.thought)),
-    h("div", { class: "text", tabindex: "0", "aria-live": "polite", "aria-busy": String(busy()), role: "log", "aria-label": "Text" },
-      run.text || (run.state === "idle" ? h("span", { class: "quiet-text" }, "The answer comes here.") : "")),
-    run.error && h("p", { class: "problem", role: "alert" },
-      h("b", {}, [run.status && run.status !== 200 ? `${run.status} ` : "", run.error.code ?? run.error.type ?? ""].join("")), " ",
-      run.error.message ?? "", run.error.wait ? ` Again in ${run.error.wait} s.` : ""),
-    run.moments.length > 1 && timeline({
-      total: busy() || run.state === "failed" ? total : Math.max(run.last, 0.001), first: run.first, last: run.last,
-      moments: run.moments, silent: stalls(run.moments, STALL_S),
-      broken: run.state === "failed" ? run.error?.code ?? "broken off" : null,
+      figure("First token", first ? seconds(first) : "–"),
+      figure("Tokens/s", span > 0 && !run.canvas ? number((counted - 1) / span) : "–"),
+      figure(tokens !== null ? "Tokens" : "Events", counted ? number(counted) : "–"),
+      figure("Time", begun ? seconds(total) : "–"),
+      figure("Resumed", resumed ? `${resumed} ×` : "–")),
+    thought && h("details", {}, h("summary", {}, "Thoughts"), h("p", { class: "thought" }, thought)),
+    run?.canvas && h("figure", { class: "drawn" }, run.canvas, h("figcaption", { class: "quiet-text" }, run.picture ?? "")),
+    !(run?.canvas && !words) && h("div", { class: "text", tabindex: "0", "aria-live": "polite", "aria-busy": String(Boolean(run?.busy)), role: "log", "aria-label": count > 1 ? `Text ${index + 1}` : "Text" },
+      words || (state === "idle" ? h("span", { class: "quiet-text" }, "The answer comes here.") : "")),
+    error && h("p", { class: "problem", role: "alert" },
+      h("b", {}, [status && status !== 200 ? `${status} ` : "", error.code ?? error.type ?? ""].join("")), " ",
+      error.message ?? "", error.wait ? ` Again in ${error.wait} s.` : ""),
+    moments.length > 1 && timeline({
+      total: run.busy || state === "failed" ? total : Math.max(last, 0.001), first, last,
+      moments, silent: stalls(moments, STALL_S),
+      broken: state === "failed" ? error?.code ?? "broken off" : null,
     }),
-    run.begun > 0 && h("p", { class: "facts" },
-      run.status && h("span", {}, `HTTP ${run.status}`),
-      run.finish && h("span", {}, `finish ${run.finish}`),
-      run.requestId && h("span", {}, "request ", h("a", { href: `/requests/${encodeURIComponent(run.requestId)}` }, h("code", {}, run.requestId.slice(0, 12)))),
-      run.streamId && h("span", {}, "stream ", h("code", {}, run.streamId.slice(0, 12))),
-      run.lastId && h("span", {}, "last event id ", h("code", {}, run.lastId)),
-      run.heartbeats > 0 && h("span", {}, `${run.heartbeats} heartbeats`)));
+    begun > 0 && facts(run));
+}
+
+function facts({ status, finish, requestId, streamId, lastId, heartbeats }) {
+  return h("p", { class: "facts" },
+    status && h("span", {}, `HTTP ${status}`),
+    finish && h("span", {}, `finish ${finish}`),
+    requestId && h("span", {}, "request ", h("a", { href: `/requests/${encodeURIComponent(requestId)}` }, h("code", {}, requestId.slice(0, 12)))),
+    streamId && h("span", {}, "stream ", h("code", {}, streamId.slice(0, 12))),
+    lastId && h("span", {}, "last event id ", h("code", {}, lastId)),
+    heartbeats > 0 && h("span", {}, `${heartbeats} heartbeats`));
 }
 
 function figure(name, value) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
 
-function raw() {
-  return h("details", { class: "section raw" }, h("summary", {}, h("h2", {}, "Events as they came"), " ",
-    h("span", { class: "quiet-text" }, run.events.length ? `the last ${run.events.length}` : "none yet")),
-  h("pre", { tabindex: "0", "aria-label": "Events" }, run.events.slice(-200).map((one) => h("span", { class: one.comment !== undefined ? "line none" : "line" },
-    `${one.at.toFixed(3).padStart(8)}  ${(one.id ? `id ${one.id}` : "").padEnd(one.id ? 8 : 0)}  ${one.comment !== undefined ? `: ${one.comment || "(heartbeat)"}` : `${one.type === "message" || one.type === "line" ? "" : `${one.type} `}${one.data}`}\n`))));
+/** The same question as a program. */
+function program(context) {
+  const api = APIS[play.api];
+  const [{ place, model }] = sides();
+  const asked = { url: (context.session.public ?? "") + target(place, api), name: play.api, api, body: api.body(model, play.asked), extra: extra() ?? {}, file: play.file };
+  const words = snippet(play.language, asked);
+  return h("details", { class: "section", "data-key": "program" }, h("summary", {}, h("h2", {}, "The same as a program")),
+    h("div", { class: "program-head" },
+      h("div", { class: "choices", role: "group", "aria-label": "Language" }, Object.entries(LANGUAGES).map(([value, label]) => h("button", {
+        type: "button", class: "choice", "aria-pressed": String(value === play.language),
+        onclick: () => {
+          play.language = value;
+          context.refresh();
+        },
+      }, label))),
+      copyButton(context, "program", words, { label: `Copy as ${LANGUAGES[play.language]}` })),
+    h("pre", { tabindex: "0", role: "region", "aria-label": `Program in ${LANGUAGES[play.language]}` }, words));
+}
+
+function raw(run, prefix) {
+  const events = run?.events ?? [];
+  return h("details", { class: "section raw", "data-key": `raw ${prefix}` }, h("summary", {}, h("h2", {}, `${prefix}Events as they came`), " ",
+    h("span", { class: "quiet-text" }, events.length ? `the last ${events.length}` : "none yet")),
+  h("pre", { tabindex: "0", role: "region", "aria-label": `${prefix}Events` }, events.slice(-200).map((one) => h("span", { class: one.comment !== undefined ? "line none" : "line" }, line(one)))));
+}
+
+const SHOWN = 2000;
+
+function line({ at, id, comment, type, data }) {
+  const name = type === "message" || type === "line" ? "" : `${type} `;
+  const said = comment !== undefined ? `: ${comment || "(heartbeat)"}` : `${name}${data.length > SHOWN ? `${data.slice(0, SHOWN)}… (${data.length} characters)` : data}`;
+  return `${at.toFixed(3).padStart(8)}  ${(id ? `id ${id}` : "").padEnd(id ? 8 : 0)}  ${said}\n`;
 }

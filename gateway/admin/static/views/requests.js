@@ -32,7 +32,6 @@ export const view = {
 
   moved(context) {
     detail.open(context, context.id);
-    if (context.id === null) document.title = "Requests · Gateway";
     if (context.id === null && list.asked !== identity(context)) load(context);
   },
 

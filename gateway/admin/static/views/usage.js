@@ -23,6 +23,7 @@ let plot = null;
 
 export const view = {
   topics: [],
+  title: (context) => `Usage by ${BY[grouping(context)]}`,
 
   start() {
     Object.assign(shown, { asked: null, rows: null, days: null, problem: null });
@@ -50,8 +51,8 @@ export const view = {
     return [
       heading("Usage", h("a", { class: "button", href: `/api/usage.csv?${query(context)}`, download: "usage.csv" }, "CSV")),
       h("div", { class: "filters usage" },
-        choice(context, "by", "By", Object.entries(BY).map(([value, words], index) => [index ? value : "", words])),
-        choice(context, "since", "Of", SINCE)),
+        choice(context, "by", "Group by", Object.entries(BY).map(([value, words], index) => [index ? value : "", words])),
+        choice(context, "since", "Time", SINCE)),
       shown.rows.length ? [totals(shown.days), days(), breakdown(shown.rows, by)]
         : empty("Nothing was used in this time.", "Days are those of UTC. Tokens are counted where the answer tells them."),
     ];
@@ -110,7 +111,7 @@ function totals(rows) {
   const counted = sum(rows, "counted");
   return h("dl", { class: "tiles four" },
     tile("Requests", short(requests), [["failed", percent(requests ? sum(rows, "errors") / requests : 0)], ["over a limit", number(sum(rows, "limited"))]]),
-    tile("Tokens in", short(sum(rows, "tokens_in")), [["of them cached", percent(share(rows))], ["known of", percent(requests ? counted / requests : 0)]]),
+    tile("Tokens in", short(sum(rows, "tokens_in")), [["of them cached", percent(share(rows))], ["reported for", percent(requests ? counted / requests : 0)]]),
     tile("Tokens out", short(sum(rows, "tokens_out")), [["a request", number(counted ? sum(rows, "tokens_out") / counted : null)]]),
     tile("Cost", costs(rows).map(([currency, cost]) => money(cost, currency)).join(" + ") || "–", [["", "by the models' prices"]]));
 }
