@@ -120,6 +120,10 @@ class StreamFollower(ClientResponse):
             data, position.after, _ = self._encoded.after(position.after)
             stream.framed(data)
             self._exchange.bytes_out += len(data)
+            if not position.is_current:
+                # The rest comes in the next round: others must not wait while this one catches up.
+                self._channels.fanout.news(self._channel)
+            return
 
     def note(self) -> None:
         """Write the number of followers, unless the client lags."""

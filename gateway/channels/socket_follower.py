@@ -97,6 +97,9 @@ class SocketFollower(WebSocketSession):
                 return
             data, position.after, count = self._encoded.after(position.after)
             self._write(data, count)
+            if not position.is_current:
+                self._channels.fanout.news(self._channel)  # the rest comes in the next round
+            return
 
     def note(self) -> None:
         """Write the number of followers, unless the client lags."""

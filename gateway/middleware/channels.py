@@ -66,6 +66,8 @@ class ChannelOptions:
     session: SessionOptions
     """Settings of WebSocket followers."""
     validity: ValidityOf
+    ends_streams: bool
+    """True if a follower's stream ends when its credential expires or is revoked."""
     heartbeats: Heartbeats | None = None
     preface: bytes = b""
 
@@ -124,7 +126,7 @@ class FollowChannel:
                 position,
                 caller,
                 exchange,
-                holds=None if validity is None else validity.holds,
+                holds=validity.holds if validity is not None and options.ends_streams else None,
                 heartbeats=options.heartbeats,
                 preface=options.preface,
             )

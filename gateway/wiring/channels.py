@@ -92,6 +92,7 @@ def channel_options(
         stream_reader=BodyReader(_UNLIMITED_BYTES, settings.silence, bodies, offload),
         session=session_options(sockets(route)),
         validity=lambda principal: CredentialValidity(providers, principal),
+        ends_streams=route.end_on_expiry,
         heartbeats=heartbeats,
         preface=preface,
     )

@@ -108,6 +108,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
     rows = []
     for entry in table.routes:
         route = by_name.get(entry.name)
+        if route is not None and entry.path == channels_path(route) and not entry.methods:
+            continue  # it only refuses the methods that channels do not serve
         if route is None:
             ends = ["the client for pages"]
         elif route.issues is not None:

@@ -8,6 +8,10 @@ import time
 
 import pytest
 
+from gateway.auth.jwt import REVOKED
+from gateway.channels import channels
+from gateway.config import load_text
+from gateway.wiring.routes import shown
 from tests.channels.clients import (
     PUBLISHER,
     Reader,
@@ -18,7 +22,7 @@ from tests.channels.clients import (
     until_followed,
 )
 from tests.support.client import RawClient, ask, request
-from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.gateway import RunningGateway, StartGateway, config_text
 from tests.support.tokens import Auth, bearer
 from tests.support.waiting import eventually
 
@@ -294,6 +298,70 @@ async def test_a_follower_ends_when_its_credential_expires(gateway: RunningGatew
         await reader.opened()
         said = await reader.notice("end")
         assert said["error"]["code"] == "credential_expired"
+
+
+async def test_a_follower_ends_when_its_credential_is_revoked(
+    start_gateway: StartGateway, auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "_VALIDITY_TICKS", 1)
+    gateway = await start_gateway(config())
+    async with (
+        Reader(gateway, "news", bearer(jti="one")) as one,
+        Reader(gateway, "news", bearer(jti="two")) as two,
+    ):
+        await one.opened()
+        await two.opened()
+        await gateway.server.runtime.stores.records.put(REVOKED, "one", b"", 60.0)
+        assert (await one.notice("end"))["error"]["code"] == "credential_expired"
+        await publish(gateway, "news", "x")
+        assert await two.data(1) == ["x"]
+
+
+async def test_a_large_history_is_written_in_pieces_with_other_followers_between(
+    start_gateway: StartGateway, auth: Auth
+) -> None:
+    gateway = await start_gateway(config(events=None))
+    for number in range(20):
+        await publish(gateway, "news", f"{number:02}" + "x" * 40_000)
+    async with Reader(gateway, "news", query="?after=0") as reader:
+        await reader.opened()
+        assert [text[:2] for text in await reader.data(20)] == [f"{n:02}" for n in range(20)]
+
+
+async def test_a_reload_keeps_followers_and_history(
+    gateway: RunningGateway,
+) -> None:
+    async with Reader(gateway, "news") as reader:
+        await reader.opened()
+        first = await publish(gateway, "news", "before")
+        await gateway.server.prepare(gateway.config)
+        gateway.server.commit()
+        await publish(gateway, "news", "after")
+        assert await reader.data(2) == ["before", "after"]
+    async with Reader(gateway, "news", query=f"?after={first}") as reader:
+        assert await (await reader.opened()).data(1) == ["after"]
+
+
+async def test_a_reload_to_another_store_sends_followers_to_it(gateway: RunningGateway) -> None:
+    other = load_text(config_text({**config(), "store": {"channel_bytes": "1MiB"}}, {}))
+    async with Reader(gateway, "news") as reader:
+        await reader.opened()
+        await gateway.server.prepare(other)
+        gateway.server.commit()
+        assert (await reader.notice("end"))["error"]["code"] == "gateway_draining"
+    async with Reader(gateway, "news") as reader:
+        await reader.opened()
+        await publish(gateway, "news", "x")
+        assert await reader.data(1) == ["x"]
+
+
+async def test_routes_lists_channels(gateway: RunningGateway) -> None:
+    rows = shown(gateway.config, gateway.server.runtime.routes)
+    assert [(row["methods"], row["to"]) for row in rows] == [
+        ("GET", "channels"),
+        ("POST", "channels"),
+        ("any", "main"),
+    ]
 
 
 async def test_a_slow_follower_is_disconnected_and_may_return(

@@ -30,6 +30,32 @@ async def test_two_vllm_servers_answer_under_one_name(prepare: Prepare) -> None:
     assert sent(example.backends["vllm"]).path == "/v1/chat/completions"
 
 
+async def test_a_channel_gets_events_and_a_whole_generation(prepare: Prepare) -> None:
+    example = await prepare("channels.yaml")
+    follower = await example.command("token")
+    publisher = await example.command("token", "--scopes", "events:write")
+    await example.serve()
+    channel = "/v1/channels/show"
+    asking = {"Authorization": f"Bearer {publisher}"}
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        headers = {"Authorization": f"Bearer {follower}"}
+        refused = await http.post(channel, content="x", headers=headers)
+        assert refused.status_code == 403
+        async with http.stream("GET", channel, headers=headers) as followed:
+            lines = followed.aiter_lines()
+            assert await anext(lines)
+            said = await http.post(channel, content="Here it begins.", headers=asking)
+            assert said.status_code == 201
+            body = {"model": "demo", "stream": True, "messages": HELLO}
+            asking["X-Gateway-Publish"] = "show"
+            await http.post("/v1/chat/completions", json=body, headers=asking)
+            met = [await anext(lines)]
+            while met[-1] != "data: [DONE]":
+                met.append(await anext(lines))
+    assert "data: Here it begins." in met
+    assert sum(line.startswith("data: {") for line in met) > 5
+
+
 async def test_ollama_answers_callers_of_three_dialects(prepare: Prepare) -> None:
     example = await prepare("ollama.yaml")
     await example.serve()
