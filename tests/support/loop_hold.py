@@ -1,4 +1,4 @@
-"""How long the event loop is held, which no request may do for long."""
+"""Watch over the event loop: no request may hold it for long."""
 
 from __future__ import annotations
 

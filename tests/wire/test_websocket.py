@@ -746,6 +746,17 @@ async def test_pings_and_small_messages_pass_at_once_between_the_fragments_of_a_
             assert (await read_frame(connection)).fin
 
 
+async def sent_until_stalled(peer: RawClient | UpstreamConnection, data: bytes) -> int:
+    """Send until the peer takes no more; how often it did."""
+    sent = 0
+    with suppress(TimeoutError):
+        while sent * len(data) < 64 * MIB:
+            async with asyncio.timeout(_STALL_S):
+                await peer.send(data)
+            sent += 1
+    return sent
+
+
 @pytest.mark.parametrize("piece", [64 * KIB, 1 * MIB], ids=["frames of 64 KiB", "frames of 1 MiB"])
 async def test_w11_who_does_not_read_stalls_the_other_and_loses_nothing(
     start_gateway: StartGateway, report: Report, piece: int
@@ -760,13 +771,7 @@ async def test_w11_who_does_not_read_stalls_the_other_and_loses_nothing(
             await client.read_head()
 
             client.pause_reading()
-            data = frame(payload, BINARY, mask=None)
-            down = 0
-            with suppress(TimeoutError):
-                while down * piece < 64 * MIB:
-                    async with asyncio.timeout(_STALL_S):
-                        await connection.send(data)
-                    down += 1
+            down = await sent_until_stalled(connection, frame(payload, BINARY, mask=None))
             report(
                 "W11",
                 f"sent to a client that reads nothing, {piece >> 10} KiB frames, KiB",
@@ -783,13 +788,7 @@ async def test_w11_who_does_not_read_stalls_the_other_and_loses_nothing(
             assert len(got) // piece - down in (0, 1)
 
             connection.pause_reading()
-            data = frame(payload, BINARY)
-            up = 0
-            with suppress(TimeoutError):
-                while up * piece < 64 * MIB:
-                    async with asyncio.timeout(_STALL_S):
-                        await client.send(data)
-                    up += 1
+            up = await sent_until_stalled(client, frame(payload, BINARY))
             report(
                 "W11",
                 f"sent to an upstream that reads nothing, {piece >> 10} KiB frames, KiB",

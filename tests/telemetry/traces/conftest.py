@@ -14,7 +14,7 @@ from tests.telemetry.traces.stored import LONG, NOW, Reports
 
 @pytest.fixture
 def reports() -> Reports:
-    """What a store, or an export, said of itself."""
+    """Reports of a store, or of an export, on itself."""
     return Reports()
 
 

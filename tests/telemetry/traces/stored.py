@@ -14,7 +14,7 @@ LONG = 10.0
 
 
 class Reports(list[str | None]):
-    """What a store said of itself."""
+    """Reports of a store on itself."""
 
     def __call__(self, why: str | None) -> None:
         self.append(why)

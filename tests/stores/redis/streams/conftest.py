@@ -13,12 +13,12 @@ from tests.support.upstream import ScriptedUpstream, stepped_stream
 
 @pytest.fixture
 async def redis(start_redis: StartRedis) -> Redis:
-    """The Redis."""
+    """Redis that the gateways share."""
     return await start_redis()
 
 
 @pytest.fixture
 async def upstream(start_gateway: StartGateway) -> AsyncIterator[ScriptedUpstream]:
-    """The backend. It ends after the gateways."""
+    """Backend that ends after the gateways."""
     async with ScriptedUpstream(stepped_stream()) as upstream:
         yield upstream
