@@ -28,10 +28,12 @@ WRITERS = {
     "middleware/stream_lifetime.py": {"expires_at"},
     "request_body/reader.py": {"json", "decoded"},
     "routing/resolve.py": {"model", "query", "body", "json", "deadline"},
+    "routing/applied_rules.py": {"json"},
 }
-"""Facts that each file sets. `exchange.py` sets those known at the start. Three files change what
+"""Facts that each file sets. `exchange.py` sets those known at the start. Four files change what
 another one has set: authentication takes credentials out of the query, model resolution renames the
-model in it, and the lifetime of streams may end before the credential does.
+model in it, the rules of a model edit the body, and the lifetime of streams may end before the
+credential does.
 """
 
 
