@@ -51,6 +51,7 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
 ) -> None:
     monkeypatch.setenv("JWT_SECRET", "s" * 32)
     monkeypatch.setenv("ADMIN_TOKEN", "t" * 32)
+    monkeypatch.setenv("PLAYGROUND_PASSWORD", "p" * 32)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
     for backend in ("TEAM_A", "TEAM_B", "OPENAI", "ANTHROPIC", "VLLM"):
         monkeypatch.setenv(f"{backend}_API_KEY", "k" * 32)

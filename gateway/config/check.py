@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gateway.config import models
 from gateway.config.check_channels import check_channels
+from gateway.config.check_playground import check_playground
 from gateway.config.check_providers import check_key_store, check_provider
 from gateway.config.check_upstreams import check_upstream
 from gateway.config.findings import Finding
@@ -23,6 +24,8 @@ _BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
 def check(config: models.Config) -> Iterator[Finding]:
     """Yield every problem of a configuration whose single values are valid."""
     yield from _check_addresses(config)
+    if config.server.playground is not None:
+        yield from check_playground(config.server.playground, config)
     for name, provider in config.auth.items():
         yield from check_provider(("auth", name), provider)
         if isinstance(provider, models.ApiKeyProviderSettings):
@@ -277,6 +280,9 @@ def _check_overlaps(config: models.Config) -> Iterator[Finding]:
     if config.server.client_js:
         names.add("client.js")
         served["/client.js", "", ""] = served["/client.js", "", "GET"] = "server.client_js"
+    if config.server.playground is not None:
+        names.add("playground")
+        served.update({("/playground/", "", method): "server.playground" for method in ("", "GET")})
     for index, route in enumerate(config.routes):
         path: ConfigPath = ("routes", index)
         if route.name in names:

@@ -34,6 +34,7 @@ prints a JSON Schema for editors (kept in [config.schema.json](config.schema.jso
 _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", models.Config),
     ("`server`", models.ServerSettings),
+    ("`server.playground`", models.PlaygroundSettings),
     ("`admin`", models.Admin),
     ("`telemetry`", models.TelemetrySettings),
     ("`telemetry.log`", models.Log),

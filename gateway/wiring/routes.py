@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.browser import script
+from gateway.browser import playground, script
 from gateway.config import Config, models
-from gateway.pipeline import OnEnd
+from gateway.pipeline import Handler, OnEnd
 from gateway.routing.table import RouteEntry, RouteTable
 from gateway.wiring import websocket
 from gateway.wiring.channels import channels_path
@@ -23,13 +23,15 @@ from gateway.wiring.pipelines import (
 from gateway.wiring.policies import RoutePolicies
 from gateway.wiring.resume import streams_path
 
+_PAGES = {script.NAME: "the client for pages", playground.NAME: "a page for callers"}
+
 
 def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
     """Return the entries of the route table, each with its pipeline. `ended` counts a request
     out.
     """
     named = rules(config)
-    entries = [_script(config, parts, ended)] if config.server.client_js else []
+    entries = _pages(config, parts, ended)
     for route in config.routes:
         policies = RoutePolicies(config, route, named, parts)
         if route.resume is not None:
@@ -83,15 +85,29 @@ def _channel_entries(
     return [follow, replace(others, methods=frozenset({"POST"}), pipeline=pipeline), others]
 
 
-def _script(config: Config, parts: Parts, ended: OnEnd) -> RouteEntry:
-    """Return the entry of `/client.js`."""
+def _pages(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
+    """Return the entries of what the listener serves to browsers itself."""
+    entries = []
+    if config.server.client_js:
+        entries.append(_page(script.NAME, script.PATH, script.Script(), config, parts, ended))
+    settings = config.server.playground
+    if settings is not None:
+        [api] = (route.path for route in config.routes if route.name == settings.route)
+        page = playground.PlaygroundPage(api, settings.password.reveal())
+        entries.append(_page(playground.NAME, playground.PATH, page, config, parts, ended))
+    return entries
+
+
+def _page(
+    name: str, path: str, handler: Handler, config: Config, parts: Parts, ended: OnEnd
+) -> RouteEntry:
     dialect = "openai"
     return RouteEntry(
-        name=script.NAME,
-        path=script.PATH,
+        name=name,
+        path=path,
         methods=frozenset({"GET", "HEAD"}),
         hosts=frozenset(),
-        pipeline=pipeline_without_route(config, parts.sinks, dialect, script.Script(), ended),
+        pipeline=pipeline_without_route(config, parts.sinks, dialect, handler, ended),
         dialect=dialect,
     )
 
@@ -111,7 +127,7 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
         if route is not None and entry.path == channels_path(route) and not entry.methods:
             continue  # it only refuses the methods that channels do not serve
         if route is None:
-            ends = ["the client for pages"]
+            ends = [_PAGES[entry.name]]
         elif route.issues is not None:
             ends = [f"tickets of {route.issues}"]
         elif route.bridge is not None:
@@ -126,7 +142,7 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
                 "path": entry.path + ("*" if entry.path.endswith("/") else ""),
                 "methods": ",".join(sorted(entry.methods)) or "any",
                 "hosts": ",".join(sorted(entry.hosts)) or "any",
-                "auth": _shown_auth(route),
+                "auth": "password" if entry.name == playground.NAME else _shown_auth(route),
                 "limits": (route and ",".join(route.limits)) or "none",
                 "dialect": entry.dialect,
                 "to": ",".join(ends),

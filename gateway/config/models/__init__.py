@@ -41,6 +41,7 @@ from gateway.config.models.server import (
     Demo,
     Log,
     MetricsSettings,
+    PlaygroundSettings,
     ServerSettings,
     TelemetrySettings,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "ModelPrice",
     "Outliers",
     "ParameterSettings",
+    "PlaygroundSettings",
     "Provider",
     "ResumeSettings",
     "Retries",

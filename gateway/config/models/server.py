@@ -13,6 +13,18 @@ from gateway.config.types import LinkTemplate, Listen, Network, Url
 from gateway.config.units import Duration, Size
 
 
+class PlaygroundSettings(Section):
+    """A page for callers at /playground/ of the public listener: they chat with a key of theirs."""
+
+    route: str = Field(
+        description="Route that the page calls. Its path ends in /, and it lists models."
+    )
+    password: Secret = Field(
+        description="Asked for by HTTP Basic, with any user name: 16 characters or more. It opens "
+        "the page only; each call needs its caller's own credential."
+    )
+
+
 class ServerSettings(Section):
     """The public listener."""
 
@@ -79,6 +91,9 @@ class ServerSettings(Section):
         False,
         description="Serve `GET /client.js`: a module for pages that reads event streams and "
         "reconnects to them. Every origin may import it, without a credential.",
+    )
+    playground: PlaygroundSettings | None = Field(
+        None, description="Serve a playground for callers at /playground/. Off by default."
     )
 
 
