@@ -12,6 +12,8 @@ from gateway.errors import GatewayError, InvalidEvent
 from gateway.exchange import EndReason, Exchange
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
+_BATCH_EVENTS = 256
+"""Maximum number of events in one call of the store."""
 _WAITING_CAP_BYTES = 1024 * 1024
 """Bytes of events that may wait for the store. Events beyond are lost, which followers are told."""
 
@@ -46,7 +48,9 @@ class PublishedAnswer:
         if exchange.end_reason is not EndReason.COMPLETE or self._splitter is None:
             code = exchange.error_code or (exchange.end_reason or EndReason.INTERNAL).value
             said = {"error": {"code": code, "message": "The answer broke off."}}
-            self._waiting.append(sse.event(orjson.dumps(said), b"error"))
+            block = sse.event(orjson.dumps(said), b"error")
+            self._waiting.append(block)
+            self._waiting_bytes += len(block)
         self._splitter = None
         self._begin()
 
@@ -71,8 +75,9 @@ class PublishedAnswer:
 
     async def _publish(self) -> None:
         try:
-            while blocks := self._waiting:
-                self._waiting, self._waiting_bytes = [], 0
+            while blocks := self._waiting[:_BATCH_EVENTS]:
+                del self._waiting[:_BATCH_EVENTS]
+                self._waiting_bytes -= sum(map(len, blocks))
                 lost, self._lost = self._lost, 0
                 if lost:
                     said = orjson.dumps({"lost_events": lost})

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.channels.history import ChannelHistory
-from gateway.channels.space import ChannelAddress, ChannelSpace
-from gateway.errors import GatewayError
+from gateway.channels.space import ChannelAddress, ChannelSpace, Once
+from gateway.errors import GatewayError, IdempotencyConflict
 from gateway.resume.log import Budget
 
 PIECE_BYTES = 64 * 1024
 """Maximum size of one write to a follower that lags."""
+_MOST_ONCE = 1000
 _REMEMBERED = 4
 """Encoded pieces that are kept. Followers that keep up are all at one of two positions."""
 
@@ -87,7 +88,24 @@ class Channel:
         """True once this object is no longer kept up to date."""
         self.told = -1
         """Number of followers that followers were last told."""
+        self._once: dict[str, tuple[str, list[int] | None]] = {}
+        """Content and ids of publications, by their key; the oldest first."""
         self._encoded: dict[Callable[[Sequence[bytes]], bytes], Encoded] = {}
+
+    def repeated(self, once: Once) -> list[int] | None:
+        """Return the ids of a publication that was made before, else None. Raise
+        IdempotencyConflict if it was another event.
+        """
+        content, ids = self._once.get(once.key, (once.content, None))
+        if content != once.content:
+            raise IdempotencyConflict
+        return ids
+
+    def remember(self, once: Once, ids: list[int]) -> None:
+        """Remember a publication that may be repeated."""
+        if len(self._once) >= _MOST_ONCE:
+            del self._once[next(iter(self._once))]  # the oldest entry
+        self._once[once.key] = once.content, ids
 
     @property
     def space(self) -> ChannelSpace:

@@ -13,7 +13,7 @@ from gateway.channels.channel import Channel, Follower
 from gateway.channels.fanout import Fanout
 from gateway.channels.ids import id_at
 from gateway.channels.link import ChannelLink
-from gateway.channels.space import ChannelAddress
+from gateway.channels.space import ChannelAddress, Once
 from gateway.errors import (
     ChannelsUnavailable,
     CredentialExpired,
@@ -104,13 +104,16 @@ class Channels:
 
     # -- publishing and following ----------------------------------------------------------------
 
-    async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
-        """Publish events. Each is a complete block without an id. Return their ids.
+    async def publish(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
+        """Publish events. Each is a complete block without an id. Return their ids. If `once` was
+        published before, return its ids.
 
-        Raise ChannelsUnavailable or TooManyChannels.
+        Raise ChannelsUnavailable, TooManyChannels or IdempotencyConflict.
         """
         try:
-            ids = await self.link.publish(address, blocks)
+            ids = await self.link.publish(address, blocks, once)
         except StoreUnavailable as exc:
             raise ChannelsUnavailable(str(exc)) from exc
         self.counts_of(address.space.name).published += len(ids)
@@ -210,9 +213,15 @@ class Channels:
 
     # -- for the link ----------------------------------------------------------------------------
 
-    def append(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
-        """Publish in this process's own channel, and return the ids. Raise TooManyChannels."""
+    def append(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
+        """Publish in this process's own channel, and return the ids. Raise TooManyChannels or
+        IdempotencyConflict.
+        """
         channel = self._own(address, published=True)
+        if once is not None and (known := channel.repeated(once)) is not None:
+            return known
         if not channel.published:
             self._check_group(address, published=True)
             self._count(channel, -1)
@@ -221,6 +230,8 @@ class Channels:
         first = max(id_at(int(time.time() * 1000)), channel.history.last + 1)
         ids = [*range(first, first + len(blocks))]
         channel.history.extend(zip(ids, blocks, strict=True), address.space.retention)
+        if once is not None:
+            channel.remember(once, ids)
         self.fanout.news(channel)
         return ids
 

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from gateway.channels.channel import Channel
-from gateway.channels.space import ChannelAddress
+from gateway.channels.space import ChannelAddress, Once
 
 
 class Home(Protocol):
     """Channels of this process, as a link uses them."""
 
-    def append(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
-        """Publish in this process's own channel, and return the ids. Raise TooManyChannels."""
+    def append(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
+        """Publish in this process's own channel, and return the ids. Raise TooManyChannels or
+        IdempotencyConflict.
+        """
 
     def own(self, address: ChannelAddress) -> Channel:
         """Return this process's own channel, created if needed. Raise TooManyChannels."""
@@ -41,8 +45,13 @@ class ChannelLink(Protocol):
     def owns(self, key: str) -> bool:
         """True if this process keeps the channel's history itself."""
 
-    async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
-        """Publish events, and return their ids. Raise StoreUnavailable or TooManyChannels."""
+    async def publish(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
+        """Publish events, and return their ids. If `once` was published before, return its ids.
+
+        Raise StoreUnavailable, TooManyChannels or IdempotencyConflict.
+        """
 
     async def follow(self, channel: Channel) -> None:
         """Fill a channel with its history, and keep it up to date until `leave`. Raise
@@ -73,8 +82,10 @@ class LocalLink:
     def owns(self, key: str) -> bool:
         return True
 
-    async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
-        return self._home.append(address, blocks)
+    async def publish(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
+        return self._home.append(address, blocks, once)
 
     async def follow(self, channel: Channel) -> None:
         raise AssertionError("an own channel is followed without its link")

@@ -45,6 +45,16 @@ class ChannelAddress:
     space: ChannelSpace
 
 
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Mark of a publication that a client may repeat. It is published once."""
+
+    key: str
+    """Digest of the caller and its Idempotency-Key."""
+    content: str
+    """Digest of the event."""
+
+
 def address(space: ChannelSpace, tenant: str | None, name: str) -> ChannelAddress:
     """Return the address of a channel. `tenant` is None if channels belong to no tenant."""
     parts = [space.name.encode(), b"" if tenant is None else b"t" + tenant.encode()]

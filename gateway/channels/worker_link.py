@@ -20,9 +20,9 @@ import orjson
 
 from gateway.channels.channel import Channel
 from gateway.channels.link import Home
-from gateway.channels.space import ChannelAddress, ChannelRetention, ChannelSpace
+from gateway.channels.space import ChannelAddress, ChannelRetention, ChannelSpace, Once
 from gateway.channels.worker_mirror import WorkerMirror
-from gateway.errors import TooManyChannels
+from gateway.errors import IdempotencyConflict, TooManyChannels
 from gateway.store.records import StoreUnavailable
 
 _LINE_BYTES = 4 * 1024 * 1024
@@ -69,11 +69,17 @@ class WorkerLink:
     def owns(self, key: str) -> bool:
         return self._slot_of(key) == self._slot
 
-    async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
+    async def publish(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
         if self.owns(address.key):
-            return self._home.append(address, blocks)
-        asked = {"do": "publish", "channel": _document(address)}
+            return self._home.append(address, blocks, once)
+        asked: Document = {"do": "publish", "channel": _document(address)}
+        if once is not None:
+            asked["once"] = asdict(once)
         reply, _ = await self._neighbour(address.key).call(asked, blocks)
+        if "conflict" in reply:
+            raise IdempotencyConflict
         if "ids" not in reply:
             raise TooManyChannels
         return list(reply["ids"])
@@ -172,7 +178,8 @@ class WorkerLink:
         try:
             match asked["do"]:
                 case "publish":
-                    return {"ids": self._home.append(_address(asked["channel"]), blocks)}, ()
+                    once = Once(**asked["once"]) if "once" in asked else None
+                    return {"ids": self._home.append(_address(asked["channel"]), blocks, once)}, ()
                 case "follow":
                     channel = self._home.own(_address(asked["channel"]))
                     if channel.key in mirrors:
@@ -192,6 +199,8 @@ class WorkerLink:
                     return {"followers": 0 if here is None else here.present}, ()
         except TooManyChannels:
             return {"full": True}, ()
+        except IdempotencyConflict:
+            return {"conflict": True}, ()
         return {}, ()
 
 

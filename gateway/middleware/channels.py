@@ -21,13 +21,14 @@ from gateway.channels.follower import StreamFollower
 from gateway.channels.ids import is_name, parsed, written
 from gateway.channels.position import FollowerPosition
 from gateway.channels.socket_follower import SocketFollower
-from gateway.channels.space import ChannelAddress, ChannelSpace, address
+from gateway.channels.space import ChannelAddress, ChannelSpace, Once, address
 from gateway.client_connection import ClientConnection
 from gateway.errors import (
     BodyTooLarge,
     ChannelNotFound,
     GatewayError,
     RateLimited,
+    RequestError,
     UnsupportedCoding,
 )
 from gateway.exchange import Exchange
@@ -43,6 +44,7 @@ from gateway.websocket.response import WebSocketResponse
 from gateway.websocket.watch import SessionOptions, Validity
 
 _PRESENCE = "/presence"
+_KEY_CHARS = 255
 _BATCH_EVENTS = 256
 """Maximum number of events in one call of the store."""
 ValidityOf = Callable[[Principal], Validity]
@@ -154,26 +156,37 @@ class PublishEvents:
         """Publish one event, or a stream of events as they arrive.
 
         Raise ChannelNotFound, InvalidEvent, BodyTooLarge, RateLimited, TooManyChannels,
-        ChannelsUnavailable, and what reading a body raises.
+        ChannelsUnavailable, IdempotencyConflict, and what reading a body raises.
         """
         exchange, options = request.exchange, self._options
         where = options.address(exchange, exchange.path.removeprefix(options.path))
         if is_event_stream(request.headers.get(CONTENT_TYPE, "").encode("latin-1", "replace")):
             return await self._publish_stream(request, where)
         options.reader.check(request)
+        key = _idempotency_key(request)
         wait_s = self.wait_s(exchange)
         if wait_s:
             raise RateLimited("channels.events", max(1, math.ceil(wait_s)))
         data = await options.reader.whole(request)
         kind = dict(parse_qsl(exchange.query, keep_blank_values=True)).get("event", "message")
         block = block_of(data, kind.encode("utf-8", "surrogatepass"))
-        ids = await self._channels.publish(where, [block])
+        once = None
+        if key is not None:
+            mark = digest(caller_of(exchange), key.encode("utf-8", "surrogatepass"))
+            once = Once(mark.hex(), digest(block).hex())
+        ids = await self._channels.publish(where, [block], once)
         return _json({"id": written(ids[0]).decode()}, 201)
 
     async def _publish_stream(self, request: Request, where: ChannelAddress) -> web.StreamResponse:
         options = self._options
         if CONTENT_ENCODING in request.headers:
             raise UnsupportedCoding
+        if "Idempotency-Key" in request.headers:
+            raise RequestError(
+                "An Idempotency-Key is for a single event, not for a stream of events.",
+                code="invalid_idempotency_key",
+                param="Idempotency-Key",
+            )
         options.stream_reader.check(request)
         options.stream_reader.ask(request)
         relayed = _Relay(self, request.exchange, where)
@@ -258,6 +271,18 @@ def caller_of(exchange: Exchange) -> bytes:
         return digest(ip_key(exchange).encode())
     named = (principal.provider, principal.tenant or "", principal.subject)
     return digest(*(part.encode("utf-8", "surrogatepass") for part in named))
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """Return the request's Idempotency-Key, or None. Raise RequestError."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= _KEY_CHARS:
+        raise RequestError(
+            f"An Idempotency-Key has 1 to {_KEY_CHARS} characters.",
+            code="invalid_idempotency_key",
+            param="Idempotency-Key",
+        )
+    return key
 
 
 def _json(document: object, status: int) -> web.Response:

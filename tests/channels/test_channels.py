@@ -221,6 +221,30 @@ async def test_a_stream_that_breaks_a_rule_says_what_was_published(
     assert response.value("x-events-published") == b"1"
 
 
+async def test_a_repeated_request_publishes_once(gateway: RunningGateway) -> None:
+    key = "Idempotency-Key: one"
+    first = await publish(gateway, "news", "a", PUBLISHER, key)
+    assert await publish(gateway, "news", "a", PUBLISHER, key) == first
+    conflict = await ask(gateway.port, posting("news", b"b", PUBLISHER, key), "POST")
+    assert (conflict.status, conflict.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    other = await publish(gateway, "news", "b", bearer(sub="bob", scope="news:write"), key)
+    assert other != first
+    async with Reader(gateway, "news", query="?after=0") as reader:
+        assert await (await reader.opened()).data(2) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [("", "text/plain"), ("x" * 256, "text/plain"), ("a", "text/event-stream")]
+)
+async def test_an_idempotency_key_that_cannot_be_one_is_refused(
+    gateway: RunningGateway, key: str, kind: str
+) -> None:
+    raw = posting("news", b"data: a\n\n", PUBLISHER, f"Idempotency-Key: {key}", kind=kind)
+    response = await ask(gateway.port, raw, "POST")
+    assert response.status == 400
+    assert response.json()["error"]["code"] == "invalid_idempotency_key"
+
+
 async def test_events_of_one_caller_are_limited(start_gateway: StartGateway, auth: Auth) -> None:
     gateway = await start_gateway(config(events="2/hour"))
     await publish(gateway, "news", "1")

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from tests.channels.clients import (
+    PUBLISHER,
     Reader,
     config,
     posting,
@@ -50,6 +51,18 @@ async def test_followers_on_all_workers_receive_the_same_in_the_same_order(
             assert await (await reader.opened()).data(2) == ["n6", "n7"]
     lines = gateway.log.requests
     assert {line["worker"] for line in lines if line["method"] == "POST"} == {0, 1}
+
+
+async def test_a_repeated_request_publishes_once_at_whichever_worker(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    gateway = await start_gateway_process(two_workers())
+    key = "Idempotency-Key: one"
+    ids = {await publish(gateway, "news", "a", PUBLISHER, key) for _ in range(8)}
+    assert len(ids) == 1
+    for _ in range(8):
+        conflict = await ask(gateway.port, posting("news", b"b", PUBLISHER, key), "POST")
+        assert conflict.status == 422
 
 
 async def test_caps_on_channels_hold_wherever_they_are_opened(

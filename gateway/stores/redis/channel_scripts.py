@@ -24,14 +24,21 @@ local function last_id()
 end
 """
 
-# ARGV: numbers of events and bytes to keep; milliseconds to keep events, and the state; topic; name
-# of the channel there; blocks. Returns the ids.
+# The third key marks this publication. ARGV: numbers of events and bytes to keep; milliseconds to
+# keep events, the state, and the mark; digest of the content; topic; name of the channel there;
+# blocks. Returns the ids; those of the first time if the publication is repeated, and none if its
+# content differs then.
 PUBLISH = (
     _SHARED
     + """
+local marked = redis.call("LRANGE", KEYS[3], 0, -1)
+if #marked > 0 then
+  if table.remove(marked, 1) ~= ARGV[6] then return {} end
+  return marked
+end
 local ms, sequence = parts(last_id())
 local ids, size = {}, 0
-for i = 7, #ARGV do
+for i = 9, #ARGV do
   if now > ms then ms, sequence = now, 0 else sequence = sequence + 1 end
   ids[#ids + 1] = string.format("%.0f-%.0f", ms, sequence)
   redis.call("XADD", KEYS[1], ids[#ids], "b", ARGV[i])
@@ -51,7 +58,9 @@ end
 redis.call("HSET", KEYS[2], "l", ids[#ids], "s", size)
 redis.call("PEXPIRE", KEYS[1], ARGV[3])
 redis.call("PEXPIRE", KEYS[2], ARGV[4])
-redis.call("PUBLISH", ARGV[5], ARGV[6])
+redis.call("RPUSH", KEYS[3], ARGV[6], unpack(ids))
+redis.call("PEXPIRE", KEYS[3], ARGV[5])
+redis.call("PUBLISH", ARGV[7], ARGV[8])
 return ids
 """
 )

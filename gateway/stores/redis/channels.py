@@ -19,8 +19,8 @@ from typing import Any
 from gateway.channels.channel import Channel
 from gateway.channels.ids import parsed, written
 from gateway.channels.link import Home
-from gateway.channels.space import ChannelAddress
-from gateway.errors import TooManyChannels
+from gateway.channels.space import ChannelAddress, Once
+from gateway.errors import IdempotencyConflict, TooManyChannels
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.channel_scripts import FETCH, PUBLISH
 from gateway.stores.redis.client import answering, connect, disconnect
@@ -85,15 +85,23 @@ class RedisChannels:
     def owns(self, key: str) -> bool:
         return False
 
-    async def publish(self, address: ChannelAddress, blocks: Sequence[bytes]) -> list[int]:
+    async def publish(
+        self, address: ChannelAddress, blocks: Sequence[bytes], once: Once | None = None
+    ) -> list[int]:
         await self._admit(address, "published")
         kept = address.space.retention
-        keys = _events(address.key), _state(address.key)
         age_ms = int(kept.age_s * 1000)
-        bounds = kept.events, kept.size_bytes, age_ms, age_ms + int(_STATE_S * 1000)
+        mark_ms = age_ms
+        if once is None:
+            # redis-py sends a command again if the connection broke before its reply.
+            once, mark_ms = Once(secrets.token_hex(8), ""), int(2000 * self._timeout_s)
+        keys = _events(address.key), _state(address.key), _mark(address.key, once.key)
+        bounds = kept.events, kept.size_bytes, age_ms, age_ms + int(_STATE_S * 1000), mark_ms
         (ids,) = await self._execute(
-            [("EVAL", PUBLISH, 2, *keys, *bounds, _TOPIC, address.key, *blocks)]
+            [("EVAL", PUBLISH, 3, *keys, *bounds, once.content, _TOPIC, address.key, *blocks)]
         )
+        if not ids:
+            raise IdempotencyConflict
         return [parsed(one.decode()) for one in ids]
 
     async def follow(self, channel: Channel) -> None:
@@ -126,17 +134,17 @@ class RedisChannels:
         key, now = address.key, time.time()
         if self._known.get((how, key), 0.0) > now:
             return
-        group, age_s = _group(address.group, how), max(address.space.retention.age_s, _KNOWN_S)
+        group, age_s = _group(address.group, how), address.space.retention.age_s + _KNOWN_S
         _, score, count = await self._execute(
             [
-                ("ZREMRANGEBYSCORE", group, 0, now - 2 * age_s),
+                ("ZREMRANGEBYSCORE", group, 0, now - age_s),
                 ("ZSCORE", group, key),
                 ("ZCARD", group),
             ]
         )
         if score is None and count >= address.space.max_channels:
             raise TooManyChannels
-        await self._execute([("ZADD", group, now, key), ("PEXPIRE", group, int(2000 * age_s))])
+        await self._execute([("ZADD", group, now, key), ("PEXPIRE", group, int(1000 * age_s))])
         if len(self._known) >= 10 * address.space.max_channels:
             self._known.clear()
         self._known[how, key] = now + _KNOWN_S
@@ -290,6 +298,10 @@ def _events(key: str) -> str:
 
 def _state(key: str) -> str:
     return f"{_PREFIX}{{{key}}}:state"
+
+
+def _mark(key: str, once: str) -> str:
+    return f"{_PREFIX}{{{key}}}:once:{once}"
 
 
 def _who(key: str) -> str:

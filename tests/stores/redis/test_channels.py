@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from gateway.channels.ids import parsed
-from tests.channels.clients import Reader, config, posting, publish, until_followed, until_published
+from tests.channels.clients import (
+    PUBLISHER,
+    Reader,
+    config,
+    posting,
+    publish,
+    until_followed,
+    until_published,
+)
 from tests.support.client import ask
 from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProcess
 from tests.support.redis import Redis, StartRedis
@@ -44,6 +52,20 @@ async def test_replicas_share_channels(replicas: list[RunningGateway]) -> None:
     await until_followed(one, "news", 0)
     async with Reader(two, "news", query=f"?after={ids[3]}") as reader:
         assert await (await reader.opened()).data(2) == ["n4", "n5"]
+
+
+async def test_a_repeated_request_publishes_once_at_whichever_replica(
+    replicas: list[RunningGateway],
+) -> None:
+    key = "Idempotency-Key: one"
+    ids = {await publish(replica, "news", "a", PUBLISHER, key) for replica in replicas}
+    assert len(ids) == 1
+    conflict = await ask(replicas[0].port, posting("news", b"b", PUBLISHER, key), "POST")
+    assert conflict.status == 422
+    async with Reader(replicas[0], "news", query="?after=0") as reader:
+        await reader.opened()
+        await publish(replicas[1], "news", "b")
+        assert await reader.data(2) == ["a", "b"]
 
 
 async def test_history_outlives_a_gateway(redis: Redis, start_gateway: StartGateway) -> None:
