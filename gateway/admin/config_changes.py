@@ -17,13 +17,13 @@ _NAMES = ("name", "id", "url")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. Values are as in the file; secrets are masked."""
+    """Difference at one place. Values are written as in the file; secrets are masked."""
 
     path: str
     before: Any
-    """None if it was not there."""
+    """Former value; None if the place was absent."""
     after: Any
-    """None if it is not there any more."""
+    """New value; None if the place is absent."""
     secret: bool = False
     """True if a secret changed, so that both values are masked alike."""
 
@@ -39,7 +39,7 @@ class _Node:
 
     shown: Any
     exact: Any
-    """With fingerprints of secrets, for comparison alone."""
+    """Value with fingerprints of secrets. Compared, and never shown."""
     written: Any
     """Without what the file does not set."""
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin import documents
+from gateway.admin import documents, key_documents
 from gateway.admin.answer import answer
 from gateway.admin.operation import Operation, Parameter, routes
 from gateway.auth.api_key import ApiKey, generate
@@ -60,7 +60,7 @@ class KeysApi:
         "GET",
         "/api/keys",
         "API keys of all providers, without secrets, with their use in the last 30 days.",
-        returns=documents.ApiKeys,
+        returns=key_documents.ApiKeys,
         errors={503: _REFUSALS[503]},
     )
     async def _list(self, _: web.Request) -> web.Response:
@@ -78,13 +78,13 @@ class KeysApi:
         "POST",
         "/api/keys",
         "Create a key. The response is the only one that has its secret.",
-        returns=documents.NewKey,
-        body=documents.KeyOrder,
+        returns=key_documents.NewKey,
+        body=key_documents.KeyOrder,
         parameters=(_PROVIDER,),
         errors=_REFUSALS,
     )
     async def _create(self, request: web.Request) -> web.Response:
-        order = await _order(request, documents.KeyOrder)
+        order = await _order(request, key_documents.KeyOrder)
         self._check(order)
         now = self.now()
         expires = None if order.expires is None else now + _lifetime("expires", order.expires)
@@ -112,13 +112,13 @@ class KeysApi:
         "POST",
         "/api/keys/{id}/rotate",
         "Replace a key by a new one with the same settings. The old one stays usable for a while.",
-        returns=documents.NewKey,
-        body=documents.KeyRotation,
+        returns=key_documents.NewKey,
+        body=key_documents.KeyRotation,
         parameters=(_ID, _PROVIDER),
         errors={**_REFUSALS, 409: "The key is revoked or expired."},
     )
     async def _rotate(self, request: web.Request) -> web.Response:
-        order = await _order(request, documents.KeyRotation)
+        order = await _order(request, key_documents.KeyRotation)
         overlap = _lifetime("overlap", order.overlap)
         register = self._register(request.query.get("provider"))
         old, now = await self._found(register, request), self.now()
@@ -177,7 +177,7 @@ class KeysApi:
             raise web.HTTPNotFound(reason="there is no key with this id")
         return key
 
-    def _check(self, order: documents.KeyOrder) -> None:
+    def _check(self, order: key_documents.KeyOrder) -> None:
         config = self.config()
         for field, names, known in (
             ("models", order.models or (), config.models),

@@ -62,7 +62,10 @@ class Traces(Section):
         description="How large the file may grow: then the oldest go.",
     )
     usage_age: Duration = Field(
-        400 * 86400.0, gt=0, description="How long the daily counts of tokens and cost stay in it."
+        400 * 86400.0,
+        gt=0,
+        description="How long the daily counts of tokens and cost stay in it. When they take more "
+        "than half of `size`, the oldest days lose their users and API keys.",
     )
     otlp: Url | None = Field(
         None,

@@ -19,7 +19,7 @@ from gateway.telemetry.metrics.instruments import Instrument
 from gateway.telemetry.metrics.minute import Minute
 
 AGE_S = 8 * 86400.0
-"""How long minutes are kept."""
+"""Retention of minutes, in seconds."""
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _BAD_ENDS = frozenset({"upstream_reset", "timeout", "internal_error", "drain"})
 _HISTOGRAMS = {"ttft": table.FIRST_TOKEN, "duration": table.HTTP_DURATION}

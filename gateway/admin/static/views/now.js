@@ -132,8 +132,8 @@ function rows(now, by) {
 function workers(told) {
   if (!told) return null;
   return [h("h2", {}, "Workers"), table("Workers", ["Worker",
-    { text: "Requests", class: "num" }, { text: "Streams", class: "num wide" }, { text: "Connections", class: "num wide" },
-    { text: "Memory", class: "num" }, { text: "Worst lag in 10 s", class: "num" }, { text: "Up for", class: "num" }],
+    { text: "Open requests", class: "num" }, { text: "Streams", class: "num wide" }, { text: "Connections", class: "num wide" },
+    { text: "Memory", class: "num" }, { text: "Longest pause, 10 s", class: "num" }, { text: "Up for", class: "num" }],
   told.workers.map((one) => h("tr", { "data-key": String(one.worker) },
     h("td", {}, one.pid === null ? state("bad", `${one.worker} does not answer`)
       : one.not_ready.length ? state("warn", `${one.worker} ${one.not_ready.join(", ")}`)

@@ -286,7 +286,7 @@ function result(run, index, count) {
       figure("Tokens/s", span > 0 && !run.canvas ? number((counted - 1) / span) : "–"),
       figure(tokens !== null ? "Tokens" : "Events", counted ? number(counted) : "–"),
       figure("Time", begun ? seconds(total) : "–"),
-      figure("Resumed", resumed ? `${resumed} ×` : "–")),
+      resumed > 0 && figure("Resumed", `${resumed} ×`)),
     thought && h("details", {}, h("summary", {}, "Thoughts"), h("p", { class: "thought" }, thought)),
     run?.canvas && h("figure", { class: "drawn" }, run.canvas, h("figcaption", { class: "quiet-text" }, run.picture ?? "")),
     !(run?.canvas && !words) && h("div", { class: "text", tabindex: "0", "aria-live": "polite", "aria-busy": String(Boolean(run?.busy)), role: "log", "aria-label": count > 1 ? `Text ${index + 1}` : "Text" },
