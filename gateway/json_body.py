@@ -40,6 +40,8 @@ _OBJECT_US = 1.0
 """Cost of the search for media in one object."""
 TRANSLATED_OBJECT_US = 8.0
 """Cost of the translation of one object."""
+EDITED_OBJECT_US = 5.0
+"""Cost of the search for members beside one object, by `JsonBody.edited`."""
 
 
 def is_heavy(body: bytes, object_us: float = 0.0) -> bool:

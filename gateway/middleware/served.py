@@ -1,6 +1,5 @@
-"""What served a request, for its caller: headers, and the cost in the last usage of a stream.
-
-Everything here is by option of a route.
+"""Headers that tell a caller which model served a request and what it cost, and the cost in the
+last usage of a stream. Each is an option of a route.
 """
 
 from __future__ import annotations

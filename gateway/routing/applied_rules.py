@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from gateway.json_body import JsonBody, edited_elsewhere
+from gateway.json_body import EDITED_OBJECT_US, JsonBody, edited_elsewhere, is_heavy
 from gateway.json_edits import Edits
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
@@ -33,7 +33,7 @@ def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitab
         return None
     body = before.restored()
     edits = target.rules.edits(body, exchange.path) if target.rules is not None else {}
-    if edits and not body.whole:
+    if edits and (not body.whole or is_heavy(body.raw, EDITED_OBJECT_US)):
         return _edited_later(request, body, edits, reader)
     exchange.json = body.edited(edits) if edits else body
     if exchange.json is not before:

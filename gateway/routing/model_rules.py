@@ -40,7 +40,7 @@ _WITH: Mapping[str, Sequence[str]] = {
 """Parameters that a backend refuses without another one."""
 _UNUSED: Sequence[Any] = (None, False, [], {})
 _BYTES_PER_TOKEN = 4
-"""What the estimate of a request counts with."""
+"""Divisor of the estimate of a request's tokens: see `gateway/usage.py`."""
 _MOST_CHARS_PER_TOKEN = 6
 """Characters of a token that the text of no language exceeds on average. English has 4 to 5."""
 _ESCAPE_BYTES = len(rb"\u00e9") - 1
@@ -57,7 +57,7 @@ class ParameterRules:
     default: Mapping[str, Any] = field(default_factory=dict)
     """Values for requests that have none."""
     cap: Mapping[str, float] = field(default_factory=dict)
-    """Largest values."""
+    """Maximum values. Larger ones are lowered to them."""
     refuse: frozenset[str] = frozenset()
 
 

@@ -1,4 +1,4 @@
-"""What lists of models tell about the models of a route."""
+"""Construction of the entries of a route's models, for lists of models."""
 
 from __future__ import annotations
 

@@ -198,13 +198,14 @@ async def test_a_usage_request_of_the_gateway_survives_the_rules(
     assert (sent["temperature"], sent["model"]) == (0, "acme/small")
 
 
+@pytest.mark.parametrize("size", [5_000, MIB // 28], ids=["costly to edit", "costly to parse"])
 async def test_a_costly_body_is_edited_in_the_helper_process(
-    start_gateway: StartGateway, upstream: ScriptedUpstream
+    start_gateway: StartGateway, upstream: ScriptedUpstream, size: int
 ) -> None:
     gateway = await start_gateway(
         config(upstream, small={"parameters": {"cap": {"max_tokens": 5}, "drop": ["seed"]}})
     )
-    parts = [{"type": "text", "text": "a"}] * (MIB // 28)
+    parts = [{"type": "text", "text": "a"}] * size
     asked: dict[str, Any] = {"messages": [{"role": "user", "content": parts}], "x": 1}
     assert (await post(gateway, **asked, max_tokens=9, seed=1)).status == 200
     assert json.loads(upstream.requests[0].body) == {
