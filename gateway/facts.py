@@ -75,7 +75,9 @@ class Facts:
     deadline: float | None = None
     """Time by which the request must end, if limited, in `time.perf_counter` seconds."""
 
-    def rewritten(self) -> None:
-        """Send the parsed body as it was edited."""
+    def rewritten(self, made: JsonBody | None = None) -> None:
+        """Send the parsed body as it was edited, or `made`, which was made from it."""
+        if made is not None:
+            self.json = made
         assert self.json is not None
         self.body = self.json.rendered()

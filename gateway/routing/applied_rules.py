@@ -35,14 +35,13 @@ def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitab
     edits = target.rules.edits(body, exchange.path) if target.rules is not None else {}
     if edits and (not body.whole or is_heavy(body.raw, EDITED_OBJECT_US)):
         return _edited_later(request, body, edits, reader)
-    exchange.json = body.edited(edits) if edits else body
-    if exchange.json is not before:
-        exchange.rewritten()
+    made = body.edited(edits) if edits else body
+    if made is not before:
+        exchange.rewritten(made)
     return None
 
 
 async def _edited_later(request: Request, body: JsonBody, edits: Edits, reader: BodyReader) -> None:
     raw, made = await reader.offload.run(edited_elsewhere, body.raw, edits)
     made.raw = raw
-    request.exchange.json = body.replaced_by(made)
-    request.exchange.rewritten()
+    request.exchange.rewritten(body.replaced_by(made))
