@@ -24,7 +24,7 @@ from gateway.errors import (
 from gateway.store.records import StoreUnavailable
 
 _TICK_S = 1.0
-_VALIDITY_TICKS = 5
+VALIDITY_TICKS = 5
 """Ticks between two checks of the followers' credentials."""
 _UNFOLLOWED_S = 5.0
 """Time for which a channel of another process is kept up to date without a follower."""
@@ -338,7 +338,7 @@ class Channels:
                 if channel.space.presence and channel.told != channel.present:
                     channel.told = channel.present
                     self.fanout.note(channel)
-                if self._ticks % _VALIDITY_TICKS == 0:
+                if self._ticks % VALIDITY_TICKS == 0:
                     self.fanout.visit(channel, "validity", _check_validity)
             elif now - channel.idle_since > _UNFOLLOWED_S and channel.key not in self._opening:
                 if not self.link.owns(channel.key):

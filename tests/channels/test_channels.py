@@ -327,7 +327,7 @@ async def test_a_follower_ends_when_its_credential_expires(gateway: RunningGatew
 async def test_a_follower_ends_when_its_credential_is_revoked(
     start_gateway: StartGateway, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "_VALIDITY_TICKS", 1)
+    monkeypatch.setattr(channels, "VALIDITY_TICKS", 1)
     gateway = await start_gateway(config())
     async with (
         Reader(gateway, "news", bearer(jti="one")) as one,
