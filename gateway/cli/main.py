@@ -137,7 +137,7 @@ def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
     def run(arguments: argparse.Namespace) -> int:
         found = parser
         for word in arguments.command:
-            below = _commands_of(found)
+            below = commands_of(found)
             if word not in below:
                 near = difflib.get_close_matches(word, below, 1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -149,7 +149,7 @@ def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
     helping.set_defaults(run=run)
 
 
-def _commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
     """Return the commands below a command, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

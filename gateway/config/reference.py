@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -110,17 +111,22 @@ def _cell(text: str) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    metadata = [repr(item) for item in field.metadata]
+    return _unit(field.metadata) or _words(field.annotation)
+
+
+def _unit(metadata: Iterable[object]) -> str | None:
+    """Return the word for a number that is written with a unit, by the metadata of its type."""
+    written = {repr(item) for item in metadata}
     for unit, word in ((Duration, "duration"), (Size, "size")):
-        if any(repr(item) in metadata for item in get_args(unit)[1:]):
+        if any(repr(item) in written for item in get_args(unit)[1:]):
             return word
-    return _words(field.annotation)
+    return None
 
 
 def _words(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _words(arguments[0])
+        return _unit(arguments[1:]) or _words(arguments[0])
     if origin is Literal:
         return " \\| ".join(f"`{value}`" for value in arguments)
     if origin is tuple:

@@ -55,6 +55,13 @@ def test_every_key_says_what_it_means(section: type[BaseModel]) -> None:
     assert silent in ([], ["type"]), "only `type` speaks for itself: it is in the title"
 
 
+def test_a_duration_or_size_that_may_be_left_out_is_none_the_less_one() -> None:
+    server = table_below("The public listener.")
+    assert server["max_memory"][0] == server["body_rate"][0] == "size"
+    assert "\n| `slow` | duration | `10s` |" in reference()
+    assert "\n| `heartbeat` | duration | `15s` |" in reference()
+
+
 def test_defaults_are_in_the_units_people_write() -> None:
     server = table_below("The public listener.")
     assert server["drain"][:2] == ["duration", "`30s`"]
