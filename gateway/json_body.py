@@ -202,7 +202,7 @@ class JsonBody:
         return self.replaced_by(made)
 
     def replaced_by(self, made: JsonBody) -> JsonBody:
-        """Return `made`, as what is sent instead of this body: its model is renamed alike."""
+        """Return `made`, which is sent instead of this body: its model is renamed alike."""
         made.original, made._edits = self, self._edits
         return made
 
@@ -271,14 +271,6 @@ def read(body: bytes) -> JsonBody:
 def read_elsewhere(body: bytes) -> JsonBody:
     """Parse a heavy body in a helper process and return it `pruned`. Raise RequestError."""
     return read(body).pruned()
-
-
-def edited_elsewhere(body: bytes, edits: Edits) -> tuple[bytes, JsonBody]:
-    """Edit a heavy body in a helper process. Return its bytes, and the parsed body without them.
-    Raise RequestError.
-    """
-    raw = _edited(body, edits)
-    return raw, read_elsewhere(raw)
 
 
 def encoded(value: Any) -> bytes:

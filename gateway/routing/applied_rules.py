@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from gateway.json_body import EDITED_OBJECT_US, JsonBody, edited_elsewhere, is_heavy
-from gateway.json_edits import Edits
+from gateway.json_body import EDITED_OBJECT_US, JsonBody, is_heavy, read
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
+from gateway.routing.model_rules import ModelRules
 from gateway.routing.target import Target
 
 
@@ -31,17 +31,34 @@ def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitab
     before = exchange.json
     if before is None:
         return None
-    body = before.restored()
-    edits = target.rules.edits(body, exchange.path) if target.rules is not None else {}
-    if edits and (not body.whole or is_heavy(body.raw, EDITED_OBJECT_US)):
-        return _edited_later(request, body, edits, reader)
-    made = body.edited(edits) if edits else body
+    body, rules = before.restored(), target.rules
+    made = body
+    if rules is not None and rules.changes_parameters:
+        if not body.whole:
+            return _ruled_later(request, body, rules, reader)
+        edits = rules.edits(body, exchange.path)
+        if edits and is_heavy(body.raw, EDITED_OBJECT_US):
+            return _ruled_later(request, body, rules, reader)
+        if edits:
+            made = body.edited(edits)
     if made is not before:
         exchange.rewritten(made)
     return None
 
 
-async def _edited_later(request: Request, body: JsonBody, edits: Edits, reader: BodyReader) -> None:
-    raw, made = await reader.offload.run(edited_elsewhere, body.raw, edits)
+async def _ruled_later(
+    request: Request, body: JsonBody, rules: ModelRules, reader: BodyReader
+) -> None:
+    exchange = request.exchange
+    raw, made = await reader.offload.run(ruled_elsewhere, rules, body.raw, exchange.path)
     made.raw = raw
-    request.exchange.rewritten(body.replaced_by(made))
+    exchange.rewritten(body.replaced_by(made))
+
+
+def ruled_elsewhere(rules: ModelRules, body: bytes, path: str) -> tuple[bytes, JsonBody]:
+    """Apply rules to a costly body in a helper process, which sees all of its parameters. Return
+    its bytes, and the parsed body without them. Raise RequestError.
+    """
+    parsed = read(body)
+    made = parsed.edited(rules.edits(parsed, path))
+    return made.raw, made.pruned()

@@ -61,6 +61,7 @@ class ParameterRules:
     refuse: frozenset[str] = frozenset()
 
 
+_NO_RULES = ParameterRules()
 _Place = tuple[str, ...]
 """Key of a parameter, or `options` and the key in it."""
 _Found = Mapping[str, Sequence[tuple[_Place, Any]]]
@@ -90,6 +91,11 @@ class ModelRules:
         self._modalities = modalities
         self._generating = dialect.paths.generating
         self._places = _places(dialect, [*parameters.set, *parameters.default], max_tokens_field)
+
+    @property
+    def changes_parameters(self) -> bool:
+        """True if there are rules for parameters."""
+        return self._parameters != _NO_RULES
 
     def edits(self, body: JsonBody, path: str) -> Edits:
         """Return the edits of a request's parameters. Raise UnsupportedParameter."""
@@ -153,7 +159,7 @@ class ModelRules:
                     continue  # long values of a body that is not `whole` are empty
                 if name == "n" and value == 1:
                     continue
-                raise UnsupportedParameter(place[-1].lower())
+                raise UnsupportedParameter(place[-1].casefold())
 
     def _output(self, tokens: int) -> int:
         """Return the maximum length of an answer, as the rules change it."""

@@ -215,6 +215,21 @@ async def test_a_costly_body_is_edited_in_the_helper_process(
     }
 
 
+async def test_a_costly_body_cannot_hide_a_parameter_behind_others(
+    start_gateway: StartGateway, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start_gateway(
+        config(upstream, small={"parameters": {"cap": {"max_tokens": 5}, "refuse": ["tools"]}})
+    )
+    parts = [{"type": "text", "text": "a"}] * (MIB // 28)
+    many = {f"x{number}": 1 for number in range(2000)}
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": parts}], **many}
+    assert (await post(gateway, **asked, max_tokens=9)).status == 200
+    assert json.loads(upstream.requests[0].body)["max_tokens"] == 5
+    response = await post(gateway, **asked, tools=[{"type": "function"}])
+    assert_error(response, 400, code="unsupported_parameter")
+
+
 @pytest.mark.parametrize(
     ("parameters", "path"),
     [
