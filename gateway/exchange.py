@@ -19,7 +19,7 @@ from gateway.dialects.translation.pieces import Skip
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError
-from gateway.facts import Facts
+from gateway.facts import Facts, UnfinishedAnswer
 from gateway.limiting.decision import Decision
 from gateway.load.overload import HeldBody
 from gateway.session import SessionState
@@ -243,6 +243,8 @@ class Exchange(Facts):
     """True if the connection must not serve another request."""
     keeper: Keeper | None = None
     """Owner that continues the exchange after its client has left."""
+    superseded = False
+    """True if another process continues the answer, and accounts for all of it."""
     phases: Sequence[Callable[[Exchange], None]] = ()
     """What the policies of the pipeline do at the end, in order; see `end`."""
 
@@ -315,6 +317,11 @@ class Exchange(Facts):
             else:
                 self._asked = estimate({}, len(self.body))
         return self._asked
+
+    @property
+    def unfinished(self) -> UnfinishedAnswer | None:
+        """Answer of a process that died, if the request continues one."""
+        return None if self.voucher is None else self.voucher.unfinished
 
     @property
     def detached(self) -> bool:
@@ -423,7 +430,7 @@ class Exchange(Facts):
         if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
             # The first token of a response that is not streamed is there once it is complete.
             self.first_token_at = now if self.model is not None else None
-        if self.tap is not None and self.usage is None:
+        if self.tap is not None and self.usage is None and not self.superseded:
             try:
                 self.usage = self.tap.usage(self)
             except Exception as exc:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.auth.principal import Principal
 from gateway.errors import CredentialExpired, GatewayError
 from gateway.json_body import JsonBody
+from gateway.limiting.decision import Taken
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedAnswer:
+    """Kept answer of a process that died, which a request of the gateway's own continues."""
+
+    stream: str
+    """Id of the stream."""
+    events: bytes
+    """Events of the answer so far."""
+    taken: Sequence[Taken]
+    """What the request that began it took of its limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """Identity that a bridge session lends to each request it makes."""
+    """Identity that a bridge session lends to each request it makes; or that of the caller who
+    began an unfinished answer.
+    """
 
     principal: Principal | None
     """Principal of the session's handshake; None if its route requires no authentication."""
     route: str
     """Name of the only route that may serve the request."""
     request_id: str
-    """Request id of the handshake."""
+    """Request id of the session's handshake; empty if there is no session."""
+    unfinished: UnfinishedAnswer | None = None
+    """Answer that the request continues."""
 
 
 class Facts:

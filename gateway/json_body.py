@@ -286,11 +286,13 @@ def encoded(value: Any) -> bytes:
 def continued(body: bytes, text: str, tokens: int, model: str | None, final: bool) -> bytes:
     """Return the request body that asks a backend to continue an answer. The answer so far is
     `text`, about `tokens` tokens, which are subtracted from the maximum. `model` replaces the model
-    unless None. `final`: add the fields that tell the backend to continue a final message. Raise
-    RequestError if the body is nested too deeply.
+    unless None. `final`: add the fields that tell the backend to continue a final message. Without
+    any text the backend is asked to begin the answer. Raise RequestError if the body is nested too
+    deeply.
     """
     document = _parsed(body)
-    document["messages"].append({"role": "assistant", "content": text})
+    if text:
+        document["messages"].append({"role": "assistant", "content": text})
     if model is not None:
         document["model"] = model
     for key in _MAXIMA:
@@ -299,7 +301,7 @@ def continued(body: bytes, text: str, tokens: int, model: str | None, final: boo
     options = document.get("options")
     if isinstance(options, dict) and isinstance(most := options.get("num_predict"), int):
         options["num_predict"] = max(1, most - tokens) if most > 0 else most
-    if final:
+    if final and text:
         document |= {"continue_final_message": True, "add_generation_prompt": False}
     return encoded(document)
 

@@ -122,6 +122,7 @@ class WorkerMetrics:
         self._set(table.JOURNAL_EVICTIONS, streams.evicted)
         self._set(table.JOURNAL_DEFERRED, streams.deferred)
         self._set(table.JOURNAL_UNWRITTEN, streams.unwritten)
+        self._set(table.JOURNAL_TAKEOVERS, streams.taken_over)
 
     def _channels(self) -> None:
         runtime = self._server.runtime

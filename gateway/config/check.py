@@ -143,6 +143,8 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield from _check_prices((*path, "limits", index), route, limit, config)
     if route.channels is not None:
         yield from check_channels((*path, "channels"), route, route.channels, config)
+    if route.resume is not None and route.resume.continues:
+        yield from _check_takeover((*path, "resume", "continues"), route, config)
     if route.websocket or route.bridge is not None:
         yield from _check_websocket((*path, "websocket"), route, config)
     if route.bridge is not None:
@@ -170,6 +172,18 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             if not translates(route.dialect, other, route.path):
                 why = f"nothing that callers ask for here can be translated for {other}"
                 yield (*path, "dialect"), why, None
+
+
+def _check_takeover(
+    path: ConfigPath, route: models.Route, config: models.Config
+) -> Iterator[Finding]:
+    """Check a route whose streams another process continues."""
+    kind = config.store.location.kind
+    if kind is not None and kind.name != "redis":
+        yield path, "needs a store that outlives the process", "set store.url to a Redis"
+    upstreams = [config.upstreams.get(name) for name in _upstreams_of(route, config)]
+    if not any(upstream is None or upstream.continues is not None for upstream in upstreams):
+        yield path, "needs an upstream that can continue an answer", "set its `continues`"
 
 
 def _check_issuing(

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.limiting.demand import Demand, LimitVerdict
+from gateway.limiting.demand import Counted, Demand, Level, LimitVerdict
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a request took of one limit, counted in the store."""
+
+    rule: str
+    """Name of the limit."""
+    unit: str
+    demand: Demand
+    level: Level
 
 
 @dataclass(slots=True)
@@ -19,6 +30,18 @@ class Decision:
     verdict: LimitVerdict
     fields: HeaderFields | None
     """Header fields of these rules; None if callers are not told what remains."""
+
+    @property
+    def taken(self) -> list[Taken]:
+        """What the request took, for another process to correct. What was counted only in this
+        process is lost with it.
+        """
+        decided = zip(self.rules, self.demands, self.verdict.levels, strict=True)
+        return [
+            Taken(rule.name, rule.unit.value, demand, level)
+            for rule, demand, level in decided
+            if demand.counted is Counted.STORE
+        ]
 
     def header_lines(self) -> bytes:
         """Return the header lines of the response that tell what remains."""

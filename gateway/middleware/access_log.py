@@ -46,7 +46,7 @@ class AccessLog:
             f'"request_id":{quoted(exchange.request_id)}{trace_id}'
             f"{target(exchange.client_ip, exchange.method, path, exchange.route)}"
         )
-        if exchange.voucher is not None:
+        if exchange.voucher is not None and exchange.voucher.request_id:
             line += f',"bridge":{masked(exchange.voucher.request_id)}'
         if principal is not None:
             line += f',"subject":{masked(principal.subject)}'

@@ -16,7 +16,7 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange
 from gateway.limiting.accounts import Account, Accounts
-from gateway.limiting.decision import Decision
+from gateway.limiting.decision import Decision, Taken
 from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.header_fields import HeaderFields
@@ -101,20 +101,22 @@ class RequestLimits:
         account = (self._all if exchange.decided is None else self._of_body).of(exchange)
         if not account.rules:
             return None
+        if exchange.voucher is not None and exchange.voucher.unfinished is not None:
+            self._take_over(exchange, account, exchange.voucher.unfinished.taken)
+            return None
         if not account.is_metered:
             return self._decide(exchange, account, _NOTHING)
         asked = self._asked(request)
         if exchange.session is not None:
             exchange.session.meter = SessionMeter(self._store, exchange, account.rules)
         else:
-            if exchange.tap is None:
-                exchange.tap = UsageTap()
-            if self._asks_usage and exchange.path.endswith("/completions"):
-                _ask_for_usage(exchange)
+            self._read_usage(exchange)
         return self._decide(exchange, account, asked)
 
     def on_head(self, exchange: Exchange) -> Awaitable[None] | None:
         """Check the limits that need no body. Raise RateLimited or LimitsUnavailable."""
+        if exchange.unfinished is not None:
+            return None  # `on_request` takes over what was decided
         account = self._of_head.of(exchange)
         return self._decide(exchange, account, _NOTHING) if account.rules else None
 
@@ -125,14 +127,17 @@ class RequestLimits:
         if exchange.decided is None:
             return
         decided = exchange.decided
-        corrects = decided.verdict.refused is None and (
-            exchange.session is None or exchange.session.meter is None
+        corrects = (
+            not exchange.superseded
+            and decided.verdict.refused is None
+            and (exchange.session is None or exchange.session.meter is None)
         )
         used = exchange.usage or _NOTHING
         posts: list[Demand] = []
         for rule, demand in zip(decided.rules, decided.demands, strict=True):
             if demand.kind is _LEASE:
-                if (release := self._leases.give_up(demand)) is not None:
+                release = self._leases.give_up(demand)
+                if release is not None and not exchange.superseded:
                     posts.append(release)
             elif corrects and rule.correction is not None:
                 difference = rule.cost(exchange, used) - demand.amount
@@ -150,6 +155,31 @@ class RequestLimits:
             if demand.kind is _LEASE:
                 self._leases.release(demand)
         exchange.decided = None
+
+    def _read_usage(self, exchange: Exchange) -> None:
+        """Read the usage of the response, and ask for it if the client does not."""
+        if exchange.tap is None:
+            exchange.tap = UsageTap()
+        if self._asks_usage and exchange.path.endswith("/completions"):
+            _ask_for_usage(exchange)
+
+    def _take_over(self, exchange: Exchange, account: Account, taken: Sequence[Taken]) -> None:
+        """Take over what the request of an unfinished answer took: nothing is taken again, its
+        slots are held on, and its reservations are corrected when the answer ends.
+        """
+        if account.is_metered:
+            self._read_usage(exchange)
+        known = {(rule.name, rule.unit.value): rule for rule in account.rules}
+        held = [one for one in taken if (one.rule, one.unit) in known]
+        exchange.decided = Decision(
+            [known[one.rule, one.unit] for one in held],
+            [one.demand for one in held],
+            LimitVerdict(tuple(one.level for one in held)),
+            None,
+        )
+        for one in held:
+            if one.demand.kind is _LEASE:
+                self._leases.keep(one.demand)
 
     def _decide(self, exchange: Exchange, account: Account, asked: Usage) -> Awaitable[None] | None:
         """Grant what the request demands of all these rules, or nothing. Return what is to be

@@ -27,7 +27,8 @@ class RequestId:
 def give_request_id(request: Request) -> bool:
     """Set the exchange's request id. Return True if it was generated here."""
     exchange = request.exchange
-    theirs = request.headers.get(_HEADER) if exchange.trusted_peer else None
+    told = exchange.trusted_peer or exchange.unfinished is not None
+    theirs = request.headers.get(_HEADER) if told else None
     made_here = theirs is None or not _SANE.fullmatch(theirs)
     exchange.request_id = new_request_id() if made_here or theirs is None else theirs
     exchange.response_headers.append(("X-Request-ID", exchange.request_id))

@@ -28,10 +28,12 @@ from gateway.errors import (
     RateLimited,
     RequestError,
     ResumeUnavailable,
+    StreamLost,
     StreamNotFound,
     StreamTrimmed,
 )
 from gateway.exchange import Exchange
+from gateway.facts import UnfinishedAnswer
 from gateway.heartbeat import Heartbeats
 from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
@@ -49,7 +51,9 @@ from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.policy import HEADER, Allowed, Policy
 from gateway.resume.read_limit import ReadLimit
 from gateway.resume.replay import STREAM_ID, Replay
-from gateway.resume.streams import Streams, StreamTerms
+from gateway.resume.saved_request import is_complete, saved_request
+from gateway.resume.sharing import StreamTerms
+from gateway.resume.streams import Streams
 from gateway.sse import is_event_stream
 from gateway.store.records import StoreUnavailable
 
@@ -81,6 +85,8 @@ class ResumeOptions:
     """True if requests are refused without the store, instead of served as streams that cannot be
     resumed.
     """
+    continues: bool
+    """True if another process continues a stream whose process dies."""
     dialect: Dialect
     reader: BodyReader
     reads: tuple[float, float] | None = None
@@ -114,6 +120,8 @@ class Resume:
         RateLimited, ModelNotFound, MethodNotAllowed or RequestError.
         """
         exchange, options = request.exchange, self._options
+        if exchange.voucher is not None and exchange.voucher.unfinished is not None:
+            return await self._continue(request, handler, exchange.voucher.unfinished)
         if exchange.path.startswith(options.streams_path):
             return await self._at_stream(request)
         if request.method not in ("GET", "POST"):
@@ -345,7 +353,10 @@ class Resume:
         headers["X-Accel-Buffering"] = "no"
         headers[HEADER] = str(policy)
         owner = options.access.stream(exchange.principal, exchange.model)
-        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, claim)
+        saved = None
+        if options.continues and response.may_be_continued:
+            saved = saved_request(request, policy)
+        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, claim, saved)
         try:
             log = await self._streams.open(stream, terms)
         except StoreUnavailable as exc:
@@ -361,6 +372,29 @@ class Resume:
             generation.on_begun = self._named_by(log, self._owner(exchange))
         generation.start()
         return self._replay(log, 0, request, headers=headers, generation=generation)
+
+    async def _continue(
+        self, request: Request, handler: Handler, unfinished: UnfinishedAnswer
+    ) -> web.StreamResponse:
+        """Continue an answer of a process that died. Raise StreamLost if that is not possible."""
+        exchange, options, streams = request.exchange, self._options, self._streams
+        policy = options.allowed.policy(request.headers.get(HEADER))
+        log = streams.local(unfinished.stream)
+        if log is None or log.ended:
+            raise StreamLost
+        if is_complete(unfinished.events):
+            log.end(StreamState.COMPLETE)
+            streams.ended(log)
+            return web.Response(status=204)
+        response = await handler(request)
+        if not isinstance(response, RelayedResponse) or not _is_kept(response):
+            raise StreamLost
+        body = response.body
+        if exchange.tap is not None:
+            exchange.tap.feed(unfinished.events)  # the usage is that of the whole answer
+        generation = Generation(streams, log, body, exchange, options.dialect, policy)
+        generation.start()
+        return self._replay(log, log.last, request, generation=generation)
 
     async def _in_background(self, request: Request) -> bool:
         """Tell whether the request asks to continue without its client, by `background` and with no

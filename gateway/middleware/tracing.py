@@ -215,7 +215,7 @@ class Tracing:
         if trace.stream is not None:
             record["stream"] = trace.stream_digest
             record["reads"] = trace.reads
-        if exchange.voucher is not None:
+        if exchange.voucher is not None and exchange.voucher.request_id:
             record["bridge"] = exchange.voucher.request_id
         if trace.words:
             record["words"] = {str(number): words for number, words in trace.words.items()}

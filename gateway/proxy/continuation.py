@@ -111,8 +111,30 @@ class Continuation:
         exchange.attempt.lost(error)
         upstream = target.upstream.latest
         failed = [e for e in upstream.endpoints if e.key == exchange.endpoint]
+        return await self._next(target, failed, retries=True)
+
+    async def take_up(self, events: bytes) -> UpstreamResponse | None:
+        """Return a stream that continues an answer of which another process has sent these events;
+        None if there is none.
+        """
+        self.feed(events)
+        target = self._request.exchange.target
+        open_ = self._splitter is not None and self._answer.open
+        if not open_ or not isinstance(target, Target):
+            return None
+        return await self._next(target, (), retries=False)
+
+    async def _next(
+        self, target: Target, failed: Sequence[Endpoint], *, retries: bool
+    ) -> UpstreamResponse | None:
+        """Ask the target's other endpoints, then the fallbacks. `retries`: take the request from
+        the retry budget of its upstream.
+        """
+        exchange = self._request.exchange
         for name, other, tried, assignment in self._candidates(target, failed):
-            if other.upstream.options.continues is None or not other.upstream.budget.withdraw():
+            if other.upstream.options.continues is None:
+                continue
+            if retries and not other.upstream.budget.withdraw():
                 continue
             if name is not None and not other.serves(name, exchange.principal):
                 continue

@@ -12,7 +12,8 @@ from aiohttp import web
 from aiohttp.hdrs import HOST
 
 from gateway.dialects import Dialect
-from gateway.errors import RequestError
+from gateway.errors import RequestError, StreamLost
+from gateway.facts import UnfinishedAnswer
 from gateway.heartbeat import Heartbeats
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
@@ -87,6 +88,8 @@ class Forward:
 
     def _forward(self, request: Request, target: Target, body: bytes | None) -> Result:
         sending, exchange = self._options.sending, request.exchange
+        if exchange.voucher is not None and exchange.voucher.unfinished is not None:
+            return self._continued(request, target, exchange.voucher.unfinished)
         if target.translation is not None:
             return self._translated(request, target, body)
         finish = self._relayed
@@ -96,6 +99,21 @@ class Forward:
                 finish = self._relayed_if_usage_may_be_asked
         attempts = Attempts(request, target, body, sending, finish=finish)
         return attempts if attempts.begin() else _sent(attempts, finish)
+
+    async def _continued(
+        self, request: Request, target: Target, unfinished: UnfinishedAnswer
+    ) -> web.StreamResponse:
+        """Continue the answer of a process that died. Raise StreamLost if that is not possible."""
+        options = self._options
+        continuation = continuation_of(request, options.dialect, options.sending)
+        if continuation is None or not target.continues:
+            raise StreamLost
+        response = await continuation.take_up(unfinished.events)
+        if response is None:
+            raise StreamLost
+        return RelayedResponse(
+            response, request.exchange, options.dialect, options.hide_server, continuation
+        )
 
     async def _translated(
         self, request: Request, target: Target, body: bytes | None

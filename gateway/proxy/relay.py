@@ -166,6 +166,11 @@ class RelayedResponse(ClientResponse):
         self.body.tee(receive)
         self._look = self.body.look
 
+    @property
+    def may_be_continued(self) -> bool:
+        """True if another backend can continue the answer."""
+        return self._continuation is not None
+
     def compress(self, encoder: BodyEncoder) -> None:
         """Send the body through this encoder. The caller adapts the headers."""
         self._encoder = encoder

@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 from gateway import sse
 from gateway.dialects import Dialect
-from gateway.errors import NOBODY_READS, GatewayError, StreamCancelled, UpstreamInvalidResponse
+from gateway.errors import (
+    NOBODY_READS,
+    GatewayError,
+    ResumeUnavailable,
+    StreamCancelled,
+    UpstreamInvalidResponse,
+)
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.resume.ids import numbered
@@ -121,6 +127,28 @@ class Generation:
         """Cancel the generation."""
         self.fail(StreamCancelled())
 
+    def superseded(self) -> None:
+        """End the generation without a trace: another process continues it, and accounts for it.
+        Readers here may ask again.
+        """
+        log = self.log
+        if log.ended:
+            return
+        self._body.abort()
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+        log.on_readers = log.on_progress = None
+        self._release(EndReason.UPSTREAM_RESET, stored=False)
+
+    def _release(self, reason: EndReason, *, stored: bool) -> None:
+        """End the exchange. `stored`: the end of the stream is stored, or the store is away."""
+        exchange = self.exchange
+        if not stored:
+            exchange.superseded = True
+            exchange.failed(ResumeUnavailable())
+            reason = EndReason.UPSTREAM_RESET
+        exchange.release(reason)
+
     def client_left(self) -> None:
         """Handle the departure of the client that began it, which may never have read anything."""
         self._readers_changed()
@@ -175,8 +203,12 @@ class Generation:
             self._grace_timer.cancel()
         log.on_readers = log.on_progress = None
         log.end(StreamState.COMPLETE if error is None else StreamState.BROKEN)
-        self._streams.ended(self)
-        exchange.release(reason)
+        self._streams.ended(log)
+        if log.shown < log.last:
+            # Until its end is stored, another process may take the answer over, and its usage.
+            log.on_settled = lambda stored: self._release(reason, stored=stored)
+        else:
+            exchange.release(reason)
 
 
 def error_event(dialect: Dialect, error: GatewayError, request_id: str) -> bytes:

@@ -68,11 +68,21 @@ class StreamLog:
     state: StreamState = field(default=StreamState.RUNNING, init=False)
     error: GatewayError | None = field(default=None, init=False)
     """Cause, if the state is LOST."""
+    holds: bool = field(default=False, init=False)
+    """True if readers get only events that are stored, so that another process can continue from
+    what they have read.
+    """
+    stored: int | None = field(default=None, init=False)
+    """Number of the last event that readers may get; None for no limit."""
     readers: set[LogReader] = field(default_factory=set, init=False)
     on_readers: Callable[[], None] | None = field(default=None, init=False)
     """Called when the first reader has joined, and when the last one has left."""
     on_progress: Callable[[], None] | None = field(default=None, init=False)
     """Called when a reader that lagged has taken events."""
+    on_settled: Callable[[bool], None] | None = field(default=None, init=False)
+    """Called once after the end: with True when readers may get all events, with False if the
+    stream was lost before.
+    """
     prefix: bytes = field(init=False)
     """Prefix of the ids of its events."""
     _events: list[bytes] = field(default_factory=list, init=False)
@@ -84,6 +94,38 @@ class StreamLog:
     def last(self) -> int:
         """Number of the newest event; 0 before the first one."""
         return self.first + len(self._events) - 1
+
+    @property
+    def shown(self) -> int:
+        """Number of the newest event that readers may get."""
+        return self.last if self.stored is None else min(self.stored, self.last)
+
+    def show(self, number: int | None) -> None:
+        """Let readers get the events up to this number, or all of them if None."""
+        if self.stored != number:
+            self.stored = number
+            for reader in tuple(self.readers):  # one that gets the last event leaves
+                reader.wake()
+        if self.ended and self.shown >= self.last:
+            self._settle(True)
+
+    def lose(self, error: GatewayError) -> None:
+        """End the stream, even after its end, without the events that readers may not get yet."""
+        kept = self.shown + 1 - self.first
+        size = sum(map(len, self._events[kept:]))
+        del self._events[kept:]
+        self.size_bytes -= size
+        self.budget.shrunk(size)
+        self.stored = None
+        self.state, self.error = StreamState.LOST, error
+        for reader in tuple(self.readers):
+            reader.wake()
+        self._settle(False)
+
+    def _settle(self, stored: bool) -> None:
+        settled, self.on_settled = self.on_settled, None
+        if settled is not None:
+            settled(stored)
 
     @property
     def ended(self) -> bool:
@@ -116,6 +158,9 @@ class StreamLog:
         `after`. Raise Trimmed if one of them was dropped.
         """
         events = self._events
+        if self.stored is not None:
+            taken = self.pieces(after, most_bytes)[: max(0, self.stored - after)]
+            return b"".join(taken), after + len(taken)
         if events and after + 1 - self.first == len(events) - 1:
             return events[-1], after + 1
         taken = self.pieces(after, most_bytes)

@@ -130,7 +130,9 @@ class Replay(ClientResponse):
             if data:
                 write = self._write if self._batch is None else self._batch.feed
                 write(data)
-            if self.after >= log.last:
+            if self.after >= log.shown:
+                if self.after < log.last:
+                    return  # the newest events are not stored yet
                 if log.state is StreamState.LOST:
                     self._break_off(log.error or StreamLost())
                 elif log.ended:

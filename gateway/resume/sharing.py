@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.resume.claims import StreamClaims
 from gateway.resume.log import Budget, StreamLog
+from gateway.resume.saved_request import SavedRequest
 
 
 class LocalStreams(Budget, Protocol):
@@ -20,6 +22,33 @@ class LocalStreams(Budget, Protocol):
 
     async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
         """End a generation. Return False if none of the owners has such a stream."""
+
+    @property
+    def takes_over(self) -> bool:
+        """True if this process can continue streams of processes that died."""
+
+    def take_over(self, log: StreamLog, terms: StreamTerms) -> None:
+        """Continue a stream of a process that died. The log has its events so far."""
+
+    def superseded(self, stream: str) -> None:
+        """End a generation without a trace: another process continues it, because this one did not
+        give a sign of life.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """Terms on which a stream is kept."""
+
+    owner: bytes
+    """Label of the owner."""
+    cap_bytes: int
+    ttl_s: float
+    """Seconds for which the stream is kept after its end."""
+    claim: bytes | None = None
+    """Idempotency-Key that the stream holds."""
+    saved: SavedRequest | None = None
+    """Request to store with the stream, if another process is to continue it."""
 
 
 class Sharing(Protocol):
@@ -45,10 +74,10 @@ class Sharing(Protocol):
 
     # -- own streams ---------------------------------------------------------------------------
 
-    async def open(self, log: StreamLog, ttl_s: float) -> None:
+    async def open(self, log: StreamLog, terms: StreamTerms) -> None:
         """Make a new stream of this process known to the others. Raise StoreUnavailable."""
 
-    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+    def open_later(self, log: StreamLog, terms: StreamTerms) -> None:
         """Make a new stream known as soon as the store answers. Returns at once."""
 
     @property

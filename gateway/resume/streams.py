@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.errors import StreamNotFound
+from gateway.errors import Draining, StreamLost, StreamNotFound
 from gateway.resume.claims import Claim, LocalClaims, StreamClaims
 from gateway.resume.ids import new_stream_id
 from gateway.resume.log import StreamLog, StreamState
-from gateway.resume.sharing import Sharing
+from gateway.resume.saved_request import SavedRequest
+from gateway.resume.sharing import Sharing, StreamTerms
 from gateway.store.records import StoreUnavailable
 
 _NO_BODY = bytes(16)
@@ -29,18 +30,8 @@ class Run(Protocol):
     def cancel(self) -> None:
         """End it now."""
 
-
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """Terms on which a stream is kept."""
-
-    owner: bytes
-    """Label of the owner."""
-    cap_bytes: int
-    ttl_s: float
-    """Seconds for which the stream is kept after its end."""
-    claim: bytes | None = None
-    """Idempotency-Key that the stream holds."""
+    def superseded(self) -> None:
+        """End it now, without a trace: another process continues it."""
 
 
 class Streams:
@@ -54,6 +45,12 @@ class Streams:
         """Number of finished streams that were evicted before their TTL was over."""
         self.deferred = 0
         """Number of streams that started while the store did not answer."""
+        self.taken_over = 0
+        """Number of streams of other processes that this one continued, or tried to."""
+        self.heir: Callable[[StreamLog, SavedRequest], None] | None = None
+        """Function that continues a stream of a process that died; None if this process does not
+        do so now.
+        """
         self.sharing = sharing
         self.claims: StreamClaims = sharing.claims if sharing is not None else LocalClaims()
         self._slot = slot
@@ -107,24 +104,57 @@ class Streams:
     async def open(self, stream: str, terms: StreamTerms) -> StreamLog:
         """Create the log of a stream that starts now. Raise StoreUnavailable."""
         log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
+        log.holds = terms.saved is not None
         if self.sharing is not None:
-            await self.sharing.open(log, terms.ttl_s)
-        return self._keep(log, terms)
+            await self.sharing.open(log, terms)
+        return self._keep(log, terms.ttl_s, terms.claim)
 
     def open_later(self, stream: str, terms: StreamTerms) -> StreamLog:
         """Create the log of a stream that starts while the store does not answer. Other processes
         find the stream when the store answers again.
         """
         log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
+        log.holds = terms.saved is not None
         if self.sharing is not None:
             self.deferred += 1
-            self.sharing.open_later(log, terms.ttl_s)
-        return self._keep(log, terms)
+            self.sharing.open_later(log, terms)
+        return self._keep(log, terms.ttl_s, terms.claim)
 
-    def _keep(self, log: StreamLog, terms: StreamTerms) -> StreamLog:
-        self._kept[log.id] = _Kept(log, terms.ttl_s, terms.claim)
+    def _keep(self, log: StreamLog, ttl_s: float, claim: bytes | None) -> StreamLog:
+        self._kept[log.id] = _Kept(log, ttl_s, claim)
         self.settled(log.id)
         return log
+
+    # -- streams of processes that died ----------------------------------------------------------
+
+    @property
+    def takes_over(self) -> bool:
+        """True if this process can continue streams of processes that died."""
+        return self.heir is not None
+
+    def take_over(self, log: StreamLog, terms: StreamTerms) -> None:
+        """Continue a stream of a process that died. The log has its events so far."""
+        self._keep(log, terms.ttl_s, None)
+        self.taken_over += 1
+        if self.heir is None or terms.saved is None or log.first > 1:
+            self.abandon(log)  # it is not known what to continue, or not all of it
+        else:
+            self.heir(log, terms.saved)
+
+    def abandon(self, log: StreamLog) -> None:
+        """End a stream that this process has taken over and cannot continue."""
+        if not (log.ended or self.runs(log.id)):
+            log.end(StreamState.LOST, StreamLost())
+            self.ended(log)
+
+    def superseded(self, stream: str) -> None:
+        """End a generation without a trace: another process continues it."""
+        generation, kept = self._generations.pop(stream, None), self._kept.get(stream)
+        if generation is not None:
+            generation.superseded()
+        if kept is not None:
+            kept.log.lose(Draining())  # readers may ask again
+        self._forget(stream)
 
     def settled(self, stream: str) -> None:
         """Wake those who wait in `arrived`: the stream has started, or will not start."""
@@ -180,6 +210,10 @@ class Streams:
         kept = self._kept.get(stream)
         return kept.log if kept is not None else None
 
+    def runs(self, stream: str) -> bool:
+        """True if this process runs the stream's generation."""
+        return stream in self._generations
+
     def knows(self, stream: str) -> bool:
         """True if this process has the stream, or expects it."""
         return stream in self._kept or stream in self._waiting
@@ -202,9 +236,8 @@ class Streams:
         """Register a generation that has started."""
         self._generations[generation.log.id] = generation
 
-    def ended(self, generation: Run) -> None:
+    def ended(self, log: StreamLog) -> None:
         """Record the end of a generation, complete or not. Start the TTL of its log."""
-        log = generation.log
         self._generations.pop(log.id, None)
         kept = self._kept.get(log.id)
         if kept is None:

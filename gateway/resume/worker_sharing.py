@@ -21,7 +21,7 @@ from gateway.errors import InvalidEventId, StreamLost, StreamNotFound, StreamTri
 from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
 from gateway.resume.log import StreamLog, StreamState, Trimmed
-from gateway.resume.sharing import LocalStreams
+from gateway.resume.sharing import LocalStreams, StreamTerms
 from gateway.store.records import StoreUnavailable
 
 _FRAME_BYTES = 256 * 1024
@@ -77,10 +77,10 @@ class WorkerSharing:
 
     unopened = 0
 
-    async def open(self, log: StreamLog, ttl_s: float) -> None:
+    async def open(self, log: StreamLog, terms: StreamTerms) -> None:
         pass
 
-    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+    def open_later(self, log: StreamLog, terms: StreamTerms) -> None:
         pass
 
     def expired(self, stream: str) -> None:

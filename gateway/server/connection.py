@@ -51,7 +51,7 @@ class Connection(AnsweringConnection):
         self._trusted = False
         """True if the peer is a trusted proxy."""
         self._voucher: Voucher | None = None
-        """Identity lent by a session, if the connection is one's branch."""
+        """Identity lent by a session or an unfinished answer, if one makes the requests."""
 
     # -- asyncio callbacks -----------------------------------------------------------------
 
@@ -83,8 +83,12 @@ class Connection(AnsweringConnection):
     def branch(self, voucher: Voucher) -> Connection:
         """Return another connection of the same client, for a request of its session."""
         branch = self._listener()
-        branch._voucher = voucher
+        branch.vouch(voucher)
         return branch
+
+    def vouch(self, voucher: Voucher) -> None:
+        """Lend this identity to the requests of the connection."""
+        self._voucher = voucher
 
     # -- requests ------------------------------------------------------------------------
 
@@ -99,7 +103,7 @@ class Connection(AnsweringConnection):
                 voucher = self._voucher
                 # The generations of a bridge share one turn.
                 self._listener.turns.take(
-                    self._turn, self if voucher is None else voucher.request_id
+                    self._turn, self if voucher is None else voucher.request_id or self
                 )
         elif self._refusal is not None or self._last:
             self._turn()

@@ -15,6 +15,7 @@ from gateway.load.overload import BACKLOG
 from gateway.process_state import ProcessState
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.server.takeover import Takeover
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -56,6 +57,7 @@ class Server:
         runtime = Runtime(self._config, self.state)
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.state.logger)
+        runtime.streams.heir = Takeover(self._listener, runtime.streams)
         loop = asyncio.get_running_loop()
         self._servers = [
             await loop.create_server(self._listener, sock=each, backlog=BACKLOG) for each in sockets
@@ -70,6 +72,7 @@ class Server:
             each.close()
         self.pulse.close()
         if self._listener is not None:
+            self.runtime.streams.heir = None
             await self._listener.drain(grace_s)
             await self.abandon()
             await self.runtime.close()
@@ -100,6 +103,7 @@ class Server:
         self._prepared = None
         new.start()
         self.listener.replace(new)
+        new.streams.heir = Takeover(self.listener, new.streams)
         self.state.carry(new.config)
         self.reloads += 1
         old.retired = lambda: self._retire(old, new)

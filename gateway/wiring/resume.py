@@ -80,6 +80,7 @@ def resume_options(
         responses=DIALECTS[dialect].keeps_responses,
         own_background=resume.background,
         refuses=resume.on_store_error == "refuse",
+        continues=resume.continues,
         dialect=DIALECTS[dialect],
         reader=reader,
         reads=None if resume.reads is None else per_second(resume.reads),

@@ -358,6 +358,19 @@ def test_a_limit_that_lets_nothing_through() -> None:
     assert said.startswith("limits.l.requests: has to let at least one ")
 
 
+def test_streams_that_another_process_continues_need_a_store_and_an_upstream() -> None:
+    here = "routes[0].resume.continues"
+    routes = [route(resume={"continues": True})]
+    said = said_of(document(routes=routes, store={"url": "sqlite:///x.db"}))
+    assert said == [
+        f"{here}: needs a store that outlives the process; set store.url to a Redis",
+        f"{here}: needs an upstream that can continue an answer; set its `continues`",
+    ]
+    whole = document(routes=routes, store={"url": "redis://a"})
+    whole["upstreams"]["a"]["continues"] = "prefill"
+    assert said_of(whole) == []
+
+
 def test_the_demo_backend_at_the_gateways_own_address() -> None:
     said = said_of(document(demo={"listen": "127.0.0.1:8080"}))
     assert said == ["demo.listen: is the gateway's own address; choose another port"]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.errors import StreamLost
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.resume.streams import Streams
 
@@ -100,3 +101,65 @@ def test_readers_are_woken_by_what_comes_and_by_the_end() -> None:
     assert (one.count, two.count) == (2, 1)
     assert changes == [1, 0]
     assert log.state is StreamState.COMPLETE
+
+
+class Taking:
+    """A reader that takes all that it may get."""
+
+    def __init__(self, log: StreamLog) -> None:
+        self.after = 0
+        self.taken = b""
+        self._log = log
+
+    def wake(self) -> None:
+        data, self.after = self._log.read(self.after)
+        self.taken += data
+
+
+def test_readers_get_only_events_that_are_stored() -> None:
+    log = StreamLog("0" * 34, b"o", 10**6, Streams(10**9))
+    log.show(0)
+    reader = Taking(log)
+    log.join(reader)
+    for event in (b"1", b"2", b"3"):
+        log.append(event)
+        log.wake()
+    assert reader.taken == b""
+    assert log.shown == 0
+    log.show(2)
+    assert reader.taken == b"12"
+    log.show(None)
+    assert reader.taken == b"123"
+    assert log.shown == log.last == 3
+
+
+def test_a_stream_is_settled_when_its_last_event_is_stored() -> None:
+    log = StreamLog("0" * 34, b"o", 10**6, Streams(10**9))
+    settled: list[bool] = []
+    log.show(0)
+    log.append(b"1")
+    log.on_settled = settled.append
+    log.show(1)
+    assert settled == []  # more may come
+    log.append(b"2")
+    log.end(StreamState.COMPLETE)
+    log.show(2)
+    log.show(2)
+    assert settled == [True]
+
+
+def test_a_lost_stream_has_no_event_that_is_not_stored() -> None:
+    streams = Streams(10**9)
+    log = StreamLog("0" * 34, b"o", 10**6, streams)
+    settled: list[bool] = []
+    log.show(0)
+    for event in (b"1", b"22", b"333"):
+        log.append(event)
+    log.show(1)
+    log.on_settled = settled.append
+    log.end(StreamState.COMPLETE)
+    log.lose(StreamLost())
+    assert settled == [False]
+    assert log.state is StreamState.LOST
+    assert log.last == 1
+    assert streams.size_bytes == log.size_bytes == 1

@@ -167,6 +167,13 @@ class ResumeSettings(Section):
         "Requests that repeat an Idempotency-Key count, too. On an anonymous route each address is "
         "a caller. null: no limit.",
     )
+    continues: bool = Field(
+        False,
+        description="When the process that runs a stream dies, another one continues the answer. "
+        "Needs a Redis store and an upstream with `continues`. The request is stored with the "
+        "stream until the answer ends, without credentials. Events are stored before they are "
+        "sent.",
+    )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
         description="While the Redis that streams are shared by does not answer: keep new streams "

@@ -534,6 +534,13 @@ CHANNEL_DISCONNECTS = Instrument(
     "Followers disconnected because they read too slowly.",
     "{follower}",
 )
+JOURNAL_TAKEOVERS = Instrument(
+    "gateway_journal_takeovers",
+    _C,
+    (),
+    "Streams of processes that died which this one continued, or tried to.",
+    "{stream}",
+)
 TRACE_DROPS = Instrument(
     "gateway_trace_records_dropped",
     _C,

@@ -8,6 +8,9 @@ While Redis does not answer, what is to be written stays in the logs, whose size
 answers again, it may have lost what was written before (a replica was promoted, or it began empty).
 Each stream that is still in memory is then compared with Redis, and written again from the first
 event that is missing there.
+
+Another process may have taken a stream over, because this one gave no sign of life. Then the events
+are under another key: what is written here finds no stream, and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from gateway.resume.log import StreamLog, StreamState, Trimmed
+from gateway.resume.sharing import StreamTerms
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering
 from gateway.stores.redis.streams import keys
@@ -35,6 +40,9 @@ _SPARE_S = 60.0
 """Extra lifetime of a running stream beyond its TTL. It is refreshed after a third of its TTL."""
 ALIVE_S = 4.0
 """Time without a sign of life after which a process counts as gone."""
+NO_BEAT = 0
+"""Value of the `alive` key where it was missing."""
+_WRITE_META = Path(__file__).with_name("write_meta.lua").read_text()
 _IS_THERE = "equal or smaller"
 
 
@@ -47,14 +55,16 @@ class Journal:
         process: str,
         timeout_s: float,
         changed: Callable[[bool, str], None],
+        superseded: Callable[[str], None],
     ) -> None:
-        """`changed` is called with the availability of Redis, and the reason for an outage."""
-        self.beat = 0
-        """Number of signs of life. It is the value of the process's `alive` key."""
+        """`changed` is called with the availability of Redis, and the reason for an outage;
+        `superseded` with a stream that another process has taken over.
+        """
         self._client = client
         self._process = process
         self._timeout_s = timeout_s
         self._changed = changed
+        self._superseded = superseded
         self._written: dict[str, _Written] = {}
         """Streams that are not completely written."""
         self._finished: dict[str, _Written] = {}
@@ -65,22 +75,29 @@ class Journal:
         """Streams of which Redis may have lost events."""
         self._news: dict[str, set[str]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._readers_wait = False
+        """True if readers wait for events to be stored: then none are gathered."""
         self._closing = False
 
-    async def open(self, log: StreamLog, ttl_s: float) -> None:
+    async def open(self, log: StreamLog, terms: StreamTerms) -> None:
         """Register a stream in Redis, and write its events from now on. Raise StoreUnavailable."""
-        written = _Written(log, ttl_s)
+        written = _Written(log, terms)
         pipeline = self._client.pipeline(transaction=False)
-        share = written.share(pipeline, self._process, self.beat)
+        share = written.share(pipeline, self._process)
         await self._execute(pipeline)
         written.done(share)
         self._written[log.id] = written
 
-    def open_later(self, log: StreamLog, ttl_s: float) -> None:
+    def open_later(self, log: StreamLog, terms: StreamTerms) -> None:
         """Register a stream in Redis and write its events as soon as Redis answers."""
-        self._written[log.id] = _Written(log, ttl_s)
+        self._written[log.id] = _Written(log, terms)
         self._unopened.add(log.id)
         self.grown(log)
+
+    def take_over(self, log: StreamLog, terms: StreamTerms, epoch: int) -> None:
+        """Write what follows the events of the log, which are in Redis."""
+        written = self._written[log.id] = _Written(log, terms, epoch)
+        written.sent, written.first = log.last, log.first
 
     @property
     def unopened(self) -> int:
@@ -90,6 +107,8 @@ class Journal:
     def grown(self, log: StreamLog) -> None:
         """Schedule a write of the stream's new events. Called for every event."""
         self._dirty[log.id] = None
+        if log.holds:
+            self._readers_wait = True
         if self._task is None:
             self._task = asyncio.create_task(self._write())
 
@@ -136,7 +155,7 @@ class Journal:
     async def _write(self) -> None:
         try:
             while self._dirty or self._news or self._doubtful:
-                await asyncio.sleep(0 if self._closing else _GATHER_S)
+                await asyncio.sleep(0 if self._closing or self._readers_wait else _GATHER_S)
                 try:
                     # What is missing in Redis is written before what is new: no gap appears.
                     while self._doubtful:
@@ -145,6 +164,7 @@ class Journal:
                 except StoreUnavailable as exc:
                     self.compare()
                     self._changed(False, str(exc))
+                    self._show_all()
                     if self._closing:
                         return
                     await asyncio.sleep(_PAUSE_S)
@@ -153,23 +173,33 @@ class Journal:
         finally:
             self._task = None
 
+    def _show_all(self) -> None:
+        """Let readers get events that are not stored, rather than wait for Redis."""
+        for written in [*self._written.values()]:
+            written.log.show(None)
+
     async def _compare_some(self) -> None:
         """Compare one batch of streams with Redis. Raise StoreUnavailable."""
         streams = [*self._doubtful][:_BATCH_STREAMS]
         pipeline = self._client.pipeline(transaction=False)
         for stream in streams:
-            pipeline.execute_command("XREVRANGE", keys.events(stream), "+", "-", "COUNT", 1)
-            pipeline.execute_command("EXISTS", keys.meta(stream))
+            written = self._written.get(stream) or self._finished[stream]
+            name = keys.events(stream, written.epoch)
+            pipeline.execute_command("XREVRANGE", name, "+", "-", "COUNT", 1)
+            pipeline.execute_command("HGET", keys.meta(stream), "p")
         found = await self._execute(pipeline)
-        for stream, entries, known in zip(streams, found[::2], found[1::2], strict=True):
+        for stream, entries, process in zip(streams, found[::2], found[1::2], strict=True):
             self._doubtful.pop(stream, None)
-            written = self._written.get(stream) or self._finished.get(stream)
-            if written is None:
+            known = self._written.get(stream) or self._finished.get(stream)
+            if known is None:
                 continue
-            last = entries[-1][0] if entries and known else b"0-0"
-            if written.is_behind(last):
+            if process is not None and process.decode() != self._process:
+                self._lose(stream)
+                continue
+            last = entries[-1][0] if entries and process is not None else b"0-0"
+            if known.is_behind(last):
                 self._finished.pop(stream, None)
-                self._written[stream] = written
+                self._written[stream] = known
                 self._dirty[stream] = None
 
     async def _write_some(self) -> None:
@@ -181,12 +211,13 @@ class Journal:
             streams.append(stream)
             written = self._written.get(stream)
             if written is not None:
-                share = written.share(pipeline, self._process, self.beat)
+                share = written.share(pipeline, self._process)
                 parts.append(written)
                 shares.append(share)
                 size_bytes += share.size_bytes
                 if size_bytes > _BATCH_BYTES:
                     break
+        self._readers_wait = False
         news = {} if self._dirty else self._news
         if news:
             self._news = {}
@@ -205,9 +236,12 @@ class Journal:
             stream = written.log.id
             if stream not in self._written:
                 continue  # it was forgotten meanwhile
+            if share.checked is not None and said[share.checked] == 0:
+                self._lose(stream)
+                continue
             if share.added is not None and said[share.added] is None:
-                # The stream was there and is missing now: Redis has lost its data. Write it again.
-                written.begin_anew()
+                # The stream was there and is missing now: Redis has lost its data, or another
+                # process has taken the stream over.
                 self._dirty[stream] = None
                 self.compare()
                 continue
@@ -217,6 +251,11 @@ class Journal:
                 self._finished[stream] = self._written.pop(stream)
             elif written.log.ended or written.sent < written.log.last:
                 self._dirty[stream] = None
+
+    def _lose(self, stream: str) -> None:
+        """Stop writing a stream: another process runs it."""
+        self.forget(stream)
+        self._superseded(stream)
 
     def _told(self, news: Mapping[str, Iterable[str]]) -> Any:
         pipeline = self._client.pipeline(transaction=False)
@@ -247,6 +286,8 @@ class _Share:
     finished: bool
     refreshed_at: float
     size_bytes: int
+    checked: int | None
+    """Index of the command in the call that returns 0 if another process runs the stream."""
     added: int | None
     """Index of the command in the call that needs an existing Redis stream (NOMKSTREAM), if any."""
 
@@ -254,19 +295,27 @@ class _Share:
 class _Written:
     """Write position of a stream."""
 
-    __slots__ = ("finished", "first", "log", "refreshed_at", "sent", "ttl_s")
+    __slots__ = ("_saved", "_terms", "epoch", "finished", "first", "log", "refreshed_at", "sent")
 
-    def __init__(self, log: StreamLog, ttl_s: float) -> None:
+    def __init__(self, log: StreamLog, terms: StreamTerms, epoch: int = 0) -> None:
         self.log = log
-        self.ttl_s = ttl_s
+        self.epoch = epoch
         self.finished = False
+        self._terms = terms
+        self._saved = terms.saved
+        """Request to store; None once it is stored."""
         self.begin_anew()
+
+    @property
+    def ttl_s(self) -> float:
+        return self._terms.ttl_s
 
     def begin_anew(self) -> None:
         """Start again: nothing is written."""
         self.sent = 0
         self.first = 1
         self.refreshed_at = float("-inf")
+        self._saved = self._terms.saved
 
     def is_behind(self, last: bytes) -> bool:
         """Compare with the id of the newest entry in Redis. Return True if there is more to write:
@@ -279,9 +328,9 @@ class _Written:
             self.begin_anew()
         return not self.finished
 
-    def share(self, pipeline: Any, process: str, beat: int) -> _Share:
+    def share(self, pipeline: Any, process: str) -> _Share:
         """Add the commands for the new events to the pipeline. Pass the result to `done`."""
-        log, name = self.log, keys.events(self.log.id)
+        log, name = self.log, keys.events(self.log.id, self.epoch)
         now = time.monotonic()
         try:
             events = log.pieces(self.sent, _ENTRY_BYTES)
@@ -290,30 +339,56 @@ class _Written:
             events = log.pieces(self.sent, _ENTRY_BYTES)
         sent = self.sent + len(events)
         ends = log.ended and sent == log.last
-        goes_on = ("NOMKSTREAM",) if self.sent else ()
-        added = len(pipeline) if goes_on and (events or ends) else None
+        entries: list[tuple[Any, ...]] = []
         if events:
-            added_events = entry(self.sent + 1, events)
-            pipeline.execute_command("XADD", name, *goes_on, f"{sent}-0", *added_events)
+            entries.append((f"{sent}-0", *entry(self.sent + 1, events)))
         if ends:
-            pipeline.execute_command("XADD", name, *goes_on, f"{sent}-1", "e", log.state.value)
+            entries.append((f"{sent}-1", "e", log.state.value))
+        due = now - self.refreshed_at > self.ttl_s / 3
+        checked = added = None
+        if due or ends or (entries and not self.sent):
+            # The first entry makes the stream, so it has to know who runs it.
+            first = () if self.sent or not entries else entries.pop(0)
+            if due:
+                life = ("PX", int(ALIVE_S * 1000), "NX")  # the tick renews it
+                pipeline.execute_command("SET", keys.alive(process), NO_BEAT, *life)
+            checked = len(pipeline)
+            self._describe(pipeline, process, name, first, ends=ends)
+        for one in entries:
+            added = len(pipeline)
+            pipeline.execute_command("XADD", name, "NOMKSTREAM", *one)
         if log.first != self.first:
             pipeline.execute_command("XTRIM", name, "MINID", f"{log.first}-0")
-        due = now - self.refreshed_at > self.ttl_s / 3
-        if due or ends:
-            left_ms = int((self.ttl_s if ends else self.ttl_s + _SPARE_S) * 1000)
-            told = ("o", log.owner, "p", process, "c", log.cap_bytes)
-            pipeline.execute_command("HSET", keys.meta(log.id), *told)
-            pipeline.execute_command("SET", keys.alive(process), beat, "PX", int(ALIVE_S * 1000))
-            pipeline.execute_command("PEXPIRE", keys.meta(log.id), left_ms)
-            pipeline.execute_command("PEXPIRE", name, left_ms)
         size_bytes = sum(map(len, events))
-        return _Share(sent, log.first, ends, now if due else self.refreshed_at, size_bytes, added)
+        refreshed_at = now if due else self.refreshed_at
+        return _Share(sent, log.first, ends, refreshed_at, size_bytes, checked, added)
+
+    def _describe(
+        self, pipeline: Any, process: str, name: str, first: tuple[Any, ...], *, ends: bool
+    ) -> None:
+        """Add the commands for the description of the stream to the pipeline."""
+        log, saved = self.log, self._saved
+        left_ms = int((self.ttl_s if ends else self.ttl_s + _SPARE_S) * 1000)
+        request: tuple[bytes, bytes] = (b"", b"")
+        if saved is not None and not ends:
+            request = (saved.description(), saved.body)
+        told = (process, log.owner, log.cap_bytes, self.epoch, left_ms, self.ttl_s, *request)
+        pipeline.execute_command(
+            *("EVAL", _WRITE_META, 2, keys.meta(log.id), name, *told),
+            *("end" if ends else "", *first),
+        )
+        if self._terms.saved is not None:
+            word = "SREM" if ends else "SADD"
+            pipeline.execute_command(word, keys.runs(process), log.id)
 
     def done(self, share: _Share) -> None:
         """Record that the call succeeded."""
         self.sent, self.first = share.sent, share.first
         self.finished, self.refreshed_at = share.finished, share.refreshed_at
+        if share.checked is not None:
+            self._saved = None
+        if self.log.holds:
+            self.log.show(share.sent)
 
 
 def entry(first: int, events: Sequence[bytes]) -> tuple[str | int | bytes, ...]:

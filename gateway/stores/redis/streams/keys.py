@@ -5,14 +5,30 @@ from __future__ import annotations
 _PREFIX = "llm-gateway:stream:"
 
 
-def events(stream: str) -> str:
-    """Redis stream of the events. An entry's id is the number of its last event; see `entry`."""
-    return f"{_PREFIX}{{{stream}}}:events"
+PROCESSES = f"{_PREFIX}processes"
+"""Set of the processes that run streams which others may continue."""
+
+
+def events(stream: str, epoch: int = 0) -> str:
+    """Redis stream of the events. An entry's id is the number of its last event; see `entry`.
+
+    `epoch` is the number of processes that died running the stream. Each takeover renames the key,
+    so that a process which only seemed to be dead writes to a key that does not exist.
+    """
+    return f"{_PREFIX}{{{stream}}}:events" + (f":{epoch}" if epoch else "")
 
 
 def meta(stream: str) -> str:
-    """Hash with the stream's owner, the process that runs it, and its size limit."""
+    """Hash about the stream: its owner (o), the process that runs it (p), its size limit (c), and
+    its epoch (k). If another process may continue it: its TTL (t), and its request (r) with its
+    body (b), until it ends.
+    """
     return f"{_PREFIX}{{{stream}}}:meta"
+
+
+def runs(process: str) -> str:
+    """Set of the streams that a process runs and another may continue."""
+    return f"{_PREFIX}{{{process}}}:runs"
 
 
 def alive(process: str) -> str:

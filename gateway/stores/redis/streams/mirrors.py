@@ -23,16 +23,33 @@ _COUNT = 256
 _BATCH = 128
 _UNREAD_S = 5.0
 """Time for which a mirror without a first reader is kept."""
+HEIR_S = 15.0
+"""Time that another process has to continue a stream whose process is gone."""
+_CHECK_S = 5.0
+"""Time after which it is looked up again which process runs a stream."""
 
 
 class Mirror:
     """Mirror of one stream from a certain event on."""
 
-    def __init__(self, log: StreamLog, process: str) -> None:
+    def __init__(self, log: StreamLog, process: str, epoch: int) -> None:
         self.log = log
         self.process = process
         """Process that runs the stream."""
-        self.made_at = time.monotonic()
+        self.epoch = epoch
+        self.made_at = self.checked_at = time.monotonic()
+        self.orphan_since: float | None = None
+        """Time since when its process is gone."""
+        self.may_be_continued = False
+        """True if another process may continue the stream."""
+
+    def waits_for_heir(self, now: float) -> bool:
+        """Tell whether another process may still continue the stream, whose process is gone."""
+        if not self.may_be_continued:
+            return False
+        if self.orphan_since is None:
+            self.orphan_since = now
+        return now - self.orphan_since < HEIR_S
 
 
 class Mirrors:
@@ -61,9 +78,9 @@ class Mirrors:
                 return mirror
         return None
 
-    async def open(self, log: StreamLog, process: str) -> Mirror:
+    async def open(self, log: StreamLog, process: str, epoch: int) -> Mirror:
         """Create a mirror with all events that are in Redis now. Raise StoreUnavailable."""
-        mirror = Mirror(log, process)
+        mirror = Mirror(log, process, epoch)
         try:
             while await self._fetch([mirror]):
                 pass
@@ -94,13 +111,34 @@ class Mirrors:
         gone = await self._gone({mirror.process for mirror in running})
         # After an outage of Redis, a process may not have reported yet. It counts as gone only if
         # it is missing twice.
-        lost = [mirror for mirror in running if mirror.process in gone & self._missed]
+        orphans = {mirror for mirror in running if mirror.process in gone & self._missed}
         self._missed = gone
+        await self._find_heirs(
+            [m for m in running if m in orphans or now - m.checked_at > _CHECK_S]
+        )
         self.news(mirror.log.id for mirror in running)
-        while lost and await self._fetch(lost):
+        without_heir = [m for m in orphans if m.process in gone and not m.waits_for_heir(now)]
+        while without_heir and await self._fetch(without_heir):
             pass
-        for mirror in lost:
+        for mirror in without_heir:
             mirror.log.end(StreamState.LOST, StreamLost())
+
+    async def _find_heirs(self, mirrors: list[Mirror]) -> None:
+        """Look up which process runs each stream, and whether another one may continue it. Raise
+        StoreUnavailable.
+        """
+        if not mirrors:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for mirror in mirrors:
+            pipeline.execute_command("HMGET", keys.meta(mirror.log.id), "p", "k", "t")
+        found, now = await self._execute(pipeline), time.monotonic()
+        for mirror, (process, epoch, ttl) in zip(mirrors, found, strict=True):
+            mirror.checked_at = now
+            mirror.may_be_continued = ttl is not None
+            if process is not None and process.decode() != mirror.process:
+                mirror.process, mirror.epoch = process.decode(), int(epoch or 0)
+                mirror.orphan_since = None
 
     def give_up(self) -> None:
         """End all mirrors, because Redis has not answered for too long."""
@@ -165,7 +203,7 @@ class Mirrors:
         for mirror in mirrors:
             log = mirror.log
             pipeline.execute_command(
-                "XRANGE", keys.events(log.id), f"({log.last}-0", "+", "COUNT", _COUNT
+                "XRANGE", keys.events(log.id, mirror.epoch), f"({log.last}-0", "+", "COUNT", _COUNT
             )
         more = []
         for mirror, entries in zip(mirrors, await self._execute(pipeline), strict=True):
@@ -176,6 +214,7 @@ class Mirrors:
 
     @staticmethod
     def _take(log: StreamLog, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        """Add entries to the log."""
         before, state = log.last, None
         try:
             for _, fields in entries:

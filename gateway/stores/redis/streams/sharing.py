@@ -16,13 +16,14 @@ from typing import Any
 
 from gateway.errors import StreamNotFound
 from gateway.resume.log import StreamLog
-from gateway.resume.sharing import LocalStreams
+from gateway.resume.sharing import LocalStreams, StreamTerms
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering, connect, disconnect
 from gateway.stores.redis.streams import keys
 from gateway.stores.redis.streams.claims import RedisClaims
-from gateway.stores.redis.streams.journal import ALIVE_S, Journal
+from gateway.stores.redis.streams.journal import ALIVE_S, NO_BEAT, Journal
 from gateway.stores.redis.streams.mirrors import Mirror, Mirrors
+from gateway.stores.redis.streams.orphans import Orphans
 
 _TIMEOUT_S = 2.0
 TICK_S = 1.0
@@ -54,12 +55,17 @@ class RedisSharing:
         self.claims = RedisClaims(self._client, self.reachable, self._spawn)
         self._timeout_s = timeout_s
         self._report = report
-        self._journal = Journal(self._client, self.process, timeout_s, self._changed)
+        self._journal = Journal(
+            self._client, self.process, timeout_s, self._changed, self._superseded
+        )
+        self._orphans = Orphans(self._client, self.process, self.reachable, self._journal)
         self._mirrors = Mirrors(self._client, timeout_s, self._unfollow)
         self._streams: LocalStreams
         self._remote: dict[tuple[str, str], RemoteReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._settled_at = 0.0
+        self._beat = NO_BEAT
+        """Number of signs of life. It is the value of the process's `alive` key."""
         self._closed = False
 
     def start(self, streams: LocalStreams) -> None:
@@ -75,6 +81,7 @@ class RedisSharing:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
+            await self._orphans.leave()
             async with self.reachable():
                 await self._client.delete(keys.alive(self.process))
         except StoreUnavailable:
@@ -87,17 +94,17 @@ class RedisSharing:
 
     # -- own streams ---------------------------------------------------------------------------
 
-    async def open(self, log: StreamLog, ttl_s: float) -> None:
+    async def open(self, log: StreamLog, terms: StreamTerms) -> None:
         if not self.available:
             raise StoreUnavailable("Redis did not answer the last call")
         try:
-            await self._journal.open(log, ttl_s)
+            await self._journal.open(log, terms)
         except StoreUnavailable as exc:
             self._changed(False, str(exc))
             raise
 
-    def open_later(self, log: StreamLog, ttl_s: float) -> None:
-        self._journal.open_later(log, ttl_s)
+    def open_later(self, log: StreamLog, terms: StreamTerms) -> None:
+        self._journal.open_later(log, terms)
 
     @property
     def unopened(self) -> int:
@@ -130,9 +137,9 @@ class RedisSharing:
             raise StreamNotFound
         mirror = self._mirrors.find(stream, after)
         if mirror is None:
-            process, cap_bytes, owner = where
+            process, cap_bytes, owner, epoch = where
             log = StreamLog(stream, owner, cap_bytes, self._streams, first=after + 1)
-            mirror = await self._mirrors.open(log, process)
+            mirror = await self._mirrors.open(log, process, epoch)
             if not mirror.log.ended:
                 self._spawn(self._say(mirror.process, "follow", [stream]))
         return mirror.log
@@ -145,14 +152,14 @@ class RedisSharing:
             await self._client.publish(keys.channel(where[0]), f"cancel {self.process} {stream}")
         return True
 
-    async def _whereabouts(self, stream: str) -> tuple[str, int, bytes] | None:
-        """Return a stream's process, size limit and owner, or None. Raise StoreUnavailable, also
-        while it may still be written after an outage.
+    async def _whereabouts(self, stream: str) -> tuple[str, int, bytes, int] | None:
+        """Return a stream's process, size limit, owner and epoch, or None. Raise StoreUnavailable,
+        also while it may still be written after an outage.
         """
         async with self.reachable():
-            found = await self._client.hmget(keys.meta(stream), "o", "p", "c")
+            found = await self._client.hmget(keys.meta(stream), "o", "p", "c", "k")
         if found[0] is not None:
-            return found[1].decode(), int(found[2]), found[0]
+            return found[1].decode(), int(found[2]), found[0], int(found[3] or 0)
         if time.monotonic() < self._settled_at:
             raise StoreUnavailable("streams are still being written after an outage")
         return None
@@ -179,6 +186,7 @@ class RedisSharing:
                 await self._report_alive()
                 self._changed(True, "")
                 answered_at = time.monotonic()
+                await self._orphans.look_around(self._streams)
                 await self._mirrors.look_around()
                 followed: dict[str, list[str]] = {}
                 for mirror in self._mirrors:
@@ -202,14 +210,13 @@ class RedisSharing:
         """Write the next sign of life. If the last one is not there, Redis has lost data. Raise
         StoreUnavailable.
         """
-        journal, life_ms = self._journal, int(ALIVE_S * 1000)
+        name, beat, life_ms = keys.alive(self.process), self._beat + 1, int(ALIVE_S * 1000)
         async with self.reachable():
-            name, beat = keys.alive(self.process), journal.beat + 1
             before = await self._client.set(name, beat, px=life_ms, get=True)
-        if journal.beat and before != b"%d" % journal.beat:
+        if self._beat != NO_BEAT and before != b"%d" % self._beat:
             self._settle()
-            journal.compare()
-        journal.beat = beat
+            self._journal.compare()
+        self._beat = beat
 
     async def _listen(self) -> None:
         while True:
@@ -240,6 +247,9 @@ class RedisSharing:
                 self._remote_left(process, stream)
             elif word == "cancel" and (log := self._streams.local(stream)) is not None:
                 self._spawn(self._cancel(log))
+
+    def _superseded(self, stream: str) -> None:
+        self._streams.superseded(stream)
 
     async def _cancel(self, log: StreamLog) -> None:
         await self._streams.cancel(log.id, (log.owner,))

@@ -1,0 +1,181 @@
+"""A request as it is stored with its stream, so that another process can continue the answer.
+
+Credentials are not stored. What authentication found out is, and the other process checks that it
+still holds. A request whose own credential goes to the upstream cannot be continued.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from aiohttp.hdrs import HOST
+
+from gateway.auth.principal import Principal
+from gateway.limiting.decision import Taken
+from gateway.limiting.demand import Counted, Demand, Kind, Level
+from gateway.request import Request
+from gateway.resume.policy import HEADER, OnDisconnect, Policy
+from gateway.routing.target import Target
+
+_SECRET = re.compile(rb"auth|key|token|secret|passw|cookie|credential", re.IGNORECASE)
+"""Names of header fields that may contain a credential."""
+_NOT_STORED = frozenset(
+    {b"content-length", b"transfer-encoding", b"connection", b"expect", b"last-event-id"}
+    | {b"idempotency-key", b"accept-encoding", b"traceparent", b"tracestate", b"baggage"}
+    | {b"x-request-id", b"host", HEADER.lower().encode()}
+)
+_CODED = frozenset({b"content-encoding", b"content-md5", b"content-digest", b"digest"})
+_LAST_EVENTS = (b"data: [DONE]", b"event: message_stop")
+"""Beginnings of the last event of an answer: OpenAI's and Anthropic's."""
+_RETURN_S = 10
+"""Seconds that readers have to return to a generation that would end without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRequest:
+    """Request that began a stream."""
+
+    route: str
+    request_id: str
+    client_ip: str
+    secure: bool
+    """True if the client's connection was encrypted."""
+    principal: Principal | None
+    taken: Sequence[Taken]
+    """What the request took of its limits."""
+    head: bytes
+    """Request line and header fields, without an end."""
+    body: bytes
+
+    def description(self) -> bytes:
+        """Return all but the body, as bytes to store."""
+        document = {
+            "route": self.route,
+            "request_id": self.request_id,
+            "client_ip": self.client_ip,
+            "secure": self.secure,
+            "principal": None if self.principal is None else _principal_document(self.principal),
+            "taken": [_taken_document(taken) for taken in self.taken],
+            "head": self.head.decode("latin-1"),
+        }
+        return orjson.dumps(document)
+
+    def message(self) -> bytes:
+        """Return the request as it is sent to this gateway again."""
+        length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(self.body)
+        return b"%b%b%b" % (self.head, length, self.body)
+
+
+def saved_request(request: Request, policy: Policy) -> SavedRequest | None:
+    """Return the request to store, or None if it cannot be sent again: its body was not read, or
+    its own credential goes to the upstream. Call it before the body is released.
+    """
+    exchange, body = request.exchange, request.received
+    target, decided = exchange.target, exchange.decided
+    if body is None or not isinstance(target, Target) or exchange.route is None:
+        return None
+    lines = [f"{request.method} {exchange.path}".encode("latin-1")]
+    if exchange.query:
+        lines.append(b"?" + exchange.query.encode("latin-1"))
+    lines.append(b" HTTP/1.1\r\nHost: %b\r\n" % request.headers[HOST].encode("latin-1"))
+    for name, value in request.raw_headers:
+        lowered = name.lower()
+        if lowered in _NOT_STORED or not target.passing.find(name):
+            continue
+        if exchange.decoded and lowered in _CODED:
+            continue
+        if _SECRET.search(name):
+            return None
+        lines += (name, b": ", value, b"\r\n")
+    if policy.way is OnDisconnect.CANCEL:
+        policy = Policy(OnDisconnect.GRACE, _RETURN_S)
+    lines.append(f"{HEADER}: {policy}\r\nX-Request-ID: {exchange.request_id}\r\n".encode())
+    return SavedRequest(
+        exchange.route,
+        exchange.request_id,
+        exchange.client_ip,
+        exchange.public_url.startswith("https:"),
+        exchange.principal,
+        () if decided is None else decided.taken,
+        b"".join(lines),
+        body,
+    )
+
+
+def parse_saved_request(description: bytes, body: bytes) -> SavedRequest:
+    """Return a stored request. Raise ValueError or KeyError if it is of another version."""
+    document = orjson.loads(description)
+    principal = document["principal"]
+    return SavedRequest(
+        document["route"],
+        document["request_id"],
+        document["client_ip"],
+        document["secure"],
+        None if principal is None else _principal(principal),
+        [_taken(one) for one in document["taken"]],
+        document["head"].encode("latin-1"),
+        body,
+    )
+
+
+def is_complete(events: bytes) -> bool:
+    """Tell whether these events of a stream include the last one of its answer."""
+    last = events[events.rstrip().rfind(b"\n\n") + 1 :].strip().split(b"\n")
+    return any(line.startswith(_LAST_EVENTS) for line in last)
+
+
+def _principal_document(principal: Principal) -> dict[str, Any]:
+    return {
+        "subject": principal.subject,
+        "provider": principal.provider,
+        "tenant": principal.tenant,
+        "tier": principal.tier,
+        "groups": principal.groups,
+        "scopes": sorted(principal.scopes),
+        "models": None if principal.models is None else sorted(principal.models),
+        "limits": principal.limits,
+        "key_id": principal.key_id,
+        "token_id": principal.token_id,
+        "expires_at": principal.expires_at,
+        "claims": dict(principal.claims),
+        "headers": principal.headers.decode("latin-1"),
+    }
+
+
+def _principal(document: Mapping[str, Any]) -> Principal:
+    models = document["models"]
+    return Principal(
+        document["subject"],
+        document["provider"],
+        document["tenant"],
+        document["tier"],
+        tuple(document["groups"]),
+        frozenset(document["scopes"]),
+        None if models is None else frozenset(models),
+        tuple(document["limits"]),
+        document["key_id"],
+        document["token_id"],
+        document["expires_at"],
+        document["claims"],
+        document["headers"].encode("latin-1"),
+    )
+
+
+def _taken_document(taken: Taken) -> dict[str, Any]:
+    level = taken.level
+    return {
+        "rule": taken.rule,
+        "unit": taken.unit,
+        "demand": asdict(taken.demand),
+        "level": [level.remaining, level.wait_s],
+    }
+
+
+def _taken(document: Mapping[str, Any]) -> Taken:
+    fields = document["demand"]
+    demand = Demand(**{**fields, "kind": Kind(fields["kind"]), "counted": Counted.STORE})
+    return Taken(document["rule"], document["unit"], demand, Level(*document["level"]))
