@@ -150,7 +150,7 @@ class LiteLLMReader:
             {
                 key: value
                 for key, value in info.items()
-                if key not in descriptive and not key.startswith(("supports_", "max_input"))
+                if key not in descriptive and not key.startswith("supports_")
             },
         )
         return upstream, rest, settings
@@ -289,6 +289,13 @@ class LiteLLMReader:
             self.found.note(place, REASONS.get(str(key), DEFAULT_REASON))
 
 
+_LONGEST_PROMPT = 100_000_000
+_PARAMETER = re.compile(
+    r"(?!(?:model|messages|stream|stream_options|input|prompt|options)$)[a-z][a-z0-9_]{0,63}"
+)
+"""Parameters that `parameters.drop` takes; LiteLLM also has paths into objects."""
+
+
 def _model_settings(params: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     """Take the settings of a model out of both sections. Prices are for a million tokens."""
     settings: dict[str, Any] = {"parallel": params.pop("max_parallel_requests", None)}
@@ -308,6 +315,13 @@ def _model_settings(params: dict[str, Any], info: dict[str, Any]) -> dict[str, A
     longest = info.pop("max_output_tokens", None)
     if isinstance(longest, int) and longest > 0:
         settings["max_output_tokens"] = longest
+    prompt = info.pop("max_input_tokens", None)
+    if isinstance(prompt, int) and 0 < prompt <= _LONGEST_PROMPT:
+        settings["context_window"] = prompt + settings.get("max_output_tokens", 0)
+    if isinstance(dropped := params.get("additional_drop_params"), list) and all(
+        isinstance(name, str) and _PARAMETER.fullmatch(name) for name in dropped
+    ):
+        settings["parameters"] = {"drop": params.pop("additional_drop_params")}
     return settings
 
 

@@ -102,6 +102,25 @@ def test_prices_are_for_a_million_tokens() -> None:
     assert document["models"]["gpt-4o-openai"]["price"] == {"input": 2.5, "output": 10.0}
 
 
+def test_context_and_dropped_parameters_of_a_model_are_its_rules() -> None:
+    entry = {
+        "model_name": "m",
+        "litellm_params": {
+            "model": "openai/gpt-4o",
+            "additional_drop_params": ["logit_bias", "user"],
+        },
+        "model_info": {"max_input_tokens": 128_000, "max_output_tokens": 16_000},
+    }
+    text = convert(yaml.safe_dump({"model_list": [entry]}), "file", anonymous=False).text
+    model = yaml.safe_load(text)["models"]["m"]
+    assert model["context_window"] == 144_000
+    assert model["parameters"] == {"drop": ["logit_bias", "user"]}
+    entry["litellm_params"] = {"model": "gpt-4o", "additional_drop_params": ["tools[*].strict"]}
+    text = convert(yaml.safe_dump({"model_list": [entry]}), "file", anonymous=False).text
+    assert "parameters" not in yaml.safe_load(text)["models"]["m"]
+    assert "see models.NAME.parameters.drop" in text
+
+
 def test_timeouts_and_retries_of_the_file_are_those_of_every_upstream() -> None:
     _, document = converted("azure.yaml")
     for upstream in document["upstreams"].values():
