@@ -44,7 +44,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 # Two pips at once in one .venv would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test test-oldest nightly check bench wheel docs site lock clean system
+.PHONY: help run test test-oldest nightly check bench wheel docs reference site lock clean system
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -69,7 +69,7 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 	$(BIN)/mypy --strict gateway tests benchmarks examples/plugin
 	@$(WRITE_REFERENCE)
 	@for file in $(GENERATED); do diff -u docs/$$file $(VENV)/docs/$$file || { \
-		echo "docs/$$file is out of date: run \`make docs\`" >&2; exit 1; }; done
+		echo "docs/$$file is out of date: run \`make reference\`" >&2; exit 1; }; done
 
 bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
 	$(BIN)/python -m benchmarks report --write $(BENCH_ARGS)
@@ -77,11 +77,12 @@ bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside 
 wheel: $(VENV)/.project ## Build the wheel and the source distribution, into dist/
 	$(BIN)/python -m hatchling build -d dist
 
-docs: $(VENV)/.project ## Regenerate the generated documentation
+docs: reference site ## Write the generated pages anew, and build all pages as a site with search
+
+reference: $(VENV)/.project ## Write the generated pages anew, which takes a second
 	$(WRITE_REFERENCE)
 	cp $(VENV)/docs/* docs/
 
-# Apart from `docs`, which each change of a setting needs, at once.
 site: $(VENV)/.project $(VENV)/.dev ## Build the documentation as a site with search, into dist/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 	@echo 'To read it: $(BIN)/python -m http.server --directory dist/site'

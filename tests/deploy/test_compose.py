@@ -20,6 +20,9 @@ def test_the_compose_file_mounts_files_that_exist() -> None:
     named = COMPOSE["volumes"].keys()
     for name, service in COMPOSE["services"].items():
         assert ("image" in service) != ("build" in service), name
+        if "build" in service:
+            context = FOLDER / service["build"]["context"]
+            assert (context / service["build"]["dockerfile"]).exists()
         if "image" in service:
             assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", service["image"]), name
         for volume in service.get("volumes", ()):

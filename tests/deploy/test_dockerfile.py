@@ -12,7 +12,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def test_hadolint_finds_nothing() -> None:
-    found = subprocess.run([HADOLINT, ROOT / "Dockerfile"], capture_output=True, text=True)
+    found = subprocess.run([HADOLINT, ROOT / "deploy/Dockerfile"], capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (0, "")
 
 
@@ -21,7 +21,7 @@ def test_the_build_context_has_what_the_image_copies() -> None:
     allowed = {line[1:] for line in ignored if line.startswith("!")}
     assert ignored[0] == "*"
     copied = re.findall(
-        r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE
     )
     names = {name for line in copied for name in line.split()}
     assert names == allowed
@@ -29,5 +29,5 @@ def test_the_build_context_has_what_the_image_copies() -> None:
 
 
 def test_the_image_runs_as_a_user_without_privileges() -> None:
-    stages = (ROOT / "Dockerfile").read_text().split("\nFROM ")
+    stages = (ROOT / "deploy/Dockerfile").read_text().split("\nFROM ")
     assert re.search(r"^USER 65532:65532$", stages[-1], re.MULTILINE)

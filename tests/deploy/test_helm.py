@@ -224,7 +224,7 @@ def test_every_value_is_used_and_the_version_is_that_of_the_gateway() -> None:
 
 
 def test_the_mounted_file_is_the_one_the_image_serves() -> None:
-    dockerfile = (CHART.parents[2] / "Dockerfile").read_text()
+    dockerfile = (CHART.parents[1] / "Dockerfile").read_text()
     [container] = one(rendered(EXISTING), "Deployment")["spec"]["template"]["spec"]["containers"]
     [mount] = (each for each in container["volumeMounts"] if each["name"] == "config")
     assert f'"{mount["mountPath"]}/config.yaml"' in dockerfile

@@ -96,6 +96,6 @@ def test_the_service_monitor_scrapes_the_admin_service() -> None:
 
 
 def test_the_mounted_file_is_the_one_the_image_serves() -> None:
-    dockerfile = (FOLDER.parents[1] / "Dockerfile").read_text()
+    dockerfile = (FOLDER.parents[0] / "Dockerfile").read_text()
     [mount] = (one for one in container()["volumeMounts"] if one["name"] == "config")
     assert f'"{mount["mountPath"]}/config.yaml"' in dockerfile
