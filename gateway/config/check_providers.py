@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.config import models
-from gateway.config.check_upstreams import check_authority
+from gateway.config.check_upstreams import check_authority, check_proxy
 from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath
 from gateway.config.secrets import Secret
@@ -61,8 +61,9 @@ def _check_keys(path: ConfigPath, provider: models.JwtProviderSettings) -> Itera
             yield (*path, "jwks"), "keys cannot be fetched safely without TLS", hint
         if provider.ca is not None:
             yield from check_authority((*path, "ca"), provider.ca)
+        yield from check_proxy((*path, "proxy"), provider.proxy)
         return
-    for name in ("algorithms", "ca"):
+    for name in ("algorithms", "ca", "proxy"):
         if getattr(provider, name):
             yield (*path, name), "is used with `jwks` only", None
     if provider.algorithm is None:

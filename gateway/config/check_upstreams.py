@@ -13,7 +13,9 @@ from gateway.config.findings import RESERVED_HEADERS, Finding
 from gateway.config.problems import ConfigPath, dotted
 from gateway.dialects import DIALECTS, Dialect
 from gateway.http.address_policy import AddressPolicy, is_address, is_ambiguous
+from gateway.http.egress import BadProxy, from_environment
 from gateway.http.urls import endpoint_fault
+from gateway.upstream.tls import client_context
 
 
 def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Iterator[Finding]:
@@ -36,6 +38,9 @@ def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Itera
     yield from _check_credentials((*path, "credentials"), upstream.credentials)
     if upstream.tls.ca is not None:
         yield from check_authority((*path, "tls", "ca"), upstream.tls.ca)
+    if upstream.tls.cert is not None and upstream.tls.key is not None:
+        yield from _check_certificate((*path, "tls"), upstream.tls.cert, upstream.tls.key)
+    yield from check_proxy((*path, "proxy"), upstream.proxy)
     dialect = DIALECTS[upstream.dialect]
     if (
         upstream.continues == "continue_final_message"
@@ -95,6 +100,27 @@ def _check_discover(
     yield from problems
     if not problems and is_address(urlsplit(discover.dns).hostname or ""):
         yield (*path, "dns"), "is an address already", "list it in `endpoints`"
+
+
+def check_proxy(path: ConfigPath, proxy: models.ProxySettings | str | None) -> Iterator[Finding]:
+    """Check that the proxies that the environment names can be used."""
+    if not isinstance(proxy, str):
+        return
+    for scheme in ("http", "https"):
+        try:
+            from_environment(scheme)
+        except BadProxy as exc:
+            yield path, f"the environment's proxy for {scheme} {exc}", None
+
+
+def _check_certificate(path: ConfigPath, cert: str, key: str) -> Iterator[Finding]:
+    """Check that a certificate and its key can be used."""
+    try:
+        client_context(None, verify=True, own=(cert, key))
+    except ssl.SSLError as exc:
+        yield (*path, "cert"), f"cannot be used with its key: {exc.reason or exc}", None
+    except OSError as exc:
+        yield (*path, "cert"), f"cannot be used with its key: {exc.strerror}", None
 
 
 def check_authority(path: ConfigPath, file: str) -> Iterator[Finding]:

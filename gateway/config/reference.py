@@ -62,6 +62,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`upstreams.NAME.hedge`", models.Hedge),
     ("`upstreams.NAME.credentials`", models.Credentials),
     ("`upstreams.NAME.tls`", models.Tls),
+    ("`upstreams.NAME.proxy`, `auth.NAME.proxy`", models.ProxySettings),
     ("`upstreams.NAME.admission`, `models.NAME.admission`", models.AdmissionSettings),
     ("`shares`", models.ShareSettings),
     ("`models.NAME`", models.Model),

@@ -32,6 +32,7 @@ _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _PATH = r"/[A-Za-z0-9._~/-]*"
 _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
+_PROXY = r"(?:http|socks5)://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}/?"
 _AUTHORITY = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 _RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
@@ -152,6 +153,13 @@ Url = Annotated[
         _URL, "not an endpoint: write http://HOST:PORT or https://HOST, with a base path if need be"
     ),
     _pattern(_URL),
+]
+ProxyUrl = Annotated[
+    str,
+    _must_match(
+        _PROXY, "not a proxy: write http://HOST:PORT or socks5://HOST:PORT, without a credential"
+    ),
+    _pattern(_PROXY),
 ]
 Authority = Annotated[
     str,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.resolve import resolve_checked
+from gateway.upstream.resolve import SocketAddress, resolve_checked
 from gateway.upstream.upstream import Upstream
 
 _BODY_CAP_BYTES = 64 * 1024
@@ -65,34 +65,51 @@ class Checks:
 
     async def _ask(self, endpoint: Endpoint) -> str | None:
         """Check once. Return None if the endpoint is healthy, else the reason."""
-        options, address, policy = self._options, endpoint.pool.address, endpoint.pool.policy
-        scheme = "https" if address.tls is not None else "http"
+        options, proxy = self._options, endpoint.pool.proxy
         try:
-            async with asyncio.timeout(options.timeout_s):
-                host, port = (await resolve_checked(address.host, address.port, policy))[0]
-            # A new session for each check: the endpoint has to accept a new connection.
-            async with (
-                aiohttp.ClientSession(
-                    timeout=aiohttp.ClientTimeout(total=options.timeout_s),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    auto_decompress=False,
-                ) as session,
-                session.get(
-                    f"{scheme}://{_in_url(host)}:{port}{address.base}{options.path}",
-                    headers={"Host": address.authority},
-                    ssl=address.tls or False,
-                    server_hostname=address.server_name,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                if response.status not in options.statuses:
-                    return f"check: status {response.status}"
-                if options.body is not None and options.body not in await _beginning(response):
-                    return "check: the body is not what it should be"
+            if proxy is None:
+                async with asyncio.timeout(options.timeout_s):
+                    address = endpoint.pool.address
+                    policy = endpoint.pool.policy
+                    found = await resolve_checked(address.host, address.port, policy)
+                return await self._get(endpoint, found[0], None)
+            with proxy.failing():
+                address = endpoint.pool.address
+                return await self._get(endpoint, (address.host, address.port), proxy.connector())
         except TimeoutError:
             return f"check: no answer within {options.timeout_s:g} s"
         except (aiohttp.ClientError, OSError) as exc:
             return f"check: {type(exc).__name__}"
+
+    async def _get(
+        self,
+        endpoint: Endpoint,
+        socket_address: SocketAddress,
+        connector: aiohttp.BaseConnector | None,
+    ) -> str | None:
+        options, address = self._options, endpoint.pool.address
+        scheme = "https" if address.tls is not None else "http"
+        host, port = socket_address
+        # A new session for each check: the endpoint has to accept a new connection.
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=options.timeout_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            ) as session,
+            session.get(
+                f"{scheme}://{_in_url(host)}:{port}{address.base}{options.path}",
+                headers={"Host": address.authority},
+                ssl=address.tls or False,
+                server_hostname=address.server_name,
+                allow_redirects=False,
+            ) as response,
+        ):
+            if response.status not in options.statuses:
+                return f"check: status {response.status}"
+            if options.body is not None and options.body not in await _beginning(response):
+                return "check: the body is not what it should be"
         return None
 
 

@@ -14,9 +14,10 @@ from gateway.errors import (
     UpstreamConnectTimeout,
 )
 from gateway.http.address_policy import AddressPolicy, is_address
+from gateway.http.egress import Proxy
 from gateway.load.backlog import Backlog
 from gateway.upstream.connection import ConnectionState, UpstreamConnection
-from gateway.upstream.resolve import SocketAddress, resolve_checked
+from gateway.upstream.resolve import AddressRefused, SocketAddress, resolve_checked
 
 _NO_EXCEPTIONS = AddressPolicy()
 _READ_BYTES = 64 * 1024
@@ -71,9 +72,14 @@ class EndpointPool:
         max_connections: int,
         keepalive_s: float,
         policy: AddressPolicy = _NO_EXCEPTIONS,
+        proxy: Proxy | None = None,
     ) -> None:
-        """`policy` decides to which addresses the pool may connect."""
+        """`policy` decides to which addresses the pool may connect. A `proxy` looks up names
+        itself, so that the policy sees addresses in URLs only.
+        """
         self.address = address
+        self.proxy = proxy if proxy is not None and proxy.serves(address.host) else None
+        """Proxy through which the address is reached."""
         self._open = 0
         self.max = max_connections
         self.policy = policy
@@ -190,6 +196,9 @@ class EndpointPool:
     ) -> None:
         """Connect to the first address that accepts. Raise OSError if none does."""
         address = self.address
+        if self.proxy is not None:
+            await self._open_by_proxy(loop, connection, self.proxy)
+            return
         failure: OSError | None = None
         for host, port in await self._addresses():
             try:
@@ -206,6 +215,25 @@ class EndpointPool:
                 return
         assert failure is not None  # there is at least one address
         raise failure
+
+    async def _open_by_proxy(
+        self, loop: asyncio.AbstractEventLoop, connection: UpstreamConnection, proxy: Proxy
+    ) -> None:
+        address = self.address
+        why = self.policy.refused(address.host)
+        if why is not None:
+            raise AddressRefused(f"{address.host} {why}")
+        tunnel = await proxy.open(address.host, address.port)
+        try:
+            await loop.create_connection(
+                lambda: connection,
+                sock=tunnel,
+                ssl=address.tls,
+                server_hostname=address.server_name,
+            )
+        except BaseException:
+            tunnel.close()
+            raise
 
     async def _addresses(self) -> tuple[SocketAddress, ...]:
         """Resolve the host. Connections that are opened at the same time share one look-up."""

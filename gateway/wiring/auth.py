@@ -21,6 +21,7 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.store.record_watcher import RecordWatcher
 from gateway.store.records import Records
+from gateway.wiring.egress import proxy_of
 
 Report = Callable[[str, str], None]
 """Function that takes a provider's name and what went wrong with it."""
@@ -103,7 +104,7 @@ def _keys(options: models.JwtProviderSettings, report: Callable[[str], None]) ->
         return RemoteKeySet(
             issuer=options.issuer,
             url=None if options.jwks == "auto" else options.jwks,
-            fetch=http_fetch(context),
+            fetch=http_fetch(context, proxy_of(options.proxy, "https")),
             algorithms=options.algorithms or ASYMMETRIC,
             report=report,
         )

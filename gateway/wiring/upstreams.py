@@ -25,6 +25,7 @@ from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Report, Upstream
 from gateway.wiring.balancers import balancer_of
 from gateway.wiring.discovery import address_policy, source
+from gateway.wiring.egress import proxy_of
 from gateway.wiring.timeouts import timeouts_of
 
 Tell = Callable[[str], None]
@@ -117,6 +118,7 @@ class _EndpointMaker:
                 max_connections=options.max_connections,
                 keepalive_s=options.keepalive,
                 policy=self._policy,
+                proxy=proxy_of(options.proxy, urlsplit(found.url).scheme),
             ),
             Health(self._health),
             full_weight=found.weight,
@@ -151,6 +153,7 @@ class _EndpointMaker:
             self._fields,
             found.credential or self._credential,
             options.tls,
+            options.proxy,
             self._authority,
             options.allow_addresses,
             options.max_connections,
@@ -162,7 +165,8 @@ class _EndpointMaker:
             return None
         if self._context is None:
             options = self._options.tls
-            self._context = client_context(options.ca, verify=options.verify)
+            own = None if options.cert is None else (options.cert, options.key or "")
+            self._context = client_context(options.ca, verify=options.verify, own=own)
         return self._context
 
 

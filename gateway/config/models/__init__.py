@@ -19,6 +19,7 @@ from gateway.config.models.auth import (
     TicketProviderSettings,
 )
 from gateway.config.models.channels import ChannelSettings
+from gateway.config.models.egress import ProxySettings
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
 from gateway.config.models.routes import (
     BatchSettings,
@@ -93,6 +94,7 @@ __all__ = [
     "ParameterSettings",
     "PlaygroundSettings",
     "Provider",
+    "ProxySettings",
     "ResumeSettings",
     "Retries",
     "Route",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gateway.config.models.egress import ProxySettings
 from gateway.config.models.section import Section
 from gateway.config.secrets import Secret
 from gateway.config.types import (
@@ -61,6 +62,11 @@ class JwtProviderSettings(Section):
     )
     ca: FileName | None = Field(
         None, description="With `jwks`: PEM file of the authority to trust, not the system's."
+    )
+    proxy: ProxySettings | Literal["environment"] | None = Field(
+        None,
+        description="With `jwks`: the proxy through which the issuer is reached. `environment`: "
+        "what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
     )
     leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
     claims: ClaimNames = Field(default_factory=ClaimNames, description="Which claims say what.")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from gateway.config.models.egress import ProxySettings
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import UpstreamTimeouts
 from gateway.config.secrets import Secret
@@ -230,6 +231,16 @@ class Tls(Section):
         None, description="Name for SNI and verification, if not the URL's host."
     )
     verify: bool = Field(True, description="False accepts any certificate: for tests only.")
+    cert: FileName | None = Field(
+        None, description="PEM file of the gateway's own certificate, with its chain (mutual TLS)."
+    )
+    key: FileName | None = Field(None, description="PEM file of its private key.")
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("give both `cert` and `key`, or neither")
+        return self
 
 
 class AdmissionSettings(Section):
@@ -307,6 +318,11 @@ class UpstreamSettings(Section):
         default_factory=dict, description="Set on every request to the upstream."
     )
     tls: Tls = Field(default_factory=Tls, description="For https endpoints.")
+    proxy: ProxySettings | Literal["environment"] | None = Field(
+        None,
+        description="The proxy through which it is reached. `environment`: what HTTPS_PROXY, "
+        "HTTP_PROXY, ALL_PROXY and NO_PROXY say.",
+    )
     admission: AdmissionSettings | None = Field(
         None, description="A queue in front of it, for all its models together."
     )
