@@ -123,11 +123,12 @@ async def probe(
     headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
     dialect: Dialect | None = None,
+    connector: aiohttp.BaseConnector | None = None,
 ) -> FoundBackend:
     """Describe the backend at `url`. `variable` names the environment variable with its key;
     `headers` are sent instead of a key from the environment. `context` verifies its certificate,
     the system's authorities by default. `dialect` is the one to ask in first: many backends speak
-    several. Raise ProbeError.
+    several. `connector` leads to it, through a proxy for example. Raise ProbeError.
     """
     if "://" not in url:
         url = f"http://{url}"
@@ -140,7 +141,7 @@ async def probe(
         sent |= credential.headers()
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(
-        timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     ) as session:
         return await _Probe(session, url, credential, sent, context).run(dialect)
 

@@ -89,13 +89,14 @@ class Proxy:
     @contextmanager
     def failing(self) -> Iterator[None]:
         """Raise OSError if the proxy refuses or does not answer."""
-        from python_socks import ProxyError, ProxyTimeoutError
+        import aiohttp_socks
+        import python_socks
 
         try:
             yield
-        except ProxyTimeoutError as exc:
+        except (python_socks.ProxyTimeoutError, aiohttp_socks.ProxyTimeoutError) as exc:
             raise OSError(f"proxy {self.host}:{self.port} does not answer") from exc
-        except ProxyError as exc:
+        except (python_socks.ProxyError, aiohttp_socks.ProxyError) as exc:
             raise OSError(f"proxy {self.host}:{self.port} refuses: {exc}") from exc
 
     def connector(self) -> aiohttp.BaseConnector:

@@ -9,14 +9,26 @@ from typing import Any
 
 import pytest
 import trustme
+import yaml
 
+from gateway.auth.key_sets import http_fetch
+from gateway.cli.doctor.finding import CheckResult
+from gateway.cli.doctor.upstreams import upstreams
+from gateway.config import load_text
+from gateway.http.egress import Proxy
 from gateway.upstream.health import EndpointState
 from tests.support.exchange import POST, ask
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.peers import state_of
 from tests.support.proxies import OUTGOING, PASSWORD, USER, http_proxy, socks_proxy
 from tests.support.refusal import assert_error
-from tests.support.upstream import ScriptedUpstream, UpstreamConnection, json_reply, reply
+from tests.support.upstream import (
+    ScriptedUpstream,
+    UpstreamConnection,
+    json_reply,
+    raw_reply,
+    reply,
+)
 from tests.support.waiting import eventually
 
 OK = json_reply({"served": True})
@@ -157,3 +169,30 @@ async def test_an_upstream_that_wants_a_certificate_gets_the_gateways(
         tls |= {"cert": str(own), "key": str(own)}
         gateway = await start_gateway(simple_config(upstream.url, upstream={"tls": tls}))
         assert (await ask(gateway.port, POST)).status == 200
+
+
+async def test_the_keys_of_an_issuer_are_fetched_through_its_proxy(proxy: str) -> None:
+    keys = raw_reply(lambda _: reply(b'{"keys":[]}'))
+    async with ScriptedUpstream(keys) as issuer:
+        url = f"{issuer.url}/jwks"
+        fetch = http_fetch(None, Proxy.parse(proxy, USER, PASSWORD))
+        assert await fetch(url) == b'{"keys":[]}'
+        with pytest.raises(OSError, match="proxy 127"):
+            await http_fetch(None, Proxy.parse(proxy, USER, "wr0ng"))(url)
+        assert len(issuer.requests) == 1
+
+
+async def test_the_doctor_looks_through_the_proxy(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = raw_reply(lambda _: reply(b'{"object":"list","data":[{"id":"m"}]}'))
+    async with ScriptedUpstream(models) as upstream:
+        document = simple_config(upstream.url, upstream={"proxy": through(proxy)})
+        text = yaml.safe_dump(document)
+        found = [one async for one in upstreams(load_text(text))]
+        assert "reached through the proxy" in found[0].text
+        assert found[0].verdict is CheckResult.OK
+        monkeypatch.setenv("PROXY_PASSWORD", "wr0ng")
+        (refused,) = [one async for one in upstreams(load_text(text))]
+        assert refused.verdict is CheckResult.FAILED
+        assert "check `proxy`" in refused.remedy

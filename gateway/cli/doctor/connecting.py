@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway.cli.doctor.finding import Finding, Remedies, failed, ok, warning
 from gateway.cli.failures import why_unreachable
+from gateway.http.egress import Proxy
 
 _TIMEOUT_S = 5.0
 _EXPIRES_SOON_DAYS = 14
@@ -75,3 +76,18 @@ def _certificate(not_after: str, subject: str) -> Finding:
     if days < _EXPIRES_SOON_DAYS:
         return warning(subject, text, "renew it: it is refused from then on")
     return ok(subject, text)
+
+
+async def reached_through(proxy: Proxy, url: str, subject: str) -> Finding:
+    """Check that a proxy opens a tunnel to a URL's host."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    place = f"{proxy.host}:{proxy.port}"
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            tunnel = await proxy.open(parts.hostname or "", port)
+    except (OSError, TimeoutError) as exc:
+        text = str(exc) or f"proxy {place} does not answer"
+        return failed(subject, text, "check `proxy`: its address, its credential, what it allows")
+    tunnel.close()
+    return ok(subject, f"reached through the proxy {place}")

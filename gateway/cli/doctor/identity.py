@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -13,6 +14,7 @@ from gateway.auth.key_sets import RemoteKeySet
 from gateway.cli.doctor.finding import Finding, failed, ok, warning
 from gateway.config import Config, models
 from gateway.errors import AuthUnavailable
+from gateway.wiring.egress import proxy_of
 
 _TIMEOUT_S = 5.0
 
@@ -30,10 +32,18 @@ async def _issuer(subject: str, options: models.JwtProviderSettings) -> AsyncIte
     reports: list[str] = []
     dates: list[float] = []
 
+    proxy = proxy_of(options.proxy, "https")
+
     async def fetch(url: str) -> bytes:
+        if proxy is None or not proxy.serves(urlsplit(url).hostname or ""):
+            return await read(url, None)
+        with proxy.failing():
+            return await read(url, proxy.connector())
+
+    async def read(url: str, connector: aiohttp.BaseConnector | None) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
             session.get(
                 url, allow_redirects=False, ssl=True if context is None else context
             ) as response,

@@ -51,15 +51,18 @@ async def streamed(
     *,
     headers: Mapping[str, str],
     context: ssl.SSLContext | None = None,
+    connector: aiohttp.BaseConnector | None = None,
 ) -> Finding:
     """Post the body to the URL, and judge the events of the answer. The generation is a real one,
-    which limits and budgets count.
+    which limits and budgets count. `connector` leads to the URL, through a proxy for example.
     """
     begun = time.perf_counter()
     arrivals: list[float] = []
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
+            aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)
+            ) as session,
             session.post(
                 url,
                 json=body,

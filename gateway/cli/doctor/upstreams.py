@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.cli.doctor.connecting import reached
+from gateway.cli.doctor.connecting import reached, reached_through
 from gateway.cli.doctor.finding import (
     CheckResult,
     Finding,
@@ -23,6 +24,7 @@ from gateway.cli.probe import FoundBackend, ProbeError, probe
 from gateway.config import Config, models
 from gateway.dialects import DIALECTS
 from gateway.upstream.tls import client_context
+from gateway.wiring.egress import proxy_of
 
 _SHOWN = 10
 """Number of listed models that a finding names."""
@@ -59,9 +61,18 @@ async def endpoint_findings(
     context: ssl.SSLContext | None = None
     if parts.scheme == "https":
         ca = None if options.tls.ca is None else str(Path(options.tls.ca))
-        context = client_context(ca, verify=options.tls.verify)
+        own = None if options.tls.cert is None else (options.tls.cert, options.tls.key or "")
+        context = client_context(ca, verify=options.tls.verify, own=own)
     is_demo = config.demo is not None and parts.netloc == config.demo.listen
-    connected = await reached(url, context, subject, _REMEDIES, server_name=options.tls.server_name)
+    proxy = proxy_of(options.proxy, parts.scheme)
+    if proxy is not None and not proxy.serves(parts.hostname or ""):
+        proxy = None
+    if proxy is None:
+        connected = await reached(
+            url, context, subject, _REMEDIES, server_name=options.tls.server_name
+        )
+    else:
+        connected = [await reached_through(proxy, url, subject)]
     is_down = worst(connected) is CheckResult.FAILED
     if is_down and is_demo:
         yield skipped(subject, "the built-in demo backend starts with `gateway serve`")
@@ -79,10 +90,15 @@ async def endpoint_findings(
     # The demo backend serves models that it does not list.
     wanted = set() if is_demo else set(names)
     try:
-        found = await probe(
-            url, headers=_headers(options, endpoint), context=context, dialect=options.dialect
-        )
-    except ProbeError as exc:
+        with nullcontext() if proxy is None else proxy.failing():
+            found = await probe(
+                url,
+                headers=_headers(options, endpoint),
+                context=context,
+                dialect=options.dialect,
+                connector=None if proxy is None else proxy.connector(),
+            )
+    except (ProbeError, OSError) as exc:
         yield warning(
             subject,
             str(exc),
@@ -106,6 +122,7 @@ async def endpoint_findings(
             _REMEDIES,
             headers=_headers(options, endpoint),
             context=context,
+            connector=None if proxy is None else proxy.connector(),
         )
 
 
