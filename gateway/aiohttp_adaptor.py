@@ -23,14 +23,16 @@ from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any, TypeVar, cast
 
-from aiohttp import StreamReader, http_parser, web
+from aiohttp import HttpVersion11, StreamReader, http_parser, web
 from aiohttp._websocket.helpers import websocket_mask
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.tcp_helpers import tcp_keepalive
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 __all__ = [
     "ConnectionRunner",
@@ -41,9 +43,11 @@ __all__ = [
     "RawRequestMessage",
     "aiohttp_request",
     "arrived_body",
+    "body_to_feed",
     "buffered_bytes",
     "has_c_parser",
     "more_of",
+    "request_message",
     "rfc822_formatted_time",
     "websocket_mask",
     "whole",
@@ -101,6 +105,14 @@ class HttpProtocol(web.RequestHandler):
         super().connection_lost(exc)
         self.feed = _fed_after_the_end
         self.consumed = _nothing
+
+    def stream_writer(self) -> AbstractStreamWriter:
+        """Return aiohttp's writer, for a response that only aiohttp can send."""
+        return StreamWriter(self, self.loop)
+
+    async def written(self) -> None:
+        """Wait until the transport takes more. Raise ConnectionResetError if it is lost."""
+        await self._drain_helper()
 
     @property
     def reading_paused(self) -> bool:
@@ -185,6 +197,35 @@ def arrived_body(client: object, data: bytes) -> StreamReader:
     return content
 
 
+def body_to_feed(client: HttpProtocol) -> StreamReader:
+    """Return the stream of a body that is fed piece by piece: `client` is told to pause."""
+    return StreamReader(client, _BUFFER_BYTES, loop=client.loop)
+
+
+def request_message(
+    method: str, target: str, fields: tuple[tuple[bytes, bytes], ...]
+) -> RawRequestMessage:
+    """Return the head of a request that did not come as bytes, as the parser would have made it.
+    No other request follows it on its connection.
+    """
+    headers = CIMultiDict(
+        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in fields
+    )
+    path, _, query = target.partition("?")
+    return RawRequestMessage(
+        method,
+        target,
+        HttpVersion11,
+        CIMultiDictProxy(headers),
+        fields,
+        should_close=True,
+        compression=None,
+        upgrade=False,
+        chunked=False,
+        url=URL.build(path=path, query_string=query, encoded=True),
+    )
+
+
 # -- responses -------------------------------------------------------------------------------------
 
 
@@ -248,7 +289,8 @@ def aiohttp_request(
     protocol = cast(web.RequestHandler, client)
     loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[None]", asyncio.current_task())
-    made = kind(message, content, protocol, StreamWriter(protocol, loop), task, loop)
+    writer = cast(HttpProtocol, client).stream_writer()
+    made = kind(message, content, protocol, cast(StreamWriter, writer), task, loop)
     made._read_bytes = body
     return made
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -126,17 +127,52 @@ class ClientConnection(Protocol):
         """Return another connection of the same client, for a request of its session."""
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """Request of a session, which no parser has to read."""
+
+    method: str
+    target: str
+    """Path and query."""
+    fields: tuple[tuple[bytes, bytes], ...]
+    """Header fields, with Host, and with Content-Length if there is a body."""
+    body: bytes = b""
+
+
+class AnswerReceiver(Protocol):
+    """Receiver of the response to a request of a session."""
+
+    def make_writer(
+        self,
+        client: ClientConnection,
+        exchange: Exchange,
+        source: BodySource | None,
+        *,
+        chunked: bool = True,
+        encoder: BodyEncoder | None = None,
+    ) -> ResponseWriter:
+        """Return the writer of a body that is written as it arrives: see `MakeWriter`."""
+
+    def head(self, status: int, fields: Mapping[str, str]) -> None:
+        """Take the head."""
+
+    def body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+
+    def complete(self) -> None:
+        """Take the end of a body that is complete."""
+
+
 class Branch(Protocol):
-    """Connection for the requests of a session. The session calls it as a transport would."""
+    """Connection for one request of a session."""
 
     exchange: Exchange | None
     """Exchange served at the moment."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to write responses to this transport."""
-
-    def data_received(self, data: bytes) -> None:
-        """Read bytes of a request."""
+    def ask(
+        self, request: SessionRequest, receiver: AnswerReceiver, transport: asyncio.Transport
+    ) -> None:
+        """Serve a request. Its response goes to `receiver`. `transport` is closed at the end."""
 
     def pause_writing(self) -> None:
         """Stop writing for now."""

@@ -1,4 +1,4 @@
-"""Translate one HTTP response, as it arrives, into bridge messages. No I/O here.
+"""Translate one response, as it arrives, into bridge messages. No I/O here.
 
 An event's data is passed on as the bytes received. It is parsed only to check it, so that invalid
 JSON cannot break the message around it, and is never serialized again. A token costs about 8 µs.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
-import httptools
 import orjson
 
 from gateway.bridge.messages import Tag, build_message, error_message
@@ -50,8 +49,8 @@ class BridgeAnswer:
         self.stream: str | None = None
         """Id under which the gateway keeps the stream for resumption; None if it does not."""
         self._dialect = dialect
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
+        """Header fields, by their names in lower case."""
         self._status = 0
         self._begin = b'{"id":%b,"type":"event"' % tag
         self._splitter = EventSplitter()
@@ -70,14 +69,50 @@ class BridgeAnswer:
         """True if the final message was produced."""
         return self.stage is Stage.OVER
 
-    def feed(self, data: bytes) -> Sequence[bytes]:
-        """Parse bytes of the response and return the resulting messages."""
-        if self.stage is Stage.OVER:
+    def begin(self, status: int, fields: Mapping[str, str]) -> Sequence[bytes]:
+        """Take the head of the response and return the resulting messages."""
+        if self.over:
             return ()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._fail(UpstreamInvalidResponse("not HTTP/1.1"))
+        self._status = status
+        self._headers = {name.lower(): value for name, value in fields.items()}
+        media_type = self._headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.stage = Stage.WHOLE
+        if status == 200 and media_type in (EVENT_STREAM, _LINES):
+            self.stage = Stage.EVENTS if media_type == EVENT_STREAM else Stage.LINES
+            self.stream = self._headers.get("x-stream-id")
+            self._add(
+                build_message(
+                    self.tag,
+                    b"created",
+                    **self._heads(),
+                    stream=self.stream,
+                    on_disconnect=self._headers.get(ON_DISCONNECT.lower()),
+                )
+            )
+        return self._take_messages()
+
+    def feed(self, data: bytes) -> Sequence[bytes]:
+        """Take a piece of the body and return the resulting messages."""
+        if self.stage is Stage.EVENTS:
+            self._events(data)
+        elif self.stage is Stage.LINES:
+            self._lines(data)
+        elif self.stage is Stage.WHOLE:
+            self._body += data
+            self._check_size()
+        return self._take_messages()
+
+    def complete(self) -> Sequence[bytes]:
+        """Return the last messages after the whole body was taken."""
+        if self.stage is Stage.WHOLE:
+            self._whole()
+        elif self.stage is Stage.LINES and self._body:
+            self._lines(b"\n")
+        if self.stage in (Stage.EVENTS, Stage.LINES):
+            if self._error is not None:
+                self._end_with_error()
+            else:
+                self._end(build_message(self.tag, b"done"))
         return self._take_messages()
 
     def closed(self, error: GatewayError | None = None) -> Sequence[bytes]:
@@ -92,53 +127,6 @@ class BridgeAnswer:
         """Return the final message after the client has cancelled the generation."""
         self._end(build_message(self.tag, b"cancelled"))
         return self._take_messages()
-
-    # Called by the parser.
-
-    def on_message_begin(self) -> None:
-        self._headers.clear()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
-        if self._status < 200:
-            return  # an interim response
-        media_type = self._headers.get("content-type", "").partition(";")[0].strip().lower()
-        self.stage = Stage.WHOLE
-        if self._status == 200 and media_type in (EVENT_STREAM, _LINES):
-            self.stage = Stage.EVENTS if media_type == EVENT_STREAM else Stage.LINES
-            self.stream = self._headers.get("x-stream-id")
-            self._add(
-                build_message(
-                    self.tag,
-                    b"created",
-                    **self._heads(),
-                    stream=self.stream,
-                    on_disconnect=self._headers.get(ON_DISCONNECT.lower()),
-                )
-            )
-
-    def on_body(self, data: bytes) -> None:
-        if self.stage is Stage.EVENTS:
-            self._events(data)
-        elif self.stage is Stage.LINES:
-            self._lines(data)
-        elif self.stage is Stage.WHOLE:
-            self._body += data
-            self._check_size()
-
-    def on_message_complete(self) -> None:
-        if self.stage is Stage.WHOLE:
-            self._whole()
-        elif self.stage is Stage.LINES and self._body:
-            self._lines(b"\n")
-        if self.stage in (Stage.EVENTS, Stage.LINES):
-            if self._error is not None:
-                self._end_with_error()
-            else:
-                self._end(build_message(self.tag, b"done"))
 
     # -- private -----------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from gateway.bridge.messages import (
     expiring_message,
     parse,
 )
-from gateway.client_connection import ClientConnection
+from gateway.client_connection import ClientConnection, SessionRequest
 from gateway.dialects import Dialect
 from gateway.errors import (
     Cancelled,
@@ -67,14 +67,14 @@ class Bridge:
         options: BridgeOptions,
         client: ClientConnection,
         voucher: Voucher,
-        head: bytes,
+        fields: tuple[tuple[bytes, bytes], ...],
     ) -> None:
-        """Create the bridge. `head` are the header lines sent with every request of the socket."""
+        """Create the bridge. `fields` are the header fields of every request of the socket."""
         assert client.transport is not None
         self._options = options
         self._client, self._transport = client, client.transport
         self._voucher = voucher
-        self._head = head
+        self._fields = fields
         self._calls: dict[Tag, BridgeCall] = {}
         self._paused: deque[BridgeCall] = deque()
         """Paused calls, in the order in which they resume."""
@@ -187,24 +187,22 @@ class Bridge:
         if len(self._calls) >= self._options.generations:
             raise BadMessage(TooManyGenerations(), tag)
 
-    def _request(self, said: CreateMessage | ResumeMessage) -> bytes:
-        """Build the HTTP request. Raise BadMessage."""
+    def _request(self, said: CreateMessage | ResumeMessage) -> SessionRequest:
+        """Return the request that a message stands for. Raise BadMessage."""
         options = self._options
         if isinstance(said, ResumeMessage):
             if options.streams_path is None:
                 raise BadMessage(StreamNotFound(), said.tag)
             query = f"?after={said.after}" if said.after else ""
-            return self._bytes("GET", f"{options.streams_path}{said.stream}{query}")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in said.headers)
-        return self._bytes("POST", said.path, lines.encode("latin-1"), said.body)
+            return SessionRequest(
+                "GET", f"{options.streams_path}{said.stream}{query}", self._fields
+            )
+        fields = [(name.encode(), value.encode("latin-1")) for name, value in said.headers]
+        fields.append((b"Content-Type", b"application/json"))
+        fields.append((b"Content-Length", b"%d" % len(said.body)))
+        return SessionRequest("POST", said.path, (*self._fields, *fields), said.body)
 
-    def _bytes(self, method: str, target: str, lines: bytes = b"", body: bytes = b"") -> bytes:
-        head = f"{method} {target} HTTP/1.1\r\n".encode()
-        if body:
-            lines += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
-        return b"%b%b%bConnection: close\r\n\r\n%b" % (head, self._head, lines, body)
-
-    def _begin(self, tag: Tag, request: bytes) -> None:
+    def _begin(self, tag: Tag, request: SessionRequest) -> None:
         call = BridgeCall(
             self._client.branch(self._voucher),
             BridgeAnswer(tag, self._options.dialect),
@@ -241,7 +239,7 @@ class Bridge:
             self._client.backlog,
             send=lambda _: None,
             ended=lambda _: None,
-        ).begin(self._bytes("DELETE", path))
+        ).begin(SessionRequest("DELETE", path, self._fields))
 
     # -- messages to clients -------------------------------------------------------------------
 

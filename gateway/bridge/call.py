@@ -1,20 +1,23 @@
 """One request of a socket, which the gateway handles as a connection of its own.
 
-The request passes through the same middleware chain and relay, ends in the same ways and has its
-own line in the access log, like any other request. What the gateway writes to the connection
-becomes bridge messages.
+The request passes through the same pipeline and relay, ends in the same ways and has its own line
+in the access log, like any other request. Neither it nor its response is written as HTTP: the
+connection takes a parsed request, and `BridgeWriter` hands over the response.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.bridge.answer import BridgeAnswer
-from gateway.client_connection import Branch
+from gateway.bridge.writer import BridgeWriter
+from gateway.client_connection import Branch, ClientConnection, SessionRequest
 from gateway.errors import GatewayError, StreamCancelled
+from gateway.exchange import Exchange
 from gateway.load.backlog import Backlog
+from gateway.response_writer import BodyEncoder, BodySource
 
 _LOOK_BYTES = 512
 """Maximum bytes of a response that are read at once: about 60 of the smallest events."""
@@ -24,7 +27,9 @@ _TURN_BYTES = 64 * 1024
 
 
 class BridgeCall(asyncio.Transport):
-    """Client side of one request: the transport that the gateway writes its response to."""
+    """Client side of one request: the transport of its connection, as far as it has one, and the
+    receiver of its response.
+    """
 
     def __init__(
         self,
@@ -36,7 +41,7 @@ class BridgeCall(asyncio.Transport):
         send: Callable[[Sequence[bytes]], None],
         ended: Callable[[BridgeCall], None],
     ) -> None:
-        """Create the transport.
+        """Create the call.
 
         `underneath` is the socket's connection, and `send` sends messages on it. `ended` is called
         after the final message was sent.
@@ -57,12 +62,12 @@ class BridgeCall(asyncio.Transport):
         """Response bytes that wait to be read, from index `_at` on."""
         self._at = 0
         self._queued = False
+        self._is_complete = False
+        """True once the whole body has been received."""
 
-    def begin(self, request: bytes) -> None:
+    def begin(self, request: SessionRequest) -> None:
         """Send the request."""
-        self._branch.connection_made(self)
-        if not self._closing:
-            self._branch.data_received(request)
+        self._branch.ask(request, self, self)
 
     @property
     def generates(self) -> bool:
@@ -108,24 +113,55 @@ class BridgeCall(asyncio.Transport):
         """Handle the loss of the client."""
         self._closing = True
         self._unread = b""
+        self._at = 0
         if not self._lost:
             self._lost = True
             self._branch.connection_lost(None)
 
-    # Called by the gateway's side.
+    # Called by the gateway's side: the writer of the response.
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def make_writer(
+        self,
+        client: ClientConnection,
+        exchange: Exchange,
+        source: BodySource | None,
+        *,
+        chunked: bool = True,
+        encoder: BodyEncoder | None = None,
+    ) -> BridgeWriter:
+        """Return the writer of the response."""
+        return BridgeWriter(self, client, exchange, source, encoder)
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes of the body that wait for a slow client, or for their turn."""
+        return len(self._unread) - self._at
+
+    def head(self, status: int, fields: Mapping[str, str]) -> None:
+        """Translate the head of the response."""
+        if not self._closing:
+            self._send(self.answer.begin(status, fields))
+
+    def body(self, data: bytes) -> None:
+        """Translate a piece of the body: at once if it is small, or in several turns."""
         if self._closing:
             return
-        if not self._unread and len(data) <= _LOOK_BYTES:
-            self._send(self.answer.feed(data if isinstance(data, bytes) else bytes(data)))
+        if not self._unread and not self._congested and len(data) <= _LOOK_BYTES:
+            self._send(self.answer.feed(data))
             return
         self._unread = self._unread[self._at :] + data
         self._at = 0
         self._read()
 
-    def writelines(self, list_of_data: Any) -> None:
-        self.write(b"".join(list_of_data))
+    def complete(self) -> None:
+        """Send the last message, behind what waits."""
+        if self._closing:
+            return
+        self._is_complete = True
+        if not self._unread:
+            self._send(self.answer.complete())
+
+    # Called by the gateway's side: the connection, which takes this for its transport.
 
     def is_closing(self) -> bool:
         return self._closing
@@ -177,6 +213,9 @@ class BridgeCall(asyncio.Transport):
             self._queue()
         else:
             self._unread = b""
+            self._at = 0
+            if self._is_complete:
+                messages += self.answer.complete()
         self._send(messages)
         self._update_flow()
         if self._closing and not (self._unread or self._lost):

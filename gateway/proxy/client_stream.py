@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.exchange import Commit, Exchange
 from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.http.chunks import LAST_CHUNK, chunk
-from gateway.proxy.preface import WithoutBom
+from gateway.proxy.preface import WithoutBom, without_bom
 from gateway.response_writer import BodyEncoder, BodySource, SentHead
 from gateway.sse import TAIL_BYTES, between_events
 
@@ -169,10 +169,8 @@ class ClientStream(Heartbeat):
     def strip_bom(self) -> None:
         """Remove a byte order mark from the body, because other bytes were written before it."""
         if self._without_bom is None:
-            self._without_bom = without = WithoutBom()
-            look = self.look
-            # A closure instead of a method of this class, which would be a reference cycle.
-            self.look = without.feed if look is None else lambda data: without.feed(look(data))
+            # `look` refers to a function, and not to a method: that would be a reference cycle.
+            self._without_bom, self.look = without_bom(self.look)
 
     def rest(self, data: bytes) -> None:
         """Write the last bytes of the body, which filters held back."""

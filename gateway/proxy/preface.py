@@ -4,6 +4,8 @@ own before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -35,3 +37,11 @@ class WithoutBom:
         data = self.feed(data)
         held, self._held = self._held, b""
         return data + held
+
+
+def without_bom(
+    look: Callable[[bytes], bytes] | None,
+) -> tuple[WithoutBom, Callable[[bytes], bytes]]:
+    """Return a filter, and `look` with the filter behind it."""
+    without = WithoutBom()
+    return without, without.feed if look is None else lambda data: without.feed(look(data))

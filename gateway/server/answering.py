@@ -25,7 +25,6 @@ from gateway.request import Request
 from gateway.response_writer import SentHead
 from gateway.server.closing import ClosingConnection, ClosingRules
 from gateway.server.expiry import Expiry
-from gateway.server.refusals import fixed_response
 from gateway.server.turns import Turns
 from gateway.server.whole import whole_response
 
@@ -182,13 +181,10 @@ class AnsweringConnection(ClosingConnection):
                 self.work(self._send_as_aiohttp_does(request, response))
             else:
                 self._complete_head(response, exchange)
-                data = whole_response(response, exchange.method)
-                if data is None:
-                    self.work(self._send_as_aiohttp_does(request, response))
-                else:
-                    exchange.bytes_out = len(data[1])
-                    self._write(data[0] + data[1])
+                if self._send_whole(response, exchange):
                     self.sent(response)
+                else:
+                    self.work(self._send_as_aiohttp_does(request, response))
         except ConnectionError:
             self._cut(request)
         except Exception as exc:
@@ -196,6 +192,15 @@ class AnsweringConnection(ClosingConnection):
         else:
             if exchange.session is not None and self._listener.draining:
                 exchange.session.drain()  # the drain began before the session could be told
+
+    def _send_whole(self, response: web.StreamResponse, exchange: Exchange) -> bool:
+        """Send a response whose body is there. Return False if only aiohttp can send it."""
+        data = whole_response(response, exchange.method)
+        if data is None:
+            return False
+        exchange.bytes_out = len(data[1])
+        self._write(data[0] + data[1])
+        return True
 
     async def _send_as_aiohttp_does(self, request: Request, response: web.StreamResponse) -> None:
         """Send a response of a plug-in that is more than bytes."""
@@ -293,7 +298,7 @@ class AnsweringConnection(ClosingConnection):
         if exchange.commit is Commit.OPEN:
             exchange.answered(error.status)
             exchange.failed(error)
-            self._write(fixed_response(error, exchange.request_id or new_request_id()))
+            self._write_refusal(error, exchange.request_id or new_request_id())
         return end_reason(error)
 
     def _cut(self, request: Request) -> None:

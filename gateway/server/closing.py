@@ -118,7 +118,7 @@ class ClosingConnection(RequestReader):
         self._discarding, self._at_start = True, False
         error = Unavailable(code="too_many_connections")
         self._listener.refusals[error.code] += 1
-        tcp.write(fixed_response(error, new_request_id()))
+        self._write_refusal(error, new_request_id())
         if tcp.can_write_eof():
             tcp.write_eof()
         self._deadline.move(self.loop.time() + _TURNED_AWAY_S)
@@ -129,7 +129,7 @@ class ClosingConnection(RequestReader):
         self._listener.logger.info(
             "refused", request_id=request_id, client=self._peer, error=refusal.code
         )
-        self._write(fixed_response(refusal, request_id))
+        self._write_refusal(refusal, request_id)
 
     def _received(self, data: bytes) -> None:
         if not self._discarding:
@@ -180,6 +180,10 @@ class ClosingConnection(RequestReader):
     def _write(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)
+
+    def _write_refusal(self, error: GatewayError, request_id: str) -> None:
+        """Send the fixed response for an error, after which the connection closes."""
+        self._write(fixed_response(error, request_id))
 
     # -- clients that are gone -------------------------------------------------------------
 

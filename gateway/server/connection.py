@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from aiohttp import EMPTY_PAYLOAD, HttpVersion11, web
 
 from gateway.app import Runtime
+from gateway.client_connection import Branch
 from gateway.deadline import NEVER
 from gateway.errors import RequestTimeout
 from gateway.exchange import Exchange
@@ -27,8 +28,8 @@ class Owner(AnsweringRules, Protocol):
 
     runtime: Runtime
 
-    def __call__(self) -> Connection:
-        """Return a new connection."""
+    def branch(self, voucher: Voucher) -> Branch:
+        """Return a new connection for a request of a session."""
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in. Return False, without counting it, if there are too many."""
@@ -80,11 +81,9 @@ class Connection(AnsweringConnection):
         super().connection_lost(exc)
         self._listener.lost(self)
 
-    def branch(self, voucher: Voucher) -> Connection:
+    def branch(self, voucher: Voucher) -> Branch:
         """Return another connection of the same client, for a request of its session."""
-        branch = self._listener()
-        branch.vouch(voucher)
-        return branch
+        return self._listener.branch(voucher)
 
     def vouch(self, voucher: Voucher) -> None:
         """Lend this identity to the requests of the connection."""

@@ -14,7 +14,9 @@ from gateway.app import Runtime
 from gateway.config import models
 from gateway.errors import Cancelled, Draining
 from gateway.exchange import Exchange
+from gateway.facts import Voucher
 from gateway.load.backlog import Backlog
+from gateway.server.branch import BranchConnection
 from gateway.server.connection import Connection
 from gateway.server.turns import Turns
 
@@ -74,6 +76,10 @@ class Listener:
     def __call__(self) -> Connection:
         """Return a new connection. asyncio calls this as its protocol factory."""
         return Connection(self, self._manager, **self._connection_options)
+
+    def branch(self, voucher: Voucher) -> BranchConnection:
+        """Return a new connection for a request of a session."""
+        return BranchConnection(self, self._manager, voucher, **self._connection_options)
 
     @property
     def open_exchanges(self) -> int:

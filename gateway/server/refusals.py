@@ -38,6 +38,13 @@ def refusal_for_version(version: HttpVersion) -> GatewayError:
 
 def fixed_response(error: GatewayError, request_id: str) -> bytes:
     """Return the bytes of a whole response, after which the connection closes."""
+    fields, body = fixed_parts(error, request_id)
+    reason = _REASONS[error.status]
+    return http_head(error.status, reason, lines(fields), keeps_alive=False) + body
+
+
+def fixed_parts(error: GatewayError, request_id: str) -> tuple[list[tuple[str, str]], bytes]:
+    """Return the header fields and the body of the same response."""
     body = DIALECTS["openai"].error_body(error, request_id)
     fields = [
         ("Content-Type", "application/json"),
@@ -46,5 +53,4 @@ def fixed_response(error: GatewayError, request_id: str) -> bytes:
         ("X-Request-ID", request_id),
         *error.headers,
     ]
-    reason = _REASONS[error.status]
-    return http_head(error.status, reason, lines(fields), False) + body
+    return fields, body

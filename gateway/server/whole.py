@@ -14,8 +14,23 @@ _BODILESS = (204, 304)
 
 
 def whole_response(response: web.StreamResponse, method: str) -> tuple[bytes, bytes] | None:
-    """Return head and body of a response; None if only aiohttp can send it, because it is a stream,
-    a file, or compressed on the way.
+    """Return head and body of a response as bytes of HTTP/1.1; None as for `whole_parts`."""
+    parts = whole_parts(response, method)
+    if parts is None:
+        return None
+    fields, body = parts
+    head = http_head(
+        response.status,
+        response.reason or "",
+        checked_lines(fields.items()),
+        response.keep_alive is not False,
+    )
+    return head, body
+
+
+def whole_parts(response: web.StreamResponse, method: str) -> tuple[CIMultiDict[str], bytes] | None:
+    """Return header fields and body of a response; None if only aiohttp can send it, because it is
+    a stream, a file, or compressed on the way.
     """
     if not isinstance(response, web.Response) or response.chunked or response.compression:
         return None
@@ -37,10 +52,4 @@ def whole_response(response: web.StreamResponse, method: str) -> tuple[bytes, by
     fields.setdefault(DATE, rfc822_formatted_time())
     for cookie in response.cookies.values():
         fields.add("Set-Cookie", cookie.OutputString())
-    head = http_head(
-        status,
-        response.reason or "",
-        checked_lines(fields.items()),
-        response.keep_alive is not False,
-    )
-    return head, b"" if method == "HEAD" or status in _BODILESS else body
+    return fields, b"" if method == "HEAD" or status in _BODILESS else body

@@ -56,14 +56,15 @@ def bridged(
         voucher = Voucher(principal, target.name, exchange.request_id)
         validity = CredentialValidity(providers, principal) if principal is not None else None
         headers = request.headers
-        head = "".join(
-            f"{name}: {', '.join(headers.getall(name))}\r\n"
+        fields = tuple(
+            # aiohttp decoded the values with the same codec.
+            (name.encode(), ", ".join(headers.getall(name)).encode("utf-8", "surrogateescape"))
             for name in _KEPT_HEADERS
             if name in headers
-        ).encode("utf-8", "surrogateescape")  # aiohttp decoded them with the same codec
+        )
 
         def begin(client: ClientConnection) -> ClientSocket:
-            bridge = Bridge(options, client, voucher, head)
+            bridge = Bridge(options, client, voucher, fields)
             socket.on_drain = bridge.drain
             return ClientSocket(
                 exchange,

@@ -13,10 +13,10 @@ from gateway.client_connection import Branch
 from gateway.dialects import DIALECTS
 from gateway.errors import Draining
 from gateway.load.backlog import Backlog
-from tests.support.upstream import LAST_CHUNK, STREAM_HEAD, chunk
 
 MANY = 2000
-RESPONSE = STREAM_HEAD + chunk(b"data: 1\n\n" * MANY) + LAST_CHUNK
+EVENT = b"data: 1\n\n"
+HEAD = {"Content-Type": "text/event-stream"}
 
 
 class FakeBranch:
@@ -58,6 +58,12 @@ class Rig:
             ended=self.ended.set_result,
         )
 
+    def respond(self) -> None:
+        """Hand over a whole response of many events."""
+        self.call.head(200, HEAD)
+        self.call.body(EVENT * MANY)
+        self.call.complete()
+
     def say(self, messages: Sequence[bytes]) -> None:
         self.said += [json.loads(message) for message in messages]
 
@@ -73,7 +79,7 @@ class Rig:
 
 async def test_a_turn_says_a_few_of_many_small_events_and_the_source_waits() -> None:
     rig = Rig()
-    rig.call.write(RESPONSE)
+    rig.respond()
     rig.call.close()
     said = 0
     while not rig.ended.done():
@@ -88,16 +94,16 @@ async def test_a_turn_says_a_few_of_many_small_events_and_the_source_waits() -> 
 
 async def test_an_event_that_comes_alone_is_said_at_once() -> None:
     rig = Rig()
-    rig.call.write(STREAM_HEAD)
+    rig.call.head(200, HEAD)
     for number in range(100):
-        rig.call.write(chunk(b"data: %d\n\n" % number))
+        rig.call.body(b"data: %d\n\n" % number)
         assert rig.said[-1]["data"] == number
         assert not rig.branch.paused
 
 
 async def test_nothing_is_said_while_the_socket_is_behind_and_all_of_it_after_that() -> None:
     rig = Rig()
-    rig.call.write(RESPONSE)
+    rig.respond()
     rig.call.pause()
     said = len(rig.said)
     for _ in range(20):
@@ -117,8 +123,9 @@ async def test_a_generation_whose_last_message_fills_the_socket_lets_its_request
                 self.call.pause()
 
     rig = Full()
-    rig.call.write(STREAM_HEAD + chunk(b"data: 1\n\n"))
-    rig.call.write(LAST_CHUNK)
+    rig.call.head(200, HEAD)
+    rig.call.body(EVENT)
+    rig.call.complete()
     await rig.end()
     await asyncio.sleep(0)
     assert not rig.branch.paused
@@ -126,7 +133,8 @@ async def test_a_generation_whose_last_message_fills_the_socket_lets_its_request
 
 async def test_a_response_that_ends_early_is_an_error_behind_its_last_event() -> None:
     rig = Rig()
-    rig.call.write(STREAM_HEAD + chunk(b"data: 1\n\n" * MANY))
+    rig.call.head(200, HEAD)
+    rig.call.body(EVENT * MANY)
     rig.call.close()
     await rig.end()
     assert rig.types == ["created", *MANY * ["event"], "error"]
@@ -135,7 +143,7 @@ async def test_a_response_that_ends_early_is_an_error_behind_its_last_event() ->
 async def test_what_waits_of_a_response_is_dropped_with_its_generation() -> None:
     for stop in (BridgeCall.cancel, lambda call: call.fail(Draining()), BridgeCall.disconnect):
         rig = Rig()
-        rig.call.write(RESPONSE)
+        rig.respond()
         said = len(rig.said)
         stop(rig.call)
         for _ in range(20):
