@@ -100,6 +100,12 @@ class HttpProtocol(web.RequestHandler):
         BaseProtocol.connection_made(self, transport)
         tcp_keepalive(transport)
 
+    def parse_nothing(self) -> None:
+        """Release the parser: requests do not come as bytes."""
+        self._parser = None
+        self.feed = _fed_after_the_end
+        self.consumed = _nothing
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Release the transport, the parser and all that refers to this object."""
         super().connection_lost(exc)

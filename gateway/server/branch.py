@@ -44,6 +44,7 @@ class BranchConnection(Connection):
     ) -> None:
         """`voucher` is the identity that the session lends."""
         super().__init__(listener, manager, **options)
+        self.parse_nothing()
         self._voucher = voucher
         self._receiver: AnswerReceiver | None = None
         self._rest = memoryview(b"")
