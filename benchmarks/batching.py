@@ -38,7 +38,7 @@ _SLACK_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one size of batches costs at one rate."""
+    """Cost of one size of batches at one rate."""
 
     size: int
     rate: int

@@ -1,7 +1,7 @@
 """Translate one response, as it arrives, into bridge messages. No I/O here.
 
 An event's data is passed on as the bytes received. It is parsed only to check it, so that invalid
-JSON cannot break the message around it, and is never serialized again. A token costs about 8 µs.
+JSON cannot break the message around it, and is never serialized again. An event costs about 4 µs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One request of a socket, which the gateway handles as a connection of its own.
+"""Call of a bridge: one request of a socket, with a connection of its own.
 
 The request passes through the same pipeline and relay, ends in the same ways and has its own line
 in the access log, like any other request. Neither it nor its response is written as HTTP: the

@@ -18,7 +18,7 @@ _WAITING_CAP_BYTES = 32 * 1024
 
 
 class Receiver(Protocol):
-    """What turns the response into messages."""
+    """Translator of the response into messages."""
 
     @property
     def unread_bytes(self) -> int:

@@ -24,7 +24,7 @@ _BLANK_LINE = b"\n\n"
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """When the events that were gathered are sent."""
+    """Conditions under which gathered events are sent."""
 
     max_delay_s: float
     """Longest time that an event waits, and longest pause between two events that may share a
