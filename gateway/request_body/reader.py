@@ -153,6 +153,7 @@ class BodyReader:
                 body = whole(content, SMALL_BYTES)
                 if body is None:
                     return None
+                request.content = EMPTY_PAYLOAD  # the empty reader takes a KiB
             request.exchange.bytes_in = len(body)
             if len(body) > self.cap_bytes:
                 raise BodyTooLarge(self.cap_bytes)

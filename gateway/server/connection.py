@@ -117,7 +117,7 @@ class Connection(AnsweringConnection):
         if self._request is not None or self.transport is None or self._discarding:
             return
         if self._queue:
-            message, body, known, arrived = self._queue.popleft()
+            message, body, known, arrived = self._queue.pop(0)
             self._deadline.at = NEVER
             if message.version is HttpVersion11 and self._ending is None:
                 self.exchange = exchange = Exchange(message.method, self._peer, self._trusted)
