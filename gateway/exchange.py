@@ -20,6 +20,7 @@ from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError
 from gateway.facts import Facts, UnfinishedAnswer
+from gateway.json_body import JsonBody
 from gateway.limiting.decision import Decision
 from gateway.load.overload import HeldBody
 from gateway.session import SessionState
@@ -322,6 +323,11 @@ class Exchange(Facts):
     def unfinished(self) -> UnfinishedAnswer | None:
         """Answer of a process that died, if the request continues one."""
         return None if self.voucher is None else self.voucher.unfinished
+
+    def rewritten(self, made: JsonBody | None = None) -> None:
+        super().rewritten(made)
+        if made is not None:
+            self._asked = None  # it may ask for fewer tokens
 
     @property
     def detached(self) -> bool:

@@ -28,7 +28,6 @@ WRITERS = {
     "middleware/stream_lifetime.py": {"expires_at"},
     "request_body/reader.py": {"json", "decoded"},
     "routing/resolve.py": {"model", "query", "body", "json", "deadline"},
-    "routing/applied_rules.py": {"json"},
 }
 """Facts that each file sets. `exchange.py` sets those known at the start. Four files change what
 another one has set: authentication takes credentials out of the query, model resolution renames the

@@ -142,7 +142,9 @@ class _Others:
     async def _takes(self, target: Target) -> bool:
         """Tell whether the target can be asked at all."""
         request = self._request
-        return fits(request, target) and await understands(request, target, self._sending)
+        return fits(request, target, surely=True) and await understands(
+            request, target, self._sending
+        )
 
 
 async def _shortcoming(response: web.StreamResponse, target: Target) -> str | None:

@@ -11,13 +11,16 @@ from gateway.routing.model_rules import ModelRules
 from gateway.routing.target import Target
 
 
-def fits(request: Request, target: Target) -> bool:
-    """Tell whether a request fits into a model, and its rules refuse nothing of it."""
+def fits(request: Request, target: Target, *, surely: bool = False) -> bool:
+    """Tell whether a request fits into a model, and its rules refuse nothing of it. `surely`: a
+    request that only probably does not fit counts as one that fits; see `ModelRules.misfit`.
+    """
     rules, body = target.rules, request.exchange.json
     if rules is None or body is None:
         return True
     body = body.restored()
-    return rules.misfit(body, request.exchange.path) is None and not rules.refuses(body)
+    misfit = rules.misfit(body, request.exchange.path, surely=surely)
+    return misfit is None and not rules.refuses(body)
 
 
 def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitable[None] | None:

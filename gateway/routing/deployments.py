@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
 from multidict import CIMultiDictProxy
 
@@ -98,6 +98,10 @@ class DeployedModel:
         if chosen is None:
             return None
         return self._targets[chosen.key], Assignment(chosen, tokens)
+
+    def healths(self) -> Set[str]:
+        """Return the health of the upstreams of all deployments."""
+        return {target.upstream.latest.health() for target in self._targets.values()}
 
 
 def assign(exchange: Exchange, assignment: Assignment) -> None:

@@ -84,7 +84,7 @@ class Resolve:
             names = self._names(exchange)
             if not options.listing.asks_health(exchange.query):
                 return options.listing.answer(request, names)
-            health = {name: options.models[name].upstream.latest.health() for name in names}
+            health = {name: options.models[name].health() for name in names}
             return options.listing.answer(request, names, health)
         if not request.body_exists:
             if options.fallback is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from typing import Protocol
 
 from multidict import CIMultiDictProxy
@@ -52,6 +52,9 @@ class Deployed(Protocol):
         tried: Collection[str] = (),
     ) -> tuple[Target, Assignment] | None:
         """Choose a deployment for the request, of those whose keys are not in `tried`."""
+
+    def healths(self) -> Set[str]:
+        """Return the health of the upstreams of its deployments: `up`, `degraded` or `down`."""
 
 
 class Target:
@@ -155,6 +158,13 @@ class Target:
         """Filter of the request headers that are forwarded."""
         self.passing_to_read = self.passing.less(ACCEPT_ENCODING)
         """The same filter without Accept-Encoding, for responses that the gateway has to read."""
+
+    def health(self) -> str:
+        """Return the health of all that serves the model: `up`, `degraded` or `down`."""
+        if self.deployed is None:
+            return self.upstream.latest.health()
+        found = self.deployed.healths()
+        return next(iter(found)) if len(found) == 1 else "degraded"
 
     def serves(self, name: str, principal: Principal | None) -> bool:
         """Tell whether a caller may use this target under this name."""

@@ -8,6 +8,7 @@ import openai
 
 from tests.support.client import ask, request
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
+from tests.support.peers import refusing_endpoint
 from tests.support.upstream import ScriptedUpstream
 
 MODEL = {
@@ -98,3 +99,20 @@ async def test_health_is_told_when_asked(start_gateway: StartGateway) -> None:
         assert known["health"] == "up"
         entry = await listed(gateway, "/v1/models/known?x=1&health=1")
         assert entry["health"] == "up"
+
+
+async def test_the_health_of_a_model_is_that_of_its_deployments(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        with refusing_endpoint() as refusing:
+            config = simple_config(upstream.url, models=["m"])
+            config["upstreams"]["other"] = {
+                "endpoints": [{"url": refusing}],
+                "health": {"path": "/health", "interval": "20ms", "unhealthy": 1},
+            }
+            config["models"] = {"m": {"deployments": [{"upstream": "main"}, {"upstream": "other"}]}}
+            gateway = await start_gateway(config)
+            await gateway.wait_for_log(lambda line: line.get("state") == "unhealthy")
+            (model,) = (await listed(gateway, "/v1/models?health=true"))["data"]
+            assert model["health"] == "degraded"

@@ -198,6 +198,31 @@ async def test_a_usage_request_of_the_gateway_survives_the_rules(
     assert (sent["temperature"], sent["model"]) == (0, "acme/small")
 
 
+async def test_every_deployment_of_a_model_gets_its_parameters(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(raw_reply(failing_first())) as upstream:
+        document = config(upstream, small={})
+        document["models"]["small"] = {
+            "deployments": [
+                {"upstream": "main", "model": "one"},
+                {"upstream": "main", "model": "two", "priority": 1},
+            ],
+            "context_window": 1000,
+            "parameters": {"cap": {"max_tokens": 100}},
+        }
+        document["limits"] = {"tokens": {"key": "ip", "tokens": "3000/day"}}
+        document["routes"][0]["limits"] = ["tokens"]
+        gateway = await start_gateway(document)
+        # Probably too long, but not surely: each deployment decides.
+        message = {"role": "user", "content": "word " * 1000}
+        response = await post(gateway, messages=[message], max_tokens=5000)
+        assert response.status == 200
+        asked = [json.loads(one.body) for one in upstream.requests]
+    assert [one["model"] for one in asked] == ["one", "two"]
+    assert [one["max_tokens"] for one in asked] == [100, 100]
+
+
 @pytest.mark.parametrize("size", [5_000, MIB // 28], ids=["costly to edit", "costly to parse"])
 async def test_a_costly_body_is_edited_in_the_helper_process(
     start_gateway: StartGateway, upstream: ScriptedUpstream, size: int
