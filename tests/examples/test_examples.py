@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from gateway.cli.main import command_parser
 from tests.support.examples import EXAMPLES, HELLO, Prepare, sent
 from tests.support.gateway import StartGateway
 from tests.support.issuer import Issuer
@@ -222,6 +224,16 @@ def test_every_example_is_listed_and_tried() -> None:
     tried = set(re.findall(r'prepare(?:\(|, )"([\w./-]+\.yaml)"', tests))
     folders = {f"{name}/gateway.yaml" for name in re.findall(r'"examples/([\w-]+)"', tests)}
     assert tried | folders == names
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda file: file.name)
+def test_the_commands_of_an_examples_first_lines_are_some(file: Path) -> None:
+    head = file.read_text().partition("\nserver:")[0].replace("\\\n#", "")
+    pattern = r"""(?:^#\s+(?:\w+=\S+ )*|\$\()gateway ([a-z]+[^\n#)"]*)"""
+    found = re.findall(pattern, head, re.MULTILINE)
+    assert found
+    for command in found:
+        command_parser().parse_args(shlex.split(command))
 
 
 def test_no_generated_secret_is_shipped() -> None:
