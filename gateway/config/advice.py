@@ -24,6 +24,7 @@ def advise(config: models.Config) -> Iterator[Finding]:
         yield from _exact_path(path, route)
         yield from _tenants(path, route, config)
         yield from _anonymous(path, route, config)
+        yield from _costs(path, route, config)
     yield from _versions(config)
 
 
@@ -48,6 +49,18 @@ def _exact_path(path: ConfigPath, route: models.Route) -> Iterator[Finding]:
             f"serves exactly {route.path}, which no call of a model API asks for",
             f"write {route.path}/ for everything below it",
         )
+
+
+def _costs(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
+    """Warn about a route that tells costs if none of its models has a price."""
+    if any(config.models[name].price is not None for name in route.models):
+        return
+    why = "tells nothing, because no model of the route has a price"
+    hint = "give a model its `price`"
+    if route.cost_in_usage:
+        yield (*path, "cost_in_usage"), why, hint
+    if "cost" in route.served_headers:
+        yield (*path, "served_headers"), why, hint
 
 
 def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:

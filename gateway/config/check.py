@@ -19,6 +19,8 @@ from gateway.http.request_target import split_target
 from gateway.http.urls import is_host_name
 
 _BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
+_OF_REQUESTS = ("check_requests", "served_headers", "cost_in_usage")
+"""Settings of a route that only requests to models have."""
 
 
 def check(config: models.Config) -> Iterator[Finding]:
@@ -192,6 +194,8 @@ def _check_issuing(
     """Check a route that issues tickets. Its callers must be authenticated by another provider."""
     if route.upstream is not None or route.models:
         yield (*path, "issues"), "is the end of the route", "take `models` and `upstream` away"
+    for key in route.model_fields_set.intersection(_OF_REQUESTS):
+        yield (*path, key), "has nothing to do with tickets", "take it away"
     if route.resume is not None:
         yield (*path, "resume"), "keeps streams, and here are none", None
     if route.methods != ("POST",):
@@ -229,6 +233,8 @@ def _check_bridge(
         yield (*path, "resume"), "is what the route says that the bridge leads to", None
     if route.dialect is not None:
         yield (*path, "dialect"), "is what the route says that the bridge leads to", None
+    for key in route.model_fields_set.intersection(_OF_REQUESTS):
+        yield (*path, key), "is what the route says that the bridge leads to", None
     if route.path.endswith("/"):
         yield (*path, "path"), "is the address of one socket", "take the slash at its end away"
     hint = f"put it on route '{bridge.to}'"

@@ -112,3 +112,13 @@ def test_a_url_with_a_base_is_fine_for_callers_whose_requests_are_translated() -
     document = config(routes=[route(dialect="anthropic")])
     document["upstreams"]["u"]["endpoints"] = [{"url": "http://10.0.0.5:8000/v1"}]
     assert warnings(document) == []
+
+
+@pytest.mark.parametrize("told", [{"cost_in_usage": True}, {"served_headers": ["cost"]}])
+def test_a_cost_without_a_price_is_warned_of(told: dict[str, Any]) -> None:
+    (key,) = told
+    why = "tells nothing, because no model of the route has a price"
+    assert warnings(config(routes=[route(**told)])) == [f"routes.0.{key}: {why}"]
+    priced = {"m": {"upstream": "u", "price": {"input": 1, "output": 2}}}
+    assert warnings(config(routes=[route(**told)], models=priced)) == []
+    assert warnings(config(routes=[route(served_headers=["model"])])) == []

@@ -396,6 +396,10 @@ def test_the_demo_backend_at_the_gateways_own_address() -> None:
         ({"resume": {}}, ["resume: is what the route says that the bridge leads to"]),
         ({"dialect": "ollama"}, ["dialect: is what the route says that the bridge leads to"]),
         (
+            {"check_requests": True},
+            ["check_requests: is what the route says that the bridge leads to"],
+        ),
+        (
             {"path": "/v1/stream/"},
             ["path: is the address of one socket; take the slash at its end away"],
         ),
