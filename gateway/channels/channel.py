@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gateway.channels import notices
 from gateway.channels.history import ChannelHistory
 from gateway.channels.space import ChannelAddress, ChannelSpace, Once
 from gateway.errors import GatewayError, IdempotencyConflict
@@ -41,13 +42,22 @@ class Encoded:
     followers at one position write the same bytes.
     """
 
-    __slots__ = ("_encode", "_history", "_last", "_pieces")
+    __slots__ = ("_encode", "_history", "_last", "_pieces", "_presence", "_present")
 
     def __init__(self, history: ChannelHistory, encode: Callable[[Sequence[bytes]], bytes]) -> None:
         self._history = history
         self._encode = encode
         self._last = 0
         self._pieces: dict[int, tuple[bytes, int, int]] = {}
+        self._present = -1
+        self._presence = b""
+
+    def presence(self, followers: int) -> bytes:
+        """Return the encoded event that tells this number of followers."""
+        if followers != self._present:
+            self._present = followers
+            self._presence = self._encode([notices.presence(followers)])
+        return self._presence
 
     def after(self, position: int) -> tuple[bytes, int, int]:
         """Return the encoded events after a position, which is before `history.last`; the id of the

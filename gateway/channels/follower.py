@@ -129,7 +129,7 @@ class StreamFollower(ClientResponse):
         """Write the number of followers, unless the client lags."""
         stream = self._stream
         if stream is not None and not stream.behind and not stream.is_closing():
-            stream.framed(chunk(notices.presence(self._channel.present)))
+            stream.framed(self._encoded.presence(self._channel.present))
 
     # -- the writer calls these -----------------------------------------------------------------
 

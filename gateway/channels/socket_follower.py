@@ -104,7 +104,7 @@ class SocketFollower(WebSocketSession):
     def note(self) -> None:
         """Write the number of followers, unless the client lags."""
         if not (self._over or self._client.congested or self._transport.is_closing()):
-            self._write(_as_frames([notices.presence(self._channel.present)]), 1)
+            self._write(self._encoded.presence(self._channel.present), 1)
 
     # -- the client's connection calls these ------------------------------------------------------
 

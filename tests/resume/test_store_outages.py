@@ -13,7 +13,8 @@ from tests.resume.streams import Door, ask, follow, numbers, payload, post, stre
 from tests.support.client import Response
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
-from tests.support.redis import Redis, StartRedis
+from tests.support.redis import StartRedis
+from tests.support.redis_groups import sentinel_of
 from tests.support.upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -73,25 +74,6 @@ async def read_elsewhere(door: Door, stream: str) -> Response:
         return answer.status != 503
 
     return await asked_until(lambda: ask(door, follow(stream)), is_read, patience_s=_LONGEST_S)
-
-
-async def sentinel_of(start_redis: StartRedis, master: Redis) -> Redis:
-    """Return a sentinel of a master with one replica that is in step."""
-    sentinel = await start_redis("--sentinel")
-    await sentinel.command("SENTINEL", "MONITOR", "main", "127.0.0.1", str(master.port), "1")
-    for name, value in (("down-after-milliseconds", "400"), ("failover-timeout", "3000")):
-        await sentinel.command("SENTINEL", "SET", "main", name, value)
-    await asked_until(
-        lambda: master.info("replication"),
-        lambda found: found["connected_slaves"] != "0",
-        patience_s=_LONGEST_S,
-    )
-    await asked_until(
-        lambda: sentinel.info("sentinel"),
-        lambda found: "slaves=1" in found["master0"],
-        patience_s=_LONGEST_S,
-    )
-    return sentinel
 
 
 @pytest.mark.parametrize("how", ["begins empty", "replica is promoted"])

@@ -21,7 +21,9 @@ from tests.channels.clients import (
 from tests.support.client import ask
 from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProcess
 from tests.support.redis import Redis, StartRedis
+from tests.support.redis_groups import cluster_of, sentinel_of
 from tests.support.tokens import Auth
+from tests.support.waiting import asked_until
 
 
 @pytest.fixture
@@ -125,6 +127,45 @@ async def test_followers_stay_while_redis_is_away(
         if event.type == b"gateway.gap":
             event = await reader.event()
         assert event.data == b"after"
+
+
+async def test_followers_go_on_when_a_sentinel_promotes_a_replica(
+    start_redis: StartRedis, start_gateway: StartGateway, auth: Auth
+) -> None:
+    master = await start_redis("--repl-diskless-sync-delay", "0")
+    replica = await start_redis("--replicaof", "127.0.0.1", str(master.port))
+    sentinel = await sentinel_of(start_redis, master)
+    await asked_until(
+        lambda: replica.info("replication"), lambda found: found["master_link_status"] == "up"
+    )
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+    one, two = [await start_gateway({**config(), "store": {"url": url}}) for _ in range(2)]
+    async with Reader(one, "news") as reader:
+        await reader.opened()
+        before = await publish(two, "news", "before")
+        assert await reader.data(1) == ["before"]
+        master.signal(signal.SIGKILL)
+        await until_published(two, "news", b"after")
+        assert await reader.data(1) == ["after"]
+    async with Reader(two, "news", query=f"?after={before}") as reader:
+        assert await (await reader.opened()).data(1) == ["after"]
+
+
+async def test_a_cluster_keeps_channels_on_all_its_nodes(
+    start_redis: StartRedis, start_gateway: StartGateway, auth: Auth
+) -> None:
+    nodes = await cluster_of(start_redis)
+    url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+    one, two = [await start_gateway({**config(), "store": {"url": url}}) for _ in range(2)]
+    for name in ("a", "b", "c", "d"):
+        async with Reader(one, name) as reader:
+            await reader.opened()
+            first = await publish(two, name, "1")
+            await publish(one, name, "2")
+            assert await reader.data(2) == ["1", "2"]
+        async with Reader(two, name, query=f"?after={first}") as reader:
+            assert await (await reader.opened()).data(1) == ["2"]
+    assert [bool(await keys(node, "*:events")) for node in nodes].count(True) > 1
 
 
 async def test_no_id_is_given_twice_when_redis_loses_the_newest_events(

@@ -16,7 +16,7 @@ from gateway.stores.redis.client import answering, connect, disconnect
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
 from tests.support.redis import Redis, StartRedis, free_port
-from tests.support.waiting import asked_until
+from tests.support.redis_groups import PASSWORD, cluster_of, formed
 
 ONE_OF_TWO = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
 
@@ -46,7 +46,6 @@ async def test_a_cancellation_is_never_lost(start_redis: StartRedis) -> None:
 
 # -- Sentinel and Cluster ----------------------------------------------------------------------
 
-PASSWORD = "p@ss/w%rd?&"  # each of these would end a part of the URL
 QUOTED = quote(PASSWORD, safe="")
 
 
@@ -93,29 +92,6 @@ async def test_a_database_is_chosen_behind_a_sentinel(start_redis: StartRedis) -
     await client.set("here", "1")
     await disconnect(client)
     assert "db3" in await master.info("keyspace")
-
-
-async def formed(node: Redis) -> None:
-    """Return once a node knows who has which slot."""
-    await asked_until(
-        lambda: node.command("CLUSTER", "INFO"),
-        lambda said: b"cluster_state:ok" in said,
-        patience_s=20,
-    )
-
-
-async def cluster_of(start_redis: StartRedis, *options: str) -> list[Redis]:
-    """Three nodes with a third of the slots each."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *options)
-    nodes = [await start_redis(*options) for _ in range(3)]
-    ends = [0, 5461, 10923, 16384]
-    for node, first, end in zip(nodes, ends, ends[1:], strict=False):
-        node.password = PASSWORD if "--requirepass" in options else ""
-        await node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1))
-        await node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
-    for node in nodes:
-        await formed(node)
-    return nodes
 
 
 async def test_a_cluster_of_three_is_found_by_one_node(start_redis: StartRedis) -> None:
