@@ -1,30 +1,36 @@
-"""`gateway keys create | list | revoke`: API keys, in a provider's file or in the store."""
+"""`gateway keys`: create, list, rotate and revoke API keys, in a file or in the store."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, TypeVar
 
-from gateway.auth import api_key, stored_keys
+from gateway.auth import api_key
 from gateway.auth.api_key import ApiKey
-from gateway.auth.key_file import editing, read
 from gateway.auth.key_record import to_record
+from gateway.auth.key_register import FileRegister, KeyRegister, StoreRegister, rotated
 from gateway.cli.config_file import Commands, add_config_option
-from gateway.cli.failures import WrongUsage
-from gateway.cli.store import with_records
+from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.table import print_table
 from gateway.config import Config, load
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration
+from gateway.store.location import Location
+from gateway.store.records import Records, StoreUnavailable
+from gateway.stores.makers import UNUSABLE, makers
+
+_Result = TypeVar("_Result")
 
 
 def add_command(commands: Commands) -> None:
-    """Add `gateway keys` and its three commands."""
-    parser = commands.add_parser("keys", help="create, list and revoke API keys")
+    """Add `gateway keys` and its four commands."""
+    parser = commands.add_parser("keys", help="create, list, rotate and revoke API keys")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = commands.add_parser(
         "create",
@@ -50,11 +56,26 @@ def add_command(commands: Commands) -> None:
     listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=_list)
 
+    rotate = commands.add_parser(
+        "rotate",
+        help="replace a key by a new one with the same settings, and print it",
+        description="Makes a key with the same settings, and prints it. The old key expires after "
+        "the overlap.",
+    )
+    rotate.add_argument("id", help="id of the key, from `list`, or the whole key")
+    rotate.add_argument(
+        "--overlap",
+        metavar="DURATION",
+        default="1h",
+        help="how long the old key stays usable; default: 1h, 0s ends it at once",
+    )
+    rotate.set_defaults(run=_rotate)
+
     revoke = commands.add_parser("revoke", help="revoke a key; it is refused within a second")
     revoke.add_argument("id", help="id of the key, from `list`, or the whole key")
     revoke.set_defaults(run=_revoke)
 
-    for command in (create, listing, revoke):
+    for command in (create, listing, rotate, revoke):
         add_config_option(command)
         command.add_argument(
             "--provider", help="which provider of `auth`; default: the first of type api_key"
@@ -63,7 +84,7 @@ def add_command(commands: Commands) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    storage = _key_storage(config, arguments.provider)
+    register = _key_register(config, arguments.provider)
     models, limits = _names(arguments.models), _names(arguments.limits) or ()
     for kind, names, known in (
         ("model", models or (), config.models),
@@ -80,28 +101,28 @@ def _create(arguments: argparse.Namespace) -> int:
         except (ValueError, OverflowError) as exc:
             raise WrongUsage(f"--expires: {exc}") from exc
     key, key_id, salt, digest = api_key.generate()
-    storage.put(
-        ApiKey(
-            key_id,
-            salt,
-            digest,
-            arguments.owner,
-            now,
-            arguments.tenant,
-            arguments.tier,
-            models,
-            limits,
-            tuple((arguments.scopes or "").split()),
-            expires,
-        )
+    made = ApiKey(
+        key_id,
+        salt,
+        digest,
+        arguments.owner,
+        now,
+        arguments.tenant,
+        arguments.tier,
+        models,
+        limits,
+        tuple((arguments.scopes or "").split()),
+        expires,
     )
+    _run(register.put(made))
     print(key)
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    keys = _key_storage(load(arguments.config), arguments.provider).all().values()
+    register = _key_register(load(arguments.config), arguments.provider)
+    keys = _run(register.all()).values()
     if arguments.json:
         for key in keys:
             print(json.dumps(_as_dict(key, now)))
@@ -132,65 +153,63 @@ def _as_dict(key: ApiKey, now: datetime) -> dict[str, object]:
     return {**record, "state": _state(key, now)}
 
 
-def _revoke(arguments: argparse.Namespace) -> int:
-    parts = api_key.split(arguments.id)
-    key_id = parts[0] if parts else arguments.id
-    storage = _key_storage(load(arguments.config), arguments.provider)
-    key = storage.all().get(key_id)
-    if key is None:
-        raise WrongUsage(f"there is no key with id '{key_id}'")
-    if key.revoked is None:
-        storage.put(key.revoke(datetime.now(UTC)))
-    print(f"{key_id}: revoked")
+def _rotate(arguments: argparse.Namespace) -> int:
+    try:
+        overlap = timedelta(seconds=parse_duration(arguments.overlap))
+    except (ValueError, OverflowError) as exc:
+        raise WrongUsage(f"--overlap: {exc}") from exc
+    register, key = _found(arguments)
+    now = datetime.now(UTC)
+    if not key.usable(now):
+        raise WrongUsage(f"key '{key.id}' is {_state(key, now)}: create another")
+    secret, new, ending = rotated(key, now, overlap)
+    _run(register.put(new, ending))
+    print(secret)
     return 0
 
 
-class _KeyStorage(Protocol):
-    """Storage of a provider's keys."""
-
-    def all(self) -> Mapping[str, ApiKey]:
-        """Return the keys by id, oldest first."""
-
-    def put(self, key: ApiKey) -> None:
-        """Store a new or changed key."""
+def _revoke(arguments: argparse.Namespace) -> int:
+    register, key = _found(arguments)
+    if key.revoked is None:
+        _run(register.put(key.revoke(datetime.now(UTC))))
+    print(f"{key.id}: revoked")
+    return 0
 
 
-class _FileKeys:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def all(self) -> Mapping[str, ApiKey]:
-        return read(self._path)
-
-    def put(self, key: ApiKey) -> None:
-        with editing(self._path) as keys:
-            keys[key.id] = key
-
-
-class _StoredKeys:
-    def __init__(self, options: config_models.StoreSettings, provider: str) -> None:
-        self._options = options
-        self._provider = provider
-
-    def all(self) -> Mapping[str, ApiKey]:
-        found = with_records(
-            self._options, lambda records: records.all(stored_keys.kind_of(self._provider))
-        )
-        keys, _ = stored_keys.parse(found)
-        return dict(sorted(keys.items(), key=lambda item: item[1].created))
-
-    def put(self, key: ApiKey) -> None:
-        with_records(self._options, lambda records: stored_keys.put(records, self._provider, key))
+def _found(arguments: argparse.Namespace) -> tuple[KeyRegister, ApiKey]:
+    """Return the key that the command line names, and its register. Raise WrongUsage."""
+    parts = api_key.split(arguments.id)
+    key_id = parts[0] if parts else arguments.id
+    register = _key_register(load(arguments.config), arguments.provider)
+    key = _run(register.all()).get(key_id)
+    if key is None:
+        raise WrongUsage(f"there is no key with id '{key_id}'")
+    return register, key
 
 
-def _key_storage(config: Config, name: str | None) -> _KeyStorage:
+def _key_register(config: Config, name: str | None) -> KeyRegister:
     for known, provider in config.auth.items():
         if isinstance(provider, config_models.ApiKeyProviderSettings) and name in (None, known):
             if provider.file is not None:
-                return _FileKeys(Path(provider.file))
-            return _StoredKeys(config.store, known)
+                return FileRegister(Path(provider.file))
+            return StoreRegister(functools.partial(_open_records, config.store.location), known)
     wanted = f"called '{name}'" if name else "in `auth`"
     raise WrongUsage(f"there is no provider of type api_key {wanted}")
+
+
+def _open_records(location: Location) -> Records:
+    try:
+        return makers(location).open_records(location)
+    except UNUSABLE as exc:
+        raise CannotDo(f"the store cannot be used: {exc}") from exc
+
+
+def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of a coroutine of a register. Raise CannotDo, BadKeyFile, OSError."""
+    try:
+        return asyncio.run(work)
+    except StoreUnavailable as exc:
+        raise CannotDo(f"the store does not answer: {exc}") from exc
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -35,6 +35,32 @@ def test_a_revoked_key_is_listed_as_revoked(capsys: pytest.CaptureFixture[str], 
     assert (key["owner"], key["state"]) == ("ann", "revoked")
 
 
+@pytest.mark.parametrize("kept_in", ["file", "store"])
+def test_a_rotated_key_has_a_successor_and_an_end(
+    capsys: pytest.CaptureFixture[str], file: Path, kept_in: str
+) -> None:
+    provider = {"type": "api_key"}
+    if kept_in == "file":
+        provider["file"] = str(file.with_name("keys.yaml"))
+    store = {"url": f"sqlite://{file.with_name('store.db')}"}
+    file.write_text(config_text(simple_config(NOWHERE), {"auth": {"k": provider}, "store": store}))
+    options = ("--config", str(file))
+    first = call(capsys, "keys", "create", "--owner", "ann", "--tenant", "acme", *options).out
+    second = call(capsys, "keys", "rotate", first.strip(), "--overlap", "2h", *options)
+    assert second.code == 0
+    assert second.out != first
+    listed = call(capsys, "keys", "list", "--json", *options).out
+    old, new = sorted(map(json.loads, listed.splitlines()), key=lambda key: key["id"] not in first)
+    assert (new["owner"], new["tenant"], new["id"] in second.out) == ("ann", "acme", True)
+    assert "expires" in old
+    assert "expires" not in new
+    again = call(capsys, "keys", "rotate", old["id"], "--overlap", "soon", *options)
+    assert (again.code, "--overlap" in again.err) == (2, True)
+    assert call(capsys, "keys", "revoke", old["id"], *options).code == 0
+    refused = call(capsys, "keys", "rotate", old["id"], *options)
+    assert (refused.code, "is revoked" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
