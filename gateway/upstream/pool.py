@@ -20,8 +20,11 @@ from gateway.upstream.connection import ConnectionState, UpstreamConnection
 from gateway.upstream.resolve import AddressRefused, SocketAddress, resolve_checked
 
 _NO_EXCEPTIONS = AddressPolicy()
-_READ_BYTES = 64 * 1024
-"""Size of one read. A slow client's buffer exceeds its limit by at most this much."""
+_READ_BYTES = 32 * 1024
+"""Size of one read. A slow client's buffer exceeds its limit by at most this much: a stream that
+nobody reads takes 91 KiB, and 110 with reads of 64 KiB. Events cost the same, and a body of many
+MiB some 5 % more.
+"""
 _BURST = 8
 """Number of connections being opened at the same time that counts as a burst."""
 _AHEAD_CAP = 16
