@@ -27,6 +27,7 @@ from gateway.errors import (
     BodyTooLarge,
     ChannelNotFound,
     GatewayError,
+    InvalidEvent,
     RateLimited,
     RequestError,
     UnsupportedCoding,
@@ -226,31 +227,32 @@ class _Relay:
         self._where = where
         self.count = 0
         """Number of events published."""
+        self._waiting: list[bytes] = []
         self._ids = (0, 0)
         """Ids of the first and the last of them."""
 
     async def add(self, events: Iterable[Event]) -> None:
         """Publish events. Raise InvalidEvent, TooManyChannels or ChannelsUnavailable."""
-        waiting: list[bytes] = []
         try:
             for event in events:
                 block = block_of_event(event)
                 if block is None:
                     continue
                 if wait_s := self._owner.wait_s(self._exchange):
-                    await self._publish(waiting)
-                    waiting = []
+                    await self._publish()
                     while wait_s:
                         await asyncio.sleep(wait_s)
                         wait_s = self._owner.wait_s(self._exchange)
-                waiting.append(block)
-                if len(waiting) >= _BATCH_EVENTS:
-                    await self._publish(waiting)
-                    waiting = []
-        finally:
-            await self._publish(waiting)
+                self._waiting.append(block)
+                if len(self._waiting) >= _BATCH_EVENTS:
+                    await self._publish()
+        except InvalidEvent:
+            await self._publish()  # those before it
+            raise
+        await self._publish()
 
-    async def _publish(self, blocks: list[bytes]) -> None:
+    async def _publish(self) -> None:
+        blocks, self._waiting = self._waiting, []
         if blocks:
             ids = await self._owner.publish(self._where, blocks)
             self.count += len(ids)
@@ -265,11 +267,13 @@ class _Relay:
 
 
 def caller_of(exchange: Exchange) -> bytes:
-    """Return the digest of a caller's identity; that of its address without a credential."""
-    principal = exchange.principal
+    """Return the digest of a caller of a route: of its identity, or of its address without a
+    credential.
+    """
+    principal, route = exchange.principal, exchange.route or ""
     if principal is None:
-        return digest(ip_key(exchange).encode())
-    named = (principal.provider, principal.tenant or "", principal.subject)
+        return digest(route.encode(), ip_key(exchange).encode())
+    named = (route, principal.provider, principal.tenant or "", principal.subject)
     return digest(*(part.encode("utf-8", "surrogatepass") for part in named))
 
 

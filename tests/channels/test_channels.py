@@ -147,6 +147,15 @@ async def test_a_stream_is_published_event_by_event_as_it_comes(gateway: Running
         }
 
 
+async def test_events_before_an_invalid_one_are_published(gateway: RunningGateway) -> None:
+    body = b"data: a\n\ndata: b\n\nevent: gateway.x\ndata: c\n\ndata: d\n\n"
+    response = await ask(gateway.port, posting("news", body, kind="text/event-stream"), "POST")
+    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_event")
+    assert response.value("x-events-published") == b"2"
+    async with Reader(gateway, "news", query="?after=0") as reader:
+        assert await (await reader.opened()).data(2) == ["a", "b"]
+
+
 async def test_a_stream_that_breaks_a_rule_says_what_was_published(
     start_gateway: StartGateway, auth: Auth
 ) -> None:

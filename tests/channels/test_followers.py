@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.auth.jwt import REVOKED
 from gateway.channels import channels
 from gateway.config import load_text
@@ -205,3 +206,16 @@ async def test_a_follower_has_one_line_in_the_access_log(gateway: RunningGateway
     assert (line["path"], line["route"], line["status"]) == ("/v1/channels/news", "main", 200)
     assert line["end"] == "client_abort"
     assert line["bytes_out"] > 20
+
+
+async def test_metrics_tell_channels_followers_and_events(gateway: RunningGateway) -> None:
+    async with Reader(gateway, "news") as reader:
+        await reader.opened()
+        await publish(gateway, "news", "x")
+        await reader.data(1)
+        found = WorkerMetrics(gateway.server, 0).snapshot()
+        for name in ("gateway_channels", "gateway_channel_followers", "gateway_channel_events"):
+            assert found[name] == [[("main",), 1]], name
+        assert found["gateway_channel_gaps"] == [[("main",), 0]]
+        [[_, size_bytes]] = found["gateway_channel_history_bytes"]
+        assert size_bytes > len("data: x")
