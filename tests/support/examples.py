@@ -65,12 +65,12 @@ class Backend:
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}{self._base}"
 
     async def stop(self) -> None:
-        """Close it."""
+        """Stop listening."""
         await self._runner.cleanup()
 
 
 class Example:
-    """One file: served by a gateway whose upstreams are backends of the test's."""
+    """Example file, served by a gateway in front of backends of the test."""
 
     def __init__(self, start: StartGateway, file: Path, backends: dict[str, Backend]) -> None:
         self._start = start
@@ -84,7 +84,7 @@ class Example:
         self.url = (await self._start(self.file.read_text())).url
 
     async def command(self, *arguments: str) -> str:
-        """What `gateway ARGUMENTS --config FILE` prints."""
+        """Return what `gateway ARGUMENTS --config FILE` prints."""
         return await asyncio.to_thread(_printed, [*arguments, "--config", str(self.file)])
 
     async def chat(self, model: str, credential: str | None = None) -> str:

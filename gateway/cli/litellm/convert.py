@@ -87,11 +87,19 @@ def lines(found: Findings, *, anonymous: bool) -> Iterator[str]:
     yield "models:"
     names = found.upstream_names()
     for name, model in found.models.items():
-        own = {"upstream": names[model.upstream]}
-        if model.backend != name:
-            own["model"] = model.backend
         more = {"fallbacks": model.fallbacks} if model.fallbacks else {}
-        yield f"  {quoted(name)}: {flow({**own, **model.settings, **more})}"
+        if not model.deployments:
+            own = _served(name, names[model.upstream], model.backend)
+            yield f"  {quoted(name)}: {flow({**own, **model.settings, **more})}"
+            continue
+        yield f"  {quoted(name)}:"
+        yield "    deployments:"
+        for one in model.deployments:
+            own = _served(name, names[one.upstream], one.backend)
+            yield f"      - {flow({**own, **one.settings})}"
+        balance = {"balance": found.balance} if found.balance else {}
+        for key, value in {**balance, **model.settings, **more}.items():
+            yield f"    {key}: {flow(value)}"
     yield ""
     yield from _route_lines(found, anonymous=anonymous)
     if found.notes:
@@ -99,6 +107,11 @@ def lines(found: Findings, *, anonymous: bool) -> Iterator[str]:
         yield "# Not converted:"
         for place, reason in dict.fromkeys(found.notes):
             yield f"# - {one_line(place)}: {one_line(reason)}"
+
+
+def _served(name: str, upstream: str, backend: str) -> dict[str, Any]:
+    """Return what names an upstream and its own name for a model, if that is another."""
+    return {"upstream": upstream} | ({"model": backend} if backend != name else {})
 
 
 def _upstream_lines(found: Findings) -> Iterator[str]:

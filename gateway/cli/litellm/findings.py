@@ -28,6 +28,16 @@ class ConvertedUpstream:
 
 
 @dataclass(slots=True)
+class ConvertedDeployment:
+    """One of several upstreams of a model."""
+
+    upstream: ConvertedUpstream
+    backend: str
+    settings: dict[str, Any]
+    """Weight, priority and amounts, by their keys."""
+
+
+@dataclass(slots=True)
 class ConvertedModel:
     upstream: ConvertedUpstream
     backend: str
@@ -37,6 +47,8 @@ class ConvertedModel:
     is_listed: bool = True
     """False for the further backends of a model, which only its fallbacks name."""
     fallbacks: list[str] = field(default_factory=list)
+    deployments: list[ConvertedDeployment] = field(default_factory=list)
+    """Upstreams that share its requests, the first included; empty if there is one."""
 
 
 @dataclass(slots=True)
@@ -75,8 +87,9 @@ class Findings:
         names: dict[ConvertedUpstream, str] = {}
         taken: dict[str, int] = {}
         for model in self.models.values():
-            if model.upstream not in names:
-                slug = model.upstream.provider.replace("_", "-")
-                taken[slug] = taken.get(slug, 0) + 1
-                names[model.upstream] = slug if taken[slug] == 1 else f"{slug}-{taken[slug]}"
+            for upstream in [model.upstream, *(one.upstream for one in model.deployments)]:
+                if upstream not in names:
+                    slug = upstream.provider.replace("_", "-")
+                    taken[slug] = taken.get(slug, 0) + 1
+                    names[upstream] = slug if taken[slug] == 1 else f"{slug}-{taken[slug]}"
         return names

@@ -6,9 +6,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
-from gateway.cli.litellm.findings import ConvertedModel, ConvertedUpstream, Findings
+from gateway.cli.litellm.findings import (
+    ConvertedDeployment,
+    ConvertedModel,
+    ConvertedUpstream,
+    Findings,
+)
 from gateway.cli.litellm.providers import (
     PLACEHOLDERS,
     PROVIDERS,
@@ -21,7 +26,17 @@ from gateway.cli.litellm.reasons import DEFAULT_REASON, REASONS
 _OPENAI = re.compile(r"(ft:)?(gpt|chatgpt|o\d|text-|dall-e|tts-|whisper|omni-|davinci|babbage)")
 """Beginnings of OpenAI's model names, which need no prefix."""
 _MILLION = 1_000_000
-_BALANCE = {"simple-shuffle": "random", "least-busy": "least_requests"}
+_BALANCE = {
+    "simple-shuffle": "random",
+    "least-busy": "least_requests",
+    "latency-based-routing": "ttft",
+}
+
+
+_Merged: TypeAlias = dict[
+    tuple[ConvertedUpstream, str], tuple[list[tuple[str, int, int]], list[dict[str, Any]]]
+]
+"""Endpoints and settings of a model's entries, by what else they have."""
 
 
 class LiteLLMReader:
@@ -202,18 +217,20 @@ class LiteLLMReader:
     def _add_models(
         self, name: str, deployments: Sequence[tuple[ConvertedUpstream, str, dict[str, Any]]]
     ) -> None:
-        """Add a model. Deployments that differ only in their URL are endpoints of one upstream, and
-        the others are fallbacks in the order of the file.
+        """Add a model. Entries that differ only in their URL are endpoints of one upstream, and the
+        others are deployments. Where an API is not below /v1 they are fallbacks, in the order of
+        the file: a route cannot serve both.
         """
-        merged: dict[
-            tuple[ConvertedUpstream, str], tuple[list[tuple[str, int, int]], list[Any]]
-        ] = {}
+        merged: _Merged = {}
         for upstream, backend, settings in deployments:
             key = replace(upstream, endpoints=()), backend
             endpoints, all_settings = merged.setdefault(key, ([], []))
             if upstream.endpoints[0] not in endpoints:
                 endpoints += upstream.endpoints
             all_settings.append(settings)
+        if len(merged) > 1 and all(upstream.versioned for upstream, _ in merged):
+            self._add_deployments(name, merged)
+            return
         rpm, tpm = (_sum(one.pop(unit) for _, _, one in deployments) for unit in ("rpm", "tpm"))
         names: list[str] = []
         for (upstream, backend), (endpoints, all_settings) in merged.items():
@@ -229,6 +246,27 @@ class LiteLLMReader:
             self.found.models[name].fallbacks += names[1:]
             reason = "its backends differ, so they are asked in this order, not in turn"
             self.found.note(f"model_list ({name})", reason)
+
+    def _add_deployments(self, name: str, merged: _Merged) -> None:
+        """Add a model whose upstreams share its requests."""
+        found: list[ConvertedDeployment] = []
+        for (upstream, backend), (endpoints, all_settings) in merged.items():
+            settings: dict[str, Any] = {}
+            if (weight := sum(weight for _, weight, _ in endpoints)) > 1:
+                settings["weight"] = min(weight, 1000)
+            if first := min(priority for _, _, priority in endpoints):
+                settings["priority"] = first
+            for unit, key in (("rpm", "requests"), ("tpm", "tokens")):
+                if amount := _sum(one.pop(unit) for one in all_settings):
+                    settings[key] = f"{amount}/minute"
+            if slots := _sum(one.pop("parallel") for one in all_settings):
+                settings["concurrency"] = slots
+            own = tuple((url, weight, priority - first) for url, weight, priority in endpoints)
+            whole = replace(upstream, endpoints=own)
+            found.append(ConvertedDeployment(whole, backend, settings))
+        [_, [shared, *_]] = next(iter(merged.values()))
+        upstream, backend = found[0].upstream, found[0].backend
+        self.found.models[name] = ConvertedModel(upstream, backend, shared, 0, 0, True, [], found)
 
     def _unused(self, name: str, number: int) -> str:
         """Return a name with a number that no model of the file has."""
@@ -274,7 +312,7 @@ class LiteLLMReader:
 
     def _add_limits(self) -> None:
         """Add the limits that are the same for every model. A limit cannot differ by model."""
-        listed = self.found.listed.values()
+        listed = [one for one in self.found.listed.values() if not one.deployments]
         for unit, key in (("rpm", "requests"), ("tpm", "tokens")):
             amounts = {getattr(model, unit) for model in listed}
             if len(amounts) == 1 and (amount := amounts.pop()):

@@ -86,15 +86,34 @@ def test_deployments_that_differ_only_in_their_address_are_endpoints_of_one_upst
     assert document["models"]["llama-3.1-8b"] == document["models"]["gpt-3.5-turbo"] == llama
 
 
-def test_deployments_with_other_keys_are_fallbacks_before_those_of_the_router() -> None:
-    text, document = converted("azure.yaml")
+def test_entries_with_other_keys_are_deployments_before_the_routers_fallbacks() -> None:
+    _, document = converted("azure.yaml")
     model = document["models"]["gpt-4o"]
-    assert model["fallbacks"] == ["gpt-4o-2", "gpt-4o-openai", "claude"]
+    assert model["deployments"] == [
+        {"upstream": "azure", "model": "gpt-4o-eu", "requests": "6/minute"},
+        {"upstream": "azure-2", "model": "gpt-4o-ca", "requests": "6/minute"},
+    ]
+    assert model["fallbacks"] == ["gpt-4o-openai", "claude"]
     assert document["upstreams"]["azure-2"]["endpoints"] == [
         {"url": "https://my-ca.openai.azure.com/openai"}
     ]
-    assert "gpt-4o-2" not in document["routes"][0]["models"]
-    assert "# - model_list (gpt-4o): its backends differ" in text
+
+
+def test_order_weight_and_strategy_choose_among_deployments() -> None:
+    source = models(
+        {"model": "openai/gpt-5", "weight": 3, "max_parallel_requests": 4},
+        {"model": "anthropic/claude-sonnet-4-5", "order": 2},
+        router_settings={"routing_strategy": "latency-based-routing"},
+    ).replace("m1", "m0")
+    document = yaml.safe_load(convert(source, "f", anonymous=True).text)
+    assert document["models"]["m0"] == {
+        "deployments": [
+            {"upstream": "openai", "model": "gpt-5", "weight": 3, "concurrency": 4},
+            {"upstream": "anthropic", "model": "claude-sonnet-4-5", "priority": 1},
+        ],
+        "balance": "ttft",
+    }
+    assert document["upstreams"]["anthropic"]["endpoints"] == [{"url": "https://api.anthropic.com"}]
 
 
 def test_prices_are_for_a_million_tokens() -> None:
@@ -143,8 +162,9 @@ def test_rates_that_all_models_share_become_a_limit() -> None:
     amounts = {"requests": "300/minute", "tokens": "100000/minute"}
     assert document["limits"] == {"per-model": {"key": "model", **amounts}}
     assert all(route["limits"] == ["per-model"] for route in document["routes"])
-    text, document = converted("azure.yaml")
-    assert "limits" not in document
+    other = [{"model": "gpt-5", "rpm": 10}, {"model": "o3", "rpm": 20}]
+    text = convert(models(*other), "f", anonymous=True).text
+    assert "limits" not in yaml.safe_load(text)
     assert "# - model_list[].litellm_params.rpm: " in text
 
 
@@ -200,22 +220,37 @@ def test_the_prefix_and_api_base_say_where_a_model_is(
     assert document["routes"][0]["models"] == ["m0"]
 
 
-def test_rates_of_all_deployments_of_a_model_are_added_up() -> None:
-    entries = [{"model": f"openai/{name}", "rpm": 10} for name in ("a", "b")]
+def test_rates_of_the_endpoints_of_a_model_are_added_up() -> None:
+    bases = [f"http://10.0.0.{number}:8000" for number in (5, 6)]
+    entries = [{"model": "openai/a", "api_base": base, "rpm": 10} for base in bases]
     source = models(*entries).replace("m1", "m0")
     document = yaml.safe_load(convert(source, "f", anonymous=True).text)
     assert document["limits"] == {"per-model": {"key": "model", "requests": "20/minute"}}
 
 
-def test_a_further_backend_of_a_model_takes_no_name_of_the_file() -> None:
-    source = models(*({"model": f"openai/{name}"} for name in "abc"))
-    source = source.replace("m1", "m0").replace("m2", "m0-2")
+def test_rates_of_deployments_are_what_their_providers_grant() -> None:
+    entries = [{"model": f"openai/{name}", "rpm": 10, "tpm": 900} for name in ("a", "b")]
+    source = models(*entries).replace("m1", "m0")
     document = yaml.safe_load(convert(source, "f", anonymous=True).text)
+    assert document["models"]["m0"]["deployments"] == [
+        {"upstream": "openai", "model": name, "requests": "10/minute", "tokens": "900/minute"}
+        for name in ("a", "b")
+    ]
+    assert "limits" not in document
+
+
+def test_backends_whose_api_is_not_below_v1_are_fallbacks_with_names_of_their_own() -> None:
+    base = "http://10.0.0.5/api/paas/v4"
+    source = models(*({"model": f"openai/{name}", "api_base": base} for name in "abc"))
+    source = source.replace("m1", "m0").replace("m2", "m0-2")
+    text = convert(source, "f", anonymous=True).text
+    document = yaml.safe_load(text)
     assert {name: one["model"] for name, one in document["models"].items()} == {
         "m0": "a",
         "m0-3": "b",
         "m0-2": "c",
     }
+    assert "# - model_list (m0): its backends differ" in text
 
 
 def test_models_may_be_fallbacks_of_each_other(
