@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +15,14 @@ from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.history import History
 from gateway.telemetry.metrics.minute import Minute
 from gateway.telemetry.metrics.minutes import NAMES, MinutesInMemory
-from tests.support.admin import admin, until
-from tests.support.client import ask
-from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
-from tests.support.upstream import ScriptedUpstream, json_reply
+from gateway.telemetry.traces.minutes import StoredMinutes
+from gateway.telemetry.traces.reader import TraceReader
+from gateway.telemetry.traces.store import Retention, TraceStore
+from tests.support.admin import admin, told
+from tests.support.gateway import StartGatewayProcess, simple_config
 
 NOW = 1_800_000_000.0
 DAY_S = 86400.0
-GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def minute(at: float, requests_per_s: float) -> Minute:
@@ -82,23 +84,18 @@ async def test_what_cannot_be_asked_says_what_can(query: str) -> None:
     assert "send" in found["error"]
 
 
-async def test_history_survives_a_restart(start_gateway_process: StartGatewayProcess) -> None:
-    async with ScriptedUpstream(json_reply({})) as upstream:
-        config = simple_config(upstream.url, server={"workers": 2})
-        gateway = await start_gateway_process(config, telemetry={"traces": {"local": "t.db"}})
-        for _ in range(3):
-            await ask(gateway.port, GET)
-        await until(gateway, "/api/history?range=1h", _has_requests)
-        await gateway.stop()
-        again = GatewayProcess(config, {"telemetry": {"traces": {"local": "t.db"}}}, gateway.file)
-        await again.start()
-        try:
-            found = await until(again, "/api/history?range=1h", _has_requests)
-            assert found["step_s"] == 60.0
-            assert (await admin(again, "GET", "/api/history?range=x")).status == 400
-        finally:
-            await again.stop()
-
-
-def _has_requests(found: Any) -> bool:
-    return any(found["values"]["requests_per_s"])
+async def test_a_gateway_shows_what_the_one_before_it_has_stored(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    path, end = tmp_path / "traces.db", time.time() - 120
+    store = TraceStore(path, Retention(), lambda _: None)
+    StoredMinutes(store, TraceReader(path)).add(minute(end, 7.0))
+    assert store.flush(10.0)
+    store.close(10.0)
+    gateway = await start_gateway_process(
+        simple_config("http://127.0.0.1:9"), telemetry={"traces": {"local": str(path)}}
+    )
+    found = await told(gateway, "/api/history?range=1h")
+    assert found["at"][0] == end
+    assert found["values"]["requests_per_s"][0] == 7.0
+    assert (await admin(gateway, "GET", "/api/history?range=x")).status == 400

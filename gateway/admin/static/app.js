@@ -21,7 +21,7 @@ const VIEWS = [
   ["/usage", "Usage", usage],
   ["/keys", "Keys", keys],
   ["/config", "Config", config],
-  ["/play", "Play", play],
+  ["/play", "Playground", play],
 ];
 const KEYS = [
   ["1 – 8", "a page"],

@@ -40,7 +40,6 @@ let runs = [];
 
 export const view = {
   topics: [],
-  title: () => "Playground",
 
   start(context) {
     takeToken();
