@@ -216,6 +216,8 @@ class _Neighbour:
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._followed: dict[str, Channel] = {}
+        self._joined: set[str] = set()
+        """Followed channels whose history has come. News before it belong to an earlier follow."""
 
     async def call(self, asked: Document, blocks: Sequence[bytes]) -> Message:
         """Send a message, and return the reply. Raise StoreUnavailable."""
@@ -235,20 +237,28 @@ class _Neighbour:
 
     async def follow(self, channel: Channel) -> None:
         """Fill a channel, and keep it up to date. Raise StoreUnavailable or TooManyChannels."""
+        self._followed[channel.key] = channel
+        try:
+            await self._join(channel)
+        except BaseException:
+            self._followed.pop(channel.key, None)
+            raise
+
+    async def _join(self, channel: Channel) -> None:
+        """Ask for the history of a followed channel; `_listen` takes it, in its order with news."""
         asked = {
             "do": "follow",
             "channel": _document(channel.address),
             "after": channel.history.last,
             "followers": len(channel.followers),
         }
-        reply, events = await self.call(asked, ())
+        reply, _ = await self.call(asked, ())
         if "ids" not in reply:
             raise TooManyChannels
-        self._followed[channel.key] = channel
-        self._arrived(channel, reply, events)
 
     def leave(self, channel: Channel) -> None:
         """Stop to follow a channel."""
+        self._joined.discard(channel.key)
         if self._followed.pop(channel.key, None) is not None:
             self._say({"do": "leave", "key": channel.key})
 
@@ -274,18 +284,20 @@ class _Neighbour:
         try:
             while True:
                 document, events = await _read(reader)
-                reply = self._waiting.get(document.get("number", 0))
-                if reply is not None:
-                    if not reply.done():
-                        reply.set_result((document, events))
-                    continue
-                channel = self._followed.get(document.get("key", ""))
-                if channel is not None:
+                key = document.get("key", "")
+                channel = self._followed.get(key)
+                if channel is not None and "number" in document:
+                    self._joined.add(key)
+                if channel is not None and key in self._joined:
                     self._arrived(channel, document, events)
+                reply = self._waiting.get(document.get("number", 0))
+                if reply is not None and not reply.done():
+                    reply.set_result((document, events))
         except _GONE:
             pass
         finally:
             self._writer = None
+            self._joined.clear()
             writer.close()
             for reply in self._waiting.values():
                 if not reply.done():
@@ -298,7 +310,7 @@ class _Neighbour:
         while left := {k: c for k, c in self._followed.items() if not c.gone}:
             try:
                 for channel in left.values():
-                    await self.follow(channel)
+                    await self._join(channel)
             except StoreUnavailable:
                 await asyncio.sleep(_AGAIN_S)
             except TooManyChannels:

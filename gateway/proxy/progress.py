@@ -29,7 +29,7 @@ class Progress(StrEnum):
     CLIENT_BEHIND = "client_behind"
     """The upstream is paused, because the client does not read what was sent."""
     FOLLOWING = "following"
-    """Reading a stored stream."""
+    """Reading a stored stream, or following a channel."""
     SESSION = "session"
     """A WebSocket session."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from types import TracebackType
@@ -121,6 +122,37 @@ class Reader:
         assert event.type == b"gateway." + kind.encode(), event.raw
         found: Mapping[str, Any] = json.loads(event.data or b"")
         return found
+
+
+async def joined_while_published(gateway: Door, channel: str, count: int = 150) -> None:
+    """Publish a stream of events, one after the other, while followers come that ask for all.
+    Check that each of them gets each event once, in order.
+    """
+    marks = [f"{channel} {number}" for number in range(count)]
+    lines = (PUBLISHER, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
+
+    async def publish_all() -> None:
+        async with RawClient(gateway.port) as client:
+            await client.send(request("POST", f"/v1/channels/{channel}", headers=lines))
+            for mark in marks:
+                event = f"data: {mark}\n\n".encode()
+                await client.send(b"%x\r\n%b\r\n" % (len(event), event))
+                await asyncio.sleep(0)
+            await client.send(b"0\r\n\r\n")
+            assert (await client.read_response("POST")).json()["events"] == count
+
+    async def follow() -> None:
+        async with Reader(gateway, channel, query="?after=0") as reader:
+            met = await (await reader.opened()).data(1)
+            while met[-1] != marks[-1]:
+                met += await reader.data(1)
+            assert met[-count:] == marks
+
+    await publish(gateway, channel, "first")
+    publishing = asyncio.create_task(publish_all())
+    for _ in range(5):
+        await asyncio.gather(*(follow() for _ in range(4)))
+    await publishing
 
 
 async def until_published(gateway: Door, channel: str, data: bytes) -> None:

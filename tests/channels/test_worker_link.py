@@ -13,6 +13,7 @@ from tests.channels.clients import (
     PUBLISHER,
     Reader,
     config,
+    joined_while_published,
     posting,
     publish,
     until_followed,
@@ -51,6 +52,14 @@ async def test_followers_on_all_workers_receive_the_same_in_the_same_order(
             assert await (await reader.opened()).data(2) == ["n6", "n7"]
     lines = gateway.log.requests
     assert {line["worker"] for line in lines if line["method"] == "POST"} == {0, 1}
+
+
+async def test_followers_that_come_while_events_are_published_miss_none(
+    start_gateway_process: StartGatewayProcess, auth: Auth
+) -> None:
+    gateway = await start_gateway_process(two_workers())
+    for name in ("a", "b"):  # each belongs to one of the workers
+        await joined_while_published(gateway, name)
 
 
 async def test_a_repeated_request_publishes_once_at_whichever_worker(

@@ -24,7 +24,7 @@ export const STATES = {
   answering: ["good", "streams"],
   silent: ["bad", "silent"],
   client_behind: ["warn", "client is behind"],
-  following: ["off", "reads a kept stream"],
+  following: ["off", "reads a kept stream or follows a channel"],
   session: ["good", "WebSocket"],
 };
 

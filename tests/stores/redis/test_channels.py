@@ -13,6 +13,7 @@ from tests.channels.clients import (
     PUBLISHER,
     Reader,
     config,
+    joined_while_published,
     posting,
     publish,
     until_followed,
@@ -54,6 +55,13 @@ async def test_replicas_share_channels(replicas: list[RunningGateway]) -> None:
     await until_followed(one, "news", 0)
     async with Reader(two, "news", query=f"?after={ids[3]}") as reader:
         assert await (await reader.opened()).data(2) == ["n4", "n5"]
+
+
+async def test_followers_that_come_while_events_are_published_miss_none(
+    replicas: list[RunningGateway],
+) -> None:
+    for replica in replicas:
+        await joined_while_published(replica, "news")
 
 
 async def test_a_repeated_request_publishes_once_at_whichever_replica(
