@@ -5,9 +5,9 @@
 limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
 cache hits of the policies. `translation`: cost of other dialects. `websockets`: cost of a message
 and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are cut at
-random and resume. `broadcast`: latency and memory of a channel with many followers. `compression`:
-cost and savings of codings. `batching`: savings and delay of micro-batching. `holds`: how long a
-request body holds the event loop.
+random and resume. `kept`: many kept streams on one worker. `broadcast`: latency and memory of a
+channel with many followers. `compression`: cost and savings of codings. `batching`: savings and
+delay of micro-batching. `holds`: how long a request body holds the event loop.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from benchmarks import (
     counts,
     cut_streams,
     journals,
+    kept_streams,
     loop_holds,
     open_streams,
     report,
@@ -202,6 +203,13 @@ def _cuts(arguments: Namespace, tools: Tools) -> Outcome:
     return asdict(found), str(found)
 
 
+def _kept(arguments: Namespace, tools: Tools) -> Outcome:
+    found = kept_streams.measure(
+        tools.mockllm, tools.folder, arguments.kept, max(arguments.seconds, 12.0)
+    )
+    return {"stores": [asdict(each) for each in found]}, kept_streams.render(found)
+
+
 def _broadcast(arguments: Namespace, tools: Tools) -> Outcome:
     found = broadcast.measure(
         tools.sseload, tools.folder, arguments.followers, max(arguments.seconds, 10.0)
@@ -229,6 +237,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "websockets": _websockets,
     "journals": _journals,
     "cuts": _cuts,
+    "kept": _kept,
     "broadcast": _broadcast,
     "holds": _holds,
 }
@@ -271,6 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--followers", type=_at_least(1), default=10_000, help="for broadcast (%(default)s)"
     )
+    parser.add_argument("--kept", type=_at_least(1), default=10_000, help="for kept (%(default)s)")
     parser.add_argument("--every-ms", type=_at_least(1), default=500, help="for cuts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")
     return parser
