@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from gateway.auth.certificate import PeerCertificate
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.facts import Voucher
@@ -77,6 +78,8 @@ class ClientConnection(Protocol):
     make_writer: MakeWriter
     secure: bool
     """True if the client's connection to this process is encrypted."""
+    certificate: PeerCertificate | None
+    """Certificate that the client has shown, if any."""
 
     def send(self, response: web.StreamResponse) -> None:
         """Send the response to the request in flight."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -58,6 +59,7 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "ci.pem").write_bytes(pem)
+    _write_certificates(tmp_path / "tls")
     document = {
         name: dict(part) if isinstance(part, dict) else part for name, part in AROUND.items()
     }
@@ -65,6 +67,16 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
         old = document.get(name)
         document[name] = {**old, **part} if isinstance(old, dict) else part
     load_text(yaml.safe_dump(document), base=tmp_path)
+
+
+def _write_certificates(folder: Path) -> None:
+    """Write the files that pages about TLS name."""
+    folder.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "mesh-ca.pem"))
+    own = authority.issue_cert("llm.example.com")
+    own.cert_chain_pems[0].write_to_path(str(folder / "server.pem"))
+    own.private_key_pem.write_to_path(str(folder / "server.key"))
 
 
 def _commands(text: str) -> list[str]:

@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 import httptools
 from aiohttp import web
 
+from gateway.admin.own_listener import own_listener
+
 _METHODS = ("GET", "POST", "DELETE")
 _SENT = (
     "Accept",
@@ -65,6 +67,7 @@ class Playground:
         parts = urlsplit(url)
         self._authority = parts.netloc
         self._host, self._port = parts.hostname, parts.port
+        self._tls = own_listener() if parts.scheme == "https" else None
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the proxy."""
@@ -81,7 +84,7 @@ class Playground:
         assert me is not None
         watching = asyncio.create_task(_cancel_when_gone(request, me))
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
+            reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
             with contextlib.closing(writer):
                 writer.write(asked)
                 return await _pass_on(request, reader)

@@ -21,6 +21,8 @@ from aiohttp import (
 )
 from yarl import URL
 
+from gateway.admin.own_listener import own_listener
+
 _MESSAGE_BYTES = 16 * 1024 * 1024
 _FIRST_S = 10.0
 _PING_S = 20.0
@@ -37,6 +39,7 @@ class PlaygroundSocket:
         """Create the proxy. `url` is that of the public listener."""
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
+        self._scheme = parts.scheme
 
     def routes(self) -> list[web.RouteDef]:
         """Return the route of the proxy."""
@@ -51,7 +54,7 @@ class PlaygroundSocket:
             raise web.HTTPBadRequest(text="the query has to name the bridge: ?path=/...")
         page = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MESSAGE_BYTES)
         await page.prepare(request)
-        url = URL.build(scheme="http", host=self._host, port=self._port, path=path)
+        url = URL.build(scheme=self._scheme, host=self._host, port=self._port, path=path)
         try:
             first = await page.receive(timeout=_FIRST_S)
             if first.type is not WSMsgType.TEXT:
@@ -59,7 +62,9 @@ class PlaygroundSocket:
             headers = {"Authorization": first.data} if first.data else {}
             async with (
                 ClientSession() as session,
-                session.ws_connect(url, headers=headers, max_msg_size=0) as gateway,
+                session.ws_connect(
+                    url, headers=headers, max_msg_size=0, ssl=own_listener()
+                ) as gateway,
             ):
                 await _pass_on(page, gateway)
         except WSServerHandshakeError as exc:

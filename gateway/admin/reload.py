@@ -174,6 +174,7 @@ class Reloader:
 def _needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     parts = (
         ("server.listen", old.server.listen, new.server.listen),
+        ("server.tls", old.server.tls, new.server.tls),
         ("server.workers", old.server.workers, new.server.workers),
         ("admin", old.admin, new.admin),
         ("demo", old.demo, new.demo),

@@ -10,7 +10,7 @@ from gateway.config import models
 from gateway.config.check_channels import check_channels
 from gateway.config.check_playground import check_playground
 from gateway.config.check_providers import check_key_store, check_provider
-from gateway.config.check_upstreams import check_upstream
+from gateway.config.check_upstreams import check_authority, check_certificate, check_upstream
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 from gateway.config.types import parse_budget
@@ -26,10 +26,17 @@ _OF_REQUESTS = ("check_requests", "served_headers", "cost_in_usage")
 def check(config: models.Config) -> Iterator[Finding]:
     """Yield every problem of a configuration whose single values are valid."""
     yield from _check_addresses(config)
+    if config.server.tls is not None:
+        yield from check_listener(("server", "tls"), config.server.tls)
     if config.server.playground is not None:
         yield from check_playground(config.server.playground, config)
     for name, provider in config.auth.items():
         yield from check_provider(("auth", name), provider)
+        if isinstance(provider, models.CertificateProviderSettings):
+            tls = config.server.tls
+            if tls is None or tls.client_ca is None:
+                hint = "set server.tls.client_ca, whose certificates are accepted"
+                yield ("auth", name), "no client shows a certificate to this listener", hint
         if isinstance(provider, models.ApiKeyProviderSettings):
             yield from check_key_store(("auth", name), provider, config.store)
     for name, limit in config.limits.items():
@@ -42,6 +49,15 @@ def check(config: models.Config) -> Iterator[Finding]:
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
+
+
+def check_listener(path: ConfigPath, tls: models.ListenerTls) -> Iterator[Finding]:
+    """Yield what keeps the listener's files from being used."""
+    yield from check_certificate(path, tls.cert, tls.key)
+    if tls.client_ca is not None:
+        yield from check_authority((*path, "client_ca"), tls.client_ca)
+    elif "client_certificate" in tls.model_fields_set:
+        yield (*path, "client_certificate"), "is used with `client_ca` only", None
 
 
 def _check_addresses(config: models.Config) -> Iterator[Finding]:

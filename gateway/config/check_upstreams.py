@@ -39,7 +39,7 @@ def check_upstream(path: ConfigPath, upstream: models.UpstreamSettings) -> Itera
     if upstream.tls.ca is not None:
         yield from check_authority((*path, "tls", "ca"), upstream.tls.ca)
     if upstream.tls.cert is not None and upstream.tls.key is not None:
-        yield from _check_certificate((*path, "tls"), upstream.tls.cert, upstream.tls.key)
+        yield from check_certificate((*path, "tls"), upstream.tls.cert, upstream.tls.key)
     yield from check_proxy((*path, "proxy"), upstream.proxy)
     dialect = DIALECTS[upstream.dialect]
     if (
@@ -113,7 +113,7 @@ def check_proxy(path: ConfigPath, proxy: models.ProxySettings | str | None) -> I
             yield path, f"the environment's proxy for {scheme} {exc}", None
 
 
-def _check_certificate(path: ConfigPath, cert: str, key: str) -> Iterator[Finding]:
+def check_certificate(path: ConfigPath, cert: str, key: str) -> Iterator[Finding]:
     """Check that a certificate and its key can be used."""
     try:
         client_context(None, verify=True, own=(cert, key))

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.hdrs import AUTHORIZATION
 from multidict import istr
 
+from gateway.auth.certificate import CertificateProvider, PeerCertificate
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.auth.tickets import PARAMETER, TicketProvider
@@ -31,7 +32,8 @@ class Authenticate:
 
     The credential is a bearer token (RFC 6750). Clients of Anthropic's and Azure's APIs may send
     the token in `x-api-key` or `api-key`. A provider may define a header of its own. If the route
-    accepts tickets, a ticket in the query is a credential, too.
+    accepts tickets, a ticket in the query is a credential, too. If it accepts client certificates,
+    that of the connection is the credential of a request that has no other.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Authenticate:
         """
         self._ends_streams = ends_streams
         self._tickets = tuple(p for p in providers if isinstance(p, TicketProvider))
-        self._providers = tuple(p for p in providers if not isinstance(p, TicketProvider))
+        self._certificates = tuple(p for p in providers if isinstance(p, CertificateProvider))
+        elsewhere = (TicketProvider, CertificateProvider)
+        self._providers = tuple(p for p in providers if not isinstance(p, elsewhere))
         self._scopes = frozenset(scopes)
-        self._vouching = {provider.name: provider for provider in self._providers}
+        self._vouching = {p.name: p for p in (*self._providers, *self._certificates)}
         own = [provider.header for provider in providers if provider.header]
         self._headers = tuple(map(istr, dict.fromkeys(["X-Api-Key", "Api-Key", *own])))
 
@@ -83,6 +87,9 @@ class Authenticate:
             credential = keys[0].strip()
         elif bearers:
             credential = _token(bearers[0])
+        elif self._certificates and request.client.certificate is not None:
+            self._admit(exchange, self._by_certificate(request.client.certificate))
+            return None
         else:
             raise Unauthenticated("Bearer", reason="no credential")
         principal = _accepted(self._providers, credential)
@@ -100,6 +107,16 @@ class Authenticate:
         self._admit(exchange, await verification)
         if mark is not None:
             mark.ended = time.perf_counter()
+
+    def _by_certificate(self, certificate: PeerCertificate) -> Principal:
+        """Return the principal of a client certificate. Raise Unauthenticated."""
+        rejections: list[tuple[str, Rejected]] = []
+        for provider in self._certificates:
+            try:
+                return provider.identify(certificate)
+            except Rejected as exc:
+                rejections.append((provider.name, exc))
+        raise _rejected(rejections)
 
     async def _by_ticket(self, ticket: str) -> Principal:
         return self._listed(await _first_accepted(self._tickets, ticket))

@@ -22,6 +22,8 @@ class Listeners:
     """One socket for each worker, if the kernel spreads connections over them, else one for all."""
     admin: socket.socket | None
     demo: socket.socket | None
+    secure: bool = False
+    """True if the public sockets speak TLS."""
 
     @classmethod
     def of(cls, config: Config) -> Listeners:
@@ -36,7 +38,7 @@ class Listeners:
             (admin,) = _kept_or_bound(passed[1], config.admin.listen, 1, "admin.listen")
         if config.demo is not None:
             (demo,) = _kept_or_bound(passed[2], config.demo.listen, 1, "demo.listen")
-        return cls(public, admin, demo)
+        return cls(public, admin, demo, server.tls is not None)
 
     @property
     def open(self) -> Sequence[socket.socket]:
@@ -48,7 +50,8 @@ class Listeners:
     def urls(self) -> tuple[str, str | None]:
         """URLs of the gateway and of its admin listener, if it has one."""
         admin = None if self.admin is None else sockets.url_of(self.admin)
-        return sockets.url_of(self.public[0]), admin
+        public = sockets.url_of(self.public[0])
+        return public.replace("http:", "https:", 1) if self.secure else public, admin
 
     def close_public(self) -> None:
         """Close the public sockets. The kernel refuses connections once no process has them."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from aiohttp import EMPTY_PAYLOAD, HttpVersion11, web
 
 from gateway.app import Runtime
+from gateway.auth.certificate import PeerCertificate
 from gateway.client_connection import Branch
 from gateway.deadline import NEVER
 from gateway.errors import RequestTimeout
@@ -41,7 +42,7 @@ class Owner(AnsweringRules, Protocol):
 class Connection(AnsweringConnection):
     """Protocol of one client connection."""
 
-    __slots__ = ("_trusted", "_voucher", "secure")
+    __slots__ = ("_trusted", "_voucher", "certificate", "secure")
 
     _listener: Owner
 
@@ -49,6 +50,8 @@ class Connection(AnsweringConnection):
         super().__init__(listener, manager, **options)
         self.secure = False
         """True if the client's connection to this process is encrypted."""
+        self.certificate: PeerCertificate | None = None
+        """Certificate that the client has shown, if any."""
         self._trusted = False
         """True if the peer is a trusted proxy."""
         self._voucher: Voucher | None = None
@@ -75,6 +78,8 @@ class Connection(AnsweringConnection):
         if listener.draining:
             self._expect_the_last()  # accepted just before the listening sockets were closed
         self.secure = tcp.get_extra_info("sslcontext") is not None
+        if self.secure and (shown := tcp.get_extra_info("peercert")):
+            self.certificate = PeerCertificate.of(shown)
         self.begin(tcp)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from gateway.process_state import ProcessState
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
 from gateway.server.takeover import Takeover
+from gateway.server.tls import CertificateFiles, server_context
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -38,6 +40,8 @@ class Server:
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
         self._servers: list[asyncio.Server] = []
+        self._watching: asyncio.Task[None] | None = None
+        """Watch over the files of the certificate."""
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -59,10 +63,35 @@ class Server:
         self._listener = Listener(runtime, self._config.server, self.state.logger)
         runtime.streams.heir = Takeover(self._listener, runtime.streams)
         loop = asyncio.get_running_loop()
+        context = self._context()
+        handshake_s = None if context is None else self._config.server.header_timeout
         self._servers = [
-            await loop.create_server(self._listener, sock=each, backlog=BACKLOG) for each in sockets
+            await loop.create_server(
+                self._listener,
+                sock=each,
+                backlog=BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=handshake_s,
+            )
+            for each in sockets
         ]
         self.pulse.start()
+
+    def _context(self) -> ssl.SSLContext | None:
+        """Return the TLS context of the listener, and watch over its files. None without TLS. Raise
+        CannotStart.
+        """
+        options = self._config.server.tls
+        if options is None:
+            return None
+        try:
+            context = server_context(options)
+        except (OSError, ssl.SSLError) as exc:
+            raise CannotStart(f"server.tls: {exc}") from exc
+        logger = self.state.logger
+        files = CertificateFiles(context, options, lambda text: logger.warning("tls", reason=text))
+        self._watching = asyncio.create_task(files.watch())
+        return context
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Stop listening, let exchanges end within `grace_s` seconds, then end the others."""
@@ -71,6 +100,8 @@ class Server:
         for each in self._servers:
             each.close()
         self.pulse.close()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._listener is not None:
             self.runtime.streams.heir = None
             await self._listener.drain(grace_s)

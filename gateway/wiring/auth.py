@@ -9,6 +9,7 @@ from pathlib import Path
 import jwt
 
 from gateway.auth.api_keys import ApiKeyProvider, KeyStore
+from gateway.auth.certificate import CertificateProvider
 from gateway.auth.claims import ClaimMap
 from gateway.auth.jwk import ASYMMETRIC, VerificationKey
 from gateway.auth.jwt import JwtProvider
@@ -47,6 +48,15 @@ def providers(
             built[name] = _jwt(name, options, revoked, tell)
         elif isinstance(options, models.TicketProviderSettings):
             built[name] = TicketProvider(name, records, built, ttl_s=options.ttl)
+        elif isinstance(options, models.CertificateProviderSettings):
+            built[name] = CertificateProvider(
+                name,
+                subject=options.subject,
+                allow=options.allow,
+                tenant=options.tenant,
+                tier=options.tier,
+                scopes=options.scopes,
+            )
         else:
             try:
                 keys = _key_store(name, options, records, tell)

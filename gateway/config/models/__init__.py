@@ -13,6 +13,7 @@ from pydantic import Field
 
 from gateway.config.models.auth import (
     ApiKeyProviderSettings,
+    CertificateProviderSettings,
     ClaimNames,
     JwtProviderSettings,
     Provider,
@@ -40,6 +41,7 @@ from gateway.config.models.served_models import (
 from gateway.config.models.server import (
     Admin,
     Demo,
+    ListenerTls,
     Log,
     MetricsSettings,
     PlaygroundSettings,
@@ -70,6 +72,7 @@ __all__ = [
     "ApiKeyProviderSettings",
     "BatchSettings",
     "BridgeSettings",
+    "CertificateProviderSettings",
     "ChannelSettings",
     "ClaimNames",
     "Config",
@@ -85,6 +88,7 @@ __all__ = [
     "JwtProviderSettings",
     "KeepTraces",
     "Limit",
+    "ListenerTls",
     "Log",
     "MetricsSettings",
     "MiddlewareSettings",

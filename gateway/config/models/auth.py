@@ -104,7 +104,30 @@ class TicketProviderSettings(Section):
     ttl: Duration = Field(30.0, gt=0, le=3600, description="How long a ticket may be used.")
 
 
+class CertificateProviderSettings(Section):
+    """Client certificates, verified by `server.tls.client_ca`. A request with a credential in a
+    header, or with a ticket, is the caller's that the credential names.
+    """
+
+    type: Literal["client_certificate"]
+    subject: Literal["uri", "dns", "email", "common_name"] = Field(
+        "uri",
+        description="The name in the certificate that is the subject: `uri` for a SPIFFE ID.",
+    )
+    allow: tuple[str, ...] = Field(
+        (), description="Subjects that are accepted, such as spiffe://prod.internal/*; empty: all."
+    )
+    tenant: Literal["trust_domain", "organization", "organizational_unit", "dns"] | None = Field(
+        None, description="What is the tenant: the SPIFFE trust domain, or another name."
+    )
+    tier: str | None = Field(None, description="Class of service of all of them, such as gold.")
+    scopes: tuple[str, ...] = Field((), description="What all of them may do.")
+
+
 Provider = Annotated[
-    JwtProviderSettings | ApiKeyProviderSettings | TicketProviderSettings,
+    JwtProviderSettings
+    | ApiKeyProviderSettings
+    | TicketProviderSettings
+    | CertificateProviderSettings,
     Field(discriminator="type"),
 ]

@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.config.models.section import Section
 from gateway.config.models.traces import Traces
 from gateway.config.secrets import Secret
-from gateway.config.types import LinkTemplate, Listen, Network, Url
+from gateway.config.types import FileName, LinkTemplate, Listen, Network, Url
 from gateway.config.units import Duration, Size
 
 
@@ -25,11 +25,33 @@ class PlaygroundSettings(Section):
     )
 
 
+class ListenerTls(Section):
+    """TLS of the public listener. A certificate whose files are replaced is served within a
+    second.
+    """
+
+    cert: FileName = Field(description="PEM file of the certificate, with its chain.")
+    key: FileName = Field(description="PEM file of its private key, without a password.")
+    min_version: Literal["1.2", "1.3"] = Field("1.2", description="The oldest version accepted.")
+    client_ca: FileName | None = Field(
+        None,
+        description="PEM file of the authorities of client certificates, which are asked for then. "
+        "`auth.NAME` of type `client_certificate` says whose they are.",
+    )
+    client_certificate: Literal["optional", "required"] = Field(
+        "optional",
+        description="`required`: a client without a certificate cannot connect.",
+    )
+
+
 class ServerSettings(Section):
     """The public listener."""
 
     listen: Listen = Field(
         "127.0.0.1:8080", description="Address and port; port 0 asks the kernel."
+    )
+    tls: ListenerTls | None = Field(
+        None, description="TLS for clients. Without it, a proxy in front has to speak it."
     )
     trusted_proxies: tuple[Network, ...] = Field(
         (),
