@@ -164,11 +164,14 @@ def _balancing(_: Namespace, __: Tools) -> Outcome:
 
 def _batching(arguments: Namespace, tools: Tools) -> Outcome:
     others = OtherWork()
-    cells = batching.measure(tools.mockllm, tools.sseload, tools.folder, arguments.seconds)
+    cells = batching.measure(
+        tools.mockllm, tools.sseload, tools.folder, arguments.rounds, arguments.seconds
+    )
     where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core"
     table, plots = batching.render(cells), batching.plots(cells)
     if arguments.write:
-        how = f"Measured on {where}; {arguments.seconds:g} s for each row."
+        rounds = f"{arguments.rounds} rounds of {arguments.seconds:g} s for each row"
+        how = f"Measured on {where}; {rounds}."
         report.write_part("python -m benchmarks batching --write", how, table, plots)
     return {"cells": [asdict(cell) for cell in cells]}, table
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +59,9 @@ class Cell:
         return 1e6 / self.cpu_us
 
 
-def measure(mockllm: Path, sseload: Path, folder: Path, seconds: float) -> list[Cell]:
-    """Measure every cell for so many seconds, through one gateway with a route for each. Raise
-    CannotRun or WrongAnswer.
+def measure(mockllm: Path, sseload: Path, folder: Path, rounds: int, seconds: float) -> list[Cell]:
+    """Measure every cell for so many seconds, through one gateway with a route for each. Return the
+    medians of the rounds. Raise CannotRun or WrongAnswer.
     """
     ours, theirs = cores()
     with ExitStack() as stack:
@@ -77,12 +79,26 @@ def measure(mockllm: Path, sseload: Path, folder: Path, seconds: float) -> list[
         )
         stack.enter_context(running(command, place.port, core=ours, log=log))
         pids = family_of(worker_of(place.admin, theirs))
-        found = []
-        for rate in RATES:
-            for size in SIZES:
-                print(f"batches of {size} at {rate}/s", file=sys.stderr, flush=True)
-                found.append(_cell(size, rate, sseload, place.port, pids, seconds))
-        return found
+        found: dict[tuple[int, int], list[Cell]] = {}
+        for number in range(rounds):
+            for rate, size in product(RATES, SIZES):
+                say = f"round {number + 1} of {rounds}: batches of {size} at {rate}/s"
+                print(say, file=sys.stderr, flush=True)
+                cell = _cell(size, rate, sseload, place.port, pids, seconds)
+                found.setdefault((rate, size), []).append(cell)
+        return [_middle(cells) for cells in found.values()]
+
+
+def _middle(cells: Sequence[Cell]) -> Cell:
+    """Return the cell with the median of each figure."""
+    return Cell(
+        **{
+            field.name: type(getattr(cells[0], field.name))(
+                statistics.median(getattr(cell, field.name) for cell in cells)
+            )
+            for field in fields(Cell)
+        }
+    )
 
 
 def _routes() -> list[dict[str, Any]]:

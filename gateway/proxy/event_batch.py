@@ -85,7 +85,7 @@ class EventBatch:
         written with the head.
         """
         self._type: bytes | None = None
-        """Type of the last event that named one."""
+        """Type of the last event; None if it named none."""
 
     def feed(self, data: bytes) -> None:
         """Inspect a piece that has just arrived. Write it, or let it wait."""
@@ -127,6 +127,8 @@ class EventBatch:
             same_type = all(kind == self._type for kind in types)
             if types:
                 self._type = types[-1]
+        elif self._type is not None and b"data:" in data:
+            self._type, same_type = None, False  # of the default type
         return (
             same_type
             and self.begun

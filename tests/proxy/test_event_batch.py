@@ -158,6 +158,8 @@ def test_another_type_of_event_ends_the_wait_of_those_before_it() -> None:
     assert rig.writes == [delta, delta + delta + stop]
     rig.feed(delta + stop)
     assert rig.writes[2:] == [stop + delta + stop]
+    rig.feed(stop, TOKEN, TOKEN)
+    assert rig.writes[3:] == [stop + TOKEN]
 
 
 def test_the_last_event_does_not_wait() -> None:
