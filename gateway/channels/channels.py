@@ -23,7 +23,8 @@ from gateway.errors import (
 )
 from gateway.store.records import StoreUnavailable
 
-_TICK_S = 1.0
+TICK_S = 1.0
+"""Time between two looks at all channels."""
 VALIDITY_TICKS = 5
 """Ticks between two checks of the followers' credentials."""
 _UNFOLLOWED_S = 5.0
@@ -326,7 +327,7 @@ class Channels:
         self._floors[channel.key] = channel.history.last
 
     def _wait(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         """Drop old events and channels that nobody uses; tell presence; check credentials."""

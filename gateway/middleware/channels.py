@@ -26,6 +26,7 @@ from gateway.client_connection import ClientConnection
 from gateway.errors import (
     BodyTooLarge,
     ChannelNotFound,
+    CredentialExpired,
     GatewayError,
     InvalidEvent,
     RateLimited,
@@ -70,7 +71,8 @@ class ChannelOptions:
     """Settings of WebSocket followers."""
     validity: ValidityOf
     ends_streams: bool
-    """True if a follower's stream ends when its credential expires or is revoked."""
+    """True if streams of followers and publishers end when their credential expires or is revoked.
+    """
     heartbeats: Heartbeats | None = None
     preface: bytes = b""
 
@@ -190,7 +192,11 @@ class PublishEvents:
             )
         options.stream_reader.check(request)
         options.stream_reader.ask(request)
-        relayed = _Relay(self, request.exchange, where)
+        principal = request.exchange.principal
+        validity = None
+        if principal is not None and options.ends_streams:
+            validity = options.validity(principal)
+        relayed = _Relay(self, request.exchange, where, validity)
         splitter = EventSplitter(options.max_event_bytes)
         try:
             async for data in options.stream_reader.pieces(request):
@@ -221,8 +227,16 @@ class PublishEvents:
 class _Relay:
     """Stream of events that one request publishes as they arrive."""
 
-    def __init__(self, owner: PublishEvents, exchange: Exchange, where: ChannelAddress) -> None:
+    def __init__(
+        self,
+        owner: PublishEvents,
+        exchange: Exchange,
+        where: ChannelAddress,
+        validity: Validity | None,
+    ) -> None:
+        """`validity` is that of the publisher's credential, None if the stream outlives it."""
         self._owner = owner
+        self._validity = validity
         self._exchange = exchange
         self._where = where
         self.count = 0
@@ -232,7 +246,11 @@ class _Relay:
         """Ids of the first and the last of them."""
 
     async def add(self, events: Iterable[Event]) -> None:
-        """Publish events. Raise InvalidEvent, TooManyChannels or ChannelsUnavailable."""
+        """Publish events. Raise InvalidEvent, TooManyChannels, ChannelsUnavailable, or
+        CredentialExpired.
+        """
+        if self._validity is not None and not self._validity.holds():
+            raise CredentialExpired
         try:
             for event in events:
                 block = block_of_event(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.auth.jwt import REVOKED
 from tests.channels.clients import (
     Reader,
     asked,
@@ -11,7 +12,7 @@ from tests.channels.clients import (
     posting,
     publish,
 )
-from tests.support.client import ask
+from tests.support.client import RawClient, ask, request
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.tokens import Auth, bearer
 from tests.support.waiting import eventually
@@ -120,3 +121,22 @@ async def test_caps_on_followers_and_channels_are_429(
         await publish(gateway, "published", "followers take no publisher's place")
         full = await ask(gateway.port, posting("another", b"x"), "POST")
         assert (full.status, full.json()["error"]["code"]) == (429, "too_many_channels")
+
+
+async def test_a_published_stream_ends_when_its_credential_is_revoked(
+    gateway: RunningGateway,
+) -> None:
+    publisher = bearer(scope="news:write", jti="one")
+    lines = (publisher, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
+    async with Reader(gateway, "news") as reader, RawClient(gateway.port) as client:
+        await reader.opened()
+        await client.send(request("POST", "/v1/channels/news", headers=lines))
+        await client.send(b"9\r\ndata: a\n\n\r\n")
+        assert await reader.data(1) == ["a"]
+        runtime = gateway.server.runtime
+        await runtime.stores.records.put(REVOKED, "one", b"", 60.0)
+        await eventually(lambda: "one" in runtime.revoked.found)
+        await client.send(b"9\r\ndata: b\n\n\r\n")
+        response = await client.read_response("POST")
+        assert (response.status, response.json()["error"]["code"]) == (401, "credential_expired")
+        assert response.value("x-events-published") == b"1"

@@ -29,7 +29,10 @@ async def gateway(start_gateway: StartGateway, auth: Auth) -> RunningGateway:
     return await start_gateway(config())
 
 
-async def test_presence_is_counted_and_told(start_gateway: StartGateway, auth: Auth) -> None:
+async def test_presence_is_counted_and_told(
+    start_gateway: StartGateway, auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "TICK_S", 0.1)
     gateway = await start_gateway(config(presence=True))
     async with Reader(gateway, "news") as one:
         assert (await one.notice("open"))["followers"] == 1
@@ -64,6 +67,7 @@ async def test_a_follower_ends_when_its_credential_expires(gateway: RunningGatew
 async def test_a_follower_ends_when_its_credential_is_revoked(
     start_gateway: StartGateway, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channels, "TICK_S", 0.1)
     monkeypatch.setattr(channels, "VALIDITY_TICKS", 1)
     gateway = await start_gateway(config())
     async with (

@@ -20,7 +20,7 @@ from tests.channels.clients import (
     until_published,
 )
 from tests.support.client import ask
-from tests.support.gateway import RunningGateway, StartGateway, StartGatewayProcess
+from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.redis import Redis, StartRedis
 from tests.support.redis_groups import cluster_of, sentinel_of
 from tests.support.tokens import Auth
@@ -218,18 +218,3 @@ async def test_the_number_of_a_tenants_channels_is_counted_together(
     refused = await ask(one.port, posting("c", b"x"), "POST")
     assert (refused.status, refused.json()["error"]["code"]) == (429, "too_many_channels")
     await publish(one, "b", "x")
-
-
-async def test_workers_share_channels_by_redis(
-    redis: Redis, start_gateway_process: StartGatewayProcess
-) -> None:
-    gateway = await start_gateway_process({**shared(redis), "server": {"workers": 2}})
-    readers = [Reader(gateway, "news") for _ in range(6)]
-    for reader in readers:
-        await reader.__aenter__()
-        await reader.opened()
-    for number in range(4):
-        await publish(gateway, "news", f"n{number}")
-    for reader in readers:
-        assert await reader.data(4) == [f"n{number}" for number in range(4)]
-        await reader.__aexit__(None, None, None)
