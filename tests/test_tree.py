@@ -89,7 +89,6 @@ ELSEWHERE = {
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
     # Values that their users' tests are made of.
     "config/models/egress.py": "wire/test_egress.py",
-    "wiring/egress.py": "wire/test_egress.py",
     "auth/key_register.py": "admin/test_keys_api.py",
     "auth/provider.py": "auth/test_jwt.py",
     "limiting/demand.py": "stores/test_limits.py",
