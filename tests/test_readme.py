@@ -12,6 +12,7 @@ import yaml
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
+from gateway import __version__
 from gateway.cli.token import mint
 from gateway.config.models import JwtProviderSettings
 from gateway.demo import DemoBackend
@@ -151,3 +152,8 @@ async def test_init_prints_what_is_shown(
         command = [url if part == placeholder else part for part in command]
     said = await called("init", *command)
     assert (said.code, said.out) == (0, shown)
+
+
+def test_the_wheel_has_the_version_of_today() -> None:
+    named = set(re.findall(r"llm_gateway-(\d[\w.]*)-py3", README))
+    assert named == {__version__}
