@@ -157,7 +157,7 @@ async def test_a_request_is_found_by_filters_and_opened_by_keys(
     opened = await open_page(gateway, "/requests")
     page = opened.page
     kept = page.get_by_role("region", name="Kept requests")
-    await page.get_by_label("Model").select_option("demo-reset")
+    await page.locator("[name=model]").select_option("demo-reset")
     await expect(page).to_have_url(opened.origin + "/requests?model=demo-reset")
     await opened.settled()
     assert set(await kept.get_by_role("link").all_inner_texts()) == {"demo-reset"}

@@ -61,7 +61,7 @@ async def test_the_system_prompt_and_the_parameters_are_sent(
     opened.expected = ("Failed to load resource",)  # it lists no models
     page = opened.page
     await page.locator("[name=route]").select_option("stepped")
-    await page.locator("[name=model]").fill("any")
+    await page.locator("input[name=model]").fill("any")
     await page.locator("[name=system]").fill("Be brief.")
     await page.locator("[name=prompt]").fill("Why?")
     await page.get_by_text("Parameters", exact=True).click()
