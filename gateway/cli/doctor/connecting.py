@@ -63,15 +63,18 @@ async def reached(
     findings = [ok(subject, f"connects in {took_ms:.1f} ms, {len(addresses)} address(es)")]
     certificate = writer.get_extra_info("peercert")
     if certificate:
-        findings.append(_certificate(certificate["notAfter"], subject))
+        findings.append(expiry(ssl.cert_time_to_seconds(certificate["notAfter"]), subject))
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return findings
 
 
-def _certificate(not_after: str, subject: str) -> Finding:
-    days = (ssl.cert_time_to_seconds(not_after) - time.time()) / 86400
+def expiry(not_after: float, subject: str) -> Finding:
+    """Return the finding for the end of a certificate's validity, a Unix time."""
+    days = (not_after - time.time()) / 86400
+    if days < 0:
+        return failed(subject, f"its certificate expired {-days:.0f} days ago", "renew it")
     text = f"its certificate expires in {days:.0f} days"
     if days < _EXPIRES_SOON_DAYS:
         return warning(subject, text, "renew it: it is refused from then on")

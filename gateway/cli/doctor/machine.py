@@ -1,4 +1,4 @@
-"""Checks of the machine: open files, disk space, and the addresses to listen on."""
+"""Checks of the machine: open files, disk space, addresses to listen on, the own certificate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from cryptography import x509
+
+from gateway.cli.doctor.connecting import expiry
 from gateway.cli.doctor.finding import Finding, failed, ok, skipped, warning
-from gateway.config import Config
+from gateway.config import Config, models
 from gateway.processes.sockets import split_address
 
 _SPARE_FILES = 200
@@ -24,6 +27,8 @@ def machine(config: Config) -> Iterator[Finding]:
     yield _open_files(config)
     yield from _disk(config)
     yield _address("server.listen", config.server.listen)
+    if config.server.tls is not None:
+        yield _own_certificate(config.server.tls)
     if config.admin is not None:
         yield _address("admin.listen", config.admin.listen)
 
@@ -71,6 +76,16 @@ def _writable(subject: str, path: Path) -> Finding:
             "free some space, or name a file on another disk",
         )
     return ok(subject, f"{path}: {free // 1024**3} GiB free")
+
+
+def _own_certificate(options: models.ListenerTls) -> Finding:
+    """Check the certificate of the public listener. `load` has read the file already."""
+    subject = "server.tls.cert"
+    try:
+        chain = x509.load_pem_x509_certificates(Path(options.cert).read_bytes())
+    except (OSError, ValueError) as exc:
+        return failed(subject, f"cannot be read: {exc}", "name a PEM file with the chain")
+    return expiry(min(one.not_valid_after_utc for one in chain).timestamp(), subject)
 
 
 def _address(subject: str, listen: str) -> Finding:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.cli.doctor import machine
 from gateway.cli.doctor.finding import CheckResult
@@ -35,3 +37,21 @@ def test_too_few_open_files_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_p
     config = load_text(config_text(simple_config("http://127.0.0.1:1"), {}))
     found = next(machine.machine(config))
     assert (found.verdict, "ulimit -n" in found.remedy) == (CheckResult.WARNING, True)
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict", "said"),
+    [(90, "ok", "expires in"), (3, "warning", "expires in"), (-2, "failed", "expired 2 days ago")],
+)
+async def test_the_certificate_of_the_listener_is_looked_at(
+    doctor: Doctor, tmp_path: Path, days: int, verdict: str, said: str
+) -> None:
+    end = datetime.now(UTC) + timedelta(days=days)
+    begin = end - timedelta(days=100)
+    certificate = trustme.CA().issue_cert("localhost", not_before=begin, not_after=end)
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "own.pem"))
+    tls = {"cert": "own.pem", "key": "own.pem"}
+    config = {**one_model("http://127.0.0.1:1"), "server": {"listen": "127.0.0.1:0", "tls": tls}}
+    found = of(await doctor(config), "server.tls.cert")
+    assert found["verdict"] == verdict
+    assert said in found["text"]
