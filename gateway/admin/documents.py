@@ -211,7 +211,7 @@ class DeploymentStatus(Document):
     ready: int
     """Number of workers in which it takes requests."""
     ttft_s: float | None
-    """Time to first token of its latest streamed answers, if a balancer measures it."""
+    """Time to the first event of its latest streamed answers, if a balancer measures it."""
     tpot_s: float | None
     """Time for each further token."""
 

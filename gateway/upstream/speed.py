@@ -29,7 +29,7 @@ class MovingAverage:
 
 
 class Speed:
-    """Time to first token, and time for each token after it. In seconds."""
+    """Time to the first event of a streamed answer, and time for each further token. In seconds."""
 
     __slots__ = ("first_token", "next_token")
 

@@ -332,7 +332,7 @@ class UpstreamSettings(Section):
         "least_requests",
         description="Which endpoint is next. `prefix`: the one that has seen the beginning of the "
         "conversation, whose KV cache it may still hold. `ttft`, `tpot`: one whose latest streamed "
-        "answers had a short time to first token, or a short time for each further token.",
+        "answers had a short time to the first event, or a short time for each further token.",
     )
     health: HealthCheck | None = Field(None, description="Active checks.")
     outliers: Outliers = Field(default_factory=Outliers, description="What answers tell.")

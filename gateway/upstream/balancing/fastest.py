@@ -13,7 +13,7 @@ Measure = Callable[[Speed], MovingAverage]
 
 
 def first_token(speed: Speed) -> MovingAverage:
-    """Return the time to first token."""
+    """Return the time to the first event."""
     return speed.first_token
 
 
