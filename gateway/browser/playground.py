@@ -7,7 +7,6 @@ person who uses it, and is limited, logged and counted like any other.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from html import escape
@@ -67,6 +66,6 @@ class PlaygroundPage:
             return False
         try:
             _, _, password = base64.b64decode(encoded, validate=True).partition(b":")
-        except binascii.Error:
+        except ValueError:  # not base64, or not ASCII
             return False
         return hmac.compare_digest(hashlib.sha256(password).digest(), self._digest)

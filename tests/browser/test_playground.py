@@ -57,6 +57,7 @@ async def test_nothing_of_it_is_served_without_its_password(start_gateway: Start
         [basic("another-password-of-length")],
         [basic("", user=PASSWORD)],
         ["Authorization: Basic !!!"],
+        ["Authorization: Basic \u00e9\u00e9\u00e9\u00e9"],
         [f"Authorization: Bearer {PASSWORD}"],
     ):
         for name in ("", "nothing.js", *FILES):
