@@ -1,4 +1,4 @@
-"""One channel in this process: its history, its followers, and what is written to them."""
+"""Channel in this process: its history, its followers, and its events as they are written."""
 
 from __future__ import annotations
 

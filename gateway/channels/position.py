@@ -14,8 +14,8 @@ class FollowerPosition:
     __slots__ = ("after", "channel")
 
     def __init__(self, channel: Channel, after: int | None) -> None:
-        """`after` is the id of the last event that the client has, None for a client that wants
-        new events only.
+        """Start after the event with the id `after`, the last that the client has. None means new
+        events only.
         """
         self.channel = channel
         self.after = channel.history.last if after is None else after

@@ -125,7 +125,7 @@ class SocketFollower(WebSocketSession):
         self.tally.messages_in += final
 
     def pieces_end(self, peer: Peer) -> None:
-        """Do nothing."""
+        """Ignore the end of a message: no message is assembled."""
 
     def closes(self, peer: Peer, closing: Closing) -> None:
         """Answer a close frame with the same code."""

@@ -1,4 +1,4 @@
-"""Another worker that follows a channel of this one, on behalf of its own followers."""
+"""Mirror: the follower of a channel on behalf of another worker, which has followers of its own."""
 
 from __future__ import annotations
 
