@@ -46,7 +46,7 @@ class SavedRequest:
     """True if the client's connection was encrypted."""
     principal: Principal | None
     taken: Sequence[Taken]
-    """What the request took of its limits."""
+    """Amounts that the request took of its limits."""
     head: bytes
     """Request line and header fields, without an end."""
     body: bytes
