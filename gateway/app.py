@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 
+from gateway.auth.holders import Holders
 from gateway.auth.jwt import REVOKED
 from gateway.auth.provider import Provider
 from gateway.channels.channels import Channels
@@ -100,14 +101,18 @@ class Runtime:
             raise CannotBuild(faults)
         self.stores: Stores = opened
         self.revoked: RecordWatcher
+        self.holders: Holders
         self.leases: Leases
         self.seen: Seen
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
-            self.seen = previous.seen
+            self.seen, self.holders = previous.seen, previous.holders
         else:
             self.revoked = RecordWatcher(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
+            )
+            self.holders = Holders(
+                opened.records, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)
             self.seen = Seen()
@@ -145,6 +150,7 @@ class Runtime:
             config,
             opened.records,
             self.revoked,
+            self.holders,
             lambda name, text: logger.warning("auth", provider=name, reason=text),
             faults,
             kept=_unchanged(previous, config) if previous is not None and same_store else {},
@@ -256,6 +262,7 @@ class Runtime:
         if successor is not None and successor.stores is self.stores:
             return
         self.revoked.close()
+        self.holders.close()
         self.leases.close()
         await self.stores.close()
 

@@ -90,6 +90,10 @@ ELSEWHERE = {
     # Values that their users' tests are made of.
     "config/models/egress.py": "wire/test_egress.py",
     "auth/key_register.py": "admin/test_keys_api.py",
+    "admin/audit.py": "admin/test_keys_api.py",
+    "admin/key_orders.py": "admin/test_keys_api.py",
+    "auth/allowance.py": "auth/test_holders.py",
+    "cli/allowances.py": "cli/test_keys.py",
     "auth/provider.py": "auth/test_jwt.py",
     "limiting/demand.py": "stores/test_limits.py",
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from gateway.admin.documents import Document
+from gateway.auth.allowance import NOTHING_LIMITED, Allowance
 
 
 class ApiKeyState(Document):
@@ -22,11 +23,18 @@ class ApiKeyState(Document):
     limits: list[str]
     """Limits of the key, in addition to the route's."""
     scopes: list[str]
+    team: str | None
+    tags: list[str]
+    routes: list[str] | None
+    """Routes that it may use; null means every route that accepts its provider."""
+    allowance: Allowance
+    """The key's own limits, set at run time."""
     created: str
     """Time in ISO 8601, like the times below."""
     expires: str | None
     revoked: str | None
-    state: Literal["usable", "expired", "revoked"]
+    suspended: str | None
+    state: Literal["usable", "suspended", "expired", "revoked"]
     last_used: float | None
     """Seconds since the epoch, to half a second; null if it is not known or was not used."""
     requests: int
@@ -42,7 +50,9 @@ class KeyProvider(Document):
     """Name of the provider in `auth`."""
     kept_in: Literal["file", "store"]
     keys: list[ApiKeyState]
-    """The oldest first."""
+    """A page of keys, the oldest first."""
+    next: str | None
+    """Value of `after` for the next page of this provider; null if there is none."""
 
 
 class ApiKeys(Document):
@@ -51,19 +61,47 @@ class ApiKeys(Document):
     """False without a local store: then the use of keys is not known."""
 
 
+Named = Annotated[str, Field(min_length=1, max_length=200)]
+Names = Annotated[list[Named], Field(max_length=100)]
+
+
 class KeyOrder(Document):
     """Settings of a new key."""
 
     model_config = ConfigDict(extra="forbid")
 
-    owner: str = Field(min_length=1, max_length=200)
-    tenant: str | None = Field(None, max_length=200)
-    tier: str | None = Field(None, max_length=200)
-    models: list[str] | None = None
-    limits: list[str] = Field(default_factory=list)
-    scopes: list[str] = Field(default_factory=list)
+    owner: Named
+    tenant: Named | None = None
+    tier: Named | None = None
+    models: Names | None = None
+    limits: Names = Field(default_factory=list)
+    scopes: Names = Field(default_factory=list)
     expires: str | None = None
     """Lifetime, such as `90d`; null: unlimited."""
+    team: Named | None = None
+    tags: Names = Field(default_factory=list)
+    """Words that usage is summed by."""
+    routes: Names | None = None
+    allowance: Allowance = NOTHING_LIMITED
+
+
+class KeyChange(Document):
+    """Settings to change. Those that are left out stay as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: Named = ""
+    tenant: Named | None = None
+    tier: Named | None = None
+    models: Names | None = None
+    limits: Names = Field(default_factory=list)
+    scopes: Names = Field(default_factory=list)
+    expires: str | None = None
+    """Lifetime from now on, such as `90d`; null: unlimited."""
+    team: Named | None = None
+    tags: Names = Field(default_factory=list)
+    routes: Names | None = None
+    allowance: Allowance = NOTHING_LIMITED
 
 
 class KeyRotation(Document):
@@ -77,3 +115,8 @@ class NewKey(Document):
     secret: str
     """The key to give to its owner. It is not shown again."""
     key: ApiKeyState
+
+
+class ChangedKey(Document):
+    key: ApiKeyState
+    """The key as it is now. Its use is not told here."""

@@ -6,33 +6,63 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin import documents, key_documents
 from gateway.admin.answer import answer
+from gateway.admin.audit import Audit
+from gateway.admin.key_orders import (
+    BadOrder,
+    changed,
+    check_key,
+    difference,
+    document,
+    lifetime,
+    made,
+    parsed,
+)
 from gateway.admin.operation import Operation, Parameter, routes
-from gateway.auth.api_key import ApiKey, generate
+from gateway.auth import holders
+from gateway.auth.api_key import ApiKey
 from gateway.auth.key_file import BadKeyFile
-from gateway.auth.key_record import to_record
-from gateway.auth.key_register import FileRegister, KeyRegister, StoreRegister, rotated
+from gateway.auth.key_register import (
+    FileRegister,
+    Filter,
+    KeyRegister,
+    StoreRegister,
+    listed,
+    opened,
+    rotated,
+)
 from gateway.config import Config, models
-from gateway.config.units import parse_duration
-from gateway.store.records import StoreUnavailable
+from gateway.store.records import Records, StoreUnavailable
 from gateway.stores.makers import UNUSABLE, makers
 from gateway.telemetry.traces.reader import TraceReader
 
-_Order = TypeVar("_Order", bound=BaseModel)
 _USED_DAYS = 30
-_LONGEST_S = 36_525 * 86_400.0
+_PAGE = 1000
 _ID = Parameter("id", "Id of the key.")
 _PROVIDER = Parameter("provider", "Name of the provider. Default: the first of type `api_key`.")
+_FILTERS = (
+    Parameter("provider", "Only the keys of this provider."),
+    Parameter("owner", "Only the keys of this owner."),
+    Parameter("team", "Only the keys of this team."),
+    Parameter("tag", "Only the keys with this tag."),
+    Parameter(
+        "state",
+        "Only the keys in this state.",
+        {"type": "string", "enum": ["usable", "suspended", "expired", "revoked"]},
+    ),
+    Parameter("text", "Only the keys with this text in id, owner, tenant, team or a tag."),
+    Parameter("limit", "Most keys of each provider; default: 1000.", {"type": "integer"}),
+    Parameter("after", "Value of `next` from the previous page, with `provider`."),
+)
 _REFUSALS = {
     400: "The body or a parameter is malformed; the error names the field.",
     404: "There is no such provider or key.",
@@ -61,17 +91,35 @@ class KeysApi:
         "/api/keys",
         "API keys of all providers, without secrets, with their use in the last 30 days.",
         returns=key_documents.ApiKeys,
-        errors={503: _REFUSALS[503]},
+        parameters=_FILTERS,
+        errors=_REFUSALS,
     )
-    async def _list(self, _: web.Request) -> web.Response:
-        providers = []
-        with _storage():
+    async def _list(self, request: web.Request) -> web.Response:
+        query = request.query
+        names = ("owner", "team", "tag", "state", "text")
+        wanted = Filter(**{name: query[name] for name in names if query.get(name)})
+        limit = query.get("limit", str(_PAGE))
+        if not limit.isdecimal() or not 0 < int(limit) <= _PAGE:
+            raise web.HTTPBadRequest(reason=f"limit: send a number from 1 to {_PAGE}")
+        only = query.get("provider")
+        if only is not None:
+            self._register(only)
+        providers, now = [], self.now()
+        with storage():
             used = await self._used()
             for name, options in self._providers().items():
-                keys = (await self._register(name).all()).values()
+                if only not in (None, name):
+                    continue
+                keys, more = await listed(
+                    self._register(name),
+                    wanted,
+                    now,
+                    after=query.get("after", "") if only else "",
+                    limit=int(limit),
+                )
                 kept_in = "store" if options.file is None else "file"
                 rows = [self._document(key, used) for key in keys]
-                providers.append({"name": name, "kept_in": kept_in, "keys": rows})
+                providers.append({"name": name, "kept_in": kept_in, "keys": rows, "next": more})
         return answer({"providers": providers, "usage_known": self.reader is not None})
 
     @Operation(
@@ -84,29 +132,61 @@ class KeysApi:
         errors=_REFUSALS,
     )
     async def _create(self, request: web.Request) -> web.Response:
-        order = await _order(request, key_documents.KeyOrder)
-        self._check(order)
-        now = self.now()
-        expires = None if order.expires is None else now + _lifetime("expires", order.expires)
-        secret, key_id, salt, digest = generate()
-        key = ApiKey(
-            key_id,
-            salt,
-            digest,
-            order.owner,
-            now,
-            order.tenant,
-            order.tier,
-            None if order.models is None else tuple(order.models),
-            tuple(order.limits),
-            tuple(order.scopes),
-            expires,
-        )
+        with orders():
+            order = parsed(key_documents.KeyOrder, await request.read())
+            secret, key = made(order, self.now())
         register = self._register(request.query.get("provider"))
-        with _storage():
+        await self._check(key)
+        with storage():
             await register.put(key)
-        self.logger.warning("key_created", id=key_id, owner=key.owner, tenant=key.tenant)
+        after = {name: value for name, value in document(key, self.now()).items() if value}
+        Audit(self.logger).note(
+            request, "key_created", None, after, id=key.id, owner=key.owner, tenant=key.tenant
+        )
         return answer({"secret": secret, "key": self._document(key, {})})
+
+    @Operation(
+        "PATCH",
+        "/api/keys/{id}",
+        "Change the settings of a key. They take effect within a second.",
+        returns=key_documents.ChangedKey,
+        body=key_documents.KeyChange,
+        parameters=(_ID, _PROVIDER),
+        errors={**_REFUSALS, 409: "The key is revoked."},
+    )
+    async def _change(self, request: web.Request) -> web.Response:
+        with orders():
+            order = parsed(key_documents.KeyChange, await request.read())
+        register = self._register(request.query.get("provider"))
+        old = await self._found(register, request)
+        if old.revoked is not None:
+            raise web.HTTPConflict(reason="the key is revoked: create another")
+        with orders():
+            new = changed(old, order, self.now())
+        await self._check(new)
+        return await self._put(request, register, old, new, "key_changed")
+
+    @Operation(
+        "POST",
+        "/api/keys/{id}/suspend",
+        "Suspend a key: it is refused, within a second, until it is resumed.",
+        returns=key_documents.ChangedKey,
+        parameters=(_ID, _PROVIDER),
+        errors={**_REFUSALS, 409: "The key is revoked."},
+    )
+    async def _suspend(self, request: web.Request) -> web.Response:
+        return await self._set_suspended(request, self.now(), "key_suspended")
+
+    @Operation(
+        "POST",
+        "/api/keys/{id}/resume",
+        "Accept a suspended key again.",
+        returns=key_documents.ChangedKey,
+        parameters=(_ID, _PROVIDER),
+        errors={**_REFUSALS, 409: "The key is revoked."},
+    )
+    async def _resume(self, request: web.Request) -> web.Response:
+        return await self._set_suspended(request, None, "key_resumed")
 
     @Operation(
         "POST",
@@ -115,19 +195,23 @@ class KeysApi:
         returns=key_documents.NewKey,
         body=key_documents.KeyRotation,
         parameters=(_ID, _PROVIDER),
-        errors={**_REFUSALS, 409: "The key is revoked or expired."},
+        errors={**_REFUSALS, 409: "The key is revoked, suspended or expired."},
     )
     async def _rotate(self, request: web.Request) -> web.Response:
-        order = await _order(request, key_documents.KeyRotation)
-        overlap = _lifetime("overlap", order.overlap)
+        with orders():
+            order = parsed(key_documents.KeyRotation, await request.read())
+            overlap = lifetime("overlap", order.overlap)
         register = self._register(request.query.get("provider"))
         old, now = await self._found(register, request), self.now()
         if not old.usable(now):
-            raise web.HTTPConflict(reason="the key is not usable any more: create another")
+            raise web.HTTPConflict(reason=f"the key is {old.state(now)}: create another")
         secret, new, ending = rotated(old, now, overlap)
-        with _storage():
+        with storage():
             await register.put(new, ending)
-        self.logger.warning("key_rotated", id=old.id, owner=old.owner, to=new.id)
+        before, after = difference(old, ending)
+        Audit(self.logger).note(
+            request, "key_rotated", before, after, id=old.id, owner=old.owner, to=new.id
+        )
         return answer({"secret": secret, "key": self._document(new, {})})
 
     @Operation(
@@ -142,9 +226,7 @@ class KeysApi:
         register = self._register(request.query.get("provider"))
         key = await self._found(register, request)
         if key.revoked is None:
-            with _storage():
-                await register.put(key.revoke(self.now()))
-            self.logger.warning("key_revoked", id=key.id, owner=key.owner)
+            await self._put(request, register, key, key.revoke(self.now()), "key_revoked")
         return answer({})
 
     # -- what they share ---------------------------------------------------------------------
@@ -167,26 +249,44 @@ class KeysApi:
         if not location.is_shared:
             reason = f"auth.{name}: set `file`, or a store that all processes share"
             raise web.HTTPServiceUnavailable(reason=reason)
-        return StoreRegister(lambda: makers(location).open_records(location), name)
+        return StoreRegister(lambda: opened_records(self.config()), name)
 
     @staticmethod
     async def _found(register: KeyRegister, request: web.Request) -> ApiKey:
-        with _storage():
-            key = (await register.all()).get(request.match_info["id"])
+        with storage():
+            key = await register.get(request.match_info["id"])
         if key is None:
             raise web.HTTPNotFound(reason="there is no key with this id")
         return key
 
-    def _check(self, order: key_documents.KeyOrder) -> None:
+    async def _check(self, key: ApiKey) -> None:
+        """Check what a key names. Raise HTTPBadRequest."""
         config = self.config()
-        for field, names, known in (
-            ("models", order.models or (), config.models),
-            ("limits", order.limits, config.limits),
-        ):
-            for name in names:
-                if name not in known:
-                    reason = f"{field}: the configuration does not name one of these"
-                    raise web.HTTPBadRequest(reason=reason)
+        with orders():
+            check_key(config, key)
+            if key.team is not None and not await has_team(config, key.team):
+                raise BadOrder("team: there is no such team")
+
+    async def _set_suspended(
+        self, request: web.Request, since: datetime | None, event: str
+    ) -> web.Response:
+        register = self._register(request.query.get("provider"))
+        old = await self._found(register, request)
+        if old.revoked is not None:
+            raise web.HTTPConflict(reason="the key is revoked: create another")
+        if (old.suspended is None) is (since is None):
+            return answer({"key": self._document(old, {})})
+        return await self._put(request, register, old, replace(old, suspended=since), event)
+
+    async def _put(
+        self, request: web.Request, register: KeyRegister, old: ApiKey, new: ApiKey, event: str
+    ) -> web.Response:
+        """Store a changed key, and write the audit line."""
+        with storage():
+            await register.put(new)
+        before, after = difference(old, new)
+        Audit(self.logger).note(request, event, before, after, id=new.id, owner=new.owner)
+        return answer({"key": self._document(new, {})})
 
     async def _used(self) -> Mapping[str, Mapping[str, Any]]:
         """Return usage by the id of the key: the sum of all currencies' requests and tokens."""
@@ -212,44 +312,34 @@ class KeysApi:
         return used
 
     def _document(self, key: ApiKey, used: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        record = to_record(key)
-        del record["hash"]
-        now = self.now()
-        state = "revoked" if key.revoked else "usable" if key.usable(now) else "expired"
         unused: Mapping[str, Any] = {"last_used": None, "requests": 0, "tokens": 0, "cost": {}}
-        return {
-            **dict.fromkeys(("tenant", "tier", "models", "expires", "revoked")),
-            "limits": [],
-            "scopes": [],
-            **record,
-            "state": state,
-            **used.get(key.id, unused),
-        }
+        return {**document(key, self.now()), **used.get(key.id, unused)}
 
 
-async def _order(request: web.Request, kind: type[_Order]) -> _Order:
-    """Parse the body. Raise HTTPBadRequest."""
-    try:
-        return kind.model_validate_json(await request.read() or b"{}")
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise web.HTTPBadRequest(reason=f"{where}: {first['msg']}") from None
+def opened_records(config: Config) -> Records:
+    """Open the records of the configuration's store."""
+    return makers(config.store.location).open_records(config.store.location)
 
 
-def _lifetime(name: str, text: str) -> timedelta:
-    """Return a duration of at most a century. Raise HTTPBadRequest."""
-    try:
-        seconds = parse_duration(text)
-    except ValueError as exc:
-        raise web.HTTPBadRequest(reason=f"{name}: {exc}") from None
-    if seconds > _LONGEST_S:
-        raise web.HTTPBadRequest(reason=f"{name}: longer than a century; leave it out for no end")
-    return timedelta(seconds=seconds)
+async def has_team(config: Config, name: str) -> bool:
+    """Tell whether there is a team. Raise HTTPServiceUnavailable."""
+    with storage():
+        async with opened(lambda: opened_records(config)) as records:
+            value = await records.get(holders.KIND, holders.key_of("team", name))
+    return value is not None and holders.parse(value) is not None
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
+def orders() -> Iterator[None]:
+    """Turn BadOrder into HTTPBadRequest."""
+    try:
+        yield
+    except BadOrder as exc:
+        raise web.HTTPBadRequest(reason=str(exc)) from None
+
+
+@contextmanager
+def storage() -> Iterator[None]:
     """Turn failures of the file or the store into HTTPServiceUnavailable."""
     try:
         yield

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from gateway.admin.answer import answer
 from gateway.admin.feed import Source
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _ATTRIBUTE = "__operation__"
 

@@ -14,6 +14,8 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from gateway.auth.allowance import NOTHING_LIMITED, Allowance
+
 PREFIX = "sk-gw-"
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _ID_CHARACTERS = 12
@@ -43,10 +45,33 @@ class ApiKey:
     scopes: tuple[str, ...] = ()
     expires: datetime | None = None
     revoked: datetime | None = None
+    suspended: datetime | None = None
+    team: str | None = None
+    """Team whose limits and models bound the key."""
+    tags: tuple[str, ...] = ()
+    """Words that usage is summed by."""
+    routes: tuple[str, ...] | None = None
+    """Routes that the key may use; None means every route that lists its provider."""
+    allowance: Allowance = NOTHING_LIMITED
+    """The key's own limits, set while the gateway runs."""
+    line: str | None = None
+    """Id of the first key that this key replaces by rotation: they share limits and budgets."""
 
     def usable(self, now: datetime) -> bool:
-        """Tell whether the key is neither revoked nor expired."""
-        return self.revoked is None and (self.expires is None or now < self.expires)
+        """Tell whether the key is neither revoked, suspended nor expired."""
+        return (
+            self.revoked is None
+            and self.suspended is None
+            and (self.expires is None or now < self.expires)
+        )
+
+    def state(self, now: datetime) -> str:
+        """Return `usable`, `suspended`, `expired` or `revoked`."""
+        if self.revoked is not None:
+            return "revoked"
+        if self.expires is not None and now >= self.expires:
+            return "expired"
+        return "usable" if self.suspended is None else "suspended"
 
     def revoke(self, now: datetime) -> ApiKey:
         """Return the same key, revoked at `now`."""

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
 from gateway.auth import api_key
+from gateway.auth.allowance import Grant, GrantLevel
 from gateway.auth.api_key import ApiKey
+from gateway.auth.holders import Holder, Holders
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
+from gateway.errors import AuthUnavailable
+from gateway.store.record_cache import NotCached
+from gateway.store.records import StoreUnavailable
 
 _DECOY = ApiKey("decoy", b"\0" * 16, b"\0" * 32, "nobody", datetime.fromtimestamp(0, UTC))
-_CACHED_PRINCIPALS = 10_000
+_CACHED_PRINCIPALS = 20_000
+_REFUSED = {
+    "revoked": "The API key was revoked",
+    "suspended": "The API key is suspended",
+    "expired": "The API key expired",
+}
+_FETCHES = 3
+"""Fetches for one credential, which may need a key, a user and a team."""
 
 
 class KeyStore(Protocol):
     """Storage of API keys."""
 
     def find(self, key_id: str) -> ApiKey | None:
-        """Return the key with this id, or None. Raise AuthUnavailable if that is not known now."""
+        """Return the key with this id, or None. Raise NotCached if it has to be fetched, and
+        AuthUnavailable if that is not known now.
+        """
+
+    async def fetch(self, key_id: str) -> None:
+        """Fetch a key for the next `find`. Raise StoreUnavailable."""
 
     @property
     def ready(self) -> bool:
@@ -33,7 +52,10 @@ class KeyStore(Protocol):
 
 
 class ApiKeyProvider:
-    """Provider that accepts the keys of its store, unless they are expired or revoked."""
+    """Provider that accepts the keys of its store, unless they are expired, suspended or revoked.
+
+    A key of a team that is suspended, or does not exist, is not accepted either.
+    """
 
     sent_headers: frozenset[bytes] = frozenset()
 
@@ -41,65 +63,168 @@ class ApiKeyProvider:
         self,
         name: str,
         keys: KeyStore,
+        holders: Holders | None = None,
         *,
         header: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`holders` are the teams and users; None: there are none."""
         self.name = name
         self.header = header
         self._keys = keys
+        self._holders = holders
         self._now = now
-        self._principals: dict[str, tuple[ApiKey, Principal]] = {}
-        """Principal by key id, with the record it was made from: a changed key has another."""
+        self._principals: dict[str, tuple[ApiKey, int, Principal]] = {}
+        """Principal by key id, with the record and the version of the teams and users that it was
+        made from.
+        """
+        self._fetches: set[asyncio.Task[None]] = set()
 
     async def verify(self, credential: str) -> Principal:
-        return self.verify_now(credential)
+        for _ in range(_FETCHES + 1):
+            principal = self.verify_now(credential)
+            if principal is not None:
+                return principal
+            parts = api_key.split(credential)
+            assert parts is not None  # another text is rejected
+            try:
+                await self._fetch(parts[0])
+            except StoreUnavailable as exc:
+                raise AuthUnavailable(f"the key cannot be read: {exc}") from exc
+        raise AuthUnavailable("keys change faster than they can be read")
 
-    def verify_now(self, credential: str) -> Principal:
-        """Return the principal of a key. Does not return None, because keys are at hand."""
+    def verify_now(self, credential: str) -> Principal | None:
+        """Return the principal of a key, or None if the key has to be fetched."""
         parts = api_key.split(credential)
         if parts is None:
             raise Rejected("not an API key")
         key_id, secret = parts
-        key = self._keys.find(key_id)
+        try:
+            key = self._keys.find(key_id)
+        except NotCached:
+            return None
         # An unknown id takes as much time as a known one.
         if not (key or _DECOY).matches(secret) or key is None:
             raise Rejected("unknown key, or a wrong secret", "The API key is not known here")
-        if key.revoked:
-            raise Rejected("revoked", "The API key was revoked")
         if not key.usable(self._now()):
-            raise Rejected("expired", "The API key expired")
+            state = key.state(self._now())
+            raise Rejected(state, _REFUSED[state])
+        holders = self._holders
         known = self._principals.get(key_id)
-        if known is not None and known[0] is key:
-            return known[1]
-        principal = self._principal(key)
-        if len(self._principals) >= _CACHED_PRINCIPALS:
-            self._principals.clear()
-        self._principals[key_id] = key, principal
+        version = 0 if holders is None else holders.version
+        if known is not None and known[0] is key and known[1] == version:
+            return known[2]
+        return self._admitted(key, version, known)
+
+    def _admitted(
+        self, key: ApiKey, version: int, known: tuple[ApiKey, int, Principal] | None
+    ) -> Principal | None:
+        """Return the principal of a valid key, or None if its team or user has to be fetched. Raise
+        Rejected.
+        """
+        try:
+            team, user = self._above(key)
+        except NotCached:
+            return None
+        if (reason := _refusal(key, team, user)) is not None:
+            raise Rejected(reason, reason)
+        principal = self._principal(key, team, user)
+        if known is not None and known[2] == principal:
+            principal = known[2]  # what is cached for it stays valid
+        if len(self._principals) >= _CACHED_PRINCIPALS and key.id not in self._principals:
+            del self._principals[next(iter(self._principals))]
+        self._principals[key.id] = key, version, principal
         return principal
 
-    def _principal(self, key: ApiKey) -> Principal:
+    def _above(self, key: ApiKey) -> tuple[Holder | None, Holder | None]:
+        """Return the team and the user of a key. Raise NotCached, or AuthUnavailable if they were
+        not read yet.
+        """
+        holders = self._holders
+        if holders is None:
+            return None, None
+        if not holders.ready:
+            raise AuthUnavailable("the teams were not read yet")
+        return None if key.team is None else holders.team(key.team), holders.user(key.owner)
+
+    async def _fetch(self, key_id: str) -> None:
+        await self._keys.fetch(key_id)
+        key = self._keys.find(key_id)
+        if key is not None and self._holders is not None:
+            await self._holders.fetch(key.owner, key.team)
+
+    def _principal(self, key: ApiKey, team: Holder | None, user: Holder | None) -> Principal:
+        above = [holder.models for holder in (team, user) if holder is not None]
+        models = [frozenset(one) for one in (key.models, *above) if one is not None]
         return Principal(
             key.owner,
             self.name,
             key.tenant,
             key.tier,
             scopes=frozenset(key.scopes),
-            models=None if key.models is None else frozenset(key.models),
+            models=frozenset.intersection(*models) if models else None,
             limits=key.limits,
             key_id=key.id,
             expires_at=None if key.expires is None else key.expires.timestamp(),
+            team=key.team,
+            tags=key.tags,
+            routes=None if key.routes is None else frozenset(key.routes),
+            grants=tuple(grants_of(key, team, user)),
         )
 
     def stands(self, principal: Principal) -> bool:
-        key = self._keys.find(principal.key_id) if principal.key_id is not None else None
-        return key is not None and key.usable(self._now())
+        if principal.key_id is None:
+            return False
+        try:
+            key = self._keys.find(principal.key_id)
+            if key is None or not key.usable(self._now()):
+                return False
+            return _refusal(key, *self._above(key)) is None
+        except NotCached:
+            # It was accepted before. The next call knows whether it still is.
+            task = asyncio.ensure_future(self._fetch_quietly(principal.key_id))
+            self._fetches.add(task)
+            task.add_done_callback(self._fetches.discard)
+            return True
+
+    async def _fetch_quietly(self, key_id: str) -> None:
+        with contextlib.suppress(StoreUnavailable, NotCached, AuthUnavailable):
+            await self._fetch(key_id)
 
     def not_ready(self) -> str | None:
-        return None if self._keys.ready else "its keys were not read yet"
+        if self._keys.ready and (self._holders is None or self._holders.ready):
+            return None
+        return "its keys were not read yet"
 
     def start(self) -> None:
         self._keys.start()
+        if self._holders is not None:
+            self._holders.start()
 
     def close(self) -> None:
         self._keys.close()
+
+
+def _refusal(key: ApiKey, team: Holder | None, user: Holder | None) -> str | None:
+    """Return why team and user refuse a key, or None."""
+    if key.team is not None and team is None:
+        return "The team of the API key does not exist"
+    if team is not None and team.suspended is not None:
+        return "The team of the API key is suspended"
+    if user is not None and user.suspended is not None:
+        return "The owner of the API key is suspended"
+    return None
+
+
+def grants_of(key: ApiKey, team: Holder | None, user: Holder | None) -> Iterator[Grant]:
+    """Yield the allowances that a key's requests need: its own, its user's and its team's."""
+    line = key.line or key.id
+    found = [Grant(GrantLevel.KEY, f"key:{line}", key.allowance)]
+    if team is not None:
+        found.append(Grant(GrantLevel.KEY, f"team:{team.name}/{line}", team.per_key))
+    if user is not None:
+        found.append(Grant(GrantLevel.USER, f"user:{user.name}", user.limits))
+    if team is not None:
+        found.append(Grant(GrantLevel.USER, f"team:{team.name}/{key.owner}", team.per_user))
+        found.append(Grant(GrantLevel.TEAM, f"team:{team.name}", team.limits))
+    return (grant for grant in found if not grant.allowance.is_empty)

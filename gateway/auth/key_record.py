@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from gateway.auth.allowance import NOTHING_LIMITED, Allowance
 from gateway.auth.api_key import ApiKey
 
 
@@ -26,16 +27,19 @@ class KeyRecord(BaseModel):
     scopes: tuple[str, ...] = ()
     expires: AwareDatetime | None = None
     revoked: AwareDatetime | None = None
+    suspended: AwareDatetime | None = None
+    team: str | None = None
+    tags: tuple[str, ...] = ()
+    routes: tuple[str, ...] | None = None
+    allowance: Allowance = NOTHING_LIMITED
+    line: str | None = None
 
 
 def from_record(record: KeyRecord) -> ApiKey:
     """Return the key that a record describes."""
     _, salt, digest = record.hash.split(":")
-    return ApiKey(
-        salt=bytes.fromhex(salt),
-        hash=bytes.fromhex(digest),
-        **record.model_dump(exclude={"hash"}),
-    )
+    fields = {name: value for name, value in record if name != "hash"}
+    return ApiKey(salt=bytes.fromhex(salt), hash=bytes.fromhex(digest), **fields)
 
 
 def to_record(key: ApiKey) -> dict[str, Any]:
@@ -44,7 +48,8 @@ def to_record(key: ApiKey) -> dict[str, Any]:
         "id": key.id,
         "owner": key.owner,
         "hash": f"sha256:{key.salt.hex()}:{key.hash.hex()}",
-        "created": _text(key.created),
+        # Lists are in this order, and a second may see several keys.
+        "created": key.created.astimezone(UTC).isoformat(timespec="milliseconds"),
         "tenant": key.tenant,
         "tier": key.tier,
         "models": None if key.models is None else list(key.models),
@@ -52,8 +57,19 @@ def to_record(key: ApiKey) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "expires": _text(key.expires),
         "revoked": _text(key.revoked),
+        "suspended": _text(key.suspended),
+        "team": key.team,
+        "tags": list(key.tags),
+        "routes": None if key.routes is None else list(key.routes),
+        "allowance": key.allowance.record(),
+        "line": key.line,
     }
-    return {name: value for name, value in record.items() if value not in (None, [])}
+    # An empty list of models or routes allows none, which differs from no list.
+    return {
+        name: value
+        for name, value in record.items()
+        if value not in (None, [], {}) or (value == [] and name in ("models", "routes"))
+    }
 
 
 def _text(moment: datetime | None) -> str | None:

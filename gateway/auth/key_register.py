@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +15,19 @@ from gateway.auth.api_key import ApiKey, generate
 from gateway.auth.key_file import editing, read
 from gateway.store.records import Records
 
+_PAGE = 1000
+_SCANNED = 20_000
+"""Number of keys after which a call returns what it has found."""
+
 
 class KeyRegister(Protocol):
     """Keys of one provider. Methods raise BadKeyFile, StoreUnavailable, or OSError."""
 
-    async def all(self) -> Mapping[str, ApiKey]:
-        """Return the keys by id, oldest first."""
+    async def get(self, key_id: str) -> ApiKey | None:
+        """Return a key, or None."""
+
+    async def page(self, after: str, limit: int) -> Sequence[ApiKey]:
+        """Return the first `limit` keys whose ids are greater than `after`, in order of the ids."""
 
     async def put(self, *keys: ApiKey) -> None:
         """Store new or changed keys."""
@@ -31,8 +39,12 @@ class FileRegister:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def all(self) -> Mapping[str, ApiKey]:
-        return await asyncio.to_thread(read, self._path)
+    async def get(self, key_id: str) -> ApiKey | None:
+        return (await asyncio.to_thread(read, self._path)).get(key_id)
+
+    async def page(self, after: str, limit: int) -> Sequence[ApiKey]:
+        keys = await asyncio.to_thread(read, self._path)
+        return [keys[key_id] for key_id in sorted(keys) if key_id > after][:limit]
 
     async def put(self, *keys: ApiKey) -> None:
         await asyncio.to_thread(self._put, keys)
@@ -47,23 +59,89 @@ class StoreRegister:
 
     def __init__(self, open_records: Callable[[], Records], provider: str) -> None:
         self._open_records = open_records
+        self._kind = stored_keys.kind_of(provider)
         self._provider = provider
 
-    async def all(self) -> Mapping[str, ApiKey]:
-        records = self._open_records()
-        try:
-            keys, _ = stored_keys.parse(await records.all(stored_keys.kind_of(self._provider)))
-        finally:
-            await records.close()
-        return dict(sorted(keys.items(), key=lambda item: item[1].created))
+    async def get(self, key_id: str) -> ApiKey | None:
+        async with opened(self._open_records) as records:
+            value = await records.get(self._kind, key_id)
+        return None if value is None else stored_keys.parse(value)
+
+    async def page(self, after: str, limit: int) -> Sequence[ApiKey]:
+        async with opened(self._open_records) as records:
+            found: list[ApiKey] = []
+            while len(found) < limit and (
+                page := await records.page(self._kind, after, limit - len(found))
+            ):
+                parsed = map(stored_keys.parse, page.values())
+                found += [key for key in parsed if key is not None]
+                after = max(page)
+        return found
 
     async def put(self, *keys: ApiKey) -> None:
-        records = self._open_records()
-        try:
+        async with opened(self._open_records) as records:
             for key in keys:
                 await stored_keys.put(records, self._provider, key)
-        finally:
-            await records.close()
+
+
+@asynccontextmanager
+async def opened(open_records: Callable[[], Records]) -> AsyncIterator[Records]:
+    """Open records, and close them at the end."""
+    records = open_records()
+    try:
+        yield records
+    finally:
+        await records.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which keys a list has. None: no filter."""
+
+    owner: str | None = None
+    team: str | None = None
+    tag: str | None = None
+    state: str | None = None
+    text: str | None = None
+    """Text in the id, owner, tenant, team or a tag, in any case."""
+
+    def fits(self, key: ApiKey, now: datetime) -> bool:
+        """Tell whether a key is in the list."""
+        return (
+            self.owner in (None, key.owner)
+            and self.team in (None, key.team)
+            and (self.tag is None or self.tag in key.tags)
+            and (self.state is None or self.state == key.state(now))
+            and (self.text is None or self.text.lower() in _words(key))
+        )
+
+
+def _words(key: ApiKey) -> str:
+    return " ".join((key.id, key.owner, key.tenant or "", key.team or "", *key.tags)).lower()
+
+
+async def listed(
+    register: KeyRegister, wanted: Filter, now: datetime, *, after: str = "", limit: int = 1000
+) -> tuple[list[ApiKey], str | None]:
+    """Return a page of keys, the oldest of the page first, and what `after` has to be for the next
+    page, or None. A page may be shorter than `limit` although another one follows, because a call
+    looks at a bounded number of keys.
+    """
+    found: list[ApiKey] = []
+    seen = 0
+    page: Sequence[ApiKey] = ()
+    while len(found) <= limit and seen < _SCANNED:
+        page = await register.page(after, _PAGE)
+        found += [key for key in page if wanted.fits(key, now)]
+        seen += len(page)
+        if len(page) < _PAGE:
+            break
+        after = page[-1].id
+    is_whole = len(page) < _PAGE and len(found) <= limit
+    more = None if is_whole else found[limit - 1].id if len(found) > limit else after
+    found = found[:limit]
+    found.sort(key=lambda key: (key.created, key.id))
+    return found, more
 
 
 def rotated(old: ApiKey, now: datetime, overlap: timedelta) -> tuple[str, ApiKey, ApiKey]:
@@ -80,6 +158,7 @@ def rotated(old: ApiKey, now: datetime, overlap: timedelta) -> tuple[str, ApiKey
         created=now,
         expires=None if lifetime is None else now + lifetime,
         revoked=None,
+        line=old.line or old.id,
     )
     ends = now + overlap if old.expires is None else min(old.expires, now + overlap)
     return secret, new, replace(old, expires=ends)

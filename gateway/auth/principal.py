@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.auth.allowance import Grant
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -32,3 +34,11 @@ class Principal:
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     headers: bytes = field(default=b"", compare=False, repr=False)
     """Header lines that describe the caller to the upstream, by the provider's allow-list."""
+    team: str | None = None
+    """Team of the API key."""
+    tags: tuple[str, ...] = ()
+    """Tags of the API key, for usage."""
+    routes: frozenset[str] | None = None
+    """Routes that the caller may use; None means every route that accepts its credential."""
+    grants: tuple[Grant, ...] = ()
+    """Allowances of the key, its user and its team. A request needs all of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import orjson
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_record import KeyRecord, from_record, to_record
 from gateway.errors import AuthUnavailable
-from gateway.store.record_watcher import RecordWatcher
+from gateway.store.record_cache import RecordCache
 from gateway.store.records import Records
 
 
@@ -24,31 +24,31 @@ class StoredKeys:
         in use, and `report` is called with the reason.
         """
         self._report = report
-        self._keys: Mapping[str, ApiKey] = {}
-        self._watcher = RecordWatcher(
-            records, kind_of(provider), changed=self._changed, report=report
-        )
+        self._cache = RecordCache(records, kind_of(provider), self._parsed, report=report)
 
     def find(self, key_id: str) -> ApiKey | None:
-        if not self._watcher.ready.is_set():
+        if not self._cache.ready.is_set():
             raise AuthUnavailable("the keys were not read yet")
-        return self._keys.get(key_id)
+        return self._cache.find(key_id)
+
+    async def fetch(self, key_id: str) -> None:
+        await self._cache.fetch(key_id)
 
     @property
     def ready(self) -> bool:
-        return self._watcher.ready.is_set()
+        return self._cache.ready.is_set()
 
     def start(self) -> None:
-        self._watcher.start()
+        self._cache.start()
 
     def close(self) -> None:
-        self._watcher.close()
+        self._cache.close()
 
-    def _changed(self, found: Mapping[str, bytes]) -> None:
-        keys, bad = parse(found)
-        self._keys = keys
-        for key_id in bad:
+    def _parsed(self, key_id: str, value: bytes) -> ApiKey | None:
+        key = parse(value)
+        if key is None:
             self._report(f"skipped key {key_id}: not a record of a key")
+        return key
 
 
 def kind_of(provider: str) -> str:
@@ -56,15 +56,12 @@ def kind_of(provider: str) -> str:
     return f"key:{provider}"
 
 
-def parse(found: Mapping[str, bytes]) -> tuple[Mapping[str, ApiKey], list[str]]:
-    """Return the keys by id, and the ids of the records that cannot be parsed."""
-    keys, bad = {}, []
-    for key_id, value in found.items():
-        try:
-            keys[key_id] = from_record(KeyRecord.model_validate_json(value))
-        except ValidationError:
-            bad.append(key_id)
-    return keys, bad
+def parse(value: bytes) -> ApiKey | None:
+    """Return the key of a record, or None if it cannot be parsed."""
+    try:
+        return from_record(KeyRecord.model_validate_json(value))
+    except ValidationError:
+        return None
 
 
 def dump(key: ApiKey) -> bytes:

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.auth.allowance import Allowance, Grant, GrantLevel
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.errors import AuthUnavailable
@@ -94,20 +95,29 @@ def _digest(ticket: str) -> str:
 def _dump(principal: Principal) -> bytes:
     fields = {field.name: getattr(principal, field.name) for field in dataclasses.fields(Principal)}
     fields["headers"] = principal.headers.decode("latin-1")
+    fields["grants"] = [
+        (grant.level, grant.holder, grant.allowance.record()) for grant in principal.grants
+    ]
     # orjson cannot be used: a claim may contain an integer of more than 64 bits.
     return json.dumps(fields, default=list).encode()
 
 
 def _load(value: bytes) -> Principal:
     fields: dict[str, Any] = json.loads(value)
-    models = fields.pop("models")
+    models, routes = fields["models"], fields.get("routes")
     return Principal(
         **{
             **fields,
             "groups": tuple(fields["groups"]),
             "scopes": frozenset(fields["scopes"]),
             "models": None if models is None else frozenset(models),
+            "routes": None if routes is None else frozenset(routes),
             "limits": tuple(fields["limits"]),
+            "tags": tuple(fields.get("tags", ())),
+            "grants": tuple(
+                Grant(GrantLevel(level), holder, Allowance.model_validate(allowance))
+                for level, holder, allowance in fields.get("grants", ())
+            ),
             "headers": fields["headers"].encode("latin-1"),
         }
     )

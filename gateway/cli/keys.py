@@ -1,216 +1,305 @@
-"""`gateway keys`: create, list, rotate and revoke API keys, in a file or in the store."""
+"""`gateway keys`: create, list, change, rotate, suspend and revoke API keys."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
+import contextlib
 import json
-from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
+from collections.abc import Coroutine, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.auth import api_key
+from gateway.admin.key_documents import KeyChange, KeyOrder
+from gateway.admin.key_orders import (
+    BadOrder,
+    changed,
+    check_key,
+    document,
+    lifetime,
+    made,
+    parsed,
+)
+from gateway.auth import api_key, holders
 from gateway.auth.api_key import ApiKey
-from gateway.auth.key_record import to_record
-from gateway.auth.key_register import FileRegister, KeyRegister, StoreRegister, rotated
+from gateway.auth.key_file import BadKeyFile
+from gateway.auth.key_register import (
+    FileRegister,
+    Filter,
+    KeyRegister,
+    StoreRegister,
+    listed,
+    rotated,
+)
+from gateway.cli.allowances import add_allowance, allowance_of
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage
+from gateway.cli.store import with_records
 from gateway.cli.table import print_table
 from gateway.config import Config, load
 from gateway.config import models as config_models
-from gateway.config.units import parse_duration
-from gateway.store.location import Location
 from gateway.store.records import Records, StoreUnavailable
 from gateway.stores.makers import UNUSABLE, makers
 
-_Result = TypeVar("_Result")
+Result = TypeVar("Result")
+_STATES = ("usable", "suspended", "expired", "revoked")
 
 
 def add_command(commands: Commands) -> None:
-    """Add `gateway keys` and its four commands."""
-    parser = commands.add_parser("keys", help="create, list, rotate and revoke API keys")
+    """Add `gateway keys` and its commands."""
+    parser = commands.add_parser("keys", help="create, list, change and revoke API keys")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = commands.add_parser(
         "create",
         help="create a key and print it; it is not shown again",
         description="Makes a key and prints it. Only a salted hash of it is kept.",
     )
-    create.add_argument(
-        "--owner", required=True, help="subject of callers with this key, in logs and limits"
-    )
-    create.add_argument("--tenant", help="tenant, for limits and budgets by tenant")
-    create.add_argument("--tier", help="tier, for the `tiers` of limits")
-    create.add_argument(
-        "--models", help="models that the key may use, separated by commas; default: all"
-    )
-    create.add_argument("--limits", help="names of additional limits, separated by commas")
-    create.add_argument("--scopes", help="scopes, separated by spaces")
-    create.add_argument(
-        "--expires", metavar="DURATION", help="lifetime, such as 90d; default: unlimited"
-    )
+    _add_settings(create, is_new=True)
     create.set_defaults(run=_create)
 
     listing = commands.add_parser("list", help="list the keys, without secrets")
     listing.add_argument("--json", action="store_true", help="print one JSON object per line")
+    for name in ("owner", "team", "tag"):
+        listing.add_argument(f"--{name}", help=f"only the keys of this {name}")
+    listing.add_argument("--state", choices=_STATES, help="only the keys in this state")
     listing.set_defaults(run=_list)
 
-    rotate = commands.add_parser(
-        "rotate",
-        help="replace a key by a new one with the same settings, and print it",
-        description="Makes a key with the same settings, and prints it. The old key expires after "
-        "the overlap.",
+    change = commands.add_parser(
+        "change",
+        help="change settings of a key; they take effect within a second",
+        description="Changes the settings that are given. '' removes one. The options for limits "
+        "replace all the key's own limits.",
     )
-    rotate.add_argument("id", help="id of the key, from `list`, or the whole key")
+    _add_settings(change, is_new=False)
+    change.set_defaults(run=_change)
+
+    rotate = commands.add_parser("rotate", help="replace a key, and print the new one")
     rotate.add_argument(
-        "--overlap",
-        metavar="DURATION",
-        default="1h",
-        help="how long the old key stays usable; default: 1h, 0s ends it at once",
+        "--overlap", default="1h", help="time for which the old key stays usable (%(default)s)"
     )
     rotate.set_defaults(run=_rotate)
-
+    suspend = commands.add_parser("suspend", help="suspend a key until it is resumed")
+    suspend.set_defaults(run=_suspend)
+    resume = commands.add_parser("resume", help="accept a suspended key again")
+    resume.set_defaults(run=_resume)
     revoke = commands.add_parser("revoke", help="revoke a key; it is refused within a second")
-    revoke.add_argument("id", help="id of the key, from `list`, or the whole key")
     revoke.set_defaults(run=_revoke)
 
-    for command in (create, listing, rotate, revoke):
+    for command in (change, rotate, suspend, resume, revoke):
+        command.add_argument("id", help="id of the key, from `list`, or the whole key")
+    for command in (create, listing, change, rotate, suspend, resume, revoke):
         add_config_option(command)
         command.add_argument(
             "--provider", help="which provider of `auth`; default: the first of type api_key"
         )
 
 
+def _add_settings(parser: argparse.ArgumentParser, *, is_new: bool) -> None:
+    parser.add_argument(
+        "--owner", required=is_new, help="subject of callers with this key, in logs and limits"
+    )
+    parser.add_argument("--team", help="team whose limits and models bound the key")
+    parser.add_argument("--tags", help="tags that usage is summed by, separated by commas")
+    parser.add_argument("--tenant", help="tenant, for limits and budgets by tenant")
+    parser.add_argument("--tier", help="tier, for the `tiers` of limits")
+    parser.add_argument(
+        "--models", help="models that the key may use, separated by commas; default: all"
+    )
+    parser.add_argument(
+        "--routes", help="routes that the key may use, separated by commas; default: all"
+    )
+    parser.add_argument("--limits", help="names of additional limits, separated by commas")
+    parser.add_argument("--scopes", help="scopes, separated by spaces")
+    parser.add_argument(
+        "--expires", metavar="DURATION", help="lifetime, such as 90d; default: unlimited"
+    )
+    add_allowance(parser)
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that are given, as the admin API takes them."""
+    fields: dict[str, Any] = {}
+    for name in ("owner", "team", "tenant", "tier", "expires"):
+        if (value := getattr(arguments, name)) is not None:
+            fields[name] = value or None
+    for name in ("models", "routes"):
+        if (value := getattr(arguments, name)) is not None:
+            fields[name] = _names(value) or None
+    for name in ("tags", "limits"):
+        if (value := getattr(arguments, name)) is not None:
+            fields[name] = _names(value)
+    if arguments.scopes is not None:
+        fields["scopes"] = arguments.scopes.split()
+    if (allowance := allowance_of(arguments)) is not None:
+        fields["allowance"] = allowance
+    return fields
+
+
 def _create(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    register = _key_register(config, arguments.provider)
-    models, limits = _names(arguments.models), _names(arguments.limits) or ()
-    for kind, names, known in (
-        ("model", models or (), config.models),
-        ("limit", limits, config.limits),
-    ):
-        for name in names:
-            if name not in known:
-                raise WrongUsage(f"there is no {kind} '{name}' in {arguments.config}")
-    now = datetime.now(UTC)
-    expires = None
-    if arguments.expires is not None:
-        try:
-            expires = now + timedelta(seconds=parse_duration(arguments.expires))
-        except (ValueError, OverflowError) as exc:
-            raise WrongUsage(f"--expires: {exc}") from exc
-    key, key_id, salt, digest = api_key.generate()
-    made = ApiKey(
-        key_id,
-        salt,
-        digest,
-        arguments.owner,
-        now,
-        arguments.tenant,
-        arguments.tier,
-        models,
-        limits,
-        tuple((arguments.scopes or "").split()),
-        expires,
-    )
-    _run(register.put(made))
-    print(key)
+    register = _register(config, arguments.provider)
+    with _usage(arguments):
+        secret, key = made(parsed(KeyOrder, _settings(arguments)), _now())
+        _check(config, key, arguments)
+    _run(register.put(key))
+    print(secret)
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    now = datetime.now(UTC)
-    register = _key_register(load(arguments.config), arguments.provider)
-    keys = _run(register.all()).values()
-    if arguments.json:
+    now = _now()
+    register = _register(load(arguments.config), arguments.provider)
+    wanted = Filter(arguments.owner, arguments.team, arguments.tag, arguments.state)
+    rows: list[tuple[str, ...]] = [
+        ("ID", "OWNER", "TEAM", "TENANT", "MODELS", "LIMITS", "CREATED", "EXPIRES", "STATE")
+    ]
+    after: str | None = ""
+    while after is not None:
+        keys, after = _run(listed(register, wanted, now, after=after))
         for key in keys:
-            print(json.dumps(_as_dict(key, now)))
-        return 0
-    rows = [("ID", "OWNER", "TENANT", "MODELS", "LIMITS", "CREATED", "EXPIRES", "STATE")]
-    for key in keys:
-        state = _state(key, now)
-        models = "all" if key.models is None else ",".join(key.models)
-        expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d}"
-        rows.append(
-            (
-                *(key.id, key.owner, key.tenant or "-", models, ",".join(key.limits) or "-"),
-                *(f"{key.created:%Y-%m-%d}", expires, state),
-            )
-        )
-    print_table(rows)
+            if arguments.json:
+                shown = document(key, now)
+                print(json.dumps({name: one for name, one in shown.items() if one is not None}))
+            else:
+                rows.append(_row(key, now))
+    if not arguments.json:
+        print_table(rows)
     return 0
 
 
-def _state(key: ApiKey, now: datetime) -> str:
-    return "revoked" if key.revoked else "usable" if key.usable(now) else "expired"
+def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
+    models = "all" if key.models is None else ",".join(key.models)
+    own = [f"{name}={value}" for name, value in key.allowance.record().items() if name != "budgets"]
+    limits = ",".join((*key.limits, *own, *key.allowance.budgets)) or "-"
+    expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d}"
+    created = f"{key.created:%Y-%m-%d}"
+    whose = (key.id, key.owner, key.team or "-", key.tenant or "-")
+    return (*whose, models, limits, created, expires, key.state(now))
 
 
-def _as_dict(key: ApiKey, now: datetime) -> dict[str, object]:
-    """Return a key in machine-readable form, without its hash."""
-    record = to_record(key)
-    del record["hash"]
-    return {**record, "state": _state(key, now)}
+def _change(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    register, key = _found(config, arguments)
+    _must_stand(key)
+    with _usage(arguments):
+        new = changed(key, parsed(KeyChange, _settings(arguments)), _now())
+        _check(config, new, arguments)
+    _run(register.put(new))
+    print(f"{key.id}: changed")
+    return 0
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    try:
-        overlap = timedelta(seconds=parse_duration(arguments.overlap))
-    except (ValueError, OverflowError) as exc:
-        raise WrongUsage(f"--overlap: {exc}") from exc
-    register, key = _found(arguments)
-    now = datetime.now(UTC)
+    register, key = _found(load(arguments.config), arguments)
+    now = _now()
+    with _usage(arguments):
+        overlap = lifetime("overlap", arguments.overlap)
     if not key.usable(now):
-        raise WrongUsage(f"key '{key.id}' is {_state(key, now)}: create another")
+        raise WrongUsage(f"key '{key.id}' is {key.state(now)}: create another")
     secret, new, ending = rotated(key, now, overlap)
     _run(register.put(new, ending))
     print(secret)
     return 0
 
 
+def _suspend(arguments: argparse.Namespace) -> int:
+    register, key = _found(load(arguments.config), arguments)
+    _must_stand(key)
+    if key.suspended is None:
+        _run(register.put(replace(key, suspended=_now())))
+    print(f"{key.id}: suspended")
+    return 0
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    register, key = _found(load(arguments.config), arguments)
+    _must_stand(key)
+    _run(register.put(replace(key, suspended=None)))
+    print(f"{key.id}: {replace(key, suspended=None).state(_now())}")
+    return 0
+
+
 def _revoke(arguments: argparse.Namespace) -> int:
-    register, key = _found(arguments)
+    register, key = _found(load(arguments.config), arguments)
     if key.revoked is None:
-        _run(register.put(key.revoke(datetime.now(UTC))))
+        _run(register.put(key.revoke(_now())))
     print(f"{key.id}: revoked")
     return 0
 
 
-def _found(arguments: argparse.Namespace) -> tuple[KeyRegister, ApiKey]:
-    """Return the key that the command line names, and its register. Raise WrongUsage."""
+def _found(config: Config, arguments: argparse.Namespace) -> tuple[KeyRegister, ApiKey]:
     parts = api_key.split(arguments.id)
     key_id = parts[0] if parts else arguments.id
-    register = _key_register(load(arguments.config), arguments.provider)
-    key = _run(register.all()).get(key_id)
+    register = _register(config, arguments.provider)
+    key = _run(register.get(key_id))
     if key is None:
         raise WrongUsage(f"there is no key with id '{key_id}'")
     return register, key
 
 
-def _key_register(config: Config, name: str | None) -> KeyRegister:
+def _must_stand(key: ApiKey) -> None:
+    if key.revoked is not None:
+        raise WrongUsage("the key is revoked: create another")
+
+
+def _check(config: Config, key: ApiKey, arguments: argparse.Namespace) -> None:
+    for kind, names, known in (
+        ("model", key.models or (), config.models),
+        ("limit", key.limits, config.limits),
+        ("route", key.routes or (), {route.name for route in config.routes}),
+    ):
+        for name in names:
+            if name not in known:
+                raise WrongUsage(f"there is no {kind} '{name}' in {arguments.config}")
+    check_key(config, key)
+    if key.team is not None:
+        place = holders.key_of("team", key.team)
+        value = with_records(config.store, lambda records: records.get(holders.KIND, place))
+        if value is None or holders.parse(value) is None:
+            raise WrongUsage(f"there is no team '{key.team}'; see `gateway teams create`")
+
+
+def _register(config: Config, name: str | None) -> KeyRegister:
     for known, provider in config.auth.items():
         if isinstance(provider, config_models.ApiKeyProviderSettings) and name in (None, known):
             if provider.file is not None:
                 return FileRegister(Path(provider.file))
-            return StoreRegister(functools.partial(_open_records, config.store.location), known)
+            return StoreRegister(lambda: opened_records(config), known)
     wanted = f"called '{name}'" if name else "in `auth`"
     raise WrongUsage(f"there is no provider of type api_key {wanted}")
 
 
-def _open_records(location: Location) -> Records:
-    try:
-        return makers(location).open_records(location)
-    except UNUSABLE as exc:
-        raise CannotDo(f"the store cannot be used: {exc}") from exc
+def opened_records(config: Config) -> Records:
+    """Open the records of the configuration's store."""
+    return makers(config.store.location).open_records(config.store.location)
 
 
-def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Return the result of a coroutine of a register. Raise CannotDo, BadKeyFile, OSError."""
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a call of a register. Raise CannotDo."""
     try:
         return asyncio.run(work)
     except StoreUnavailable as exc:
         raise CannotDo(f"the store does not answer: {exc}") from exc
+    except BadKeyFile as exc:
+        raise CannotDo(str(exc)) from exc
+    except UNUSABLE as exc:
+        raise CannotDo(f"the store cannot be used: {exc}") from exc
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name for name in text.split(",") if name)
+@contextlib.contextmanager
+def _usage(arguments: argparse.Namespace) -> Iterator[None]:
+    """Turn BadOrder into WrongUsage, with the name of the option."""
+    try:
+        yield
+    except BadOrder as exc:
+        raise WrongUsage(f"--{exc}") from exc
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]

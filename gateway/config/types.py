@@ -18,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gateway.auth.allowance import BUDGET, BUDGET_EXPECTED, RATE, RATE_EXPECTED
 from gateway.dialects import DIALECTS
 from gateway.limiting import keys
 from gateway.store import location
@@ -34,12 +35,10 @@ _PATH = r"/[A-Za-z0-9._~/-]*"
 _URL = r"https?://[^/?#@\s]+(?:/[^?#\s]*)?"
 _PROXY = r"(?:http|socks5)://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}/?"
 _AUTHORITY = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
-_RATE = r"[0-9]{1,12}/(?:second|minute|hour|day)"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
 _HASHED = "|".join(
     (*keys.HASHED, r"header\.[A-Za-z0-9-]+", keys.CLAIM_PATTERN, r"body\.[A-Za-z0-9_-]+")
 )
-_BUDGET = r"[0-9]{1,12}(?:\.[0-9]{1,6})? (?:tokens|[A-Z]{3})/(?:day|week|month)"
 _SERVICE = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 _NAMESERVER = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?"
@@ -168,10 +167,8 @@ Authority = Annotated[
 ]
 Rate = Annotated[
     str,
-    _must_match(
-        _RATE, "not a rate: write a number per second, minute, hour or day, such as 60/minute"
-    ),
-    _pattern(_RATE),
+    _must_match(RATE, RATE_EXPECTED),
+    _pattern(RATE),
 ]
 DottedName = Annotated[
     str, _must_match(_DOTTED, "not a dotted name, such as acme.headers.Stamp"), _pattern(_DOTTED)
@@ -210,8 +207,8 @@ HashedValue = Annotated[
 ]
 Budget = Annotated[
     str,
-    _must_match(_BUDGET, "not a budget: write it as 500 USD/month or 10000000 tokens/day"),
-    _pattern(_BUDGET),
+    _must_match(BUDGET, BUDGET_EXPECTED),
+    _pattern(BUDGET),
 ]
 StoreUrl = Annotated[
     str,

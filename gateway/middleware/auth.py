@@ -122,10 +122,12 @@ class Authenticate:
         return self._listed(await _first_accepted(self._tickets, ticket))
 
     def _admit(self, exchange: Exchange, principal: Principal) -> None:
-        """Set the principal. Raise Forbidden if it lacks a scope."""
+        """Set the principal. Raise Forbidden if it lacks a scope, or is for other routes."""
         exchange.principal = principal
         if self._ends_streams and exchange.voucher is None:  # a session enforces the expiry itself
             exchange.expires_at = principal.expires_at
+        if principal.routes is not None and exchange.route not in principal.routes:
+            raise Forbidden("the API key is for other routes")
         if not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
 

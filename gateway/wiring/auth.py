@@ -11,6 +11,7 @@ import jwt
 from gateway.auth.api_keys import ApiKeyProvider, KeyStore
 from gateway.auth.certificate import CertificateProvider
 from gateway.auth.claims import ClaimMap
+from gateway.auth.holders import Holders
 from gateway.auth.jwk import ASYMMETRIC, VerificationKey
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_file import BadKeyFile, KeyFile
@@ -32,6 +33,7 @@ def providers(
     config: Config,
     records: Records,
     revoked: RecordWatcher,
+    holders: Holders,
     report: Report,
     faults: list[Fault],
     kept: Mapping[str, Provider],
@@ -63,7 +65,7 @@ def providers(
             except BadKeyFile as exc:
                 faults.append((("auth", name, "file"), str(exc)))
             else:
-                built[name] = ApiKeyProvider(name, keys, header=options.header)
+                built[name] = ApiKeyProvider(name, keys, holders, header=options.header)
     return built
 
 

@@ -119,3 +119,101 @@ async def test_what_cannot_be_made_says_which_field_is_wrong(
         (tmp_path / "keys.yaml").write_text("keys: [broken")
         broken = await admin(gateway, "GET", "/api/keys")
         assert (broken.status, "not valid YAML" in broken.json()["error"]) == (503, True)
+
+
+async def test_a_key_is_changed_suspended_and_resumed_with_an_audit_line_for_each(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply(USAGE)) as upstream:
+        gateway = await started(start_gateway_process, upstream, tmp_path, "store")
+        order = {"owner": "ann", "tags": ["ci"], "allowance": {"requests": "1000/minute"}}
+        new = await made(gateway, "/api/keys", order)
+        secret, path = new["secret"], f"/api/keys/{new['key']['id']}"
+        await until_status(gateway, secret, 200)
+
+        change = {"routes": [], "tags": ["batch"], "allowance": {"concurrency": 3}}
+        key = (await changed(gateway, path, change))["key"]
+        assert (key["owner"], key["routes"], key["tags"]) == ("ann", [], ["batch"])
+        assert (key["allowance"]["requests"], key["allowance"]["concurrency"]) == (None, 3)
+        await until_status(gateway, secret, 403)
+        await changed(gateway, path, {"routes": None})
+        await until_status(gateway, secret, 200)
+
+        assert (await made(gateway, f"{path}/suspend", {}))["key"]["state"] == "suspended"
+        await until_status(gateway, secret, 401)
+        assert (await admin(gateway, "POST", f"{path}/rotate", {})).status == 409
+        assert (await made(gateway, f"{path}/resume", {}))["key"]["state"] == "usable"
+        await until_status(gateway, secret, 200)
+
+        line = await gateway.log.wait_for(lambda line: line["event"] == "key_changed")
+        assert line["by"].endswith("from 127.0.0.1")
+        assert line["before"] == {"tags": ["ci"], "routes": None, "allowance": ALLOWED}
+        assert line["after"]["allowance"] == {"concurrency": 3}
+        for event in ("key_created", "key_suspended", "key_resumed"):
+            await gateway.log.wait_for(lambda line, event=event: line["event"] == event)  # type: ignore[misc]
+        assert secret.encode() not in gateway.log.raw
+        assert b"sha256:" not in gateway.log.raw
+
+
+ALLOWED = {"requests": "1000/minute"}
+
+
+async def changed(gateway: GatewayProcess, path: str, change: Any) -> dict[str, Any]:
+    response = await admin(gateway, "PATCH", path, change)
+    assert response.status == 200, response.body
+    document: dict[str, Any] = response.json()
+    return document
+
+
+async def test_keys_are_listed_in_pages_by_filters(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await started(start_gateway_process, upstream, tmp_path, "store")
+        for number in range(7):
+            order = {"owner": f"user-{number % 2}", "tags": ["odd"] if number % 2 else []}
+            await made(gateway, "/api/keys", order)
+        seen: list[str] = []
+        after: str | None = ""
+        for _ in range(4):
+            found = await told(gateway, f"/api/keys?provider=keys&limit=2&after={after}")
+            (provider,) = found["providers"]
+            seen += [key["id"] for key in provider["keys"]]
+            after = provider["next"]
+        assert after is None
+        assert (len(seen), len(set(seen))) == (7, 7)
+        for query, count in (
+            ("owner=user-1", 3),
+            ("tag=odd", 3),
+            ("text=USER-0", 4),
+            ("state=revoked", 0),
+            ("team=x", 0),
+        ):
+            (provider,) = (await told(gateway, f"/api/keys?{query}"))["providers"]
+            assert len(provider["keys"]) == count, query
+        assert (await admin(gateway, "GET", "/api/keys?limit=x")).status == 400
+        assert (await admin(gateway, "GET", "/api/keys?provider=x")).status == 404
+
+
+async def test_what_a_key_cannot_have_says_which_field_is_wrong(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await started(start_gateway_process, upstream, tmp_path, "store")
+        new = await made(gateway, "/api/keys", {"owner": "ann"})
+        path = f"/api/keys/{new['key']['id']}"
+        for change, why in (
+            ({"owner": ""}, "owner"),
+            ({"team": "nowhere"}, "team: there is no such team"),
+            ({"routes": ["nowhere"]}, "routes"),
+            ({"allowance": {"requests": "many"}}, "allowance.requests: not a rate"),
+            ({"allowance": {"budgets": ["5 EUR/day"]}}, "allowance.budgets: no model has a price"),
+            ({"state": "revoked"}, "state"),
+        ):
+            response = await admin(gateway, "PATCH", path, change)
+            assert response.status == 400, change
+            assert why in response.json()["error"]
+        assert (await admin(gateway, "PATCH", "/api/keys/unknown", {})).status == 404
+        await admin(gateway, "DELETE", path)
+        for method, place in (("PATCH", path), ("POST", f"{path}/suspend")):
+            assert (await admin(gateway, method, place, {})).status == 409

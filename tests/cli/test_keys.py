@@ -78,3 +78,49 @@ def test_a_key_that_cannot_be_made_is_a_usage_error(
     said = call(capsys, "keys", "create", "--owner", "ann", *options, "--config", str(file))
     assert (said.code, said.out) == (2, "")
     assert why in said.err
+
+
+def test_a_key_is_changed_rotated_suspended_and_resumed(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    keys = {"keys": {"type": "api_key", "file": str(file.with_name("keys.yaml"))}}
+    file.write_text(config_text(simple_config(NOWHERE), {"auth": keys}))
+    options = ("--config", str(file))
+
+    def run(*words: str) -> str:
+        said = call(capsys, "keys", *words, *options)
+        assert said.code == 0, said.err
+        return said.out.strip()
+
+    secret = run("create", "--owner", "ann", "--tags", "ci,eu", "--requests", "60/minute")
+    run("change", secret, "--owner", "kim", "--tags", "", "--concurrency", "2")
+    [key] = [json.loads(line) for line in run("list", "--json").splitlines()]
+    assert (key["owner"], key["tags"], key["state"]) == ("kim", [], "usable")
+    assert (key["allowance"]["requests"], key["allowance"]["concurrency"]) == (None, 2)
+    assert run("suspend", key["id"]) == f"{key['id']}: suspended"
+    assert "suspended" in run("list", "--state", "suspended")
+    assert run("resume", key["id"]) == f"{key['id']}: usable"
+    other = run("rotate", key["id"], "--overlap", "2h")
+    assert other != secret
+    listed = [json.loads(line) for line in run("list", "--json", "--owner", "kim").splitlines()]
+    assert [one.get("expires") is None for one in listed] == [False, True]
+    assert listed[1]["allowance"]["concurrency"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--requests", "many"], "--allowance.requests: not a rate"),
+        (["--budget", "5 USD/day"], "would be forgotten"),
+        (["--team", "search"], "set store.url"),
+        (["--routes", "nowhere"], "there is no route 'nowhere'"),
+    ],
+)
+def test_limits_that_a_key_cannot_have_are_a_usage_error(
+    capsys: pytest.CaptureFixture[str], file: Path, options: list[str], why: str
+) -> None:
+    keys = {"keys": {"type": "api_key", "file": str(file.with_name("keys.yaml"))}}
+    file.write_text(config_text(simple_config(NOWHERE), {"auth": keys}))
+    said = call(capsys, "keys", "create", "--owner", "ann", *options, "--config", str(file))
+    assert (said.code, said.out) == (2, "")
+    assert why in said.err

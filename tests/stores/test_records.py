@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.records import Records
+from gateway.store.records import Changes, Records
 from gateway.stores.memory.records import MemoryRecords
 from gateway.stores.redis.records import RedisRecords
 from gateway.stores.sqlite.records import SqliteRecords
@@ -79,3 +79,42 @@ async def test_a_key_may_hold_any_character(records: Records, key: str) -> None:
     await records.put("a", key, b"1", 60.0)
     assert await records.all("a") == {key: b"1"}
     assert await records.take("a", key) == b"1"
+
+
+async def test_one_record_is_read_without_the_others(records: Records) -> None:
+    await records.put("a", "x", b"1")
+    await records.put("a", "y", b"2", 0.05)
+    assert await records.get("a", "x") == b"1"
+    assert await records.get("a", "z") is None
+    assert await records.get("b", "x") is None
+    await asked_until(lambda: records.get("a", "y"), lambda found: found is None)
+
+
+async def test_records_are_read_in_pages_in_order_of_their_keys(records: Records) -> None:
+    for key in ("d", "b", "a", "c"):
+        await records.put("k", key, key.encode())
+    await records.put("other", "aa", b"-")
+    first = await records.page("k", "", 3)
+    assert list(first) == ["a", "b", "c"]
+    assert await records.page("k", "c", 3) == {"d": b"d"}
+    assert await records.page("k", "d", 3) == {}
+
+
+async def test_changes_name_what_was_put_since_a_mark(records: Records) -> None:
+    await records.put("a", "x", b"1")
+    first = await records.changes("a", None)
+    assert first.keys is None
+    assert await records.changes("a", first.mark) == Changes(first.mark, [])
+    await records.put("a", "y", b"1")
+    await records.put("a", "x", b"2")
+    await records.put("b", "z", b"1")
+    second = await records.changes("a", first.mark)
+    assert sorted(second.keys or ()) == ["x", "y"]
+    assert await records.changes("a", second.mark) == Changes(second.mark, [])
+
+
+async def test_a_kind_without_records_has_a_mark(records: Records) -> None:
+    empty = await records.changes("a", None)
+    await records.put("a", "x", b"1")
+    found = await records.changes("a", empty.mark)
+    assert found.keys in (None, ["x"])

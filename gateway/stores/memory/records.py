@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from gateway.store.records import CHANGES_CAP, Changes
+
 _SWEEP_SIZE = 1024
 
 
@@ -16,6 +18,8 @@ class MemoryRecords:
         self._now = now
         self._values: dict[tuple[str, str], tuple[bytes, float]] = {}
         self._versions: Counter[str] = Counter()
+        self._changed: dict[str, dict[str, int]] = {}
+        """Version of the last change of each key, the newest last, by kind."""
         self._sweep_size = _SWEEP_SIZE
 
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
@@ -26,6 +30,11 @@ class MemoryRecords:
             self._sweep_size = max(_SWEEP_SIZE, 2 * len(self._values))
         self._values[kind, key] = (value, float("inf") if ttl_s is None else now + ttl_s)
         self._versions[kind] += 1
+        changed = self._changed.setdefault(kind, {})
+        changed.pop(key, None)
+        changed[key] = self._versions[kind]
+        if len(changed) > CHANGES_CAP:
+            del changed[next(iter(changed))]
 
     async def take(self, kind: str, key: str) -> bytes | None:
         value, until = self._values.pop((kind, key), (None, 0.0))
@@ -38,6 +47,22 @@ class MemoryRecords:
             for (its_kind, key), (value, until) in self._values.items()
             if its_kind == kind and until > now
         }
+
+    async def get(self, kind: str, key: str) -> bytes | None:
+        value, until = self._values.get((kind, key), (None, 0.0))
+        return value if until > self._now() else None
+
+    async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
+        found = await self.all(kind)
+        keys = [key for key in sorted(found) if key > after][:limit]
+        return {key: found[key] for key in keys}
+
+    async def changes(self, kind: str, since: str | None) -> Changes:
+        version = self._versions[kind]
+        if since is None or not version - CHANGES_CAP <= int(since) <= version:
+            return Changes(str(version), None)
+        changed = self._changed.get(kind, {})
+        return Changes(str(version), [key for key, at in changed.items() if at > int(since)])
 
     async def version(self, kind: str) -> str:
         return str(self._versions[kind])

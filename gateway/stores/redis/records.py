@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.store.records import CHANGES_CAP, Changes
 from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
 
 _TIMEOUT_S = 1.0
 _PUT = Path(__file__).with_name("put_record.lua").read_text()
+_CHANGES = Path(__file__).with_name("record_changes.lua").read_text()
 
 
 class RedisRecords:
@@ -26,8 +28,8 @@ class RedisRecords:
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
         ttl_ms = 0 if ttl_s is None else max(1, int(ttl_s * 1000))
         async with self._reachable():
-            keys = (_record(kind, key), _index(kind), _version(kind))
-            await self._client.eval(_PUT, len(keys), *keys, key, value, ttl_ms)
+            keys = (_record(kind, key), _index(kind), *_feed(kind))
+            await self._client.eval(_PUT, len(keys), *keys, key, value, ttl_ms, CHANGES_CAP)
 
     async def take(self, kind: str, key: str) -> bytes | None:
         async with self._reachable():
@@ -44,6 +46,30 @@ class RedisRecords:
             keys = [key.decode() for key in found]
             values = await self._client.mget([_record(kind, key) for key in keys]) if keys else []
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+    async def get(self, kind: str, key: str) -> bytes | None:
+        async with self._reachable():
+            value: bytes | None = await self._client.get(_record(kind, key))
+        return value
+
+    async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
+        async with self._reachable():
+            # Records that do not expire have the same score, so they are in order of their keys.
+            place = await self._client.zrank(_index(kind), after) if after else -1
+            if place is None or limit < 1:
+                return {}
+            found: list[bytes] = await self._client.zrange(_index(kind), place + 1, place + limit)
+            keys = [key.decode() for key in found]
+            values = await self._client.mget([_record(kind, key) for key in keys]) if keys else []
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+    async def changes(self, kind: str, since: str | None) -> Changes:
+        async with self._reachable():
+            keys = _feed(kind)
+            mark, is_known, changed = await self._client.eval(
+                _CHANGES, len(keys), *keys, since or ""
+            )
+        return Changes(mark.decode(), [key.decode() for key in changed] if is_known else None)
 
     async def version(self, kind: str) -> str:
         async with self._reachable():
@@ -71,3 +97,8 @@ def _index(kind: str) -> str:
 
 def _version(kind: str) -> str:
     return f"{PREFIX}version:{kind}"
+
+
+def _feed(kind: str) -> tuple[str, str, str]:
+    """Return the keys of a kind's version, of its changed records, and of the state of these."""
+    return _version(kind), f"{PREFIX}changed:{kind}", f"{PREFIX}changes:{kind}"

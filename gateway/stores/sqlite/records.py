@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.store.records import StoreUnavailable
+from gateway.store.records import CHANGES_CAP, Changes, StoreUnavailable
 from gateway.store.sqlite_file import open_private, prepare
 
 Result = TypeVar("Result")
@@ -24,7 +24,17 @@ PRAGMA synchronous=NORMAL;
 CREATE TABLE IF NOT EXISTS records
     (kind TEXT, key TEXT, value BLOB, until REAL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions (kind TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS changes
+    (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, UNIQUE (kind, key));
+CREATE INDEX IF NOT EXISTS changes_of_kind ON changes (kind, number);
+CREATE TRIGGER IF NOT EXISTS put AFTER INSERT ON records BEGIN
+    INSERT OR REPLACE INTO changes (kind, key) VALUES (new.kind, new.key);
+END;
+CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON records BEGIN
+    DELETE FROM changes WHERE kind = old.kind AND key = old.key;
+END;
 """
+# Triggers note the changes, so that those of an earlier version of the gateway are noted, too.
 
 
 class SqliteRecords:
@@ -73,6 +83,45 @@ class SqliteRecords:
             ).fetchall()
         )
         return {key: bytes(value) for key, value in rows}
+
+    async def get(self, kind: str, key: str) -> bytes | None:
+        row = await self._run(
+            lambda db: db.execute(
+                "SELECT value FROM records WHERE kind = ? AND key = ? "
+                "AND (until IS NULL OR until > ?)",
+                (kind, key, self._now()),
+            ).fetchone()
+        )
+        return None if row is None else bytes(row[0])
+
+    async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
+        rows = await self._run(
+            lambda db: db.execute(
+                "SELECT key, value FROM records WHERE kind = ? AND key > ? "
+                "AND (until IS NULL OR until > ?) ORDER BY key LIMIT ?",
+                (kind, after, self._now(), limit),
+            ).fetchall()
+        )
+        return {key: bytes(value) for key, value in rows}
+
+    async def changes(self, kind: str, since: str | None) -> Changes:
+        number = -1 if since is None else int(since)
+
+        def read(db: sqlite3.Connection) -> tuple[list[tuple[int, str]], int]:
+            rows = db.execute(
+                "SELECT number, key FROM changes WHERE kind = ? AND number > ? "
+                "ORDER BY number LIMIT ?",
+                (kind, number, CHANGES_CAP + 1 if since is not None else 0),
+            ).fetchall()
+            (last,) = db.execute(
+                "SELECT max(number) FROM changes WHERE kind = ?", (kind,)
+            ).fetchone()
+            return rows, last or 0
+
+        rows, last = await self._run(read)
+        if since is None or len(rows) > CHANGES_CAP:
+            return Changes(str(last), None)
+        return Changes(str(rows[-1][0] if rows else number), [key for _, key in rows])
 
     async def version(self, kind: str) -> str:
         row = await self._run(

@@ -38,3 +38,20 @@ async def test_a_redis_that_hangs_or_is_gone_is_unavailable(start_redis: StartRe
     with pytest.raises(StoreUnavailable):
         await records.version("a")
     await records.close()
+
+
+async def test_what_an_earlier_version_of_the_gateway_puts_is_noticed(
+    start_redis: StartRedis,
+) -> None:
+    server = await start_redis()
+    records = RedisRecords(server.url)
+    await records.put("a", "x", b"1")
+    mark = (await records.changes("a", None)).mark
+    # It sets the version, and not the changes.
+    await server.command("SET", "{llm-gateway}:version:a", "1.2")
+    found = await records.changes("a", mark)
+    assert found.keys is None
+    await records.put("a", "y", b"1")
+    assert (await records.changes("a", mark)).keys is None
+    assert (await records.changes("a", found.mark)).keys in (None, ["y"])
+    await records.close()
