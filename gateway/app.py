@@ -23,6 +23,7 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.process_state import ProcessState
 from gateway.request import Request
+from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
 from gateway.routing.forwarded import TrustedProxies
 from gateway.routing.matching import RequestMatcher, ServerOptions
@@ -30,6 +31,7 @@ from gateway.routing.table import METHODS, RouteTable
 from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
+from gateway.wiring.cache import answer_cache, caches
 from gateway.wiring.channels import channels, has_channels
 from gateway.wiring.deployments import deployments
 from gateway.wiring.metrics import counting
@@ -146,6 +148,14 @@ class Runtime:
         if shared is None:
             raise CannotBuild(faults)
         self.channels: Channels = shared
+        has_same_cache = previous is not None and same_store and caches(config)
+        self.answers: AnswerCache | None = (
+            previous.answers
+            if previous is not None and has_same_cache and previous.answers is not None
+            else answer_cache(
+                config, lambda store, why: logger.warning("cache", store=store, reason=why), faults
+            )
+        )
         self.providers = providers(
             config,
             opened.records,
@@ -176,6 +186,7 @@ class Runtime:
             loaded,
             self.streams,
             self.channels,
+            self.answers,
             state.bodies,
             state.offload,
             sinks,
@@ -259,6 +270,10 @@ class Runtime:
             await self.streams.close()
         if successor is None or successor.channels is not self.channels:
             await self.channels.close()
+        if self.answers is not None and (
+            successor is None or successor.answers is not self.answers
+        ):
+            await self.answers.close()
         if successor is not None and successor.stores is self.stores:
             return
         self.revoked.close()

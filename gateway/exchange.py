@@ -23,6 +23,7 @@ from gateway.facts import Facts, UnfinishedAnswer
 from gateway.json_body import JsonBody
 from gateway.limiting.decision import Decision
 from gateway.load.overload import HeldBody
+from gateway.response_cache.use import CacheUse
 from gateway.session import SessionState
 from gateway.telemetry.traces.recording import Trace
 from gateway.upstream.deployment import Assignment
@@ -226,6 +227,8 @@ class Exchange(Facts):
     """Record of the request, if the route is traced."""
     decided: Decision | None = None
     """Decision of the limits, if there are any."""
+    cache: CacheUse | None = None
+    """Use of the response cache, on a route that has one."""
     queued: QueueWait | None = None
     """Wait in the queues of admission, if there was one."""
     session: SessionState | None = None

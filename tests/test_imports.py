@@ -16,7 +16,7 @@ PACKAGE = "gateway"
 LAYERS = (
     ("core", "aiohttp_adaptor bucket deadline errors heartbeat http json_body json_edits"),
     ("core", "load masking media sound_json sse store usage"),
-    ("subjects", "admission auth demo dialects limiting telemetry upstream"),
+    ("subjects", "admission auth demo dialects limiting response_cache telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts"),
     ("request", "known_head pending pipeline request request_body response_head"),

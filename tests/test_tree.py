@@ -49,6 +49,7 @@ ELSEWHERE = {
     "stores/redis/streams/orphans.py": "resume/test_takeover.py",
     # Objects that need most of a gateway around them.
     "admin/answer.py": "admin/test_api.py",
+    "admin/cache_api.py": "wire/test_cache.py",
     "admin/masked_config.py": "admin/test_api.py",
     "admin/operation.py": "admin/test_openapi.py",
     "admin/reference.py": "admin/test_openapi.py",
@@ -73,6 +74,8 @@ ELSEWHERE = {
     "websocket/response.py": "middleware/test_plugin.py",
     "websocket/session.py": "wire/test_websocket.py",
     "websocket/upstream_session.py": "wire/test_websocket.py",
+    "response_cache/use.py": "wire/test_cache.py",
+    "routing/plain_generation.py": "wire/test_cache.py",
     "dialects/json_schema.py": "dialects/test_request_check.py",
     "dialects/request_description.py": "wire/test_check_requests.py",
     "routing/applied_rules.py": "wire/test_model_rules.py",
@@ -96,6 +99,9 @@ ELSEWHERE = {
     "cli/allowances.py": "cli/test_keys.py",
     "auth/provider.py": "auth/test_jwt.py",
     "limiting/demand.py": "stores/test_limits.py",
+    "response_cache/store.py": "stores/test_answers.py",
+    "stores/memory/answers.py": "stores/test_answers.py",
+    "stores/redis/answers.py": "stores/test_answers.py",
 }
 """Sources whose tests have another name, and one file of those tests."""
 

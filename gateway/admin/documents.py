@@ -31,6 +31,11 @@ class Empty(Document):
     """An empty object: it is done."""
 
 
+class RemovedAnswers(Document):
+    removed: int
+    """Stored answers that were removed."""
+
+
 # -- health and processes ------------------------------------------------------------------------
 
 
@@ -499,6 +504,8 @@ class TraceRow(Document):
     """Models that failed before, each with its error."""
     continued: int | None = None
     """Times that another backend continued the answer."""
+    cache: str | None = None
+    """Use of the response cache: `hit`, `miss`, `refresh` or `bypass`."""
     stream: str | None = None
     """Kept stream that it began or read: the same for all requests of one stream."""
     reads: bool | None = None

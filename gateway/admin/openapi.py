@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from gateway import __version__
 from gateway.admin.answer import answer
 from gateway.admin.api import AdminApi
+from gateway.admin.cache_api import CacheApi
 from gateway.admin.documents import AdminError
 from gateway.admin.history import HistoryApi
 from gateway.admin.keys_api import KeysApi
@@ -63,7 +64,7 @@ def description() -> dict[str, Any]:
     """Return the OpenAPI document of all operations."""
     declared = [
         one
-        for kind in (AdminApi, HistoryApi, TracesApi, KeysApi, LogSettings, OpenApi)
+        for kind in (AdminApi, HistoryApi, TracesApi, KeysApi, CacheApi, LogSettings, OpenApi)
         for _, one in operations(kind)
     ]
     schemas, components = _schemas(declared)

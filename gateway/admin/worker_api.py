@@ -23,7 +23,9 @@ from gateway.auth.tickets import TicketProvider
 from gateway.config import ConfigError, load_source_text
 from gateway.exchange import Exchange
 from gateway.proxy.progress import progress
+from gateway.response_cache.store import PURGE_FILTERS, AnswerLabels
 from gateway.server.serving import Server
+from gateway.store.records import StoreUnavailable
 from gateway.telemetry.as_json import as_json
 from gateway.telemetry.logs.recent import RecentLines
 from gateway.telemetry.traces.verdict import under_way
@@ -54,6 +56,7 @@ class WorkerApi:
                 web.get("/limits", self._limits),
                 web.get("/logs", self._logs),
                 web.delete("/requests/{id}", self._cancel),
+                web.delete("/cache", self._purge),
                 web.post("/traces", self._traces),
                 web.put("/log", self._log),
                 web.post("/prepare", self._prepare),
@@ -164,6 +167,17 @@ class WorkerApi:
     async def _cancel(self, request: web.Request) -> web.Response:
         cancelled = self._server.listener.cancel(request.match_info["id"])
         return answer({}, 200 if cancelled else 404)
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        cache = self._server.runtime.answers
+        if cache is None:
+            return answer({"removed": 0})
+        wanted = AnswerLabels(*(request.query.get(name) for name in PURGE_FILTERS))
+        try:
+            removed = await cache.remove(wanted)
+        except StoreUnavailable as exc:
+            return answer({"error": str(exc)}, 503)
+        return answer({"removed": removed})
 
     async def _traces(self, request: web.Request) -> web.Response:
         records = self._server.state.records

@@ -10,6 +10,7 @@ from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import RemoteKeySet
 from gateway.limiting.guard import Breaker
 from gateway.proxy.progress import Progress, progress
+from gateway.response_cache.use import CacheStatus
 from gateway.routing.table import METHODS
 from gateway.server.serving import Server
 from gateway.telemetry.metrics import instruments as table
@@ -36,6 +37,7 @@ class WorkerMetrics:
         self._limits()
         self._journal()
         self._channels()
+        self._cache()
         for upstream in self._server.runtime.upstreams.values():
             self._upstream(upstream)
         return self._snapshot
@@ -141,6 +143,25 @@ class WorkerMetrics:
                 self._set(table.CHANNEL_EVENTS, counts.published, route.name)
                 self._set(table.CHANNEL_GAPS, counts.gaps, route.name)
                 self._set(table.CHANNEL_DISCONNECTS, counts.disconnects, route.name)
+
+    def _cache(self) -> None:
+        runtime = self._server.runtime
+        cache = runtime.answers
+        if cache is None:
+            return
+        for route in runtime.config.routes:
+            if route.cache is not None:
+                for status in CacheStatus:
+                    count = cache.counts.requests[route.name, status]
+                    self._set(table.CACHE_REQUESTS, count, route.name, status)
+                self._set(table.CACHE_STORED, cache.counts.stored[route.name], route.name)
+        for labels, count in cache.counts.saved.items():
+            self._set(table.CACHE_SAVED, count, *labels)
+        store = cache.store
+        self._set(table.CACHE_EVICTIONS, store.evicted)
+        self._set(table.CACHE_FAILURES, cache.counts.failures)
+        size = table.CACHE_SHARED_BYTES if store.is_shared else table.CACHE_BYTES
+        self._set(size, store.size_bytes)
 
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts

@@ -19,7 +19,7 @@ from gateway.http.request_target import split_target
 from gateway.http.urls import is_host_name
 
 _BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
-_OF_REQUESTS = ("check_requests", "served_headers", "cost_in_usage")
+_OF_REQUESTS = ("check_requests", "served_headers", "cost_in_usage", "cache")
 """Settings of a route that only requests to models have."""
 
 
@@ -159,6 +159,9 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
         if limit is not None and _unpriced(limit):
             yield from _check_prices((*path, "limits", index), route, limit, config)
+    if route.cache is not None and not route.models and not (route.bridge or route.issues):
+        hint = "give it `models`, whose requests are read"
+        yield (*path, "cache"), "stores answers of models, and the route serves none", hint
     if route.channels is not None:
         yield from check_channels((*path, "channels"), route, route.channels, config)
     if route.resume is not None and route.resume.continues:

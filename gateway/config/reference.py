@@ -75,6 +75,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].timeouts`", models.RouteTimeouts),
     ("`routes[].traces`", models.RouteTraces),
     ("`routes[].batch`", models.BatchSettings),
+    ("`routes[].cache`", models.CacheSettings),
     ("`routes[].cors`", models.CorsSettings),
     ("`routes[].resume`", models.ResumeSettings),
     ("`routes[].channels`", models.ChannelSettings),

@@ -73,6 +73,8 @@ class AccessLog:
             line += f',"bytes_saved":{exchange.bytes_saved}'
         if usage is not None:
             line += f',"tokens_in":{usage.input},"tokens_out":{usage.output}'
+        if exchange.cache is not None:
+            line += f',"cache":"{exchange.cache.status}"'
         wait = exchange.queued
         if wait is not None:
             line += f',"queue_position":{wait.position},"queue_ms":{milliseconds(wait.seconds)}'

@@ -16,10 +16,11 @@ from gateway.exchange import Exchange
 from gateway.limiting.rules import Price
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
+from gateway.response_cache.use import CacheStatus
 from gateway.usage import Usage
 
 _MODEL, _UPSTREAM, _ATTEMPTS = "X-Gateway-Model", "X-Gateway-Upstream", "X-Gateway-Attempts"
-_COST, _CACHED = "X-Gateway-Cost", "X-Gateway-Cached-Tokens"
+_COST, _CACHED, _CACHE = "X-Gateway-Cost", "X-Gateway-Cached-Tokens", "X-Gateway-Cache"
 _MICRO = 1e6
 _DIGITS = 12
 
@@ -31,20 +32,27 @@ class ServedHeaders:
     """Policy that names the model, the upstream and the number of attempts in headers."""
 
     def __init__(self, told: Collection[str]) -> None:
-        """`told` are some of `model`, `upstream` and `attempts`."""
+        """`told` are some of `model`, `upstream`, `attempts` and `cache`."""
         self._model = "model" in told
         self._upstream = "upstream" in told
         self._attempts = "attempts" in told
+        self._cache = "cache" in told
 
     def on_response(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
         """Add the headers to a response of an upstream."""
         exchange = request.exchange
+        headers, use = exchange.response_headers, exchange.cache
+        if self._cache and use is not None:
+            headers.append((_CACHE, use.status))
+        name = exchange.served or exchange.model
+        if (
+            self._model
+            and name is not None
+            and (_is_hit(exchange) or exchange.upstream is not None)
+        ):
+            headers.append((_MODEL, _header_text(name)))
         if exchange.upstream is None:
             return response
-        headers = exchange.response_headers
-        name = exchange.served or exchange.model
-        if self._model and name is not None:
-            headers.append((_MODEL, _header_text(name)))
         if self._upstream:
             headers.append((_UPSTREAM, _header_text(exchange.upstream)))
         if self._attempts:
@@ -73,6 +81,10 @@ class UsageHeaders:
         if not isinstance(response, RelayedResponse):
             return response
         exchange = request.exchange
+        if _is_hit(exchange):
+            if self._cost and _price(exchange, self._prices) is not None:
+                exchange.response_headers.append((_COST, "0"))
+            return response
         usage = await response.whole_usage()
         if usage is None:
             return response
@@ -100,9 +112,16 @@ class CostInUsage:
     def on_response(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
         """Add the cost to the stream, if the model has a price."""
         price = _price(request.exchange, self._prices)
+        if _is_hit(request.exchange):
+            return response  # it tells what the stored answer has cost
         if price is not None and isinstance(response, RelayedResponse):
             response.body.tell_cost(_cost_of(price), self._splitter)
         return response
+
+
+def _is_hit(exchange: Exchange) -> bool:
+    """Tell whether a stored answer is sent."""
+    return exchange.cache is not None and exchange.cache.status is CacheStatus.HIT
 
 
 def _price(exchange: Exchange, prices: Prices) -> Price | None:

@@ -215,6 +215,8 @@ class Tracing:
         if trace.stream is not None:
             record["stream"] = trace.stream_digest
             record["reads"] = trace.reads
+        if exchange.cache is not None:
+            record["cache"] = exchange.cache.status
         if exchange.voucher is not None and exchange.voucher.request_id:
             record["bridge"] = exchange.voucher.request_id
         if trace.words:

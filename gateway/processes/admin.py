@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api import AdminApi
 from gateway.admin.auth import AdminAuth
+from gateway.admin.cache_api import CacheApi
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
 from gateway.admin.history import HistoryApi
@@ -100,6 +101,7 @@ async def serve_admin(
                     *settings.routes,
                     *collector.routes,
                     *KeysApi(lambda: reloader.loaded.config, logger, collector.reader).routes,
+                    *CacheApi(fleet).routes,
                     *HistoryApi(metrics.history, metrics.minutes).routes,
                     *OpenApi().routes,
                     *Pages().routes(),

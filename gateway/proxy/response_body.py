@@ -152,7 +152,8 @@ class ResponseBody:
 
     def tee(self, receive: Callable[[bytes], None]) -> None:
         """Pass the body to `receive` as well. Call this before `look` is asked for."""
-        self._tee = receive
+        before = self._tee
+        self._tee = receive if before is None else _both(before, receive)
 
     def rest(self) -> bytes:
         """Return the bytes held back, at the end of the body."""
@@ -305,6 +306,16 @@ def _kind(content_type: bytes, stream_type: bytes) -> tuple[bool, bool]:
     type is `stream_type`.
     """
     return is_event_stream(content_type), content_type.lower().startswith(stream_type)
+
+
+def _both(
+    first: Callable[[bytes], None], second: Callable[[bytes], None]
+) -> Callable[[bytes], None]:
+    def receive(data: bytes) -> None:
+        first(data)
+        second(data)
+
+    return receive
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ from limits.errors import ConfigurationError
 
 from gateway.channels.link import ChannelLink
 from gateway.limiting.store import Store
+from gateway.response_cache.store import AnswerStore
 from gateway.resume.sharing import Sharing
 from gateway.store.location import EXPECTED, Location
 from gateway.store.records import Records
@@ -40,6 +41,9 @@ class Makers(Protocol):
         """Open the store for channels. Return None if this kind of store does not keep channels.
         `report` is as for `open_sharing`.
         """
+
+    def open_answers(self, location: Location, cap_bytes: int) -> AnswerStore:
+        """Open the store for answers of the response cache, `cap_bytes` at most."""
 
 
 def makers(location: Location) -> Makers:

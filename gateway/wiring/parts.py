@@ -20,6 +20,7 @@ from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
 from gateway.routing.deployments import Deployments
 from gateway.telemetry.logs.control import LogControl
@@ -58,6 +59,7 @@ class Parts:
     plugins: Plugins
     streams: Streams
     channels: Channels
+    answers: AnswerCache | None
     bodies: BodyBudget
     offload: Offload
     sinks: TelemetrySinks

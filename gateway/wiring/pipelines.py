@@ -43,6 +43,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             *(() if body_first else resolution),
             *route.served(),
             route.early_head(),
+            route.cache(),
             route.fallbacks(),
             route.admission(),
         ),

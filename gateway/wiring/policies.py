@@ -13,6 +13,7 @@ from gateway.heartbeat import Heartbeats
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
+from gateway.middleware.cache import CacheAnswers
 from gateway.middleware.channels import ChannelOptions, FollowChannel, PublishEvents
 from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
@@ -41,6 +42,7 @@ from gateway.routing.table import METHODS
 from gateway.sse import is_event_stream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
+from gateway.wiring.cache import cache_answers
 from gateway.wiring.channels import channel_options, sockets
 from gateway.wiring.model_entries import model_entries
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
@@ -264,7 +266,7 @@ class RoutePolicies:
         route = self._route
         told = frozenset(route.served_headers) if self._forwards else frozenset()
         found: list[object] = []
-        if told & {"model", "upstream", "attempts"}:
+        if told & {"model", "upstream", "attempts", "cache"}:
             found.append(ServedHeaders(told))
         if self._forwards and route.cost_in_usage:
             found.append(CostInUsage(prices(self._config), DIALECTS[self.dialect].splitter))
@@ -280,6 +282,15 @@ class RoutePolicies:
         if not is_event_stream(dialect.stream_type):
             return None
         return Early(dialect, self._heartbeats, self._preface, reader=self._reader)
+
+    def cache(self) -> CacheAnswers | None:
+        """Response cache."""
+        settings, cache = self._route.cache, self._parts.answers
+        if settings is None or cache is None or not self._forwards:
+            return None
+        return cache_answers(
+            self._config, self._route, settings, self.dialect, self._preface, cache
+        )
 
     def fallbacks(self) -> Fallbacks | None:
         """Other deployments and models, if one fails."""

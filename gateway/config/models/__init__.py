@@ -19,6 +19,7 @@ from gateway.config.models.auth import (
     Provider,
     TicketProviderSettings,
 )
+from gateway.config.models.cache import CacheSettings
 from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.egress import ProxySettings
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
@@ -72,6 +73,7 @@ __all__ = [
     "ApiKeyProviderSettings",
     "BatchSettings",
     "BridgeSettings",
+    "CacheSettings",
     "CertificateProviderSettings",
     "ChannelSettings",
     "ClaimNames",

@@ -60,7 +60,7 @@ class Limit(Section):
 
 
 class StoreSettings(Section):
-    """Store that counts limits, and keeps resumable streams and channels."""
+    """Store that counts limits, and keeps resumable streams, channels and cached answers."""
 
     url: StoreUrl | Secret = Field(
         "memory://",
@@ -80,6 +80,13 @@ class StoreSettings(Section):
         ge=1024**2,
         description="What each worker keeps of channels' histories in memory; beyond it the oldest "
         "events of the largest are forgotten.",
+    )
+
+    cache_bytes: Size = Field(
+        64 * 1024**2,
+        ge=1024**2,
+        description="What is kept of cached answers: by each worker in memory, or by all together "
+        "in Redis; beyond it the least recently used are forgotten.",
     )
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from gateway.config.models.cache import CacheSettings
 from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import RouteTimeouts
@@ -61,7 +62,7 @@ class CorsSettings(Section):
             *("X-RateLimit-Reset-Requests", "X-RateLimit-Limit-Tokens"),
             *("X-RateLimit-Remaining-Tokens", "X-RateLimit-Reset-Tokens"),
             *("X-Gateway-Model", "X-Gateway-Upstream", "X-Gateway-Attempts"),
-            *("X-Gateway-Cost", "X-Gateway-Cached-Tokens"),
+            *("X-Gateway-Cost", "X-Gateway-Cached-Tokens", "X-Gateway-Cache", "Age"),
         ),
         description="Response headers a page may read.",
     )
@@ -214,11 +215,12 @@ class Route(Section):
         True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
     )
     served_headers: tuple[
-        Literal["model", "upstream", "attempts", "cost", "cached_tokens"], ...
+        Literal["model", "upstream", "attempts", "cost", "cached_tokens", "cache"], ...
     ] = Field(
         (),
         description="Tell callers what served a request, in headers such as X-Gateway-Model. "
-        "`cost` and `cached_tokens` are told of responses that are no streams.",
+        "`cost` and `cached_tokens` are told of responses that are no streams. `cache` is `hit`, "
+        "`miss`, `refresh` or `bypass`, on a route with a `cache`.",
     )
     cost_in_usage: bool = Field(
         False,
@@ -248,6 +250,11 @@ class Route(Section):
     )
     resume: ResumeSettings | None = Field(
         None, description="Keep event streams, so that a client may come back to one."
+    )
+    cache: CacheSettings | None = Field(
+        None,
+        description="Answer a request that equals an earlier one by the stored answer; null: every "
+        "request is sent to its backend.",
     )
     heartbeat: Duration | None = Field(
         15.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.store.location import Location
+from gateway.stores.memory.answers import MemoryAnswers
 from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.memory.records import MemoryRecords
 
@@ -23,3 +24,7 @@ def open_sharing(location: Location, report: Callable[[str, str], None]) -> None
 
 def open_channels(location: Location, report: Callable[[str, str], None]) -> None:
     """Return None: the workers of one machine share channels without a store."""
+
+
+def open_answers(location: Location, cap_bytes: int) -> MemoryAnswers:
+    return MemoryAnswers(cap_bytes)

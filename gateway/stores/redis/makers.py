@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.store.location import Location
+from gateway.stores.redis.answers import RedisAnswers
 from gateway.stores.redis.channels import RedisChannels
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
@@ -25,3 +26,7 @@ def open_channels(location: Location, report: Callable[[str, str], None]) -> Red
 
 def open_sharing(location: Location, report: Callable[[str, str], None]) -> RedisSharing:
     return RedisSharing(location.url, report=report)
+
+
+def open_answers(location: Location, cap_bytes: int) -> RedisAnswers:
+    return RedisAnswers(location.url, cap_bytes)

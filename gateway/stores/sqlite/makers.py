@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.store.location import Location
+from gateway.stores.memory.answers import MemoryAnswers
 from gateway.stores.sqlite.limits import SqliteLimits
 from gateway.stores.sqlite.records import SqliteRecords
 
@@ -24,6 +25,11 @@ def open_sharing(location: Location, report: Callable[[str, str], None]) -> None
 
 def open_channels(location: Location, report: Callable[[str, str], None]) -> None:
     """Return None: the workers of one machine share channels without a store."""
+
+
+def open_answers(location: Location, cap_bytes: int) -> MemoryAnswers:
+    """Return a store in memory: answers are no state that has to outlive a process."""
+    return MemoryAnswers(cap_bytes)
 
 
 def _path(location: Location) -> Path:

@@ -541,6 +541,44 @@ JOURNAL_TAKEOVERS = Instrument(
     "Streams of processes that died which this one continued, or tried to.",
     "{stream}",
 )
+CACHE_REQUESTS = Instrument(
+    "gateway_cache_requests",
+    _C,
+    ("route", "result"),
+    "Requests of routes with a response cache. `result`: `hit`, `miss`, `refresh` (the caller "
+    "refuses stored answers), `bypass` (not cacheable).",
+    "{request}",
+)
+CACHE_STORED = Instrument(
+    "gateway_cache_stored", _C, ("route",), "Answers stored in the response cache.", "{answer}"
+)
+CACHE_SAVED = Instrument(
+    "gateway_cache_saved_tokens",
+    _C,
+    ("route", "model", "gen_ai_token_type"),
+    "Tokens that backends did not have to process, because of hits of the response cache.",
+    "{token}",
+)
+CACHE_EVICTIONS = Instrument(
+    "gateway_cache_evictions",
+    _C,
+    (),
+    "Answers evicted from the response cache before they expired, to make room.",
+    "{answer}",
+)
+CACHE_FAILURES = Instrument(
+    "gateway_cache_store_failures",
+    _C,
+    (),
+    "Calls of the response cache's store that failed. Each is a miss.",
+    "{call}",
+)
+CACHE_BYTES = Instrument(
+    "gateway_cache_bytes", _G, (), "Memory of answers in the workers' response caches.", "By"
+)
+CACHE_SHARED_BYTES = Instrument(
+    "gateway_cache_shared_bytes", _P, (), "Memory of answers in Redis, for all replicas.", "By"
+)
 TRACE_DROPS = Instrument(
     "gateway_trace_records_dropped",
     _C,
@@ -623,6 +661,13 @@ READ = (
     CHANNEL_EVENTS,
     CHANNEL_GAPS,
     CHANNEL_DISCONNECTS,
+    CACHE_REQUESTS,
+    CACHE_STORED,
+    CACHE_SAVED,
+    CACHE_EVICTIONS,
+    CACHE_FAILURES,
+    CACHE_BYTES,
+    CACHE_SHARED_BYTES,
     TRACE_DROPS,
     KEY_FETCHES,
     LOOP_LAG,

@@ -15,7 +15,7 @@ _SAME = (
     *("request_id", "client", "method", "path", "route", "bridge", "subject", "tenant", "model"),
     *("continued", "served", "fallbacks", "upstream", "endpoint", "status", "error", "reason"),
     *("limit", "retry_after_s", "end", "bytes_in", "bytes_out", "tokens_in", "tokens_out"),
-    "queue_position",
+    *("queue_position", "cache"),
 )
 """Fields that both have, by the same name."""
 _TIMES = {

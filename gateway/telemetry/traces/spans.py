@@ -133,6 +133,7 @@ def _server(record: Mapping[str, Any], names: GenAiNames) -> Span:
                 "gateway.model": record.get("model"),
                 "gateway.served_model": record.get("served"),
                 "gateway.upstream": record.get("upstream"),
+                "gateway.cache": record.get("cache"),
                 "gateway.end": end,
                 "gateway.error": record.get("error"),
                 "gateway.reason": record.get("reason"),

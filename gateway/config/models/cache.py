@@ -1,0 +1,71 @@
+"""Sections `cache` and `mirror`: answers that are used again, and requests that are copied."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.config.models.section import Section
+from gateway.config.types import HeaderName
+from gateway.config.units import Duration, Size
+
+
+class CacheSettings(Section):
+    """Response cache of a route: a request with the same content as an earlier one gets the stored
+    answer. `cache: {}` uses all the defaults.
+    """
+
+    ttl: Duration = Field(
+        3600.0,
+        gt=0,
+        le=30 * 86400.0,
+        description="Longest time that an answer is used. A backend's `max-age` may shorten it.",
+    )
+    scope: Literal["tenant", "subject", "route"] = Field(
+        "tenant",
+        description="Callers who share answers: those of one tenant, each subject alone, or all "
+        "callers of the route. A caller without a tenant shares with nobody; on an anonymous "
+        "route each address is a caller.",
+    )
+    max_answer: Size = Field(
+        1024**2,
+        ge=1024,
+        le=16 * 1024**2,
+        description="Largest answer that is stored.",
+    )
+    max_request: Size = Field(
+        256 * 1024,
+        ge=1024,
+        le=4 * 1024**2,
+        description="Largest request body that is looked up; larger ones pass by the cache.",
+    )
+    only_deterministic: bool = Field(
+        False,
+        description="Use the cache for embeddings, and for requests with `temperature: 0`; others "
+        "pass by it.",
+    )
+    tools: bool = Field(
+        False, description="Use the cache for requests that offer tools to the model, too."
+    )
+    vary: tuple[HeaderName, ...] = Field(
+        (
+            *("Accept", "OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project"),
+            *("Anthropic-Version", "Anthropic-Beta"),
+        ),
+        description="Request headers that tell answers apart: another value is another answer.",
+    )
+    backend_cache_control: Literal["obey", "ignore"] = Field(
+        "obey",
+        description="Whether a backend's Cache-Control forbids or shortens storing. `ignore` is "
+        "for backends that send `no-cache` with every answer.",
+    )
+    single_flight: Literal["whole", "all", "off"] = Field(
+        "whole",
+        description="Which requests wait while an equal one is being answered by this worker, to "
+        "use its answer: those whose answer is no stream; streams, too, which then begin when the "
+        "other has ended; or none.",
+    )
+    max_wait: Duration = Field(
+        60.0, gt=0, le=3600.0, description="Longest time that a request waits for an equal one."
+    )

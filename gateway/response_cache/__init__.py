@@ -1,0 +1,1 @@
+"""Exact response cache: keys, directives, stored answers, and the interface of their stores."""

@@ -1,0 +1,154 @@
+"""Response cache of one process: its store, the answers that are being made, and counts.
+
+A store that fails is a miss, never an error. It is then not asked for a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from gateway.response_cache.store import AnswerLabels, AnswerStore
+from gateway.response_cache.stored_answer import StoredAnswer, decoded
+from gateway.response_cache.use import CacheStatus
+from gateway.store.records import StoreUnavailable
+
+_PAUSE_S = 1.0
+"""Time for which a store that failed is not asked."""
+_MOST_WRITES = 256
+"""Answers that are being written at once. Others are not stored."""
+
+
+class CacheCounts:
+    """Counts of one process, by route."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, CacheStatus]] = Counter()
+        self.stored: Counter[str] = Counter()
+        self.saved: Counter[tuple[str, str, str]] = Counter()
+        """Tokens that hits did not use: by route, model, and `input` or `output`."""
+        self.failures = 0
+        """Calls of the store that failed."""
+
+
+class AnswerCache:
+    """Answers that all routes share."""
+
+    def __init__(
+        self,
+        store: AnswerStore,
+        *,
+        report: Callable[[str, str], None] = lambda state, why: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`report` is called with `lost` and the reason, or with `back`, when the store fails or
+        works again.
+        """
+        self.store = store
+        self.counts = CacheCounts()
+        self._report = report
+        self._now = now
+        self._failed = False
+        self._asked_again_at = 0.0
+        self._being_made: dict[str, asyncio.Future[StoredAnswer | None]] = {}
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def find(self, key: str) -> StoredAnswer | None:
+        """Return a stored answer that has not expired; None if there is none, or the store does not
+        answer.
+        """
+        if self._pauses:
+            return None
+        try:
+            data = await self.store.get(key)
+        except StoreUnavailable as exc:
+            self._lost(exc)
+            return None
+        self._works()
+        answer = None if data is None else decoded(data)
+        return None if answer is None or answer.expires_at <= time.time() else answer
+
+    def keep(self, key: str, answer: StoredAnswer, labels: AnswerLabels) -> bool:
+        """Store an answer, later if the store has to be waited for. Return False if it is not
+        stored: the store does not answer, or too many answers wait for it.
+        """
+        if self._pauses or len(self._writes) >= _MOST_WRITES:
+            return False
+        self._spawn(self._put(key, answer, labels))
+        return True
+
+    async def _put(self, key: str, answer: StoredAnswer, labels: AnswerLabels) -> None:
+        ttl_s = answer.expires_at - time.time()
+        if ttl_s <= 0:
+            return
+        try:
+            await self.store.put(key, answer.encoded(), labels, ttl_s)
+        except StoreUnavailable as exc:
+            self._lost(exc)
+        else:
+            self._works()
+
+    async def remove(self, wanted: AnswerLabels) -> int:
+        """Remove all answers that match. Return their number. Raise StoreUnavailable."""
+        return await self.store.remove(wanted)
+
+    # -- single flight -------------------------------------------------------------------------
+
+    def lead(self, key: str) -> bool:
+        """Have later requests with this key wait for this one. Return False if one leads already.
+        Call `landed` at the end.
+        """
+        if key in self._being_made:
+            return False
+        self._being_made[key] = asyncio.get_running_loop().create_future()
+        return True
+
+    async def await_leader(self, key: str, patience_s: float) -> StoredAnswer | None:
+        """Wait for the answer to a request that leads, for `patience_s` seconds at most. None if
+        none leads, or its answer cannot be shared.
+        """
+        made = self._being_made.get(key)
+        if made is None:
+            return None
+        try:
+            async with asyncio.timeout(patience_s):
+                return await asyncio.shield(made)
+        except TimeoutError:
+            return None
+
+    def landed(self, key: str, answer: StoredAnswer | None) -> None:
+        """Give the answer to the requests that wait for it; None if it cannot be shared."""
+        made = self._being_made.pop(key, None)
+        if made is not None and not made.done():
+            made.set_result(answer)
+
+    async def close(self) -> None:
+        """Write what is to be stored, and close the store."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self.store.close()
+
+    # -- private -------------------------------------------------------------------------------
+
+    @property
+    def _pauses(self) -> bool:
+        return self._failed and self._now() < self._asked_again_at
+
+    def _lost(self, exc: StoreUnavailable) -> None:
+        self.counts.failures += 1
+        self._asked_again_at = self._now() + _PAUSE_S
+        if not self._failed:
+            self._failed = True
+            self._report("lost", str(exc))
+
+    def _works(self) -> None:
+        if self._failed:
+            self._failed = False
+            self._report("back", "")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)

@@ -1,0 +1,93 @@
+"""Construction of the response cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+import orjson
+
+from gateway.config import Config, models
+from gateway.config.problems import Fault
+from gateway.dialects import DIALECTS
+from gateway.middleware.cache import CacheAnswers, CacheOptions
+from gateway.response_cache.cache import AnswerCache
+from gateway.stores.makers import UNUSABLE, makers
+
+_WITHOUT_EFFECT = {
+    *("name", "auth", "scopes", "limits", "limit_headers", "served_headers", "cors", "cache"),
+    *("timeouts", "traces", "heartbeat", "retry", "batch", "compress", "list_prices", "resume"),
+}
+"""Settings of a route that change no answer."""
+
+
+def caches(config: Config) -> bool:
+    """Tell whether any route stores answers."""
+    return any(route.cache is not None for route in config.routes)
+
+
+def answer_cache(
+    config: Config, report: Callable[[str, str], None], faults: list[Fault]
+) -> AnswerCache | None:
+    """Return the response cache, or None if no route has one, or the store cannot be used; that is
+    added to `faults`. `report` is called when the store fails and when it works again.
+    """
+    if not caches(config):
+        return None
+    location = config.store.location
+    try:
+        store = makers(location).open_answers(location, config.store.cache_bytes)
+    except UNUSABLE as exc:
+        faults.append((("store", "url"), f"cannot be used: {exc}"))
+        return None
+    return AnswerCache(store, report=report)
+
+
+def cache_answers(
+    config: Config,
+    route: models.Route,
+    settings: models.CacheSettings,
+    dialect: str,
+    preface: bytes,
+    cache: AnswerCache,
+) -> CacheAnswers:
+    """Return the policy of a route that stores answers."""
+    options = CacheOptions(
+        route=route.name,
+        fingerprint=_fingerprint(config, route, dialect),
+        dialect=DIALECTS[dialect],
+        scope=settings.scope,
+        ttl_s=settings.ttl,
+        max_answer_bytes=settings.max_answer,
+        max_request_bytes=settings.max_request,
+        only_deterministic=settings.only_deterministic,
+        tools=settings.tools,
+        vary=settings.vary,
+        obeys=settings.backend_cache_control == "obey",
+        waits_for_whole=settings.single_flight != "off",
+        waits_for_streams=settings.single_flight == "all",
+        max_wait_s=settings.max_wait,
+        preface=preface,
+    )
+    return CacheAnswers(options, cache)
+
+
+def _fingerprint(config: Config, route: models.Route, dialect: str) -> bytes:
+    """Return a digest of the settings that answers of a route depend on: a reload that changes one
+    of them makes the stored answers unreachable.
+    """
+    names = [*route.models]
+    for name in names:  # grows by the fallbacks
+        names += [one for one in config.models[name].fallbacks if one not in names]
+    served = {name: config.models[name] for name in names}
+    upstreams = {one.upstream for model in served.values() for one in model.served_by}
+    upstreams |= {route.upstream} if route.upstream is not None else set()
+    document = {
+        "dialect": dialect,
+        "route": route.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "models": {name: model.model_dump(mode="json") for name, model in served.items()},
+        "upstreams": {
+            name: config.upstreams[name].model_dump(mode="json") for name in sorted(upstreams)
+        },
+    }
+    return sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
