@@ -71,7 +71,7 @@ class PublishedAnswer:
     def _begin(self) -> None:
         if self._waiting and not self._publishing:
             self._publishing = True
-            self._channels.spawn(self._publish())
+            self._channels.tasks.spawn(self._publish())
 
     async def _publish(self) -> None:
         try:

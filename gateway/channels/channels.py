@@ -6,8 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from gateway.channels.channel import Channel, Follower
 from gateway.channels.fanout import Fanout
@@ -21,6 +20,7 @@ from gateway.errors import (
     TooManyChannels,
     TooManyFollowers,
 )
+from gateway.load.tasks import BackgroundTasks
 from gateway.store.records import StoreUnavailable
 
 TICK_S = 1.0
@@ -75,7 +75,8 @@ class Channels:
         self._callers: Counter[bytes] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks = BackgroundTasks()
+        """Tasks that `close` cancels."""
 
     def start(self) -> None:
         """Start the background work. Without channels there is none."""
@@ -86,8 +87,7 @@ class Channels:
         if self._timer is not None:
             self._timer.cancel()
         self.fanout.close()
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         await self.link.close()
         for channel in [*self._channels.values()]:
             self._drop(channel)
@@ -205,12 +205,6 @@ class Channels:
     def retry_ms() -> int:
         """Return the time in milliseconds after which a follower should come back."""
         return random.randint(*_RETRY_MS)  # noqa: S311 -- no secret
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in a task that `close` cancels."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # -- for the link ----------------------------------------------------------------------------
 

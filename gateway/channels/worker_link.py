@@ -1,39 +1,36 @@
 """Share channels among the workers of one gateway without Redis.
 
 Each channel belongs to one worker, by its key: it gives the ids and keeps the history. The other
-workers publish through it, and follow it on behalf of their own followers. Workers listen on Unix
-sockets in a shared folder. A message is a line of JSON, followed by events whose sizes it tells.
+workers publish through it, and follow it on behalf of their own followers. The blocks of a message
+(`gateway/worker_sockets.py`) are events.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from gateway.channels.channel import Channel
 from gateway.channels.link import Home
 from gateway.channels.space import ChannelAddress, ChannelRetention, ChannelSpace, Once
 from gateway.channels.worker_mirror import WorkerMirror
 from gateway.errors import IdempotencyConflict, TooManyChannels
+from gateway.load.tasks import BackgroundTasks
 from gateway.store.records import StoreUnavailable
+from gateway.worker_sockets import (
+    GONE,
+    LATE_S,
+    Document,
+    Message,
+    WorkerSockets,
+    read_message,
+    write_message,
+)
 
-_LINE_BYTES = 4 * 1024 * 1024
-"""Limit for a line. It contains the sizes of all its events."""
-_TIMEOUT_S = 5.0
 _AGAIN_S = 0.25
 _TICK_S = 1.0
-_BACKLOG = 256
-_GONE = (OSError, EOFError)
-Document = dict[str, Any]
-Message = tuple[Document, list[bytes]]
 
 
 class WorkerLink:
@@ -42,29 +39,22 @@ class WorkerLink:
     available = True
 
     def __init__(self, folder: Path, slot: int, workers: int) -> None:
-        self._folder = folder
+        self.tasks = BackgroundTasks()
+        """Tasks that `close` cancels."""
+        self.sockets = WorkerSockets(folder, "channels", slot, self.tasks)
         self._slot = slot
         self._workers = workers
         self._home: Home
         self._neighbours: dict[int, _Neighbour] = {}
         self._counted: dict[str, Channel] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, home: Home) -> None:
         self._home = home
-        path = self._path(self._slot)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # left by a worker that died
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(path))
-        listening.listen(_BACKLOG)
-        self.spawn(self._serve(listening))
-        self.spawn(self._tick())
+        self.sockets.listen(self._answer)
+        self.tasks.spawn(self._tick())
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.tasks.close()
 
     def owns(self, key: str) -> bool:
         return self._slot_of(key) == self._slot
@@ -127,46 +117,23 @@ class WorkerLink:
         slot = self._slot_of(key)
         found = self._neighbours.get(slot)
         if found is None:
-            found = self._neighbours[slot] = _Neighbour(self, self._path(slot), self._home)
+            found = self._neighbours[slot] = _Neighbour(self, slot, self._home)
         return found
 
-    def _path(self, slot: int) -> Path:
-        return self._folder / f"channels-{slot}.sock"
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine in a task that is cancelled by `close`."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     # -- for other workers -------------------------------------------------------------------------
-
-    async def _serve(self, listening: socket.socket) -> None:
-        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=_LINE_BYTES)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.spawn(self._answer(reader, writer))
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mirrors: dict[str, WorkerMirror] = {}
         try:
             while True:
-                asked, blocks = await _read(reader)
+                asked, blocks = await read_message(reader)
                 reply, events = self._reply_to(asked, blocks, writer, mirrors)
                 if "number" in asked:
-                    _write(writer, {**reply, "number": asked["number"]}, events)
+                    write_message(writer, {**reply, "number": asked["number"]}, events)
                     await writer.drain()
-        except _GONE:
-            pass  # the worker that asked is gone
         finally:
             for mirror in mirrors.values():
                 mirror.close()
-            writer.close()
 
     def _reply_to(
         self,
@@ -184,9 +151,7 @@ class WorkerLink:
                     channel = self._home.own(_address(asked["channel"]))
                     if channel.key in mirrors:
                         mirrors[channel.key].close()
-                    mirror = WorkerMirror(
-                        channel, asked["after"], writer, self.spawn, self.counted, _write
-                    )
+                    mirror = WorkerMirror(channel, asked["after"], writer, self.tasks, self.counted)
                     mirrors[channel.key] = mirror
                     mirror.count(asked["followers"])
                     return mirror.begin()
@@ -207,9 +172,9 @@ class WorkerLink:
 class _Neighbour:
     """Connection to another worker, opened when it is needed."""
 
-    def __init__(self, link: WorkerLink, path: Path, home: Home) -> None:
+    def __init__(self, link: WorkerLink, slot: int, home: Home) -> None:
         self._link = link
-        self._path = path
+        self._slot = slot
         self._home = home
         self._writer: asyncio.StreamWriter | None = None
         self._connecting = asyncio.Lock()
@@ -222,18 +187,18 @@ class _Neighbour:
     async def call(self, asked: Document, blocks: Sequence[bytes]) -> Message:
         """Send a message, and return the reply. Raise StoreUnavailable."""
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(LATE_S):
                 writer = await self._connected()
                 self._number = number = self._number + 1
                 reply = self._waiting[number] = asyncio.get_running_loop().create_future()
                 try:
-                    _write(writer, {**asked, "number": number}, blocks)
+                    write_message(writer, {**asked, "number": number}, blocks)
                     message: Message = await reply
                     return message
                 finally:
                     del self._waiting[number]
-        except (*_GONE, TimeoutError) as exc:
-            raise StoreUnavailable(f"the worker at {self._path.name} does not answer") from exc
+        except GONE as exc:  # or late: TimeoutError is an OSError
+            raise StoreUnavailable(f"worker {self._slot} does not answer") from exc
 
     async def follow(self, channel: Channel) -> None:
         """Fill a channel, and keep it up to date. Raise StoreUnavailable or TooManyChannels."""
@@ -269,21 +234,19 @@ class _Neighbour:
 
     def _say(self, document: Document) -> None:
         if self._writer is not None:
-            _write(self._writer, document, ())
+            write_message(self._writer, document)
 
     async def _connected(self) -> asyncio.StreamWriter:
         async with self._connecting:
             if self._writer is None:
-                reader, self._writer = await asyncio.open_unix_connection(
-                    str(self._path), limit=_LINE_BYTES
-                )
-                self._link.spawn(self._listen(reader, self._writer))
+                reader, self._writer = await self._link.sockets.connect(self._slot)
+                self._link.tasks.spawn(self._listen(reader, self._writer))
             return self._writer
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                document, events = await _read(reader)
+                document, events = await read_message(reader)
                 key = document.get("key", "")
                 channel = self._followed.get(key)
                 if channel is not None and "number" in document:
@@ -293,7 +256,7 @@ class _Neighbour:
                 reply = self._waiting.get(document.get("number", 0))
                 if reply is not None and not reply.done():
                     reply.set_result((document, events))
-        except _GONE:
+        except GONE:
             pass
         finally:
             self._writer = None
@@ -303,7 +266,7 @@ class _Neighbour:
                 if not reply.done():
                     reply.set_exception(EOFError())
         if self._followed:
-            self._link.spawn(self._return())
+            self._link.tasks.spawn(self._return())
 
     async def _return(self) -> None:
         """Follow all channels again once the worker, or its successor, is back."""
@@ -337,17 +300,3 @@ def _address(document: Document) -> ChannelAddress:
     return ChannelAddress(
         document["key"], document["group"], ChannelSpace(**{**space, "retention": retention})
     )
-
-
-def _write(writer: asyncio.StreamWriter, document: Document, blocks: Sequence[bytes]) -> None:
-    sizes = [len(block) for block in blocks]
-    writer.writelines([orjson.dumps({**document, "sizes": sizes}) + b"\n", *blocks])
-
-
-async def _read(reader: asyncio.StreamReader) -> Message:
-    """Return the next message. Raise one of _GONE."""
-    try:
-        document: Document = orjson.loads(await reader.readuntil(b"\n"))
-    except asyncio.LimitOverrunError as exc:
-        raise EOFError from exc
-    return document, [await reader.readexactly(size) for size in document["sizes"]]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from gateway.channels.channel import PIECE_BYTES, Channel
 from gateway.errors import GatewayError
+from gateway.load.tasks import BackgroundTasks
+from gateway.worker_sockets import Document, write_message
 
 _WAITING_CAP_BYTES = 1024 * 1024
 """Bytes that may wait for a busy worker. It gets the rest when it reads again."""
-Document = dict[str, Any]
-Write = Callable[[asyncio.StreamWriter, Document, Sequence[bytes]], None]
 
 
 class WorkerMirror:
@@ -25,17 +24,15 @@ class WorkerMirror:
         channel: Channel,
         after: int,
         writer: asyncio.StreamWriter,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        tasks: BackgroundTasks,
         counted: Callable[[Channel], None],
-        write: Write,
     ) -> None:
         """`counted` is called when the number of followers has changed."""
         self._channel = channel
         self._after = after
         self._writer = writer
-        self._spawn = spawn
+        self._tasks = tasks
         self._counted = counted
-        self._write = write
         self._draining = False
         channel.mirrors[self] = 0
 
@@ -65,10 +62,10 @@ class WorkerMirror:
             if transport.get_write_buffer_size() > _WAITING_CAP_BYTES:
                 if not self._draining:
                     self._draining = True
-                    self._spawn(self._drain())
+                    self._tasks.spawn(self._drain())
                 return
             document, events = self._news(PIECE_BYTES)
-            self._write(self._writer, document, events)
+            write_message(self._writer, document, events)
 
     def note(self) -> None:
         """Do nothing: the link tells presence."""
@@ -77,7 +74,7 @@ class WorkerMirror:
         """Tell the number of followers in all workers."""
         if not self._writer.transport.is_closing():
             told = {"key": self._channel.key, "total": self._channel.present}
-            self._write(self._writer, told, ())
+            write_message(self._writer, told)
 
     def fail(self, error: GatewayError) -> None:
         """Do nothing: the other worker notices when the connection closes."""

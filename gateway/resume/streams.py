@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import Draining, StreamLost, StreamNotFound
+from gateway.load.tasks import BackgroundTasks
 from gateway.resume.claims import Claim, LocalClaims, StreamClaims
 from gateway.resume.ids import new_stream_id
 from gateway.resume.log import StreamLog, StreamState
@@ -57,7 +58,7 @@ class Streams:
         self._kept: dict[str, _Kept] = {}
         """Streams of this process, the oldest first."""
         self._generations: dict[str, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     def start(self) -> None:
@@ -71,8 +72,7 @@ class Streams:
             if kept.timer is not None:
                 kept.timer.cancel()
         self._kept.clear()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         if self.sharing is not None:
             await self.sharing.close()
 
@@ -168,9 +168,7 @@ class Streams:
         if kept is None or kept.alias is not None:
             return
         kept.alias = alias
-        task = asyncio.create_task(self._name(alias, Claim(_NO_BODY, stream)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._name(alias, Claim(_NO_BODY, stream)))
 
     async def _name(self, alias: bytes, claim: Claim) -> None:
         try:

@@ -1,42 +1,36 @@
 """Share streams among the workers of one gateway without Redis: each asks the worker that runs one.
 
-The stream's id names that worker. Workers listen on Unix sockets in a shared folder. A request is
-one line of JSON, and so is the reply. After the reply to `follow` come frames: a line of JSON that
-describes the frame, then the events.
+The stream's id names that worker. A request and its reply are messages without blocks
+(`gateway/worker_sockets.py`). After the reply to `follow` come messages whose blocks are events.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from gateway.errors import InvalidEventId, StreamLost, StreamNotFound, StreamTrimmed
+from gateway.load.tasks import BackgroundTasks
 from gateway.resume.claims import Claim, LocalClaims
 from gateway.resume.ids import slot_of
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.resume.sharing import LocalStreams, StreamTerms
 from gateway.store.records import StoreUnavailable
+from gateway.worker_sockets import (
+    GONE,
+    LATE_S,
+    Document,
+    WorkerSockets,
+    read_message,
+    write_message,
+)
 
 _FRAME_BYTES = 256 * 1024
-_LINE_BYTES = 4 * 1024 * 1024
-"""Limit for a line. The first line of a frame contains the sizes of all its events."""
-_TIMEOUT_S = 5.0
-"""Time limit on a reply. A late worker is not gone: its streams must not be run again."""
-_BACKLOG = 1024
 _UNREAD_S = 5.0
 """Time for which a mirror without a first reader is kept."""
-_GONE = (OSError, EOFError)
-"""Errors that mean that a worker is gone. TimeoutError is an OSError but never means that: `_ask`
-raises StoreUnavailable instead.
-"""
-Document = dict[str, Any]
 
 
 class WorkerSharing:
@@ -49,25 +43,18 @@ class WorkerSharing:
         self.slot = slot
         self.workers = workers
         self.streams: LocalStreams
-        self._folder = folder
+        self.tasks = BackgroundTasks()
+        """Tasks that `close` cancels."""
+        self._sockets = WorkerSockets(folder, "streams", slot, self.tasks)
         self._mirrors: set[StreamLog] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, streams: LocalStreams) -> None:
         self.streams = streams
         # Listen from here on, so that early requests wait and do not take this worker for gone.
-        path = self._path(self.slot)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # left by a worker that died
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(path))
-        listening.listen(_BACKLOG)
-        self.spawn(self._serve(listening))
+        self._sockets.listen(self._answer)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.tasks.close()
 
     @property
     def followed(self) -> Iterable[StreamLog]:
@@ -102,7 +89,7 @@ class WorkerSharing:
         question = {"do": "follow", "stream": stream, "owners": labels, "after": after}
         try:
             reader, writer, answer = await self._ask(slot, question)
-        except _GONE:
+        except GONE:
             return None  # its streams are lost with it
         if not answer["found"]:
             writer.close()
@@ -114,7 +101,7 @@ class WorkerSharing:
             raise InvalidEventId
         log = StreamLog(stream, b"", answer["cap"], self.streams, first=after + 1)
         here = asyncio.Event()
-        task = self.spawn(self._mirror(log, reader, writer, here))
+        task = self.tasks.spawn(self._mirror(log, reader, writer, here))
         self._mirrors.add(log)
         log.on_readers = lambda: self._readers_changed(log, task)
         asyncio.get_running_loop().call_later(_UNREAD_S, self._readers_changed, log, task)
@@ -144,15 +131,14 @@ class WorkerSharing:
         """Copy frames into the log until the stream ends. Set `here` after the first frame."""
         try:
             while not log.ended:
-                header: Document = orjson.loads(await reader.readuntil(b"\n"))
-                events = [await reader.readexactly(size) for size in header["sizes"]]
+                header, events = await read_message(reader)
                 log.extend(header["first"], events)
                 if header["state"] != StreamState.RUNNING.value:
                     error = StreamLost() if header["state"] == StreamState.LOST.value else None
                     log.end(StreamState(header["state"]), error)
                 here.set()
                 log.wake()
-        except (OSError, EOFError):
+        except GONE:
             log.end(StreamState.LOST, StreamLost())
         except Trimmed:
             log.end(StreamState.LOST, StreamTrimmed())
@@ -165,7 +151,7 @@ class WorkerSharing:
         """Return a worker's reply, or None if it is gone. Raise StoreUnavailable if it is late."""
         try:
             _, writer, answer = await self._ask(slot, question)
-        except _GONE:
+        except GONE:
             return None
         writer.close()
         return answer
@@ -173,14 +159,15 @@ class WorkerSharing:
     async def _ask(
         self, slot: int, question: Document
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Document]:
-        """Send a request and read the reply. Raise one of _GONE, or StoreUnavailable."""
+        """Send a request and read the reply. Raise one of GONE, or StoreUnavailable if the worker
+        is late: then it is not gone, and its streams must not be run again.
+        """
         writer: asyncio.StreamWriter | None = None
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                path = str(self._path(slot))
-                reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_BYTES)
-                writer.write(orjson.dumps(question) + b"\n")
-                answer = orjson.loads(await reader.readuntil(b"\n"))
+            async with asyncio.timeout(LATE_S):
+                reader, writer = await self._sockets.connect(slot)
+                write_message(writer, question)
+                answer, _ = await read_message(reader)
         except BaseException as exc:
             if writer is not None:
                 writer.close()
@@ -191,28 +178,13 @@ class WorkerSharing:
 
     # -- replies -------------------------------------------------------------------------------
 
-    async def _serve(self, listening: socket.socket) -> None:
-        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=_LINE_BYTES)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.spawn(self._answer(reader, writer))
-
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            question: Document = orjson.loads(await reader.readuntil(b"\n"))
-            if question["do"] == "follow":
-                await self._send_stream(question, reader, writer)
-            else:
-                _send_document(writer, await self._reply_to(question))
-                await writer.drain()
-        except (OSError, EOFError):
-            pass  # the worker that asked is gone
-        finally:
-            writer.close()
+        question, _ = await read_message(reader)
+        if question["do"] == "follow":
+            await self._send_stream(question, reader, writer)
+        else:
+            write_message(writer, await self._reply_to(question))
+            await writer.drain()
 
     async def _reply_to(self, question: Document) -> Document:
         stream = question.get("stream", "")
@@ -241,18 +213,18 @@ class WorkerSharing:
         """Send a stream to another worker, until it closes the connection or all is sent."""
         log = self.streams.local(question["stream"])
         if log is None or log.owner.hex() not in question["owners"]:
-            _send_document(writer, {"found": False, "kept": log is not None})
+            write_message(writer, {"found": False, "kept": log is not None})
             await writer.drain()
             return
         if question["after"] > log.last:
             # No event has this number yet. A reader waiting for it would end without an error.
-            _send_document(writer, {"found": True, "ahead": True})
+            write_message(writer, {"found": True, "ahead": True})
             await writer.drain()
             return
-        _send_document(writer, {"found": True, "cap": log.cap_bytes})
+        write_message(writer, {"found": True, "cap": log.cap_bytes})
         me = asyncio.current_task()
         assert me is not None
-        watching = self.spawn(_until_closed(reader, me))
+        watching = self.tasks.spawn(_until_closed(reader, me))
         after, first = question["after"], True
         this_reader = TaskReader(after)
         log.join(this_reader)
@@ -264,11 +236,7 @@ class WorkerSharing:
                 ended = log.ended and after + len(events) >= log.last
                 state = log.state if ended else StreamState.RUNNING
                 if events or ended or first:
-                    sizes = [len(event) for event in events]
-                    _send_document(
-                        writer, {"first": after + 1, "sizes": sizes, "state": state.value}
-                    )
-                    writer.writelines(events)
+                    write_message(writer, {"first": after + 1, "state": state.value}, events)
                     await writer.drain()
                 if ended:
                     return
@@ -281,18 +249,6 @@ class WorkerSharing:
         finally:
             log.leave(this_reader)
             watching.cancel()
-
-    # -- private -----------------------------------------------------------------------------
-
-    def _path(self, slot: int) -> Path:
-        return self._folder / f"streams-{slot}.sock"
-
-    def spawn(self, work: Any) -> asyncio.Task[None]:
-        """Run a coroutine in a task that is cancelled by `close`."""
-        task: asyncio.Task[None] = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 class TaskReader(asyncio.Event):
@@ -336,7 +292,7 @@ class WorkerClaims:
     def drop(self, key: bytes, stream: str) -> None:
         self.local.drop(key, stream)
         if self._home(key) != self._sharing.slot:
-            self._sharing.spawn(self._drop(key, stream))
+            self._sharing.tasks.spawn(self._drop(key, stream))
 
     async def _take(self, key: bytes, claim: Claim) -> Claim:
         home = self._home(key)
@@ -364,10 +320,6 @@ class WorkerClaims:
 
     def _home(self, key: bytes) -> int:
         return key[0] % self._sharing.workers
-
-
-def _send_document(writer: asyncio.StreamWriter, document: Document) -> None:
-    writer.write(orjson.dumps(document) + b"\n")
 
 
 async def _until_closed(reader: asyncio.StreamReader, task: asyncio.Task[Any]) -> None:
